@@ -1,0 +1,96 @@
+//! Bodies of requests and answers, as hosts and core hand them to each other.
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::error::{Refusal, Unreachable};
+use crate::ports::Chunks;
+use crate::wire::{http as names, message};
+
+/// A body: all there, or still coming.
+pub enum Body {
+    /// All of it.
+    Full(Bytes),
+    /// Chunks as they come. Dropping it tells the other side that nobody reads on.
+    Stream(Chunks),
+}
+
+/// What the gateway answers.
+pub type Reply = Response<Body>;
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Full(Bytes::new())
+    }
+}
+
+/// Why a body could not be collected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CollectError {
+    /// It is larger than it may be.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// It broke off.
+    #[error("the body broke off: {0}")]
+    Broken(Unreachable),
+}
+
+impl Body {
+    /// Collects at most `limit` bytes.
+    pub async fn collect(self, limit: usize) -> Result<Bytes, CollectError> {
+        let mut chunks = match self {
+            Self::Full(bytes) if bytes.len() > limit => return Err(CollectError::TooLarge(limit)),
+            Self::Full(bytes) => return Ok(bytes),
+            Self::Stream(chunks) => chunks,
+        };
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(CollectError::Broken)?;
+            if whole.len() + chunk.len() > limit {
+                return Err(CollectError::TooLarge(limit));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.freeze())
+    }
+}
+
+/// Returns an answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Body::default());
+    *reply.status_mut() = status;
+    reply
+}
+
+/// Returns an answer of one JSON document.
+pub(crate) fn json(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Body::Full(text.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(header::CONTENT_TYPE, names::JSON);
+    reply
+}
+
+/// Returns an answer of server-sent events.
+pub(crate) fn events(chunks: Chunks) -> Reply {
+    let mut reply = Response::new(Body::Stream(chunks));
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, names::EVENT_STREAM);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    reply
+}
+
+/// Returns the answer to a request that is refused: a JSON-RPC error under the refusal's HTTP status.
+pub(crate) fn refused(id: Option<&str>, refusal: &Refusal) -> Reply {
+    json(refusal.status, message::error(id, refusal))
+}

@@ -1,0 +1,113 @@
+//! Writes native YAML: deterministic, one way for every value, quoted wherever a reader could see something else.
+
+use std::fmt::Write;
+
+use super::file::{CommandEntry, ServerEntry};
+use super::item::At;
+use super::quantity::format_duration;
+
+/// A file that is being written.
+pub(super) struct Document {
+    head: String,
+    servers: String,
+    described: usize,
+}
+
+impl Document {
+    /// Begins a file.
+    pub(super) fn begin() -> Self {
+        let head = "# ${NAME} in a text is replaced by an environment variable of the gateway.\nversion: 1\n";
+        Self { head: head.to_owned(), servers: String::new(), described: 0 }
+    }
+
+    /// Adds a comment between servers.
+    pub(super) fn comment(&mut self, text: &str) {
+        let line: String =
+            text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| is_plain(*c)).collect();
+        let _ = writeln!(self.servers, "  # {line}");
+    }
+
+    /// Adds a server, and where it comes from.
+    pub(super) fn server(&mut self, name: &str, origin: &str, entry: &ServerEntry) {
+        self.comment(&format!("from {origin}"));
+        self.described += 1;
+        let _ = writeln!(self.servers, "  {}:", scalar(name));
+        let command = entry.command.as_ref().map(|command| match command {
+            CommandEntry::Program(program) => {
+                list(std::iter::once(program).chain(entry.args.iter().flatten()))
+            }
+            CommandEntry::Line(line) => list(line.iter().chain(entry.args.iter().flatten())),
+        });
+        self.field("command", command);
+        self.pairs("env", entry.env.as_deref());
+        self.field("allow_env", entry.allow_env.as_deref().filter(|names| !names.is_empty()).map(list));
+        self.field("cwd", entry.cwd.as_ref().map(|text| scalar(&text.value)));
+        self.field("url", entry.url.as_ref().map(|text| scalar(&text.value)));
+        self.pairs("headers", entry.headers.as_deref());
+        self.field("timeout", entry.timeout.as_ref().map(|timeout| format_duration(timeout.value)));
+        self.field("cache", entry.cache.as_ref().map(|cache| format_duration(cache.value)));
+        self.field("enabled", entry.enabled.as_ref().map(|enabled| enabled.value.to_string()));
+    }
+
+    /// Ends the file and returns its text.
+    pub(super) fn finish(self) -> String {
+        let servers = if self.described == 0 { "servers: {}\n" } else { "servers:\n" };
+        format!("{}{servers}{}", self.head, self.servers)
+    }
+
+    fn field(&mut self, key: &str, value: Option<String>) {
+        if let Some(value) = value {
+            let _ = writeln!(self.servers, "    {key}: {value}");
+        }
+    }
+
+    fn pairs(&mut self, key: &str, pairs: Option<&[(At<String>, At<String>)]>) {
+        let Some(pairs) = pairs.filter(|pairs| !pairs.is_empty()) else { return };
+        let _ = writeln!(self.servers, "    {key}:");
+        for (name, value) in pairs {
+            let _ = writeln!(self.servers, "      {}: {}", scalar(&name.value), scalar(&value.value));
+        }
+    }
+}
+
+fn list<'t>(texts: impl IntoIterator<Item = &'t At<String>>) -> String {
+    let texts: Vec<_> = texts.into_iter().map(|text| scalar(&text.value)).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+/// Writes a text, plain where it cannot be taken for anything else.
+fn scalar(text: &str) -> String {
+    if is_unmistakable(text) { text.to_owned() } else { quoted(text) }
+}
+
+/// Returns whether a text is safe without quotes, in YAML 1.1 too.
+fn is_unmistakable(text: &str) -> bool {
+    let words = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_'))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '.' | '@' | '+'))
+        && !words.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            c if is_plain(c) => quoted.push(c),
+            c => {
+                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Returns whether a character shows as itself.
+fn is_plain(c: char) -> bool {
+    matches!(c, ' '..='~') || (!c.is_ascii() && c.is_alphanumeric())
+}

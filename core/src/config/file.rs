@@ -1,0 +1,231 @@
+//! The native file as it is written: the types that its JSON Schema is generated from and that the reader fills.
+//!
+//! Descriptions of fields stand here once, and appear in the schema.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use super::item::At;
+use super::model::Naming;
+use super::quantity::{DURATION_PATTERN, SIZE_PATTERN};
+
+/// The longest time that one request may take.
+pub(super) const TIMEOUT_LIMIT: Duration = Duration::from_hours(1);
+/// How long a request may take where nothing is said.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
+/// The longest time that lists are kept.
+pub(super) const CACHE_LIMIT: Duration = Duration::from_hours(24);
+/// How long lists are kept where nothing is said.
+pub(super) const DEFAULT_CACHE: Duration = Duration::from_mins(1);
+/// The least and the greatest limit of names.
+pub(super) const NAME_LIMITS: (u64, u64) = (16, 128);
+/// The least and the greatest number of items on a page.
+pub(super) const PAGE_SIZES: (u64, u64) = (1, 10_000);
+/// The least and the greatest limit of requests, in bytes.
+pub(super) const REQUEST_LIMITS: (u64, u64) = (1 << 10, 256 << 20);
+
+/// The configuration of a Portcullis gateway.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, title = "Portcullis configuration", rename = "Configuration")]
+#[expect(dead_code, reason = "describes the whole file in the schema; its reader fills a draft")]
+struct File {
+    /// The version of this format.
+    #[schemars(range(min = 1, max = 1))]
+    version: u8,
+    /// Settings of the gateway itself.
+    gateway: Option<GatewayEntry>,
+    /// The MCP servers behind the gateway, by name. A name has 1 to 64 characters, each a letter, a digit, `_`, `-`,
+    /// `.`, or a space in between. Two names may not be equal once case is ignored and other characters than
+    /// `[A-Za-z0-9_-]` are `_`.
+    servers: Option<BTreeMap<String, ServerEntry>>,
+}
+
+/// Settings of the gateway itself.
+#[derive(Debug, Clone, Default, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Gateway")]
+pub(super) struct GatewayEntry {
+    /// The URL that agents know the gateway by, where it is not the address it listens on.
+    #[schemars(extend("format" = "uri"))]
+    pub(super) public_url: Option<At<String>>,
+    /// How upstream names become exposed names: `prefix` makes `<server>__<name>`; `none` leaves them as they are, and
+    /// hides every item whose name another one has.
+    #[schemars(with = "Option<NamingText>", extend("default" = "prefix"))]
+    pub(super) naming: Option<At<Naming>>,
+    /// Whether the session-based revisions of MCP (2025-11-25 and earlier) are served to agents.
+    #[schemars(extend("default" = true))]
+    pub(super) legacy: Option<At<bool>>,
+    /// The longest exposed name, in characters. Longer ones are cut and end in a stable hash.
+    #[schemars(range(min = NAME_LIMITS.0, max = NAME_LIMITS.1), extend("default" = 64))]
+    pub(super) name_limit: Option<At<u64>>,
+    /// How many items one page of a list holds.
+    #[schemars(range(min = PAGE_SIZES.0, max = PAGE_SIZES.1), extend("default" = 1000))]
+    pub(super) page_size: Option<At<u64>>,
+    /// The largest request body that is read: bytes, or a text such as `8MiB`; from 1KiB to 256MiB.
+    #[schemars(with = "Option<SizeText>", extend("default" = "8MiB"))]
+    pub(super) request_limit: Option<At<u64>>,
+    /// Origins besides the gateway's own that browsers may call from, such as `https://app.example.com`.
+    pub(super) allowed_origins: Option<Vec<At<String>>>,
+    /// Text that replaces the merged instructions of the servers.
+    pub(super) instructions: Option<At<String>>,
+}
+
+/// One MCP server: either `command` or `url`, and what belongs to it. In `command`, `args`, `env`, `cwd`, `url` and
+/// `headers`, `${NAME}` is replaced by an environment variable of the gateway and `${NAME:-text}` has a text for when
+/// it is not set; `$$` is one dollar sign.
+#[derive(Debug, Clone, Default, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Server")]
+#[schemars(extend("oneOf" = [{ "required": ["command"] }, { "required": ["url"] }]))]
+pub(super) struct ServerEntry {
+    /// The program of a subprocess that speaks MCP on its standard streams, alone or with its arguments. No shell is
+    /// involved.
+    pub(super) command: Option<CommandEntry>,
+    /// The program's arguments, where `command` is the program alone.
+    pub(super) args: Option<Vec<At<String>>>,
+    /// Environment variables of the subprocess. It gets none of the gateway's own besides a safe base.
+    #[schemars(with = "Option<BTreeMap<String, PlainText>>")]
+    pub(super) env: Option<Vec<(At<String>, At<String>)>>,
+    /// Environment variables in `env` that are refused otherwise, because they can make the subprocess run other code.
+    pub(super) allow_env: Option<Vec<At<String>>>,
+    /// The folder that the subprocess runs in. A relative one begins at the folder of this file and stays within it.
+    pub(super) cwd: Option<At<String>>,
+    /// The URL of a Streamable HTTP endpoint.
+    pub(super) url: Option<At<String>>,
+    /// Headers sent with every request to `url`.
+    #[schemars(with = "Option<BTreeMap<String, PlainText>>")]
+    pub(super) headers: Option<Vec<(At<String>, At<String>)>>,
+    /// How long one request may take before it counts as failed: from 1ms to 1h.
+    #[schemars(with = "Option<DurationText>", extend("default" = "60s"))]
+    pub(super) timeout: Option<At<Duration>>,
+    /// How long the server's lists are kept where it does not say itself: from 0s to 24h.
+    #[schemars(with = "Option<DurationText>", extend("default" = "60s"))]
+    pub(super) cache: Option<At<Duration>>,
+    /// Whether the server is served at all.
+    #[schemars(extend("default" = true))]
+    pub(super) enabled: Option<At<bool>>,
+}
+
+/// A program, or a program and its arguments.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged, rename = "Command")]
+pub(super) enum CommandEntry {
+    /// The program alone.
+    Program(At<String>),
+    /// The program and its arguments.
+    Line(#[schemars(length(min = 1))] Vec<At<String>>),
+}
+
+/// How upstream names become exposed names.
+#[derive(JsonSchema)]
+#[schemars(rename = "Naming", rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+enum NamingText {
+    Prefix,
+    None,
+}
+
+/// A text; a number or a boolean counts as the text that it is written as.
+#[derive(JsonSchema)]
+#[schemars(untagged, rename = "PlainText")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+enum PlainText {
+    Text(String),
+    Number(f64),
+    Boolean(bool),
+}
+
+/// A whole number and a unit: `ms`, `s`, `m` or `h`.
+#[derive(JsonSchema)]
+#[schemars(rename = "Duration")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+struct DurationText(#[schemars(regex(pattern = DURATION_PATTERN))] String);
+
+/// A number of bytes, or a text with a unit.
+#[derive(JsonSchema)]
+#[schemars(untagged, rename = "Size")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+enum SizeText {
+    Bytes(u64),
+    Text(#[schemars(regex(pattern = SIZE_PATTERN))] String),
+}
+
+/// A place is not part of the format.
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// Returns the JSON Schema of the native file.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(File).to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use crate::config::{Source, parse, schema};
+
+    /// Returns the keys that the reader says it knows where it finds one that it does not.
+    fn keys_of_reader(text: &str) -> BTreeSet<String> {
+        let source = Source { path: "p.yaml".to_owned(), text: text.to_owned() };
+        let problems = parse(&[source], &|_| None).problems;
+        let known = problems
+            .into_iter()
+            .find_map(|problem| Some(problem.message.split_once("known: ")?.1.to_owned()));
+        known.unwrap_or_default().split(", ").map(str::to_owned).collect()
+    }
+
+    fn keys_of_schema(object: &Value) -> BTreeSet<String> {
+        object["properties"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
+    }
+
+    #[test]
+    fn the_schema_and_the_reader_know_the_same_keys() {
+        let schema = schema();
+        assert_eq!(keys_of_schema(&schema), keys_of_reader("version: 1\nzzzzzz: 1"));
+        assert_eq!(
+            keys_of_schema(&schema["$defs"]["Gateway"]),
+            keys_of_reader("version: 1\ngateway: { zzzzzz: 1 }")
+        );
+        let server = keys_of_reader("version: 1\nservers: { a: { zzzzzz: 1 } }");
+        assert_eq!(keys_of_schema(&schema["$defs"]["Server"]), server);
+    }
+
+    #[test]
+    fn the_schema_describes_every_key_and_admits_no_other() {
+        let schema = schema();
+        for object in [&schema, &schema["$defs"]["Gateway"], &schema["$defs"]["Server"]] {
+            assert_eq!(object["additionalProperties"], false);
+            for (key, property) in object["properties"].as_object().into_iter().flatten() {
+                assert!(property["description"].is_string(), "{key}");
+            }
+        }
+        assert_eq!(schema["required"], serde_json::json!(["version"]));
+    }
+
+    #[test]
+    fn the_schema_is_deterministic() {
+        assert_eq!(schema().to_string(), schema().to_string());
+        insta::assert_snapshot!(schema()["$defs"]["Server"]["properties"]["timeout"], @r##"{"anyOf":[{"$ref":"#/$defs/Duration"},{"type":"null"}],"description":"How long one request may take before it counts as failed: from 1ms to 1h.","default":"60s"}"##);
+        insta::assert_snapshot!(schema()["$defs"]["Duration"], @r#"{"type":"string","pattern":"^[0-9]+(ms|s|m|h)$","description":"A whole number and a unit: `ms`, `s`, `m` or `h`."}"#);
+        insta::assert_snapshot!(schema()["$defs"]["Size"], @r#"{"anyOf":[{"type":"integer","format":"uint64","minimum":0},{"type":"string","pattern":"^[0-9]+ ?(B|KB|KiB|MB|MiB|GB|GiB)?$"}],"description":"A number of bytes, or a text with a unit."}"#);
+    }
+}

@@ -1,0 +1,88 @@
+//! From the gateway's section to its [`Gateway`] settings.
+
+use url::Url;
+
+use super::endpoint::parse_url;
+use super::file::GatewayEntry;
+use super::item::At;
+use super::model::Gateway;
+use super::problem::{Report, quote};
+
+/// Resolves the section; what is wrong stays at its default and is reported.
+pub(super) fn resolve_gateway(entry: &GatewayEntry, report: &mut Report<'_>) -> Gateway {
+    let defaults = Gateway::default();
+    let number = |value: &Option<At<u64>>, default: usize| {
+        value.as_ref().and_then(|value| usize::try_from(value.value).ok()).unwrap_or(default)
+    };
+    Gateway {
+        public_url: entry.public_url.as_ref().and_then(|url| resolve_public_url(url, report)),
+        naming: entry.naming.as_ref().map_or(defaults.naming, |naming| naming.value),
+        legacy: entry.legacy.as_ref().map_or(defaults.legacy, |legacy| legacy.value),
+        name_limit: number(&entry.name_limit, defaults.name_limit),
+        page_size: number(&entry.page_size, defaults.page_size),
+        request_limit: number(&entry.request_limit, defaults.request_limit),
+        allowed_origins: resolve_origins(entry.allowed_origins.as_deref().unwrap_or_default(), report),
+        instructions: entry.instructions.as_ref().map(|text| text.value.clone()),
+    }
+}
+
+fn resolve_public_url(text: &At<String>, report: &mut Report<'_>) -> Option<Url> {
+    let url = parse_url(&text.value, text, report)?;
+    if url.query().is_some() {
+        report.error(&text.place, "the public URL has a query (`?...`)");
+        return None;
+    }
+    Some(url)
+}
+
+fn resolve_origins(texts: &[At<String>], report: &mut Report<'_>) -> Vec<String> {
+    let resolve = |text: &At<String>| {
+        let origin = parse_origin(&text.value);
+        if origin.is_none() {
+            let found = quote(&text.value);
+            report.error(
+                &text.place,
+                format!("expected an origin such as \"https://app.example.com\", found {found}"),
+            );
+            report.hint("an origin is a scheme, a host and perhaps a port; `*` and `null` are not accepted");
+        }
+        origin
+    };
+    texts.iter().filter_map(resolve).collect()
+}
+
+/// Parses an origin (RFC 6454) into the form that browsers send.
+fn parse_origin(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    let host = url.host_str().filter(|host| !host.is_empty() && !host.contains('*'))?;
+    if !bare || !url.username().is_empty() || url.password().is_some() {
+        return None;
+    }
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{}://{host}{port}", url.scheme()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_take_the_form_that_browsers_send() {
+        let origin = |text| parse_origin(text).unwrap_or_default();
+        insta::assert_snapshot!(origin("HTTPS://App.Example.com:443/"), @"https://app.example.com");
+        insta::assert_snapshot!(origin("http://localhost:5173"), @"http://localhost:5173");
+        insta::assert_snapshot!(origin("chrome-extension://abcdef"), @"chrome-extension://abcdef");
+        for wrong in [
+            "*",
+            "null",
+            "",
+            "https://",
+            "https://*.example.com",
+            "https://a.example/x",
+            "https://u@a.example",
+        ] {
+            assert_eq!(parse_origin(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a configuration says, once it has been read: the same values whatever file they came from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::names::ServerName;
+
+/// A whole configuration.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// Settings of the gateway itself.
+    pub gateway: Gateway,
+    /// The MCP servers behind it.
+    pub servers: BTreeMap<ServerName, Server>,
+    /// Servers that were described but cannot be served, by the name they were given, and why. No value of an
+    /// environment variable, header, argument or URL is repeated.
+    pub broken: BTreeMap<String, String>,
+}
+
+/// Settings of the gateway itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gateway {
+    /// The URL that agents know the gateway by, where it is not the address it listens on.
+    pub public_url: Option<url::Url>,
+    /// How upstream names become exposed names.
+    pub naming: Naming,
+    /// Whether the session-based revisions are served to agents.
+    pub legacy: bool,
+    /// The longest exposed name, in characters.
+    pub name_limit: usize,
+    /// How many items one page of a list holds.
+    pub page_size: usize,
+    /// The largest request body that is read, in bytes.
+    pub request_limit: usize,
+    /// Origins besides the gateway's own that browsers may call from.
+    pub allowed_origins: Vec<String>,
+    /// Text that replaces the merged instructions of the servers.
+    pub instructions: Option<String>,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            naming: Naming::Prefix,
+            legacy: true,
+            name_limit: 64,
+            page_size: 1000,
+            request_limit: 8 << 20,
+            allowed_origins: Vec::new(),
+            instructions: None,
+        }
+    }
+}
+
+/// How upstream names become exposed names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Naming {
+    /// `<server>__<name>`.
+    #[default]
+    Prefix,
+    /// Upstream names as they are; a collision hides every item that collides.
+    None,
+}
+
+/// One MCP server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// How to reach it.
+    pub transport: Transport,
+    /// How long one request may take before it counts as failed.
+    pub timeout: Duration,
+    /// How long its lists are kept where it does not say itself.
+    pub cache: Duration,
+    /// Whether it is served at all.
+    pub enabled: bool,
+}
+
+/// How to reach a server.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Transport {
+    /// A subprocess that speaks newline-delimited JSON on its standard streams.
+    Stdio(Command),
+    /// Streamable HTTP.
+    Http(Endpoint),
+}
+
+/// A subprocess. Nothing is passed to a shell.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Command {
+    /// The program, looked up in `PATH` where it has no slash.
+    pub program: String,
+    /// Its arguments, as they are.
+    pub args: Vec<String>,
+    /// What its environment has besides the safe base.
+    pub env: BTreeMap<String, String>,
+    /// The folder it runs in; the gateway's own where absent.
+    pub cwd: Option<String>,
+}
+
+/// An HTTP endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Endpoint {
+    /// Its URL, `http` or `https`.
+    pub url: url::Url,
+    /// Headers sent with every request.
+    pub headers: http::HeaderMap,
+}

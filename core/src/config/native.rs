@@ -1,0 +1,131 @@
+//! Reads the native format into a [`Draft`].
+
+use std::time::Duration;
+
+use super::file::{
+    CACHE_LIMIT, CommandEntry, GatewayEntry, NAME_LIMITS, PAGE_SIZES, REQUEST_LIMITS, ServerEntry,
+    TIMEOUT_LIMIT,
+};
+use super::item::{At, Item};
+use super::model::Naming;
+use super::node::Value;
+use super::problem::Report;
+use super::quantity::{format_duration, parse_duration, parse_size};
+use super::source::{Draft, DraftServer};
+
+/// Sections that are planned and not read yet. **They are refused, never ignored**: they narrow what is allowed.
+const LATER_SECTIONS: [&str; 4] = ["groups", "variants", "agents", "auth"];
+
+/// Reads a native file.
+pub(super) fn read(root: &Item<'_>, report: &mut Report<'_>) -> Draft {
+    let Some(mut fields) = root.fields(report) else { return Draft::default() };
+    if let Some(version) = fields.take("version") {
+        version.parsed("version 1", report, |text| (text == "1").then_some(()));
+    } else {
+        report.error(&root.place(), "the key `version` is missing");
+        report.hint("begin the file with `version: 1`");
+    }
+    let gateway = fields.take("gateway").and_then(|item| Some((item.place(), read_gateway(&item, report)?)));
+    let servers = fields.take("servers").map(|item| read_servers(&item, report)).unwrap_or_default();
+    for section in LATER_SECTIONS {
+        fields.refuse(section, report);
+    }
+    fields.finish(report);
+    Draft { gateway, servers }
+}
+
+fn read_gateway(item: &Item<'_>, report: &mut Report<'_>) -> Option<GatewayEntry> {
+    let mut fields = item.fields(report)?;
+    let entry = GatewayEntry {
+        public_url: fields.take("public_url").and_then(|item| item.text(report)),
+        naming: fields
+            .take("naming")
+            .and_then(|item| item.parsed("`prefix` or `none`", report, parse_naming)),
+        legacy: fields.take("legacy").and_then(|item| item.flag(report)),
+        name_limit: fields.take("name_limit").and_then(|item| read_number(&item, NAME_LIMITS, report)),
+        page_size: fields.take("page_size").and_then(|item| read_number(&item, PAGE_SIZES, report)),
+        request_limit: fields.take("request_limit").and_then(|item| read_size(&item, report)),
+        allowed_origins: fields.take("allowed_origins").and_then(|item| item.texts(report)),
+        instructions: fields.take("instructions").and_then(|item| item.text(report)),
+    };
+    fields.finish(report);
+    Some(entry)
+}
+
+fn read_servers(item: &Item<'_>, report: &mut Report<'_>) -> Vec<DraftServer> {
+    let entries = item.entries(report).into_iter();
+    entries.map(|(name, item)| DraftServer::read(name, report, |report| read_server(&item, report))).collect()
+}
+
+fn read_server(item: &Item<'_>, report: &mut Report<'_>) -> Option<ServerEntry> {
+    let mut fields = item.fields(report)?;
+    let entry = ServerEntry {
+        command: fields.take("command").and_then(|item| read_command(&item, report)),
+        args: fields.take("args").and_then(|item| item.texts(report)),
+        env: fields.take("env").and_then(|item| item.pairs(report)),
+        allow_env: fields.take("allow_env").and_then(|item| item.texts(report)),
+        cwd: fields.take("cwd").and_then(|item| item.text(report)),
+        url: fields.take("url").and_then(|item| item.text(report)),
+        headers: fields.take("headers").and_then(|item| item.pairs(report)),
+        timeout: fields
+            .take("timeout")
+            .and_then(|item| read_duration(&item, (Duration::from_millis(1), TIMEOUT_LIMIT), report)),
+        cache: fields
+            .take("cache")
+            .and_then(|item| read_duration(&item, (Duration::ZERO, CACHE_LIMIT), report)),
+        enabled: fields.take("enabled").and_then(|item| item.flag(report)),
+    };
+    for section in LATER_SECTIONS {
+        fields.refuse(section, report);
+    }
+    fields.finish(report);
+    Some(entry)
+}
+
+fn read_command(item: &Item<'_>, report: &mut Report<'_>) -> Option<CommandEntry> {
+    match &item.node.value {
+        Value::List(parts) if parts.is_empty() => {
+            report.error(&item.place(), "expected a program and its arguments, found an empty list");
+            None
+        }
+        Value::List(_) => item.texts(report).map(CommandEntry::Line),
+        Value::Scalar(_) => item.text(report).map(CommandEntry::Program),
+        Value::Map(_) => {
+            item.mismatch("a program, or a list of a program and its arguments", report);
+            None
+        }
+    }
+}
+
+fn parse_naming(text: &str) -> Option<Naming> {
+    match text {
+        "prefix" => Some(Naming::Prefix),
+        "none" => Some(Naming::None),
+        _ => None,
+    }
+}
+
+fn read_number(item: &Item<'_>, (least, most): (u64, u64), report: &mut Report<'_>) -> Option<At<u64>> {
+    let expected = format!("a whole number from {least} to {most}");
+    item.parsed(&expected, report, |text| text.parse().ok().filter(|n| (least..=most).contains(n)))
+}
+
+fn read_size(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<u64>> {
+    let (least, most) = REQUEST_LIMITS;
+    let expected = "a size from 1KiB to 256MiB, such as \"8MiB\" or a number of bytes";
+    item.parsed(expected, report, |text| parse_size(text).filter(|n| (least..=most).contains(n)))
+}
+
+fn read_duration(
+    item: &Item<'_>,
+    (least, most): (Duration, Duration),
+    report: &mut Report<'_>,
+) -> Option<At<Duration>> {
+    let duration = item.parsed("a duration such as \"30s\"", report, parse_duration)?;
+    if !(least..=most).contains(&duration.value) {
+        let (least, most) = (format_duration(least), format_duration(most));
+        item.mismatch_shown(&format!("a duration from {least} to {most}"), report);
+        return None;
+    }
+    Some(duration)
+}

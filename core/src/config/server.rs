@@ -1,0 +1,134 @@
+//! From a server's description to a [`Server`]: references are replaced, then every value is checked.
+
+use super::command::resolve_command;
+use super::endpoint::resolve_endpoint;
+use super::file::{DEFAULT_CACHE, DEFAULT_TIMEOUT, ServerEntry};
+use super::item::At;
+use super::model::{Server, Transport};
+use super::problem::{Place, Report, quote};
+use super::template::{self, Unexpanded};
+use crate::names::ServerName;
+
+/// What a description is resolved against.
+pub(super) struct Context<'a> {
+    /// The folder that relative ones begin at.
+    pub(super) folder: &'a str,
+    /// Looks environment variables up.
+    pub(super) lookup: &'a dyn Fn(&str) -> Option<String>,
+    /// What becomes of a variable that is not set.
+    pub(super) missing: Missing,
+}
+
+/// What becomes of a variable that is not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Its server is refused.
+    Refuse,
+    /// The text cannot be known, and is not checked.
+    Leave,
+}
+
+impl Context<'_> {
+    /// Replaces the references in a text; `None` where that fails or cannot be known.
+    pub(super) fn expand(&self, text: &At<String>, report: &mut Report<'_>) -> Option<String> {
+        match template::expand(&text.value, self.lookup) {
+            Ok(expanded) => Some(expanded),
+            Err(Unexpanded::Missing(_)) if self.missing == Missing::Leave => None,
+            Err(unexpanded) => {
+                report.error(&text.place, unexpanded.to_string());
+                if let Unexpanded::Missing(name) = unexpanded {
+                    report
+                        .hint(format!("set it for the gateway, or write `${{{name}:-text}}` with a default"));
+                } else if unexpanded == Unexpanded::Malformed {
+                    report.hint("write `$${` where a literal `${` is meant");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Parses the name of a server.
+pub(super) fn resolve_name(name: &At<String>, report: &mut Report<'_>) -> Option<ServerName> {
+    match ServerName::parse(&name.value) {
+        Err(invalid) => {
+            report.error(&name.place, format!("{invalid}"));
+            None
+        }
+        // A URL path drops such a segment, so the server's own endpoint could not be reached.
+        Ok(_) if name.value.chars().all(|c| c == '.') => {
+            report
+                .error(&name.place, format!("a server name is more than dots; found {}", quote(&name.value)));
+            None
+        }
+        Ok(parsed) => Some(parsed),
+    }
+}
+
+/// Resolves a description; `None` where something is wrong or cannot be known.
+pub(super) fn resolve_server(
+    place: &Place,
+    entry: &ServerEntry,
+    context: &Context<'_>,
+    report: &mut Report<'_>,
+) -> Option<Server> {
+    let transport = match (&entry.command, &entry.url) {
+        (Some(command), None) => {
+            refuse_pairs(entry.headers.as_deref(), "headers", "url", report);
+            resolve_command(command, entry, context, report).map(Transport::Stdio)
+        }
+        (None, Some(url)) => {
+            refuse_command_settings(entry, report);
+            resolve_endpoint(url, entry.headers.as_deref().unwrap_or_default(), context, report)
+                .map(Transport::Http)
+        }
+        (Some(_), Some(url)) => {
+            report.error(&url.place, "a server has either `command` or `url`, not both");
+            None
+        }
+        (None, None) => {
+            report.error(place, "a server needs `command` (a subprocess) or `url` (Streamable HTTP)");
+            report
+                .hint("for example `command: [uvx, mcp-server-time]` or `url: https://mcp.example.com/mcp`");
+            None
+        }
+    };
+    Some(Server {
+        transport: transport?,
+        timeout: entry.timeout.as_ref().map_or(DEFAULT_TIMEOUT, |timeout| timeout.value),
+        cache: entry.cache.as_ref().map_or(DEFAULT_CACHE, |cache| cache.value),
+        enabled: is_enabled(entry),
+    })
+}
+
+/// Returns whether a description is of a server that is served.
+pub(super) fn is_enabled(entry: &ServerEntry) -> bool {
+    entry.enabled.as_ref().is_none_or(|enabled| enabled.value)
+}
+
+fn refuse_command_settings(entry: &ServerEntry, report: &mut Report<'_>) {
+    refuse_pairs(entry.env.as_deref(), "env", "command", report);
+    for (texts, key) in [(&entry.args, "args"), (&entry.allow_env, "allow_env")] {
+        if let Some(first) = texts.as_ref().and_then(|texts| texts.first()) {
+            refuse_with(&first.place, key, "command", report);
+        }
+    }
+    if let Some(cwd) = &entry.cwd {
+        refuse_with(&cwd.place, "cwd", "command", report);
+    }
+}
+
+fn refuse_pairs(
+    pairs: Option<&[(At<String>, At<String>)]>,
+    key: &str,
+    belongs_to: &str,
+    report: &mut Report<'_>,
+) {
+    if let Some((name, _)) = pairs.and_then(<[_]>::first) {
+        refuse_with(&name.place, key, belongs_to, report);
+    }
+}
+
+fn refuse_with(place: &Place, key: &str, belongs_to: &str, report: &mut Report<'_>) {
+    report.error(place, format!("`{key}` belongs to a server with `{belongs_to}`"));
+}

@@ -1,0 +1,165 @@
+//! The gateway's URLs: which path is what, and the answers that are about HTTP alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::body::{Reply, empty, json};
+use crate::catalog::Scope;
+use crate::gateway::Readiness;
+use crate::names::ServerName;
+use crate::upstream::Server;
+use crate::wire::http::PARAM_PREFIX;
+use crate::wire::message::ObjectWriter;
+
+/// What a path leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// `/healthz`, `/healthcheck`: whether the process lives.
+    Health,
+    /// `/readyz`: which servers are up.
+    Readiness,
+    /// `/mcp`, `/mcp/servers/{server}`.
+    Mcp(Scope),
+}
+
+/// Finds what a path leads to. A path is compared as it is written: dots and empty segments lead nowhere.
+pub(crate) fn find(path: &str, servers: &BTreeMap<ServerName, Arc<Server>>) -> Option<Endpoint> {
+    match path {
+        "/healthz" | "/healthcheck" => Some(Endpoint::Health),
+        "/readyz" => Some(Endpoint::Readiness),
+        "/mcp" => Some(Endpoint::Mcp(Scope::All)),
+        _ => {
+            let name = decode(path.strip_prefix("/mcp/servers/")?)?;
+            let (name, _) = servers.get_key_value(name.as_str())?;
+            Some(Endpoint::Mcp(Scope::Server(name.clone())))
+        }
+    }
+}
+
+/// Returns the path of an endpoint.
+pub(crate) fn path(scope: &Scope) -> String {
+    match scope {
+        Scope::All => "/mcp".into(),
+        Scope::Server(name) => {
+            let encode = |c: char| if c == ' ' { "%20".to_owned() } else { c.to_string() };
+            format!("/mcp/servers/{}", name.as_str().chars().map(encode).collect::<String>())
+        }
+    }
+}
+
+/// Decodes the percent signs of one segment; nothing where it is malformed or has a slash.
+fn decode(segment: &str) -> Option<String> {
+    if segment.contains('/') {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+        } else {
+            byte
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Says which servers are up. The gateway is ready once each has answered or failed.
+pub(crate) fn readiness(servers: &[Readiness], settled: bool) -> Reply {
+    let degraded = servers.iter().any(|server| server.status != "up");
+    let mut list = ObjectWriter::default();
+    for server in servers {
+        let mut one = ObjectWriter::default();
+        one.string("status", server.status).member("tools", &server.tools.to_string());
+        if let Some(reason) = &server.reason {
+            one.string("reason", reason);
+        }
+        list.member(&server.server, &one.finish());
+    }
+    let mut out = ObjectWriter::default();
+    out.string(
+        "status",
+        if !settled {
+            "STARTING"
+        } else if degraded {
+            "DEGRADED"
+        } else {
+            "OK"
+        },
+    );
+    out.member("servers", &list.finish());
+    json(if settled { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, out.finish())
+}
+
+/// The answer to a method that an MCP endpoint does not have.
+pub(crate) fn method_not_allowed() -> Reply {
+    let mut reply = empty(StatusCode::METHOD_NOT_ALLOWED);
+    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    reply
+}
+
+/// The answer to a browser that asks what it may send.
+///
+/// The names of headers that repeat arguments are the tools' own, so the answer repeats those that were asked for.
+pub(crate) fn preflight(asked: &HeaderMap) -> Reply {
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    let headers = reply.headers_mut();
+    headers
+        .insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, DELETE, OPTIONS"));
+    let own = "authorization, content-type, accept, last-event-id, mcp-session-id, mcp-protocol-version, mcp-method, \
+               mcp-name, traceparent, tracestate";
+    let params =
+        asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let params = params.split(',').map(str::trim).filter(|name| {
+        HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| name.as_str().starts_with(PARAM_PREFIX))
+    });
+    let allowed = std::iter::once(own).chain(params).collect::<Vec<_>>().join(", ");
+    if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    }
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    reply
+}
+
+/// Lets a page of an origin that has passed the gate read the answer.
+pub(crate) fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("mcp-session-id, www-authenticate"),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_taken_as_they_are_written() {
+        let name = ServerName::parse("my srv").unwrap();
+        let settings = crate::testing::server("http://127.0.0.1:1/mcp");
+        let servers = BTreeMap::from([(name.clone(), Server::new(name.clone(), settings).0)]);
+        let check = |path: &str| find(path, &servers);
+        assert_eq!(check("/mcp"), Some(Endpoint::Mcp(Scope::All)));
+        assert_eq!(check("/mcp/servers/my%20srv"), Some(Endpoint::Mcp(Scope::Server(name.clone()))));
+        assert_eq!(check(&path(&Scope::Server(name))), check("/mcp/servers/my%20srv"));
+        for odd in [
+            "/mcp/",
+            "/MCP",
+            "/mcp/servers/",
+            "/mcp/servers/x",
+            "/mcp/servers/my%2",
+            "/mcp/servers/../x",
+            "/mcp/servers/my%2fsrv",
+            "/mcp/../mcp",
+            "//mcp",
+            "/mcp/groups/x",
+        ] {
+            assert_eq!(check(odd), None, "{odd}");
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Putting one request to one server, over whatever leads there, in whatever era it speaks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderMap, Method, StatusCode, header};
+
+use super::{HELD, collect};
+use crate::error::{Unreachable, code};
+use crate::gateway::Gateway;
+use crate::pipe::{PipeAnswer, Wait};
+use crate::ports::{Chunks, Host};
+use crate::upstream::compose::{self, Ask};
+use crate::upstream::handshake::about_meta;
+use crate::upstream::{Established, Link, Server, lock};
+use crate::wire::http as names;
+use crate::wire::json::Json;
+use crate::wire::message::{self, Message};
+use crate::wire::sse::{Decoder, Event};
+use crate::wire::version::Era;
+
+/// How many redirects within one origin are followed.
+const REDIRECTS: usize = 3;
+
+/// A request that a server is answering.
+#[derive(Debug)]
+pub(crate) struct Asked<H: Host> {
+    pub(crate) id: u64,
+    pub(crate) established: Arc<Established>,
+    pub(crate) body: AnswerBody,
+    pub(crate) cancel: Cancel<H>,
+}
+
+/// How an answer comes.
+pub(crate) enum AnswerBody {
+    /// One JSON-RPC message.
+    Json(Chunks),
+    /// Server-sent events, one message each.
+    Events(Chunks),
+    /// Messages on a pipe.
+    Pipe(PipeAnswer),
+    /// Nothing: it was a notification, or the answer comes otherwise.
+    Nothing,
+}
+
+impl std::fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Json(_) => "Json",
+            Self::Events(_) => "Events",
+            Self::Pipe(_) => "Pipe",
+            Self::Nothing => "Nothing",
+        })
+    }
+}
+
+/// Tells the server, unless it is disarmed before it is dropped, that nobody wants its answer any more.
+pub(crate) struct Cancel<H: Host> {
+    gateway: Gateway<H>,
+    server: Arc<Server>,
+    established: Arc<Established>,
+    id: Option<u64>,
+}
+
+impl<H: Host> std::fmt::Debug for Cancel<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cancel({:?})", self.id)
+    }
+}
+
+impl<H: Host> Cancel<H> {
+    /// The answer has come: there is nothing to cancel.
+    pub(crate) fn disarm(&mut self) {
+        self.id = None;
+    }
+}
+
+impl<H: Host> Drop for Cancel<H> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.gateway.cancel(&self.server, &self.established, id);
+        }
+    }
+}
+
+impl<H: Host> Gateway<H> {
+    /// Asks a server; makes the connection anew and asks again, once, where the server no longer knows it and so has
+    /// not acted on the request.
+    pub(crate) async fn ask(
+        &self,
+        server: &Arc<Server>,
+        link: &Arc<Link>,
+        ask: &Ask<'_>,
+        wait: Wait,
+    ) -> Result<Asked<H>, Unreachable> {
+        let established = self.establish(server, link).await?;
+        match self.put(server, &established, ask, wait).await {
+            Err(error) if error.undelivered => {
+                link.forget(&established);
+                let established = self.establish(server, link).await?;
+                self.put(server, &established, ask, wait).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Puts a request under what was agreed on.
+    pub(crate) async fn put(
+        &self,
+        server: &Arc<Server>,
+        established: &Arc<Established>,
+        ask: &Ask<'_>,
+        wait: Wait,
+    ) -> Result<Asked<H>, Unreachable> {
+        let id = self.next_id();
+        let mut cancel = Cancel {
+            gateway: self.clone(),
+            server: server.clone(),
+            established: established.clone(),
+            id: Some(id),
+        };
+        if let Some(pipe) = &established.pipe {
+            let answer = pipe.expect(id, wait);
+            pipe.send(compose::message(ask, established.version, id)).await?;
+            return Ok(Asked {
+                id,
+                established: established.clone(),
+                body: AnswerBody::Pipe(answer),
+                cancel,
+            });
+        }
+        let posted = self.within(server, server.settings.timeout, async {
+            match self.post(server, established, ask, id).await? {
+                (head, body) if head.status == StatusCode::OK => Ok(body),
+                (head, body) => refused(server, established, head.status, body, id).await,
+            }
+        });
+        match posted.await {
+            Ok(body) => Ok(Asked { id, established: established.clone(), body, cancel }),
+            Err(error) => {
+                if error.undelivered {
+                    cancel.disarm();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Posts a request and returns the head of the answer, its body told apart by its media type.
+    pub(crate) async fn post(
+        &self,
+        server: &Server,
+        established: &Established,
+        ask: &Ask<'_>,
+        id: u64,
+    ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
+        let target = server.target.as_ref().ok_or_else(|| server.error("has no URL"))?;
+        let via = ask.via.clone().unwrap_or_else(|| self.own_via());
+        let mut request = compose::post(target, &via, compose::message(ask, established.version, id));
+        compose::describe(request.headers_mut(), established, Some(ask));
+        if ask.method == "initialize" {
+            // The revision is only being negotiated.
+            request.headers_mut().remove(names::PROTOCOL_VERSION);
+        }
+        self.fetch(server, request).await
+    }
+
+    /// Sends a message that is not a request: a notification, or an answer to the server.
+    pub(crate) async fn tell(
+        &self,
+        server: &Server,
+        established: &Established,
+        message: String,
+    ) -> Result<(), Unreachable> {
+        if let Some(pipe) = &established.pipe {
+            return pipe.send(message).await;
+        }
+        let target = server.target.as_ref().ok_or_else(|| server.error("has no URL"))?;
+        let mut request = compose::post(target, &self.own_via(), message);
+        compose::describe(request.headers_mut(), established, None);
+        self.fetch(server, request).await.map(|_| ())
+    }
+
+    /// Opens the stream on which a session-based server speaks unasked, or takes a broken one up again; nothing where
+    /// the server has none.
+    pub(crate) async fn open_stream(
+        &self,
+        server: &Server,
+        established: &Established,
+        last_event: Option<&str>,
+    ) -> Result<Option<AnswerBody>, Unreachable> {
+        let target = server.target.as_ref().ok_or_else(|| server.error("has no URL"))?;
+        let mut request = compose::bare(Method::GET, target, &self.own_via(), Bytes::new());
+        compose::describe(request.headers_mut(), established, None);
+        let headers = request.headers_mut();
+        headers.insert(header::ACCEPT, names::EVENT_STREAM);
+        if let Some(value) = last_event.and_then(|id| id.parse().ok()) {
+            headers.insert(names::LAST_EVENT_ID, value);
+        }
+        match self.fetch(server, request).await? {
+            (head, body @ AnswerBody::Events(_)) if head.status == StatusCode::OK => Ok(Some(body)),
+            (head, _) if head.status != StatusCode::TOO_MANY_REQUESTS && !head.status.is_server_error() => {
+                Ok(None)
+            }
+            (head, _) => Err(server.error(format!("has no stream of its own (HTTP {})", head.status))),
+        }
+    }
+
+    /// Fetches, following redirects only within the origin: credentials go nowhere else.
+    async fn fetch(
+        &self,
+        server: &Server,
+        mut request: http::Request<Bytes>,
+    ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
+        for _ in 0..REDIRECTS {
+            let again = request.clone();
+            let response = self
+                .host()
+                .fetch(request)
+                .await
+                .map_err(|e| Unreachable { server: server.name.to_string(), ..e })?;
+            let target = match response.status() {
+                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
+                    same_origin(again.uri(), response.headers())
+                }
+                _ => None,
+            };
+            let Some(target) = target else {
+                let (head, chunks) = response.into_parts();
+                if let Some(behind) = head.headers.get(names::VIA).and_then(|v| v.to_str().ok()) {
+                    *lock(&server.behind) = behind.split(',').map(|hop| hop.trim().to_owned()).collect();
+                }
+                let body = match names::media_type(&head.headers).as_str() {
+                    "application/json" => AnswerBody::Json(chunks),
+                    "text/event-stream" => AnswerBody::Events(chunks),
+                    _ if matches!(head.status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) => {
+                        AnswerBody::Nothing
+                    }
+                    _ if head.status.is_success()
+                        && head.headers.get(header::CONTENT_LENGTH).is_some_and(|l| l == "0") =>
+                    {
+                        AnswerBody::Nothing
+                    }
+                    _ => AnswerBody::Json(chunks),
+                };
+                return Ok((head, body));
+            };
+            request = again;
+            *request.uri_mut() = target;
+        }
+        Err(server.error("redirects in circles"))
+    }
+
+    /// Tells a server that nobody waits for the answer to this request any more.
+    ///
+    /// Over HTTP in the stateless era the closed connection says so itself.
+    fn cancel(&self, server: &Arc<Server>, established: &Arc<Established>, id: u64) {
+        let message = message::notification(
+            "notifications/cancelled",
+            &format!("{{\"requestId\":{id},\"reason\":\"the agent has left\"}}"),
+        );
+        if let Some(pipe) = &established.pipe {
+            pipe.send_now(message);
+        } else if established.version.era() == Era::Legacy {
+            let (gateway, server, established) = (self.clone(), server.clone(), established.clone());
+            self.host().spawn(async move {
+                let limit = server.settings.timeout;
+                let told = gateway.within(&server, limit, gateway.tell(&server, &established, message)).await;
+                if let Err(error) = told {
+                    tracing::debug!(%error, "could not cancel");
+                }
+            });
+        }
+    }
+
+    pub(crate) fn own_via(&self) -> http::HeaderValue {
+        self.0.own_via.clone()
+    }
+}
+
+impl AnswerBody {
+    /// Reads up to the message that answers the request, whatever comes before it.
+    pub(crate) async fn into_message(self, server: &Server, id: u64) -> Result<Bytes, Unreachable> {
+        match self {
+            Self::Json(chunks) => collect(server, chunks, HELD).await,
+            Self::Events(mut chunks) => {
+                let mut decoder = Decoder::new(HELD);
+                let mut events: Vec<Event> = Vec::new();
+                while let Some(chunk) = chunks.next().await {
+                    decoder
+                        .push(&chunk?, &mut events)
+                        .map_err(|e| server.error(format!("sent an answer that is too large: {e}")))?;
+                    for event in events.drain(..) {
+                        if is_response(&event.data, id) {
+                            return Ok(event.data);
+                        }
+                    }
+                }
+                Err(server.error("ended its stream without an answer"))
+            }
+            Self::Pipe(mut answer) => {
+                while let Some(message) = answer.next().await {
+                    let message = message?;
+                    if is_response(&message, id) {
+                        return Ok(message);
+                    }
+                }
+                Err(server.error("closed its output"))
+            }
+            Self::Nothing => Err(server.error("answered with nothing")),
+        }
+    }
+}
+
+fn answers(data: &[u8], id: u64) -> bool {
+    let json = Json::check(data).ok().filter(|json| json.get("error").is_some());
+    json.and_then(|json| Some(json.get("id")?.text() == id.to_string())).unwrap_or(false)
+}
+
+fn is_modern_error(data: &[u8]) -> bool {
+    let error = Json::check(data).ok().and_then(|json| json.get("error"));
+    error.is_some_and(|error| match error.get("code").and_then(|code| code.text().parse::<i64>().ok()) {
+        Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION) => true,
+        Some(code::INVALID_PARAMS) => about_meta(&error),
+        _ => false,
+    })
+}
+
+fn is_response(data: &[u8], id: u64) -> bool {
+    let Ok(json) = Json::check(data) else { return false };
+    match message::parse(json) {
+        Ok(Message::Response { id: answered, outcome }) => {
+            answered.text() == id.to_string() || (answered.text() == "null" && outcome.is_err())
+        }
+        _ => false,
+    }
+}
+
+/// Decides what an answer that is not `200 OK` means: an error of the request itself is passed on, a lost session or
+/// a change of era is reported as not delivered, anything else is the server's failure.
+async fn refused(
+    server: &Server,
+    established: &Established,
+    status: StatusCode,
+    body: AnswerBody,
+    id: u64,
+) -> Result<AnswerBody, Unreachable> {
+    let whole = match body {
+        AnswerBody::Json(chunks) | AnswerBody::Events(chunks) => collect(server, chunks, HELD).await?,
+        _ => Bytes::new(),
+    };
+    let code =
+        Json::check(&whole).ok().and_then(|json| json.get("error")?.get("code")?.text().parse::<i64>().ok());
+    let of_request = matches!(
+        code,
+        Some(
+            code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::INVALID_PARAMS | code::METHOD_NOT_FOUND
+        )
+    );
+    let client_error =
+        matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+    match established.version.era() {
+        // An error with the request's own id is its answer, unless it is one that only a stateless server gives.
+        Era::Legacy
+            if status == StatusCode::BAD_REQUEST && !is_modern_error(&whole) && answers(&whole, id) =>
+        {
+            Ok(AnswerBody::Json(futures::stream::once(async move { Ok(whole) }).boxed()))
+        }
+        Era::Modern if client_error && of_request => {
+            Ok(AnswerBody::Json(futures::stream::once(async move { Ok(whole) }).boxed()))
+        }
+        _ if client_error => {
+            Err(server.error(format!("no longer takes requests as agreed (HTTP {status})")).undelivered())
+        }
+        _ => Err(server.error(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                format!("asks for authorization (HTTP {status}); set its credential in `headers`")
+            }
+            _ if status.is_redirection() => format!("redirects elsewhere (HTTP {status}); set the final URL"),
+            _ => format!("answered HTTP {status}"),
+        })),
+    }
+}
+
+/// Returns where a redirect leads, if it stays within the origin.
+fn same_origin(from: &http::Uri, headers: &HeaderMap) -> Option<http::Uri> {
+    let base = url::Url::parse(&from.to_string()).ok()?;
+    let target = base.join(headers.get(header::LOCATION)?.to_str().ok()?).ok()?;
+    (target.origin() == base.origin()).then(|| target.as_str().parse().ok()).flatten()
+}

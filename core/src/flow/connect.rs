@@ -1,0 +1,304 @@
+//! Getting to know a server: which era it speaks, and a session where it wants one. One handshake at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::{self, Either};
+
+use super::ask::AnswerBody;
+use crate::catalog::capability;
+use crate::config::{Command, Transport};
+use crate::error::Unreachable;
+use crate::front::LEVELS;
+use crate::gateway::Gateway;
+use crate::pipe::{Pipe, PipeAnswer, Users, Wait, pipe};
+use crate::ports::Host;
+use crate::upstream::compose::{self, Ask};
+use crate::upstream::handshake::{self, Introduction, Probed, Reply};
+use crate::upstream::{Established, Link, Owner, Server, lock};
+use crate::wire::http as names;
+use crate::wire::json::quote;
+use crate::wire::message;
+use crate::wire::version::{Era, Version};
+
+/// How long a process may stay silent before it is asked in the other era as well.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest that a question of the handshake may take over HTTP.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+/// A process that stops sooner than this after its handshake counts as failed, in milliseconds.
+const SHORT_LIFE: u64 = 10_000;
+
+impl<H: Host> Gateway<H> {
+    /// Returns what was agreed on with the server, after a handshake where nothing is or it no longer holds.
+    pub(crate) async fn establish(
+        &self,
+        server: &Arc<Server>,
+        link: &Arc<Link>,
+    ) -> Result<Arc<Established>, Unreachable> {
+        if let Some(established) = link.usable() {
+            return Ok(established);
+        }
+        let mut attempts = link.handshake.lock().await;
+        if let Some(established) = link.usable() {
+            return Ok(established);
+        }
+        let now = self.host().now();
+        if let Some(reason) = link.current.swap(None).and_then(|e| e.pipe.as_ref()?.closed()) {
+            if now.saturating_sub(attempts.made) < SHORT_LIFE {
+                attempts.crashed(server.error(reason), now);
+            } else {
+                attempts.failures = 0;
+                attempts.crashes = 0;
+            }
+        } else if attempts.last.is_none() {
+            attempts.failures = 0;
+        }
+        if let Some(error) = attempts.too_early(now) {
+            return Err(error);
+        }
+        if self.0.stopping.load(Ordering::Relaxed) {
+            return Err(server.error("is not asked any more: the gateway is stopping"));
+        }
+        // Rare and large: kept apart, so that the future of an ordinary call stays small.
+        match Box::pin(self.shake_hands(server, link)).await {
+            Ok(established) => {
+                let established = Arc::new(established);
+                attempts.made = self.host().now();
+                attempts.last = None;
+                link.current.store(Some(established.clone()));
+                self.agreed(server, link, &established);
+                Ok(established)
+            }
+            Err(error) => {
+                attempts.failed(error.clone(), self.host().now());
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins what goes on for as long as an agreement holds.
+    fn agreed(&self, server: &Arc<Server>, link: &Arc<Link>, established: &Arc<Established>) {
+        self.watch(server, link, established);
+        self.set_up_log(server, link, established);
+        if link.owner == Owner::Shared {
+            self.restore(server);
+        }
+    }
+
+    /// Tells a session-based server from which level on to log: everything on a shared link, since each agent gets
+    /// what it asked for; what the session asked for on its own.
+    fn set_up_log(&self, server: &Arc<Server>, link: &Arc<Link>, established: &Arc<Established>) {
+        let level = match link.owner {
+            Owner::Shared => Some(0),
+            Owner::Session(nonce, _) => lock(&self.0.sessions.levels).get(&nonce).copied(),
+        };
+        let logs = established.version.era() == Era::Legacy
+            && capability(&established.introduction, "logging").is_some();
+        if let Some(level) = level.filter(|_| logs) {
+            let (gateway, server, established) = (self.clone(), server.clone(), established.clone());
+            self.host().spawn(async move { gateway.set_level(&server, &established, level).await });
+        }
+    }
+
+    /// Tells a server from which level on to log.
+    pub(crate) async fn set_level(&self, server: &Arc<Server>, established: &Arc<Established>, level: usize) {
+        let ask = Ask::own("logging/setLevel").with("level", quote(LEVELS[level]));
+        match self.put(server, established, &ask, Wait::Own).await {
+            Ok(mut asked) => {
+                let body = std::mem::replace(&mut asked.body, AnswerBody::Nothing);
+                let answer = body.into_message(server, asked.id);
+                let _ = self.within(server, server.settings.timeout, answer).await;
+                asked.cancel.disarm();
+            }
+            Err(error) => tracing::debug!(%error, "could not set the log level"),
+        }
+    }
+
+    async fn shake_hands(&self, server: &Arc<Server>, link: &Arc<Link>) -> Result<Established, Unreachable> {
+        let mut established = match &server.settings.transport {
+            Transport::Http(_) => self.shake_hands_http(server, link).await,
+            Transport::Stdio(command) => self.shake_hands_pipe(server, link, command).await,
+        }?;
+        tracing::debug!(server = %server.name, version = %established.version, "connected");
+        if established.introduction.capabilities.is_empty() {
+            established.introduction.capabilities = "{\"tools\":{},\"prompts\":{},\"resources\":{}}".into();
+        }
+        Ok(established)
+    }
+
+    async fn shake_hands_http(
+        &self,
+        server: &Arc<Server>,
+        link: &Arc<Link>,
+    ) -> Result<Established, Unreachable> {
+        let mut established = blank(Version::MODERN, None);
+        if link.owner == Owner::Shared {
+            let reply = self.question(server, &established, &Ask::own("server/discover")).await?;
+            match handshake::after_discover(&reply) {
+                Probed::Modern(version, introduction) => {
+                    return Ok(Established { version, introduction, ..established });
+                }
+                Probed::Failed(why) => return Err(server.error(why)),
+                Probed::Legacy => {}
+            }
+        }
+        established.version = Version::LEGACY;
+        let initialize = initialize(link);
+        let reply = self.question(server, &established, &initialize).await?;
+        self.initialized(server, link, established, &reply).await
+    }
+
+    /// Asks over HTTP and reads the whole reply, whatever it is.
+    async fn question(
+        &self,
+        server: &Arc<Server>,
+        established: &Established,
+        ask: &Ask<'_>,
+    ) -> Result<Reply, Unreachable> {
+        let limit = HANDSHAKE.min(server.settings.timeout);
+        self.within(server, limit, async {
+            let id = self.next_id();
+            let (head, body) = self.post(server, established, ask, id).await?;
+            let session = head.headers.get(names::SESSION_ID).cloned();
+            let body = match body {
+                AnswerBody::Nothing => Bytes::new(),
+                body => body.into_message(server, id).await.unwrap_or_default(),
+            };
+            Ok(Reply { status: Some(head.status), session, body })
+        })
+        .await
+    }
+
+    async fn shake_hands_pipe(
+        &self,
+        server: &Arc<Server>,
+        link: &Arc<Link>,
+        command: &Command,
+    ) -> Result<Established, Unreachable> {
+        let pipe = self.launch(server, link, command).await?;
+        let established = blank(Version::MODERN, Some(pipe.clone()));
+        if link.owner != Owner::Shared || server.dies_of_probe.load(Ordering::Relaxed) {
+            let mut answer = self.write(&pipe, &initialize(link), Version::LEGACY).await?;
+            let reply =
+                self.within(server, server.settings.timeout, async { reply_of(server, answer.next().await) });
+            return self.initialized(server, link, established, &reply.await?).await;
+        }
+        let mut probe = self.write(&pipe, &Ask::own("server/discover"), Version::MODERN).await?;
+        // A process that knows nothing of the question may not answer it at all, or may only be slow to start.
+        let patience = std::pin::pin!(self.host().sleep(PATIENCE));
+        let probed = match future::select(probe.next(), patience).await {
+            Either::Left((reply, _)) => match reply_of(server, reply) {
+                Ok(reply) => handshake::after_discover(&reply),
+                Err(error) => {
+                    // Some old servers take any first message but `initialize` for the end.
+                    tracing::debug!(%error, "ended when it was asked in the stateless era; starting it again");
+                    server.dies_of_probe.store(true, Ordering::Relaxed);
+                    return Box::pin(self.shake_hands_pipe(server, link, command)).await;
+                }
+            },
+            Either::Right(_) => Probed::Legacy,
+        };
+        match probed {
+            Probed::Modern(version, introduction) => {
+                return Ok(Established { version, introduction, ..established });
+            }
+            Probed::Failed(why) => return Err(server.error(why)),
+            Probed::Legacy => {}
+        }
+        let mut answer = self.write(&pipe, &initialize(link), Version::LEGACY).await?;
+        let either = self.within(server, server.settings.timeout, async {
+            Ok(future::select(answer.next(), probe.next()).await)
+        });
+        let reply = match either.await? {
+            Either::Left((reply, _)) => reply_of(server, reply)?,
+            // The probe was answered before or late: only a modern answer to it decides anything now.
+            Either::Right((late, initialize)) => {
+                if let Some(Ok(body)) = late {
+                    let reply = Reply { body, ..Reply::default() };
+                    if let Probed::Modern(version, introduction) = handshake::after_discover(&reply) {
+                        return Ok(Established { version, introduction, ..established });
+                    }
+                }
+                let reply = self
+                    .within(server, server.settings.timeout, async { reply_of(server, initialize.await) });
+                reply.await?
+            }
+        };
+        self.initialized(server, link, established, &reply).await
+    }
+
+    /// Ends the handshake of a session with what the server said to `initialize`.
+    async fn initialized(
+        &self,
+        server: &Arc<Server>,
+        link: &Link,
+        established: Established,
+        reply: &Reply,
+    ) -> Result<Established, Unreachable> {
+        let (version, introduction) = handshake::after_initialize(reply).map_err(|why| {
+            let refused = reply.status.is_none_or(|status| status.is_client_error() || status.is_success());
+            if refused && link.owner != Owner::Shared {
+                server.has_no_sessions.store(true, Ordering::Relaxed);
+            }
+            server.error(why)
+        })?;
+        let established =
+            Established { version, introduction, session: reply.session.clone(), ..established };
+        let told = message::notification("notifications/initialized", "");
+        self.within(server, HANDSHAKE, self.tell(server, &established, told)).await?;
+        Ok(established)
+    }
+
+    /// Starts the server's process; it is told by which gateways, so that a loop ends at once.
+    async fn launch(
+        &self,
+        server: &Arc<Server>,
+        link: &Arc<Link>,
+        command: &Command,
+    ) -> Result<Pipe, Unreachable> {
+        let users = if link.owner == Owner::Shared { Users::Many } else { Users::One };
+        let (core_end, host_end, unasked) = pipe(server.name.as_str(), users);
+        let mut command = command.clone();
+        let via = self.0.gate.own_chain();
+        command.env.insert("PORTCULLIS_VIA".into(), via);
+        self.host().launch(&server.name, &command, host_end).await?;
+        self.hear_pipe(server, link.owner, core_end.downgrade(), unasked);
+        Ok(core_end)
+    }
+
+    async fn write(&self, pipe: &Pipe, ask: &Ask<'_>, version: Version) -> Result<PipeAnswer, Unreachable> {
+        let id = self.next_id();
+        let answer = pipe.expect(id, Wait::Own);
+        pipe.send(compose::message(ask, version, id)).await?;
+        Ok(answer)
+    }
+}
+
+impl Link {
+    /// Returns what was agreed on, if it still holds as far as this end can tell.
+    fn usable(&self) -> Option<Arc<Established>> {
+        let current = self.current.load_full()?;
+        let open = current.pipe.as_ref().is_none_or(|pipe| pipe.closed().is_none());
+        open.then_some(current)
+    }
+}
+
+fn blank(version: Version, pipe: Option<Pipe>) -> Established {
+    Established { version, session: None, pipe, introduction: Introduction::default() }
+}
+
+fn initialize(link: &Link) -> Ask<'static> {
+    let params = handshake::initialize_params(&compose::declared(link.owner));
+    let mut ask = Ask::own("initialize");
+    let params = crate::wire::json::Json::check(params.as_bytes()).expect("we wrote it");
+    ask.params = params.members().map(|(k, v)| (k.into_owned().into(), v.text().to_owned().into())).collect();
+    ask
+}
+
+fn reply_of(server: &Server, message: Option<Result<Bytes, Unreachable>>) -> Result<Reply, Unreachable> {
+    let body = message.ok_or_else(|| server.error("closed its output"))??;
+    Ok(Reply { body, ..Reply::default() })
+}

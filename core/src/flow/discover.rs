@@ -1,0 +1,258 @@
+//! Keeping what servers offer: one keeper per server reads its lists, again when they change or grow old, and tries
+//! again, ever more slowly, while it does not answer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::channel::mpsc;
+use futures::future::{self, Either};
+
+use crate::catalog::{Item, Kind, Offer, View, capability, read_page};
+use crate::error::{Unreachable, code};
+use crate::front::Caller;
+use crate::gateway::{Gateway, SETTLING, Snapshot};
+use crate::names::ServerName;
+use crate::pipe::Wait;
+use crate::ports::Host;
+use crate::upstream::compose::Ask;
+use crate::upstream::{Nudge, Server, Status, lock};
+use crate::wire::json::{Json, quote};
+use crate::wire::message::{self, Message};
+use crate::wire::version::Era;
+
+/// The least time between two readings of a server's lists.
+const BREATH: Duration = Duration::from_millis(100);
+/// The most pages that one list may have.
+const PAGES: usize = 1000;
+/// The most items that one list may have.
+const ITEMS: usize = 100_000;
+/// How long a list is taken for current at least, in milliseconds, whatever the server says.
+const LEAST_TTL: u64 = 1000;
+
+/// Returns the servers that lead to one of these gateways. What they offer came from there, or would go back there.
+fn leading_back(snapshot: &Snapshot, gateways: &[&str]) -> BTreeSet<ServerName> {
+    let leads = |server: &Server| lock(&server.behind).iter().any(|hop| gateways.contains(&hop.as_str()));
+    snapshot.servers.values().filter(|server| leads(server)).map(|server| server.name.clone()).collect()
+}
+
+impl<H: Host> Gateway<H> {
+    /// Keeps the offer of one server for as long as the gateway lives.
+    pub(crate) async fn keep(self, server: Arc<Server>, mut nudges: mpsc::UnboundedReceiver<Nudge>) {
+        let mut failures = 0u32;
+        let mut changed: BTreeSet<&'static str> = BTreeSet::new();
+        loop {
+            match self.discover(&server).await {
+                Ok(offer) => {
+                    failures = 0;
+                    self.up(&server, offer, &changed);
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.down(&server, error, failures);
+                }
+            }
+            changed.clear();
+            // A server that never stops changing is read a few times a second, not all the time.
+            self.host().sleep(BREATH).await;
+            let nudge =
+                if failures == 0 { nudges.next().await } else { self.pause(failures, &mut nudges).await };
+            let Some(first) = nudge else { return };
+            for nudge in std::iter::once(first).chain(std::iter::from_fn(|| nudges.try_recv().ok())) {
+                if let Nudge::Changed(capability) = nudge {
+                    changed.insert(capability);
+                }
+            }
+        }
+    }
+
+    /// Waits before the next attempt: 1 s, 2 s, 4 s ... 60 s.
+    async fn pause(&self, failures: u32, nudges: &mut mpsc::UnboundedReceiver<Nudge>) -> Option<Nudge> {
+        let seconds = 1u64.checked_shl(failures - 1).unwrap_or(60).min(60);
+        let mut pause = std::pin::pin!(self.host().sleep(Duration::from_secs(seconds)));
+        loop {
+            match future::select(&mut pause, nudges.next()).await {
+                // A server that has only just failed is not tried sooner because somebody asks for it.
+                Either::Right((Some(Nudge::Stale | Nudge::Disconnected), _)) => {}
+                Either::Right((nudge, _)) => return nudge,
+                Either::Left(_) => return Some(Nudge::Stale),
+            }
+        }
+    }
+
+    fn up(&self, server: &Arc<Server>, offer: Offer, announced: &BTreeSet<&'static str>) {
+        let count = |kind| offer.items(kind).len();
+        let (tools, prompts, resources) = (count(Kind::Tools), count(Kind::Prompts), count(Kind::Resources));
+        let version = offer.version;
+        let before = server.offer.swap(Some(Arc::new(offer)));
+        let was_listed = server.listed.swap(true, Ordering::Relaxed);
+        let before = before.filter(|_| was_listed);
+        self.snapshot().views.invalidate();
+        if server.set_status(Status::Up) != Status::Up {
+            tracing::info!(server = %server.name, %version, tools, prompts, resources, "server is up");
+        }
+        let after = server.offer.load_full();
+        for capability in ["tools", "prompts", "resources"] {
+            let same = |kind: Kind| match (&before, &after) {
+                (Some(before), Some(after)) => before.lists_same(after, kind),
+                (_, after) => after.as_ref().is_none_or(|offer| offer.items(kind).is_empty()),
+            };
+            let differs = Kind::ALL.into_iter().any(|kind| kind.capability() == capability && !same(kind));
+            if differs || announced.contains(capability) {
+                self.0.hub.list_changed(&server.name, capability);
+            }
+        }
+    }
+
+    /// Notes that a server does not answer. What it offered stays listed through a first failure, so that a restart
+    /// does not make every agent lose its tools for a second.
+    fn down(&self, server: &Arc<Server>, error: Unreachable, failures: u32) {
+        if self.0.stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        let repeated =
+            matches!(server.set_status(Status::Down(error.clone())), Status::Down(before) if before == error);
+        if repeated {
+            tracing::debug!(server = %server.name, reason = %error.message, "server is still down");
+        } else {
+            tracing::warn!(server = %server.name, reason = %error.message, "server is down; its tools are left out until it answers");
+        }
+        if failures > 1 && server.listed.swap(false, Ordering::Relaxed) {
+            self.snapshot().views.invalidate();
+            for capability in ["tools", "prompts", "resources"] {
+                self.0.hub.list_changed(&server.name, capability);
+            }
+        }
+    }
+
+    async fn discover(&self, server: &Arc<Server>) -> Result<Offer, Unreachable> {
+        let established = self.establish(server, &server.shared).await?;
+        let mut offer = Offer::new(established.version, established.introduction.clone(), self.host().now());
+        let kinds = Kind::ALL
+            .into_iter()
+            .filter(|kind| capability(&established.introduction, kind.capability()).is_some());
+        let lists = kinds.map(|kind| async move { (kind, self.list(server, kind).await) });
+        let (mut read, mut failure) = (0, None);
+        for (kind, list) in future::join_all(lists).await {
+            match list {
+                Ok((items, ttl)) => {
+                    read += 1;
+                    offer.set_items(kind, items);
+                    offer.ttl = offer.ttl.min(ttl);
+                }
+                Err(error) => {
+                    // One list that fails does not take the others with it.
+                    tracing::warn!(server = %server.name, list = kind.method(), reason = %error.message, "cannot read a list");
+                    let before = server.offer.load_full();
+                    offer.set_items(kind, before.map_or(Vec::new(), |before| before.items(kind).to_vec()));
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        if let Some(error) = failure.filter(|_| read == 0) {
+            return Err(error);
+        }
+        if established.version.era() == Era::Legacy || offer.ttl == u64::MAX {
+            offer.ttl = u64::try_from(server.settings.cache.as_millis()).unwrap_or(u64::MAX);
+        }
+        offer.ttl = offer.ttl.max(LEAST_TTL);
+        Ok(offer)
+    }
+
+    /// Reads a whole list, page after page; a cursor that comes again ends it.
+    async fn list(&self, server: &Arc<Server>, kind: Kind) -> Result<(Vec<Item>, u64), Unreachable> {
+        let mut items = Vec::new();
+        let mut names = BTreeSet::new();
+        let mut cursors = BTreeSet::new();
+        let mut ttl = u64::MAX;
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGES {
+            let mut ask = Ask::own(kind.method());
+            if let Some(cursor) = &cursor {
+                ask = ask.with("cursor", quote(cursor));
+            }
+            let Some(page) = self.result(server, &ask).await? else { return Ok((items, ttl)) };
+            let result =
+                Json::check(page.as_bytes()).map_err(|e| server.error(format!("sent invalid JSON: {e}")))?;
+            let (mut more, skipped) = read_page(kind, result, &mut names).map_err(|why| server.error(why))?;
+            for skipped in skipped {
+                tracing::warn!(server = %server.name, %skipped, "left out");
+            }
+            items.append(&mut more);
+            if let Some(own) = result.get("ttlMs").and_then(Json::as_u64) {
+                ttl = ttl.min(own);
+            }
+            cursor = result.get("nextCursor").and_then(Json::as_str).map(std::borrow::Cow::into_owned);
+            match &cursor {
+                None => return Ok((items, ttl)),
+                Some(next) if !cursors.insert(next.clone()) => {
+                    tracing::warn!(server = %server.name, list = kind.method(), "the list's pages go in circles; it is cut there");
+                    return Ok((items, ttl));
+                }
+                Some(_) if items.len() >= ITEMS => break,
+                Some(_) => {}
+            }
+        }
+        tracing::warn!(server = %server.name, list = kind.method(), items = items.len(), "the list is too long; it is cut");
+        Ok((items, ttl))
+    }
+
+    /// Asks and returns the result as JSON text; nothing where the server does not know the method.
+    pub(crate) async fn result(
+        &self,
+        server: &Arc<Server>,
+        ask: &Ask<'_>,
+    ) -> Result<Option<String>, Unreachable> {
+        let mut asked = self.ask(server, &server.shared, ask, Wait::Own).await?;
+        let body = std::mem::replace(&mut asked.body, super::ask::AnswerBody::Nothing);
+        let whole = self.within(server, server.settings.timeout, body.into_message(server, asked.id)).await?;
+        asked.cancel.disarm();
+        let json = Json::check(&whole).map_err(|e| server.error(format!("sent invalid JSON: {e}")))?;
+        match message::parse(json) {
+            Ok(Message::Response { outcome: Ok(result), .. }) => Ok(Some(result.text().to_owned())),
+            Ok(Message::Response { outcome: Err(error), .. }) => {
+                let code = error.get("code").and_then(|c| c.text().parse::<i64>().ok());
+                if code == Some(code::METHOD_NOT_FOUND) {
+                    return Ok(None);
+                }
+                let text = error.get("message").and_then(Json::as_str).unwrap_or_default();
+                let text = crate::upstream::handshake::shorten(&text);
+                Err(server.error(format!("refused {}: {text}", ask.method)))
+            }
+            _ => Err(server.error(format!("answered {} with something that is no answer", ask.method))),
+        }
+    }
+
+    /// Says which servers agents no longer wait for.
+    pub(crate) async fn name_the_late(self) {
+        self.host().sleep(Duration::from_millis(SETTLING)).await;
+        for server in self.snapshot().servers.values().filter(|server| server.status() == Status::Starting) {
+            tracing::warn!(server = %server.name, "server has not answered yet; its tools are left out until it does");
+        }
+    }
+
+    /// Returns what an endpoint shows, once every server of it has answered or failed, or the time for that is up.
+    pub(crate) async fn view(&self, snapshot: &Snapshot, caller: &Caller) -> Arc<View> {
+        let scope = &caller.scope;
+        let shown = || snapshot.servers.values().filter(|server| scope.includes(&server.name));
+        if shown().any(|server| server.settled.peek().is_none()) {
+            let left = (snapshot.since + SETTLING).saturating_sub(self.host().now());
+            let settled = future::join_all(shown().map(|server| server.settled.clone()));
+            let timeout = std::pin::pin!(self.host().sleep(Duration::from_millis(left)));
+            future::select(settled, timeout).await;
+        }
+        let now = self.host().now();
+        for server in shown() {
+            let stale = server.offer.load().as_ref().is_some_and(|offer| offer.is_stale(now));
+            if stale && server.begin_refresh(now) {
+                let _ = server.nudge.unbounded_send(Nudge::Stale);
+            }
+        }
+        let ring = caller.comes_through();
+        let hidden: BTreeSet<ServerName> =
+            if ring.is_empty() { BTreeSet::new() } else { leading_back(snapshot, &ring) };
+        if hidden.is_empty() { snapshot.view(scope) } else { snapshot.view_without(scope, &hidden) }
+    }
+}

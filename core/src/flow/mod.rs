@@ -1,0 +1,71 @@
+//! The flows: the only code that waits. Each is a short walk over decisions made elsewhere.
+
+mod addressee;
+mod ask;
+mod connect;
+mod converse;
+mod discover;
+mod listen;
+mod messages;
+mod serve;
+mod sessions;
+mod stdio;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use futures::future::{self, Either};
+
+use crate::error::Unreachable;
+use crate::gateway::Gateway;
+use crate::ports::{Chunks, Host};
+use crate::upstream::Server;
+
+pub(crate) use addressee::Addressee;
+pub use stdio::{refuse_lines, serve_lines};
+
+/// The most that the gateway holds of one answer of a server, in bytes.
+pub(crate) const HELD: usize = 64 << 20;
+
+impl<H: Host> Gateway<H> {
+    /// Waits for `work`, but not longer than the server may take.
+    pub(crate) async fn within<T>(
+        &self,
+        server: &Server,
+        limit: Duration,
+        work: impl Future<Output = Result<T, Unreachable>>,
+    ) -> Result<T, Unreachable> {
+        let timeout = std::pin::pin!(self.host().sleep(limit));
+        match future::select(std::pin::pin!(work), timeout).await {
+            Either::Left((result, _)) => result,
+            Either::Right(_) => Err(server.error(format!("did not answer within {}", seconds(limit)))),
+        }
+    }
+}
+
+fn seconds(limit: Duration) -> String {
+    if limit.subsec_millis() == 0 {
+        format!("{} s", limit.as_secs())
+    } else {
+        format!("{} ms", limit.as_millis())
+    }
+}
+
+/// Collects a body of at most `limit` bytes.
+pub(crate) async fn collect(server: &Server, mut chunks: Chunks, limit: usize) -> Result<Bytes, Unreachable> {
+    let Some(first) = chunks.next().await else { return Ok(Bytes::new()) };
+    let first = first?;
+    let mut whole: Option<BytesMut> = None;
+    while let Some(chunk) = chunks.next().await {
+        let whole = whole.get_or_insert_with(|| BytesMut::from(&first[..]));
+        whole.extend_from_slice(&chunk?);
+        if whole.len() > limit {
+            return Err(server.error(format!("sent more than {limit} bytes where that much is not expected")));
+        }
+    }
+    Ok(whole.map_or(first, BytesMut::freeze))
+}

@@ -1,0 +1,364 @@
+//! One HTTP request, from its head to its answer: admit, tell the eras apart, plan, ask, answer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures::FutureExt;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use super::addressee::{Addressee, Cancelled};
+use crate::body::{self, Body, CollectError, Reply};
+use crate::catalog::Scope;
+use crate::endpoint::{self, Endpoint};
+use crate::error::{Refusal, Unreachable, code};
+use crate::front::{Caller, Inbound, LEVELS, Piped, legacy, meta, modern};
+use crate::gateway::Gateway;
+use crate::pipe::Wait;
+use crate::plan::{self, Plan};
+use crate::ports::Host;
+use crate::upstream::compose::Ask;
+use crate::upstream::{Link, Server, lock};
+use crate::wire::http as names;
+use crate::wire::json::Json;
+use crate::wire::message::{self, Message};
+use crate::wire::version::{Era, Version};
+
+/// The log level of a session that asked for none, as an index into [`LEVELS`]: `info`.
+const DEFAULT_LEVEL: usize = 1;
+
+impl<H: Host> Gateway<H> {
+    /// Answers one HTTP request. Dropping the answer's body tells the servers that nobody waits any more, where the
+    /// era says so.
+    pub async fn serve(&self, request: http::Request<Body>) -> Reply {
+        let (head, body) = request.into_parts();
+        let origin = head.headers.get(header::ORIGIN).cloned();
+        let mut reply = match self.0.gate.check(&head.headers, &head.uri) {
+            Err(refusal) => return body::refused(None, &refusal),
+            Ok(()) => self.admit(&head, body).await,
+        };
+        if let Some(origin) = origin {
+            endpoint::allow_origin(reply.headers_mut(), origin);
+        }
+        reply
+    }
+
+    async fn admit(&self, head: &Parts, body: Body) -> Reply {
+        let snapshot = self.snapshot();
+        match endpoint::find(head.uri.path(), &snapshot.servers) {
+            Some(Endpoint::Health) => body::json(StatusCode::OK, r#"{"status":"OK"}"#),
+            Some(Endpoint::Readiness) => endpoint::readiness(&self.readiness(), self.is_settled()),
+            Some(Endpoint::Mcp(scope)) => match self.mcp(head, body, scope).await {
+                Ok(reply) => reply,
+                Err(refusal) => body::refused(None, &refusal),
+            },
+            None => body::json(StatusCode::NOT_FOUND, r#"{"error":"not found; the MCP endpoint is /mcp"}"#),
+        }
+    }
+
+    async fn mcp(&self, head: &Parts, body: Body, scope: Scope) -> Result<Reply, Refusal> {
+        let mut reply = self.mcp_message(head, body, scope).await?;
+        if head.headers.contains_key(names::VIA)
+            && let Ok(reached) = HeaderValue::from_str(&self.reached())
+        {
+            reply.headers_mut().insert(names::VIA, reached);
+        }
+        Ok(reply)
+    }
+
+    /// Returns this gateway and those that its servers are or lead to: what another gateway must know to see a ring.
+    fn reached(&self) -> String {
+        let own = self.0.gate.own_chain();
+        let behind = self
+            .snapshot()
+            .servers
+            .values()
+            .flat_map(|server| lock(&server.behind).clone())
+            .collect::<BTreeSet<_>>();
+        behind.into_iter().fold(own, |all, hop| format!("{all}, {hop}"))
+    }
+
+    async fn mcp_message(&self, head: &Parts, body: Body, scope: Scope) -> Result<Reply, Refusal> {
+        let via = self.0.gate.via(&head.headers)?;
+        let caller =
+            Caller { scope, session: None, via, streams: names::accepts(&head.headers, "text/event-stream") };
+        match head.method {
+            Method::POST => self.post_message(head, body, caller).await,
+            Method::GET | Method::DELETE
+                if head.headers.contains_key(names::SESSION_ID) && !modern::is_named(&head.headers) =>
+            {
+                let caller = self.resume_session(head, caller)?;
+                match (&caller.session, &head.method) {
+                    (Some(session), &Method::GET) => Ok(self.get_stream(head, &caller, session)),
+                    (Some(session), _) => Ok(Box::pin(self.delete_session(session)).await),
+                    (None, _) => Err(legacy::unknown_session()),
+                }
+            }
+            Method::OPTIONS => Ok(endpoint::preflight(&head.headers)),
+            _ => Ok(endpoint::method_not_allowed()),
+        }
+    }
+
+    async fn post_message(&self, head: &Parts, body: Body, caller: Caller) -> Result<Reply, Refusal> {
+        if names::media_type(&head.headers) != "application/json" {
+            let refusal = Refusal::new(code::INVALID_REQUEST, "Content-Type must be application/json");
+            return Err(refusal.with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        }
+        let limit = self.0.snapshot.load().config.gateway.request_limit;
+        let whole = body.collect(limit).await.map_err(|error| {
+            let status = match error {
+                CollectError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                CollectError::Broken(_) => StatusCode::BAD_REQUEST,
+            };
+            Refusal::new(code::INVALID_REQUEST, error.to_string()).with_status(status)
+        })?;
+        let json = match Json::check(&whole) {
+            Ok(json) => json,
+            Err(malformed) => return Ok(rejected(&message::not_json(malformed))),
+        };
+        if json.is_array() {
+            return Box::pin(self.batch(head, json, caller)).await;
+        }
+        match message::parse(json) {
+            Ok(message) => self.message(head, message, caller).await,
+            Err(rejection) => Ok(rejected(&rejection)),
+        }
+    }
+
+    /// Takes a batch, which one revision has: every message of it for itself, the answers together.
+    async fn batch(&self, head: &Parts, json: Json<'_>, caller: Caller) -> Result<Reply, Refusal> {
+        let batches = || Refusal::new(code::INVALID_REQUEST, "batches are not part of this protocol version");
+        if modern::is_named(&head.headers) || !head.headers.contains_key(names::SESSION_ID) {
+            return Err(batches());
+        }
+        let caller = Caller { streams: false, ..self.resume_session(head, caller)? };
+        if caller.version() != Version::V2025_03_26 || json.elements().next().is_none() {
+            return Err(batches());
+        }
+        let caller = &caller;
+        let answers = json.elements().map(|element| async move {
+            match message::parse(element) {
+                Ok(message) => {
+                    self.legacy(message, caller.clone()).await.unwrap_or_else(|r| body::refused(None, &r))
+                }
+                Err(rejection) => rejected(&rejection),
+            }
+        });
+        let mut texts = Vec::new();
+        for reply in futures::future::join_all(answers).await {
+            let text = reply.into_body().collect(usize::MAX).await.unwrap_or_default();
+            if !text.is_empty() {
+                texts.push(String::from_utf8_lossy(&text).into_owned());
+            }
+        }
+        if texts.is_empty() {
+            return Ok(body::empty(StatusCode::ACCEPTED));
+        }
+        Ok(body::json(StatusCode::OK, format!("[{}]", texts.join(","))))
+    }
+
+    async fn message(&self, head: &Parts, message: Message<'_>, caller: Caller) -> Result<Reply, Refusal> {
+        let message = match message {
+            Message::Request { id, method, params } => {
+                let inbound = Inbound { id, method, params };
+                if modern::is_meant(&inbound, &head.headers) {
+                    return Ok(self.modern(head, &inbound, &caller).await);
+                }
+                if !self.0.snapshot.load().config.gateway.legacy {
+                    let requested = inbound.text("protocolVersion").unwrap_or_default();
+                    return Ok(body::refused(Some(id.text()), &modern::unsupported(&requested)));
+                }
+                if inbound.method == "initialize" {
+                    return Ok(self.initialize(&inbound, &caller).await);
+                }
+                Message::Request { id: inbound.id, method: inbound.method, params: inbound.params }
+            }
+            Message::Notification { .. } if modern::is_named(&head.headers) => {
+                return Ok(body::empty(StatusCode::ACCEPTED));
+            }
+            Message::Response { .. } if modern::is_named(&head.headers) => {
+                return Err(Refusal::new(
+                    code::INVALID_REQUEST,
+                    "a body is a request or a notification, never a response",
+                ));
+            }
+            message => message,
+        };
+        let id = match &message {
+            Message::Request { id, .. } => Some(*id),
+            _ => None,
+        };
+        match self.resume_session(head, caller) {
+            Ok(caller) => self.legacy(message, caller).await,
+            Err(refusal) => Ok(body::refused(id.map(message::Id::text), &refusal)),
+        }
+    }
+
+    async fn modern(&self, head: &Parts, inbound: &Inbound<'_>, caller: &Caller) -> Reply {
+        let id = inbound.id.text();
+        let headers = head.extensions.get::<Piped>().is_none().then_some(&head.headers);
+        if let Err(refusal) = modern::check(inbound, headers) {
+            tracing::debug!(method = %inbound.method, reason = %refusal, "refused");
+            return body::refused(Some(id), &refusal);
+        }
+        self.answer(headers, inbound, caller)
+            .await
+            .unwrap_or_else(|refusal| body::refused(Some(id), &refusal))
+    }
+
+    /// Takes a message of a session.
+    async fn legacy(&self, message: Message<'_>, caller: Caller) -> Result<Reply, Refusal> {
+        let Some(session) = caller.session.clone() else { return Err(legacy::unknown_session()) };
+        match message {
+            Message::Request { id, method, params } => {
+                let inbound = Inbound { id, method, params };
+                if let Some(Err(duplicate)) = inbound.meta().map(Json::object) {
+                    let refusal = Refusal::new(code::INVALID_PARAMS, format!("{duplicate} in `_meta`"));
+                    return Ok(body::refused(Some(id.text()), &refusal));
+                }
+                let answer = self.answer(None, &inbound, &caller).await;
+                Ok(answer.unwrap_or_else(|refusal| {
+                    body::refused(Some(id.text()), &refusal.with_status(StatusCode::OK))
+                }))
+            }
+            Message::Notification { method, params } => {
+                if method == "notifications/cancelled" {
+                    if let Some(id) = params.get("requestId") {
+                        let key = (session.nonce, id.text().to_owned());
+                        let running = lock(&self.0.sessions.running).remove(&key);
+                        running.map(|cancel| cancel.send(()));
+                    }
+                } else if method == "notifications/roots/list_changed" {
+                    self.roots_changed(&session);
+                }
+                Ok(body::empty(StatusCode::ACCEPTED))
+            }
+            Message::Response { id, outcome } => {
+                self.answered(&session, id.text(), outcome).await;
+                Ok(body::empty(StatusCode::ACCEPTED))
+            }
+        }
+    }
+
+    /// Answers a request that has passed the checks of its era.
+    async fn answer(
+        &self,
+        headers: Option<&HeaderMap>,
+        inbound: &Inbound<'_>,
+        caller: &Caller,
+    ) -> Result<Reply, Refusal> {
+        let snapshot = self.snapshot();
+        let view = self.view(&snapshot, caller).await;
+        let id = inbound.id.text();
+        match plan::plan(&view, caller, inbound, headers)? {
+            Plan::Answer(result) => Ok(body::json(StatusCode::OK, message::result(id, &result))),
+            Plan::Ask(route, mut ask) => {
+                if caller.era() == Era::Legacy {
+                    ask.log_level = self.log_level(inbound, caller).map(|level| LEVELS[level]);
+                }
+                self.routed(&route.server, ask, inbound, caller).await
+            }
+            Plan::Listen(wanted) => Box::pin(self.listen(caller, id, wanted)).await,
+            Plan::Subscribe(route, uri) => {
+                let subscribing = self.subscribe(session_nonce(caller), &route, uri.into_owned());
+                Box::pin(subscribing).await?.keep();
+                Ok(body::json(StatusCode::OK, message::result(id, "{}")))
+            }
+            Plan::Unsubscribe(route) => {
+                let resource = (route.server.name.clone(), route.name.to_string());
+                self.unsubscribe(session_nonce(caller), resource);
+                Ok(body::json(StatusCode::OK, message::result(id, "{}")))
+            }
+            Plan::SetLevel(level) => {
+                lock(&self.0.sessions.levels).insert(session_nonce(caller), level);
+                Box::pin(self.pass_level_on(caller, level)).await;
+                Ok(body::json(StatusCode::OK, message::result(id, "{}")))
+            }
+        }
+    }
+
+    /// Puts a request to its server and answers with what comes back.
+    async fn routed(
+        &self,
+        server: &Arc<Server>,
+        ask: Ask<'_>,
+        inbound: &Inbound<'_>,
+        caller: &Caller,
+    ) -> Result<Reply, Refusal> {
+        let link = self.link_for(server, caller).await?;
+        let mut to = Addressee {
+            caller: caller.clone(),
+            id: inbound.id.text().to_owned(),
+            progress_token: inbound.meta().and_then(|m| m.get("progressToken")).map(|t| t.text().to_owned()),
+            log_level: self.log_level(inbound, caller),
+            cacheable: inbound.method == "resources/read",
+            server: server.clone(),
+            link: link.clone(),
+            running: caller.session.as_ref().map(|session| self.running(session, inbound.id.text())),
+        };
+        if let Some(session) = caller.session.as_ref().filter(|_| caller.streams) {
+            return self.converse_in_session(session, ask.into_owned(), to).await;
+        }
+        let asking = self.ask(server, &link, &ask, Wait::Call);
+        // A cancelled request gets no answer; its connection still has to end.
+        match to.unless_cancelled(asking).await {
+            Err(Cancelled) => Ok(body::empty(StatusCode::ACCEPTED)),
+            Ok(Err(error)) => Err(Self::unanswered(error)),
+            Ok(Ok(asked)) => Ok(self
+                .converse(asked, to)
+                .await
+                .unwrap_or_else(|Cancelled| body::empty(StatusCode::ACCEPTED))),
+        }
+    }
+
+    fn unanswered(error: Unreachable) -> Refusal {
+        tracing::warn!(server = %error.server, reason = %error.message, "a request was not answered");
+        error.into()
+    }
+
+    /// Returns the link that a caller's requests take: its own where it can be asked something and the server offers
+    /// sessions, else the shared one. A server of both eras is spoken to in the agent's own.
+    async fn link_for(&self, server: &Arc<Server>, caller: &Caller) -> Result<Arc<Link>, Unreachable> {
+        let asked = caller.session.as_ref().filter(|s| caller.streams && s.interaction.is_possible());
+        let Some(session) = asked else { return Ok(server.shared.clone()) };
+        let shared = self.establish(server, &server.shared).await?;
+        if shared.version.era() == Era::Modern && server.has_no_sessions.load(Ordering::Relaxed) {
+            return Ok(server.shared.clone());
+        }
+        if server.has_no_links() {
+            self.reap(server);
+        }
+        let own = server.link_of(session.nonce, session.interaction, self.host().now());
+        if shared.version.era() == Era::Modern
+            && let Err(error) = self.establish(server, &own).await
+        {
+            tracing::debug!(%error, "no session of its own");
+            server.drop_link(session.nonce);
+            return Ok(server.shared.clone());
+        }
+        Ok(own)
+    }
+
+    fn log_level(&self, inbound: &Inbound<'_>, caller: &Caller) -> Option<usize> {
+        if let Some(session) = &caller.session {
+            Some(lock(&self.0.sessions.levels).get(&session.nonce).copied().unwrap_or(DEFAULT_LEVEL))
+        } else {
+            let level = inbound.meta()?.get(meta::LOG_LEVEL)?.as_str()?;
+            LEVELS.iter().position(|l| *l == level)
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.is_late()
+            || self.snapshot().servers.values().all(|server| server.settled.clone().now_or_never().is_some())
+    }
+}
+
+pub(super) fn session_nonce(caller: &Caller) -> u64 {
+    caller.session.as_ref().map_or(0, |session| session.nonce)
+}
+
+fn rejected(rejection: &message::Rejected) -> Reply {
+    body::refused(rejection.id.as_deref(), &rejection.refusal)
+}

@@ -1,0 +1,143 @@
+//! Legacy sessions: how they begin, are taken up by later requests, and end; and what an agent says in one besides
+//! asking.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+
+use super::serve::session_nonce;
+use crate::body::{self, Reply};
+use crate::endpoint;
+use crate::error::Refusal;
+use crate::front::{Caller, Inbound, legacy};
+use crate::gateway::{Gateway, RunningRequests};
+use crate::plan;
+use crate::ports::Host;
+use crate::session::{LIFETIME, ServerRequest, Session};
+use crate::upstream::lock;
+use crate::wire::http as names;
+use crate::wire::json::Json;
+use crate::wire::message;
+
+impl<H: Host> Gateway<H> {
+    /// Hands a session's answer to the server that asked.
+    pub(super) async fn answered(&self, session: &Session, id: &str, outcome: Result<Json<'_>, Json<'_>>) {
+        let sealed = Json::check(id.as_bytes()).ok().and_then(Json::as_str);
+        let request = sealed.and_then(|id| ServerRequest::open(&id, &self.0.sealer, session.nonce));
+        let found = request.and_then(|request| {
+            let snapshot = self.snapshot();
+            let server = snapshot.servers.get(request.server.as_str())?.clone();
+            let established = server.own_link(session.nonce)?.current.load_full()?;
+            Some((request, server, established))
+        });
+        let Some((request, server, established)) = found else {
+            tracing::debug!("an answer to a question that nobody asks any more");
+            return;
+        };
+        let text = match outcome {
+            Ok(result) => message::result(&request.id, result.text()),
+            Err(error) => format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"error\":{}}}", request.id, error.text()),
+        };
+        let told =
+            self.within(&server, server.settings.timeout, self.tell(&server, &established, text)).await;
+        if let Err(error) = told {
+            tracing::warn!(%error, "could not pass on an answer");
+        }
+    }
+
+    pub(super) fn roots_changed(&self, session: &Session) {
+        for server in self.snapshot().servers.values() {
+            let established = server.own_link(session.nonce).and_then(|link| link.current.load_full());
+            if let Some(established) = established {
+                self.send_back(
+                    server,
+                    &established,
+                    message::notification("notifications/roots/list_changed", ""),
+                );
+            }
+        }
+    }
+
+    pub(super) async fn initialize(&self, inbound: &Inbound<'_>, caller: &Caller) -> Reply {
+        let id = inbound.id.text();
+        let version = match legacy::negotiate(inbound) {
+            Ok(version) => version,
+            Err(refusal) => return body::refused(Some(id), &refusal),
+        };
+        let session = Session {
+            nonce: self.random(),
+            version,
+            interaction: legacy::interaction(inbound),
+            principal: None,
+            endpoint: endpoint::path(&caller.scope),
+            expires: self.host().now() + LIFETIME,
+        };
+        let view = self.view(&self.snapshot(), caller).await;
+        let mut reply = body::json(StatusCode::OK, message::result(id, &plan::initialized(&view, version)));
+        let session_id = session.seal(&self.0.sealer, self.host());
+        if let Ok(value) = HeaderValue::from_str(&session_id) {
+            reply.headers_mut().insert(names::SESSION_ID, value);
+        }
+        reply
+    }
+
+    pub(super) fn resume_session(&self, head: &Parts, caller: Caller) -> Result<Caller, Refusal> {
+        legacy::check_version(&head.headers)?;
+        let id = legacy::session_id(&head.headers)?;
+        let endpoint = endpoint::path(&caller.scope);
+        let session = Session::open(id, &self.0.sealer, self.host(), &endpoint, None);
+        let session = session.filter(|s| !lock(&self.0.sessions.ended).contains_key(&s.nonce));
+        let session = session.ok_or_else(legacy::unknown_session)?;
+        Ok(Caller { session: Some(Arc::new(session)), ..caller })
+    }
+
+    pub(super) fn get_stream(&self, head: &Parts, caller: &Caller, session: &Session) -> Reply {
+        if !caller.streams {
+            return body::empty(StatusCode::NOT_ACCEPTABLE);
+        }
+        let last = names::single(&head.headers, &names::LAST_EVENT_ID).ok().flatten();
+        match last.and_then(|last| self.0.streams.resume(last, session.nonce)) {
+            Some(replay) => body::events(self.keep_alive(futures::StreamExt::boxed(replay))),
+            None => self.open_session_stream(caller, session),
+        }
+    }
+
+    /// Ends a session: its id no longer opens, and its servers forget it.
+    pub(super) async fn delete_session(&self, session: &Session) -> Reply {
+        let now = self.host().now();
+        {
+            let mut ended = lock(&self.0.sessions.ended);
+            ended.retain(|_, expires| *expires > now);
+            ended.insert(session.nonce, session.expires);
+        }
+        lock(&self.0.sessions.levels).remove(&session.nonce);
+        for resource in self.0.hub.forget(session.nonce) {
+            self.unwatch_resource(resource);
+        }
+        let running = std::mem::take(&mut *lock(&self.0.sessions.running));
+        let (ending, others) = running.into_iter().partition(|((nonce, _), _)| *nonce == session.nonce);
+        lock(&self.0.sessions.running).extend::<RunningRequests>(others);
+        for (_, cancel) in RunningRequests::into_iter(ending) {
+            let _ = cancel.send(());
+        }
+        for server in self.snapshot().servers.values() {
+            if let Some(link) = server.drop_link(session.nonce) {
+                self.end_session(server, &link).await;
+            }
+        }
+        body::empty(StatusCode::OK)
+    }
+
+    /// Passes a session's log level on to the servers that it has links of its own to; what a shared link logs is
+    /// chosen from for each agent.
+    pub(super) async fn pass_level_on(&self, caller: &Caller, level: usize) {
+        let snapshot = self.snapshot();
+        let own = snapshot.servers.values().filter_map(|server| {
+            Some((server, server.own_link(session_nonce(caller))?.current.load_full()?))
+        });
+        let setting =
+            own.map(|(server, established)| async move { self.set_level(server, &established, level).await });
+        futures::future::join_all(setting).await;
+    }
+}

@@ -1,0 +1,393 @@
+//! Hearing what servers say unasked: that their lists or resources have changed, and questions outside any call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::channel::{mpsc, oneshot};
+use futures::future::{self, Either};
+
+use super::HELD;
+use super::ask::{AnswerBody, Asked};
+use crate::catalog::capability;
+use crate::error::Unreachable;
+use crate::gateway::Gateway;
+use crate::hub::Resource;
+use crate::pipe::{Wait, WeakPipe};
+use crate::ports::Host;
+use crate::shape;
+use crate::upstream::compose::Ask;
+use crate::upstream::{Established, Link, Nudge, Owner, Server, Watch, lock};
+use crate::wire::json::{Json, quote};
+use crate::wire::message::{self, Message};
+use crate::wire::sse::Decoder;
+use crate::wire::version::Era;
+
+/// How long an HTTP server may be without the stream on which it speaks unasked before the next attempt; each further
+/// one waits twice as long.
+const RECONNECT: Duration = Duration::from_secs(1);
+/// The longest wait between attempts.
+const SLOWEST: Duration = Duration::from_mins(1);
+/// A stream that lasted this long is taken for a good one, in milliseconds.
+const STABLE: u64 = 10_000;
+/// How long a session's own link may be unused before it is given up, in milliseconds.
+const IDLE: u64 = 10 * 60 * 1000;
+
+/// Whose stream is heard.
+struct Hearing {
+    server: Arc<Server>,
+    owner: Owner,
+}
+
+/// What became of a stream of changes.
+enum Heard {
+    /// It ended; the server may open another.
+    Ended,
+    /// The server has none.
+    Nothing,
+}
+
+impl<H: Host> Gateway<H> {
+    /// Takes what a process says unasked, for as long as it runs.
+    pub(crate) fn hear_pipe(
+        &self,
+        server: &Arc<Server>,
+        owner: Owner,
+        pipe: WeakPipe,
+        mut unasked: mpsc::UnboundedReceiver<Bytes>,
+    ) {
+        // The task must not keep the process running: it holds neither the pipe nor the link.
+        let (gateway, server) = (self.clone(), server.clone());
+        self.host().spawn(async move {
+            while let Some(line) = unasked.next().await {
+                let Some(pipe) = pipe.upgrade() else { return };
+                if let Some(answer) = gateway.heard(&server, owner, &line) {
+                    pipe.send_now(answer);
+                }
+            }
+            if owner == Owner::Shared {
+                let _ = server.nudge.unbounded_send(Nudge::Disconnected);
+            }
+        });
+    }
+
+    /// Hears what a server tells on a stream of its own, for as long as what was agreed on holds. A session's own
+    /// link is heard whatever the server declared: its questions may come there.
+    pub(crate) fn watch(&self, server: &Arc<Server>, link: &Arc<Link>, established: &Arc<Established>) {
+        let legacy = established.version.era() == Era::Legacy;
+        let speaks = tells_of_changes(established) || (legacy && link.owner != Owner::Shared);
+        if !speaks || (legacy && established.pipe.is_some()) {
+            return;
+        }
+        let (gateway, server) = (self.clone(), server.clone());
+        let (link, established) = (Arc::downgrade(link), Arc::downgrade(established));
+        self.host().spawn(async move {
+            let mut pause = RECONNECT;
+            while let (Some(link), Some(established)) = (link.upgrade(), established.upgrade()) {
+                if !link.holds(&established) {
+                    return;
+                }
+                let hearing = Hearing { server: server.clone(), owner: link.owner };
+                drop(link);
+                let began = gateway.host().now();
+                match gateway.listen_to(&hearing, established).await {
+                    // A server without such a stream is read again when its lists grow old.
+                    Ok(Heard::Nothing) => return,
+                    Ok(Heard::Ended) => {
+                        tracing::debug!(server = %server.name, "a stream of changes has ended");
+                    }
+                    Err(error) => tracing::debug!(%error, "cannot hear of changes"),
+                }
+                if gateway.host().now().saturating_sub(began) > STABLE {
+                    pause = RECONNECT;
+                }
+                gateway.host().sleep(pause).await;
+                pause = (pause * 2).min(SLOWEST);
+                // What changed meanwhile was not told.
+                let _ = server.nudge.unbounded_send(Nudge::Stale);
+            }
+        });
+    }
+
+    /// Hears one stream of changes to its end. It is let go of when the agreement is.
+    async fn listen_to(
+        &self,
+        hearing: &Hearing,
+        established: Arc<Established>,
+    ) -> Result<Heard, Unreachable> {
+        let server = &hearing.server;
+        if established.version.era() == Era::Legacy {
+            let opened =
+                self.within(server, server.settings.timeout, self.open_stream(server, &established, None));
+            return match opened.await? {
+                Some(body) => self.hear(hearing, &established, body).await,
+                None => Ok(Heard::Nothing),
+            };
+        }
+        let wanted = r#"{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}"#;
+        let mut asked = self.subscribe_to(server, &established, wanted).await?;
+        let body = std::mem::replace(&mut asked.body, AnswerBody::Nothing);
+        self.hear(hearing, &established, body).await
+    }
+
+    async fn subscribe_to(
+        &self,
+        server: &Arc<Server>,
+        established: &Arc<Established>,
+        wanted: &str,
+    ) -> Result<Asked<H>, Unreachable> {
+        let ask = Ask::own("subscriptions/listen").with("notifications", wanted.to_owned());
+        self.put(server, established, &ask, Wait::Own).await
+    }
+
+    async fn hear(
+        &self,
+        hearing: &Hearing,
+        established: &Arc<Established>,
+        body: AnswerBody,
+    ) -> Result<Heard, Unreachable> {
+        let server = &hearing.server;
+        match body {
+            AnswerBody::Events(mut chunks) => {
+                let mut decoder = Decoder::new(HELD);
+                while let Some(chunk) = chunks.next().await {
+                    let mut events = Vec::new();
+                    decoder.push(&chunk?, &mut events).map_err(|e| server.error(e.to_string()))?;
+                    for event in events {
+                        if let Some(answer) = self.heard(server, hearing.owner, &event.data) {
+                            self.send_back(server, established, answer);
+                        }
+                    }
+                }
+                Ok(Heard::Ended)
+            }
+            AnswerBody::Pipe(mut answer) => {
+                let mut told = false;
+                while let Some(line) = answer.next().await {
+                    let line = line?;
+                    told |= self.heard(server, hearing.owner, &line).is_none() && !is_error(&line);
+                }
+                Ok(if told { Heard::Ended } else { Heard::Nothing })
+            }
+            AnswerBody::Json(_) | AnswerBody::Nothing => Ok(Heard::Nothing),
+        }
+    }
+
+    /// Takes one message that no request asked for; returns what the server is to be answered.
+    pub(crate) fn heard(&self, server: &Arc<Server>, owner: Owner, raw: &[u8]) -> Option<String> {
+        let json = Json::check(raw).ok()?;
+        match message::parse(json).ok()? {
+            Message::Notification { method, params } => {
+                match method.as_ref() {
+                    "notifications/tools/list_changed" => Self::changed(server, "tools"),
+                    "notifications/prompts/list_changed" => Self::changed(server, "prompts"),
+                    "notifications/resources/list_changed" => Self::changed(server, "resources"),
+                    "notifications/resources/updated" => {
+                        if let Some(uri) = params.get("uri").and_then(Json::as_str) {
+                            self.0.hub.updated(&(server.name.clone(), uri.into_owned()));
+                        }
+                    }
+                    // What belongs to a request has no place on a stream of its own.
+                    "notifications/progress" | "notifications/cancelled" => {}
+                    "notifications/message" if !self.wants_log(owner, params.get("level")) => {}
+                    _ => {
+                        if let Owner::Session(nonce, _) = owner {
+                            self.0.hub.tell(nonce, json.text().to_owned());
+                        }
+                    }
+                }
+                None
+            }
+            Message::Request { id, method, .. } => self.answer_to(server, owner, json, id.text(), &method),
+            Message::Response { .. } => None,
+        }
+    }
+
+    fn wants_log(&self, owner: Owner, level: Option<Json<'_>>) -> bool {
+        let Owner::Session(nonce, _) = owner else { return false };
+        let least = lock(&self.0.sessions.levels).get(&nonce).copied().unwrap_or(0);
+        shape::severity(level) >= least
+    }
+
+    /// Returns the gateway's answer to a server's question; nothing where it went to the session's own stream.
+    fn answer_to(
+        &self,
+        server: &Server,
+        owner: Owner,
+        json: Json<'_>,
+        id: &str,
+        method: &str,
+    ) -> Option<String> {
+        if method == "ping" {
+            return Some(message::result(id, "{}"));
+        }
+        if let Owner::Session(nonce, interaction) = owner
+            && shape::can_be_asked(interaction, method, json.get("params"))
+        {
+            let name = server.name.as_str();
+            let question = shape::sealed_question(json, id, name, nonce, &self.0.sealer, self.host());
+            if self.0.hub.tell(nonce, question) {
+                return None;
+            }
+        }
+        Some(message::error(Some(id), &shape::cannot_be_asked(method)))
+    }
+
+    /// Sends a message to a server without waiting for it to arrive.
+    pub(crate) fn send_back(&self, server: &Arc<Server>, established: &Arc<Established>, message: String) {
+        let (gateway, server, established) = (self.clone(), server.clone(), established.clone());
+        self.host().spawn(async move {
+            if let Err(error) = gateway.tell(&server, &established, message).await {
+                tracing::debug!(%error, "could not send");
+            }
+        });
+    }
+
+    fn changed(server: &Server, capability: &'static str) {
+        let _ = server.nudge.unbounded_send(Nudge::Changed(capability));
+    }
+
+    /// Makes a server tell of one resource, unless it does already.
+    pub(crate) async fn watch_resource(&self, server: &Arc<Server>, uri: &str) -> Result<(), Unreachable> {
+        let established = self.establish(server, &server.shared).await?;
+        let mut watched = server.watched.lock().await;
+        if watched.get(uri).is_some_and(|watch| watch.established.ptr_eq(&Arc::downgrade(&established))) {
+            return Ok(());
+        }
+        let stop = if established.version.era() == Era::Legacy {
+            self.resource_request(server, "resources/subscribe", uri).await?;
+            None
+        } else {
+            Some(self.hear_resource(server, &established, uri).await?)
+        };
+        watched.insert(uri.to_owned(), Watch { established: Arc::downgrade(&established), stop });
+        Ok(())
+    }
+
+    /// Opens the stream on which a stateless server tells of one resource; dropping what is returned ends it.
+    async fn hear_resource(
+        &self,
+        server: &Arc<Server>,
+        established: &Arc<Established>,
+        uri: &str,
+    ) -> Result<oneshot::Sender<()>, Unreachable> {
+        let wanted = format!("{{\"resourceSubscriptions\":[{}]}}", quote(uri));
+        let mut asked = self.subscribe_to(server, established, &wanted).await?;
+        let body = std::mem::replace(&mut asked.body, AnswerBody::Nothing);
+        let (stop, stopped) = oneshot::channel();
+        let (gateway, established) = (self.clone(), established.clone());
+        let hearing = Hearing { server: server.clone(), owner: Owner::Shared };
+        let resource = (server.name.clone(), uri.to_owned());
+        self.host().spawn(async move {
+            let stopped = {
+                let heard = std::pin::pin!(gateway.hear(&hearing, &established, body));
+                matches!(future::select(heard, stopped).await, Either::Right(_))
+            };
+            drop(asked);
+            if stopped {
+                return;
+            }
+            // The server has ended it: again after a while, for as long as somebody wants it.
+            hearing.server.watched.lock().await.remove(&resource.1);
+            gateway.host().sleep(RECONNECT).await;
+            if gateway.0.hub.is_subscribed(&resource) {
+                gateway.restore(&hearing.server);
+            }
+        });
+        Ok(stop)
+    }
+
+    /// Makes a server tell again of every resource that somebody wants to hear of.
+    pub(crate) fn restore(&self, server: &Arc<Server>) {
+        let uris = self.0.hub.resources_of(&server.name);
+        if uris.is_empty() {
+            return;
+        }
+        let (gateway, server) = (self.clone(), server.clone());
+        self.host().spawn(async move {
+            for uri in uris {
+                if let Err(error) = gateway.watch_resource(&server, &uri).await {
+                    tracing::debug!(%error, uri, "a resource is no longer watched");
+                }
+                gateway.0.hub.updated(&(server.name.clone(), uri));
+            }
+        });
+    }
+
+    /// Makes a server tell no longer of one resource, if nobody wants to hear of it any more.
+    pub(crate) fn unwatch_resource(&self, resource: Resource) {
+        let Some(server) = self.snapshot().servers.get(&resource.0).cloned() else { return };
+        let gateway = self.clone();
+        self.host().spawn(async move {
+            let mut watched = server.watched.lock().await;
+            if gateway.0.hub.is_subscribed(&resource) {
+                return;
+            }
+            let Some(watch) = watched.remove(&resource.1) else { return };
+            if watch.stop.is_none()
+                && let Err(error) =
+                    gateway.resource_request(&server, "resources/unsubscribe", &resource.1).await
+            {
+                tracing::debug!(%error, "could not unsubscribe");
+            }
+        });
+    }
+
+    async fn resource_request(
+        &self,
+        server: &Arc<Server>,
+        method: &str,
+        uri: &str,
+    ) -> Result<(), Unreachable> {
+        let ask = Ask::own(method).with("uri", quote(uri));
+        match self.result(server, &ask).await? {
+            Some(_) => Ok(()),
+            None => Err(server.error("has no subscriptions to resources")),
+        }
+    }
+
+    /// Gives up the link of a session once it has not been used for a while, and then stops looking.
+    pub(crate) fn reap(&self, server: &Arc<Server>) {
+        let (gateway, server) = (self.clone(), server.clone());
+        self.host().spawn(async move {
+            loop {
+                gateway.host().sleep(Duration::from_millis(IDLE / 10)).await;
+                let before = gateway.host().now().saturating_sub(IDLE);
+                for link in server.drop_idle_links(before) {
+                    gateway.end_session(&server, &link).await;
+                }
+                if server.has_no_links() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Tells an HTTP server that a session of its own has ended. Processes notice by themselves.
+    pub(crate) async fn end_session(&self, server: &Arc<Server>, link: &Arc<Link>) {
+        let Some(established) = link.current.swap(None) else { return };
+        let Some(target) = server.target.as_ref().filter(|_| established.session.is_some()) else { return };
+        let mut request =
+            crate::upstream::compose::bare(http::Method::DELETE, target, &self.own_via(), Bytes::new());
+        crate::upstream::compose::describe(request.headers_mut(), &established, None);
+        let ended = self.within(server, server.settings.timeout, self.host().fetch(request)).await;
+        if let Err(error) = ended {
+            tracing::debug!(%error, "could not end a session");
+        }
+    }
+}
+
+fn is_error(line: &[u8]) -> bool {
+    Json::check(line).is_ok_and(|json| json.get("error").is_some())
+}
+
+/// Tells whether a server has said that it tells of changes.
+fn tells_of_changes(established: &Established) -> bool {
+    ["tools", "prompts", "resources"].into_iter().any(|name| {
+        capability(&established.introduction, name).is_some_and(|c| {
+            let set = |key: &str| c.get(key).and_then(Json::as_bool) == Some(true);
+            set("listChanged") || (set("subscribe") && established.version.era() == Era::Legacy)
+        })
+    })
+}

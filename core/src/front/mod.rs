@@ -1,0 +1,87 @@
+//! The agents' door: what a request must look like in each era, and what it asks for. Pure functions.
+
+pub(crate) mod gate;
+pub(crate) mod legacy;
+pub(crate) mod modern;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::catalog::Scope;
+use crate::session::Session;
+use crate::wire::json::{Json, Object};
+use crate::wire::message::Id;
+use crate::wire::version::{Era, Version};
+
+/// `_meta` keys of the stateless revision.
+pub(crate) mod meta {
+    /// The revision that a request speaks.
+    pub(crate) const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+    /// What the client can be asked.
+    pub(crate) const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+    /// From which level on log messages are wanted.
+    pub(crate) const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    /// Which subscription a notification belongs to.
+    pub(crate) const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+}
+
+/// The severities of log messages, the least first (RFC 5424).
+pub(crate) const LEVELS: [&str; 8] =
+    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+/// Marks a request that came over a pipe: it has no headers that could agree with its body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piped;
+
+/// Who sends a request, through which endpoint.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// What the endpoint shows.
+    pub(crate) scope: Scope,
+    /// The legacy session; none where the request is stateless.
+    pub(crate) session: Option<Arc<Session>>,
+    /// The gateways that the request has come through, and this one.
+    pub(crate) via: HeaderValue,
+    /// Whether an answer may be an event stream.
+    pub(crate) streams: bool,
+}
+
+impl Caller {
+    /// Returns the gateways that the request came through before this one; mostly none.
+    pub(crate) fn comes_through(&self) -> Vec<&str> {
+        let chain: Vec<_> = self.via.to_str().unwrap_or_default().split(", ").collect();
+        chain[..chain.len() - 1].to_vec()
+    }
+
+    /// Returns the revision that the agent speaks.
+    pub(crate) fn version(&self) -> Version {
+        self.session.as_ref().map_or(Version::MODERN, |session| session.version)
+    }
+
+    /// Returns the era of that revision.
+    pub(crate) fn era(&self) -> Era {
+        self.version().era()
+    }
+}
+
+/// A request that has passed the checks of its era.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbound<'a> {
+    pub(crate) id: Id<'a>,
+    pub(crate) method: Cow<'a, str>,
+    pub(crate) params: Object<'a>,
+}
+
+impl<'a> Inbound<'a> {
+    /// Returns the agent's `_meta`.
+    pub(crate) fn meta(&self) -> Option<Json<'a>> {
+        self.params.get("_meta").filter(|m| m.is_object())
+    }
+
+    /// Returns a parameter that must be a string.
+    pub(crate) fn text(&self, key: &str) -> Option<Cow<'a, str>> {
+        self.params.get(key).and_then(Json::as_str)
+    }
+}

@@ -1,0 +1,229 @@
+//! The gateway as a host holds it: what it knows, and the flows that use it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use futures::channel::{mpsc, oneshot};
+use http::HeaderValue;
+
+use crate::catalog::{Scope, View, Views};
+use crate::config::Config;
+use crate::front::gate::{Exposure, Gate};
+use crate::hub::Hub;
+use crate::names::ServerName;
+use crate::ports::Host;
+use crate::session::Sealer;
+use crate::streams::Streams;
+use crate::upstream::{Nudge, Server, Status};
+
+/// How long agents wait for servers that have not answered yet, from the gateway's start, in milliseconds.
+pub(crate) const SETTLING: u64 = 5000;
+
+/// What a gateway is made from.
+#[derive(Debug)]
+pub struct Options {
+    /// What to serve.
+    pub config: Config,
+    /// The keys that seal what clients carry.
+    pub seal_keys: SealKeys,
+    /// Who can reach the gateway.
+    pub exposure: Exposure,
+    /// The gateways that this one was started by, as its environment says.
+    pub started_by: Vec<String>,
+}
+
+/// The keys that seal what clients carry.
+#[derive(Clone)]
+pub struct SealKeys {
+    /// Seals and opens.
+    pub first: [u8; 32],
+    /// Only open: keys of before a rotation.
+    pub others: Vec<[u8; 32]>,
+}
+
+impl std::fmt::Debug for SealKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealKeys")
+    }
+}
+
+/// An MCP gateway on some host. Cheap to clone; every clone is the same gateway.
+pub struct Gateway<H: Host>(pub(crate) Arc<Inner<H>>);
+
+impl<H: Host> Clone for Gateway<H> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<H: Host> std::fmt::Debug for Gateway<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Gateway")
+    }
+}
+
+pub(crate) struct Inner<H: Host> {
+    pub(crate) host: H,
+    pub(crate) sealer: Sealer,
+    pub(crate) gate: Gate,
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) hub: Hub,
+    pub(crate) streams: Streams,
+    pub(crate) sessions: Sessions,
+    pub(crate) stopping: AtomicBool,
+    /// The chain of gateways, for what this one asks of itself.
+    pub(crate) own_via: HeaderValue,
+    next_id: AtomicU64,
+}
+
+/// One configuration in force, and what is known of its servers. Immutable but for what servers tell.
+pub(crate) struct Snapshot {
+    pub(crate) config: Config,
+    pub(crate) servers: BTreeMap<ServerName, Arc<Server>>,
+    pub(crate) views: Views,
+    /// When it came into force, in milliseconds since the Unix epoch.
+    pub(crate) since: u64,
+}
+
+/// A server, and what its keeper listens to.
+type Keeper = (Arc<Server>, mpsc::UnboundedReceiver<Nudge>);
+
+/// Requests that can be cancelled, by session and id.
+pub(crate) type RunningRequests = BTreeMap<(u64, String), oneshot::Sender<()>>;
+
+/// What legacy sessions need beyond their id, in this process only.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    /// Sessions that were ended before they expired: nonce and expiry.
+    pub(crate) ended: Mutex<BTreeMap<u64, u64>>,
+    /// Requests that are being answered, by session and id; a message there cancels.
+    pub(crate) running: Mutex<RunningRequests>,
+    /// The log level that a session asked for.
+    pub(crate) levels: Mutex<BTreeMap<u64, usize>>,
+}
+
+/// Whether a server answers, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// The server.
+    pub server: String,
+    /// `up`, `starting` or `down`.
+    pub status: &'static str,
+    /// Why it is down.
+    pub reason: Option<String>,
+    /// How many tools it offers.
+    pub tools: usize,
+}
+
+impl<H: Host> Gateway<H> {
+    /// Makes a gateway and begins to discover its servers in the background.
+    ///
+    /// Fails where this gateway was, directly or not, started by itself.
+    pub fn start(host: H, options: Options) -> Result<Self, crate::error::Refusal> {
+        let sealer = Sealer::new(&options.seal_keys.first, &options.seal_keys.others);
+        let id = sealer.name(&format!("{:?}", options.config.servers));
+        let gate = Gate::new(options.exposure, &options.config.gateway, id, options.started_by);
+        gate.check_start()?;
+        let mut first = [0; 8];
+        host.fill(&mut first);
+        let (snapshot, keepers) = Snapshot::new(options.config, host.now());
+        let gateway = Self(Arc::new(Inner {
+            // Ids start anywhere, so that two instances that share a server's session do not meet.
+            next_id: AtomicU64::new((u64::from_le_bytes(first) >> 32) << 20),
+            own_via: HeaderValue::from_str(&gate.own_chain()).unwrap_or(HeaderValue::from_static("?")),
+            sealer,
+            gate,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            hub: Hub::default(),
+            streams: Streams::default(),
+            sessions: Sessions::default(),
+            stopping: AtomicBool::new(false),
+            host,
+        }));
+        for (server, nudges) in keepers {
+            let keeper = gateway.clone();
+            gateway.0.host.spawn(async move { keeper.keep(server, nudges).await });
+        }
+        let watcher = gateway.clone();
+        gateway.0.host.spawn(async move { watcher.name_the_late().await });
+        Ok(gateway)
+    }
+
+    /// Ends the open streams and starts no process any more. Running calls go on.
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+        self.0.hub.close();
+    }
+
+    /// Returns the state of each server.
+    pub fn readiness(&self) -> Vec<Readiness> {
+        let snapshot = self.0.snapshot.load();
+        let broken = snapshot.config.broken.iter().map(|(server, reason)| Readiness {
+            server: server.clone(),
+            status: "down",
+            reason: Some(format!("is not served as its configuration has an error: {reason}")),
+            tools: 0,
+        });
+        let silent = self.is_late().then(|| "has not answered yet".to_owned());
+        snapshot.servers.values().map(|server| server.readiness(silent.clone())).chain(broken).collect()
+    }
+
+    /// Tells whether servers that have not answered are no longer waited for.
+    pub(crate) fn is_late(&self) -> bool {
+        self.host().now() >= self.0.snapshot.load().since + SETTLING
+    }
+
+    /// Returns an id for a request to a server, unique among those of this gateway.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.0.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn host(&self) -> &H {
+        &self.0.host
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.snapshot.load_full()
+    }
+}
+
+impl Snapshot {
+    fn new(config: Config, now: u64) -> (Self, Vec<Keeper>) {
+        let mut servers = BTreeMap::new();
+        let mut keepers = Vec::new();
+        for (name, settings) in config.servers.iter().filter(|(_, s)| s.enabled) {
+            let (server, nudges) = Server::new(name.clone(), settings.clone());
+            servers.insert(name.clone(), server.clone());
+            keepers.push((server, nudges));
+        }
+        (Self { config, servers, views: Views::default(), since: now }, keepers)
+    }
+
+    /// Returns what an endpoint shows.
+    pub(crate) fn view(&self, scope: &Scope) -> Arc<View> {
+        self.views.view(scope, &self.config.gateway, &self.servers)
+    }
+
+    /// Returns what an endpoint shows without some servers.
+    pub(crate) fn view_without(&self, scope: &Scope, hidden: &BTreeSet<ServerName>) -> Arc<View> {
+        let shown = |name: &ServerName| scope.includes(name) && !hidden.contains(name);
+        Arc::new(View::make(&self.config.gateway, &self.servers, shown))
+    }
+}
+
+impl Server {
+    /// Returns the server's state; `silent` is what to say of one that has not answered.
+    fn readiness(&self, silent: Option<String>) -> Readiness {
+        let (status, reason) = match self.status() {
+            Status::Starting => ("starting", silent),
+            Status::Up => ("up", None),
+            Status::Down(error) => ("down", Some(error.message)),
+        };
+        let offer = self.offer.load();
+        let listed = offer.as_ref().filter(|_| self.listed.load(Ordering::Relaxed));
+        let tools = listed.map_or(0, |o| o.items(crate::catalog::Kind::Tools).len());
+        Readiness { server: self.name.to_string(), status, reason, tools }
+    }
+}

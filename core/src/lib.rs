@@ -1,0 +1,52 @@
+//! Portcullis, an MCP gateway: everything that decides.
+//!
+//! # The mental model
+//!
+//! Agents talk to one URL. Behind it stand any number of MCP servers. Both doors speak every revision of the protocol;
+//! inside there is only the stateless one: **one request in, notifications while it runs, one answer out**.
+//!
+//! A host (a program for some platform) implements the [`ports`], makes a [`Gateway`] from a [`config::Config`], and
+//! hands it each HTTP request as an [`http::Request`] of a [`body::Body`]. What comes back is the answer, whole or
+//! streaming. Hosts decide nothing about MCP and nothing about HTTP.
+//!
+//! ```text
+//! http::Request -> gate -> era -> plan -> ask one server -> splice -> http::Response
+//!                                   \-> answer from the view
+//! ```
+//!
+//! [`Gateway::serve`] is where to start reading. It waits for what it needs and asks pure functions what to do; the
+//! flows are the only code here that waits. Each server has a keeper that knows what it offers and a link that knows
+//! how to speak to it; what an endpoint shows is merged when something changes, not while an agent waits.
+//!
+//! # What this crate refuses to know
+//!
+//! The time, randomness, the environment, files, sockets and any runtime. It builds for `wasm32-unknown-unknown`.
+
+pub mod body;
+pub mod config;
+pub mod error;
+pub mod names;
+pub mod pipe;
+pub mod ports;
+
+mod catalog;
+mod endpoint;
+mod flow;
+mod front;
+mod gateway;
+mod hub;
+mod plan;
+mod relay;
+mod route;
+mod session;
+mod shape;
+mod streams;
+mod upstream;
+mod wire;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use flow::{refuse_lines, serve_lines};
+pub use front::gate::Exposure;
+pub use gateway::{Gateway, Options, Readiness, SealKeys};

@@ -1,0 +1,361 @@
+//! A pipe to a subprocess that answers many requests on one pair of streams.
+//!
+//! Core holds the [`Pipe`], the host the [`PipeEnd`]. **An answer goes to the request that asked, a progress
+//! notification to the request whose token it carries, and whatever cannot be told apart goes to nobody's agent.**
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::channel::mpsc;
+use futures::{SinkExt, Stream, StreamExt};
+
+use crate::error::Unreachable;
+use crate::wire::json::Json;
+use crate::wire::message::{self, Message};
+
+/// How many lines may wait to be written before senders have to wait themselves.
+const BACKLOG: usize = 64;
+
+/// Core's end of a pipe. Cheap to clone; the process is stopped once every clone and every answer has gone.
+#[derive(Clone, Debug)]
+pub struct Pipe(Arc<Core>);
+
+/// A pipe that does not keep its process running.
+#[derive(Clone, Debug)]
+pub struct WeakPipe(Weak<Core>);
+
+#[derive(Debug)]
+struct Core {
+    inner: Arc<Inner>,
+    lines: mpsc::Sender<Bytes>,
+}
+
+/// The host's end of a pipe.
+#[derive(Debug)]
+pub struct PipeEnd {
+    inbox: PipeInbox,
+    lines: mpsc::Receiver<Bytes>,
+}
+
+/// The receiving half of the host's end. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PipeInbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    server: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    users: Users,
+    waiters: BTreeMap<u64, Waiter>,
+    closed: Option<String>,
+    unasked: mpsc::UnboundedSender<Bytes>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    kind: Wait,
+    messages: mpsc::UnboundedSender<Result<Bytes, Unreachable>>,
+}
+
+/// What a request on a pipe waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// A call of an agent: what the server says while it is the only one in flight belongs to it.
+    Call,
+    /// A question of the gateway's own, or a subscription: only its own messages.
+    Own,
+}
+
+/// Who uses a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Users {
+    /// Several agents: what is not certain to concern one of them concerns nobody.
+    Many,
+    /// One agent: everything concerns it.
+    One,
+}
+
+/// Makes a pipe to `server`: core's end, the host's, and the messages that no request asked for.
+pub fn pipe(server: &str, users: Users) -> (Pipe, PipeEnd, mpsc::UnboundedReceiver<Bytes>) {
+    let (lines_in, lines_out) = mpsc::channel(BACKLOG);
+    let (unasked, unasked_out) = mpsc::unbounded();
+    let state = State { users, waiters: BTreeMap::new(), closed: None, unasked };
+    let inner = Arc::new(Inner { server: server.into(), state: Mutex::new(state) });
+    let end = PipeEnd { inbox: PipeInbox(inner.clone()), lines: lines_out };
+    (Pipe(Arc::new(Core { inner, lines: lines_in })), end, unasked_out)
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pipe {
+    /// Registers the request of that id, so that its answer is kept. Call this before sending the request.
+    pub fn expect(&self, id: u64, kind: Wait) -> PipeAnswer {
+        let (sender, messages) = mpsc::unbounded();
+        let mut state = self.0.inner.state();
+        match &state.closed {
+            Some(reason) => drop(sender.unbounded_send(Err(self.gone(reason)))),
+            None => drop(state.waiters.insert(id, Waiter { kind, messages: sender })),
+        }
+        drop(state);
+        PipeAnswer { pipe: self.clone(), id, messages }
+    }
+
+    /// Writes one message, waiting while too many others wait to be written.
+    pub async fn send(&self, message: String) -> Result<(), Unreachable> {
+        let mut line = message.into_bytes();
+        line.push(b'\n');
+        if self.0.lines.clone().send(line.into()).await.is_ok() {
+            return Ok(());
+        }
+        let reason = self.0.inner.state().closed.clone();
+        Err(self.gone(reason.as_deref().unwrap_or("has stopped")).undelivered())
+    }
+
+    /// Writes one message where there is room; a message that finds none is dropped.
+    pub fn send_now(&self, message: String) {
+        let mut line = message.into_bytes();
+        line.push(b'\n');
+        let _ = self.0.lines.clone().try_send(line.into());
+    }
+
+    /// Returns a handle that does not keep the process running.
+    pub fn downgrade(&self) -> WeakPipe {
+        WeakPipe(Arc::downgrade(&self.0))
+    }
+
+    /// Returns why the pipe has closed, if it has.
+    pub fn closed(&self) -> Option<String> {
+        self.0.inner.state().closed.clone()
+    }
+
+    fn gone(&self, reason: &str) -> Unreachable {
+        Unreachable::new(&self.0.inner.server, reason)
+    }
+}
+
+impl WeakPipe {
+    /// Returns the pipe while somebody else still needs its process.
+    pub fn upgrade(&self) -> Option<Pipe> {
+        self.0.upgrade().map(Pipe)
+    }
+}
+
+/// The messages that answer one request of a pipe: notifications, then the answer. Dropping it stops caring.
+#[derive(Debug)]
+pub struct PipeAnswer {
+    pipe: Pipe,
+    id: u64,
+    messages: mpsc::UnboundedReceiver<Result<Bytes, Unreachable>>,
+}
+
+impl Stream for PipeAnswer {
+    type Item = Result<Bytes, Unreachable>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.messages.poll_next_unpin(context)
+    }
+}
+
+impl Drop for PipeAnswer {
+    fn drop(&mut self) {
+        self.pipe.0.inner.state().waiters.remove(&self.id);
+    }
+}
+
+impl PipeEnd {
+    /// Waits for the next line to write, its line break included; nothing once nobody needs the process any more.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        self.lines.next().await
+    }
+
+    /// Takes one line that the process wrote, without its line break.
+    pub fn receive(&self, line: Bytes) {
+        self.inbox.receive(line);
+    }
+
+    /// Tells that the process has gone, and why, continuing "server X ...".
+    pub fn close(&self, reason: String) {
+        self.inbox.close(reason);
+    }
+
+    /// Returns a handle for whoever reads the process's output.
+    pub fn inbox(&self) -> PipeInbox {
+        self.inbox.clone()
+    }
+}
+
+impl Drop for PipeEnd {
+    fn drop(&mut self) {
+        self.inbox.close("has stopped".into());
+    }
+}
+
+impl PipeInbox {
+    /// Takes one line that the process wrote, without its line break.
+    pub fn receive(&self, line: Bytes) {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        let mut state = self.0.state();
+        let recipient = Json::check(&line)
+            .map_err(|e| (e.to_string(), None))
+            .and_then(|json| {
+                message::parse(json)
+                    .map_err(|r| (r.refusal.to_string(), r.id.and_then(|id| id.parse::<u64>().ok())))
+            })
+            .map(|message| state.recipient(&message));
+        match recipient {
+            Ok(Recipient::Answer(id)) => match state.waiters.remove(&id) {
+                Some(waiter) => drop(waiter.messages.unbounded_send(Ok(line))),
+                None => {
+                    tracing::debug!(server = %self.0.server, id, "answer to a request that is not waiting");
+                }
+            },
+            Ok(Recipient::Waiter(id)) => {
+                if let Some(waiter) = state.waiters.get(&id) {
+                    let _ = waiter.messages.unbounded_send(Ok(line));
+                }
+            }
+            Ok(Recipient::Nobody) => drop(state.unasked.unbounded_send(line)),
+            Err((error, id)) => {
+                tracing::warn!(server = %self.0.server, %error, "ignored a line that is no message");
+                // Whoever waits for this answer will get no other.
+                if let Some(waiter) = id.and_then(|id| state.waiters.remove(&id)) {
+                    let error = Unreachable::new(&self.0.server, format!("sent a malformed answer: {error}"));
+                    let _ = waiter.messages.unbounded_send(Err(error));
+                }
+            }
+        }
+    }
+
+    /// Tells that the process has gone, and why, continuing "server X ...". The first reason stays.
+    pub fn close(&self, reason: String) {
+        let mut state = self.0.state();
+        for (_, waiter) in std::mem::take(&mut state.waiters) {
+            let _ = waiter.messages.unbounded_send(Err(Unreachable::new(&self.0.server, &reason)));
+        }
+        state.unasked.close_channel();
+        state.closed.get_or_insert(reason);
+    }
+}
+
+enum Recipient {
+    Answer(u64),
+    Waiter(u64),
+    Nobody,
+}
+
+impl State {
+    fn recipient(&self, message: &Message<'_>) -> Recipient {
+        let number = |json: Option<Json<'_>>| json.and_then(Json::as_u64);
+        let known = |id: Option<u64>| id.filter(|id| self.waiters.contains_key(id)).map(Recipient::Waiter);
+        match message {
+            Message::Response { id, .. } => match id.text().parse() {
+                Ok(id) => Recipient::Answer(id),
+                Err(_) => Recipient::Answer(u64::MAX),
+            },
+            Message::Notification { method, params } => match method.as_ref() {
+                "notifications/progress" => {
+                    known(number(params.get("progressToken"))).unwrap_or(Recipient::Nobody)
+                }
+                "notifications/message" => self.only_call(),
+                _ => {
+                    let key = "io.modelcontextprotocol/subscriptionId";
+                    let subscription = params.get("_meta").and_then(|meta| meta.get(key));
+                    known(number(subscription)).unwrap_or(Recipient::Nobody)
+                }
+            },
+            Message::Request { method, .. } if method == "ping" => Recipient::Nobody,
+            Message::Request { .. } => self.only_call(),
+        }
+    }
+
+    /// Returns the newest call in flight, where it is certain whose it is.
+    fn only_call(&self) -> Recipient {
+        let mut calls = self.waiters.iter().rev().filter(|(_, waiter)| waiter.kind == Wait::Call);
+        match (calls.next(), calls.next()) {
+            (Some((id, _)), None) => Recipient::Waiter(*id),
+            (Some((id, _)), Some(_)) if self.users == Users::One => Recipient::Waiter(*id),
+            _ => Recipient::Nobody,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    fn drain(answer: &mut PipeAnswer) -> Vec<String> {
+        let mut texts = Vec::new();
+        while let Some(Some(message)) = answer.next().now_or_never() {
+            texts.push(match message {
+                Ok(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+                Err(error) => error.to_string(),
+            });
+        }
+        texts
+    }
+
+    fn progress(token: u64) -> Bytes {
+        message::notification("notifications/progress", &format!("{{\"progressToken\":{token}}}")).into()
+    }
+
+    #[test]
+    fn tells_answers_apart_and_ends_them() {
+        let (pipe, end, _unasked) = pipe("s", Users::Many);
+        let (mut one, mut two) = (pipe.expect(1, Wait::Call), pipe.expect(2, Wait::Call));
+        end.receive(progress(2));
+        end.receive(message::result("2", "{}").into());
+        end.receive(message::result("1", "[1]").into());
+        end.receive(message::result("1", "[\"again\"]").into());
+        assert_eq!(drain(&mut one), [message::result("1", "[1]")]);
+        assert_eq!(drain(&mut two).len(), 2);
+        assert!(one.next().now_or_never().unwrap().is_none(), "ended");
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_told_apart_reaches_no_call() {
+        let (pipe, end, mut unasked) = pipe("s", Users::Many);
+        let (mut one, two) = (pipe.expect(1, Wait::Call), pipe.expect(2, Wait::Call));
+        let log = Bytes::from(message::notification("notifications/message", "{}"));
+        end.receive(log.clone());
+        assert_eq!(drain(&mut one).len(), 0);
+        assert_eq!(unasked.next().now_or_never(), Some(Some(log.clone())));
+        drop(two);
+        end.receive(log);
+        assert_eq!(drain(&mut one).len(), 1, "the only call in flight");
+    }
+
+    #[test]
+    fn closing_tells_every_waiter_why() {
+        let (pipe, end, _unasked) = pipe("s", Users::Many);
+        let mut answer = pipe.expect(1, Wait::Own);
+        end.close("exited with code 3".into());
+        drop(end);
+        assert_eq!(drain(&mut answer), ["server \"s\" exited with code 3"]);
+        assert_eq!(drain(&mut pipe.expect(2, Wait::Own)), ["server \"s\" exited with code 3"]);
+        let sent = pipe.send(String::new()).now_or_never().unwrap();
+        assert!(sent.unwrap_err().undelivered);
+    }
+
+    #[test]
+    fn the_host_sees_the_end_when_nobody_needs_the_process() {
+        let (pipe, mut end, _unasked) = pipe("s", Users::Many);
+        pipe.send_now("x".into());
+        drop(pipe);
+        assert_eq!(end.next().now_or_never().flatten().as_deref(), Some(&b"x\n"[..]));
+        assert_eq!(end.next().now_or_never(), Some(None));
+    }
+}

@@ -1,0 +1,301 @@
+//! What a request comes to: an answer that is ready, or a question to one server. Pure.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::catalog::{Kind, Route, View, replace_member};
+use crate::error::{Refusal, code};
+use crate::front::{Caller, Inbound, LEVELS, meta, modern};
+use crate::upstream::compose::Ask;
+use crate::upstream::handshake::own_info;
+use crate::wire::http::PARAM_PREFIX;
+use crate::wire::json::{Json, quote};
+use crate::wire::message::ObjectWriter;
+use crate::wire::version::{Era, Version};
+
+/// The extension that needs the gateway's help and does not have it.
+const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+/// What to do about a request.
+#[derive(Debug)]
+pub(crate) enum Plan<'a> {
+    /// Answer with this result, which is JSON text.
+    Answer(String),
+    /// Put it to a server.
+    Ask(Route, Ask<'a>),
+    /// Open a stream of notifications (2026-07-28).
+    Listen(Wanted),
+    /// Tell the session when a resource changes.
+    Subscribe(Route, Cow<'a, str>),
+    /// Stop telling it.
+    Unsubscribe(Route),
+    /// From now on send the session log messages of this level and above, as an index into [`LEVELS`].
+    SetLevel(usize),
+}
+
+/// Which notifications a stream is to carry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Changes of lists, by [`Kind`]'s capability.
+    pub(crate) lists: BTreeSet<&'static str>,
+    /// Changes of single resources, by the URI that the agent knows.
+    pub(crate) resources: BTreeSet<String>,
+}
+
+/// Decides what to do about a request that has passed the checks of its era. Headers are given where they count.
+pub(crate) fn plan<'a>(
+    view: &View,
+    caller: &Caller,
+    inbound: &Inbound<'a>,
+    headers: Option<&HeaderMap>,
+) -> Result<Plan<'a>, Refusal> {
+    let era = caller.era();
+    match (inbound.method.as_ref(), era) {
+        ("tools/list", _) => list(view, era, Kind::Tools, inbound),
+        ("prompts/list", _) => list(view, era, Kind::Prompts, inbound),
+        ("resources/list", _) => list(view, era, Kind::Resources, inbound),
+        ("resources/templates/list", _) => list(view, era, Kind::Templates, inbound),
+        ("tools/call", _) => call(view, caller, inbound, headers),
+        ("prompts/get", _) => named(view, caller, inbound, Kind::Prompts, "prompt"),
+        ("resources/read", _) => read(view, caller, inbound),
+        ("completion/complete", _) => complete(view, caller, inbound),
+        ("server/discover", Era::Modern) => Ok(Plan::Answer(discover(view))),
+        ("subscriptions/listen", Era::Modern) => Ok(Plan::Listen(wanted(view, inbound)?)),
+        ("ping", Era::Legacy) => Ok(Plan::Answer("{}".into())),
+        ("logging/setLevel", Era::Legacy) => set_level(inbound),
+        ("resources/subscribe", Era::Legacy) => {
+            resource(view, caller, inbound).map(|(r, uri)| Plan::Subscribe(r, uri))
+        }
+        ("resources/unsubscribe", Era::Legacy) => {
+            resource(view, caller, inbound).map(|(r, _)| Plan::Unsubscribe(r))
+        }
+        _ => Err(unknown_method(&inbound.method, era)),
+    }
+}
+
+/// Refuses a method that the era does not have.
+pub(crate) fn unknown_method(method: &str, era: Era) -> Refusal {
+    let refusal = Refusal::new(code::METHOD_NOT_FOUND, format!("Method not found: {}", clip(method)));
+    match era {
+        Era::Modern => refusal,
+        Era::Legacy => refusal.with_status(StatusCode::OK),
+    }
+}
+
+/// Returns the result of `initialize`.
+pub(crate) fn initialized(view: &View, version: Version) -> String {
+    let mut result = ObjectWriter::default();
+    result.string("protocolVersion", version.as_str());
+    result.member("capabilities", &view.capabilities).member("serverInfo", own_info());
+    if let Some(instructions) = &view.instructions {
+        result.string("instructions", instructions);
+    }
+    result.finish()
+}
+
+fn discover(view: &View) -> String {
+    let mut result = ObjectWriter::default();
+    result.member("supportedVersions", &format!("[\"{}\"]", Version::MODERN));
+    result.member("capabilities", &view.capabilities);
+    if let Some(instructions) = &view.instructions {
+        result.string("instructions", instructions);
+    }
+    result.member("_meta", &format!("{{\"io.modelcontextprotocol/serverInfo\":{}}}", own_info()));
+    complete_result(&mut result, view.ttl);
+    result.finish()
+}
+
+fn complete_result(result: &mut ObjectWriter, ttl: u64) {
+    result.string("resultType", "complete");
+    result.member("ttlMs", &ttl.to_string()).string("cacheScope", "private");
+}
+
+fn list<'a>(view: &View, era: Era, kind: Kind, inbound: &Inbound<'_>) -> Result<Plan<'a>, Refusal> {
+    let cursor = match inbound.params.get("cursor") {
+        Some(json) if !json.is_null() => {
+            Some(json.as_str().ok_or_else(|| invalid("`cursor` must be a string"))?)
+        }
+        _ => None,
+    };
+    let page = view.page(era, kind, cursor.as_deref());
+    let page =
+        page.ok_or_else(|| invalid("Unknown cursor: the list may have changed; list again from the start"))?;
+    let rest = match era {
+        Era::Modern => {
+            format!(",\"resultType\":\"complete\",\"ttlMs\":{},\"cacheScope\":\"private\"", view.ttl)
+        }
+        Era::Legacy => String::new(),
+    };
+    Ok(Plan::Answer(format!("{{{}{rest}}}", page.0)))
+}
+
+fn call<'a>(
+    view: &View,
+    caller: &Caller,
+    inbound: &Inbound<'a>,
+    headers: Option<&HeaderMap>,
+) -> Result<Plan<'a>, Refusal> {
+    let name = inbound.text("name").ok_or_else(|| invalid("`name` must be a string"))?;
+    let route = view.route(Kind::Tools, &name);
+    let route = route.ok_or_else(|| invalid(format!("Unknown tool: {}", clip(&name))))?;
+    let arguments = inbound.params.get("arguments");
+    if let (Era::Modern, Some(headers)) = (caller.era(), headers) {
+        modern::check_parameters(&route.parameters, arguments, headers)?;
+    }
+    let mut ask = ask(caller, inbound, "name", Some(&route.name));
+    let known = |name: &http::HeaderName| route.parameters.iter().any(|p| p.header == *name);
+    // What this gateway does not recognise is for a server that may.
+    let foreign = headers
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| name.as_str().starts_with(PARAM_PREFIX) && !known(name));
+    ask.headers.extend(foreign.map(|(name, value)| (name.clone(), value.clone())));
+    let value = |p: &crate::catalog::Parameter| {
+        Some((p.header.clone(), crate::wire::http::encode(&p.value(arguments)?)))
+    };
+    ask.headers.extend(route.parameters.iter().filter_map(value));
+    Ok(Plan::Ask(route.clone(), ask))
+}
+
+fn named<'a>(
+    view: &View,
+    caller: &Caller,
+    inbound: &Inbound<'a>,
+    kind: Kind,
+    noun: &str,
+) -> Result<Plan<'a>, Refusal> {
+    let name = inbound.text("name").ok_or_else(|| invalid("`name` must be a string"))?;
+    let route = view.route(kind, &name).ok_or_else(|| invalid(format!("Unknown {noun}: {}", clip(&name))))?;
+    Ok(Plan::Ask(route.clone(), ask(caller, inbound, "name", Some(&route.name))))
+}
+
+fn read<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>) -> Result<Plan<'a>, Refusal> {
+    let (route, _) = resource(view, caller, inbound)?;
+    let ask = ask(caller, inbound, "uri", Some(&route.name));
+    Ok(Plan::Ask(route, ask))
+}
+
+fn resource<'a>(
+    view: &View,
+    caller: &Caller,
+    inbound: &Inbound<'a>,
+) -> Result<(Route, Cow<'a, str>), Refusal> {
+    let uri = inbound.text("uri").ok_or_else(|| invalid("`uri` must be a string"))?;
+    match view.route_uri(&uri) {
+        Some(route) => Ok((route, uri)),
+        None => Err(unknown_resource(&uri, caller.era())),
+    }
+}
+
+/// Refuses a resource that nobody has.
+pub(crate) fn unknown_resource(uri: &str, era: Era) -> Refusal {
+    let code = match era {
+        Era::Modern => code::INVALID_PARAMS,
+        Era::Legacy => code::RESOURCE_NOT_FOUND,
+    };
+    Refusal::new(code, "Resource not found").with_data(format!("{{\"uri\":{}}}", quote(&clip(uri))))
+}
+
+fn complete<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>) -> Result<Plan<'a>, Refusal> {
+    let reference = inbound
+        .params
+        .get("ref")
+        .filter(|r| r.is_object())
+        .ok_or_else(|| invalid("`ref` must be an object"))?;
+    let kind = reference.get("type").and_then(Json::as_str).unwrap_or_default();
+    let (key, route) = match kind.as_ref() {
+        "ref/prompt" => {
+            let name = reference.get("name").and_then(Json::as_str).unwrap_or_default();
+            ("name", view.route(Kind::Prompts, &name).cloned())
+        }
+        "ref/resource" => {
+            let uri = reference.get("uri").and_then(Json::as_str).unwrap_or_default();
+            ("uri", view.route(Kind::Templates, &uri).cloned().or_else(|| view.route_uri(&uri)))
+        }
+        _ => return Err(invalid("`ref.type` must be \"ref/prompt\" or \"ref/resource\"")),
+    };
+    let route = route.ok_or_else(|| invalid("`ref` names nothing that is known"))?;
+    let mut ask = ask(caller, inbound, "ref", None);
+    ask.params.iter_mut().filter(|(k, _)| k == "ref").for_each(|(_, value)| {
+        *value = replace_member(reference.text(), key, &route.name).into();
+    });
+    Ok(Plan::Ask(route, ask))
+}
+
+/// Carries a request over: the parameter that names something gets the server's own name for it.
+fn ask<'a>(caller: &Caller, inbound: &Inbound<'a>, key: &str, name: Option<&str>) -> Ask<'a> {
+    let mut ask =
+        Ask { method: inbound.method.clone(), meta: inbound.meta().map(|m| m.text().into()), ..Ask::own("") };
+    ask.params = inbound
+        .params
+        .iter()
+        .filter(|(k, _)| *k != "_meta")
+        .map(|(k, v)| {
+            let renamed = name.filter(|_| k == key).map(|name| Cow::Owned(quote(name)));
+            (Cow::Owned(k.to_owned()), renamed.unwrap_or(Cow::Borrowed(v.text())))
+        })
+        .collect();
+    ask.name = name.map(|name| Cow::Owned(name.to_owned()));
+    ask.via = Some(caller.via.clone());
+    match caller.era() {
+        Era::Modern => ask.capabilities = capabilities(inbound.meta()),
+        Era::Legacy => {}
+    }
+    ask
+}
+
+/// Returns what the agent can be asked, without the extension that this gateway cannot carry.
+fn capabilities(agent: Option<Json<'_>>) -> Cow<'_, str> {
+    let declared = agent.and_then(|m| m.get(meta::CLIENT_CAPABILITIES));
+    let Some(declared) = declared else { return "{}".into() };
+    if !declared.text().contains(TASKS) {
+        return declared.text().into();
+    }
+    let mut out = ObjectWriter::default();
+    for (key, value) in declared.members() {
+        if key == "extensions" {
+            let mut kept = ObjectWriter::default();
+            for (name, settings) in value.members().filter(|(name, _)| name != TASKS) {
+                kept.member(&name, settings.text());
+            }
+            out.member("extensions", &kept.finish());
+        } else {
+            out.member(&key, value.text());
+        }
+    }
+    out.finish().into()
+}
+
+fn set_level<'a>(inbound: &Inbound<'_>) -> Result<Plan<'a>, Refusal> {
+    let level = inbound.text("level").and_then(|level| LEVELS.iter().position(|l| *l == level));
+    level.map(Plan::SetLevel).ok_or_else(|| invalid(format!("`level` must be one of {}", LEVELS.join(", "))))
+}
+
+fn wanted(view: &View, inbound: &Inbound<'_>) -> Result<Wanted, Refusal> {
+    let notifications = inbound.params.get("notifications").filter(|n| n.is_object());
+    let notifications = notifications.ok_or_else(|| invalid("`notifications` must be an object"))?;
+    let asked = |key: &str| notifications.get(key).and_then(Json::as_bool) == Some(true);
+    let mut wanted = Wanted::default();
+    let lists = [
+        ("toolsListChanged", "tools"),
+        ("promptsListChanged", "prompts"),
+        ("resourcesListChanged", "resources"),
+    ];
+    wanted.lists.extend(lists.iter().filter(|(key, _)| asked(key)).map(|(_, capability)| *capability));
+    if let Some(uris) = notifications.get("resourceSubscriptions") {
+        let uris = uris.elements().filter_map(Json::as_str);
+        wanted.resources.extend(uris.filter(|uri| view.route_uri(uri).is_some()).map(Cow::into_owned));
+    }
+    Ok(wanted)
+}
+
+fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(code::INVALID_PARAMS, message)
+}
+
+/// Returns a name as it may be repeated to its sender: not longer than any real one.
+fn clip(name: &str) -> String {
+    name.chars().take(200).collect()
+}

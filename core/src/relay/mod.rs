@@ -1,0 +1,5 @@
+//! Rewriting answers while they stream; no machine here waits for anything.
+
+mod splice;
+
+pub(crate) use splice::{Broken, Edits, Finished, Splice};

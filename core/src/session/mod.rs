@@ -1,0 +1,123 @@
+//! Sessions of the legacy revisions, without storage: the id is the session.
+//!
+//! **An `Mcp-Session-Id` is a sealed [`Session`]**: any instance with the key opens it, an idle one costs nothing,
+//! and it is never a credential (the principal of each request must be the one it was made for).
+
+mod seal;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use seal::{Purpose, Sealer};
+
+use crate::ports::{Clock, Entropy};
+use crate::wire::version::Version;
+
+/// How long a session id stays valid, in milliseconds: a day.
+pub(crate) const LIFETIME: u64 = 24 * 60 * 60 * 1000;
+
+/// What an agent may be asked by a server, as it declared at `initialize`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one capability of the protocol")]
+pub(crate) struct Interaction {
+    /// `elicitation/create` with a form.
+    #[serde(rename = "f", default, skip_serializing_if = "is_false")]
+    pub form: bool,
+    /// `elicitation/create` with a URL.
+    #[serde(rename = "u", default, skip_serializing_if = "is_false")]
+    pub url: bool,
+    /// `sampling/createMessage`.
+    #[serde(rename = "s", default, skip_serializing_if = "is_false")]
+    pub sampling: bool,
+    /// `sampling/createMessage` with tools.
+    #[serde(rename = "t", default, skip_serializing_if = "is_false")]
+    pub sampling_tools: bool,
+    /// `roots/list`.
+    #[serde(rename = "r", default, skip_serializing_if = "is_false")]
+    pub roots: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Interaction {
+    /// Tells whether a server may ask anything at all.
+    pub(crate) fn is_possible(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// A legacy session: everything that a later request of it needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Session {
+    /// Which session it is; unique, and the owner of what servers keep for it.
+    #[serde(rename = "n")]
+    pub nonce: u64,
+    /// The negotiated revision.
+    #[serde(rename = "v")]
+    pub version: Version,
+    /// What the agent may be asked.
+    #[serde(rename = "i", default)]
+    pub interaction: Interaction,
+    /// The principal it was made for; none where requests carry no credential.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// The endpoint's path, which the session is bound to.
+    #[serde(rename = "e")]
+    pub endpoint: String,
+    /// When it ends, in milliseconds since the Unix epoch.
+    #[serde(rename = "x")]
+    pub expires: u64,
+}
+
+impl Session {
+    /// Returns the session's id.
+    pub(crate) fn seal(&self, sealer: &Sealer, entropy: &impl Entropy) -> String {
+        let plain = serde_json::to_vec(self).expect("a session is plain data");
+        sealer.seal(entropy, Purpose::Session, &plain)
+    }
+
+    /// Opens a session id; nothing where it is not ours, has expired, or belongs to another endpoint or principal.
+    pub(crate) fn open(
+        id: &str,
+        sealer: &Sealer,
+        clock: &impl Clock,
+        endpoint: &str,
+        principal: Option<&str>,
+    ) -> Option<Self> {
+        let session: Self = serde_json::from_slice(&sealer.open(Purpose::Session, id)?).ok()?;
+        let holds = session.expires > clock.now()
+            && session.endpoint == endpoint
+            && session.principal.as_deref() == principal;
+        holds.then_some(session)
+    }
+}
+
+/// A server's request that was handed to an agent: where its answer belongs. Its sealed form is the request's id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServerRequest {
+    /// The server that asked.
+    #[serde(rename = "s")]
+    pub server: String,
+    /// The session that was asked, by its nonce.
+    #[serde(rename = "n")]
+    pub session: u64,
+    /// The id that the server gave its request, as JSON text.
+    #[serde(rename = "i")]
+    pub id: String,
+}
+
+impl ServerRequest {
+    /// Returns the id that the agent sees.
+    pub(crate) fn seal(&self, sealer: &Sealer, entropy: &impl Entropy) -> String {
+        let plain = serde_json::to_vec(self).expect("plain data");
+        sealer.seal(entropy, Purpose::ServerRequest, &plain)
+    }
+
+    /// Opens an id that came back from the agent of that session.
+    pub(crate) fn open(id: &str, sealer: &Sealer, session: u64) -> Option<Self> {
+        let request: Self = serde_json::from_slice(&sealer.open(Purpose::ServerRequest, id)?).ok()?;
+        (request.session == session).then_some(request)
+    }
+}

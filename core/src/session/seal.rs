@@ -1,0 +1,158 @@
+//! Sealing: what must outlive a request travels with the client, encrypted and authenticated.
+//!
+//! **A token that was changed, cut, made for another purpose or sealed by a key we do not have opens to nothing**,
+//! and nothing tells which of these it was. Keys are derived once, when the sealer is made.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use sha2::{Digest, Sha256};
+
+use crate::ports::Entropy;
+
+const FORMAT: u8 = 1;
+const NONCE: usize = 24;
+const TAG: usize = 16;
+/// The longest token that is looked at, in characters.
+const LONGEST: usize = 8 << 10;
+
+/// What a sealed value is for; a token of one purpose does not open as another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// An `Mcp-Session-Id`.
+    Session,
+    /// The id of a server's request as an agent sees it.
+    ServerRequest,
+}
+
+impl Purpose {
+    fn label(self) -> &'static [u8] {
+        match self {
+            Self::Session => b"session",
+            Self::ServerRequest => b"server-request",
+        }
+    }
+}
+
+/// Seals with the first of its keys and opens with any.
+#[derive(Clone)]
+pub(crate) struct Sealer {
+    keys: Vec<Key>,
+}
+
+#[derive(Clone)]
+struct Key {
+    hint: u8,
+    naming: [u8; 32],
+    cipher: XChaCha20Poly1305,
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sealer({} keys)", self.keys.len())
+    }
+}
+
+impl Sealer {
+    /// Derives the working keys: `first` seals, all open.
+    pub(crate) fn new(first: &[u8; 32], others: &[[u8; 32]]) -> Self {
+        Self { keys: std::iter::once(first).chain(others).map(Key::derive).collect() }
+    }
+
+    /// Returns a name for `what` that only holders of the first key can make: the same on every instance.
+    pub(crate) fn name(&self, what: &str) -> String {
+        let digest = Sha256::new().chain_update(self.keys[0].naming).chain_update(what).finalize();
+        URL_SAFE_NO_PAD.encode(&digest[..6])
+    }
+
+    /// Returns `plain` sealed for `purpose`, as URL-safe text.
+    pub(crate) fn seal(&self, entropy: &impl Entropy, purpose: Purpose, plain: &[u8]) -> String {
+        let key = &self.keys[0];
+        let mut nonce = [0; NONCE];
+        entropy.fill(&mut nonce);
+        let sealed = key
+            .cipher
+            .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: purpose.label() })
+            .expect("a short message fits the cipher");
+        let mut token = Vec::with_capacity(2 + NONCE + sealed.len());
+        token.extend([FORMAT, key.hint]);
+        token.extend(nonce);
+        token.extend(sealed);
+        URL_SAFE_NO_PAD.encode(token)
+    }
+
+    /// Opens a token that one of the keys sealed for `purpose`.
+    pub(crate) fn open(&self, purpose: Purpose, token: &str) -> Option<Vec<u8>> {
+        if token.len() > LONGEST {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        if bytes.len() < 2 + NONCE + TAG || bytes[0] != FORMAT {
+            return None;
+        }
+        let (head, sealed) = bytes.split_at(2 + NONCE);
+        let nonce: [u8; NONCE] = head[2..].try_into().ok()?;
+        self.keys.iter().filter(|key| key.hint == head[1]).find_map(|key| {
+            key.cipher.decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: purpose.label() }).ok()
+        })
+    }
+}
+
+impl Key {
+    fn derive(master: &[u8; 32]) -> Self {
+        let digest = |label: &[u8]| Sha256::new().chain_update(label).chain_update(master).finalize();
+        let key: [u8; 32] = digest(b"portcullis seal key v1").into();
+        let naming = digest(b"portcullis naming key v1").into();
+        Self {
+            hint: digest(b"portcullis seal hint v1")[0],
+            naming,
+            cipher: XChaCha20Poly1305::new(&key.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    struct Counting;
+    impl Entropy for Counting {
+        fn fill(&self, buffer: &mut [u8]) {
+            buffer.fill(7);
+        }
+    }
+
+    fn sealer(first: u8, others: &[u8]) -> Sealer {
+        Sealer::new(&[first; 32], &others.iter().map(|b| [*b; 32]).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn opens_what_it_sealed_and_nothing_else() {
+        let token = sealer(1, &[]).seal(&Counting, Purpose::Session, b"hello");
+        assert_eq!(sealer(1, &[]).open(Purpose::Session, &token).as_deref(), Some(&b"hello"[..]));
+        assert_eq!(
+            sealer(2, &[1]).open(Purpose::Session, &token).as_deref(),
+            Some(&b"hello"[..]),
+            "rotation"
+        );
+        assert_eq!(sealer(1, &[]).open(Purpose::ServerRequest, &token), None, "other purpose");
+        assert_eq!(sealer(2, &[]).open(Purpose::Session, &token), None, "other key");
+        assert_eq!(sealer(1, &[]).open(Purpose::Session, ""), None);
+        assert_eq!(sealer(1, &[]).open(Purpose::Session, &"A".repeat(1 << 20)), None, "too long");
+    }
+
+    proptest! {
+        #[test]
+        fn any_changed_byte_closes_it(at in 0usize..90, change in 1u8..=255) {
+            let sealer = sealer(1, &[]);
+            let token = sealer.seal(&Counting, Purpose::Session, b"some plain text, long enough to matter");
+            let mut bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
+            let at = at % bytes.len();
+            bytes[at] ^= change;
+            prop_assert_eq!(sealer.open(Purpose::Session, &URL_SAFE_NO_PAD.encode(&bytes)), None);
+            prop_assert_eq!(sealer.open(Purpose::Session, &token[..at]), None);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What an agent is told of what a server says: pure.
+
+use bytes::Bytes;
+
+use crate::error::{Refusal, code};
+use crate::flow::Addressee;
+use crate::front::{LEVELS, meta};
+use crate::ports::Entropy;
+use crate::relay::Edits;
+use crate::session::{Interaction, Sealer, ServerRequest};
+use crate::upstream::handshake::shorten;
+use crate::wire::json::{Json, quote};
+use crate::wire::message::{self, Message, ObjectWriter};
+use crate::wire::version::{Era, Version};
+
+const COMPLETE: &[(&str, &str)] = &[("resultType", "\"complete\"")];
+const COMPLETE_UNCACHED: &[(&str, &str)] =
+    &[("resultType", "\"complete\""), ("ttlMs", "0"), ("cacheScope", "\"private\"")];
+
+/// Returns what has to change in an answer on its way from a server to an agent of either era.
+pub(crate) fn edits(asked_id: u64, server: Version, agent_id: &str, agent: Era, cacheable: bool) -> Edits {
+    let mut edits = Edits {
+        expected_id: asked_id.to_string(),
+        id: agent_id.to_owned(),
+        append: &[],
+        omit: None,
+        error: str::to_owned,
+    };
+    match (server.era(), agent) {
+        (Era::Legacy, Era::Modern) => {
+            edits.append = if cacheable { COMPLETE_UNCACHED } else { COMPLETE };
+            edits.error = error_to_modern;
+        }
+        (Era::Modern, Era::Legacy) => edits.omit = Some(is_modern_only),
+        _ => {}
+    }
+    edits
+}
+
+/// Tells whether a session-based agent must not see a member of a result: what only the stateless revision has, and
+/// structured content that is no object, which its schema does not allow.
+fn is_modern_only(key: &[u8], first: u8) -> bool {
+    matches!(key, b"resultType" | b"ttlMs" | b"cacheScope") || (key == b"structuredContent" && first != b'{')
+}
+
+/// Translates the codes that a stateless agent must not see.
+fn error_to_modern(error: &str) -> String {
+    let Ok(json) = Json::check(error.as_bytes()) else { return error.to_owned() };
+    let code = json.get("code").and_then(|c| c.text().parse::<i64>().ok());
+    let replacement = match code {
+        Some(code::RESOURCE_NOT_FOUND) => code::INVALID_PARAMS,
+        Some(code::URL_ELICITATION_REQUIRED) => code::INTERNAL,
+        _ => return error.to_owned(),
+    };
+    let mut out = ObjectWriter::default();
+    for (key, value) in json.members() {
+        let code = replacement.to_string();
+        out.member(&key, if key == "code" { &code } else { value.text() });
+    }
+    out.finish()
+}
+
+/// Whom a message that is no answer concerns.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The agent gets this.
+    Agent(Bytes),
+    /// The agent is asked this, and the server waits for its answer.
+    Question(Bytes),
+    /// The server gets this answer to what it asked.
+    Server(String),
+    /// The gateway itself: a list or a resource has changed.
+    Gateway,
+    /// Nobody.
+    Nobody,
+}
+
+/// Decides what becomes of a notification or a request that a server sends while it answers.
+pub(crate) fn told(raw: &Bytes, to: &Addressee, sealer: &Sealer, entropy: &impl Entropy) -> Told {
+    let Ok(json) = Json::check(raw) else { return Told::Nobody };
+    match message::parse(json) {
+        Ok(Message::Notification { method, params }) => match method.as_ref() {
+            "notifications/progress" => match &to.progress_token {
+                Some(token) => Told::Agent(with_progress_token(json, token).into()),
+                None => Told::Nobody,
+            },
+            "notifications/message" if wants_log(to, params.get("level")) => Told::Agent(raw.clone()),
+            "notifications/message" | "notifications/cancelled" => Told::Nobody,
+            name if name.ends_with("/list_changed") || name == "notifications/resources/updated" => {
+                Told::Gateway
+            }
+            _ => Told::Agent(raw.clone()),
+        },
+        Ok(Message::Request { id, method, .. }) => question(json, id.text(), &method, to, sealer, entropy),
+        _ => Told::Nobody,
+    }
+}
+
+fn wants_log(to: &Addressee, level: Option<Json<'_>>) -> bool {
+    to.log_level.is_some_and(|least| severity(level) >= least)
+}
+
+/// Returns how severe a log message's level is, as an index into [`LEVELS`]; an unknown one is the most severe.
+pub(crate) fn severity(level: Option<Json<'_>>) -> usize {
+    let level = level.and_then(Json::as_str);
+    level.and_then(|level| LEVELS.iter().position(|l| *l == level)).unwrap_or(LEVELS.len())
+}
+
+fn with_progress_token(message: Json<'_>, token: &str) -> String {
+    let params = message.get("params").map_or(String::new(), |params| {
+        let mut out = ObjectWriter::default();
+        for (key, value) in params.members() {
+            out.member(&key, if key == "progressToken" { token } else { value.text() });
+        }
+        out.finish()
+    });
+    message::notification("notifications/progress", &params)
+}
+
+/// Hands a server's question to the agent under a sealed id, or answers it for an agent that cannot be asked.
+fn question(
+    json: Json<'_>,
+    id: &str,
+    method: &str,
+    to: &Addressee,
+    sealer: &Sealer,
+    entropy: &impl Entropy,
+) -> Told {
+    if method == "ping" {
+        return Told::Server(message::result(id, "{}"));
+    }
+    let asked =
+        to.caller.session.as_ref().filter(|session| {
+            to.caller.streams && can_be_asked(session.interaction, method, json.get("params"))
+        });
+    match asked {
+        Some(session) => Told::Question(
+            sealed_question(json, id, to.server.name.as_str(), session.nonce, sealer, entropy).into(),
+        ),
+        None => Told::Server(message::error(Some(id), &cannot_be_asked(method))),
+    }
+}
+
+/// Returns what a server is told that asks an agent which cannot be asked.
+pub(crate) fn cannot_be_asked(method: &str) -> Refusal {
+    Refusal::new(code::METHOD_NOT_FOUND, format!("the client does not support {}", shorten(method)))
+}
+
+/// Tells whether an agent has declared that it can be asked this.
+pub(crate) fn can_be_asked(interaction: Interaction, method: &str, params: Option<Json<'_>>) -> bool {
+    let mode = params.and_then(|p| p.get("mode")).and_then(Json::as_str);
+    match method {
+        "elicitation/create" if mode.as_deref() == Some("url") => interaction.url,
+        "elicitation/create" => interaction.form,
+        "sampling/createMessage" => interaction.sampling,
+        "roots/list" => interaction.roots,
+        _ => false,
+    }
+}
+
+/// Returns a server's request with an id that says, to this gateway alone, where its answer belongs.
+pub(crate) fn sealed_question(
+    json: Json<'_>,
+    id: &str,
+    server: &str,
+    session: u64,
+    sealer: &Sealer,
+    entropy: &impl Entropy,
+) -> String {
+    let exposed = ServerRequest { server: server.into(), session, id: id.to_owned() }.seal(sealer, entropy);
+    let mut out = ObjectWriter::with_capacity(json.text().len() + exposed.len());
+    for (key, value) in json.members() {
+        let id = quote(&exposed);
+        out.member(&key, if key == "id" { &id } else { value.text() });
+    }
+    out.finish()
+}
+
+/// Returns the notification that something has changed; for a stateless agent it names its subscription.
+pub(crate) fn changed(capability: &str, subscription: Option<&str>) -> String {
+    let params = subscription.map_or(String::new(), |id| format!("{{{}}}", subscription_meta(id)));
+    message::notification(&format!("notifications/{capability}/list_changed"), &params)
+}
+
+/// Returns the notification that a resource has changed.
+pub(crate) fn updated(uri: &str, subscription: Option<&str>) -> String {
+    let meta = subscription.map_or(String::new(), |id| format!(",{}", subscription_meta(id)));
+    message::notification("notifications/resources/updated", &format!("{{\"uri\":{}{meta}}}", quote(uri)))
+}
+
+/// Returns the `_meta` member that names a subscription by its request's id.
+pub(crate) fn subscription_meta(id: &str) -> String {
+    format!("\"_meta\":{{\"{}\":{id}}}", meta::SUBSCRIPTION_ID)
+}

@@ -1,0 +1,167 @@
+//! A host in memory. Time stands still until nothing else can happen, then jumps to the next thing that waits for it.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{StreamExt, stream};
+use http::{Response, StatusCode, header};
+
+use crate::config::Command;
+use crate::error::Unreachable;
+use crate::names::ServerName;
+use crate::pipe::PipeEnd;
+use crate::ports::{Background, Chunks, Clock, Entropy, Host, Upstream};
+use crate::upstream::lock;
+use crate::wire::http as names;
+
+/// What a server answers.
+pub type Answer = Result<Response<Vec<Bytes>>, Unreachable>;
+
+type Script = Box<dyn FnMut(&http::Request<Bytes>) -> Answer + Send>;
+
+/// The host; clones are the same one.
+#[derive(Clone)]
+pub struct Memory(Arc<State>);
+
+struct State {
+    now: AtomicU64,
+    random: AtomicU64,
+    timers: Mutex<Vec<(u64, Waker)>>,
+    spawned: Mutex<Vec<BoxFuture<'static, ()>>>,
+    servers: Mutex<Script>,
+    sent: Mutex<Vec<http::Request<Bytes>>>,
+}
+
+/// Returns an answer of one JSON document.
+pub fn json_answer(status: u16, text: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(vec![text.into()]);
+    *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+    response.headers_mut().insert(header::CONTENT_TYPE, names::JSON);
+    Ok(response)
+}
+
+impl Memory {
+    /// Makes a host whose servers all answer as `script` says.
+    pub fn new(script: impl FnMut(&http::Request<Bytes>) -> Answer + Send + 'static) -> Self {
+        Self(Arc::new(State {
+            now: AtomicU64::new(1_800_000_000_000),
+            random: AtomicU64::new(1),
+            timers: Mutex::default(),
+            spawned: Mutex::default(),
+            servers: Mutex::new(Box::new(script)),
+            sent: Mutex::default(),
+        }))
+    }
+
+    /// Returns what has been sent to servers since the last time, as `METHOD url body`.
+    pub fn sent(&self) -> Vec<String> {
+        let text = |r: &http::Request<Bytes>| {
+            format!("{} {} {}", r.method(), r.uri(), String::from_utf8_lossy(r.body()))
+        };
+        std::mem::take(&mut *lock(&self.0.sent)).iter().map(text).collect()
+    }
+
+    /// Runs `main`, and what has been spawned besides, until `main` is done.
+    ///
+    /// Panics when nothing can happen any more.
+    pub fn run<T>(&self, main: impl Future<Output = T>) -> T {
+        let mut main = std::pin::pin!(main);
+        let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        loop {
+            woken.0.store(false, Ordering::Relaxed);
+            if let Poll::Ready(output) = main.as_mut().poll(&mut context) {
+                lock(&self.0.spawned).append(&mut tasks);
+                return output;
+            }
+            tasks.append(&mut lock(&self.0.spawned));
+            tasks.retain_mut(|task| task.as_mut().poll(&mut context).is_pending());
+            if !woken.0.load(Ordering::Relaxed) && lock(&self.0.spawned).is_empty() {
+                self.jump();
+            }
+        }
+    }
+
+    fn jump(&self) {
+        let mut timers = lock(&self.0.timers);
+        let next = timers.iter().map(|(due, _)| *due).min().expect("something still to happen");
+        self.0.now.fetch_max(next, Ordering::Relaxed);
+        timers.retain(|(due, waker)| {
+            if *due <= next {
+                waker.wake_by_ref();
+            }
+            *due > next
+        });
+    }
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Sleep {
+    host: Memory,
+    due: u64,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.host.now() >= self.due {
+            return Poll::Ready(());
+        }
+        lock(&self.host.0.timers).push((self.due, context.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl Clock for Memory {
+    fn now(&self) -> u64 {
+        self.0.now.load(Ordering::Relaxed)
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Sleep { host: self.clone(), due: self.now().saturating_add(millis) }
+    }
+}
+
+impl Entropy for Memory {
+    fn fill(&self, buffer: &mut [u8]) {
+        for byte in buffer {
+            *byte = self.0.random.fetch_add(1, Ordering::Relaxed).to_le_bytes()[0];
+        }
+    }
+}
+
+impl Background for Memory {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        lock(&self.0.spawned).push(Box::pin(work));
+    }
+}
+
+impl Upstream for Memory {
+    async fn fetch(&self, request: http::Request<Bytes>) -> Result<Response<Chunks>, Unreachable> {
+        let answer = (lock(&self.0.servers))(&request);
+        lock(&self.0.sent).push(request);
+        Ok(answer?.map(|chunks| stream::iter(chunks.into_iter().map(Ok)).boxed()))
+    }
+
+    async fn launch(&self, server: &ServerName, _: &Command, _: PipeEnd) -> Result<(), Unreachable> {
+        Err(Unreachable::new(server.as_str(), "cannot be started: this host has no processes"))
+    }
+}
+
+impl Host for Memory {}

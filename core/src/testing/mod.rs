@@ -1,0 +1,71 @@
+//! What tests of this crate and of its hosts use: a host in memory, on which time is virtual, and builders.
+
+mod host;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, header};
+
+use crate::body::Body;
+use crate::config::{Config, Endpoint, Server, Transport};
+use crate::front::gate::Exposure;
+use crate::gateway::{Gateway, Options, SealKeys};
+use crate::names::ServerName;
+
+pub use host::{Answer, Memory, json_answer};
+
+/// Returns the settings of a server at a URL.
+pub fn server(url: &str) -> Server {
+    Server {
+        transport: Transport::Http(Endpoint {
+            url: url.parse().expect("a URL"),
+            headers: http::HeaderMap::new(),
+        }),
+        timeout: Duration::from_secs(5),
+        cache: Duration::from_mins(1),
+        enabled: true,
+    }
+}
+
+/// Starts a gateway in front of servers with these names, each at `http://NAME.test/mcp`.
+pub fn gateway(host: &Memory, servers: &[&str]) -> Gateway<Memory> {
+    let named = |name: &&str| {
+        let parsed = ServerName::parse(name).expect("a name");
+        (parsed, server(&format!("http://{name}.test/mcp")))
+    };
+    let config = Config { servers: servers.iter().map(named).collect(), ..Config::default() };
+    let seal_keys = SealKeys { first: [7; 32], others: Vec::new() };
+    let options = Options { config, seal_keys, exposure: Exposure::Loopback, started_by: Vec::new() };
+    Gateway::start(host.clone(), options).expect("not started by itself")
+}
+
+/// Returns a POST of a message to `/mcp` with these headers.
+pub fn post(message: impl Into<Bytes>, headers: &[(&'static str, &str)]) -> http::Request<Body> {
+    let mut request = http::Request::new(Body::Full(message.into()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = http::Uri::from_static("/mcp");
+    request.headers_mut().insert(header::HOST, http::HeaderValue::from_static("localhost"));
+    request.headers_mut().insert(header::CONTENT_TYPE, crate::wire::http::JSON);
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().expect("a header value"));
+    }
+    request
+}
+
+/// Returns a stateless request as a conforming client sends it; `params` are JSON members besides `_meta`.
+pub fn modern(id: &str, method: &'static str, params: &str) -> http::Request<Body> {
+    let separator = if params.is_empty() { "" } else { "," };
+    let message = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{{{params}{separator}\"_meta\":{{\
+         \"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\"io.modelcontextprotocol/clientCapabilities\":{{}}}}}}}}"
+    );
+    let name = crate::wire::json::Json::check(format!("{{{params}}}").as_bytes()).ok().and_then(|json| {
+        json.get(crate::front::modern::named_by(method)?)?.as_str().map(std::borrow::Cow::into_owned)
+    });
+    let mut request = post(message, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)]);
+    if let Some(name) = name {
+        request.headers_mut().insert("mcp-name", crate::wire::http::encode(&name));
+    }
+    request
+}

@@ -1,0 +1,224 @@
+//! Writes the request that a server gets: the agent's own spans around what this hop must say itself.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+use super::handshake::own_info;
+use super::{Established, Owner, Target};
+use crate::session::Interaction;
+use crate::wire::http as names;
+use crate::wire::json::{Json, push_string};
+use crate::wire::message::ObjectWriter;
+use crate::wire::version::{Era, Version};
+
+/// The prefix of the `_meta` keys that belong to a hop rather than to the request.
+const HOP_PREFIX: &str = "io.modelcontextprotocol/";
+const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+
+/// A request to be put to a server, in words that fit every era.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask<'a> {
+    /// The method.
+    pub(crate) method: Cow<'a, str>,
+    /// The members of `params` besides `_meta`, in their order, with their JSON text.
+    pub(crate) params: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// The agent's `_meta`, as JSON text.
+    pub(crate) meta: Option<Cow<'a, str>>,
+    /// What `Mcp-Name` repeats.
+    pub(crate) name: Option<Cow<'a, str>>,
+    /// The `Mcp-Param-*` headers.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// The client capabilities that a stateless server is told, as JSON text.
+    pub(crate) capabilities: Cow<'a, str>,
+    /// The log level that a stateless server is asked for, where `meta` does not say it.
+    pub(crate) log_level: Option<&'static str>,
+    /// The chain of gateways to send on; the one that begins here where absent.
+    pub(crate) via: Option<HeaderValue>,
+}
+
+impl<'a> Ask<'a> {
+    /// Makes a request of the gateway's own.
+    pub(crate) fn own(method: &'a str) -> Self {
+        Self {
+            method: method.into(),
+            params: Vec::new(),
+            meta: None,
+            name: None,
+            headers: Vec::new(),
+            capabilities: "{}".into(),
+            log_level: None,
+            via: None,
+        }
+    }
+
+    /// Returns the same request without anything borrowed.
+    pub(crate) fn into_owned(self) -> Ask<'static> {
+        let own = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        Ask {
+            method: own(self.method),
+            params: self.params.into_iter().map(|(key, value)| (own(key), own(value))).collect(),
+            meta: self.meta.map(own),
+            name: self.name.map(own),
+            headers: self.headers,
+            capabilities: own(self.capabilities),
+            log_level: self.log_level,
+            via: self.via,
+        }
+    }
+
+    /// Adds a member to `params`; `value` is JSON text.
+    pub(crate) fn with(mut self, key: &'a str, value: impl Into<Cow<'a, str>>) -> Self {
+        self.params.push((key.into(), value.into()));
+        self
+    }
+}
+
+/// Returns the message for a server of that revision.
+pub(crate) fn message(ask: &Ask<'_>, version: Version, id: u64) -> String {
+    let size: usize = ask.params.iter().map(|(k, v)| k.len() + v.len() + 8).sum();
+    let mut out = Vec::with_capacity(size + 512 + ask.meta.as_ref().map_or(0, |m| m.len()));
+    out.extend_from_slice(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":").as_bytes());
+    push_string(&mut out, &ask.method);
+    out.extend_from_slice(b",\"params\":{");
+    let mut separate = false;
+    for (key, value) in &ask.params {
+        if std::mem::replace(&mut separate, true) {
+            out.push(b',');
+        }
+        push_string(&mut out, key);
+        out.push(b':');
+        out.extend_from_slice(value.as_bytes());
+    }
+    let meta = meta(ask, version, id);
+    if meta != "{}" {
+        if separate {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"_meta\":");
+        out.extend_from_slice(meta.as_bytes());
+    }
+    out.extend_from_slice(b"}}");
+    String::from_utf8(out).expect("only text was appended")
+}
+
+/// Writes `_meta`: this hop's own fields, then whatever the agent sent that belongs to no hop.
+fn meta(ask: &Ask<'_>, version: Version, id: u64) -> String {
+    let mut meta = ObjectWriter::default();
+    let mut level = ask.log_level.map(|level| Cow::Owned(format!("\"{level}\"")));
+    if version.era() == Era::Modern {
+        meta.string(PROTOCOL_VERSION, version.as_str());
+        meta.member(CLIENT_CAPABILITIES, &ask.capabilities);
+        meta.member(CLIENT_INFO, own_info());
+    }
+    let theirs = ask.meta.as_ref().and_then(|meta| Json::check(meta.as_bytes()).ok());
+    for (key, value) in theirs.iter().flat_map(|m| m.members()) {
+        match key.as_ref() {
+            "progressToken" => drop(meta.member("progressToken", &id.to_string())),
+            LOG_LEVEL => level = Some(Cow::Borrowed(value.text())),
+            PROTOCOL_VERSION | CLIENT_CAPABILITIES | CLIENT_INFO => {}
+            key if key.starts_with(HOP_PREFIX) && version.era() == Era::Legacy => {}
+            key => drop(meta.member(key, value.text())),
+        }
+    }
+    if let (Some(level), Era::Modern) = (level, version.era()) {
+        meta.member(LOG_LEVEL, &level);
+    }
+    meta.finish()
+}
+
+/// Returns the HTTP request that carries a message.
+pub(crate) fn post(target: &Target, via: &HeaderValue, body: impl Into<Bytes>) -> http::Request<Bytes> {
+    let mut request = bare(Method::POST, target, via, body.into());
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, names::JSON);
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    request
+}
+
+/// Returns a request without a body.
+pub(crate) fn bare(method: Method, target: &Target, via: &HeaderValue, body: Bytes) -> http::Request<Bytes> {
+    let mut request = http::Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = target.uri.clone();
+    let headers = request.headers_mut();
+    headers.reserve(target.headers.len() + 10);
+    headers.extend(target.headers.iter().map(|(k, v)| (k.clone(), v.clone())));
+    headers.insert(names::VIA, via.clone());
+    request
+}
+
+/// Adds the headers by which a hop's requests are known: revision, session, and the mirrored method and name.
+pub(crate) fn describe(headers: &mut HeaderMap, established: &Established, ask: Option<&Ask<'_>>) {
+    headers.insert(names::PROTOCOL_VERSION, HeaderValue::from_static(established.version.as_str()));
+    if let Some(session) = &established.session {
+        headers.insert(names::SESSION_ID, session.clone());
+    }
+    let (Some(ask), Era::Modern) = (ask, established.version.era()) else { return };
+    if let Ok(method) = HeaderValue::from_str(&ask.method) {
+        headers.insert(names::METHOD, method);
+    }
+    if let Some(name) = &ask.name {
+        headers.insert(names::NAME, names::encode(name));
+    }
+    for (name, value) in &ask.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+}
+
+/// Returns the client capabilities that `initialize` declares for an owner.
+///
+/// A shared link declares all that could be relayed, so that servers offer every tool they have.
+pub(crate) fn declared(owner: Owner) -> String {
+    let every = Interaction { form: true, url: true, sampling: true, sampling_tools: false, roots: true };
+    let interaction = match owner {
+        Owner::Shared => every,
+        Owner::Session(_, interaction) => interaction,
+    };
+    let mut capabilities = ObjectWriter::default();
+    match (interaction.form, interaction.url) {
+        (true, true) => drop(capabilities.member("elicitation", r#"{"form":{},"url":{}}"#)),
+        (true, false) => drop(capabilities.member("elicitation", "{}")),
+        (false, true) => drop(capabilities.member("elicitation", r#"{"url":{}}"#)),
+        (false, false) => {}
+    }
+    if interaction.sampling {
+        capabilities.member("sampling", if interaction.sampling_tools { r#"{"tools":{}}"# } else { "{}" });
+    }
+    if interaction.roots {
+        capabilities.member("roots", r#"{"listChanged":true}"#);
+    }
+    capabilities.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(version: Version, meta: &str) -> String {
+        let mut ask = Ask::own("tools/call").with("name", "\"x\"").with("arguments", "{\"n\":1.0}");
+        ask.meta = Some(meta.to_owned().into());
+        ask.capabilities = "{\"roots\":{}}".into();
+        message(&ask, version, 7)
+    }
+
+    #[test]
+    fn a_hop_speaks_for_itself() {
+        let meta = r#"{"io.modelcontextprotocol/protocolVersion":"x","io.modelcontextprotocol/logLevel":"info","progressToken":"t","traceparent":"00-1","acme/x":{"b":1,"a":1.0}}"#;
+        insta::assert_snapshot!(check(Version::V2026_07_28, meta).replace(env!("CARGO_PKG_VERSION"), "V"), @r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x","arguments":{"n":1.0},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"roots":{}},"io.modelcontextprotocol/clientInfo":{"name":"portcullis","title":"Portcullis","version":"V"},"progressToken":7,"traceparent":"00-1","acme/x":{"b":1,"a":1.0},"io.modelcontextprotocol/logLevel":"info"}}}"#);
+        insta::assert_snapshot!(check(Version::V2025_06_18, meta), @r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x","arguments":{"n":1.0},"_meta":{"progressToken":7,"traceparent":"00-1","acme/x":{"b":1,"a":1.0}}}}"#);
+        insta::assert_snapshot!(check(Version::V2025_03_26, "{}"), @r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x","arguments":{"n":1.0}}}"#);
+    }
+
+    #[test]
+    fn declares_what_the_owner_can_be_asked() {
+        let form = Interaction { form: true, ..Interaction::default() };
+        insta::assert_snapshot!(declared(Owner::Session(1, form)), @r#"{"elicitation":{}}"#);
+        insta::assert_snapshot!(declared(Owner::Session(1, Interaction::default())), @"{}");
+        insta::assert_snapshot!(declared(Owner::Shared), @r#"{"elicitation":{"form":{},"url":{}},"sampling":{},"roots":{"listChanged":true}}"#);
+    }
+}

@@ -1,0 +1,302 @@
+//! The servers behind the gateway: what is known of each, and the links to it.
+//!
+//! A [`Link`] is one way of being known to a server. **Agents that a server can ask nothing share one; an agent that
+//! can be asked gets a link of its own to a session-based server**, so that no question, root or notification can
+//! reach another agent.
+
+pub(crate) mod compose;
+pub(crate) mod handshake;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use arc_swap::ArcSwapOption;
+use futures::FutureExt;
+use futures::channel::{mpsc, oneshot};
+use futures::future::Shared;
+use http::HeaderValue;
+
+use crate::catalog::Offer;
+use crate::config;
+use crate::error::Unreachable;
+use crate::names::ServerName;
+use crate::pipe::Pipe;
+use crate::session::Interaction;
+use crate::wire::version::Version;
+use handshake::Introduction;
+
+/// The most links to one server that belong to single sessions.
+const OWN_LINKS: usize = 256;
+
+/// How often a process that stops soon is started again without a pause.
+const QUICK_RESTARTS: u32 = 3;
+
+/// One server, as long as its configuration stays the same.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) name: ServerName,
+    pub(crate) settings: config::Server,
+    /// Where it is, if it is reached over HTTP.
+    pub(crate) target: Option<Target>,
+    /// The link that agents share.
+    pub(crate) shared: Arc<Link>,
+    /// What it offers, once that is known.
+    pub(crate) offer: ArcSwapOption<Offer>,
+    /// Tells the server's keeper that something has happened.
+    pub(crate) nudge: mpsc::UnboundedSender<Nudge>,
+    /// Completes when the first attempt to discover the server is over.
+    pub(crate) settled: Shared<oneshot::Receiver<()>>,
+    /// The gateways that it is or leads to, as it says in its answers.
+    pub(crate) behind: Mutex<BTreeSet<String>>,
+    /// Whether its process ends when it is asked in the stateless era first.
+    pub(crate) dies_of_probe: AtomicBool,
+    /// Whether its items are listed; what it last offered keeps its names in any case.
+    pub(crate) listed: AtomicBool,
+    /// Whether a server of the stateless era has turned out to offer no sessions besides.
+    pub(crate) has_no_sessions: AtomicBool,
+    /// The resources that the server tells of, by its own URI.
+    pub(crate) watched: futures::lock::Mutex<BTreeMap<String, Watch>>,
+    settle: Mutex<Option<oneshot::Sender<()>>>,
+    /// When a refresh was last asked for, in milliseconds since the Unix epoch.
+    refresh_asked: AtomicU64,
+    own: Mutex<BTreeMap<u64, Arc<Link>>>,
+    status: Mutex<Status>,
+}
+
+/// Where requests over HTTP go.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) uri: http::Uri,
+    /// What every request carries; credentials among it.
+    pub(crate) headers: http::HeaderMap,
+}
+
+/// What a server's keeper is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nudge {
+    /// Its lists may be too old.
+    Stale,
+    /// It says that the lists of this capability have changed.
+    Changed(&'static str),
+    /// The connection that told of changes has ended.
+    Disconnected,
+}
+
+/// Whether a server answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Status {
+    /// It has not answered yet, and its first attempt is still running.
+    #[default]
+    Starting,
+    /// It answers.
+    Up,
+    /// It does not, and why.
+    Down(Unreachable),
+}
+
+/// Whose link it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Every agent's that cannot be asked anything.
+    Shared,
+    /// One legacy session's: its nonce, and what it may be asked.
+    Session(u64, Interaction),
+}
+
+/// One way of being known to a server.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) owner: Owner,
+    /// What was agreed on with the server, while it holds.
+    pub(crate) current: ArcSwapOption<Established>,
+    /// Held during a handshake, so that there is one at a time.
+    pub(crate) handshake: futures::lock::Mutex<Attempts>,
+    /// When it was last used, in milliseconds since the Unix epoch.
+    pub(crate) used: AtomicU64,
+}
+
+/// How the last handshakes went.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
+    pub(crate) failures: u32,
+    /// How often in a row its process stopped soon after the handshake.
+    pub(crate) crashes: u32,
+    /// When the last one succeeded, in milliseconds since the Unix epoch.
+    pub(crate) made: u64,
+    /// No earlier than this is the next one made, in milliseconds since the Unix epoch.
+    pub(crate) not_before: u64,
+    pub(crate) last: Option<Unreachable>,
+}
+
+/// What was agreed on with a server.
+#[derive(Debug)]
+pub(crate) struct Established {
+    pub(crate) version: Version,
+    pub(crate) session: Option<HeaderValue>,
+    pub(crate) pipe: Option<Pipe>,
+    pub(crate) introduction: Introduction,
+}
+
+/// A resource that a server tells of.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// The agreement under which it was asked to.
+    pub(crate) established: Weak<Established>,
+    /// Ends the stream of its own that a stateless server tells it on.
+    pub(crate) stop: Option<oneshot::Sender<()>>,
+}
+
+impl Attempts {
+    /// Notes a failed handshake: the next may come after 1 s, 2 s, 4 s ... 60 s.
+    pub(crate) fn failed(&mut self, error: Unreachable, now: u64) {
+        let seconds = 1u64.checked_shl(self.failures).unwrap_or(60).min(60);
+        self.failures = (self.failures + 1).min(8);
+        self.not_before = now + seconds * 1000;
+        self.last = Some(error);
+    }
+
+    /// Notes a process that stopped soon after its handshake: the first few times it is started again at once.
+    pub(crate) fn crashed(&mut self, error: Unreachable, now: u64) {
+        self.crashes += 1;
+        if self.crashes > QUICK_RESTARTS {
+            self.failed(error, now);
+        }
+    }
+
+    /// Returns the last error while it is too early to try again.
+    pub(crate) fn too_early(&self, now: u64) -> Option<Unreachable> {
+        self.last.clone().filter(|_| now < self.not_before)
+    }
+}
+
+impl Link {
+    fn new(owner: Owner) -> Arc<Self> {
+        Arc::new(Self {
+            owner,
+            current: ArcSwapOption::empty(),
+            handshake: futures::lock::Mutex::default(),
+            used: AtomicU64::new(0),
+        })
+    }
+
+    /// Tells whether this is what was agreed on last.
+    pub(crate) fn holds(&self, established: &Arc<Established>) -> bool {
+        self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, established))
+    }
+
+    /// Forgets what was agreed on, if it is still this; a newer agreement stays.
+    pub(crate) fn forget(&self, established: &Arc<Established>) {
+        if self.holds(established) {
+            self.current.store(None);
+        }
+    }
+}
+
+impl Server {
+    /// Makes a server that nothing is known of yet, and what its keeper listens to.
+    pub(crate) fn new(
+        name: ServerName,
+        settings: config::Server,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Nudge>) {
+        let (nudge, nudges) = mpsc::unbounded();
+        let (settle, settled) = oneshot::channel();
+        let target = match &settings.transport {
+            config::Transport::Stdio(_) => None,
+            // A URL that is no URI cannot be asked anything: every request to it fails with its reason.
+            config::Transport::Http(endpoint) => Some(Target {
+                uri: endpoint.url.as_str().parse().unwrap_or_default(),
+                headers: endpoint.headers.clone(),
+            }),
+        };
+        let server = Self {
+            name,
+            settings,
+            target,
+            shared: Link::new(Owner::Shared),
+            offer: ArcSwapOption::empty(),
+            nudge,
+            settled: settled.shared(),
+            behind: Mutex::default(),
+            dies_of_probe: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
+            has_no_sessions: AtomicBool::new(false),
+            watched: futures::lock::Mutex::default(),
+            settle: Mutex::new(Some(settle)),
+            refresh_asked: AtomicU64::new(0),
+            own: Mutex::default(),
+            status: Mutex::default(),
+        };
+        (Arc::new(server), nudges)
+    }
+
+    /// Returns the link of a session, made where there is none. Where there are too many, the one unused longest gives
+    /// way to a new one, and one that is in use only where all are.
+    pub(crate) fn link_of(&self, nonce: u64, interaction: Interaction, now: u64) -> Arc<Link> {
+        let mut own = lock(&self.own);
+        if !own.contains_key(&nonce) && own.len() >= OWN_LINKS {
+            let rank = |link: &Arc<Link>| (Arc::strong_count(link) > 1, link.used.load(Ordering::Relaxed));
+            let oldest = own.iter().min_by_key(|(_, link)| rank(link)).map(|(nonce, _)| *nonce);
+            oldest.and_then(|nonce| own.remove(&nonce));
+        }
+        let link = own.entry(nonce).or_insert_with(|| Link::new(Owner::Session(nonce, interaction)));
+        link.used.store(now, Ordering::Relaxed);
+        link.clone()
+    }
+
+    /// Returns the link of a session where there is one.
+    pub(crate) fn own_link(&self, nonce: u64) -> Option<Arc<Link>> {
+        lock(&self.own).get(&nonce).cloned()
+    }
+
+    /// Gives up the link of a session.
+    pub(crate) fn drop_link(&self, nonce: u64) -> Option<Arc<Link>> {
+        lock(&self.own).remove(&nonce)
+    }
+
+    /// Tells whether no session has a link of its own.
+    pub(crate) fn has_no_links(&self) -> bool {
+        lock(&self.own).is_empty()
+    }
+
+    /// Gives up the links that were last used before `time`.
+    pub(crate) fn drop_idle_links(&self, time: u64) -> Vec<Arc<Link>> {
+        let mut own = lock(&self.own);
+        let idle: Vec<u64> =
+            own.iter().filter(|(_, link)| is_idle(link, time)).map(|(nonce, _)| *nonce).collect();
+        idle.into_iter().filter_map(|nonce| own.remove(&nonce)).collect()
+    }
+
+    /// Returns whether the server answers.
+    pub(crate) fn status(&self) -> Status {
+        lock(&self.status).clone()
+    }
+
+    /// Notes whether the server answers; returns what was noted before.
+    pub(crate) fn set_status(&self, status: Status) -> Status {
+        let before = std::mem::replace(&mut *lock(&self.status), status);
+        lock(&self.settle).take();
+        before
+    }
+
+    /// Tells whether a refresh may be asked for: not more than once a second.
+    pub(crate) fn begin_refresh(&self, now: u64) -> bool {
+        let asked = self.refresh_asked.load(Ordering::Relaxed);
+        now.saturating_sub(asked) >= 1000
+            && self.refresh_asked.compare_exchange(asked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Returns an error about this server; `message` continues "server X ...".
+    pub(crate) fn error(&self, message: impl Into<String>) -> Unreachable {
+        Unreachable::new(self.name.as_str(), message)
+    }
+}
+
+/// A link is idle when nobody has used it since `time` and nobody holds it.
+fn is_idle(link: &Arc<Link>, time: u64) -> bool {
+    link.used.load(Ordering::Relaxed) < time && Arc::strong_count(link) == 1
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,456 @@
+//! JSON as spans of text: checked once, walked by skipping, never turned into a document.
+//!
+//! **What a value's text was, it stays**: no number loses a digit, no key moves, no escape changes.
+//! The whole text is checked against RFC 8259 before the first span is handed out; nesting is bounded.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use memchr::memchr2;
+
+/// The deepest nesting that is accepted, as in `serde_json`.
+pub(crate) const MAX_DEPTH: u32 = 128;
+
+/// Up to this many keys of an object are compared with each other.
+const FEW: usize = 16;
+
+/// Text that is not JSON, or nests too deeply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at byte {at}")]
+pub(crate) struct Malformed {
+    /// Where, in bytes from the start.
+    pub at: usize,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+/// An object that names one key twice (after its escapes are resolved).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("duplicate key {0:?}")]
+pub(crate) struct DuplicateKey(pub String);
+
+/// The text of one valid JSON value, without surrounding white space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Json<'a>(&'a str);
+
+/// The members of an object in their order, each key once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
+
+impl<'a> Json<'a> {
+    /// Checks that `bytes` are exactly one JSON value.
+    pub(crate) fn check(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|e| Malformed { at: e.valid_up_to(), what: "invalid UTF-8" })?;
+        let start = skip_space(bytes, 0);
+        let end = skip_value(bytes, start)?;
+        let rest = skip_space(bytes, end);
+        if rest != bytes.len() {
+            return Err(Malformed { at: rest, what: "unexpected text after the value" });
+        }
+        Ok(Self(&text[start..end]))
+    }
+
+    /// Returns the value's own text.
+    pub(crate) fn text(self) -> &'a str {
+        self.0
+    }
+
+    /// Tells whether the value is an object.
+    pub(crate) fn is_object(self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// Tells whether the value is an array.
+    pub(crate) fn is_array(self) -> bool {
+        self.0.starts_with('[')
+    }
+
+    /// Tells whether the value is `null`.
+    pub(crate) fn is_null(self) -> bool {
+        self.0 == "null"
+    }
+
+    /// Returns the string, its escapes resolved; nothing where the value is no string or has a lone surrogate.
+    pub(crate) fn as_str(self) -> Option<Cow<'a, str>> {
+        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+            return Some(Cow::Borrowed(inner));
+        }
+        serde_json::from_str(self.0).ok().map(Cow::Owned)
+    }
+
+    /// Returns the number where it is a non-negative integer that fits.
+    pub(crate) fn as_u64(self) -> Option<u64> {
+        self.0.parse().ok()
+    }
+
+    /// Returns the truth value.
+    pub(crate) fn as_bool(self) -> Option<bool> {
+        match self.0 {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Walks the members of an object as they stand, duplicates included; nothing where the value is no object.
+    pub(crate) fn members(self) -> Members<'a> {
+        Members(Walk::into(self.0, b'{'))
+    }
+
+    /// Walks the elements of an array; nothing where the value is no array.
+    pub(crate) fn elements(self) -> Elements<'a> {
+        Elements(Walk::into(self.0, b'['))
+    }
+
+    /// Returns the last member of that name, which is the one that lenient parsers see.
+    pub(crate) fn get(self, key: &str) -> Option<Json<'a>> {
+        self.members().filter(|(k, _)| k == key).map(|(_, v)| v).last()
+    }
+
+    /// Collects an object whose keys must all differ; an empty one where the value is no object.
+    pub(crate) fn object(self) -> Result<Object<'a>, DuplicateKey> {
+        let mut members: Vec<(Cow<'a, str>, Json<'a>)> = Vec::with_capacity(8);
+        // Few keys are compared with each other; many are looked up, so that no object takes quadratic time.
+        let mut seen: BTreeSet<Cow<'a, str>> = BTreeSet::new();
+        for (key, value) in self.members() {
+            let duplicate = match members.len() {
+                0..FEW => members.iter().any(|(k, _)| *k == key),
+                _ => !seen.insert(key.clone()),
+            };
+            if duplicate {
+                return Err(DuplicateKey(key.into_owned()));
+            }
+            members.push((key, value));
+            if members.len() == FEW {
+                seen.extend(members.iter().map(|(k, _)| k.clone()));
+            }
+        }
+        Ok(Object(members))
+    }
+}
+
+impl<'a> Object<'a> {
+    /// Returns the member of that name.
+    pub(crate) fn get(&self, key: &str) -> Option<Json<'a>> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| *v)
+    }
+
+    /// Walks the members in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Json<'a>)> {
+        self.0.iter().map(|(k, v)| (k.as_ref(), *v))
+    }
+}
+
+/// Walks the members of an object; see [`Json::members`].
+#[derive(Debug)]
+pub(crate) struct Members<'a>(Walk<'a>);
+
+/// Walks the elements of an array; see [`Json::elements`].
+#[derive(Debug)]
+pub(crate) struct Elements<'a>(Walk<'a>);
+
+#[derive(Debug)]
+struct Walk<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn into(text: &'a str, opening: u8) -> Self {
+        let at = if text.as_bytes().first() == Some(&opening) { 1 } else { text.len() };
+        Self { text, at }
+    }
+
+    /// Steps over white space and one comma; nothing at the end.
+    fn advance(&mut self) -> Option<()> {
+        let bytes = self.text.as_bytes();
+        self.at = skip_space(bytes, self.at);
+        if bytes.get(self.at) == Some(&b',') {
+            self.at = skip_space(bytes, self.at + 1);
+        }
+        (self.at + 1 < bytes.len()).then_some(())
+    }
+
+    fn value(&mut self) -> Option<Json<'a>> {
+        let end = skip_value(self.text.as_bytes(), self.at).ok()?;
+        let value = Json(&self.text[self.at..end]);
+        self.at = end;
+        Some(value)
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (Cow<'a, str>, Json<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.advance()?;
+        let name = self.0.value()?;
+        // A key with a lone surrogate has no text of its own; its raw form still tells it from others.
+        let key = name.as_str().unwrap_or(Cow::Borrowed(name.0));
+        let bytes = self.0.text.as_bytes();
+        let colon = skip_space(bytes, self.0.at);
+        self.0.at = skip_space(bytes, colon + 1);
+        Some((key, self.0.value()?))
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Json<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.advance()?;
+        self.0.value()
+    }
+}
+
+/// Returns the index of the first byte from `at` that is no JSON white space.
+fn skip_space(bytes: &[u8], mut at: usize) -> usize {
+    while matches!(bytes.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+        at += 1;
+    }
+    at
+}
+
+/// The containers that are open, one bit each: set for an object.
+struct Nesting {
+    bits: u128,
+    depth: u32,
+}
+
+impl Nesting {
+    fn open(&mut self, byte: u8, at: usize) -> Result<(), Malformed> {
+        if self.depth == MAX_DEPTH {
+            return Err(Malformed { at, what: "nested too deeply" });
+        }
+        self.bits = self.bits << 1 | u128::from(byte == b'{');
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.bits >>= 1;
+        self.depth -= 1;
+    }
+
+    fn in_object(&self) -> bool {
+        self.bits & 1 == 1
+    }
+}
+
+/// Returns the index after the value that begins at `at`.
+fn skip_value(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+    let mut nesting = Nesting { bits: 0, depth: 0 };
+    let mut at = at;
+    loop {
+        at = match bytes.get(at) {
+            Some(b'"') => skip_string(bytes, at)?,
+            Some(&byte @ (b'{' | b'[')) => {
+                nesting.open(byte, at)?;
+                let inner = skip_space(bytes, at + 1);
+                let closing = if byte == b'{' { b'}' } else { b']' };
+                if bytes.get(inner) == Some(&closing) {
+                    nesting.close();
+                    inner + 1
+                } else {
+                    at = if byte == b'{' { skip_key(bytes, inner)? } else { inner };
+                    continue;
+                }
+            }
+            Some(b'-' | b'0'..=b'9') => skip_number(bytes, at)?,
+            Some(b't') => skip_word(bytes, at, b"true")?,
+            Some(b'f') => skip_word(bytes, at, b"false")?,
+            Some(b'n') => skip_word(bytes, at, b"null")?,
+            Some(_) => return Err(Malformed { at, what: "expected a value" }),
+            None => return Err(Malformed { at, what: "the text ends where a value should begin" }),
+        };
+        loop {
+            if nesting.depth == 0 {
+                return Ok(at);
+            }
+            at = skip_space(bytes, at);
+            match (bytes.get(at), nesting.in_object()) {
+                (Some(b','), true) => {
+                    at = skip_key(bytes, skip_space(bytes, at + 1))?;
+                    break;
+                }
+                (Some(b','), false) => {
+                    at = skip_space(bytes, at + 1);
+                    break;
+                }
+                (Some(b'}'), true) | (Some(b']'), false) => {
+                    nesting.close();
+                    at += 1;
+                }
+                (Some(_), _) => {
+                    return Err(Malformed { at, what: "expected a comma or the end of the container" });
+                }
+                (None, _) => return Err(Malformed { at, what: "the text ends inside a container" }),
+            }
+        }
+    }
+}
+
+/// Skips `"key" :` and the space after it.
+fn skip_key(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+    if bytes.get(at) != Some(&b'"') {
+        return Err(Malformed { at, what: "expected a key" });
+    }
+    let colon = skip_space(bytes, skip_string(bytes, at)?);
+    if bytes.get(colon) != Some(&b':') {
+        return Err(Malformed { at: colon, what: "expected a colon" });
+    }
+    Ok(skip_space(bytes, colon + 1))
+}
+
+fn skip_string(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
+    let mut at = start + 1;
+    loop {
+        let rest = &bytes[at..];
+        let Some(length) = memchr2(b'"', b'\\', rest) else {
+            return Err(Malformed { at: start, what: "unterminated string" });
+        };
+        if rest[..length].iter().any(|b| *b < 0x20) {
+            return Err(Malformed { at, what: "control character in a string" });
+        }
+        at += length;
+        if bytes[at] == b'"' {
+            return Ok(at + 1);
+        }
+        at = skip_escape(bytes, at)?;
+    }
+}
+
+fn skip_escape(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+    match bytes.get(at + 1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+        Some(b'u') if bytes.len() >= at + 6 && bytes[at + 2..at + 6].iter().all(u8::is_ascii_hexdigit) => {
+            Ok(at + 6)
+        }
+        _ => Err(Malformed { at, what: "invalid escape" }),
+    }
+}
+
+fn skip_word(bytes: &[u8], at: usize, word: &'static [u8]) -> Result<usize, Malformed> {
+    if bytes[at..].starts_with(word) {
+        Ok(at + word.len())
+    } else {
+        Err(Malformed { at, what: "expected a value" })
+    }
+}
+
+fn skip_digits(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+    let count = bytes[at.min(bytes.len())..].iter().take_while(|b| b.is_ascii_digit()).count();
+    if count == 0 { Err(Malformed { at, what: "expected a digit" }) } else { Ok(at + count) }
+}
+
+fn skip_number(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
+    let mut at = start + usize::from(bytes[start] == b'-');
+    at = if bytes.get(at) == Some(&b'0') { at + 1 } else { skip_digits(bytes, at)? };
+    if bytes.get(at) == Some(&b'.') {
+        at = skip_digits(bytes, at + 1)?;
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        at += 1;
+        if matches!(bytes.get(at), Some(b'+' | b'-')) {
+            at += 1;
+        }
+        at = skip_digits(bytes, at)?;
+    }
+    Ok(at)
+}
+
+/// Appends `text` as a JSON string, quotes included.
+pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(&mut *out, text).expect("writing to a vector cannot fail");
+}
+
+/// Returns `text` as a JSON string, quotes included.
+pub(crate) fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<&str>) {
+        assert_eq!(Json::check(text.as_bytes()).ok().map(Json::text), expected, "{text}");
+    }
+
+    #[test]
+    fn accepts_values_and_trims_space() {
+        check(" {\"a\" : [1, -2.5e+3, {}] } ", Some("{\"a\" : [1, -2.5e+3, {}] }"));
+        check("123456789012345678901234567890", Some("123456789012345678901234567890"));
+        check("\"\\u00e9\\n\"", Some("\"\\u00e9\\n\""));
+        check("[]", Some("[]"));
+    }
+
+    #[test]
+    fn refuses_what_is_not_json() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "{\"a\"}",
+            "01",
+            "1.",
+            "-",
+            "+1",
+            "nul",
+            "\"\u{1}\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "1 2",
+            "{a:1}",
+            "[1}",
+            "NaN",
+        ] {
+            check(text, None);
+        }
+        check(&"[".repeat(200), None);
+    }
+
+    #[test]
+    fn walks_members_and_elements() {
+        let json = Json::check(br#"{ "a":1 , "b\u0061" : [ {"x":"y"} , null ],"c":{}}"#).unwrap();
+        let members: Vec<_> = json.members().map(|(k, v)| format!("{k}={}", v.text())).collect();
+        assert_eq!(members, ["a=1", "ba=[ {\"x\":\"y\"} , null ]", "c={}"]);
+        let elements: Vec<_> = json.get("ba").unwrap().elements().map(Json::text).collect();
+        assert_eq!(elements, ["{\"x\":\"y\"}", "null"]);
+    }
+
+    #[test]
+    fn sees_duplicates_through_escapes() {
+        let json = Json::check(br#"{"name":"a","n\u0061me":"b"}"#).unwrap();
+        assert_eq!(json.object().unwrap_err(), DuplicateKey("name".into()));
+        let many = |last: &str| {
+            let keys: Vec<_> =
+                (0..100_000).map(|n| format!("\"k{n}\":0")).chain([format!("\"{last}\":0")]).collect();
+            format!("{{{}}}", keys.join(","))
+        };
+        let check = |text: String| Json::check(text.as_bytes()).unwrap().object().is_ok();
+        assert!(check(many("other")) && !check(many("k99999")) && !check(many("k3")) && !check(many("k16")));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_serde_json(text in "[\\[\\]{}:,\"\\\\0-9a-ftrunlse.+\\- \\n]{0,40}") {
+            let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
+            prop_assert_eq!(Json::check(text.as_bytes()).is_ok(), theirs);
+        }
+
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(json) = Json::check(&bytes) {
+                for (_, value) in json.members() { let _ = value.as_str(); }
+                let _ = json.elements().count();
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What goes over the wire: JSON as spans, the JSON-RPC envelope, server-sent events, revisions, headers.
+
+pub(crate) mod http;
+pub(crate) mod json;
+pub(crate) mod message;
+pub(crate) mod sse;
+pub(crate) mod version;
