@@ -1,0 +1,31 @@
+//! `import`: other programs' files in the native format.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use portcullis_core::config::{self, Severity};
+
+use super::{report, say};
+use crate::cli::Import;
+use crate::source;
+
+pub(super) fn run(args: &Import) -> anyhow::Result<ExitCode> {
+    let imported = config::import(&source::load(&args.files)?);
+    report(&imported.problems);
+    let text = config::to_yaml(&imported);
+    match &args.output {
+        None => say(text.trim_end()),
+        Some(path) => {
+            let mut file =
+                fs::OpenOptions::new().write(true).create_new(true).open(path).with_context(|| {
+                    format!("cannot write {} (a file that is there is not replaced)", path.display())
+                })?;
+            file.write_all(text.as_bytes())?;
+            eprintln!("wrote {} with {} servers", path.display(), imported.servers().count());
+        }
+    }
+    let lost = imported.problems.iter().any(|problem| problem.severity == Severity::Error);
+    Ok(ExitCode::from(u8::from(lost)))
+}

@@ -1,0 +1,111 @@
+//! The commands, a file each. Only here does the program write to standard output.
+#![allow(clippy::print_stderr, reason = "this is the command line's output")]
+
+mod check;
+mod client;
+mod import;
+mod serve;
+mod stdio;
+mod tools;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use portcullis_core::config::{Parsed, Problem};
+use portcullis_core::{Exposure, Gateway, Options};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{Cli, Command, Setup};
+use crate::host::Machine;
+use crate::{data, demo, source};
+
+/// Runs the command that was given.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Stdio(setup) => Box::pin(stdio::run(&setup)).await,
+        Command::Check(args) => check::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Tools(args) => unless_stopped(Box::pin(tools::list(args))).await,
+        Command::Call(args) => unless_stopped(Box::pin(tools::call(args))).await,
+        Command::Schema => {
+            say(format_args!("{:#}", portcullis_core::config::schema()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Demo => {
+            demo::run().await?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Writes a line to standard output. A reader that has gone, as `head` does, is no reason to complain.
+fn say(line: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Says what went wrong.
+pub(crate) fn complain(error: &anyhow::Error) {
+    eprintln!("portcullis: {error:#}");
+}
+
+/// A gateway that this process runs.
+struct Local {
+    gateway: Gateway<Machine>,
+    machine: Machine,
+    origin: String,
+}
+
+/// Starts the gateway that a setup describes; its problems are said, and an error that is not one server's ends it.
+fn start(setup: &Setup, exposure: Exposure) -> anyhow::Result<Local> {
+    let found = source::find(setup.config.as_deref())?;
+    report(&found.parsed.problems);
+    if found.parsed.is_refused() {
+        anyhow::bail!("{} has errors; `portcullis check` lists them", found.origin);
+    }
+    let Parsed { config, .. } = found.parsed;
+    let folder = data::folder(setup.data_dir.clone())?;
+    let started_by = std::env::var("PORTCULLIS_VIA").unwrap_or_default();
+    let options = Options {
+        config,
+        seal_keys: data::seal_keys(&folder)?,
+        exposure,
+        started_by: started_by
+            .split(',')
+            .map(str::trim)
+            .filter(|hop| !hop.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    };
+    let machine = Machine::new();
+    let gateway = Gateway::start(machine.clone(), options)?;
+    Ok(Local { gateway, machine, origin: found.origin })
+}
+
+fn report(problems: &[Problem]) {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+}
+
+/// Runs a command until the process is asked to stop; what it started ends with the runtime.
+async fn unless_stopped(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::select! {
+        outcome = command => outcome,
+        () = stopped()? => Ok(ExitCode::from(130)),
+    }
+}
+
+/// Completes when the process is asked to stop.
+fn stopped() -> anyhow::Result<impl Future<Output = ()> + use<>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    })
+}

@@ -1,0 +1,79 @@
+//! `serve`: the gateway over HTTP.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use portcullis_core::{Exposure, Gateway};
+use tokio::net::TcpListener;
+
+use super::{Local, say, start, stopped};
+use crate::cli::Serve;
+use crate::host::Machine;
+use crate::http;
+
+/// How long the servers' processes may take to stop.
+const STOP: Duration = Duration::from_secs(6);
+
+pub(super) async fn run(args: Serve) -> anyhow::Result<ExitCode> {
+    let exposure = exposure(&args)?;
+    let listener = TcpListener::bind(args.listen).await.with_context(|| {
+        format!("cannot listen on {}; another program may be using it, choose with --listen", args.listen)
+    })?;
+    let address = listener.local_addr()?;
+    let Local { gateway, machine, origin } = start(&args.setup, exposure)?;
+    greet(address, &origin);
+    let announcing = tokio::spawn(announce(gateway.clone()));
+    http::serve(gateway, listener, stopped()?).await;
+    announcing.abort();
+    machine.stop_processes(STOP).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses to serve strangers: there is nothing yet that asks them who they are.
+fn exposure(args: &Serve) -> anyhow::Result<Exposure> {
+    if args.listen.ip().is_loopback() {
+        return Ok(Exposure::Loopback);
+    }
+    if !args.insecure {
+        bail!(
+            "{} can be reached from other machines, and no authentication is configured: anyone there could use every \
+             server and its credentials. Listen on 127.0.0.1, or say --insecure if something in front asks for it",
+            args.listen
+        );
+    }
+    Ok(Exposure::Network)
+}
+
+fn greet(address: SocketAddr, origin: &str) {
+    let host = if address.ip().is_unspecified() {
+        SocketAddr::new([127, 0, 0, 1].into(), address.port())
+    } else {
+        address
+    };
+    let url = format!("http://{host}/mcp");
+    say(format_args!("Portcullis {} serves {url}", env!("CARGO_PKG_VERSION")));
+    say(format_args!("  from {origin}\n"));
+    say(format_args!("Connect a client, for instance with one of these:"));
+    say(format_args!("  claude mcp add --transport http portcullis {url}"));
+    say(format_args!(
+        "  {{\"mcpServers\": {{\"portcullis\": {{\"type\": \"http\", \"url\": \"{url}\"}}}}}}\n"
+    ));
+}
+
+/// Says what was found, once every server has answered or failed.
+async fn announce(gateway: Gateway<Machine>) {
+    let mut servers = gateway.readiness();
+    while servers.iter().any(|server| server.status == "starting" && server.reason.is_none()) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        servers = gateway.readiness();
+    }
+    say(format_args!("Servers:"));
+    for server in servers {
+        match server.reason {
+            None => say(format_args!("  {}: {}, {} tools", server.server, server.status, server.tools)),
+            Some(reason) => say(format_args!("  {}: {}: it {reason}", server.server, server.status)),
+        }
+    }
+}

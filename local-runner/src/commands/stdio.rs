@@ -1,0 +1,70 @@
+//! `stdio`: the gateway on standard input and output.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::channel::mpsc;
+use futures::{StreamExt, stream};
+use portcullis_core::error::Refusal;
+use portcullis_core::{Exposure, refuse_lines, serve_lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+use super::{Local, start, stopped};
+use crate::cli::Setup;
+
+/// How long the servers' processes may take to stop.
+const STOP: Duration = Duration::from_secs(6);
+
+/// How long requests that are being answered when the input ends may take.
+const GRACE: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(setup: &Setup) -> anyhow::Result<ExitCode> {
+    let input = BufReader::new(tokio::io::stdin());
+    let lines = stream::unfold(input, |mut input| async move {
+        let mut line = Vec::new();
+        match input.read_until(b'\n', &mut line).await {
+            Ok(0) => None,
+            Ok(_) => Some((Bytes::from(line), input)),
+            Err(error) => {
+                tracing::error!(%error, "cannot read standard input");
+                None
+            }
+        }
+    });
+    let (sender, mut out) = mpsc::channel::<Bytes>(64);
+    let writing = tokio::spawn(async move {
+        let mut stdout = tokio::io::stdout();
+        while let Some(line) = out.next().await {
+            if stdout.write_all(&line).await.is_err() || stdout.flush().await.is_err() {
+                return;
+            }
+        }
+    });
+    let Local { gateway, machine, .. } = match start(setup, Exposure::Loopback) {
+        Ok(local) => local,
+        Err(error) => {
+            // Whoever started this hears the reason in the protocol, where a process that just ends would say nothing.
+            if let Some(refusal) = error.downcast_ref::<Refusal>() {
+                Box::pin(refuse_lines(refusal, lines, sender)).await;
+                writing.await?;
+            }
+            return Err(error);
+        }
+    };
+    let (ended, input_ended) = tokio::sync::oneshot::channel::<()>();
+    let lines = lines.chain(stream::once(async move { drop(ended) }).filter_map(async |()| None));
+    // The end of the input ends the gateway: what is being answered has a little longer.
+    let grace = async {
+        let _ = input_ended.await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = Box::pin(serve_lines(gateway.clone(), lines, sender)) => writing.await?,
+        () = grace => tracing::warn!("some requests did not end in time"),
+        () = stopped()? => {}
+    }
+    gateway.stop();
+    machine.stop_processes(STOP).await;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,80 @@
+//! The data folder: what the gateway keeps on this machine.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use portcullis_core::SealKeys;
+
+const SEAL_KEY: &str = "seal.key";
+
+/// Returns the data folder: the given one, else the user's own.
+pub(crate) fn folder(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let own = || dirs::data_dir().map(|data| data.join("portcullis"));
+    given.or_else(own).context("this user has no data folder; name one with --data-dir")
+}
+
+/// Returns the seal keys: those of `PORTCULLIS_SEAL_KEY`, else the one in the data folder, made where there is none.
+pub(crate) fn seal_keys(folder: &Path) -> anyhow::Result<SealKeys> {
+    if let Ok(text) = std::env::var("PORTCULLIS_SEAL_KEY") {
+        return parse_keys(&text).context("PORTCULLIS_SEAL_KEY");
+    }
+    let path = folder.join(SEAL_KEY);
+    if !path.exists() {
+        make_key(folder, &path).with_context(|| format!("cannot keep a seal key in {}", folder.display()))?;
+    }
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse_keys(&text).with_context(|| path.display().to_string())
+}
+
+/// Reads one key or several, separated by commas: base64 of 32 bytes each.
+fn parse_keys(text: &str) -> anyhow::Result<SealKeys> {
+    let keys = text.trim().split(',').map(|key| {
+        let bytes = STANDARD.decode(key.trim()).ok();
+        bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+    });
+    let Some(keys) = keys.collect::<Option<Vec<_>>>() else {
+        bail!(
+            "expected base64 of 32 bytes, several separated by commas; make one with `openssl rand -base64 32`"
+        );
+    };
+    let [first, others @ ..] = &keys[..] else { bail!("no key") };
+    Ok(SealKeys { first: *first, others: others.to_vec() })
+}
+
+/// Makes a key that only this user can read. Of two processes that make one at once, both use the same.
+fn make_key(folder: &Path, path: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder)?;
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|e| anyhow::anyhow!("no randomness: {e}"))?;
+    let draft = folder.join(format!("{SEAL_KEY}.{}", std::process::id()));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(&draft)?.write_all(STANDARD.encode(key).as_bytes())?;
+    let linked = fs::hard_link(&draft, path);
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_and_refused() {
+        let key = STANDARD.encode([1; 32]);
+        let keys = parse_keys(&format!(" {key},{} \n", STANDARD.encode([2; 32]))).unwrap();
+        assert_eq!((keys.first, keys.others), ([1; 32], vec![[2; 32]]));
+        for bad in ["", "abc", &STANDARD.encode([1; 31]), &format!("{key},")] {
+            assert!(parse_keys(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The platform: tokio, the system's clock and randomness, HTTP, subprocesses.
+
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use portcullis_core::config::Command;
+use portcullis_core::error::Unreachable;
+use portcullis_core::names::ServerName;
+use portcullis_core::pipe::PipeEnd;
+use portcullis_core::ports::{Background, Chunks, Clock, Entropy, Host, Upstream};
+
+use crate::process::Processes;
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept.
+const IDLE: Duration = Duration::from_mins(1);
+
+type HttpClient = Client<HttpConnector, Full<Bytes>>;
+type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// This machine, as the gateway sees it.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    http: HttpClient,
+    /// Made when first needed: reading the system's certificates takes longer than a whole start.
+    https: std::sync::Arc<OnceLock<HttpsClient>>,
+    processes: Processes,
+}
+
+impl Machine {
+    pub(crate) fn new() -> Self {
+        Self { http: client(connector()), https: std::sync::Arc::default(), processes: Processes::default() }
+    }
+
+    /// Stops every subprocess, and kills those that have not stopped by the deadline.
+    pub(crate) async fn stop_processes(&self, deadline: Duration) {
+        self.processes.stop_all(deadline).await;
+    }
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT));
+    connector.enforce_http(false);
+    connector
+}
+
+fn client<C>(connector: C) -> Client<C, Full<Bytes>>
+where
+    C: hyper_util::client::legacy::connect::Connect + Clone,
+{
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE)
+        .pool_timer(TokioTimer::new())
+        .build(connector)
+}
+
+fn https() -> HttpsClient {
+    let builder = HttpsConnectorBuilder::new();
+    let builder = match builder.with_native_roots() {
+        Ok(builder) => builder,
+        Err(error) => {
+            tracing::warn!(%error, "the system has no certificates to trust; using Mozilla's");
+            HttpsConnectorBuilder::new().with_webpki_roots()
+        }
+    };
+    client(builder.https_or_http().enable_http1().wrap_connector(connector()))
+}
+
+impl Clock for Machine {
+    fn now(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
+        tokio::time::sleep(duration)
+    }
+}
+
+impl Entropy for Machine {
+    fn fill(&self, buffer: &mut [u8]) {
+        getrandom::fill(buffer).expect("the system has randomness");
+    }
+}
+
+impl Background for Machine {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(work);
+    }
+}
+
+impl Upstream for Machine {
+    async fn fetch(&self, request: http::Request<Bytes>) -> Result<http::Response<Chunks>, Unreachable> {
+        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let secure = request.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
+        let request = request.map(Full::new);
+        let response = if secure {
+            self.https.get_or_init(https).request(request).await
+        } else {
+            self.http.request(request).await
+        };
+        let response = response.map_err(|error| {
+            let failure = Unreachable::new(&host, format!("cannot be reached: {}", innermost(&error)));
+            if error.is_connect() { failure.undelivered() } else { failure }
+        })?;
+        Ok(response.map(|body| chunks(body, host)))
+    }
+
+    async fn launch(&self, server: &ServerName, command: &Command, end: PipeEnd) -> Result<(), Unreachable> {
+        self.processes.launch(server, command, end).await
+    }
+}
+
+impl Host for Machine {}
+
+fn chunks(body: Incoming, host: String) -> Chunks {
+    stream::unfold((body, host), |(mut body, host)| async move {
+        loop {
+            let item = match body.frame().await? {
+                Ok(frame) => match frame.into_data() {
+                    Ok(data) => Ok(data),
+                    Err(_trailers) => continue,
+                },
+                Err(error) => {
+                    Err(Unreachable::new(&host, format!("broke off its answer: {}", innermost(&error))))
+                }
+            };
+            return Some((item, (body, host)));
+        }
+    })
+    .boxed()
+}
+
+/// Returns what an error says at its root, where the useful words are.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

@@ -1,0 +1,118 @@
+//! MCP servers as subprocesses: started, tied to a pipe, stopped.
+//!
+//! **Nothing is passed to a shell**, and **a process sees only the safe base of the gateway's environment** (see
+//! [`environment`]) besides what its configuration says.
+//! **Each process leads a process group of its own, and no member of the group outlives the leader**: whatever a
+//! server starts goes when it goes. What leaves the group on purpose (a daemon) is out of reach.
+//! **Every process is reaped**, however it ended.
+//!
+//! A process stops because nobody needs its pipe any more, because it broke the pipe, or because the gateway stops.
+//! The way is the same: closed standard input, then TERM, then KILL. Should the gateway itself be killed, its
+//! servers read the end of their input, which the protocol tells them to take as the end.
+//!
+//! What the lines say is none of this module's business.
+
+mod environment;
+mod feed;
+mod group;
+mod lines;
+mod start;
+mod stderr;
+mod supervise;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use portcullis_core::config::Command;
+use portcullis_core::error::Unreachable;
+use portcullis_core::names::ServerName;
+use portcullis_core::pipe::PipeEnd;
+
+/// How long killed processes may take to vanish before a stop gives up on them (one may hang in the kernel).
+const REAPING: Duration = Duration::from_secs(2);
+
+/// The running processes. Cheap to clone; every clone speaks of the same ones.
+#[derive(Debug, Clone)]
+pub(crate) struct Processes {
+    /// Each process holds a receiver, so that "no receiver is left" says "every process has gone".
+    phase: watch::Sender<Phase>,
+    patience: Patience,
+}
+
+/// What the processes are to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Serve while somebody needs them.
+    Serving,
+    /// Stop, in their own time.
+    Stopping,
+    /// Stop now.
+    Killing,
+}
+
+/// How long each step of a stop waits for the process to leave.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// From the closed standard input to TERM.
+    closed: Duration,
+    /// From TERM to KILL.
+    terminated: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { closed: Duration::from_secs(2), terminated: Duration::from_secs(3) }
+    }
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self::with_patience(Patience::default())
+    }
+}
+
+impl Processes {
+    fn with_patience(patience: Patience) -> Self {
+        Self { phase: watch::Sender::new(Phase::Serving), patience }
+    }
+
+    /// Starts `command` as the process of `server` and ties it to `end`.
+    ///
+    /// Returns once the process runs; a background task then serves it to its end and closes the pipe with the
+    /// reason. Cancels [`PipeEnd::next`] at will: a line must not be lost by that.
+    ///
+    /// # Errors
+    /// Says why the process could not be started, or that the gateway is stopping.
+    pub(crate) async fn launch(
+        &self,
+        server: &ServerName,
+        command: &Command,
+        end: PipeEnd,
+    ) -> Result<(), Unreachable> {
+        let phase = self.phase.subscribe();
+        if *phase.borrow() != Phase::Serving {
+            return Err(Unreachable::new(server.as_str(), "is not started while the gateway stops"));
+        }
+        let process = start::start(server, command).await?;
+        tokio::spawn(supervise::supervise(process, end, phase, self.patience));
+        Ok(())
+    }
+
+    /// Stops every process and waits until all have gone; kills those that have not after `deadline`.
+    ///
+    /// Nothing can be launched afterwards.
+    pub(crate) async fn stop_all(&self, deadline: Duration) {
+        self.phase.send_replace(Phase::Stopping);
+        if timeout(deadline, self.phase.closed()).await.is_ok() {
+            return;
+        }
+        self.phase.send_replace(Phase::Killing);
+        if timeout(REAPING, self.phase.closed()).await.is_err() {
+            tracing::warn!(left = self.phase.receiver_count(), "processes survived being killed");
+        }
+    }
+}

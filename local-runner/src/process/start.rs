@@ -1,0 +1,115 @@
+//! From a configured command to a running process, or to the reason why not.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+
+use portcullis_core::config::Command;
+use portcullis_core::error::Unreachable;
+use portcullis_core::names::ServerName;
+
+use super::environment;
+use super::group::Group;
+
+/// A process that has just been started.
+pub(super) struct Process {
+    pub(super) server: ServerName,
+    pub(super) group: Group,
+    pub(super) child: Child,
+    pub(super) stdin: ChildStdin,
+    pub(super) stdout: ChildStdout,
+    pub(super) stderr: ChildStderr,
+}
+
+/// Starts `command`. A program without a slash is looked up in the `PATH` of its own environment; a relative one
+/// with a slash is relative to the folder that it runs in.
+pub(super) async fn start(server: &ServerName, command: &Command) -> Result<Process, Unreachable> {
+    let refuse =
+        |why: String| Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered();
+    if let Some(objection) = objection(command).await {
+        return Err(refuse(objection));
+    }
+    let mut child = spawn(command).map_err(|error| refuse(explain(&error, command)))?;
+    tracing::info!(%server, program = command.program, pid = child.id(), "process started");
+    let group = Group::led_by(&child);
+    let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
+    let Some(((stdin, stdout), stderr)) = streams else {
+        return Err(refuse("its standard streams are missing".to_owned()));
+    };
+    Ok(Process { server: server.clone(), group, child, stdin, stdout, stderr })
+}
+
+/// Says what can be seen to be wrong before trying.
+async fn objection(command: &Command) -> Option<String> {
+    if command.program.is_empty() {
+        return Some("no program is configured".to_owned());
+    }
+    if command.program.contains('\0') || command.args.iter().any(|arg| arg.contains('\0')) {
+        return Some("its command contains a NUL byte".to_owned());
+    }
+    if let Some(objection) = environment::objection(&command.env) {
+        return Some(objection);
+    }
+    let folder = command.cwd.as_ref()?;
+    match tokio::fs::metadata(folder).await {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some(format!("its working folder {folder:?} is not a folder")),
+        Err(error) => Some(format!("its working folder {folder:?} cannot be used: {}", in_words(&error))),
+    }
+}
+
+fn spawn(command: &Command) -> io::Result<Child> {
+    let mut prepared = tokio::process::Command::new(&command.program);
+    prepared
+        .args(&command.args)
+        .env_clear()
+        .envs(environment::resolve(env::vars_os(), &command.env))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    if let Some(folder) = &command.cwd {
+        prepared.current_dir(folder);
+    }
+    prepared.spawn()
+}
+
+fn explain(error: &io::Error, command: &Command) -> String {
+    let program = &command.program;
+    match error.kind() {
+        io::ErrorKind::NotFound if exists(command) => {
+            format!("the interpreter that {program:?} names in its first line was not found")
+        }
+        io::ErrorKind::NotFound if program.contains('/') => format!("there is no program {program:?}"),
+        io::ErrorKind::NotFound => format!(
+            "the program {program:?} is in no folder of PATH; install it, give its full path, or set PATH in its env"
+        ),
+        io::ErrorKind::PermissionDenied => format!("{program:?} may not be executed (permission denied)"),
+        _ => format!("{program:?}: {error}"),
+    }
+}
+
+/// Whether the program is there, where the system looked for it.
+fn exists(command: &Command) -> bool {
+    let program = Path::new(&command.program);
+    let folder = command.cwd.as_deref().unwrap_or_default();
+    if command.program.contains('/') {
+        return Path::new(folder).join(program).is_file();
+    }
+    let path = command.env.get("PATH").map(OsString::from).or_else(|| env::var_os("PATH"));
+    env::split_paths(path.as_deref().unwrap_or(OsStr::new(""))).any(|found| found.join(program).is_file())
+}
+
+/// Returns an error's words without its number.
+fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}

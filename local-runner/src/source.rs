@@ -1,0 +1,78 @@
+//! Where the configuration comes from: a file, a folder, or the demo.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use portcullis_core::config::{self, Command, Config, Parsed, Server, Source, Transport};
+use portcullis_core::names::ServerName;
+use std::time::Duration;
+
+/// The files that a folder is searched for, the first that is there wins.
+const NAMES: [&str; 3] = ["portcullis.yaml", "portcullis.yml", "mcp.json"];
+
+/// A configuration as it was found.
+pub(crate) struct Found {
+    /// What it says, and what is wrong with it.
+    pub(crate) parsed: Parsed,
+    /// Where it stands, for people.
+    pub(crate) origin: String,
+}
+
+/// Reads the configuration at `path`; without one, that of the current folder, and where there is none, the demo.
+pub(crate) fn find(path: Option<&Path>) -> anyhow::Result<Found> {
+    let file = match path {
+        Some(path) if path.is_dir() => Some(
+            within(path).with_context(|| format!("{} has none of {}", path.display(), NAMES.join(", ")))?,
+        ),
+        Some(path) => Some(path.to_owned()),
+        None => Path::new(NAMES[0]).is_file().then(|| PathBuf::from(NAMES[0])),
+    };
+    let Some(file) = file else { return demo() };
+    Ok(Found { parsed: read(&file)?, origin: file.display().to_string() })
+}
+
+fn within(folder: &Path) -> Option<PathBuf> {
+    NAMES.iter().map(|name| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Reads files as they are, for core to understand.
+pub(crate) fn load(files: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
+    files
+        .iter()
+        .map(|file| {
+            let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Ok(Source { path: file.display().to_string(), text })
+        })
+        .collect()
+}
+
+fn read(file: &Path) -> anyhow::Result<Parsed> {
+    if let Some(app) = file.parent().map(|folder| folder.join("app.yaml"))
+        && file.file_name().is_some_and(|name| name == "mcp.json")
+        && app.is_file()
+    {
+        bail!("{} is not supported by this version: its permissions would not be enforced", app.display());
+    }
+    Ok(config::parse(&load(&[file.to_owned()])?, &|name| std::env::var(name).ok()))
+}
+
+/// The configuration of nothing: a server of this program's own.
+fn demo() -> anyhow::Result<Found> {
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let command = Command {
+        program: program.to_str().context("this program's path is not Unicode")?.to_owned(),
+        args: vec!["demo".into()],
+        ..Command::default()
+    };
+    let server = Server {
+        transport: Transport::Stdio(command),
+        timeout: Duration::from_mins(1),
+        cache: Duration::from_mins(1),
+        enabled: true,
+    };
+    let name = ServerName::parse("demo").expect("a valid name");
+    let config = Config { servers: [(name, server)].into(), ..Config::default() };
+    let parsed = Parsed { config, ..Parsed::default() };
+    Ok(Found { parsed, origin: "no configuration; serving the built-in demo".into() })
+}
