@@ -1,0 +1,99 @@
+"""The Python SDK's client (`mcp` 2.x): probes with server/discover, or is held to one era with --era."""
+
+import argparse
+import asyncio
+import json
+import sys
+
+import mcp
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
+
+MODES = {"auto": "auto", "legacy": "legacy", "modern": "2026-07-28"}
+
+
+def sentence(error):
+    """One sentence for any exception; a group speaks through its members."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(sentence(member) for member in error.exceptions)
+    return f"{type(error).__name__}: {error}"
+
+
+async def all_pages(key, page):
+    """Follows `nextCursor` to the end and answers all pages as one."""
+    items, cursor = [], None
+    while True:
+        result = dump(await page(cursor=cursor))
+        items += result[key]
+        cursor = result.get("nextCursor")
+        if cursor is None:
+            return {key: items}
+
+
+def dump(model):
+    """A result as it stood on the wire."""
+    return model.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+async def perform(client, step):
+    """Does one step and answers its result."""
+    match step["do"]:
+        case "list_tools":
+            return await all_pages("tools", client.list_tools)
+        case "list_resources":
+            return await all_pages("resources", client.list_resources)
+        case "list_templates":
+            return await all_pages("resourceTemplates", client.list_resource_templates)
+        case "list_prompts":
+            return await all_pages("prompts", client.list_prompts)
+        case "call_tool":
+            return dump(await client.call_tool(step["name"], step.get("arguments", {})))
+        case "read_resource":
+            return dump(await client.read_resource(step["uri"]))
+        case "get_prompt":
+            return dump(await client.get_prompt(step["name"], step.get("arguments", {})))
+        case other:
+            raise ValueError(f"unknown step {other}")
+
+
+async def run_steps(client, plan):
+    """Runs every step; a failed one does not stop the rest."""
+    steps = []
+    for step in plan:
+        try:
+            steps.append({"do": step["do"], "ok": await perform(client, step)})
+        except Exception as error:
+            steps.append({"do": step["do"], "error": sentence(error)})
+    return steps
+
+
+async def drive(options, plan):
+    """Connects, runs the plan, and answers the document."""
+    headers = dict((part.strip() for part in header.split(":", 1)) for header in options.header)
+    async with create_mcp_http_client(headers=headers) as http:
+        transport = streamable_http_client(options.url, http_client=http)
+        info = mcp.types.Implementation(name="interop-python", version="1.0.0")
+        async with mcp.Client(transport, mode=MODES[options.era], client_info=info) as client:
+            steps = await run_steps(client, plan)
+            server = dump(client.server_info) if client.server_info else None
+            return {"protocol": client.protocol_version, "server": server, "steps": steps}
+
+
+def main():
+    """Prints one JSON document, whatever happens."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("--era", choices=MODES, default="auto")
+    parser.add_argument("--header", action="append", default=[])
+    options = parser.parse_args()
+    document = {"client": "python"}
+    try:
+        document |= asyncio.run(drive(options, json.load(sys.stdin)))
+    except BaseException as error:
+        document["error"] = sentence(error)
+    print(json.dumps(document))
+    sys.exit(1 if "error" in document else 0)
+
+
+if __name__ == "__main__":
+    main()

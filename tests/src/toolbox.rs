@@ -1,0 +1,125 @@
+//! Where the binaries under test stand, and the peers that `tests/setup.sh` installs.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::sync::{Once, OnceLock};
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+/// The gateway: `PORTCULLIS_BIN`, else built from this workspace, once for each test program.
+pub fn gateway() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| given("PORTCULLIS_BIN").unwrap_or_else(|| build("portcullis"))).clone()
+}
+
+/// The fixture server: `PORTCULLIS_FIXTURE`, else built from this workspace, once for each test program.
+pub fn fixture() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| given("PORTCULLIS_FIXTURE").unwrap_or_else(|| build("portcullis-fixture"))).clone()
+}
+
+/// The rmcp driver, which cargo builds together with the tests.
+pub fn rmcp_client() -> PathBuf {
+    let path = target().join("rmcp-client");
+    assert!(path.is_file(), "no {}: run the tests with cargo, or `tests/run interop`", path.display());
+    path
+}
+
+/// The Node that the peers run on.
+pub fn node() -> PathBuf {
+    installed("node/bin/node")
+}
+
+/// The folder that Node's `NODE_PATH` has to name.
+pub fn node_modules() -> PathBuf {
+    installed("npm/node_modules")
+}
+
+/// A file of a Node package, such as `mcp-remote/dist/proxy.js`.
+pub fn node_module(path: &str) -> PathBuf {
+    installed(&format!("npm/node_modules/{path}"))
+}
+
+/// The Python that has the peers' packages.
+pub fn python() -> PathBuf {
+    installed("python/bin/python")
+}
+
+/// A file below `tests/interop`.
+pub fn interop(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(path)
+}
+
+/// An empty folder that goes away with the value.
+///
+/// A value in a static is never dropped, so the folders of test programs that are gone are removed first.
+pub fn scratch() -> TempDir {
+    static SWEPT: Once = Once::new();
+    let base = target().join("tmp");
+    fs::create_dir_all(&base).expect("cargo's folder can be written to");
+    SWEPT.call_once(|| sweep(&base));
+    let prefix = format!("{}-", process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(base).expect("a folder can be made")
+}
+
+/// Removes the folders whose names begin with the number of a process that has ended.
+fn sweep(base: &Path) {
+    for entry in fs::read_dir(base).expect("the folder was just made").flatten() {
+        let name = entry.file_name();
+        let Some((owner, _)) = name.to_str().and_then(|name| name.split_once('-')) else { continue };
+        let Ok(owner) = owner.parse() else { continue };
+        if kill(Pid::from_raw(owner), None) == Err(Errno::ESRCH) {
+            // Another test program may be faster.
+            fs::remove_dir_all(entry.path()).ok();
+        }
+    }
+}
+
+fn installed(path: &str) -> PathBuf {
+    let path = cache().join(path);
+    assert!(path.exists(), "no {}: run tests/setup.sh (tests/run does)", path.display());
+    path
+}
+
+/// The folder that `tests/setup.sh` fills; the two agree on how it is found.
+fn cache() -> PathBuf {
+    given("PORTCULLIS_TEST_CACHE").unwrap_or_else(|| {
+        let base = given("XDG_CACHE_HOME").unwrap_or_else(|| {
+            let home = given("HOME").expect("neither PORTCULLIS_TEST_CACHE nor HOME is set");
+            home.join(".cache")
+        });
+        base.join("portcullis-tests")
+    })
+}
+
+fn given(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The folder of cargo's products that this test program belongs to: it runs in its `deps`.
+fn target() -> PathBuf {
+    let program = env::current_exe().expect("a test program knows its own path");
+    let deps = program.parent().expect("a file has a folder");
+    deps.parent().expect("deps has a folder").to_owned()
+}
+
+fn build(package: &str) -> PathBuf {
+    let target = target();
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--package", package, "--bin", package]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if target.ends_with("release") {
+        cargo.arg("--release");
+    }
+    if let Some(folder) = target.parent() {
+        cargo.env("CARGO_TARGET_DIR", folder);
+    }
+    let status = cargo.status().expect("cargo can be started");
+    assert!(status.success(), "{package} does not build");
+    target.join(package)
+}

@@ -1,0 +1,84 @@
+//! MCP servers that speak HTTP, for the gateway to stand in front of.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::process::Background;
+use crate::toolbox;
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub struct Upstream {
+    process: Background,
+    url: String,
+}
+
+impl Upstream {
+    /// The reference server that has one of everything; of the eras with sessions only.
+    pub fn everything() -> Self {
+        // It takes no port 0, so a free one is chosen here; another process may be faster.
+        for _ in 0..3 {
+            let port = free_port();
+            let mut command = Command::new(toolbox::node());
+            command.arg(toolbox::node_module("@modelcontextprotocol/server-everything/dist/index.js"));
+            command.arg("streamableHttp").env("PORT", port.to_string());
+            let mut process = Background::start(&command);
+            let listening = process.await_line("the server-everything's start", |line| {
+                let failed = line.contains("already in use") || line.contains("EADDRINUSE");
+                if failed { Some(false) } else { line.contains("listening on port").then_some(true) }
+            });
+            if listening {
+                return Self { process, url: format!("http://127.0.0.1:{port}/mcp") };
+            }
+        }
+        panic!("no free port was found for server-everything");
+    }
+
+    /// The fixture server with these options, such as `["--era", "dual"]`.
+    pub fn fixture(options: &[&str]) -> Self {
+        let mut command = Command::new(toolbox::fixture());
+        command.args(["--listen", "127.0.0.1:0"]).args(options);
+        Self::start(&command)
+    }
+
+    /// A server on the TypeScript SDK 2.x, of both eras.
+    pub fn ts_v2() -> Self {
+        let mut command = Command::new(toolbox::node());
+        command.arg(toolbox::interop("servers/ts-v2.cjs")).args(["--http", "127.0.0.1:0"]);
+        command.env("NODE_PATH", toolbox::node_modules());
+        Self::start(&command)
+    }
+
+    /// A server on `FastMCP`.
+    pub fn fastmcp() -> Self {
+        let mut command = Command::new(toolbox::python());
+        command.arg(toolbox::interop("servers/fastmcp_server.py")).args(["--http", "127.0.0.1:0"]);
+        Self::start(&command)
+    }
+
+    /// Any server that prints `listening on URL`.
+    pub fn start(command: &Command) -> Self {
+        let mut process = Background::start(command);
+        let url = process.await_line("a line `listening on URL`", |line| {
+            let (_, url) = line.split_once("listening on ")?;
+            url.starts_with("http://").then(|| url.trim().to_owned())
+        });
+        Self { process, url }
+    }
+
+    /// Its MCP endpoint.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The process, for what it said and to send it signals.
+    pub fn process(&mut self) -> &mut Background {
+        &mut self.process
+    }
+}
+
+/// A port that nothing listens on at this moment.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port is free");
+    listener.local_addr().expect("a bound listener has an address").port()
+}

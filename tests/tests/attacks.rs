@@ -1,0 +1,20 @@
+//! The attacks that a gateway must survive, each against a running gateway over real HTTP.
+//!
+//! A test is named after its case in the list of attacks: `case_13_...` is the redirect that leaks a credential.
+//! **What an attack must not reach is watched, not assumed**: upstreams record what arrives, programs leave a marker.
+
+mod attacks {
+    mod cross_client;
+    mod double;
+    mod env_injection;
+    mod envelope;
+    mod header_mismatch;
+    mod host_confusion;
+    mod naming;
+    mod rebinding;
+    mod recursion;
+    mod redirects;
+    mod sessions;
+    mod shadowing;
+    mod target;
+}

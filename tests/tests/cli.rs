@@ -1,0 +1,317 @@
+//! The command line: exit codes, what is printed for people and for machines, and what is refused.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use portcullis_tests::agent::Agent;
+use portcullis_tests::gateway::Gateway;
+use portcullis_tests::process::{Background, Finished, run};
+use portcullis_tests::scenario::{stdio_fixture, text};
+use portcullis_tests::toolbox;
+use portcullis_tests::wait::PATIENCE;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A folder with these files, in which commands are run.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = toolbox::scratch();
+    for (name, content) in files {
+        fs::write(folder.path().join(name), content).expect("the test's folder can be written to");
+    }
+    folder
+}
+
+/// The program in this folder, with nothing of the tester's own settings.
+fn program(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(toolbox::gateway());
+    command.args(arguments).current_dir(folder).env("PORTCULLIS_DATA_DIR", folder.join("data"));
+    for name in ["PORTCULLIS_CONFIG", "PORTCULLIS_LISTEN", "PORTCULLIS_SEAL_KEY", "PORTCULLIS_LOG"] {
+        command.env_remove(name);
+    }
+    command.env("NO_PROXY", "127.0.0.1,localhost");
+    command
+}
+
+fn cli(folder: &TempDir, arguments: &[&str]) -> Finished {
+    run(program(folder.path(), arguments), b"", PATIENCE)
+}
+
+fn parsed(finished: &Finished) -> Value {
+    serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error} in {}", finished.stdout))
+}
+
+/// A native configuration of one fixture server.
+fn one_fixture() -> String {
+    format!("version: 1\nservers:\n  s: {}\n", stdio_fixture(&[]))
+}
+
+const WRONG: &str = "version: 1
+servers:
+  a:
+    comand: [x]
+  b: { url: 'ftp://x' }
+gateway: { page_size: many }
+";
+
+#[test]
+fn check_says_what_is_wrong_where_and_what_was_expected() {
+    let folder = folder(&[("portcullis.yaml", WRONG)]);
+    let checked = cli(&folder, &["check"]);
+    assert_eq!(checked.code(), Some(1));
+    let said = format!("{}{}", checked.stdout, checked.stderr);
+    for (place, field, expectation) in [
+        ("portcullis.yaml:4:5:", "servers.a.comand", "command"),
+        ("portcullis.yaml:5:13:", "servers.b.url", "http"),
+        ("portcullis.yaml:6:23:", "gateway.page_size", "whole number"),
+    ] {
+        let line = said.lines().find(|line| line.contains(place));
+        let line = line.unwrap_or_else(|| panic!("nothing about {place} in {said}"));
+        assert!(line.contains(field) && line.contains(expectation), "{line}");
+    }
+    let checked = cli(&folder, &["check", "--json"]);
+    assert_eq!(checked.code(), Some(1));
+    let problems = parsed(&checked)["problems"].take();
+    let first = &problems[0];
+    assert_eq!((&first["line"], &first["column"]), (&json!(4), &json!(5)), "{first}");
+    assert_eq!((&first["field"], &first["severity"]), (&json!("servers.a.comand"), &json!("error")));
+    assert_eq!(problems.as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn check_is_content_with_what_is_right() {
+    let folder =
+        folder(&[("portcullis.yaml", &one_fixture()), ("other.yaml", "version: 2\n"), ("text.yaml", "a: [")]);
+    let checked = cli(&folder, &["check"]);
+    assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
+    let checked = cli(&folder, &["check", "--json", "--config", "portcullis.yaml"]);
+    assert_eq!(parsed(&checked)["servers"], json!(["s"]));
+    for wrong in ["other.yaml", "text.yaml", "missing.yaml"] {
+        let checked = cli(&folder, &["check", "--config", wrong]);
+        assert_eq!(checked.code(), Some(1), "{wrong}");
+        assert!(checked.stderr.contains(wrong), "{}", checked.stderr);
+    }
+}
+
+#[test]
+fn what_is_no_command_is_a_usage_error() {
+    let folder = folder(&[]);
+    for arguments in [
+        &["frob"][..],
+        &["check", "--no-such-option"],
+        &["call"],
+        &["call", "s__echo", "--args", "{"],
+        &["call", "s__echo", "--args", "[1]"],
+        &["serve", "--listen", "nowhere"],
+        &["import"],
+    ] {
+        let finished = cli(&folder, arguments);
+        assert_eq!(finished.code(), Some(2), "{arguments:?}: {}", finished.stderr);
+        assert!(!finished.stderr.is_empty() && finished.stdout.is_empty(), "{arguments:?}");
+    }
+    assert_eq!(cli(&folder, &["--version"]).code(), Some(0));
+    for command in ["serve", "stdio", "check", "import", "tools", "call"] {
+        let help = cli(&folder, &[command, "--help"]);
+        assert_eq!(help.code(), Some(0));
+        assert!(help.stdout.contains("Example"), "{command} --help has no example: {}", help.stdout);
+    }
+}
+
+#[test]
+fn tools_and_call_work_without_a_gateway_that_runs() {
+    let folder = folder(&[("portcullis.yaml", &one_fixture())]);
+    let listed = cli(&folder, &["tools"]);
+    assert_eq!(listed.code(), Some(0), "{}", listed.stderr);
+    assert!(listed.stdout.lines().any(|line| line.starts_with("s__echo ")), "{}", listed.stdout);
+    let listed = parsed(&cli(&folder, &["tools", "--json"]));
+    assert!(listed.as_array().is_some_and(|tools| tools.len() > 50), "{listed}");
+    let called = cli(&folder, &["call", "s__greet", "--args", "{\"name\": \"Ada\"}"]);
+    assert_eq!((called.code(), called.stdout.as_str()), (Some(0), "Hello, Ada!\n"));
+    let called = parsed(&cli(&folder, &["call", "s__greet", "--args", "{\"name\": \"Ada\"}", "--json"]));
+    assert_eq!(text(&called), "Hello, Ada!");
+    let failed = cli(&folder, &["call", "s__test_error_handling"]);
+    assert_eq!(failed.code(), Some(1), "a tool that fails");
+    assert!(failed.stdout.contains("intentionally"), "{}", failed.stdout);
+    let unknown = cli(&folder, &["call", "s__nothing"]);
+    assert_eq!(unknown.code(), Some(1));
+    assert!(unknown.stderr.contains("s__nothing"), "{}", unknown.stderr);
+}
+
+#[test]
+fn tools_and_call_work_with_a_gateway_that_runs() {
+    let gateway = Gateway::start(&one_fixture());
+    let listed = gateway.cli(&["tools", "--json", "--url", gateway.url()]);
+    assert_eq!(listed.code(), Some(0), "{}", listed.stderr);
+    assert!(parsed(&listed).as_array().is_some_and(|tools| tools.len() > 50));
+    let count = || gateway.cli(&["call", "s__count", "--url", gateway.url()]).stdout;
+    assert_eq!((count(), count()), ("1\n".to_owned(), "2\n".to_owned()), "one server counts");
+    let nobody = format!("http://127.0.0.1:{}/mcp", portcullis_tests::upstream::free_port());
+    let failed = gateway.cli(&["tools", "--url", &nobody]);
+    assert_eq!(failed.code(), Some(1));
+    assert!(
+        failed.stderr.contains(nobody.trim_end_matches("/mcp").trim_start_matches("http://")),
+        "{}",
+        failed.stderr
+    );
+}
+
+#[test]
+fn output_for_machines_keeps_every_number() {
+    let folder = folder(&[("portcullis.yaml", &one_fixture())]);
+    let called = cli(&folder, &["call", "s__big_numbers", "--json"]);
+    for number in ["123456789012345678901234567890", "1e400", "1.10"] {
+        assert!(called.stdout.contains(number), "no {number} in {}", called.stdout);
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_reason_to_panic() {
+    let folder = folder(&[("portcullis.yaml", &one_fixture())]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "\"$0\" tools --json | true"]).arg(toolbox::gateway()).current_dir(folder.path());
+    shell.env("PORTCULLIS_DATA_DIR", folder.path().join("data"));
+    let finished = run(shell, b"", PATIENCE);
+    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+}
+
+#[test]
+fn the_schema_describes_the_native_file() {
+    let folder = folder(&[]);
+    let schema = parsed(&cli(&folder, &["schema"]));
+    assert!(schema["properties"]["servers"].is_object(), "{schema}");
+    assert!(schema["properties"]["gateway"].is_object(), "{schema}");
+}
+
+/// The same two servers as three programs write them.
+fn foreign_files() -> [(&'static str, Value); 3] {
+    let servers = json!({
+        "time": { "command": "sh", "args": ["-c", "a b", "--x=$y"], "env": { "TZ": "UTC" } },
+        "remote": { "url": "https://mcp.example.com/mcp", "headers": { "X-Team": "a: b" } }
+    });
+    let mut typed = servers.clone();
+    typed["time"]["type"] = json!("stdio");
+    typed["remote"]["type"] = json!("http");
+    [
+        ("claude_desktop_config.json", json!({ "mcpServers": typed, "globalShortcut": "Ctrl+Space" })),
+        ("mcp.json", json!({ "mcpServers": servers })),
+        ("vscode.json", json!({ "servers": typed, "inputs": [] })),
+    ]
+}
+
+#[test]
+fn imported_files_are_right_and_say_the_same() {
+    for (name, file) in foreign_files() {
+        let folder = folder(&[(name, &file.to_string())]);
+        let printed = cli(&folder, &["import", name]);
+        assert_eq!(printed.code(), Some(0), "{name}: {}", printed.stderr);
+        let written = cli(&folder, &["import", name, "--output", "portcullis.yaml"]);
+        assert_eq!(written.code(), Some(0), "{name}: {}", written.stderr);
+        let yaml = fs::read_to_string(folder.path().join("portcullis.yaml")).expect("it was written");
+        assert_eq!(yaml, printed.stdout);
+        let checked = cli(&folder, &["check", "--config", "portcullis.yaml", "--json"]);
+        assert_eq!(checked.code(), Some(0), "{name}: {}", checked.stdout);
+        assert_eq!(parsed(&checked)["servers"], json!(["remote", "time"]), "{name}");
+        assert_eq!(parsed(&checked)["problems"], json!([]), "{name}");
+        for part in ["a b", "--x=$y", "TZ", "UTC", "https://mcp.example.com/mcp", "X-Team", "a: b"] {
+            assert!(yaml.contains(part), "{name}: no {part:?} in {yaml}");
+        }
+        let again = cli(&folder, &["import", name, "--output", "portcullis.yaml"]);
+        assert_eq!(again.code(), Some(1), "a file that is there is kept");
+    }
+}
+
+#[test]
+fn what_cannot_be_imported_is_named() {
+    let servers = json!({
+        "good": { "command": "true" },
+        "asks": { "command": "x", "env": { "KEY": "${input:key}" } }
+    });
+    let file = json!({ "inputs": [{ "id": "key", "type": "promptString" }], "servers": servers });
+    let folder = folder(&[("vscode.json", &file.to_string())]);
+    let imported = cli(&folder, &["import", "vscode.json", "--output", "portcullis.yaml"]);
+    assert_eq!(imported.code(), Some(1));
+    assert!(imported.stderr.contains("asks") && imported.stderr.contains("key"), "{}", imported.stderr);
+    assert_eq!(parsed(&cli(&folder, &["check", "--json"]))["servers"], json!(["good"]));
+}
+
+#[test]
+fn a_file_of_another_program_is_served_as_it_is() {
+    let fixture = stdio_fixture(&[])["command"].take();
+    let server = json!({ "command": fixture[0], "args": ["--stdio"], "env": { "GIVEN": "yes" } });
+    let file = json!({ "mcpServers": { "s": server } }).to_string();
+    let gateway = Gateway::with("").file("mcp.json", &file).config_path("mcp.json").start();
+    let agent = Agent::modern(gateway.url());
+    assert_eq!(text(&agent.call("s__env", &json!({ "name": "GIVEN" }))), "yes");
+    drop(gateway);
+    let builder = Gateway::with("").file("mcp.json", &file).config_path(".");
+    fs::remove_file(builder.folder().join("portcullis.yaml")).expect("it was written");
+    assert!(Agent::legacy(builder.start().url()).tools().contains(&"s__echo".to_owned()));
+}
+
+/// Serves in the background, and answers the endpoint that it prints.
+fn serve(command: &Command) -> (Background, String) {
+    let mut process = Background::start(command);
+    let endpoint = process.await_line("the endpoint", |line| {
+        let (_, url) = line.split_once("serves ")?;
+        Some(url.trim().to_owned())
+    });
+    (process, endpoint)
+}
+
+#[test]
+fn without_a_configuration_a_demo_is_served() {
+    let folder = folder(&[]);
+    let (process, url) = serve(&program(folder.path(), &["--listen", "127.0.0.1:0"]));
+    for agent in [Agent::modern(&url), Agent::legacy(&url)] {
+        let sum = agent.call("demo__add", &json!({ "a": 1, "b": 2 }));
+        assert!(text(&sum).contains('3'), "{sum}");
+    }
+    assert!(
+        process.log().contains(&format!("claude mcp add --transport http portcullis {url}")),
+        "{}",
+        process.log()
+    );
+    let called = cli(&folder, &["call", "demo__add", "--args", "{\"a\": 1, \"b\": 2}"]);
+    assert_eq!(called.code(), Some(0), "{}", called.stderr);
+}
+
+#[test]
+fn strangers_are_not_served_unasked() {
+    let folder = folder(&[("portcullis.yaml", &one_fixture())]);
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let refused = cli(&folder, &["serve", "--listen", address]);
+        assert_eq!(refused.code(), Some(1), "{address}");
+        assert!(refused.stderr.contains("--insecure"), "{}", refused.stderr);
+        assert!(refused.stdout.is_empty(), "{}", refused.stdout);
+    }
+    let (_process, url) = serve(&program(folder.path(), &["serve", "--listen", "0.0.0.0:0", "--insecure"]));
+    assert!(Agent::modern(&url).tools().len() > 50);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let gateway = Gateway::start(&one_fixture());
+    let folder = folder(&[("portcullis.yaml", &one_fixture())]);
+    let address = format!("127.0.0.1:{}", gateway.port());
+    let refused = cli(&folder, &["serve", "--listen", &address]);
+    assert_eq!(refused.code(), Some(1));
+    assert!(refused.stderr.contains(&address) && refused.stderr.contains("--listen"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_configuration_with_errors_is_refused_or_served_without_them() {
+    let folder = folder(&[("version.yaml", "version: 99\n"), ("text.yaml", "servers: [")]);
+    for name in ["version.yaml", "text.yaml", "missing.yaml"] {
+        let refused = cli(&folder, &["serve", "--listen", "127.0.0.1:0", "--config", name]);
+        assert_eq!(refused.code(), Some(1), "{name}");
+        assert!(refused.stderr.contains(name), "{}", refused.stderr);
+    }
+    let config =
+        format!("version: 1\nservers:\n  s: {}\n  wrong: {{ url: 'ftp://x' }}\n", stdio_fixture(&[]));
+    let gateway = Gateway::with(&config).start();
+    assert!(
+        Agent::modern(gateway.url()).tools().contains(&"s__echo".to_owned()),
+        "one wrong server spoils nothing"
+    );
+    assert!(gateway.log().contains("servers.wrong.url"), "{}", gateway.log());
+}

@@ -1,0 +1,211 @@
+//! What servers ask agents: it reaches the one agent whose call it is, and the answer reaches the server.
+#![allow(clippy::print_stdout, reason = "a failure shows which pairing it was")]
+
+use portcullis_tests::agent::{Agent, LEGACY};
+use portcullis_tests::http::Request;
+use portcullis_tests::scenario::{SERVERS, Stage, Transport, answer, text};
+use serde_json::{Value, json};
+
+/// What an agent can do that can do everything.
+fn everything() -> Value {
+    json!({ "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": {} })
+}
+
+fn legacy(stage: &Stage, capabilities: Value) -> Agent {
+    Agent::modern(stage.url()).capabilities(capabilities).handshake(LEGACY)
+}
+
+fn before_legacy_servers(check: impl Fn(&Stage)) {
+    for transport in [Transport::Http, Transport::Stdio] {
+        println!("a legacy server, {transport:?}");
+        check(&Stage::new("legacy", transport));
+    }
+}
+
+/// Calls a tool that asks one thing; answers what it asked, and its result after it was told `reply`.
+fn ask(agent: &Agent, tool: &str, arguments: &Value, reply: &Value) -> (Value, Value) {
+    let response = agent.post("tools/call", json!({ "name": tool, "arguments": arguments })).send();
+    assert!(response.is_stream(), "{tool}: {}", response.text());
+    let mut messages = response.events().filter(|event| !event.data.is_empty()).map(|event| event.json());
+    let question = messages.find(|message| message.get("method").is_some() && message.get("id").is_some());
+    let question = question.unwrap_or_else(|| panic!("{tool} asks nothing"));
+    assert_eq!(answer(agent, &question["id"], reply).status, 202);
+    let end = messages.find(|message| message.get("method").is_none()).expect("the call ends");
+    (question, end["result"].clone())
+}
+
+#[test]
+fn a_session_is_asked_and_its_answer_arrives() {
+    before_legacy_servers(|stage| {
+        let agent = legacy(stage, everything());
+        let form = json!({ "action": "accept", "content": { "answer": "blue" } });
+        let (question, result) = ask(&agent, "s__ask_elicitation", &json!({ "message": "Which?" }), &form);
+        assert_eq!(question["method"], "elicitation/create");
+        assert_eq!(question["params"]["message"], "Which?");
+        assert_eq!(question["params"]["requestedSchema"]["required"], json!(["answer"]));
+        assert!(text(&result).contains("\"blue\""), "{result}");
+
+        let (question, result) =
+            ask(&agent, "s__url_elicitation", &json!({}), &json!({ "action": "accept" }));
+        assert_eq!(question["params"]["mode"], "url");
+        assert_eq!(question["params"]["url"], "https://example.com/connect?step=1");
+        assert!(text(&result).contains("accept"), "{result}");
+
+        let said =
+            json!({ "role": "assistant", "model": "m", "content": { "type": "text", "text": "Indeed" } });
+        let (question, result) = ask(&agent, "s__ask_sampling", &json!({ "prompt": "Well?" }), &said);
+        assert_eq!(question["method"], "sampling/createMessage");
+        assert_eq!(question["params"]["messages"][0]["content"]["text"], "Well?");
+        assert_eq!(text(&result), "LLM response: Indeed");
+
+        let roots = json!({ "roots": [{ "uri": "file:///home/ada", "name": "home" }] });
+        let (question, result) = ask(&agent, "s__ask_roots", &json!({}), &roots);
+        assert_eq!(question["method"], "roots/list");
+        assert!(text(&result).contains("file:///home/ada"), "{result}");
+    });
+}
+
+#[test]
+fn a_refusal_is_an_answer() {
+    before_legacy_servers(|stage| {
+        let agent = legacy(stage, everything());
+        let (_, result) = ask(&agent, "s__ask_elicitation", &json!({}), &json!({ "action": "decline" }));
+        assert!(text(&result).contains("decline"), "{result}");
+        let response = agent.post("tools/call", json!({ "name": "s__ask_sampling" })).send();
+        let mut messages = response.events().filter(|event| !event.data.is_empty()).map(|event| event.json());
+        let question =
+            messages.find(|message| message["method"] == "sampling/createMessage").expect("a question");
+        let error = json!({ "code": -1, "message": "The user said no" });
+        let refusal = json!({ "jsonrpc": "2.0", "id": question["id"], "error": error });
+        assert_eq!(agent.post("answer", json!({})).body(refusal.to_string()).send().status, 202);
+        let end = messages.find(|message| message.get("method").is_none()).expect("the call ends");
+        assert_eq!(end["result"]["isError"], true, "{end}");
+        assert!(text(&end["result"]).contains("The user said no"), "{end}");
+    });
+}
+
+#[test]
+fn nobody_else_is_asked_and_nobody_else_can_answer() {
+    before_legacy_servers(|stage| {
+        let (agent, other) = (legacy(stage, everything()), legacy(stage, everything()));
+        let get = Request::get(stage.url())
+            .header("Accept", "text/event-stream")
+            .header("MCP-Protocol-Version", LEGACY)
+            .header("Mcp-Session-Id", other.session().expect("a session"));
+        let others = get.send().events();
+        let call = |agent: &Agent| agent.post("tools/call", json!({ "name": "s__ask_elicitation" })).send();
+        let mut streams = [call(&agent), call(&other)].map(|response| {
+            response.events().filter(|event| !event.data.is_empty()).map(|event| event.json())
+        });
+        let mut question = |index: usize| {
+            streams[index].find(|message| message["method"] == "elicitation/create").expect("a question")["id"].take()
+        };
+        let ids = [question(0), question(1)];
+        assert_ne!(ids[0], ids[1]);
+        let form = |text: &str| json!({ "action": "accept", "content": { "answer": text } });
+        answer(&other, &ids[0], &form("stolen"));
+        answer(&agent, &ids[1], &form("stolen"));
+        answer(&agent, &ids[0], &form("mine"));
+        answer(&other, &ids[1], &form("theirs"));
+        for (stream, expected) in streams.iter_mut().zip(["mine", "theirs"]) {
+            let end = stream.find(|message| message.get("method").is_none()).expect("the call ends");
+            assert!(text(&end["result"]).contains(expected), "{end}");
+        }
+        Agent::modern(stage.url()).call("s__change_tools", &json!({}));
+        let first = others.filter(|event| !event.data.is_empty()).map(|event| event.json()).next();
+        assert_eq!(first.expect("a change")["method"], "notifications/tools/list_changed");
+    });
+}
+
+#[test]
+fn a_modern_agent_answers_a_modern_server_in_rounds() {
+    for transport in [Transport::Http, Transport::Stdio] {
+        let stage = Stage::new("modern", transport);
+        let agent = Agent::modern(stage.url()).capabilities(everything());
+        let asked = |tool: &str| agent.call(tool, &json!({}));
+        let again = |tool: &str, round: &Value, answers: Value| {
+            let mut params = json!({ "name": tool, "arguments": {}, "inputResponses": answers });
+            if let Some(state) = round.get("requestState") {
+                params["requestState"] = state.clone();
+            }
+            agent.result("tools/call", params)
+        };
+        let form = |key: &str, value: Value| json!({ "action": "accept", "content": { key: value } });
+
+        let tool = "s__test_input_required_result_elicitation";
+        let round = asked(tool);
+        assert_eq!(round["resultType"], "input_required", "{round}");
+        assert_eq!(round["inputRequests"]["user_name"]["method"], "elicitation/create");
+        let end = again(tool, &round, json!({ "user_name": form("name", json!("Ada")) }));
+        assert_eq!((text(&end), &end["resultType"]), ("Hello, Ada!", &json!("complete")));
+
+        let tool = "s__test_input_required_result_request_state";
+        let round = asked(tool);
+        assert!(round["requestState"].is_string(), "{round}");
+        let end = again(tool, &round, json!({ "confirm": form("ok", json!(true)) }));
+        assert_eq!(text(&end), "state-ok: true");
+
+        let tool = "s__test_input_required_result_multi_round";
+        let second = again(tool, &asked(tool), json!({ "step1": form("name", json!("Ada")) }));
+        assert_eq!(second["inputRequests"]["step2"]["method"], "elicitation/create", "{second}");
+        let end = again(tool, &second, json!({ "step2": form("color", json!("blue")) }));
+        assert_eq!(text(&end), "Name: \"Ada\", color: \"blue\"");
+    }
+}
+
+#[test]
+fn prompts_and_resources_ask_in_rounds_too() {
+    let stage = Stage::new("modern", Transport::Http);
+    let agent = Agent::modern(stage.url()).capabilities(everything());
+    for (method, mut params, key, field, part) in [
+        (
+            "prompts/get",
+            json!({ "name": "s__test_input_required_result_prompt" }),
+            "user_context",
+            "context",
+            "Use this context",
+        ),
+        ("resources/read", json!({ "uri": "test://wants-input" }), "user_name", "name", "Written for"),
+    ] {
+        let round = agent.result(method, params.clone());
+        assert_eq!(round["resultType"], "input_required", "{method}: {round}");
+        params["inputResponses"] = json!({ key: { "action": "accept", "content": { field: "Ada" } } });
+        if let Some(state) = round.get("requestState") {
+            params["requestState"] = state.clone();
+        }
+        let end = agent.result(method, params).to_string();
+        assert!(end.contains(part) && end.contains("Ada"), "{end}");
+    }
+}
+
+#[test]
+fn who_cannot_be_asked_is_not_and_the_call_ends() {
+    for (era, transport) in SERVERS {
+        let stage = Stage::new(era, transport);
+        // An agent that can be asked must not lend its abilities to others.
+        let able = legacy(&stage, everything());
+        able.call("s__count", &json!({}));
+        let agents = [Agent::modern(stage.url()), Agent::legacy(stage.url())];
+        for agent in agents {
+            for tool in ["s__ask_elicitation", "s__url_elicitation", "s__ask_sampling", "s__ask_roots"] {
+                let messages = agent.post("tools/call", json!({ "name": tool })).send().messages();
+                let asked = messages.iter().any(|m| m.get("method").is_some() && m.get("id").is_some());
+                assert!(!asked, "{tool}, {era} server, {} agent: {messages:?}", agent.version());
+                let end = messages.last().expect("the call ends");
+                let refused = end.get("error").is_some() || end["result"]["isError"] == true;
+                assert!(refused, "{tool}, {era} server, {} agent: {end}", agent.version());
+            }
+        }
+    }
+}
+
+#[test]
+fn only_what_the_session_can_do_is_asked_of_it() {
+    before_legacy_servers(|stage| {
+        let agent = legacy(stage, json!({ "roots": {} }));
+        let (_, result) = ask(&agent, "s__ask_roots", &json!({}), &json!({ "roots": [] }));
+        assert!(text(&result).contains("roots"), "{result}");
+        let refusal = agent.call("s__ask_sampling", &json!({}));
+        assert_eq!(refusal["isError"], true, "{refusal}");
+    });
+}
