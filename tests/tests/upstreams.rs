@@ -73,8 +73,14 @@ fn a_server_that_works_does_not_wait_for_others() {
 #[test]
 fn readiness_and_the_log_say_what_is_wrong_with_whom() {
     let gateway = Gateway::start(&troubled("2s"));
-    let ready = Request::get(&gateway.url_of("/readyz")).send().json();
-    assert_eq!(ready["status"], "DEGRADED", "{ready}");
+    let readiness = || Request::get(&gateway.url_of("/readyz")).send().json();
+    assert_eq!(readiness()["status"], "DEGRADED");
+    wait::expect("every server to have answered or failed", || {
+        readiness()["servers"]
+            .as_object()
+            .is_some_and(|all| all.values().all(|one| one["status"] != "starting"))
+    });
+    let ready = readiness();
     assert_eq!(ready["servers"]["good"]["status"], "up", "{ready}");
     for (server, reason) in [("hanging", "2"), ("dying", "3"), ("refused", "refused"), ("broken", "500")] {
         let entry = &ready["servers"][server];

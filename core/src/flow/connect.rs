@@ -188,7 +188,7 @@ impl<H: Host> Gateway<H> {
         }
         let mut probe = self.write(&pipe, &Ask::own("server/discover"), Version::MODERN).await?;
         // A process that knows nothing of the question may not answer it at all, or may only be slow to start.
-        let patience = std::pin::pin!(self.host().sleep(PATIENCE));
+        let patience = std::pin::pin!(self.host().sleep(PATIENCE.min(server.settings.timeout)));
         let probed = match future::select(probe.next(), patience).await {
             Either::Left((reply, _)) => match reply_of(server, reply) {
                 Ok(reply) => handshake::after_discover(&reply),
