@@ -24,6 +24,8 @@ pub(crate) fn edits(asked_id: u64, server: Version, agent_id: &str, agent: Era, 
         id: agent_id.to_owned(),
         append: &[],
         omit: None,
+        replaced: &[],
+        replace: None,
         error: str::to_owned,
     };
     match (server.era(), agent) {

@@ -18,7 +18,7 @@ use crate::error::{Refusal, Unreachable, status_of};
 use crate::gateway::Gateway;
 use crate::pipe::Wait;
 use crate::ports::{Chunks, Host};
-use crate::relay::{Finished, Splice};
+use crate::relay::{Finished, Pieces, Splice};
 use crate::session::Session;
 use crate::upstream::compose::Ask;
 use crate::wire::message;
@@ -55,7 +55,7 @@ impl<H: Host> Gateway<H> {
         mut to: Addressee,
     ) -> Result<Reply, Cancelled> {
         let mut splice = to.splice(asked.id, asked.established.version);
-        let mut out = Vec::new();
+        let mut out = Pieces::default();
         let server = to.server.clone();
         let broken = |e: crate::relay::Broken| server.error(e.to_string());
         let failure = loop {
@@ -68,7 +68,7 @@ impl<H: Host> Gateway<H> {
                     if out.len() >= STREAMED && !splice.is_done() {
                         let rest =
                             Document { gateway: self.clone(), asked, chunks, to, splice: Some(splice) };
-                        let first = stream::once(future::ready(Ok(out.into())));
+                        let first = stream::iter(out.into_vec().into_iter().map(Ok));
                         let mut reply = body::json(StatusCode::OK, Bytes::new());
                         *reply.body_mut() = Body::Stream(first.chain(rest.into_stream()).boxed());
                         return Ok(reply);
@@ -78,7 +78,9 @@ impl<H: Host> Gateway<H> {
                     asked.cancel.disarm();
                     let code = splice.error_code();
                     match splice.finish().map_err(broken) {
-                        Ok(Finished::Answer) => return Ok(body::json(status(&to, code), out)),
+                        Ok(Finished::Answer) => {
+                            return Ok(body::json(status(&to, code), out.into_bytes()));
+                        }
                         Ok(Finished::Other(_)) => break server.error("sent something that is no answer"),
                         Err(error) => break error,
                     }
@@ -256,14 +258,14 @@ impl<H: Host> Document<H> {
         let server = self.to.server.clone();
         let mut splice = self.splice.take()?;
         let next = self.gateway.within(&server, server.settings.timeout, self.chunks.next().map(Ok)).await;
-        let mut out = Vec::new();
+        let mut out = Pieces::default();
         match next {
             Ok(Some(Ok(chunk))) => {
                 if let Err(error) = splice.push(&chunk, &mut out) {
                     return Some(Err(server.error(error.to_string())));
                 }
                 self.splice = Some(splice);
-                Some(Ok(out.into()))
+                Some(Ok(out.into_bytes()))
             }
             Ok(None) => {
                 self.asked.cancel.disarm();

@@ -14,7 +14,7 @@ use super::ask::{AnswerBody, Asked};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
 use crate::ports::Host;
-use crate::relay::Finished;
+use crate::relay::{Finished, Pieces};
 use crate::shape::{self, Told};
 use crate::wire::sse::{self, Decoder, Event};
 use crate::wire::version::Era;
@@ -167,17 +167,17 @@ impl<H: Host> Messages<H> {
     }
 
     /// Makes one message fit for the agent; nothing where it is not for the agent.
-    fn take(&mut self, raw: &[u8]) -> Result<Option<Outgoing>, Unreachable> {
+    fn take(&mut self, raw: &Bytes) -> Result<Option<Outgoing>, Unreachable> {
         let broken = |e: crate::relay::Broken| self.to.server.error(e.to_string());
         let mut splice = self.to.splice(self.asked.id, self.asked.established.version);
-        let mut out = Vec::new();
+        let mut out = Pieces::default();
         splice.push(raw, &mut out).map_err(broken)?;
         let code = splice.error_code();
         match splice.finish().map_err(broken)? {
             Finished::Answer => {
                 self.ended = true;
                 self.asked.cancel.disarm();
-                Ok(Some(Outgoing::Last(out.into(), code)))
+                Ok(Some(Outgoing::Last(out.into_bytes(), code)))
             }
             Finished::Other(bytes) => Ok(self.tell(&bytes).map(Outgoing::Event)),
         }

@@ -1,27 +1,44 @@
-//! Rewrites one JSON-RPC answer as it streams: the id becomes the agent's, missing members are appended to the
-//! result, an error is translated. Everything else goes through byte for byte.
+//! Rewrites one JSON-RPC answer as it streams: the id becomes the agent's, members of the result are left out, replaced
+//! or appended, an error is translated. Everything else goes through byte for byte, and large spans without a copy.
 //!
 //! **The output does not depend on how the input was cut into chunks**, and an answer of any size takes constant
 //! memory. A message that is no answer is held whole, within a limit, and handed back.
 
-use bytes::{Bytes, BytesMut};
-use memchr::memchr2;
+use std::ops::Range;
+use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
+
+use super::pieces::Pieces;
+use super::scanner::{Mark, Scanner};
 use crate::wire::json::Json;
 
+/// Returns the JSON text to put in place of a value, or nothing where it stays; takes the member's key and the value.
+pub(crate) type Replace = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
+
 /// What to change in an answer.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Edits {
     /// The id that the answer must carry, as JSON text.
-    pub expected_id: String,
+    pub(crate) expected_id: String,
     /// The id that replaces it, as JSON text.
-    pub id: String,
+    pub(crate) id: String,
     /// Members to append to a result object that lacks them: name and JSON text.
-    pub append: &'static [(&'static str, &'static str)],
+    pub(crate) append: &'static [(&'static str, &'static str)],
     /// Tells which members of a result object to leave out, by their name and the first byte of their value.
     pub(crate) omit: Option<fn(&[u8], u8) -> bool>,
+    /// The members of a result object that `replace` decides on.
+    pub(crate) replaced: &'static [&'static str],
+    /// Replaces values of those.
+    pub(crate) replace: Option<Replace>,
     /// Translates the text of an error object.
-    pub error: fn(&str) -> String,
+    pub(crate) error: fn(&str) -> String,
+}
+
+impl std::fmt::Debug for Edits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Edits({} to {})", self.expected_id, self.id)
+    }
 }
 
 /// Why a message could not be relayed.
@@ -52,14 +69,73 @@ pub(crate) enum Finished {
 
 /// The most of a message that is held back: its head until its kind is known, and a message that is no answer.
 const HELD: usize = 4 << 20;
+/// The most of a value that is held to be replaced.
+const REPLACED: usize = 1 << 20;
+/// The longest `resultType` that is told, in bytes with its quotes.
+const RESULT_TYPE: usize = 64;
 
 /// The machine that rewrites one message; see the module.
 #[derive(Debug)]
 pub(crate) struct Splice {
-    edits: Edits,
-    kind: Kind,
+    rewriter: Rewriter,
+    /// The message as it came, unless it is an answer.
     held: BytesMut,
-    walker: Walker,
+    /// What there is to give out once the message turns out to be an answer.
+    withheld: Pieces,
+}
+
+impl Splice {
+    /// Makes a machine for the next message.
+    pub(crate) fn new(edits: Edits) -> Self {
+        Self { rewriter: Rewriter::new(edits), held: BytesMut::new(), withheld: Pieces::default() }
+    }
+
+    /// Takes the next chunk and appends what can be given out to `out`.
+    pub(crate) fn push(&mut self, chunk: &Bytes, out: &mut Pieces) -> Result<(), Broken> {
+        match self.rewriter.kind {
+            Kind::Answer => return self.rewriter.push(chunk, out),
+            Kind::Other => {}
+            Kind::Unknown => {
+                self.rewriter.push(chunk, &mut self.withheld)?;
+                if self.rewriter.kind == Kind::Answer {
+                    self.held = BytesMut::new();
+                    out.append(std::mem::take(&mut self.withheld));
+                    return Ok(());
+                }
+            }
+        }
+        self.held.extend_from_slice(chunk);
+        if self.held.len() > HELD { Err(Broken::TooLarge) } else { Ok(()) }
+    }
+
+    /// Tells whether the whole message has been seen.
+    pub(crate) fn is_done(&self) -> bool {
+        self.rewriter.scanner.is_done()
+    }
+
+    /// Returns the code of the error that the answer is, once that has been seen.
+    pub(crate) fn error_code(&self) -> Option<i64> {
+        self.rewriter.error_code
+    }
+
+    /// Returns the result's `resultType`, once that has been seen.
+    #[allow(dead_code, reason = "what leads across eras will ask for it")]
+    pub(crate) fn result_type(&self) -> Option<&str> {
+        let seen = Some(&self.rewriter.result_type).filter(|_| !self.rewriter.in_result_type)?;
+        std::str::from_utf8(seen).ok()?.strip_prefix('"')?.strip_suffix('"')
+    }
+
+    /// Ends the message.
+    pub(crate) fn finish(self) -> Result<Finished, Broken> {
+        let done = self.is_done();
+        match self.rewriter.kind {
+            Kind::Other => Ok(Finished::Other(self.held.freeze())),
+            Kind::Answer if done && self.rewriter.id == Some(true) => Ok(Finished::Answer),
+            Kind::Answer if done => Err(Broken::WrongId),
+            Kind::Unknown if done => Err(Broken::NotAMessage),
+            _ => Err(Broken::Truncated),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,372 +145,210 @@ enum Kind {
     Other,
 }
 
-impl Splice {
-    /// Makes a machine for the next message.
-    pub(crate) fn new(edits: Edits) -> Self {
-        Self { edits, kind: Kind::Unknown, held: BytesMut::new(), walker: Walker::default() }
-    }
-
-    /// Takes the next chunk and appends what can be given out to `out`.
-    pub(crate) fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
-        match self.kind {
-            Kind::Answer => self.walker.rewrite(chunk, &self.edits, out),
-            Kind::Other => self.hold(chunk),
-            Kind::Unknown => {
-                self.kind = self.walker.classify(chunk)?;
-                if self.kind != Kind::Answer {
-                    return self.hold(chunk);
-                }
-                self.walker = Walker::default();
-                let held = std::mem::take(&mut self.held);
-                self.walker.rewrite(&held, &self.edits, out)?;
-                self.walker.rewrite(chunk, &self.edits, out)
-            }
-        }
-    }
-
-    /// Tells whether the whole message has been seen.
-    pub(crate) fn is_done(&self) -> bool {
-        self.walker.done
-    }
-
-    /// Returns the code of the error that the answer is, once that has been seen.
-    pub(crate) fn error_code(&self) -> Option<i64> {
-        self.walker.error_code
-    }
-
-    /// Ends the message.
-    pub(crate) fn finish(self) -> Result<Finished, Broken> {
-        match self.kind {
-            Kind::Other => Ok(Finished::Other(self.held.freeze())),
-            Kind::Answer if self.walker.done && self.walker.id_seen => Ok(Finished::Answer),
-            Kind::Answer if self.walker.done => Err(Broken::WrongId),
-            Kind::Unknown if self.walker.done => Err(Broken::NotAMessage),
-            _ => Err(Broken::Truncated),
-        }
-    }
-
-    fn hold(&mut self, chunk: &[u8]) -> Result<(), Broken> {
-        self.held.extend_from_slice(chunk);
-        if self.held.len() > HELD { Err(Broken::TooLarge) } else { Ok(()) }
-    }
-}
-
-/// Where the bytes of a value go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Where the bytes of a message go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sink {
-    #[default]
+    /// To the agent.
     Out,
-    Captured,
+    /// To the agent, if the member that they begin stays.
+    Ahead,
+    /// To whoever puts something else in their place, who takes this many.
+    Captured(usize),
+    /// Nowhere.
+    Omitted,
 }
 
-/// Walks an object, aware of strings, nesting, and the keys of its first two levels.
-#[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one independent fact of the state")]
-struct Walker {
-    depth: u32,
-    in_string: bool,
-    escaped: bool,
-    /// Whether the string being read is a key whose text is kept.
-    in_key: bool,
-    expect_key: [bool; 2],
-    awaits_value: bool,
-    key: Vec<u8>,
-    member: Member,
-    inner_members: u32,
-    seen: u8,
+#[derive(Debug)]
+struct Rewriter {
+    edits: Edits,
+    scanner: Scanner,
+    kind: Kind,
     sink: Sink,
-    captured: Vec<u8>,
-    inner: Inner,
-    error_code: Option<i64>,
-    id_seen: bool,
-    done: bool,
-}
-
-/// The members of a result object, where some may be left out.
-#[derive(Debug, Default)]
-struct Inner {
-    /// Whether the result is an object at all.
-    is_object: bool,
-    place: Place,
     /// What stands before a value of which it is not known yet whether it stays: comma, space, key, colon.
-    before: Vec<u8>,
-    kept: bool,
-    awaits_value: bool,
+    ahead: Vec<u8>,
+    captured: Vec<u8>,
+    /// How many members of the result have been given out.
+    members: u32,
+    /// Which of the members to append the result has, a bit each.
+    present: u8,
+    /// Whether the id that was seen is the right one.
+    id: Option<bool>,
+    error_code: Option<i64>,
+    result_type: Vec<u8>,
+    in_result_type: bool,
 }
 
-/// What is being read of a result object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Place {
-    #[default]
-    Kept,
-    Before,
-    LeftOut,
-}
-
-/// Which member of the message is being read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Member {
-    #[default]
-    None,
-    Id,
-    Result,
-    Error,
-    Method,
-    Other,
-}
-
-impl Member {
-    fn of(key: &[u8]) -> Self {
-        match key {
-            b"id" => Self::Id,
-            b"result" => Self::Result,
-            b"error" => Self::Error,
-            b"method" => Self::Method,
-            _ => Self::Other,
+impl Rewriter {
+    fn new(edits: Edits) -> Self {
+        Self {
+            edits,
+            scanner: Scanner::default(),
+            kind: Kind::Unknown,
+            sink: Sink::Out,
+            ahead: Vec::new(),
+            captured: Vec::new(),
+            members: 0,
+            present: 0,
+            id: None,
+            error_code: None,
+            result_type: Vec::new(),
+            in_result_type: false,
         }
     }
-}
 
-impl Walker {
-    /// Reads until the kind of the message is known.
-    fn classify(&mut self, chunk: &[u8]) -> Result<Kind, Broken> {
-        let mut at = 0;
-        while at < chunk.len() {
-            at = self.step(chunk, at)?.0;
-            if self.depth == 1 && self.awaits_value {
-                match Member::of(&self.key) {
-                    Member::Method => return Ok(Kind::Other),
-                    Member::Result | Member::Error => return Ok(Kind::Answer),
-                    _ => {}
-                }
+    fn push(&mut self, chunk: &Bytes, out: &mut Pieces) -> Result<(), Broken> {
+        out.expect(chunk.len());
+        let (mut at, mut taken) = (0, 0);
+        while let Some(mark) = self.scanner.next(chunk, &mut at)? {
+            let until = if matches!(mark, Mark::Open | Mark::End) { at } else { at - 1 };
+            self.take(chunk, taken..until, out)?;
+            taken = until;
+            if self.scanner.in_result || mark == Mark::Close {
+                self.turn_in_result(mark, out)?;
+            } else {
+                self.turn(mark, out)?;
+            }
+            match self.kind {
+                Kind::Answer if self.id == Some(false) => return Err(Broken::WrongId),
+                Kind::Other => return Ok(()),
+                _ => {}
             }
         }
-        Ok(Kind::Unknown)
+        self.take(chunk, taken..chunk.len(), out)
     }
 
-    fn rewrite(&mut self, chunk: &[u8], edits: &Edits, out: &mut Vec<u8>) -> Result<(), Broken> {
-        out.reserve(chunk.len() + 64);
-        let mut at = 0;
-        while at < chunk.len() {
-            let byte = chunk[at];
-            let structural = !self.in_string && self.depth <= 2;
-            if structural && self.depth == 1 && matches!(byte, b',' | b'}') {
-                self.end_member(edits, out)?;
-            }
-            if structural && self.depth == 2 && byte == b'}' && self.member == Member::Result {
-                self.append_missing(edits, out);
-            }
-            let starts_value =
-                structural && self.depth == 1 && self.awaits_value && !byte.is_ascii_whitespace();
-            if starts_value && byte != b':' {
-                self.begin_member();
-            }
-            if let (Some(omit), true, Member::Result) = (edits.omit, structural, self.member) {
-                self.filter(byte, omit, out);
-            }
-            let (end, key_done) = self.step(chunk, at)?;
-            let bytes = &chunk[at..end];
-            match (self.sink, self.inner.place) {
-                (Sink::Captured, _) => self.capture(bytes)?,
-                (Sink::Out, Place::Kept) => out.extend_from_slice(bytes),
-                (Sink::Out, Place::Before) => self.inner.before.extend_from_slice(bytes),
-                (Sink::Out, Place::LeftOut) => {}
-            }
-            if edits.omit.is_some()
-                && structural
-                && byte == b'{'
-                && self.depth == 2
-                && self.member == Member::Result
-            {
-                self.inner = Inner { is_object: true, place: Place::Before, ..Inner::default() };
-            }
-            if key_done && self.depth == 2 && self.member == Member::Result {
-                self.note_inner_key(edits);
-            }
-            at = end;
+    /// Sends a span to where bytes go now.
+    fn take(&mut self, chunk: &Bytes, span: Range<usize>, out: &mut Pieces) -> Result<(), Broken> {
+        let bytes = &chunk[span.clone()];
+        if self.in_result_type {
+            let room = RESULT_TYPE - self.result_type.len();
+            self.result_type.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+        match self.sink {
+            Sink::Out => out.share(chunk, span),
+            Sink::Ahead => hold(&mut self.ahead, bytes, HELD)?,
+            Sink::Captured(limit) => hold(&mut self.captured, bytes, limit)?,
+            Sink::Omitted => {}
         }
         Ok(())
     }
 
-    /// Decides, before a structural byte of a result object is consumed, where it goes.
-    fn filter(&mut self, byte: u8, omit: fn(&[u8], u8) -> bool, out: &mut Vec<u8>) {
-        if self.depth != 2 || !self.inner.is_object {
+    /// Takes a turn among the members of the message.
+    fn turn(&mut self, mark: Mark, out: &mut Pieces) -> Result<(), Broken> {
+        match (mark, &self.scanner.key[..]) {
+            (Mark::Value(_), b"id") => self.sink = Sink::Captured(HELD),
+            (Mark::Value(_), b"result") => self.kind = Kind::Answer,
+            (Mark::Value(_), b"error") => {
+                self.kind = Kind::Answer;
+                self.sink = Sink::Captured(HELD);
+            }
+            (Mark::Value(_), b"method") if self.kind == Kind::Unknown => self.kind = Kind::Other,
+            (Mark::End, b"id") => {
+                let right = self.captured == self.edits.expected_id.as_bytes();
+                self.id = Some(right && self.id != Some(false));
+                out.copy(self.edits.id.as_bytes());
+                self.captured.clear();
+                self.sink = Sink::Out;
+            }
+            (Mark::End, b"error") => {
+                let error = (self.edits.error)(checked(&self.captured)?.text());
+                self.error_code =
+                    checked(error.as_bytes())?.get("code").and_then(|code| code.text().parse().ok());
+                out.copy(error.as_bytes());
+                self.captured.clear();
+                self.sink = Sink::Out;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a turn among the members of the result.
+    fn turn_in_result(&mut self, mark: Mark, out: &mut Pieces) -> Result<(), Broken> {
+        match mark {
+            Mark::Open => {
+                self.kind = Kind::Answer;
+                (self.members, self.present) = (0, 0);
+                self.await_member();
+            }
+            Mark::Comma => self.await_member(),
+            Mark::Value(first) => self.begin_member(first, out),
+            Mark::End => {
+                self.in_result_type = false;
+                if matches!(self.sink, Sink::Captured(_)) {
+                    self.replace(out)?;
+                    self.sink = Sink::Out;
+                }
+            }
+            Mark::Close => {
+                self.sink = Sink::Out;
+                self.append_missing(out);
+            }
+        }
+        Ok(())
+    }
+
+    fn await_member(&mut self) {
+        if self.edits.omit.is_some() {
+            self.ahead.clear();
+            self.sink = Sink::Ahead;
+        }
+    }
+
+    /// Decides where a value of the result goes.
+    fn begin_member(&mut self, first: u8, out: &mut Pieces) {
+        let key = &self.scanner.key[..];
+        if key == b"resultType" {
+            self.in_result_type = true;
+            self.result_type.clear();
+        }
+        if self.edits.omit.is_some_and(|omit| omit(key, first)) {
+            self.sink = Sink::Omitted;
             return;
         }
-        match byte {
-            b',' => {
-                self.inner.place = Place::Before;
-                self.inner.before.clear();
-            }
-            b'}' => self.inner.place = Place::Kept,
-            b':' => self.inner.awaits_value = true,
-            _ if self.inner.awaits_value && !byte.is_ascii_whitespace() => {
-                self.inner.awaits_value = false;
-                if omit(&self.key, byte) {
-                    self.inner.place = Place::LeftOut;
-                } else {
-                    let before = &self.inner.before[..];
-                    let first = !std::mem::replace(&mut self.inner.kept, true);
-                    out.extend_from_slice(before.strip_prefix(b",").filter(|_| first).unwrap_or(before));
-                    self.inner.place = Place::Kept;
-                }
-            }
-            _ => {}
+        if self.sink == Sink::Ahead {
+            let ahead = &self.ahead[..];
+            out.copy(ahead.strip_prefix(b",").filter(|_| self.members == 0).unwrap_or(ahead));
         }
+        self.members += 1;
+        for (bit, (name, _)) in self.edits.append.iter().enumerate() {
+            self.present |= u8::from(key == name.as_bytes()) << bit;
+        }
+        let replaced = self.edits.replaced.iter().any(|name| key == name.as_bytes());
+        self.sink = if replaced { Sink::Captured(REPLACED) } else { Sink::Out };
     }
 
-    /// Consumes one structural byte or a run of bytes that mean nothing to the structure. Returns the index after
-    /// it, and whether it ended a key.
-    fn step(&mut self, chunk: &[u8], at: usize) -> Result<(usize, bool), Broken> {
-        if self.done {
-            return if chunk[at].is_ascii_whitespace() {
-                Ok((at + 1, false))
-            } else {
-                Err(Broken::NotAMessage)
-            };
+    fn replace(&mut self, out: &mut Pieces) -> Result<(), Broken> {
+        let value = checked(&self.captured)?.text();
+        let key = std::str::from_utf8(&self.scanner.key).map_err(|_| Broken::NotAMessage)?;
+        match self.edits.replace.as_ref().and_then(|replace| replace(key, value)) {
+            Some(other) => out.copy(other.as_bytes()),
+            None => out.copy(&self.captured),
         }
-        if self.in_string {
-            return Ok(self.step_string(chunk, at));
-        }
-        if self.depth > 2 {
-            let rest = &chunk[at..];
-            let run =
-                rest.iter().position(|b| matches!(b, b'"' | b'{' | b'}' | b'[' | b']')).unwrap_or(rest.len());
-            if run > 0 {
-                return Ok((at + run, false));
-            }
-        }
-        self.step_structure(chunk[at])?;
-        Ok((at + 1, false))
-    }
-
-    fn step_string(&mut self, chunk: &[u8], start: usize) -> (usize, bool) {
-        let mut at = start;
-        let mut closed = false;
-        while at < chunk.len() && !closed {
-            if std::mem::take(&mut self.escaped) {
-                at += 1;
-                continue;
-            }
-            match memchr2(b'"', b'\\', &chunk[at..]) {
-                None => at = chunk.len(),
-                Some(run) => {
-                    closed = chunk[at + run] == b'"';
-                    self.escaped = !closed;
-                    at += run + 1;
-                }
-            }
-        }
-        self.in_string = !closed;
-        if self.in_key {
-            let text = &chunk[start..at - usize::from(closed)];
-            let room = 64 - self.key.len().min(64);
-            self.key.extend_from_slice(&text[..text.len().min(room)]);
-        }
-        (at, closed && std::mem::take(&mut self.in_key))
-    }
-
-    fn step_structure(&mut self, byte: u8) -> Result<(), Broken> {
-        let level = self.depth.wrapping_sub(1) as usize;
-        match byte {
-            _ if self.depth == 0 && byte != b'{' && !byte.is_ascii_whitespace() => {
-                return Err(Broken::NotAMessage);
-            }
-            b'"' => {
-                self.in_string = true;
-                self.in_key = self.expect_key.get_mut(level).is_some_and(std::mem::take);
-                if self.in_key {
-                    self.key.clear();
-                } else if self.depth == 1 {
-                    self.awaits_value = false;
-                }
-            }
-            b'{' | b'[' => {
-                if self.depth == 1 {
-                    self.awaits_value = false;
-                }
-                self.depth += 1;
-                if let Some(expect) = self.expect_key.get_mut(self.depth as usize - 1) {
-                    *expect = byte == b'{';
-                }
-                if self.depth == 2 {
-                    self.inner_members = 0;
-                    self.seen = 0;
-                }
-            }
-            b'}' | b']' => {
-                self.depth -= 1;
-                self.done = self.depth == 0;
-            }
-            // In an array at the second level no key follows, and nothing asks for one: strings there are values.
-            b',' if self.depth == 1 => self.expect_key[0] = true,
-            b',' if self.depth == 2 => self.expect_key[1] = self.inner_members > 0,
-            b':' if self.depth == 1 => self.awaits_value = true,
-            b' ' | b'\t' | b'\r' | b'\n' | b',' | b':' => {}
-            _ if self.depth == 1 => self.awaits_value = false,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn begin_member(&mut self) {
-        self.member = Member::of(&self.key);
-        self.sink = match self.member {
-            Member::Id | Member::Error => Sink::Captured,
-            _ => Sink::Out,
-        };
         self.captured.clear();
-    }
-
-    fn end_member(&mut self, edits: &Edits, out: &mut Vec<u8>) -> Result<(), Broken> {
-        match std::mem::take(&mut self.member) {
-            Member::Id => {
-                if self.captured.trim_ascii() != edits.expected_id.as_bytes() {
-                    return Err(Broken::WrongId);
-                }
-                self.id_seen = true;
-                out.extend_from_slice(edits.id.as_bytes());
-            }
-            Member::Error => {
-                let error =
-                    std::str::from_utf8(self.captured.trim_ascii()).map_err(|_| Broken::NotAMessage)?;
-                let error = (edits.error)(error);
-                let json = Json::check(error.as_bytes()).map_err(|_| Broken::NotAMessage)?;
-                self.error_code = json.get("code").and_then(|code| code.text().parse().ok());
-                out.extend_from_slice(error.as_bytes());
-            }
-            _ => {}
-        }
-        self.sink = Sink::Out;
         Ok(())
     }
 
-    fn capture(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        self.captured.extend_from_slice(bytes);
-        if self.captured.len() > HELD { Err(Broken::TooLarge) } else { Ok(()) }
-    }
-
-    fn note_inner_key(&mut self, edits: &Edits) {
-        self.inner_members += 1;
-        for (index, (name, _)) in edits.append.iter().enumerate() {
-            if self.key == name.as_bytes() {
-                self.seen |= 1 << index;
-            }
-        }
-    }
-
-    fn append_missing(&mut self, edits: &Edits, out: &mut Vec<u8>) {
-        for (index, (name, value)) in edits.append.iter().enumerate() {
-            if self.seen & (1 << index) == 0 {
-                if self.inner_members > 0 {
-                    out.push(b',');
+    fn append_missing(&mut self, out: &mut Pieces) {
+        for (bit, (name, value)) in self.edits.append.iter().enumerate() {
+            if self.present & (1 << bit) == 0 {
+                let comma = if self.members > 0 { "," } else { "" };
+                self.members += 1;
+                for part in [comma, "\"", name, "\":", value] {
+                    out.copy(part.as_bytes());
                 }
-                self.inner_members += 1;
-                out.extend_from_slice(format!("\"{name}\":{value}").as_bytes());
             }
         }
     }
+}
+
+fn hold(held: &mut Vec<u8>, bytes: &[u8], limit: usize) -> Result<(), Broken> {
+    held.extend_from_slice(bytes);
+    if held.len() > limit { Err(Broken::TooLarge) } else { Ok(()) }
+}
+
+fn checked(text: &[u8]) -> Result<Json<'_>, Broken> {
+    Json::check(text).map_err(|_| Broken::NotAMessage)
 }
 
 #[cfg(test)]
@@ -450,29 +364,36 @@ mod tests {
             omit: append
                 .is_empty()
                 .then_some(|key, first| key == b"gone" || (key == b"object" && first != b'{')),
+            replaced: &["sealed", "kept"],
+            replace: Some(Arc::new(|key, value| (key == "sealed").then(|| format!("[{value}]")))),
             error: |e| e.replace("-32002", "-32602"),
         }
     }
 
-    fn run(
-        text: &str,
-        append: &'static [(&'static str, &'static str)],
-        cut: usize,
-    ) -> Result<(String, Finished), Broken> {
+    /// What came out, what it was, and what was told on the way.
+    type Outcome = Result<(String, Finished, Option<i64>, Option<String>), Broken>;
+
+    fn run(text: &str, append: &'static [(&'static str, &'static str)], cut: usize) -> Outcome {
         let mut splice = Splice::new(edits(append));
-        let mut out = Vec::new();
-        for chunk in text.as_bytes().chunks(cut.max(1)) {
-            splice.push(chunk, &mut out)?;
+        let mut out = Pieces::default();
+        let text = Bytes::from(text.to_owned());
+        for start in (0..text.len()).step_by(cut.max(1)) {
+            splice.push(&text.slice(start..text.len().min(start + cut)), &mut out)?;
         }
-        Ok((String::from_utf8(out).unwrap(), splice.finish()?))
+        let told = (splice.error_code(), splice.result_type().map(str::to_owned));
+        let out = String::from_utf8(out.into_bytes().into()).unwrap();
+        Ok((out, splice.finish()?, told.0, told.1))
     }
 
     const COMPLETE: &[(&str, &str)] = &[("resultType", "\"complete\"")];
 
     #[track_caller]
     fn check(text: &str, append: &'static [(&'static str, &'static str)], expected: &str) {
-        for cut in 1..=text.len() {
-            assert_eq!(run(text, append, cut), Ok((expected.into(), Finished::Answer)), "cut {cut}");
+        let whole = run(text, append, text.len());
+        assert_eq!(whole.as_ref().map(|(out, ..)| &out[..]), Ok(expected));
+        assert_eq!(whole.as_ref().map(|(_, finished, ..)| finished), Ok(&Finished::Answer));
+        for cut in 1..text.len() {
+            assert_eq!(run(text, append, cut), whole, "cut {cut}");
         }
     }
 
@@ -484,10 +405,11 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":"agent","result":{"id":5}}"#,
         );
         check(
-            r#" {"result":{"a":[1,{"id":5}]},"jsonrpc":"2.0", "id" : 5 } "#,
+            r#" {"result":{"a":[1,{"id":5}]},"jsonrpc":"2.0", "i\u0064" : 5 } "#,
             &[],
-            r#" {"result":{"a":[1,{"id":5}]},"jsonrpc":"2.0", "id" : "agent"} "#,
+            r#" {"result":{"a":[1,{"id":5}]},"jsonrpc":"2.0", "i\u0064" : "agent" } "#,
         );
+        check(r#"{"id":5,"result":-1.5e3}"#, COMPLETE, r#"{"id":"agent","result":-1.5e3}"#);
     }
 
     #[test]
@@ -522,19 +444,61 @@ mod tests {
     }
 
     #[test]
-    fn translates_errors() {
+    fn replaces_values_of_the_result() {
         check(
-            r#"{"id":5,"error":{"code":-32002,"message":"x"}}"#,
+            r#"{"sealed":0,"id":5,"result":{"sealed" : "a\"b" ,"kept": {"sealed":1},"x":{"sealed":2}}}"#,
             COMPLETE,
-            r#"{"id":"agent","error":{"code":-32602,"message":"x"}}"#,
+            r#"{"sealed":0,"id":"agent","result":{"sealed" : ["a\"b"] ,"kept": {"sealed":1},"x":{"sealed":2},"resultType":"complete"}}"#,
         );
+        check(
+            r#"{"result":{"gone":1,"sealed":2,"gone":3,"sealed":{}},"id":5}"#,
+            &[],
+            r#"{"result":{"sealed":[2],"sealed":[{}]},"id":"agent"}"#,
+        );
+        let sealed =
+            |size| run(&format!(r#"{{"id":5,"result":{{"sealed":"{}"}}}}"#, "x".repeat(size)), &[], 1 << 16);
+        assert_eq!(sealed(REPLACED - 2).unwrap().0.len(), REPLACED + 37);
+        assert_eq!(sealed(REPLACED - 1), Err(Broken::TooLarge));
+        assert_eq!(run(r#"{"id":5,"result":{"sealed":{1}}}"#, &[], 4), Err(Broken::NotAMessage));
+    }
+
+    #[test]
+    fn tells_the_kind_of_result_as_soon_as_it_is_known() {
+        let text =
+            r#"{"id":5,"result":{"content":[{"resultType":1}],"resultType" : "input_required","z":1}}"#;
+        let known = text.find(r#","z""#).unwrap();
+        for append in [&[], COMPLETE] {
+            let mut splice = Splice::new(edits(append));
+            let mut out = Pieces::default();
+            for (at, byte) in text.bytes().enumerate() {
+                splice.push(&vec![byte].into(), &mut out).unwrap();
+                assert_eq!(splice.result_type(), (at + 1 >= known).then_some("input_required"), "{at}");
+            }
+        }
+        let long = "x".repeat(RESULT_TYPE);
+        for other in ["1", "null", &format!("\"{long}\"")] {
+            let text = format!(r#"{{"id":5,"result":{{"resultType":{other}}}}}"#);
+            assert_eq!(run(&text, &[], 7).unwrap().3, None);
+        }
+    }
+
+    #[test]
+    fn translates_errors() {
+        let text = r#"{"id":5,"error":{"code":-32002,"message":"x"}}"#;
+        check(text, COMPLETE, r#"{"id":"agent","error":{"code":-32602,"message":"x"}}"#);
+        assert_eq!(run(text, COMPLETE, 3).unwrap().2, Some(-32602));
     }
 
     #[test]
     fn hands_back_what_is_no_answer() {
-        let text = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"result":1}}"#;
-        for cut in 1..=text.len() {
-            assert_eq!(run(text, COMPLETE, cut), Ok((String::new(), Finished::Other(Bytes::from(text)))));
+        for text in [
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"result":1}}"#,
+            r#"{"params":{"error":[]},"id":6,"method":"roots/list"}"#,
+        ] {
+            for cut in 1..=text.len() {
+                let other = Finished::Other(Bytes::from(text));
+                assert_eq!(run(text, COMPLETE, cut), Ok((String::new(), other, None, None)));
+            }
         }
     }
 
@@ -542,6 +506,12 @@ mod tests {
     fn an_answer_may_be_of_any_size() {
         let text = format!(r#"{{"id":5,"result":{{"a":"{}"}}}}"#, "x".repeat(2 * HELD));
         assert_eq!(run(&text, &[], text.len()).unwrap().0.len(), text.len() + 6);
+        let mut splice = Splice::new(edits(COMPLETE));
+        let mut out = Pieces::default();
+        let chunk = Bytes::from(text);
+        splice.push(&chunk, &mut out).unwrap();
+        let middle = &out.into_vec()[1];
+        assert!(chunk.as_ptr_range().contains(&middle.as_ptr()), "shared, not copied");
         let notification = format!(r#"{{"method":"{}"}}"#, "x".repeat(2 * HELD));
         assert_eq!(run(&notification, &[], 1 << 20), Err(Broken::TooLarge));
     }
@@ -549,24 +519,43 @@ mod tests {
     #[test]
     fn refuses_what_it_cannot_vouch_for() {
         assert_eq!(run(r#"{"id":6,"result":{}}"#, &[], 3), Err(Broken::WrongId));
+        assert_eq!(run(r#"{"id":5,"id":6,"result":{}}"#, &[], 3), Err(Broken::WrongId));
+        assert_eq!(run(r#"{"id":6,"id":5,"result":{}}"#, &[], 3), Err(Broken::WrongId));
         assert_eq!(run(r#"{"result":{}}"#, &[], 3), Err(Broken::WrongId));
         assert_eq!(run(r#"{"id":5,"result":{"#, &[], 3), Err(Broken::Truncated));
         assert_eq!(run(r#"{"id":5}"#, &[], 3), Err(Broken::NotAMessage));
         assert_eq!(run(r"<html>", &[], 3), Err(Broken::NotAMessage));
         assert_eq!(run(r#"{"id":5,"result":{}}{"#, &[], 30), Err(Broken::NotAMessage));
+        assert_eq!(run(r#"{"id":5,"result":{"a" 1}}"#, &[], 30), Err(Broken::NotAMessage));
     }
 
     proptest! {
         #[test]
-        fn agrees_with_a_document(result in "\\{(\"[a-d]\":(1|\"[\\\\{}\\\\[\\\\]:,]{0,4}\"|\\[1,\\{\\}\\]|\\{\"x\":\\[\\]\\}),){0,4}\"z\":null\\}", last in any::<bool>(), cut in 1usize..40) {
+        fn agrees_with_a_document(result in "\\{(\"[a-d]\":(1|\"[\\\\{}\\\\[\\\\]:,]{0,4}\"|\\[1,\\{\\}\\]|\\{\"x\":\\[\\]\\}),|\"sealed\":[0-9],){0,4}\"z\":null\\}", last in any::<bool>(), cut in 1usize..40) {
             let text = if last { format!("{{\"result\":{result},\"id\":5}}") } else { format!("{{\"id\":5,\"result\":{result}}}") };
             prop_assume!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
-            let (out, finished) = run(&text, COMPLETE, cut).unwrap();
+            let (out, finished, ..) = run(&text, COMPLETE, cut).unwrap();
             prop_assert_eq!(finished, Finished::Answer);
             let mut expected: serde_json::Value = serde_json::from_str(&text).unwrap();
             expected["id"] = "agent".into();
+            if let Some(value) = expected["result"].get_mut("sealed") {
+                *value = vec![value.take()].into();
+            }
             expected["result"]["resultType"] = "complete".into();
             prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&out).unwrap(), expected);
+        }
+
+        #[test]
+        fn never_depends_on_the_cut(
+            head in "\\{(\"id\":5,|\"x\":[\\[\\]{}1\"]{0,6},|\"i\\\\\\\\u0064\":[56],){0,2}\"(result|error|method)\":",
+            body in "\\{(\"(a|sealed|kept|gone|object|resultType)\" ?: ?([15a\\[\\]]{1,3}|\"[\\\\{}\"a]{0,4}\"|\\{\"sealed\":\\[\\]\\}) ?,? ?){0,5}\\}",
+            tail in "(,\"id\":[56])?[ }]{1,2}",
+            cut in 1usize..20,
+            omits in any::<bool>(),
+        ) {
+            let text = format!("{head}{body}{tail}");
+            let append = if omits { &[] } else { COMPLETE };
+            prop_assert_eq!(run(&text, append, cut), run(&text, append, text.len()));
         }
     }
 }
