@@ -10,6 +10,7 @@ use http::HeaderValue;
 
 use crate::catalog::{Scope, View, Views};
 use crate::config::Config;
+use crate::flow::{Parked, Spent};
 use crate::front::gate::{Exposure, Gate};
 use crate::hub::Hub;
 use crate::names::ServerName;
@@ -72,6 +73,9 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) hub: Hub,
     pub(crate) streams: Streams,
     pub(crate) sessions: Sessions,
+    /// The calls that wait for a stateless agent's answers, by where they wait.
+    pub(crate) parked: Mutex<BTreeMap<u64, Parked<H>>>,
+    pub(crate) spent: Mutex<Spent>,
     pub(crate) stopping: AtomicBool,
     /// The chain of gateways, for what this one asks of itself.
     pub(crate) own_via: HeaderValue,
@@ -139,6 +143,8 @@ impl<H: Host> Gateway<H> {
             hub: Hub::default(),
             streams: Streams::default(),
             sessions: Sessions::default(),
+            parked: Mutex::default(),
+            spent: Mutex::default(),
             stopping: AtomicBool::new(false),
             host,
         }));

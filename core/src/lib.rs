@@ -30,6 +30,7 @@ pub mod pipe;
 pub mod ports;
 
 mod catalog;
+mod dialogue;
 mod endpoint;
 mod flow;
 mod front;

@@ -2,10 +2,15 @@
 //!
 //! **Nothing in this crate reads a clock, randomness, the environment or a file except through these traits.**
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::channel::oneshot;
 use futures::stream::BoxStream;
 
 use crate::config::Command;
@@ -61,5 +66,67 @@ pub trait Background {
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static);
 }
 
+/// Where what comes by one request meets the flow of another that waits for it.
+///
+/// A platform whose requests all come to one process uses [`Meetings`]; one that has an owner elsewhere (a Durable
+/// Object) sends the message there.
+pub trait Rendezvous {
+    /// Waits for the one message that is delivered at `place`. **It can be delivered from the time of this call on**,
+    /// not only from the first poll; once the future is dropped it can no longer be.
+    fn meet(&self, place: u64) -> impl Future<Output = Bytes> + Send;
+
+    /// Delivers a message to whoever waits at `place`; returns whether anybody did.
+    fn deliver(&self, place: u64, message: Bytes) -> impl Future<Output = bool> + Send;
+}
+
 /// Everything a platform gives to the gateway. Cheap to clone.
-pub trait Host: Clock + Entropy + Upstream + Background + Clone + Send + Sync + 'static {}
+pub trait Host: Clock + Entropy + Upstream + Background + Rendezvous + Clone + Send + Sync + 'static {}
+
+/// The meeting places of one process. Cheap to clone; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Meetings(Arc<Mutex<BTreeMap<u64, oneshot::Sender<Bytes>>>>);
+
+/// A wait at a place, which ends the meeting when it is dropped.
+struct Meeting {
+    meetings: Meetings,
+    place: u64,
+    message: oneshot::Receiver<Bytes>,
+}
+
+impl Meetings {
+    fn places(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Bytes>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as [`Rendezvous::meet`] does.
+    pub fn meet(&self, place: u64) -> impl Future<Output = Bytes> + Send + use<> {
+        let (sender, message) = oneshot::channel();
+        self.places().insert(place, sender);
+        Meeting { meetings: self.clone(), place, message }
+    }
+
+    /// Delivers as [`Rendezvous::deliver`] does.
+    pub fn deliver(&self, place: u64, message: Bytes) -> bool {
+        let waiting = self.places().remove(&place);
+        waiting.is_some_and(|waiting| waiting.send(message).is_ok())
+    }
+}
+
+impl Future for Meeting {
+    type Output = Bytes;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Bytes> {
+        match Pin::new(&mut self.message).poll(context) {
+            Poll::Ready(Ok(message)) => Poll::Ready(message),
+            // Another waits at this place now, and this one for good.
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Meeting {
+    fn drop(&mut self) {
+        // A place is random and met at once.
+        self.meetings.places().remove(&self.place);
+    }
+}

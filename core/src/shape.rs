@@ -7,7 +7,7 @@ use crate::flow::Addressee;
 use crate::front::{LEVELS, meta};
 use crate::ports::Entropy;
 use crate::relay::Edits;
-use crate::session::{Interaction, Sealer, ServerRequest};
+use crate::session::{Asker, Interaction, Sealer, ServerRequest};
 use crate::upstream::handshake::shorten;
 use crate::wire::json::{Json, quote};
 use crate::wire::message::{self, Message, ObjectWriter};
@@ -67,8 +67,10 @@ fn error_to_modern(error: &str) -> String {
 pub(crate) enum Told {
     /// The agent gets this.
     Agent(Bytes),
-    /// The agent is asked this, and the server waits for its answer.
+    /// The session's agent is asked this, and the server waits for its answer.
     Question(Bytes),
+    /// The stateless agent is to be asked this in a round of its own.
+    Round,
     /// The server gets this answer to what it asked.
     Server(String),
     /// The gateway itself: a list or a resource has changed.
@@ -131,15 +133,14 @@ fn question(
     if method == "ping" {
         return Told::Server(message::result(id, "{}"));
     }
-    let asked =
-        to.caller.session.as_ref().filter(|session| {
-            to.caller.streams && can_be_asked(session.interaction, method, json.get("params"))
-        });
-    match asked {
+    if !can_be_asked(to.interaction, method, json.get("params")) {
+        return Told::Server(message::error(Some(id), &cannot_be_asked(method)));
+    }
+    match &to.caller.session {
         Some(session) => Told::Question(
             sealed_question(json, id, to.server.name.as_str(), session.nonce, sealer, entropy).into(),
         ),
-        None => Told::Server(message::error(Some(id), &cannot_be_asked(method))),
+        None => Told::Round,
     }
 }
 
@@ -169,7 +170,8 @@ pub(crate) fn sealed_question(
     sealer: &Sealer,
     entropy: &impl Entropy,
 ) -> String {
-    let exposed = ServerRequest { server: server.into(), session, id: id.to_owned() }.seal(sealer, entropy);
+    let asker = Asker::Server(id.to_owned());
+    let exposed = ServerRequest { server: server.into(), session, asker }.seal(sealer, entropy);
     let mut out = ObjectWriter::with_capacity(json.text().len() + exposed.len());
     for (key, value) in json.members() {
         let id = quote(&exposed);

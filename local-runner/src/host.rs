@@ -15,7 +15,7 @@ use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
-use portcullis_core::ports::{Background, Chunks, Clock, Entropy, Host, Upstream};
+use portcullis_core::ports::{Background, Chunks, Clock, Entropy, Host, Meetings, Rendezvous, Upstream};
 
 use crate::process::Processes;
 
@@ -34,11 +34,17 @@ pub(crate) struct Machine {
     /// Made when first needed: reading the system's certificates takes longer than a whole start.
     https: std::sync::Arc<OnceLock<HttpsClient>>,
     processes: Processes,
+    meetings: Meetings,
 }
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        Self { http: client(connector()), https: std::sync::Arc::default(), processes: Processes::default() }
+        Self {
+            http: client(connector()),
+            https: std::sync::Arc::default(),
+            processes: Processes::default(),
+            meetings: Meetings::default(),
+        }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
@@ -119,6 +125,16 @@ impl Upstream for Machine {
 
     async fn launch(&self, server: &ServerName, command: &Command, end: PipeEnd) -> Result<(), Unreachable> {
         self.processes.launch(server, command, end).await
+    }
+}
+
+impl Rendezvous for Machine {
+    fn meet(&self, place: u64) -> impl Future<Output = Bytes> + Send {
+        self.meetings.meet(place)
+    }
+
+    async fn deliver(&self, place: u64, message: Bytes) -> bool {
+        self.meetings.deliver(place, message)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{self, Either};
@@ -12,11 +13,12 @@ use crate::front::Caller;
 use crate::gateway::Gateway;
 use crate::ports::Host;
 use crate::relay::Splice;
-use crate::session::Session;
+use crate::session::{Interaction, Session};
 use crate::shape;
+use crate::upstream::lane::Lane;
 use crate::upstream::{Link, Server, lock};
 use crate::wire::message;
-use crate::wire::version::Version;
+use crate::wire::version::{Era, Version};
 
 /// The agent that waits for an answer, and what it may be told.
 #[derive(Debug)]
@@ -32,6 +34,12 @@ pub(crate) struct Addressee {
     pub(crate) server: Arc<Server>,
     pub(crate) link: Arc<Link>,
     pub(crate) running: Option<Running>,
+    /// What the agent can be asked in this call.
+    pub(crate) interaction: Interaction,
+    /// The lane that the call takes, if it takes one.
+    pub(crate) lane: Option<Lane>,
+    /// The agent's message, where it may be asked in rounds of its own.
+    pub(crate) request: Bytes,
 }
 
 /// A request of a session that can be cancelled by its id, as long as this is kept.
@@ -78,13 +86,20 @@ impl Addressee {
         let refusal = Refusal::from(error);
         (message::error(Some(&self.id), &refusal), refusal.status)
     }
-
-    pub(super) fn splice(&self, asked_id: u64, version: Version) -> Splice {
-        Splice::new(shape::edits(asked_id, version, &self.id, self.caller.era(), self.cacheable))
-    }
 }
 
 impl<H: Host> Gateway<H> {
+    /// Makes the machine that makes an answer fit for the agent.
+    pub(super) fn splice(&self, to: &Addressee, asked_id: u64, version: Version) -> Splice {
+        let mut edits = shape::edits(asked_id, version, &to.id, to.caller.era(), to.cacheable);
+        if !to.request.is_empty() && version.era() == Era::Modern {
+            let seal = self.seals_state(to);
+            edits.replaced = &["requestState"];
+            edits.replace = Some(Arc::new(move |_: &str, state: &str| Some(seal(state))));
+        }
+        Splice::new(edits)
+    }
+
     /// Makes a request of a session cancellable by its id.
     pub(crate) fn running(&self, session: &Session, id: &str) -> Running {
         let (sender, receiver) = oneshot::channel();

@@ -88,11 +88,11 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Tells a session-based server from which level on to log: everything on a shared link, since each agent gets
-    /// what it asked for; what the session asked for on its own.
+    /// Tells a session-based server from which level on to log: everything where several agents' calls go, since each
+    /// gets what it asked for; what the session asked for on its own.
     fn set_up_log(&self, server: &Arc<Server>, link: &Arc<Link>, established: &Arc<Established>) {
         let level = match link.owner {
-            Owner::Shared => Some(0),
+            Owner::Shared | Owner::Lane(_) => Some(0),
             Owner::Session(nonce, _) => lock(&self.0.sessions.levels).get(&nonce).copied(),
         };
         let logs = established.version.era() == Era::Legacy

@@ -13,7 +13,9 @@ use super::HELD;
 use super::addressee::{Addressee, Cancelled};
 use super::ask::{AnswerBody, Asked};
 use super::messages::{Messages, Outgoing};
+use super::rounds::Unfinished;
 use crate::body::{self, Body, Reply};
+use crate::dialogue::{Dialogue, Round};
 use crate::error::{Refusal, Unreachable, status_of};
 use crate::gateway::Gateway;
 use crate::pipe::Wait;
@@ -21,8 +23,9 @@ use crate::ports::{Chunks, Host};
 use crate::relay::{Finished, Pieces, Splice};
 use crate::session::Session;
 use crate::upstream::compose::Ask;
+use crate::upstream::handshake::shorten;
 use crate::wire::message;
-use crate::wire::sse::{self};
+use crate::wire::sse;
 use crate::wire::version::{Era, Version};
 
 /// How often a quiet event stream says that it is still there.
@@ -33,6 +36,16 @@ const REPLAYABLE: Duration = Duration::from_mins(1);
 const QUIET: Duration = Duration::from_secs(1);
 /// From this size on an answer is passed on before its end has come, in bytes.
 const STREAMED: usize = 64 << 10;
+/// From this size on one is taken for an answer that has not said whether it asks for input, in bytes.
+const ROUND: usize = 4 << 20;
+
+/// What became of a document.
+enum Ended {
+    /// It answers the agent, perhaps still coming.
+    Reply(Reply),
+    /// It asks a session's agent for input.
+    Round(Round, Addressee),
+}
 
 impl<H: Host> Gateway<H> {
     /// Answers an agent with what the server answers: one document where the answer comes alone, else a stream.
@@ -44,18 +57,37 @@ impl<H: Host> Gateway<H> {
                 let (text, status) = to.error(to.server.error("answered with nothing"));
                 Ok(body::json(status, text))
             }
-            body => self.relay_messages(Messages::new(self.clone(), asked, body, to)).await,
+            body => {
+                asked.body = body;
+                self.relay_messages(Messages::new(self.clone(), asked, to)).await
+            }
         }
     }
 
     async fn relay_document(
         &self,
+        asked: Asked<H>,
+        chunks: Chunks,
+        to: Addressee,
+    ) -> Result<Reply, Cancelled> {
+        Ok(match self.document(asked, chunks, to).await? {
+            Ended::Reply(reply) => reply,
+            Ended::Round(round, to) => Self::refuse_round(&round, &to),
+        })
+    }
+
+    async fn document(
+        &self,
         mut asked: Asked<H>,
         mut chunks: Chunks,
         mut to: Addressee,
-    ) -> Result<Reply, Cancelled> {
-        let mut splice = to.splice(asked.id, asked.established.version);
+    ) -> Result<Ended, Cancelled> {
+        let version = asked.established.version;
+        let mut splice = self.splice(&to, asked.id, version);
         let mut out = Pieces::default();
+        // What a stateless server has answered to a session, as long as it may turn out to be no answer yet.
+        let crossed = to.caller.era() == Era::Legacy && version.era() == Era::Modern;
+        let mut raw: Vec<Bytes> = Vec::new();
         let server = to.server.clone();
         let broken = |e: crate::relay::Broken| server.error(e.to_string());
         let failure = loop {
@@ -65,13 +97,19 @@ impl<H: Host> Gateway<H> {
                     if let Err(error) = splice.push(&chunk, &mut out).map_err(broken) {
                         break error;
                     }
-                    if out.len() >= STREAMED && !splice.is_done() {
+                    let may_ask =
+                        crossed && splice.result_type().is_none_or(|kind| kind == "input_required");
+                    if may_ask {
+                        raw.push(chunk);
+                    }
+                    let most = if may_ask { ROUND } else { STREAMED };
+                    if out.len() >= most && !splice.is_done() {
                         let rest =
                             Document { gateway: self.clone(), asked, chunks, to, splice: Some(splice) };
                         let first = stream::iter(out.into_vec().into_iter().map(Ok));
                         let mut reply = body::json(StatusCode::OK, Bytes::new());
                         *reply.body_mut() = Body::Stream(first.chain(rest.into_stream()).boxed());
-                        return Ok(reply);
+                        return Ok(Ended::Reply(reply));
                     }
                 }
                 Ok(None) => {
@@ -79,7 +117,11 @@ impl<H: Host> Gateway<H> {
                     let code = splice.error_code();
                     match splice.finish().map_err(broken) {
                         Ok(Finished::Answer) => {
-                            return Ok(body::json(status(&to, code), out.into_bytes()));
+                            if let Some(round) = Some(raw.concat()).and_then(|raw| Round::read(&raw)) {
+                                return Ok(Ended::Round(round, to));
+                            }
+                            let (text, code) = self.asks_by_error(&to, out.into_bytes(), code);
+                            return Ok(Ended::Reply(body::json(status(&to, code), text)));
                         }
                         Ok(Finished::Other(_)) => break server.error("sent something that is no answer"),
                         Err(error) => break error,
@@ -89,21 +131,44 @@ impl<H: Host> Gateway<H> {
             }
         };
         let (text, status) = to.error(failure);
-        Ok(body::json(status, text))
+        Ok(Ended::Reply(body::json(status, text)))
     }
 
-    async fn relay_messages(&self, mut messages: Messages<H>) -> Result<Reply, Cancelled> {
+    /// Passes messages on until the answer, or until the agent has to be asked.
+    pub(super) async fn relay_messages(&self, mut messages: Messages<H>) -> Result<Reply, Cancelled> {
         loop {
-            let event = match messages.next().await? {
+            match messages.next().await? {
                 Outgoing::Last(text, code) => {
                     return Ok(body::json(status(&messages.to, code), text));
                 }
-                Outgoing::Event(text) => text,
-            };
-            if messages.to.caller.streams {
-                return Ok(body::events(self.keep_alive(messages.into_stream(event))));
+                Outgoing::Document(asked, chunks) => {
+                    return Box::pin(self.relay_document(*asked, chunks, messages.to)).await;
+                }
+                Outgoing::Question(question) => {
+                    let text = Box::pin(messages.put_aside(question)).await?;
+                    return Ok(body::json(StatusCode::OK, text));
+                }
+                Outgoing::Round(round) => return Ok(Self::refuse_round(&round, &messages.to)),
+                Outgoing::Event(text) if messages.to.caller.streams => {
+                    return Ok(body::events(self.keep_alive(messages.into_stream(text))));
+                }
+                Outgoing::Event(_) => {}
             }
         }
+    }
+
+    /// Answers a session's agent that its server asks for what cannot be asked on this request.
+    fn refuse_round(round: &Round, to: &Addressee) -> Reply {
+        let session = to.caller.session.as_ref();
+        let visits = session.is_some_and(|s| s.interaction.url && s.version >= Version::V2025_11_25);
+        let refusal = if visits && round.only_visits() {
+            round.to_error(&to.id)
+        } else {
+            let what = round.questions.first().map_or("more", |question| question.method.as_str());
+            let why = format!("asks for {} before it answers, which this client cannot give", shorten(what));
+            to.server.error(why).into()
+        };
+        body::json(StatusCode::OK, message::error(Some(&to.id), &refusal))
     }
 
     /// Answers a request of a session. Its asking goes on when the agent hangs up: in this era that cancels nothing,
@@ -120,11 +185,8 @@ impl<H: Host> Gateway<H> {
         self.host().spawn(async move { gateway.carry(ask, to, sender).await });
         let quiet = std::pin::pin!(self.host().sleep(QUIET));
         let first = match future::select(steps.next(), quiet).await {
-            Either::Left((Some(Step::Last(text)), _)) => return Ok(body::json(StatusCode::OK, text)),
+            Either::Left((Some(Step::Reply(reply)), _)) => return Ok(*reply),
             Either::Left((Some(Step::Refused(refusal)), _)) => return Err(refusal),
-            Either::Left((Some(Step::Document(document)), _)) => {
-                return Ok(self.whole_document(*document).await);
-            }
             // Cancelled: there is no answer, and the connection still has to end.
             Either::Left((None, _)) => return Ok(body::empty(StatusCode::ACCEPTED)),
             Either::Left((Some(Step::Event(text)), _)) => Some(text),
@@ -143,15 +205,9 @@ impl<H: Host> Gateway<H> {
         self.host().spawn(async move {
             while let Some(step) = steps.next().await {
                 let text = match step {
-                    Step::Event(text) | Step::Last(text) => text,
+                    Step::Event(text) => text,
                     Step::Refused(refusal) => message::error(Some(&request_id), &refusal).into(),
-                    Step::Document(document) => gateway
-                        .whole_document(*document)
-                        .await
-                        .into_body()
-                        .collect(HELD)
-                        .await
-                        .unwrap_or_default(),
+                    Step::Reply(reply) => reply.into_body().collect(HELD).await.unwrap_or_default(),
                 };
                 if !recording.push(&text) {
                     break;
@@ -164,46 +220,77 @@ impl<H: Host> Gateway<H> {
         Ok(body::events(self.keep_alive(replay.boxed())))
     }
 
-    /// Asks for a session and gives out what comes, whether or not anybody takes it.
-    async fn carry(&self, ask: Ask<'static>, mut to: Addressee, steps: mpsc::UnboundedSender<Step<H>>) {
-        let (server, link) = (to.server.clone(), to.link.clone());
-        let asking = self.ask(&server, &link, &ask, Wait::Call);
-        let mut asked = match to.unless_cancelled(asking).await {
-            Err(Cancelled) => return,
-            Ok(Ok(asked)) => asked,
-            Ok(Err(error)) => {
-                tracing::warn!(server = %error.server, reason = %error.message, "a request was not answered");
-                return drop(steps.unbounded_send(Step::Refused(error.into())));
-            }
-        };
-        match std::mem::replace(&mut asked.body, AnswerBody::Nothing) {
-            AnswerBody::Json(chunks) => {
-                // The server has begun to answer: there is nothing to cancel any more.
-                asked.cancel.disarm();
-                let _ = steps.unbounded_send(Step::Document(Box::new((asked, chunks, to))));
-            }
-            AnswerBody::Nothing => {
-                asked.cancel.disarm();
-                let _ = steps.unbounded_send(Step::Refused(server.error("answered with nothing").into()));
-            }
-            body => {
-                let mut messages = Messages::new(self.clone(), asked, body, to);
-                while let Ok(outgoing) = messages.next().await {
-                    match outgoing {
-                        Outgoing::Event(text) => drop(steps.unbounded_send(Step::Event(text))),
-                        Outgoing::Last(text, _) => {
-                            return drop(steps.unbounded_send(Step::Last(text)));
-                        }
-                    }
+    /// Asks for a session, in as many rounds as the server wants, and gives out what comes, whether or not anybody
+    /// takes it.
+    async fn carry(&self, mut ask: Ask<'static>, mut to: Addressee, steps: Steps) {
+        let mut dialogue = Dialogue::new(to.interaction);
+        loop {
+            let round = match self.carry_once(&ask, to, &steps).await {
+                Ok((round, back)) => {
+                    to = back;
+                    round
+                }
+                Err(Carried::Through) => return,
+                Err(Carried::Failed(refusal)) => {
+                    return drop(steps.unbounded_send(Step::Refused(refusal)));
+                }
+            };
+            let put = |question| drop(steps.unbounded_send(Step::Event(question)));
+            match Box::pin(self.ask_agent(&mut dialogue, round, &mut to, put)).await {
+                Ok(members) => {
+                    ask.set("inputResponses", None);
+                    ask.set("requestState", None);
+                    members.into_iter().for_each(|(key, value)| ask.set(key, Some(value)));
+                }
+                Err(Unfinished::Cancelled) => return,
+                Err(Unfinished::Refused(refusal)) => {
+                    return drop(steps.unbounded_send(Step::Refused(refusal)));
                 }
             }
         }
     }
 
-    async fn whole_document(&self, (asked, chunks, to): (Asked<H>, Chunks, Addressee)) -> Reply {
-        self.relay_document(asked, chunks, to)
-            .await
-            .unwrap_or_else(|Cancelled| body::empty(StatusCode::ACCEPTED))
+    /// Asks once and gives out what comes; returns what the server asks for where that is no answer yet.
+    async fn carry_once(
+        &self,
+        ask: &Ask<'static>,
+        mut to: Addressee,
+        steps: &Steps,
+    ) -> Result<(Round, Addressee), Carried> {
+        let (server, link) = (to.server.clone(), to.link.clone());
+        let asking = self.ask(&server, &link, ask, Wait::Call);
+        let mut asked = to.unless_cancelled(asking).await?.map_err(|error| {
+            tracing::warn!(server = %error.server, reason = %error.message, "a request was not answered");
+            Carried::Failed(error.into())
+        })?;
+        match std::mem::replace(&mut asked.body, AnswerBody::Nothing) {
+            AnswerBody::Json(chunks) => match self.document(asked, chunks, to).await? {
+                Ended::Round(round, to) if to.interaction.is_possible() => return Ok((round, to)),
+                Ended::Round(round, to) => give(steps, Self::refuse_round(&round, &to)),
+                Ended::Reply(reply) => give(steps, reply),
+            },
+            AnswerBody::Nothing => {
+                asked.cancel.disarm();
+                return Err(Carried::Failed(server.error("answered with nothing").into()));
+            }
+            body => {
+                asked.body = body;
+                let mut messages = Messages::new(self.clone(), asked, to);
+                loop {
+                    match messages.next().await? {
+                        Outgoing::Event(text) => drop(steps.unbounded_send(Step::Event(text))),
+                        Outgoing::Last(text, _) => break give(steps, body::json(StatusCode::OK, text)),
+                        Outgoing::Round(round) if messages.to.interaction.is_possible() => {
+                            return Ok((round, messages.to));
+                        }
+                        Outgoing::Round(round) => break give(steps, Self::refuse_round(&round, &messages.to)),
+                        // What stateless agents alone are asked, and what only a lane brings.
+                        Outgoing::Question(_) | Outgoing::Document(..) => {}
+                    }
+                }
+            }
+        }
+        Err(Carried::Through)
     }
 
     /// Adds a comment to an event stream whenever it has been quiet for a while.
@@ -276,14 +363,32 @@ impl<H: Host> Document<H> {
     }
 }
 
-/// What happens next to a session's request.
-enum Step<H: Host> {
+/// What happens to a session's request.
+type Steps = mpsc::UnboundedSender<Step>;
+
+/// What happens next to it.
+enum Step {
     /// A notification, or a question of the server.
     Event(Bytes),
-    /// The answer.
-    Last(Bytes),
-    /// The answer, as a document that is still coming.
-    Document(Box<(Asked<H>, Chunks, Addressee)>),
+    /// The answer, perhaps still coming.
+    Reply(Box<Reply>),
     /// There will be no answer.
     Refused(Refusal),
+}
+
+fn give(steps: &Steps, reply: Reply) {
+    let _ = steps.unbounded_send(Step::Reply(Box::new(reply)));
+}
+
+/// How asking once has ended, where there is nothing more to ask.
+enum Carried {
+    /// What there is has been given out, or nobody wants it any more.
+    Through,
+    Failed(Refusal),
+}
+
+impl From<Cancelled> for Carried {
+    fn from(_: Cancelled) -> Self {
+        Self::Through
+    }
 }

@@ -1,199 +1,339 @@
 //! The messages of an answer, one by one: read from whatever they come by, made fit for the agent, and taken up again
 //! where the stream they came by broke off.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::future::{self, Either};
+use futures::channel::mpsc;
+use futures::future::{self, BoxFuture, Either};
 use futures::stream::{self, BoxStream};
+use futures::StreamExt;
 
 use super::HELD;
 use super::addressee::{Addressee, Cancelled};
 use super::ask::{AnswerBody, Asked};
+use crate::dialogue::Round;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
-use crate::ports::Host;
+use crate::ports::{Chunks, Host};
 use crate::relay::{Finished, Pieces};
 use crate::shape::{self, Told};
+use crate::upstream::{Established, Server};
 use crate::wire::sse::{self, Decoder, Event};
 use crate::wire::version::Era;
 
 /// How often a broken stream of a server is taken up again.
 const RESUMPTIONS: u32 = 8;
 /// How long a server waits for what an agent, most likely a person, is asked.
-const ANSWERED: Duration = Duration::from_mins(10);
+pub(super) const ANSWERED: Duration = Duration::from_mins(10);
+
 /// What goes to the agent next.
-pub(super) enum Outgoing {
-    /// A notification, or a question of the server.
+pub(super) enum Outgoing<H: Host> {
+    /// A notification, or a question of the server to a session's agent.
     Event(Bytes),
+    /// The server's request that a stateless agent is asked in a round of its own.
+    Question(Bytes),
+    /// What a stateless server asks a session's agent for.
+    Round(Round),
+    /// The answer, as a document that is still coming.
+    Document(Box<Asked<H>>, Chunks),
     /// The answer, and its code where it is an error.
     Last(Bytes, Option<i64>),
 }
 
 /// The messages of an answer, made fit for the agent one by one.
 pub(super) struct Messages<H: Host> {
+    reader: Reader<H>,
+    pub(super) to: Addressee,
+    /// What was read ahead.
+    pub(super) backlog: VecDeque<Outgoing<H>>,
+    /// Whether the server waits for the agent rather than the other way round.
+    agent_is_asked: bool,
+}
+
+/// The server's end of it.
+struct Reader<H: Host> {
     gateway: Gateway<H>,
-    asked: Asked<H>,
-    source: AnswerBody,
+    server: Arc<Server>,
+    source: Source<H>,
+    asked: Option<Asked<H>>,
+    /// What the server says besides the answer, where it is certain that it concerns this call.
+    besides: Option<mpsc::Receiver<Bytes>>,
     decoder: Decoder,
     events: std::vec::IntoIter<Event>,
     last_event: Option<String>,
     retry: Duration,
     resumptions: u32,
-    pub(super) to: Addressee,
-    /// Whether the server waits for the agent rather than the other way round.
-    agent_is_asked: bool,
-    ended: bool,
+}
+
+/// Where the messages come from.
+enum Source<H: Host> {
+    /// The server has not begun to answer.
+    Asking(BoxFuture<'static, Result<Asked<H>, Unreachable>>),
+    /// It answers.
+    Body(AnswerBody),
+}
+
+/// What comes from a server.
+enum Received {
+    Message(Bytes),
+    Document(Chunks),
 }
 
 impl<H: Host> Messages<H> {
-    pub(super) fn new(gateway: Gateway<H>, asked: Asked<H>, source: AnswerBody, to: Addressee) -> Self {
-        Self {
-            gateway,
-            asked,
-            source,
-            decoder: Decoder::new(HELD),
-            events: Vec::new().into_iter(),
-            last_event: None,
-            retry: Duration::from_millis(500),
-            resumptions: RESUMPTIONS,
-            to,
-            agent_is_asked: false,
-            ended: false,
-        }
+    /// Reads the messages of an answer that has begun.
+    pub(super) fn new(gateway: Gateway<H>, mut asked: Asked<H>, to: Addressee) -> Self {
+        let body = std::mem::replace(&mut asked.body, AnswerBody::Nothing);
+        Self::from(Reader { asked: Some(asked), ..Reader::new(gateway, Source::Body(body), &to) }, to)
+    }
+
+    /// Reads the messages of an answer that is being asked for, and what the server says besides.
+    pub(super) fn asking(
+        gateway: Gateway<H>,
+        asking: BoxFuture<'static, Result<Asked<H>, Unreachable>>,
+        besides: mpsc::Receiver<Bytes>,
+        to: Addressee,
+    ) -> Self {
+        let reader = Reader::new(gateway, Source::Asking(asking), &to);
+        Self::from(Reader { besides: Some(besides), ..reader }, to)
+    }
+
+    fn from(reader: Reader<H>, to: Addressee) -> Self {
+        Self { reader, to, backlog: VecDeque::new(), agent_is_asked: false }
     }
 
     /// Returns the event stream that begins with `first`.
     pub(super) fn into_stream(self, first: Bytes) -> BoxStream<'static, Bytes> {
         let first = stream::once(future::ready(sse::encode(None, &first)));
-        let rest = stream::unfold(self, |mut messages| async move {
-            if messages.ended {
-                return None;
-            }
-            match messages.next().await {
-                Ok(Outgoing::Event(text) | Outgoing::Last(text, _)) => {
-                    Some((sse::encode(None, &text), messages))
+        let rest = stream::unfold(Some(self), |messages| async move {
+            let mut messages = messages?;
+            match messages.next().await.ok()? {
+                Outgoing::Event(text) => Some((sse::encode(None, &text), Some(messages))),
+                Outgoing::Last(text, _) => Some((sse::encode(None, &text), None)),
+                Outgoing::Question(question) => {
+                    let text = Box::pin(messages.put_aside(question)).await.ok()?;
+                    Some((sse::encode(None, &text), None))
                 }
-                Err(Cancelled) => None,
+                Outgoing::Document(asked, chunks) => {
+                    let text = messages.whole(*asked, chunks).await;
+                    Some((sse::encode(None, &text), None))
+                }
+                Outgoing::Round(_) => None,
             }
         });
         first.chain(rest).boxed()
     }
 
-    pub(super) async fn next(&mut self) -> Result<Outgoing, Cancelled> {
+    pub(super) async fn next(&mut self) -> Result<Outgoing<H>, Cancelled> {
+        if let Some(outgoing) = self.backlog.pop_front() {
+            return Ok(outgoing);
+        }
         loop {
-            let raw = {
-                let server = self.to.server.clone();
-                let gateway = self.gateway.clone();
-                let mut running = self.to.running.take();
-                let limit = if self.agent_is_asked {
-                    ANSWERED.max(server.settings.timeout)
-                } else {
-                    server.settings.timeout
-                };
-                let work = gateway.within(&server, limit, self.receive());
-                let outcome = match &mut running {
-                    None => Ok(work.await),
-                    Some(running) => match future::select(std::pin::pin!(work), &mut running.cancelled).await
-                    {
-                        Either::Left((raw, _)) => Ok(raw),
-                        Either::Right((Err(_), work)) => Ok(work.await),
-                        Either::Right((Ok(()), _)) => Err(Cancelled),
-                    },
-                };
-                self.to.running = running;
-                outcome?
+            let server = self.reader.server.clone();
+            let limit = if self.agent_is_asked {
+                ANSWERED.max(server.settings.timeout)
+            } else {
+                server.settings.timeout
             };
+            let gateway = self.reader.gateway.clone();
+            let received = gateway.within(&server, limit, self.reader.receive());
+            let received = self.to.unless_cancelled(received).await?;
             self.agent_is_asked = false;
-            match raw.and_then(|raw| self.take(&raw)) {
+            let outgoing = received.and_then(|received| match received {
+                Received::Message(raw) => self.take(&raw),
+                Received::Document(chunks) => {
+                    let asked = self.reader.asked.take();
+                    Ok(asked.map(|asked| Outgoing::Document(Box::new(asked), chunks)))
+                }
+            });
+            match outgoing {
                 Ok(Some(outgoing)) => return Ok(outgoing),
                 Ok(None) => {}
                 Err(error) => {
-                    self.ended = true;
+                    tracing::debug!(%error, "an answer broke off");
                     return Ok(Outgoing::Last(self.to.error(error).0.into(), None));
                 }
             }
         }
     }
 
-    /// Waits for the next message of the server.
-    async fn receive(&mut self) -> Result<Bytes, Unreachable> {
-        let server = self.to.server.clone();
-        loop {
-            let chunk = match &mut self.source {
-                AnswerBody::Pipe(answer) => {
-                    return answer.next().await.unwrap_or_else(|| Err(server.error("closed its output")));
-                }
-                AnswerBody::Events(chunks) => {
-                    if let Some(event) = self.events.next() {
-                        self.last_event = event.id.or(self.last_event.take());
-                        self.retry = event.retry.map_or(self.retry, Duration::from_millis);
-                        if event.data.trim_ascii().is_empty() {
-                            continue;
-                        }
-                        return Ok(event.data);
-                    }
-                    chunks.next().await
-                }
-                _ => None,
-            };
-            match chunk {
-                Some(Ok(chunk)) => {
-                    let mut events = Vec::new();
-                    let taken = self.decoder.push(&chunk, &mut events);
-                    taken.map_err(|e| server.error(format!("sent an answer that is too large: {e}")))?;
-                    self.events = events.into_iter();
-                }
-                Some(Err(error)) => self.resume(Some(error)).await?,
-                None => self.resume(None).await?,
-            }
+    /// Reads a document to its end, where its answer can no longer be one.
+    pub(super) async fn whole(&mut self, asked: Asked<H>, chunks: Chunks) -> Bytes {
+        let (server, id) = (self.reader.server.clone(), asked.id);
+        let gateway = self.reader.gateway.clone();
+        let limit = server.settings.timeout;
+        let raw = gateway.within(&server, limit, AnswerBody::Json(chunks).into_message(&server, id)).await;
+        self.reader.asked = Some(asked);
+        match raw.and_then(|raw| self.take(&raw)) {
+            Ok(Some(Outgoing::Last(text, _))) => text,
+            Ok(_) => self.to.error(server.error("sent something that is no answer")).0.into(),
+            Err(error) => self.to.error(error).0.into(),
         }
     }
 
-    /// Takes up a stream that ended before the answer, where the server has said how.
-    async fn resume(&mut self, cause: Option<Unreachable>) -> Result<(), Unreachable> {
-        let server = self.to.server.clone();
-        let era = self.asked.established.version.era();
-        let (Some(last), Era::Legacy, 1..) = (&self.last_event, era, self.resumptions) else {
-            return Err(cause.unwrap_or_else(|| server.error("ended its stream without an answer")));
-        };
-        self.resumptions -= 1;
-        self.gateway.host().sleep(self.retry).await;
-        let opened = self.gateway.open_stream(&server, &self.asked.established, Some(last)).await?;
-        self.source = opened.ok_or_else(|| server.error("ended its stream without an answer"))?;
-        self.decoder = Decoder::new(HELD);
-        Ok(())
+    /// Returns what was agreed on with the server that answers.
+    pub(super) fn established(&self) -> Option<&Arc<Established>> {
+        Some(&self.reader.asked.as_ref()?.established)
+    }
+
+    /// Returns the gateway.
+    pub(super) fn gateway(&self) -> &Gateway<H> {
+        &self.reader.gateway
     }
 
     /// Makes one message fit for the agent; nothing where it is not for the agent.
-    fn take(&mut self, raw: &Bytes) -> Result<Option<Outgoing>, Unreachable> {
-        let broken = |e: crate::relay::Broken| self.to.server.error(e.to_string());
-        let mut splice = self.to.splice(self.asked.id, self.asked.established.version);
+    fn take(&mut self, raw: &Bytes) -> Result<Option<Outgoing<H>>, Unreachable> {
+        let server = self.to.server.clone();
+        let broken = |e: crate::relay::Broken| server.error(e.to_string());
+        let Some(asked) = &mut self.reader.asked else { return Ok(self.tell(raw)) };
+        let version = asked.established.version;
+        let mut splice = self.reader.gateway.splice(&self.to, asked.id, version);
         let mut out = Pieces::default();
         splice.push(raw, &mut out).map_err(broken)?;
         let code = splice.error_code();
         match splice.finish().map_err(broken)? {
             Finished::Answer => {
-                self.ended = true;
-                self.asked.cancel.disarm();
-                Ok(Some(Outgoing::Last(out.into_bytes(), code)))
+                asked.cancel.disarm();
+                let crossed = self.to.caller.era() == Era::Legacy && version.era() == Era::Modern;
+                if let Some(round) = Some(raw).filter(|_| crossed).and_then(|raw| Round::read(raw)) {
+                    return Ok(Some(Outgoing::Round(round)));
+                }
+                let (text, code) = self.reader.gateway.asks_by_error(&self.to, out.into_bytes(), code);
+                Ok(Some(Outgoing::Last(text, code)))
             }
-            Finished::Other(bytes) => Ok(self.tell(&bytes).map(Outgoing::Event)),
+            Finished::Other(bytes) => Ok(self.tell(&bytes)),
         }
     }
 
-    fn tell(&mut self, raw: &Bytes) -> Option<Bytes> {
-        match shape::told(raw, &self.to, &self.gateway.0.sealer, self.gateway.host()) {
-            Told::Agent(text) => return Some(text),
+    fn tell(&mut self, raw: &Bytes) -> Option<Outgoing<H>> {
+        let gateway = &self.reader.gateway;
+        match shape::told(raw, &self.to, &gateway.0.sealer, gateway.host()) {
+            Told::Agent(text) => return Some(Outgoing::Event(text)),
             Told::Question(text) => {
                 self.agent_is_asked = true;
-                return Some(text);
+                return Some(Outgoing::Event(text));
             }
+            Told::Round => return Some(Outgoing::Question(raw.clone())),
             Told::Nobody => {}
-            Told::Gateway => drop(self.gateway.heard(&self.to.server, self.to.link.owner, raw)),
-            Told::Server(text) => self.gateway.send_back(&self.to.server, &self.asked.established, text),
+            Told::Gateway => drop(gateway.heard(&self.to.server, self.to.link.owner, raw)),
+            Told::Server(text) => self.send_back(text),
         }
         None
+    }
+
+    /// Sends a message to the server without waiting for it to arrive.
+    pub(super) fn send_back(&self, message: String) {
+        let current = self.established().cloned().or_else(|| self.to.link.current.load_full());
+        if let Some(established) = current {
+            self.reader.gateway.send_back(&self.to.server, &established, message);
+        }
+    }
+}
+
+impl<H: Host> Reader<H> {
+    fn new(gateway: Gateway<H>, source: Source<H>, to: &Addressee) -> Self {
+        Self {
+            gateway,
+            server: to.server.clone(),
+            source,
+            asked: None,
+            besides: None,
+            decoder: Decoder::new(HELD),
+            events: Vec::new().into_iter(),
+            last_event: None,
+            retry: Duration::from_millis(500),
+            resumptions: RESUMPTIONS,
+        }
+    }
+
+    /// Waits for the next message of the server. Nothing is lost when the wait is given up.
+    async fn receive(&mut self) -> Result<Received, Unreachable> {
+        loop {
+            if let Some(event) = self.events.next() {
+                self.last_event = event.id.or(self.last_event.take());
+                self.retry = event.retry.map_or(self.retry, Duration::from_millis);
+                if event.data.trim_ascii().is_empty() {
+                    continue;
+                }
+                return Ok(Received::Message(event.data));
+            }
+            if let Source::Body(body @ AnswerBody::Json(_)) = &mut self.source
+                && let AnswerBody::Json(chunks) = std::mem::replace(body, AnswerBody::Nothing)
+            {
+                return Ok(Received::Document(chunks));
+            }
+            match self.wait().await {
+                Next::Asked(asked) => self.begin(asked?),
+                Next::Besides(Some(message)) => return Ok(Received::Message(message)),
+                Next::Besides(None) => self.besides = None,
+                Next::Message(message) => {
+                    let closed = || Err(self.server.error("closed its output"));
+                    return message.unwrap_or_else(closed).map(Received::Message);
+                }
+                Next::Chunk(Some(Ok(chunk))) => {
+                    let mut events = Vec::new();
+                    let taken = self.decoder.push(&chunk, &mut events);
+                    taken
+                        .map_err(|e| self.server.error(format!("sent an answer that is too large: {e}")))?;
+                    self.events = events.into_iter();
+                }
+                Next::Chunk(Some(Err(error))) => self.resume(Some(error)).await?,
+                Next::Chunk(None) => self.resume(None).await?,
+                Next::Nothing => return Err(self.server.error("answered with nothing")),
+            }
+        }
+    }
+
+    /// Waits for whatever comes first, the answer's next piece or what the server says besides.
+    async fn wait(&mut self) -> Next<H> {
+        let Some(besides) = &mut self.besides else { return self.source.next().await };
+        match future::select(std::pin::pin!(self.source.next()), besides.next()).await {
+            Either::Left((next, _)) => next,
+            Either::Right((message, _)) => Next::Besides(message),
+        }
+    }
+
+    fn begin(&mut self, mut asked: Asked<H>) {
+        self.source = Source::Body(std::mem::replace(&mut asked.body, AnswerBody::Nothing));
+        self.asked = Some(asked);
+    }
+
+    /// Takes up a stream that ended before the answer, where the server has said how.
+    async fn resume(&mut self, cause: Option<Unreachable>) -> Result<(), Unreachable> {
+        let server = self.server.clone();
+        let ended = || server.error("ended its stream without an answer");
+        let established = self.asked.as_ref().map(|asked| asked.established.clone()).ok_or_else(ended)?;
+        let (Some(last), Era::Legacy, 1..) = (&self.last_event, established.version.era(), self.resumptions)
+        else {
+            return Err(cause.unwrap_or_else(ended));
+        };
+        self.resumptions -= 1;
+        self.gateway.host().sleep(self.retry).await;
+        let opened = self.gateway.open_stream(&server, &established, Some(last)).await?;
+        self.source = Source::Body(opened.ok_or_else(ended)?);
+        self.decoder = Decoder::new(HELD);
+        Ok(())
+    }
+}
+
+/// What a source gives next.
+enum Next<H: Host> {
+    Asked(Result<Asked<H>, Unreachable>),
+    Message(Option<Result<Bytes, Unreachable>>),
+    Chunk(Option<Result<Bytes, Unreachable>>),
+    Besides(Option<Bytes>),
+    Nothing,
+}
+
+impl<H: Host> Source<H> {
+    async fn next(&mut self) -> Next<H> {
+        match self {
+            Self::Asking(asking) => Next::Asked(asking.await),
+            Self::Body(AnswerBody::Pipe(answer)) => Next::Message(answer.next().await),
+            Self::Body(AnswerBody::Events(chunks)) => Next::Chunk(chunks.next().await),
+            Self::Body(AnswerBody::Json(_) | AnswerBody::Nothing) => Next::Nothing,
+        }
     }
 }

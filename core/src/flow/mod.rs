@@ -7,6 +7,8 @@ mod converse;
 mod discover;
 mod listen;
 mod messages;
+mod park;
+mod rounds;
 mod serve;
 mod sessions;
 mod stdio;
@@ -26,6 +28,7 @@ use crate::ports::{Chunks, Host};
 use crate::upstream::Server;
 
 pub(crate) use addressee::Addressee;
+pub(crate) use park::{Parked, Spent};
 pub use stdio::{refuse_lines, serve_lines};
 
 /// The most that the gateway holds of one answer of a server, in bytes.

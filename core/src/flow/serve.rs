@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use futures::FutureExt;
+use futures::channel::mpsc;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::addressee::{Addressee, Cancelled};
+use super::messages::Messages;
+use super::park::{Retried, invalid_state, may_be_asked_in};
 use crate::body::{self, Body, CollectError, Reply};
 use crate::catalog::Scope;
 use crate::endpoint::{self, Endpoint};
@@ -18,8 +22,10 @@ use crate::gateway::Gateway;
 use crate::pipe::Wait;
 use crate::plan::{self, Plan};
 use crate::ports::Host;
-use crate::upstream::compose::Ask;
-use crate::upstream::{Link, Server, lock};
+use crate::session::Interaction;
+use crate::upstream::compose::{Ask, declared};
+use crate::upstream::lane::Lane;
+use crate::upstream::{Link, Owner, Server, lock};
 use crate::wire::http as names;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
@@ -121,7 +127,7 @@ impl<H: Host> Gateway<H> {
             return Box::pin(self.batch(head, json, caller)).await;
         }
         match message::parse(json) {
-            Ok(message) => self.message(head, message, caller).await,
+            Ok(message) => self.message(head, message, caller, &whole).await,
             Err(rejection) => Ok(rejected(&rejection)),
         }
     }
@@ -158,11 +164,18 @@ impl<H: Host> Gateway<H> {
         Ok(body::json(StatusCode::OK, format!("[{}]", texts.join(","))))
     }
 
-    async fn message(&self, head: &Parts, message: Message<'_>, caller: Caller) -> Result<Reply, Refusal> {
+    async fn message(
+        &self,
+        head: &Parts,
+        message: Message<'_>,
+        caller: Caller,
+        raw: &Bytes,
+    ) -> Result<Reply, Refusal> {
         let message = match message {
             Message::Request { id, method, params } => {
-                let inbound = Inbound { id, method, params };
+                let mut inbound = Inbound::new(id, method, params);
                 if modern::is_meant(&inbound, &head.headers) {
+                    inbound.raw = raw.clone();
                     return Ok(self.modern(head, &inbound, &caller).await);
                 }
                 if !self.0.snapshot.load().config.gateway.legacy {
@@ -212,7 +225,7 @@ impl<H: Host> Gateway<H> {
         let Some(session) = caller.session.clone() else { return Err(legacy::unknown_session()) };
         match message {
             Message::Request { id, method, params } => {
-                let inbound = Inbound { id, method, params };
+                let inbound = Inbound::new(id, method, params);
                 if let Some(Err(duplicate)) = inbound.meta().map(Json::object) {
                     let refusal = Refusal::new(code::INVALID_PARAMS, format!("{duplicate} in `_meta`"));
                     return Ok(body::refused(Some(id.text()), &refusal));
@@ -235,7 +248,7 @@ impl<H: Host> Gateway<H> {
                 Ok(body::empty(StatusCode::ACCEPTED))
             }
             Message::Response { id, outcome } => {
-                self.answered(&session, id.text(), outcome).await;
+                self.answered(&session, id.text(), outcome).await?;
                 Ok(body::empty(StatusCode::ACCEPTED))
             }
         }
@@ -251,11 +264,28 @@ impl<H: Host> Gateway<H> {
         let snapshot = self.snapshot();
         let view = self.view(&snapshot, caller).await;
         let id = inbound.id.text();
+        let retried = self.retried(inbound, caller)?;
         match plan::plan(&view, caller, inbound, headers)? {
             Plan::Answer(result) => Ok(body::json(StatusCode::OK, message::result(id, &result))),
             Plan::Ask(route, mut ask) => {
-                if caller.era() == Era::Legacy {
+                if let Some(session) = &caller.session {
                     ask.log_level = self.log_level(inbound, caller).map(|level| LEVELS[level]);
+                    if caller.streams {
+                        ask.capabilities = declared(Owner::Lane(session.interaction)).into();
+                    }
+                }
+                match retried {
+                    Retried::Not => {}
+                    Retried::Parked(place) => return Box::pin(self.resume(place, inbound, caller)).await,
+                    Retried::Server(server, _) if server != route.server.name.as_str() => {
+                        return Err(invalid_state());
+                    }
+                    Retried::Server(_, native) => {
+                        if native.is_none() {
+                            ask.set("inputResponses", None);
+                        }
+                        ask.set("requestState", native);
+                    }
                 }
                 self.routed(&route.server, ask, inbound, caller).await
             }
@@ -286,30 +316,47 @@ impl<H: Host> Gateway<H> {
         inbound: &Inbound<'_>,
         caller: &Caller,
     ) -> Result<Reply, Refusal> {
-        let link = self.link_for(server, caller).await?;
+        let way = self.way_to(server, inbound, caller).await?;
         let mut to = Addressee {
             caller: caller.clone(),
             id: inbound.id.text().to_owned(),
-            progress_token: inbound.meta().and_then(|m| m.get("progressToken")).map(|t| t.text().to_owned()),
+            progress_token: inbound.progress_token(),
             log_level: self.log_level(inbound, caller),
             cacheable: inbound.method == "resources/read",
             server: server.clone(),
-            link: link.clone(),
+            link: way.link,
             running: caller.session.as_ref().map(|session| self.running(session, inbound.id.text())),
+            interaction: way.interaction,
+            lane: way.lane,
+            request: inbound.raw.clone(),
         };
         if let Some(session) = caller.session.as_ref().filter(|_| caller.streams) {
             return self.converse_in_session(session, ask.into_owned(), to).await;
         }
+        if let Some(besides) = to.lane.as_ref().map(Lane::hear) {
+            let messages = self.ask_on_lane(ask.into_owned(), besides, to);
+            return Ok(Box::pin(self.relay_messages(messages)).await.unwrap_or_else(cancelled));
+        }
+        let link = to.link.clone();
         let asking = self.ask(server, &link, &ask, Wait::Call);
         // A cancelled request gets no answer; its connection still has to end.
         match to.unless_cancelled(asking).await {
-            Err(Cancelled) => Ok(body::empty(StatusCode::ACCEPTED)),
+            Err(Cancelled) => Ok(cancelled(Cancelled)),
             Ok(Err(error)) => Err(Self::unanswered(error)),
-            Ok(Ok(asked)) => Ok(self
-                .converse(asked, to)
-                .await
-                .unwrap_or_else(|Cancelled| body::empty(StatusCode::ACCEPTED))),
+            Ok(Ok(asked)) => Ok(self.converse(asked, to).await.unwrap_or_else(cancelled)),
         }
+    }
+
+    /// Asks where the server may ask back at any time, also before it answers at all.
+    fn ask_on_lane(
+        &self,
+        ask: Ask<'static>,
+        besides: mpsc::Receiver<Bytes>,
+        to: Addressee,
+    ) -> Messages<H> {
+        let (gateway, server, link) = (self.clone(), to.server.clone(), to.link.clone());
+        let asking = async move { gateway.ask(&server, &link, &ask, Wait::Call).await };
+        Messages::asking(self.clone(), asking.boxed(), besides, to)
     }
 
     fn unanswered(error: Unreachable) -> Refusal {
@@ -317,30 +364,68 @@ impl<H: Host> Gateway<H> {
         error.into()
     }
 
-    /// Returns the link that a caller's requests take: its own where it can be asked something and the server offers
-    /// sessions, else the shared one. A server of both eras is spoken to in the agent's own.
-    async fn link_for(&self, server: &Arc<Server>, caller: &Caller) -> Result<Arc<Link>, Unreachable> {
-        let asked = caller.session.as_ref().filter(|s| caller.streams && s.interaction.is_possible());
-        let Some(session) = asked else { return Ok(server.shared.clone()) };
-        let shared = self.establish(server, &server.shared).await?;
-        if shared.version.era() == Era::Modern && server.has_no_sessions.load(Ordering::Relaxed) {
-            return Ok(server.shared.clone());
+    /// Returns the way that a request takes: on a link of the caller's own where it can be asked something and the
+    /// server offers sessions, else on the shared one. A server of both eras is spoken to in the agent's own.
+    async fn way_to(
+        &self,
+        server: &Arc<Server>,
+        inbound: &Inbound<'_>,
+        caller: &Caller,
+    ) -> Result<Way, Unreachable> {
+        let shared = Way { link: server.shared.clone(), interaction: Interaction::default(), lane: None };
+        let Some(session) = &caller.session else {
+            return self.way_of_stateless(server, inbound, shared).await;
+        };
+        let interaction = Some(session.interaction).filter(|i| caller.streams && i.is_possible());
+        let Some(interaction) = interaction else { return Ok(shared) };
+        let shared = Way { interaction, ..shared };
+        let version = self.establish(server, &server.shared).await?.version;
+        if version.era() == Era::Modern && server.has_no_sessions.load(Ordering::Relaxed) {
+            return Ok(shared);
         }
         if server.has_no_links() {
             self.reap(server);
         }
         let own = server.link_of(session.nonce, session.interaction, self.host().now());
-        if shared.version.era() == Era::Modern
+        if version.era() == Era::Modern
             && let Err(error) = self.establish(server, &own).await
         {
             tracing::debug!(%error, "no session of its own");
             server.drop_link(session.nonce);
-            return Ok(server.shared.clone());
+            return Ok(shared);
         }
-        Ok(own)
+        Ok(Way { link: own, ..shared })
     }
 
-    fn log_level(&self, inbound: &Inbound<'_>, caller: &Caller) -> Option<usize> {
+    /// A stateless agent that can be asked something takes a lane to a server that asks in sessions.
+    async fn way_of_stateless(
+        &self,
+        server: &Arc<Server>,
+        inbound: &Inbound<'_>,
+        shared: Way,
+    ) -> Result<Way, Unreachable> {
+        if !may_be_asked_in(&inbound.method) {
+            return Ok(shared);
+        }
+        let declared = inbound.meta().and_then(|meta| meta.get(meta::CLIENT_CAPABILITIES));
+        let interaction = declared.map_or_else(Interaction::default, Interaction::declared);
+        let shared = Way { interaction, ..shared };
+        if !interaction.is_possible()
+            || self.establish(server, &server.shared).await?.version.era() == Era::Modern
+        {
+            return Ok(shared);
+        }
+        if server.has_no_links() {
+            self.reap(server);
+        }
+        Ok(match server.lanes.take(interaction, self.host().now()) {
+            Some(lane) => Way { link: lane.link().clone(), lane: Some(lane), ..shared },
+            // What is asked on an answer's own stream is certain there, too.
+            None => shared,
+        })
+    }
+
+    pub(super) fn log_level(&self, inbound: &Inbound<'_>, caller: &Caller) -> Option<usize> {
         if let Some(session) = &caller.session {
             Some(lock(&self.0.sessions.levels).get(&session.nonce).copied().unwrap_or(DEFAULT_LEVEL))
         } else {
@@ -353,6 +438,17 @@ impl<H: Host> Gateway<H> {
         self.is_late()
             || self.snapshot().servers.values().all(|server| server.settled.clone().now_or_never().is_some())
     }
+}
+
+/// The way that a request takes to its server.
+struct Way {
+    link: Arc<Link>,
+    interaction: Interaction,
+    lane: Option<Lane>,
+}
+
+fn cancelled(_: Cancelled) -> Reply {
+    body::empty(StatusCode::ACCEPTED)
 }
 
 pub(super) fn session_nonce(caller: &Caller) -> u64 {

@@ -9,41 +9,49 @@ use http::{HeaderValue, StatusCode};
 use super::serve::session_nonce;
 use crate::body::{self, Reply};
 use crate::endpoint;
-use crate::error::Refusal;
+use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, legacy};
 use crate::gateway::{Gateway, RunningRequests};
 use crate::plan;
 use crate::ports::Host;
-use crate::session::{LIFETIME, ServerRequest, Session};
+use crate::session::{Asker, LIFETIME, ServerRequest, Session};
 use crate::upstream::lock;
 use crate::wire::http as names;
 use crate::wire::json::Json;
 use crate::wire::message;
 
 impl<H: Host> Gateway<H> {
-    /// Hands a session's answer to the server that asked.
-    pub(super) async fn answered(&self, session: &Session, id: &str, outcome: Result<Json<'_>, Json<'_>>) {
+    /// Hands a session's answer to whoever asked: a server, or a call that waits here.
+    pub(super) async fn answered(
+        &self,
+        session: &Session,
+        id: &str,
+        outcome: Result<Json<'_>, Json<'_>>,
+    ) -> Result<(), Refusal> {
+        let nobody = || {
+            let why = "nobody waits for this answer here: the question has ended, or this gateway process did not ask it";
+            Refusal::new(code::INVALID_REQUEST, why)
+        };
         let sealed = Json::check(id.as_bytes()).ok().and_then(Json::as_str);
         let request = sealed.and_then(|id| ServerRequest::open(&id, &self.0.sealer, session.nonce));
-        let found = request.and_then(|request| {
-            let snapshot = self.snapshot();
-            let server = snapshot.servers.get(request.server.as_str())?.clone();
-            let established = server.own_link(session.nonce)?.current.load_full()?;
-            Some((request, server, established))
-        });
-        let Some((request, server, established)) = found else {
-            tracing::debug!("an answer to a question that nobody asks any more");
-            return;
+        let request = request.ok_or_else(nobody)?;
+        let text = |id: &str| match outcome {
+            Ok(result) => message::result(id, result.text()),
+            Err(error) => format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{}}}", error.text()),
         };
-        let text = match outcome {
-            Ok(result) => message::result(&request.id, result.text()),
-            Err(error) => format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"error\":{}}}", request.id, error.text()),
+        let id = match request.asker {
+            Asker::Server(id) => id,
+            Asker::Call(place) => {
+                let met = self.host().deliver(place, text("0").into()).await;
+                return if met { Ok(()) } else { Err(nobody()) };
+            }
         };
-        let told =
-            self.within(&server, server.settings.timeout, self.tell(&server, &established, text)).await;
-        if let Err(error) = told {
-            tracing::warn!(%error, "could not pass on an answer");
-        }
+        let snapshot = self.snapshot();
+        let server = snapshot.servers.get(request.server.as_str()).ok_or_else(nobody)?;
+        let established = server.own_link(session.nonce).and_then(|link| link.current.load_full());
+        let established = established.ok_or_else(nobody)?;
+        let told = self.tell(server, &established, text(&id));
+        Ok(self.within(server, server.settings.timeout, told).await?)
     }
 
     pub(super) fn roots_changed(&self, session: &Session) {

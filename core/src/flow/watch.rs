@@ -1,6 +1,6 @@
 //! Hearing what servers say unasked: that their lists or resources have changed, and questions outside any call.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,6 +38,20 @@ const IDLE: u64 = 10 * 60 * 1000;
 struct Hearing {
     server: Arc<Server>,
     owner: Owner,
+    /// The link, where what is asked belongs to the call that it carries.
+    lane: Weak<Link>,
+}
+
+impl Hearing {
+    /// Hands a question to the call that the lane carries; returns whether that took it.
+    fn goes_to_call(&self, raw: &Bytes) -> bool {
+        let asks = || {
+            let message = Json::check(raw).ok().and_then(|json| message::parse(json).ok());
+            matches!(message, Some(Message::Request { method, .. }) if method != "ping")
+        };
+        let Some(link) = self.lane.upgrade() else { return false };
+        asks() && link.carried.tell(raw.clone())
+    }
 }
 
 /// What became of a stream of changes.
@@ -88,7 +102,11 @@ impl<H: Host> Gateway<H> {
                 if !link.holds(&established) {
                     return;
                 }
-                let hearing = Hearing { server: server.clone(), owner: link.owner };
+                let lane = match link.owner {
+                    Owner::Lane(_) => Arc::downgrade(&link),
+                    Owner::Shared | Owner::Session(..) => Weak::new(),
+                };
+                let hearing = Hearing { server: server.clone(), owner: link.owner, lane };
                 drop(link);
                 let began = gateway.host().now();
                 match gateway.listen_to(&hearing, established).await {
@@ -155,6 +173,9 @@ impl<H: Host> Gateway<H> {
                     let mut events = Vec::new();
                     decoder.push(&chunk?, &mut events).map_err(|e| server.error(e.to_string()))?;
                     for event in events {
+                        if hearing.goes_to_call(&event.data) {
+                            continue;
+                        }
                         if let Some(answer) = self.heard(server, hearing.owner, &event.data) {
                             self.send_back(server, established, answer);
                         }
@@ -277,7 +298,7 @@ impl<H: Host> Gateway<H> {
         let body = std::mem::replace(&mut asked.body, AnswerBody::Nothing);
         let (stop, stopped) = oneshot::channel();
         let (gateway, established) = (self.clone(), established.clone());
-        let hearing = Hearing { server: server.clone(), owner: Owner::Shared };
+        let hearing = Hearing { server: server.clone(), owner: Owner::Shared, lane: Weak::new() };
         let resource = (server.name.clone(), uri.to_owned());
         self.host().spawn(async move {
             let stopped = {

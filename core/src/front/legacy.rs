@@ -19,19 +19,7 @@ pub(crate) fn negotiate(inbound: &Inbound<'_>) -> Result<Version, Refusal> {
 
 /// Returns what an agent can be asked, from the capabilities it declared.
 pub(crate) fn interaction(inbound: &Inbound<'_>) -> Interaction {
-    let capabilities = inbound.params.get("capabilities").filter(|c| c.is_object());
-    let Some(capabilities) = capabilities else { return Interaction::default() };
-    let declared = |name: &str| capabilities.get(name).filter(|c| c.is_object());
-    let elicitation = declared("elicitation");
-    let url = elicitation.is_some_and(|e| e.get("url").is_some());
-    Interaction {
-        // An empty object means forms, which was all there was at first.
-        form: elicitation.is_some_and(|e| e.get("form").is_some() || !url),
-        url,
-        sampling: declared("sampling").is_some(),
-        sampling_tools: declared("sampling").is_some_and(|s| s.get("tools").is_some()),
-        roots: declared("roots").is_some(),
-    }
+    inbound.params.get("capabilities").map_or_else(Interaction::default, Interaction::declared)
 }
 
 /// Returns the session id of a request after `initialize`.
@@ -84,7 +72,7 @@ mod tests {
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{params}}}"#);
         let json = Json::check(text.as_bytes()).unwrap();
         let Ok(Message::Request { id, method, params }) = message::parse(json) else { panic!("a request") };
-        let inbound = Inbound { id, method, params };
+        let inbound = Inbound::new(id, method, params);
         let Interaction { form, url, sampling, roots, .. } = interaction(&inbound);
         match negotiate(&inbound) {
             Ok(version) => format!("{version} form={form} url={url} sampling={sampling} roots={roots}"),

@@ -7,6 +7,7 @@ pub(crate) mod modern;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::catalog::Scope;
@@ -72,9 +73,21 @@ pub(crate) struct Inbound<'a> {
     pub(crate) id: Id<'a>,
     pub(crate) method: Cow<'a, str>,
     pub(crate) params: Object<'a>,
+    /// The whole message, where a stateless agent sends it.
+    pub(crate) raw: Bytes,
 }
 
 impl<'a> Inbound<'a> {
+    /// Makes a request from the parts of its message.
+    pub(crate) fn new(id: Id<'a>, method: Cow<'a, str>, params: Object<'a>) -> Self {
+        Self { id, method, params, raw: Bytes::new() }
+    }
+
+    /// Returns what progress is reported under, as JSON text.
+    pub(crate) fn progress_token(&self) -> Option<String> {
+        Some(self.meta()?.get("progressToken")?.text().to_owned())
+    }
+
     /// Returns the agent's `_meta`.
     pub(crate) fn meta(&self) -> Option<Json<'a>> {
         self.params.get("_meta").filter(|m| m.is_object())

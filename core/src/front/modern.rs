@@ -144,7 +144,7 @@ mod tests {
         for (name, value) in headers {
             map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
-        match super::check(&Inbound { id, method, params }, Some(&map)) {
+        match super::check(&Inbound::new(id, method, params), Some(&map)) {
             Ok(()) => "ok".into(),
             Err(refusal) => format!("{} {} {refusal}", refusal.status.as_u16(), refusal.code),
         }

@@ -119,7 +119,6 @@ impl Splice {
     }
 
     /// Returns the result's `resultType`, once that has been seen.
-    #[allow(dead_code, reason = "what leads across eras will ask for it")]
     pub(crate) fn result_type(&self) -> Option<&str> {
         let seen = Some(&self.rewriter.result_type).filter(|_| !self.rewriter.in_result_type)?;
         std::str::from_utf8(seen).ok()?.strip_prefix('"')?.strip_suffix('"')

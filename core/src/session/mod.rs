@@ -4,12 +4,15 @@
 //! and it is never a credential (the principal of each request must be the one it was made for).
 
 mod seal;
+mod state;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use seal::{Purpose, Sealer};
+pub(crate) use state::{Binding, Next, RequestState};
 
 use crate::ports::{Clock, Entropy};
+use crate::wire::json::Json;
 use crate::wire::version::Version;
 
 /// How long a session id stays valid, in milliseconds: a day.
@@ -42,6 +45,21 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Interaction {
+    /// Reads what an agent can be asked from its client capabilities.
+    pub(crate) fn declared(capabilities: Json<'_>) -> Self {
+        let declared = |name: &str| capabilities.get(name).filter(|c| c.is_object());
+        let elicitation = declared("elicitation");
+        let url = elicitation.is_some_and(|e| e.get("url").is_some());
+        Self {
+            // An empty object means forms, which was all there was at first.
+            form: elicitation.is_some_and(|e| e.get("form").is_some() || !url),
+            url,
+            sampling: declared("sampling").is_some(),
+            sampling_tools: declared("sampling").is_some_and(|s| s.get("tools").is_some()),
+            roots: declared("roots").is_some(),
+        }
+    }
+
     /// Tells whether a server may ask anything at all.
     pub(crate) fn is_possible(self) -> bool {
         self != Self::default()
@@ -103,9 +121,20 @@ pub(crate) struct ServerRequest {
     /// The session that was asked, by its nonce.
     #[serde(rename = "n")]
     pub session: u64,
-    /// The id that the server gave its request, as JSON text.
+    /// Where its answer goes.
     #[serde(rename = "i")]
-    pub id: String,
+    pub asker: Asker,
+}
+
+/// Who waits for the answer to a question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Asker {
+    /// The server, which gave its request this id, as JSON text.
+    #[serde(rename = "i")]
+    Server(String),
+    /// A call of the session, at this place.
+    #[serde(rename = "m")]
+    Call(u64),
 }
 
 impl ServerRequest {

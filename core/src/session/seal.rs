@@ -14,8 +14,6 @@ use crate::ports::Entropy;
 const FORMAT: u8 = 1;
 const NONCE: usize = 24;
 const TAG: usize = 16;
-/// The longest token that is looked at, in characters.
-const LONGEST: usize = 8 << 10;
 
 /// What a sealed value is for; a token of one purpose does not open as another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +22,8 @@ pub(crate) enum Purpose {
     Session,
     /// The id of a server's request as an agent sees it.
     ServerRequest,
+    /// A `requestState`.
+    RequestState,
 }
 
 impl Purpose {
@@ -31,6 +31,16 @@ impl Purpose {
         match self {
             Self::Session => b"session",
             Self::ServerRequest => b"server-request",
+            Self::RequestState => b"request-state",
+        }
+    }
+
+    /// Returns the length of the longest token that is looked at, in characters.
+    fn longest(self) -> usize {
+        match self {
+            Self::Session | Self::ServerRequest => 8 << 10,
+            // It carries a state of a server's own.
+            Self::RequestState => 1 << 20,
         }
     }
 }
@@ -84,7 +94,7 @@ impl Sealer {
 
     /// Opens a token that one of the keys sealed for `purpose`.
     pub(crate) fn open(&self, purpose: Purpose, token: &str) -> Option<Vec<u8>> {
-        if token.len() > LONGEST {
+        if token.len() > purpose.longest() {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;

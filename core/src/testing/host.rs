@@ -15,7 +15,7 @@ use crate::config::Command;
 use crate::error::Unreachable;
 use crate::names::ServerName;
 use crate::pipe::PipeEnd;
-use crate::ports::{Background, Chunks, Clock, Entropy, Host, Upstream};
+use crate::ports::{Background, Chunks, Clock, Entropy, Host, Meetings, Rendezvous, Upstream};
 use crate::upstream::lock;
 use crate::wire::http as names;
 
@@ -35,6 +35,7 @@ struct State {
     spawned: Mutex<Vec<BoxFuture<'static, ()>>>,
     servers: Mutex<Script>,
     sent: Mutex<Vec<http::Request<Bytes>>>,
+    meetings: Meetings,
 }
 
 /// Returns an answer of one JSON document.
@@ -55,6 +56,7 @@ impl Memory {
             spawned: Mutex::default(),
             servers: Mutex::new(Box::new(script)),
             sent: Mutex::default(),
+            meetings: Meetings::default(),
         }))
     }
 
@@ -161,6 +163,16 @@ impl Upstream for Memory {
 
     async fn launch(&self, server: &ServerName, _: &Command, _: PipeEnd) -> Result<(), Unreachable> {
         Err(Unreachable::new(server.as_str(), "cannot be started: this host has no processes"))
+    }
+}
+
+impl Rendezvous for Memory {
+    fn meet(&self, place: u64) -> impl Future<Output = Bytes> + Send {
+        self.0.meetings.meet(place)
+    }
+
+    async fn deliver(&self, place: u64, message: Bytes) -> bool {
+        self.0.meetings.deliver(place, message)
     }
 }
 

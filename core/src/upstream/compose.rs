@@ -71,6 +71,12 @@ impl<'a> Ask<'a> {
         }
     }
 
+    /// Sets a member of `params` to this JSON text, or leaves it out.
+    pub(crate) fn set(&mut self, key: &'static str, value: Option<String>) {
+        self.params.retain(|(k, _)| k != key);
+        self.params.extend(value.map(|value| (key.into(), value.into())));
+    }
+
     /// Adds a member to `params`; `value` is JSON text.
     pub(crate) fn with(mut self, key: &'a str, value: impl Into<Cow<'a, str>>) -> Self {
         self.params.push((key.into(), value.into()));
@@ -86,7 +92,11 @@ pub(crate) fn message(ask: &Ask<'_>, version: Version, id: u64) -> String {
     push_string(&mut out, &ask.method);
     out.extend_from_slice(b",\"params\":{");
     let mut separate = false;
+    let of_a_round = |key: &str| matches!(key, "inputResponses" | "requestState");
     for (key, value) in &ask.params {
+        if version.era() == Era::Legacy && of_a_round(key) {
+            continue;
+        }
         if std::mem::replace(&mut separate, true) {
             out.push(b',');
         }
@@ -177,7 +187,7 @@ pub(crate) fn declared(owner: Owner) -> String {
     let every = Interaction { form: true, url: true, sampling: true, sampling_tools: false, roots: true };
     let interaction = match owner {
         Owner::Shared => every,
-        Owner::Session(_, interaction) => interaction,
+        Owner::Session(_, interaction) | Owner::Lane(interaction) => interaction,
     };
     let mut capabilities = ObjectWriter::default();
     match (interaction.form, interaction.url) {
@@ -190,7 +200,9 @@ pub(crate) fn declared(owner: Owner) -> String {
         capabilities.member("sampling", if interaction.sampling_tools { r#"{"tools":{}}"# } else { "{}" });
     }
     if interaction.roots {
-        capabilities.member("roots", r#"{"listChanged":true}"#);
+        // A stateless agent does not say when its roots change.
+        let told = !matches!(owner, Owner::Lane(_));
+        capabilities.member("roots", if told { r#"{"listChanged":true}"# } else { "{}" });
     }
     capabilities.finish()
 }

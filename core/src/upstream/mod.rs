@@ -1,11 +1,12 @@
 //! The servers behind the gateway: what is known of each, and the links to it.
 //!
 //! A [`Link`] is one way of being known to a server. **Agents that a server can ask nothing share one; an agent that
-//! can be asked gets a link of its own to a session-based server**, so that no question, root or notification can
-//! reach another agent.
+//! can be asked gets a link of its own to a session-based server**, for its session or, where it has none, for its
+//! call, so that no question, root or notification can reach another agent.
 
 pub(crate) mod compose;
 pub(crate) mod handshake;
+pub(crate) mod lane;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use crate::pipe::Pipe;
 use crate::session::Interaction;
 use crate::wire::version::Version;
 use handshake::Introduction;
+use lane::{Carried, Lanes};
 
 /// The most links to one server that belong to single sessions.
 const OWN_LINKS: usize = 256;
@@ -61,6 +63,7 @@ pub(crate) struct Server {
     /// When a refresh was last asked for, in milliseconds since the Unix epoch.
     refresh_asked: AtomicU64,
     own: Mutex<BTreeMap<u64, Arc<Link>>>,
+    pub(crate) lanes: Lanes,
     status: Mutex<Status>,
 }
 
@@ -102,6 +105,8 @@ pub(crate) enum Owner {
     Shared,
     /// One legacy session's: its nonce, and what it may be asked.
     Session(u64, Interaction),
+    /// A stateless agent's that may be asked this, for one call at a time.
+    Lane(Interaction),
 }
 
 /// One way of being known to a server.
@@ -114,6 +119,8 @@ pub(crate) struct Link {
     pub(crate) handshake: futures::lock::Mutex<Attempts>,
     /// When it was last used, in milliseconds since the Unix epoch.
     pub(crate) used: AtomicU64,
+    /// The call that it carries, where it is a lane.
+    pub(crate) carried: Carried,
 }
 
 /// How the last handshakes went.
@@ -177,6 +184,7 @@ impl Link {
             current: ArcSwapOption::empty(),
             handshake: futures::lock::Mutex::default(),
             used: AtomicU64::new(0),
+            carried: Carried::default(),
         })
     }
 
@@ -225,6 +233,7 @@ impl Server {
             settle: Mutex::new(Some(settle)),
             refresh_asked: AtomicU64::new(0),
             own: Mutex::default(),
+            lanes: Lanes::default(),
             status: Mutex::default(),
         };
         (Arc::new(server), nudges)
@@ -254,9 +263,9 @@ impl Server {
         lock(&self.own).remove(&nonce)
     }
 
-    /// Tells whether no session has a link of its own.
+    /// Tells whether there are no links but the shared one.
     pub(crate) fn has_no_links(&self) -> bool {
-        lock(&self.own).is_empty()
+        lock(&self.own).is_empty() && self.lanes.is_empty()
     }
 
     /// Gives up the links that were last used before `time`.
@@ -264,7 +273,8 @@ impl Server {
         let mut own = lock(&self.own);
         let idle: Vec<u64> =
             own.iter().filter(|(_, link)| is_idle(link, time)).map(|(nonce, _)| *nonce).collect();
-        idle.into_iter().filter_map(|nonce| own.remove(&nonce)).collect()
+        let idle = idle.into_iter().filter_map(|nonce| own.remove(&nonce));
+        idle.chain(self.lanes.drop_idle(time)).collect()
     }
 
     /// Returns whether the server answers.

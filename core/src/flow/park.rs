@@ -1,0 +1,320 @@
+//! Calls that wait in this process until a stateless agent has answered what their server asks.
+//!
+//! **A parked call is resumed once**: whoever brings its state takes it out. What nobody comes back for is given up,
+//! and its server told so.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{self, Either};
+
+use super::addressee::{Addressee, Cancelled};
+use super::messages::{ANSWERED, Messages, Outgoing};
+use crate::body::{self, Reply};
+use crate::dialogue::{self, Question, Round};
+use crate::endpoint;
+use crate::error::{Refusal, code};
+use crate::front::{Caller, Inbound};
+use crate::gateway::Gateway;
+use crate::ports::Host;
+use crate::session::{Binding, Next, RequestState};
+use crate::upstream::handshake::own_info;
+use crate::upstream::lock;
+use crate::wire::json::Json;
+use crate::wire::message::{self, Message};
+use crate::wire::version::Era;
+
+/// The most calls that may wait at a time; a server that asks in a further one is refused.
+const PARKED: usize = 1000;
+/// How long a server's other questions are waited for once it has asked one.
+const GATHER: Duration = Duration::from_millis(20);
+/// How long a `requestState` that leads to a server is good for, in milliseconds.
+const STATE_LIFETIME: u64 = 60 * 60 * 1000;
+
+/// A call whose server waits for answers.
+pub(crate) struct Parked<H: Host> {
+    messages: Messages<H>,
+    open: Vec<Open>,
+    /// When it is given up, in milliseconds since the Unix epoch.
+    expires: u64,
+}
+
+/// A question that the agent has not answered.
+struct Open {
+    question: Question,
+    /// The id that the server gave it, as JSON text.
+    id: String,
+}
+
+/// The states that have been brought back, by when they would have ended.
+pub(crate) type Spent = BTreeSet<(u64, u64)>;
+
+/// How a retried request goes on.
+pub(super) enum Retried {
+    /// It is a first try.
+    Not,
+    /// With a call that waits here.
+    Parked(u64),
+    /// With another call of the named server, which gets this state of its own, as JSON text, where it gave one.
+    Server(String, Option<String>),
+}
+
+/// Tells whether a request may be answered with a question (2026-07-28, multi round-trip requests).
+pub(super) fn may_be_asked_in(method: &str) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read")
+}
+
+impl<H: Host> Messages<H> {
+    /// Parks the call of a stateless agent and returns the answer that asks it; returns the call's own answer where
+    /// that comes after all.
+    pub(super) async fn put_aside(mut self, question: Bytes) -> Result<Bytes, Cancelled> {
+        let mut open = Vec::new();
+        self.note(&question, &mut open);
+        let gateway = self.gateway().clone();
+        let mut gathered = std::pin::pin!(gateway.host().sleep(GATHER));
+        loop {
+            let next = {
+                let next = std::pin::pin!(self.next());
+                match future::select(next, &mut gathered).await {
+                    Either::Left((next, _)) => next?,
+                    Either::Right(_) => break,
+                }
+            };
+            match next {
+                Outgoing::Question(question) => self.note(&question, &mut open),
+                Outgoing::Last(text, _) => {
+                    self.refuse(open);
+                    return Ok(text);
+                }
+                Outgoing::Document(asked, chunks) => {
+                    self.refuse(open);
+                    return Ok(self.whole(*asked, chunks).await);
+                }
+                event => {
+                    self.backlog.push_back(event);
+                    break;
+                }
+            }
+        }
+        Ok(gateway.park(self, open))
+    }
+
+    fn note(&self, question: &Bytes, open: &mut Vec<Open>) {
+        let json = Json::check(question).ok();
+        if let Some(Ok(Message::Request { id, method, params })) = json.map(message::parse) {
+            let params = (params.iter().next().is_some())
+                .then(|| json.and_then(|json| json.get("params")).map(|params| params.text().to_owned()))
+                .flatten();
+            let key = format!("q{}", open.len() + 1);
+            let question = Question { key, method: method.into_owned(), params };
+            open.push(Open { question, id: id.text().to_owned() });
+        }
+    }
+
+    /// Tells the server that nobody will answer.
+    fn refuse(&self, open: Vec<Open>) {
+        let refusal = Refusal::new(code::INTERNAL, "the client has not answered");
+        for open in open {
+            self.send_back(message::error(Some(&open.id), &refusal));
+        }
+    }
+}
+
+impl<H: Host> Gateway<H> {
+    /// Keeps a call until its agent comes back; returns what the agent is asked.
+    fn park(&self, messages: Messages<H>, open: Vec<Open>) -> Bytes {
+        let now = self.host().now();
+        let expires = now + u64::try_from(ANSWERED.as_millis()).unwrap_or(u64::MAX);
+        let place = self.random();
+        let state = self.sealed_state(&messages.to, expires, Next::Parked(place));
+        let questions: Vec<_> = open.iter().map(|open| open.question.clone()).collect();
+        let result = dialogue::input_required(&questions, &state, own_info());
+        let text = message::result(&messages.to.id, &result);
+        let mut parked = lock(&self.0.parked);
+        if parked.len() >= PARKED {
+            drop(parked);
+            messages.refuse(open);
+            let refusal = Refusal::new(code::INTERNAL, "too many calls wait for answers; try again later");
+            return message::error(Some(&messages.to.id), &refusal).into();
+        }
+        parked.insert(place, Parked { messages, open, expires });
+        if parked.len() == 1 {
+            let gateway = self.clone();
+            self.host().spawn(async move { gateway.give_up_late().await });
+        }
+        text.into()
+    }
+
+    /// Gives up the calls that nobody has come back for, until none waits.
+    async fn give_up_late(&self) {
+        loop {
+            self.host().sleep(ANSWERED / 20).await;
+            let now = self.host().now();
+            let (late, left) = {
+                let mut parked = lock(&self.0.parked);
+                let late: Vec<_> = parked.extract_if(.., |_, call| call.expires <= now).collect();
+                (late, parked.len())
+            };
+            for (_, call) in late {
+                tracing::debug!(server = %call.messages.to.server.name, "nobody has answered a question");
+                call.messages.refuse(call.open);
+            }
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Opens the state that a stateless agent brings back.
+    pub(super) fn retried(&self, inbound: &Inbound<'_>, caller: &Caller) -> Result<Retried, Refusal> {
+        if caller.era() == Era::Legacy || !may_be_asked_in(&inbound.method) {
+            return Ok(Retried::Not);
+        }
+        let Some(token) = inbound.params.get("requestState").filter(|state| !state.is_null()) else {
+            return Ok(Retried::Not);
+        };
+        let binding = Binding::new(endpoint::path(&caller.scope), &inbound.method, &inbound.params);
+        let now = self.host().now();
+        let token = token.as_str().ok_or_else(invalid_state)?;
+        let state = RequestState::open(&token, &self.0.sealer, now, &binding).ok_or_else(invalid_state)?;
+        let native = match state.next {
+            Next::Parked(place) => return Ok(Retried::Parked(place)),
+            Next::Server(native) => Some(native),
+            Next::Again if all_accepted(inbound) => None,
+            Next::Again => {
+                return Err(Refusal::new(code::INTERNAL, "the user did not agree to what the server asked for"));
+            }
+        };
+        let mut spent = lock(&self.0.spent);
+        while spent.first().is_some_and(|(expires, _)| *expires <= now) {
+            spent.pop_first();
+        }
+        if !spent.insert((state.expires, state.nonce)) {
+            return Err(invalid_state());
+        }
+        Ok(Retried::Server(state.server, native))
+    }
+
+    /// Goes on with a parked call: its server gets the answers, and the agent what the server says then.
+    pub(super) async fn resume(
+        &self,
+        place: u64,
+        inbound: &Inbound<'_>,
+        caller: &Caller,
+    ) -> Result<Reply, Refusal> {
+        let parked = lock(&self.0.parked).remove(&place);
+        let Some(Parked { mut messages, open, .. }) = parked else {
+            return Err(Refusal::new(
+                code::INVALID_PARAMS,
+                "the call that this `requestState` belongs to no longer waits for an answer (it was answered, took too \
+                 long, or its gateway process has ended); call again without it",
+            ));
+        };
+        let log_level = self.log_level(inbound, caller);
+        messages.to = Addressee {
+            caller: caller.clone(),
+            id: inbound.id.text().to_owned(),
+            progress_token: inbound.progress_token(),
+            log_level,
+            ..messages.to
+        };
+        let responses = inbound.params.get("inputResponses");
+        let mut left = Vec::new();
+        let current = messages.established().cloned().or_else(|| messages.to.link.current.load_full());
+        for open in open {
+            let answer = responses.and_then(|r| r.get(&open.question.key)).filter(|a| a.is_object());
+            match (answer, &current) {
+                (Some(answer), Some(established)) => {
+                    let text = message::result(&open.id, answer.text());
+                    let server = messages.to.server.clone();
+                    let told = self.tell(&server, established, text);
+                    self.within(&server, server.settings.timeout, told).await?;
+                }
+                _ => left.push(open),
+            }
+        }
+        if !left.is_empty() {
+            return Ok(body::json(http::StatusCode::OK, self.park(messages, left)));
+        }
+        self.relay_messages(messages).await.or_else(|Cancelled| Ok(body::empty(http::StatusCode::ACCEPTED)))
+    }
+
+    /// Returns what an agent brings back to go on with a call, sealed.
+    fn sealed_state(&self, to: &Addressee, expires: u64, next: Next) -> String {
+        let state = RequestState {
+            server: to.server.name.to_string(),
+            binding: to.binding(),
+            nonce: self.random(),
+            expires,
+            next,
+        };
+        state.seal(&self.0.sealer, self.host())
+    }
+
+    /// Returns what seals the state of a server's own, for the agent's way.
+    pub(super) fn seals_state(&self, to: &Addressee) -> impl Fn(&str) -> String + Send + Sync + use<H> {
+        let gateway = self.clone();
+        let (server, request) = (to.server.name.to_string(), to.request.clone());
+        let path = endpoint::path(&to.caller.scope);
+        move |native| {
+            let state = RequestState {
+                server: server.clone(),
+                binding: Binding::of(&request, path.clone()),
+                nonce: gateway.random(),
+                expires: gateway.host().now() + STATE_LIFETIME,
+                next: Next::Server(native.to_owned()),
+            };
+            crate::wire::json::quote(&state.seal(&gateway.0.sealer, gateway.host()))
+        }
+    }
+
+    /// Turns the error by which a session-based server asks for a page to be visited (whose code has been translated)
+    /// into a question to a stateless agent that can be asked for that.
+    pub(super) fn asks_by_error(
+        &self,
+        to: &Addressee,
+        text: Bytes,
+        error: Option<i64>,
+    ) -> (Bytes, Option<i64>) {
+        let asks = error == Some(code::INTERNAL)
+            && to.caller.era() == Era::Modern
+            && to.interaction.url;
+        let Some(round) = Some(&text).filter(|_| asks).and_then(|text| Round::of_error(text)) else {
+            return (text, error);
+        };
+        let state = self.sealed_state(to, self.host().now() + STATE_LIFETIME, Next::Again);
+        let result = dialogue::input_required(&round.questions, &state, own_info());
+        (message::result(&to.id, &result).into(), None)
+    }
+}
+
+/// Refuses a state, whatever is wrong with it.
+pub(super) fn invalid_state() -> Refusal {
+    Refusal::new(code::INVALID_PARAMS, "`requestState` is not valid for this request; call again without it")
+}
+
+/// Tells whether the agent's user has agreed to everything that was asked.
+fn all_accepted(inbound: &Inbound<'_>) -> bool {
+    let responses = inbound.params.get("inputResponses");
+    let action = |answer: Json<'_>| answer.get("action").and_then(Json::as_str).as_deref() == Some("accept");
+    responses.is_some_and(|r| r.members().next().is_some() && r.members().all(|(_, answer)| action(answer)))
+}
+
+impl Addressee {
+    /// Returns what binds a state to the agent's request.
+    fn binding(&self) -> Binding {
+        Binding::of(&self.request, endpoint::path(&self.caller.scope))
+    }
+}
+
+impl Binding {
+    /// Returns what binds a state to a request, from its message.
+    fn of(request: &Bytes, endpoint: String) -> Self {
+        match Json::check(request).map(message::parse) {
+            Ok(Ok(Message::Request { method, params, .. })) => Self::new(endpoint, &method, &params),
+            _ => Self::new(endpoint, "", &crate::wire::json::Object::default()),
+        }
+    }
+}
+

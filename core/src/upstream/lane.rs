@@ -1,0 +1,144 @@
+//! The links that carry the calls of stateless agents which can be asked something, at servers that have sessions.
+//!
+//! **A lane carries one call at a time**, so that whatever the server asks on it is certain to concern that call. A
+//! free lane is taken again, the first one first: an agent whose calls follow each other meets the same session.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::channel::mpsc;
+
+use super::{Link, Owner, lock};
+use crate::session::Interaction;
+
+/// The most lanes to one server; further calls share its shared link, on which nothing can be asked.
+const LANES: usize = 32;
+
+/// How many messages outside the answer may wait for a call.
+const BACKLOG: usize = 64;
+
+/// The lanes to one server.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes(Mutex<BTreeMap<Interaction, Vec<Arc<Link>>>>);
+
+/// What a lane's link knows of the call that it carries.
+#[derive(Debug, Default)]
+pub(crate) struct Carried {
+    busy: AtomicBool,
+    /// Takes what the server says besides the answer, on a stream of its own.
+    unasked: Mutex<Option<mpsc::Sender<Bytes>>>,
+}
+
+/// A lane in use, free again once this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lane(Arc<Link>);
+
+impl Lanes {
+    /// Takes a free lane whose server was told that it may ask this; nothing where all that may be are in use.
+    pub(crate) fn take(&self, interaction: Interaction, now: u64) -> Option<Lane> {
+        let mut lanes = lock(&self.0);
+        let free = lanes.get(&interaction).into_iter().flatten().find(|link| link.carried.begin());
+        let link = if let Some(link) = free {
+            link.clone()
+        } else {
+            if lanes.values().map(Vec::len).sum::<usize>() >= LANES {
+                return None;
+            }
+            let link = Link::new(Owner::Lane(interaction));
+            link.carried.begin();
+            lanes.entry(interaction).or_default().push(link.clone());
+            link
+        };
+        link.used.store(now, Ordering::Relaxed);
+        Some(Lane(link))
+    }
+
+    /// Gives up the lanes that were last taken before `time` and are free.
+    pub(crate) fn drop_idle(&self, time: u64) -> Vec<Arc<Link>> {
+        let mut idle = Vec::new();
+        lock(&self.0).retain(|_, links| {
+            idle.extend(links.extract_if(.., |link| {
+                link.used.load(Ordering::Relaxed) < time && !link.carried.busy.load(Ordering::Relaxed)
+            }));
+            !links.is_empty()
+        });
+        idle
+    }
+
+    /// Tells whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.0).is_empty()
+    }
+}
+
+impl Carried {
+    fn begin(&self) -> bool {
+        !self.busy.swap(true, Ordering::Acquire)
+    }
+
+    /// Hands a message to the call that is being carried; returns whether there is one that takes it.
+    pub(crate) fn tell(&self, message: Bytes) -> bool {
+        lock(&self.unasked).as_mut().is_some_and(|call| call.try_send(message).is_ok())
+    }
+}
+
+impl Lane {
+    /// Returns the link.
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.0
+    }
+
+    /// Returns what the server says besides the answer, from now on.
+    pub(crate) fn hear(&self) -> mpsc::Receiver<Bytes> {
+        let (sender, receiver) = mpsc::channel(BACKLOG);
+        *lock(&self.0.carried.unasked) = Some(sender);
+        receiver
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        lock(&self.0.carried.unasked).take();
+        self.0.carried.busy.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_carries_one_call_at_a_time() {
+        let lanes = Lanes::default();
+        let form = Interaction { form: true, ..Interaction::default() };
+        let first = lanes.take(form, 1).expect("room");
+        let second = lanes.take(form, 1).expect("room");
+        assert!(!Arc::ptr_eq(first.link(), second.link()));
+        let link = first.link().clone();
+        drop(first);
+        let again = lanes.take(form, 2).expect("room");
+        assert!(Arc::ptr_eq(&link, again.link()), "the first free one");
+        let all: Vec<_> = (0..100).filter_map(|_| lanes.take(form, 3)).collect();
+        assert_eq!(all.len(), LANES - 2);
+        assert!(lanes.take(Interaction::default(), 3).is_none());
+        drop((again, second, all));
+        assert_eq!(lanes.drop_idle(3).len(), 2);
+        assert_eq!(lanes.drop_idle(4).len(), LANES - 2);
+        assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn what_is_said_besides_reaches_the_call_or_nobody() {
+        let lanes = Lanes::default();
+        let lane = lanes.take(Interaction::default(), 1).expect("room");
+        let link = lane.link().clone();
+        assert!(!link.carried.tell(Bytes::new()), "nobody listens yet");
+        let mut heard = lane.hear();
+        assert!(link.carried.tell(Bytes::from_static(b"x")));
+        assert_eq!(heard.try_recv().ok().as_deref(), Some(&b"x"[..]));
+        drop(lane);
+        assert!(!link.carried.tell(Bytes::new()));
+    }
+}
