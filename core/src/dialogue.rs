@@ -93,7 +93,7 @@ impl Round {
 
     /// Tells whether all it asks for is that pages are visited.
     pub(crate) fn only_visits(&self) -> bool {
-        !self.questions.is_empty() && self.questions.iter().all(|question| question.mode_is_url())
+        !self.questions.is_empty() && self.questions.iter().all(Question::mode_is_url)
     }
 
     /// Returns the error that asks an agent to visit pages and call again (2025-11-25).
@@ -140,7 +140,8 @@ impl Question {
 
     fn params_without(&self, left_out: &str) -> ObjectWriter {
         let mut out = ObjectWriter::default();
-        for (key, value) in self.params().iter().flat_map(|p| p.members()).filter(|(key, _)| key != left_out) {
+        for (key, value) in self.params().iter().flat_map(|p| p.members()).filter(|(key, _)| key != left_out)
+        {
             out.member(&key, value.text());
         }
         out

@@ -42,6 +42,8 @@ struct State {
     ended: bool,
     /// The newest reader: an older one has ended.
     reader: u64,
+    /// How many readers there are, ended or not.
+    readers: u32,
     waker: Option<Waker>,
 }
 
@@ -95,6 +97,11 @@ impl Recording {
         state.wake();
     }
 
+    /// Tells whether anybody reads it.
+    pub(crate) fn is_read(&self) -> bool {
+        lock(&self.state).readers > 0
+    }
+
     /// Returns the events from the first that is kept.
     pub(crate) fn replay(self: &Arc<Self>) -> Replay {
         let first = lock(&self.state).first;
@@ -104,6 +111,7 @@ impl Recording {
     fn read_from(self: &Arc<Self>, next: u64) -> Replay {
         let mut state = lock(&self.state);
         state.reader += 1;
+        state.readers += 1;
         state.wake();
         Replay { reader: state.reader, recording: self.clone(), next }
     }
@@ -133,6 +141,12 @@ pub(crate) struct Replay {
     recording: Arc<Recording>,
     reader: u64,
     next: u64,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        lock(&self.recording.state).readers -= 1;
+    }
 }
 
 impl Stream for Replay {

@@ -97,8 +97,7 @@ impl<H: Host> Gateway<H> {
                     if let Err(error) = splice.push(&chunk, &mut out).map_err(broken) {
                         break error;
                     }
-                    let may_ask =
-                        crossed && splice.result_type().is_none_or(|kind| kind == "input_required");
+                    let may_ask = crossed && splice.result_type().is_none_or(|kind| kind == "input_required");
                     if may_ask {
                         raw.push(chunk);
                     }
@@ -207,7 +206,7 @@ impl<H: Host> Gateway<H> {
                 let text = match step {
                     Step::Event(text) => text,
                     Step::Refused(refusal) => message::error(Some(&request_id), &refusal).into(),
-                    Step::Reply(reply) => reply.into_body().collect(HELD).await.unwrap_or_default(),
+                    Step::Reply(answer) => answer.into_body().collect(HELD).await.unwrap_or_default(),
                 };
                 if !recording.push(&text) {
                     break;
@@ -240,7 +239,9 @@ impl<H: Host> Gateway<H> {
                 Ok(members) => {
                     ask.set("inputResponses", None);
                     ask.set("requestState", None);
-                    members.into_iter().for_each(|(key, value)| ask.set(key, Some(value)));
+                    for (key, value) in members {
+                        ask.set(key, Some(value));
+                    }
                 }
                 Err(Unfinished::Cancelled) => return,
                 Err(Unfinished::Refused(refusal)) => {
@@ -283,7 +284,9 @@ impl<H: Host> Gateway<H> {
                         Outgoing::Round(round) if messages.to.interaction.is_possible() => {
                             return Ok((round, messages.to));
                         }
-                        Outgoing::Round(round) => break give(steps, Self::refuse_round(&round, &messages.to)),
+                        Outgoing::Round(round) => {
+                            break give(steps, Self::refuse_round(&round, &messages.to));
+                        }
                         // What stateless agents alone are asked, and what only a lane brings.
                         Outgoing::Question(_) | Outgoing::Document(..) => {}
                     }

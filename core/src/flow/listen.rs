@@ -1,8 +1,11 @@
 //! The streams on which agents hear of changes: `subscriptions/listen`, and a session's own stream.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::stream::{self, BoxStream};
+use futures::future::{self, Either};
+use futures::stream;
 
 use crate::body::{self, Reply};
 use crate::catalog::Route;
@@ -14,9 +17,16 @@ use crate::plan::Wanted;
 use crate::ports::Host;
 use crate::session::Session;
 use crate::shape;
+use crate::streams::Recording;
 use crate::wire::json::quote;
 use crate::wire::message;
 use crate::wire::sse;
+use crate::wire::version::Version;
+
+/// How often it is looked whether a session's stream is still read.
+const LOOK: Duration = Duration::from_secs(15);
+/// After so many times that it was not, it ends.
+const UNREAD: u32 = 4;
 
 /// A place among those who listen, given up when it is dropped.
 struct Listening<H: Host> {
@@ -88,7 +98,7 @@ impl<H: Host> Gateway<H> {
         // First a place, so that nothing is missed that happens while servers are asked.
         let seat = self.0.hub.join(caller.scope.clone(), nonce, Interest::Lists(wanted.lists.clone()));
         let mut listening = Listening { gateway: self.clone(), seat, resources: Vec::new(), ended: false };
-        let view = self.snapshot().view(&caller.scope);
+        let view = self.view(&self.snapshot(), caller).await;
         let routed = std::mem::take(&mut wanted.resources)
             .into_iter()
             .filter_map(|uri| Some((view.route_uri(&uri)?, uri)));
@@ -128,23 +138,52 @@ impl<H: Host> Gateway<H> {
         Ok(body::events(self.keep_alive(first.chain(rest).boxed())))
     }
 
-    /// Opens a session's own stream (`GET`): what no request of it asked for.
+    /// Opens a session's own stream (`GET`): what no request of it asked for. It goes on for a while when the agent
+    /// loses it, so that it can be taken up again.
     pub(crate) fn open_session_stream(&self, caller: &Caller, session: &Session) -> Reply {
         let seat = self.0.hub.join(caller.scope.clone(), session.nonce, Interest::Session);
         let listening = Listening { gateway: self.clone(), seat, resources: Vec::new(), ended: false };
-        let events: BoxStream<'static, Bytes> = stream::unfold(listening, |mut listening| async move {
-            let text = match listening.seat.notes.next().await? {
-                Note::ListChanged(capability) => shape::changed(capability, None),
-                Note::Updated(uri) => shape::updated(&uri, None),
-                Note::Message(text) => text,
-                Note::Goodbye => return None,
-            };
-            Some((sse::encode(None, text.as_bytes()), listening))
-        })
-        .boxed();
+        let id = self.random();
+        let recording = self.0.streams.begin(id, session.nonce);
+        if session.version >= Version::V2025_11_25 {
+            recording.prime();
+        }
+        let replay = recording.replay();
+        let gateway = self.clone();
+        self.host().spawn(async move {
+            gateway.record(listening, &recording).await;
+            recording.end();
+            gateway.0.streams.forget(id);
+        });
         // Something at once, so that the agent sees the stream open.
         let first = stream::once(std::future::ready(Bytes::from_static(sse::KEEP_ALIVE)));
-        body::events(self.keep_alive(first.chain(events).boxed()))
+        body::events(self.keep_alive(first.chain(replay).boxed()))
+    }
+
+    /// Records what a session hears, until its stream ends or nobody has read it for a while.
+    async fn record(&self, mut listening: Listening<H>, recording: &Recording) {
+        let mut unread = 0;
+        while unread < UNREAD {
+            let heard = {
+                let pause = std::pin::pin!(self.host().sleep(LOOK));
+                match future::select(listening.seat.notes.next(), pause).await {
+                    Either::Left((heard, _)) => heard,
+                    Either::Right(_) => {
+                        unread = if recording.is_read() { 0 } else { unread + 1 };
+                        continue;
+                    }
+                }
+            };
+            let text = match heard {
+                Some(Note::ListChanged(capability)) => shape::changed(capability, None),
+                Some(Note::Updated(uri)) => shape::updated(&uri, None),
+                Some(Note::Message(text)) => text,
+                Some(Note::Goodbye) | None => return,
+            };
+            if !recording.push(text.as_bytes()) {
+                return;
+            }
+        }
     }
 }
 

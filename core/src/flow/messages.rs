@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::channel::mpsc;
 use futures::future::{self, BoxFuture, Either};
 use futures::stream::{self, BoxStream};
-use futures::StreamExt;
 
 use super::HELD;
 use super::addressee::{Addressee, Cancelled};
@@ -275,8 +275,7 @@ impl<H: Host> Reader<H> {
                 Next::Chunk(Some(Ok(chunk))) => {
                     let mut events = Vec::new();
                     let taken = self.decoder.push(&chunk, &mut events);
-                    taken
-                        .map_err(|e| self.server.error(format!("sent an answer that is too large: {e}")))?;
+                    taken.map_err(|e| self.server.error(format!("sent an answer that is too large: {e}")))?;
                     self.events = events.into_iter();
                 }
                 Next::Chunk(Some(Err(error))) => self.resume(Some(error)).await?,

@@ -70,7 +70,7 @@ impl<H: Host> Messages<H> {
     /// that comes after all.
     pub(super) async fn put_aside(mut self, question: Bytes) -> Result<Bytes, Cancelled> {
         let mut open = Vec::new();
-        self.note(&question, &mut open);
+        note(&question, &mut open);
         let gateway = self.gateway().clone();
         let mut gathered = std::pin::pin!(gateway.host().sleep(GATHER));
         loop {
@@ -82,7 +82,7 @@ impl<H: Host> Messages<H> {
                 }
             };
             match next {
-                Outgoing::Question(question) => self.note(&question, &mut open),
+                Outgoing::Question(question) => note(&question, &mut open),
                 Outgoing::Last(text, _) => {
                     self.refuse(open);
                     return Ok(text);
@@ -98,18 +98,6 @@ impl<H: Host> Messages<H> {
             }
         }
         Ok(gateway.park(self, open))
-    }
-
-    fn note(&self, question: &Bytes, open: &mut Vec<Open>) {
-        let json = Json::check(question).ok();
-        if let Some(Ok(Message::Request { id, method, params })) = json.map(message::parse) {
-            let params = (params.iter().next().is_some())
-                .then(|| json.and_then(|json| json.get("params")).map(|params| params.text().to_owned()))
-                .flatten();
-            let key = format!("q{}", open.len() + 1);
-            let question = Question { key, method: method.into_owned(), params };
-            open.push(Open { question, id: id.text().to_owned() });
-        }
     }
 
     /// Tells the server that nobody will answer.
@@ -183,7 +171,10 @@ impl<H: Host> Gateway<H> {
             Next::Server(native) => Some(native),
             Next::Again if all_accepted(inbound) => None,
             Next::Again => {
-                return Err(Refusal::new(code::INTERNAL, "the user did not agree to what the server asked for"));
+                return Err(Refusal::new(
+                    code::INTERNAL,
+                    "the user did not agree to what the server asked for",
+                ));
             }
         };
         let mut spent = lock(&self.0.spent);
@@ -277,15 +268,26 @@ impl<H: Host> Gateway<H> {
         text: Bytes,
         error: Option<i64>,
     ) -> (Bytes, Option<i64>) {
-        let asks = error == Some(code::INTERNAL)
-            && to.caller.era() == Era::Modern
-            && to.interaction.url;
+        let asks = error == Some(code::INTERNAL) && to.caller.era() == Era::Modern && to.interaction.url;
         let Some(round) = Some(&text).filter(|_| asks).and_then(|text| Round::of_error(text)) else {
             return (text, error);
         };
         let state = self.sealed_state(to, self.host().now() + STATE_LIFETIME, Next::Again);
         let result = dialogue::input_required(&round.questions, &state, own_info());
         (message::result(&to.id, &result).into(), None)
+    }
+}
+
+/// Notes what a server asks under a key of its own.
+fn note(question: &Bytes, open: &mut Vec<Open>) {
+    let json = Json::check(question).ok();
+    if let Some(Ok(Message::Request { id, method, params })) = json.map(message::parse) {
+        let params = (params.iter().next().is_some())
+            .then(|| json.and_then(|json| json.get("params")).map(|params| params.text().to_owned()))
+            .flatten();
+        let key = format!("q{}", open.len() + 1);
+        let question = Question { key, method: method.into_owned(), params };
+        open.push(Open { question, id: id.text().to_owned() });
     }
 }
 
@@ -318,3 +320,96 @@ impl Binding {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Clock;
+    use crate::testing::{Answer, Memory, gateway, json_answer, modern_with, open_stream};
+    use crate::wire::http as names;
+
+    const FORM: &str = r#"{"elicitation":{}}"#;
+
+    /// A session-based server whose tool asks one thing and then waits.
+    fn asking(request: &http::Request<Bytes>) -> Answer {
+        let json = Json::check(request.body()).ok();
+        let text = |key: &str| json.and_then(|json| json.get(key)).map_or("", Json::text);
+        let result = |result: &str| json_answer(200, message::result(text("id"), result));
+        match text("method") {
+            "\"initialize\"" => {
+                let mut answer = result(
+                    r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"x"}}"#,
+                )?;
+                answer.headers_mut().insert(names::SESSION_ID, http::HeaderValue::from_static("s"));
+                Ok(answer)
+            }
+            "\"tools/list\"" => result(r#"{"tools":[{"name":"ask","inputSchema":{"type":"object"}}]}"#),
+            "\"tools/call\"" => open_stream(&[
+                r#"{"jsonrpc":"2.0","id":"e1","method":"elicitation/create","params":{"message":"?","requestedSchema":{}}}"#,
+            ]),
+            "" | "\"notifications/initialized\"" | "\"notifications/cancelled\"" => json_answer(202, ""),
+            _ => json_answer(400, ""),
+        }
+    }
+
+    fn call(host: &Memory, gateway: &Gateway<Memory>, more: &str) -> String {
+        let request = modern_with("7", "tools/call", &format!("\"name\":\"a__ask\"{more}"), FORM);
+        let reply = host.run(async { gateway.serve(request).await.into_body().collect(usize::MAX).await });
+        String::from_utf8(reply.expect("an answer").to_vec()).expect("text")
+    }
+
+    fn state(answer: &str) -> String {
+        let state = answer.split("\"requestState\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        state.unwrap_or_else(|| panic!("no state in {answer}")).to_owned()
+    }
+
+    #[test]
+    fn a_call_that_nobody_comes_back_for_is_given_up() {
+        let host = Memory::new(asking);
+        let gateway = gateway(&host, &["a"]);
+        let asked = call(&host, &gateway, "");
+        assert!(asked.contains(r#""inputRequests":{"q1":{"method":"elicitation/create""#), "{asked}");
+        assert_eq!(lock(&gateway.0.parked).len(), 1);
+        host.sent();
+        host.run(host.sleep(ANSWERED + ANSWERED / 10));
+        assert_eq!(lock(&gateway.0.parked).len(), 0);
+        let sent = host.sent().join("\n");
+        assert!(
+            sent.contains("the client has not answered") && sent.contains("notifications/cancelled"),
+            "{sent}"
+        );
+        let answers = r#","inputResponses":{"q1":{"action":"accept"}}"#;
+        let late = call(&host, &gateway, &format!("{answers},\"requestState\":\"{}\"", state(&asked)));
+        assert!(late.contains("-32602") && host.sent().is_empty(), "{late}");
+    }
+
+    #[test]
+    fn an_answer_resumes_the_call_on_the_same_session() {
+        let host = Memory::new(asking);
+        let gateway = gateway(&host, &["a"]);
+        let asked = call(&host, &gateway, "");
+        host.sent();
+        let answers = format!(
+            ",\"inputResponses\":{{\"q1\":{{\"action\":\"accept\"}}}},\"requestState\":\"{}\"",
+            state(&asked)
+        );
+        let ended = call(&host, &gateway, &answers);
+        assert!(ended.contains("did not answer within"), "the script answers nothing more: {ended}");
+        let sent = host.sent();
+        let answer = r#"POST http://a.test/mcp {"jsonrpc":"2.0","id":"e1","result":{"action":"accept"}}"#;
+        assert_eq!(sent[0], answer);
+        assert!(!sent.iter().any(|line| line.contains("tools/call")), "called once: {sent:?}");
+        assert!(lock(&gateway.0.parked).is_empty());
+    }
+
+    #[test]
+    fn an_agent_that_declared_nothing_is_not_asked() {
+        let host = Memory::new(asking);
+        let gateway = gateway(&host, &["a"]);
+        let request = modern_with("7", "tools/call", "\"name\":\"a__ask\"", "{}");
+        host.run(async { gateway.serve(request).await.into_body().collect(usize::MAX).await })
+            .expect("an answer");
+        assert!(lock(&gateway.0.parked).is_empty());
+        let sent = host.sent().join("\n");
+        assert!(sent.contains(r#""id":"e1","error""#), "{sent}");
+    }
+}

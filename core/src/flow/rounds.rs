@@ -79,8 +79,8 @@ impl<H: Host> Gateway<H> {
     fn put_to_session(&self, question: &Question, place: u64, to: &Addressee) -> String {
         let session = to.caller.session.as_ref().map_or(0, |session| session.nonce);
         let server = to.server.name.to_string();
-        let id = ServerRequest { server, session, asker: Asker::Call(place) }
-            .seal(&self.0.sealer, self.host());
+        let id =
+            ServerRequest { server, session, asker: Asker::Call(place) }.seal(&self.0.sealer, self.host());
         if to.caller.version() >= Version::V2025_11_25 {
             let elicitation = self.0.sealer.name(&place.to_string());
             dialogue::request(&question.with_elicitation_id(&elicitation), &id)

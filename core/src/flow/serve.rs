@@ -348,12 +348,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Asks where the server may ask back at any time, also before it answers at all.
-    fn ask_on_lane(
-        &self,
-        ask: Ask<'static>,
-        besides: mpsc::Receiver<Bytes>,
-        to: Addressee,
-    ) -> Messages<H> {
+    fn ask_on_lane(&self, ask: Ask<'static>, besides: mpsc::Receiver<Bytes>, to: Addressee) -> Messages<H> {
         let (gateway, server, link) = (self.clone(), to.server.clone(), to.link.clone());
         let asking = async move { gateway.ask(&server, &link, &ask, Wait::Call).await };
         Messages::asking(self.clone(), asking.boxed(), besides, to)

@@ -38,6 +38,19 @@ struct State {
     meetings: Meetings,
 }
 
+/// Marks an answer that does not end after its last chunk.
+#[derive(Debug, Clone, Copy)]
+pub struct Open;
+
+/// Returns an answer of server-sent events, which stays open.
+pub fn open_stream(events: &[&str]) -> Answer {
+    let events = events.iter().map(|data| Bytes::from(format!("data: {data}\n\n"))).collect();
+    let mut response = Response::new(events);
+    response.headers_mut().insert(header::CONTENT_TYPE, names::EVENT_STREAM);
+    response.extensions_mut().insert(Open);
+    Ok(response)
+}
+
 /// Returns an answer of one JSON document.
 pub fn json_answer(status: u16, text: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(vec![text.into()]);
@@ -158,7 +171,12 @@ impl Upstream for Memory {
     async fn fetch(&self, request: http::Request<Bytes>) -> Result<Response<Chunks>, Unreachable> {
         let answer = (lock(&self.0.servers))(&request);
         lock(&self.0.sent).push(request);
-        Ok(answer?.map(|chunks| stream::iter(chunks.into_iter().map(Ok)).boxed()))
+        let answer = answer?;
+        let open = answer.extensions().get::<Open>().is_some();
+        Ok(answer.map(|chunks| {
+            let chunks = stream::iter(chunks.into_iter().map(Ok));
+            if open { chunks.chain(stream::pending()).boxed() } else { chunks.boxed() }
+        }))
     }
 
     async fn launch(&self, server: &ServerName, _: &Command, _: PipeEnd) -> Result<(), Unreachable> {

@@ -13,7 +13,7 @@ use crate::front::gate::Exposure;
 use crate::gateway::{Gateway, Options, SealKeys};
 use crate::names::ServerName;
 
-pub use host::{Answer, Memory, json_answer};
+pub use host::{Answer, Memory, Open, json_answer, open_stream};
 
 /// Returns the settings of a server at a URL.
 pub fn server(url: &str) -> Server {
@@ -55,10 +55,15 @@ pub fn post(message: impl Into<Bytes>, headers: &[(&'static str, &str)]) -> http
 
 /// Returns a stateless request as a conforming client sends it; `params` are JSON members besides `_meta`.
 pub fn modern(id: &str, method: &'static str, params: &str) -> http::Request<Body> {
+    modern_with(id, method, params, "{}")
+}
+
+/// Returns a stateless request of a client with these capabilities.
+pub fn modern_with(id: &str, method: &'static str, params: &str, capabilities: &str) -> http::Request<Body> {
     let separator = if params.is_empty() { "" } else { "," };
     let message = format!(
         "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{{{params}{separator}\"_meta\":{{\
-         \"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\"io.modelcontextprotocol/clientCapabilities\":{{}}}}}}}}"
+         \"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\"io.modelcontextprotocol/clientCapabilities\":{capabilities}}}}}}}"
     );
     let name = crate::wire::json::Json::check(format!("{{{params}}}").as_bytes()).ok().and_then(|json| {
         json.get(crate::front::modern::named_by(method)?)?.as_str().map(std::borrow::Cow::into_owned)
