@@ -22,7 +22,16 @@ pub(crate) enum Endpoint {
     Readiness,
     /// `/mcp`, `/mcp/servers/{server}`.
     Mcp(Scope),
+    /// `/sse`: the event stream of an agent that speaks HTTP+SSE.
+    Sse,
+    /// `/messages`: what such an agent says.
+    Messages,
 }
+
+/// The path at which agents that speak HTTP+SSE open their stream.
+pub(crate) const SSE: &str = "/sse";
+/// The path to which they post.
+pub(crate) const MESSAGES: &str = "/messages";
 
 /// Finds what a path leads to. A path is compared as it is written: dots and empty segments lead nowhere.
 pub(crate) fn find(path: &str, servers: &BTreeMap<ServerName, Arc<Server>>) -> Option<Endpoint> {
@@ -30,6 +39,8 @@ pub(crate) fn find(path: &str, servers: &BTreeMap<ServerName, Arc<Server>>) -> O
         "/healthz" | "/healthcheck" => Some(Endpoint::Health),
         "/readyz" => Some(Endpoint::Readiness),
         "/mcp" => Some(Endpoint::Mcp(Scope::All)),
+        SSE => Some(Endpoint::Sse),
+        MESSAGES => Some(Endpoint::Messages),
         _ => {
             let name = decode(path.strip_prefix("/mcp/servers/")?)?;
             let (name, _) = servers.get_key_value(name.as_str())?;
@@ -96,8 +107,13 @@ pub(crate) fn readiness(servers: &[Readiness], settled: bool) -> Reply {
 
 /// The answer to a method that an MCP endpoint does not have.
 pub(crate) fn method_not_allowed() -> Reply {
+    only("POST")
+}
+
+/// The answer to any other method than the one that a path has.
+pub(crate) fn only(method: &'static str) -> Reply {
     let mut reply = empty(StatusCode::METHOD_NOT_ALLOWED);
-    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(method));
     reply
 }
 
@@ -144,6 +160,7 @@ mod tests {
         let settings = crate::testing::server("http://127.0.0.1:1/mcp");
         let servers = BTreeMap::from([(name.clone(), Server::new(name.clone(), settings).0)]);
         let check = |path: &str| find(path, &servers);
+        assert_eq!((check("/sse"), check("/messages")), (Some(Endpoint::Sse), Some(Endpoint::Messages)));
         assert_eq!(check("/mcp"), Some(Endpoint::Mcp(Scope::All)));
         assert_eq!(check("/mcp/servers/my%20srv"), Some(Endpoint::Mcp(Scope::Server(name.clone()))));
         assert_eq!(check(&path(&Scope::Server(name))), check("/mcp/servers/my%20srv"));
@@ -156,6 +173,8 @@ mod tests {
             "/mcp/servers/../x",
             "/mcp/servers/my%2fsrv",
             "/mcp/../mcp",
+            "/sse/",
+            "/messages/x",
             "//mcp",
             "/mcp/groups/x",
         ] {

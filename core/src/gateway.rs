@@ -10,7 +10,7 @@ use http::HeaderValue;
 
 use crate::catalog::{Scope, View, Views};
 use crate::config::Config;
-use crate::flow::{Parked, Spent};
+use crate::flow::{HeldStreams, Parked, Spent};
 use crate::front::gate::{Exposure, Gate};
 use crate::hub::Hub;
 use crate::names::ServerName;
@@ -76,6 +76,8 @@ pub(crate) struct Inner<H: Host> {
     /// The calls that wait for a stateless agent's answers, by where they wait.
     pub(crate) parked: Mutex<BTreeMap<u64, Parked<H>>>,
     pub(crate) spent: Mutex<Spent>,
+    /// The streams of agents on HTTP+SSE.
+    pub(crate) held: HeldStreams,
     pub(crate) stopping: AtomicBool,
     /// The chain of gateways, for what this one asks of itself.
     pub(crate) own_via: HeaderValue,
@@ -145,6 +147,7 @@ impl<H: Host> Gateway<H> {
             sessions: Sessions::default(),
             parked: Mutex::default(),
             spent: Mutex::default(),
+            held: HeldStreams::default(),
             stopping: AtomicBool::new(false),
             host,
         }));
@@ -160,6 +163,7 @@ impl<H: Host> Gateway<H> {
     /// Ends the open streams and starts no process any more. Running calls go on.
     pub fn stop(&self) {
         self.0.stopping.store(true, Ordering::Relaxed);
+        self.0.held.close();
         self.0.hub.close();
     }
 

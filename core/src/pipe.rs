@@ -1,4 +1,4 @@
-//! A pipe to a subprocess that answers many requests on one pair of streams.
+//! A pipe to a server that answers many requests on one pair of streams: a subprocess, or one that speaks HTTP+SSE.
 //!
 //! Core holds the [`Pipe`], the host the [`PipeEnd`]. **An answer goes to the request that asked, a progress
 //! notification to the request whose token it carries, and whatever cannot be told apart goes to nobody's agent.**
@@ -236,6 +236,13 @@ impl PipeInbox {
                     let _ = waiter.messages.unbounded_send(Err(error));
                 }
             }
+        }
+    }
+
+    /// Tells whoever waits for the answer to this request that there will be none.
+    pub(crate) fn fail(&self, id: u64, error: Unreachable) {
+        if let Some(waiter) = self.0.state().waiters.remove(&id) {
+            let _ = waiter.messages.unbounded_send(Err(error));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::file::{CommandEntry, ServerEntry};
+use super::file::{CommandEntry, HttpKind, ServerEntry};
 use super::item::At;
 use super::quantity::format_duration;
 
@@ -43,6 +43,8 @@ impl Document {
         self.field("allow_env", entry.allow_env.as_deref().filter(|names| !names.is_empty()).map(list));
         self.field("cwd", entry.cwd.as_ref().map(|text| scalar(&text.value)));
         self.field("url", entry.url.as_ref().map(|text| scalar(&text.value)));
+        let sse = entry.transport.as_ref().filter(|kind| kind.value == HttpKind::Sse);
+        self.field("transport", sse.map(|_| "sse".to_owned()));
         self.pairs("headers", entry.headers.as_deref());
         self.field("timeout", entry.timeout.as_ref().map(|timeout| format_duration(timeout.value)));
         self.field("cache", entry.cache.as_ref().map(|cache| format_duration(cache.value)));

@@ -91,8 +91,12 @@ pub(super) struct ServerEntry {
     pub(super) allow_env: Option<Vec<At<String>>>,
     /// The folder that the subprocess runs in. A relative one begins at the folder of this file and stays within it.
     pub(super) cwd: Option<At<String>>,
-    /// The URL of a Streamable HTTP endpoint.
+    /// The URL of an HTTP endpoint.
     pub(super) url: Option<At<String>>,
+    /// What is spoken at `url`: `http`, which tries Streamable HTTP first, or `sse`, which tries HTTP+SSE (2024-11-05)
+    /// first. Each finds the other.
+    #[schemars(with = "Option<HttpKindText>", extend("default" = "http"))]
+    pub(super) transport: Option<At<HttpKind>>,
     /// Headers sent with every request to `url`.
     #[schemars(with = "Option<BTreeMap<String, PlainText>>")]
     pub(super) headers: Option<Vec<(At<String>, At<String>)>>,
@@ -115,6 +119,24 @@ pub(super) enum CommandEntry {
     Program(At<String>),
     /// The program and its arguments.
     Line(#[schemars(length(min = 1))] Vec<At<String>>),
+}
+
+/// What is spoken at a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HttpKind {
+    /// Streamable HTTP first.
+    Http,
+    /// HTTP+SSE first.
+    Sse,
+}
+
+/// What is spoken at a URL.
+#[derive(JsonSchema)]
+#[schemars(rename = "Transport", rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+enum HttpKindText {
+    Http,
+    Sse,
 }
 
 /// How upstream names become exposed names.

@@ -3,7 +3,7 @@
 //! What they say beyond what a server needs is ignored with a warning. **Their references are translated**, so that
 //! what comes out means the same in the native format: `${env:X}` becomes `${X}`, and a `$$` stays two dollar signs.
 
-use super::file::{CommandEntry, ServerEntry};
+use super::file::{CommandEntry, HttpKind, ServerEntry};
 use super::item::{At, Fields, Item};
 use super::node::{ScalarKind, Value};
 use super::problem::{Report, quote};
@@ -63,7 +63,7 @@ fn read_server(item: &Item<'_>, workspace: &str, report: &mut Report<'_>) -> Opt
         );
     }
     if let Some(kind) = kind {
-        check_kind(&kind, &entry, report);
+        read_kind(&kind, &mut entry, report);
     }
     warn_ignored(fields, report);
     Some(entry)
@@ -83,21 +83,21 @@ fn read_enabled(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<At<b
     }
 }
 
-/// Checks that `type` is one that is spoken, and that it goes with the rest.
-fn check_kind(kind: &Item<'_>, entry: &ServerEntry, report: &mut Report<'_>) {
-    let needed = match &kind.node.value {
-        Value::Scalar(scalar) if scalar.kind == ScalarKind::Text => match scalar.text.as_str() {
-            "stdio" => ("command", entry.command.is_some()),
-            "http" | "streamable-http" | "streamable_http" | "streamableHttp" => ("url", entry.url.is_some()),
-            "sse" => {
-                report.error(&kind.place(), "HTTP+SSE servers are not supported yet");
-                report
-                    .hint("many of these servers also speak Streamable HTTP: try its URL with `type` `http`");
-                return;
-            }
-            _ => return kind.mismatch_shown("`stdio` or `http`", report),
-        },
-        _ => return kind.mismatch_shown("`stdio` or `http`", report),
+/// Reads `type`: it has to be one that is spoken, and to go with the rest.
+fn read_kind(kind: &Item<'_>, entry: &mut ServerEntry, report: &mut Report<'_>) {
+    let text = match &kind.node.value {
+        Value::Scalar(scalar) if scalar.kind == ScalarKind::Text => scalar.text.as_str(),
+        _ => "",
+    };
+    let needed = match text {
+        "stdio" => ("command", entry.command.is_some()),
+        "http" | "streamable-http" | "streamable_http" | "streamableHttp" => ("url", entry.url.is_some()),
+        "sse" => {
+            let place = kind.place();
+            entry.transport = entry.url.as_ref().map(|_| At { value: HttpKind::Sse, place });
+            ("url", entry.url.is_some())
+        }
+        _ => return kind.mismatch_shown("`stdio`, `http` or `sse`", report),
     };
     if let (key, false) = needed {
         report.error(&kind.place(), format!("a server of this type needs the key `{key}`"));
@@ -223,7 +223,7 @@ mod tests {
             Some(Transport::Stdio(command)) => {
                 format!("{} {:?} {:?}", command.program, command.args, command.env)
             }
-            Some(Transport::Http(endpoint)) => endpoint.url.to_string(),
+            Some(Transport::Http(endpoint) | Transport::Sse(endpoint)) => endpoint.url.to_string(),
         }
     }
 
@@ -264,14 +264,13 @@ mod tests {
   }
 }"#,
         );
-        assert_eq!(parsed.config.servers.keys().map(ServerName::as_str).collect::<Vec<_>>(), ["b", "f"]);
+        assert_eq!(parsed.config.servers.keys().map(ServerName::as_str).collect::<Vec<_>>(), ["b", "c", "f"]);
+        assert!(matches!(parsed.config.servers["c"].transport, Transport::Sse(_)));
         assert!(!parsed.is_refused());
         insta::assert_snapshot!(shown(&parsed), @r#"
         .vscode/mcp.json:4:98: error: servers.a.env.K: the input "key" would be asked for by an editor, and a gateway has nobody to ask
           hint: set an environment variable for the gateway and write `${env:NAME}` instead
-        .vscode/mcp.json:6:20: error: servers.c.type: HTTP+SSE servers are not supported yet
-          hint: many of these servers also speak Streamable HTTP: try its URL with `type` `http`
-        .vscode/mcp.json:7:20: error: servers.d.type: expected `stdio` or `http`, found "pipe"
+        .vscode/mcp.json:7:20: error: servers.d.type: expected `stdio`, `http` or `sse`, found "pipe"
         .vscode/mcp.json:8:20: error: servers.e.type: a server of this type needs the key `url`
         .vscode/mcp.json:9:39: warning: servers.f.envFile: the file of environment variables is not read
           hint: set the variables in the gateway's environment and write `"NAME": "${NAME}"` in `env`

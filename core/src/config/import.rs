@@ -123,7 +123,8 @@ mod tests {
                 r#"{"servers": {
   "web": {"type": "http", "url": "https://x.example/mcp", "headers": {"Authorization": "Bearer ${env:TOKEN}"}},
   "off": {"command": "yes", "cwd": "sub", "disabled": true},
-  "ask": {"command": "x", "env": {"K": "${input:k}"}}
+  "ask": {"command": "x", "env": {"K": "${input:k}"}},
+  "old": {"type": "sse", "url": "https://x.example/sse"}
 }}"#,
             ),
         ];
@@ -150,6 +151,10 @@ mod tests {
             cwd: sub
             enabled: false
           # left out: "ask" from .vscode/mcp.json:4: servers.ask.env.K: the input "k" would be asked for by an editor, and a gateway has nobody to ask
+          # from .vscode/mcp.json:5
+          old:
+            url: "https://x.example/sse"
+            transport: sse
         "#);
         let shown: Vec<_> = imported.problems.iter().map(Problem::to_string).collect();
         insta::assert_snapshot!(shown.join("\n"), @r#"

@@ -133,7 +133,7 @@ mod tests {
     fn command(parsed: &Parsed, name: &str) -> Command {
         match served(parsed, name).transport {
             Transport::Stdio(command) => command,
-            Transport::Http(_) => panic!("{name} has no command"),
+            Transport::Http(_) | Transport::Sse(_) => panic!("{name} has no command"),
         }
     }
 
@@ -216,7 +216,7 @@ agents: {}
           hint: did you mean `gateway`?
         p.yaml:4:14: error: gateway.page_size: expected a whole number from 1 to 10000, found "many"
         p.yaml:5:18: error: gateway.request_limit: expected a size from 1KiB to 256MiB, such as "8MiB" or a number of bytes, found "1B"
-        p.yaml:8:5: error: servers.time.comand: unknown key "comand"; known: command, args, env, allow_env, cwd, url, headers, timeout, cache, enabled
+        p.yaml:8:5: error: servers.time.comand: unknown key "comand"; known: command, args, env, allow_env, cwd, url, transport, headers, timeout, cache, enabled
           hint: did you mean `command`?
         p.yaml:9:14: error: servers.time.timeout: expected a duration such as "30s", found "soon"
         p.yaml:10:49: error: servers.web.timeout: expected a duration from 1ms to 1h, found "2h"
@@ -263,7 +263,7 @@ agents: {}
 
     #[test]
     fn a_server_is_a_command_or_a_url() {
-        insta::assert_snapshot!(server(""), @"p.yaml:3:3: error: servers.s: a server needs `command` (a subprocess) or `url` (Streamable HTTP)");
+        insta::assert_snapshot!(server(""), @"p.yaml:3:3: error: servers.s: a server needs `command` (a subprocess) or `url` (HTTP)");
         insta::assert_snapshot!(server("command: [a], url: https://b.example"), @"p.yaml:3:27: error: servers.s.url: a server has either `command` or `url`, not both");
         insta::assert_snapshot!(server("url: https://b.example, args: [c], env: { A: b }, cwd: d, allow_env: [PATH]"), @"
         p.yaml:3:39: error: servers.s.args[0]: `args` belongs to a server with `command`
@@ -272,6 +272,9 @@ agents: {}
         p.yaml:3:78: error: servers.s.allow_env[0]: `allow_env` belongs to a server with `command`
         ");
         insta::assert_snapshot!(server("command: a, headers: { B: c }"), @"p.yaml:3:31: error: servers.s.headers.B: `headers` belongs to a server with `url`");
+        insta::assert_snapshot!(server("command: a, transport: sse"), @"p.yaml:3:31: error: servers.s.transport: `transport` belongs to a server with `url`");
+        insta::assert_snapshot!(server("url: https://b.example, transport: stdio"), @r#"p.yaml:3:43: error: servers.s.transport: expected `http` or `sse`, found "stdio""#);
+        insta::assert_snapshot!(server("url: https://b.example, transport: sse"), @"");
         insta::assert_snapshot!(server("command: [a], args: [b]"), @"p.yaml:3:29: error: servers.s.args[0]: `args` goes with a `command` that is the program alone");
         insta::assert_snapshot!(server("command: []"), @"p.yaml:3:17: error: servers.s.command: expected a program and its arguments, found an empty list");
         insta::assert_snapshot!(server("command: { a: b }"), @"p.yaml:3:17: error: servers.s.command: expected a program, or a list of a program and its arguments, found a map");

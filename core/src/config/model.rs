@@ -81,8 +81,10 @@ pub struct Server {
 pub enum Transport {
     /// A subprocess that speaks newline-delimited JSON on its standard streams.
     Stdio(Command),
-    /// Streamable HTTP.
+    /// Streamable HTTP, and HTTP+SSE where it turns out to be that.
     Http(Endpoint),
+    /// HTTP+SSE (2024-11-05), and Streamable HTTP where it turns out to be that.
+    Sse(Endpoint),
 }
 
 /// A subprocess. Nothing is passed to a shell.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::file::{
-    CACHE_LIMIT, CommandEntry, GatewayEntry, NAME_LIMITS, PAGE_SIZES, REQUEST_LIMITS, ServerEntry,
+    CACHE_LIMIT, CommandEntry, GatewayEntry, HttpKind, NAME_LIMITS, PAGE_SIZES, REQUEST_LIMITS, ServerEntry,
     TIMEOUT_LIMIT,
 };
 use super::item::{At, Item};
@@ -66,6 +66,9 @@ fn read_server(item: &Item<'_>, report: &mut Report<'_>) -> Option<ServerEntry> 
         allow_env: fields.take("allow_env").and_then(|item| item.texts(report)),
         cwd: fields.take("cwd").and_then(|item| item.text(report)),
         url: fields.take("url").and_then(|item| item.text(report)),
+        transport: fields
+            .take("transport")
+            .and_then(|item| item.parsed("`http` or `sse`", report, parse_http_kind)),
         headers: fields.take("headers").and_then(|item| item.pairs(report)),
         timeout: fields
             .take("timeout")
@@ -101,6 +104,14 @@ fn parse_naming(text: &str) -> Option<Naming> {
     match text {
         "prefix" => Some(Naming::Prefix),
         "none" => Some(Naming::None),
+        _ => None,
+    }
+}
+
+fn parse_http_kind(text: &str) -> Option<HttpKind> {
+    match text {
+        "http" => Some(HttpKind::Http),
+        "sse" => Some(HttpKind::Sse),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::command::resolve_command;
 use super::endpoint::resolve_endpoint;
-use super::file::{DEFAULT_CACHE, DEFAULT_TIMEOUT, ServerEntry};
+use super::file::{DEFAULT_CACHE, DEFAULT_TIMEOUT, HttpKind, ServerEntry};
 use super::item::At;
 use super::model::{Server, Transport};
 use super::problem::{Place, Report, quote};
@@ -75,19 +75,27 @@ pub(super) fn resolve_server(
     let transport = match (&entry.command, &entry.url) {
         (Some(command), None) => {
             refuse_pairs(entry.headers.as_deref(), "headers", "url", report);
+            if let Some(kind) = &entry.transport {
+                refuse_with(&kind.place, "transport", "url", report);
+            }
             resolve_command(command, entry, context, report).map(Transport::Stdio)
         }
         (None, Some(url)) => {
             refuse_command_settings(entry, report);
-            resolve_endpoint(url, entry.headers.as_deref().unwrap_or_default(), context, report)
-                .map(Transport::Http)
+            let kind = entry.transport.as_ref().map_or(HttpKind::Http, |kind| kind.value);
+            let endpoint =
+                resolve_endpoint(url, entry.headers.as_deref().unwrap_or_default(), context, report);
+            endpoint.map(match kind {
+                HttpKind::Http => Transport::Http,
+                HttpKind::Sse => Transport::Sse,
+            })
         }
         (Some(_), Some(url)) => {
             report.error(&url.place, "a server has either `command` or `url`, not both");
             None
         }
         (None, None) => {
-            report.error(place, "a server needs `command` (a subprocess) or `url` (Streamable HTTP)");
+            report.error(place, "a server needs `command` (a subprocess) or `url` (HTTP)");
             report
                 .hint("for example `command: [uvx, mcp-server-time]` or `url: https://mcp.example.com/mcp`");
             None

@@ -208,7 +208,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Fetches, following redirects only within the origin: credentials go nowhere else.
-    async fn fetch(
+    pub(super) async fn fetch(
         &self,
         server: &Server,
         mut request: http::Request<Bytes>,

@@ -27,7 +27,7 @@ use crate::wire::version::{Era, Version};
 /// How long a process may stay silent before it is asked in the other era as well.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest that a question of the handshake may take over HTTP.
-const HANDSHAKE: Duration = Duration::from_secs(30);
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(30);
 /// A process that stops sooner than this after its handshake counts as failed, in milliseconds.
 const SHORT_LIFE: u64 = 10_000;
 
@@ -119,7 +119,7 @@ impl<H: Host> Gateway<H> {
 
     async fn shake_hands(&self, server: &Arc<Server>, link: &Arc<Link>) -> Result<Established, Unreachable> {
         let mut established = match &server.settings.transport {
-            Transport::Http(_) => self.shake_hands_http(server, link).await,
+            Transport::Http(_) | Transport::Sse(_) => self.shake_hands_http(server, link).await,
             Transport::Stdio(command) => self.shake_hands_pipe(server, link, command).await,
         }?;
         tracing::debug!(server = %server.name, version = %established.version, "connected");
@@ -134,6 +134,10 @@ impl<H: Host> Gateway<H> {
         server: &Arc<Server>,
         link: &Arc<Link>,
     ) -> Result<Established, Unreachable> {
+        let sse_first = server.speaks_sse.load(Ordering::Relaxed);
+        if sse_first && let Some(established) = self.shake_hands_sse(server, link).await? {
+            return Ok(established);
+        }
         let mut established = blank(Version::MODERN, None);
         if link.owner == Owner::Shared {
             let reply = self.question(server, &established, &Ask::own("server/discover")).await?;
@@ -148,6 +152,12 @@ impl<H: Host> Gateway<H> {
         established.version = Version::LEGACY;
         let initialize = initialize(link);
         let reply = self.question(server, &established, &initialize).await?;
+        if !sse_first
+            && handshake::takes_no_posts(&reply)
+            && let Some(established) = self.shake_hands_sse(server, link).await?
+        {
+            return Ok(established);
+        }
         self.initialized(server, link, established, &reply).await
     }
 
@@ -231,7 +241,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Ends the handshake of a session with what the server said to `initialize`.
-    async fn initialized(
+    pub(super) async fn initialized(
         &self,
         server: &Arc<Server>,
         link: &Link,
@@ -269,7 +279,7 @@ impl<H: Host> Gateway<H> {
         Ok(core_end)
     }
 
-    async fn write(&self, pipe: &Pipe, ask: &Ask<'_>, version: Version) -> Result<PipeAnswer, Unreachable> {
+    pub(super) async fn write(&self, pipe: &Pipe, ask: &Ask<'_>, version: Version) -> Result<PipeAnswer, Unreachable> {
         let id = self.next_id();
         let answer = pipe.expect(id, Wait::Own);
         pipe.send(compose::message(ask, version, id)).await?;
@@ -286,11 +296,11 @@ impl Link {
     }
 }
 
-fn blank(version: Version, pipe: Option<Pipe>) -> Established {
+pub(super) fn blank(version: Version, pipe: Option<Pipe>) -> Established {
     Established { version, session: None, pipe, introduction: Introduction::default() }
 }
 
-fn initialize(link: &Link) -> Ask<'static> {
+pub(super) fn initialize(link: &Link) -> Ask<'static> {
     let params = handshake::initialize_params(&compose::declared(link.owner));
     let mut ask = Ask::own("initialize");
     let params = crate::wire::json::Json::check(params.as_bytes()).expect("we wrote it");
@@ -298,7 +308,7 @@ fn initialize(link: &Link) -> Ask<'static> {
     ask
 }
 
-fn reply_of(server: &Server, message: Option<Result<Bytes, Unreachable>>) -> Result<Reply, Unreachable> {
+pub(super) fn reply_of(server: &Server, message: Option<Result<Bytes, Unreachable>>) -> Result<Reply, Unreachable> {
     let body = message.ok_or_else(|| server.error("closed its output"))??;
     Ok(Reply { body, ..Reply::default() })
 }

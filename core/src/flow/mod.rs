@@ -11,6 +11,8 @@ mod park;
 mod rounds;
 mod serve;
 mod sessions;
+mod sse;
+mod sse_upstream;
 mod stdio;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ use crate::upstream::Server;
 
 pub(crate) use addressee::Addressee;
 pub(crate) use park::{Parked, Spent};
+pub(crate) use sse::HeldStreams;
 pub use stdio::{refuse_lines, serve_lines};
 
 /// The most that the gateway holds of one answer of a server, in bytes.

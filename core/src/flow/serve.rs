@@ -52,25 +52,32 @@ impl<H: Host> Gateway<H> {
 
     async fn admit(&self, head: &Parts, body: Body) -> Reply {
         let snapshot = self.snapshot();
-        match endpoint::find(head.uri.path(), &snapshot.servers) {
-            Some(Endpoint::Health) => body::json(StatusCode::OK, r#"{"status":"OK"}"#),
-            Some(Endpoint::Readiness) => endpoint::readiness(&self.readiness(), self.is_settled()),
-            Some(Endpoint::Mcp(scope)) => match self.mcp(head, body, scope).await {
-                Ok(reply) => reply,
-                Err(refusal) => body::refused(None, &refusal),
-            },
-            None => body::json(StatusCode::NOT_FOUND, r#"{"error":"not found; the MCP endpoint is /mcp"}"#),
+        let legacy = snapshot.config.gateway.legacy;
+        let answer = match endpoint::find(head.uri.path(), &snapshot.servers) {
+            Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
+            Some(Endpoint::Readiness) => return endpoint::readiness(&self.readiness(), self.is_settled()),
+            Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, scope).await,
+            Some(Endpoint::Sse) if legacy => self.open_sse(head),
+            Some(Endpoint::Messages) if legacy => Box::pin(self.post_to_stream(head, body)).await,
+            _ => {
+                let text = r#"{"error":"not found; the MCP endpoint is /mcp"}"#;
+                return body::json(StatusCode::NOT_FOUND, text);
+            }
+        };
+        match answer {
+            Ok(reply) => self.name_reached(head, reply),
+            Err(refusal) => body::refused(None, &refusal),
         }
     }
 
-    async fn mcp(&self, head: &Parts, body: Body, scope: Scope) -> Result<Reply, Refusal> {
-        let mut reply = self.mcp_message(head, body, scope).await?;
+    /// Tells another gateway where its request has come to.
+    fn name_reached(&self, head: &Parts, mut reply: Reply) -> Reply {
         if head.headers.contains_key(names::VIA)
             && let Ok(reached) = HeaderValue::from_str(&self.reached())
         {
             reply.headers_mut().insert(names::VIA, reached);
         }
-        Ok(reply)
+        reply
     }
 
     /// Returns this gateway and those that its servers are or lead to: what another gateway must know to see a ring.
@@ -107,18 +114,7 @@ impl<H: Host> Gateway<H> {
     }
 
     async fn post_message(&self, head: &Parts, body: Body, caller: Caller) -> Result<Reply, Refusal> {
-        if names::media_type(&head.headers) != "application/json" {
-            let refusal = Refusal::new(code::INVALID_REQUEST, "Content-Type must be application/json");
-            return Err(refusal.with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
-        }
-        let limit = self.0.snapshot.load().config.gateway.request_limit;
-        let whole = body.collect(limit).await.map_err(|error| {
-            let status = match error {
-                CollectError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                CollectError::Broken(_) => StatusCode::BAD_REQUEST,
-            };
-            Refusal::new(code::INVALID_REQUEST, error.to_string()).with_status(status)
-        })?;
+        let whole = self.message_body(head, body).await?;
         let json = match Json::check(&whole) {
             Ok(json) => json,
             Err(malformed) => return Ok(rejected(&message::not_json(malformed))),
@@ -130,6 +126,22 @@ impl<H: Host> Gateway<H> {
             Ok(message) => self.message(head, message, caller, &whole).await,
             Err(rejection) => Ok(rejected(&rejection)),
         }
+    }
+
+    /// Collects what a POST brings.
+    pub(super) async fn message_body(&self, head: &Parts, body: Body) -> Result<Bytes, Refusal> {
+        if names::media_type(&head.headers) != "application/json" {
+            let refusal = Refusal::new(code::INVALID_REQUEST, "Content-Type must be application/json");
+            return Err(refusal.with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        }
+        let limit = self.0.snapshot.load().config.gateway.request_limit;
+        body.collect(limit).await.map_err(|error| {
+            let status = match error {
+                CollectError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                CollectError::Broken(_) => StatusCode::BAD_REQUEST,
+            };
+            Refusal::new(code::INVALID_REQUEST, error.to_string()).with_status(status)
+        })
     }
 
     /// Takes a batch, which one revision has: every message of it for itself, the answers together.
@@ -450,6 +462,6 @@ pub(super) fn session_nonce(caller: &Caller) -> u64 {
     caller.session.as_ref().map_or(0, |session| session.nonce)
 }
 
-fn rejected(rejection: &message::Rejected) -> Reply {
+pub(super) fn rejected(rejection: &message::Rejected) -> Reply {
     body::refused(rejection.id.as_deref(), &rejection.refusal)
 }

@@ -1,14 +1,15 @@
-//! The gateway as a stdio server: every line is a request like those over HTTP, and the answers go back as lines.
+//! An agent on one channel each way: every message is a request like those over HTTP, and the answers go back as
+//! messages. On stdio they are lines; over HTTP+SSE (`sse.rs`) they come as POSTs and go as events.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::future::{AbortHandle, abortable};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, SinkExt, Stream, StreamExt};
-use http::{HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::body::{Body, Reply};
 use crate::error::{Refusal, code};
@@ -22,13 +23,20 @@ use crate::wire::message::{self, Message};
 use crate::wire::sse::Decoder;
 use crate::wire::version::{Era, Version};
 
-/// The largest message that is passed on as one line, in bytes.
+/// The largest message that is passed on, in bytes.
 const LARGEST: usize = 256 << 20;
 
-/// What one agent on a pipe has going on.
-struct Front<H: Host> {
+/// The most messages of one agent that are answered at a time; the next has to wait.
+const RUNNING: usize = 1024;
+
+/// What one agent on a channel has going on.
+pub(super) struct Front<H: Host> {
     gateway: Gateway<H>,
     out: mpsc::Sender<Bytes>,
+    /// Writes one message as the channel carries it.
+    frame: fn(&[u8]) -> Bytes,
+    /// What every request of the agent carries.
+    headers: HeaderMap,
     session: Mutex<Option<HeaderValue>>,
     /// The stateless requests that are being answered, by their ids: a notification cancels them.
     running: Mutex<BTreeMap<String, AbortHandle>>,
@@ -51,31 +59,16 @@ pub async fn serve_lines<H: Host>(
     lines: impl Stream<Item = Bytes>,
     out: mpsc::Sender<Bytes>,
 ) {
-    let front = Arc::new(Front { gateway, out, session: Mutex::default(), running: Mutex::default() });
-    let mut answering = FuturesUnordered::new();
-    let mut lines = std::pin::pin!(lines.fuse());
-    loop {
-        futures::select_biased! {
-            line = lines.next() => {
-                let Some(line) = line else { break };
-                let kind = Line::read(&line);
-                match kind.method.as_str() {
-                    // What follows needs the session that this makes.
-                    "initialize" => front.take(kind, line).await,
-                    "notifications/initialized" => {
-                        front.take(kind, line).await;
-                        answering.push(front.hear().boxed());
-                    }
-                    _ => answering.push(front.take(kind, line).boxed()),
-                }
-            }
-            () = answering.select_next_some() => {}
-        }
-    }
-    // Streams end now; what is being answered still is.
-    front.gateway.0.hub.close();
-    while answering.next().await.is_some() {}
+    let front = Front::new(gateway, out, as_line, HeaderMap::new());
+    // Streams end with the lines; what is being answered still is.
+    front.answer(lines, || front.gateway.0.hub.close()).await;
     front.gateway.stop();
+}
+
+fn as_line(message: &[u8]) -> Bytes {
+    let mut line: Vec<u8> = message.iter().copied().filter(|b| !matches!(b, b'\n' | b'\r')).collect();
+    line.push(b'\n');
+    line.into()
 }
 
 /// Refuses one agent: answers every request of its lines with the same error, until they end.
@@ -118,7 +111,52 @@ impl Line {
 }
 
 impl<H: Host> Front<H> {
-    /// Answers one line.
+    pub(super) fn new(
+        gateway: Gateway<H>,
+        out: mpsc::Sender<Bytes>,
+        frame: fn(&[u8]) -> Bytes,
+        headers: HeaderMap,
+    ) -> Self {
+        Self { gateway, out, frame, headers, session: Mutex::default(), running: Mutex::default() }
+    }
+
+    /// Answers messages until they have `ended` and every answer is written.
+    pub(super) async fn answer(&self, messages: impl Stream<Item = Bytes>, ended: impl FnOnce()) {
+        let mut answering = FuturesUnordered::new();
+        let mut messages = std::pin::pin!(messages.fuse());
+        loop {
+            if answering.len() >= RUNNING {
+                answering.next().await;
+            }
+            futures::select_biased! {
+                line = messages.next() => {
+                    let Some(line) = line else { break };
+                    let kind = Line::read(&line);
+                    match kind.method.as_str() {
+                        // What follows needs the session that this makes.
+                        "initialize" => self.take(kind, line).await,
+                        "notifications/initialized" => {
+                            self.take(kind, line).await;
+                            answering.push(self.hear().boxed());
+                        }
+                        _ => answering.push(self.take(kind, line).boxed()),
+                    }
+                }
+                () = answering.select_next_some() => {}
+            }
+        }
+        ended();
+        while answering.next().await.is_some() {}
+    }
+
+    /// Ends the agent's session, if it began one.
+    pub(super) async fn end(&self) {
+        if lock(&self.session).is_some() {
+            self.gateway.serve(self.request(Method::DELETE, Bytes::new())).await;
+        }
+    }
+
+    /// Answers one message.
     async fn take(&self, kind: Line, line: Bytes) {
         if line.trim_ascii().is_empty() {
             return;
@@ -153,6 +191,7 @@ impl<H: Host> Front<H> {
         *request.method_mut() = method;
         *request.uri_mut() = http::Uri::from_static("/mcp");
         request.extensions_mut().insert(Piped);
+        *request.headers_mut() = self.headers.clone();
         let headers = request.headers_mut();
         headers.insert(header::HOST, HeaderValue::from_static("localhost"));
         headers.insert(header::CONTENT_TYPE, names::JSON);
@@ -168,11 +207,7 @@ impl<H: Host> Front<H> {
             *lock(&self.session) = Some(session.clone());
         }
         let mut out = self.out.clone();
-        let mut line = async |data: &[u8]| {
-            let mut line: Vec<u8> = data.iter().copied().filter(|b| !matches!(b, b'\n' | b'\r')).collect();
-            line.push(b'\n');
-            out.send(line.into()).await.is_ok()
-        };
+        let mut send = async |message: &[u8]| out.send((self.frame)(message)).await.is_ok();
         match body {
             Body::Stream(mut chunks) if names::media_type(&head.headers) == "text/event-stream" => {
                 let mut decoder = Decoder::new(LARGEST);
@@ -182,19 +217,19 @@ impl<H: Host> Front<H> {
                         return;
                     }
                     for event in events.iter().filter(|event| !event.data.is_empty()) {
-                        if !line(&event.data).await {
+                        if !send(&event.data).await {
                             return;
                         }
                     }
                 }
             }
             body => match body.collect(LARGEST).await {
-                Ok(whole) if !whole.is_empty() => drop(line(&whole).await),
+                Ok(whole) if !whole.is_empty() => drop(send(&whole).await),
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(%error, "an answer broke off");
                     let refusal = Refusal::new(code::INTERNAL, error.to_string());
-                    line(message::error(id, &refusal).as_bytes()).await;
+                    send(message::error(id, &refusal).as_bytes()).await;
                 }
             },
         }

@@ -1,4 +1,4 @@
-//! Session-based requests: `initialize` and what must hold after it (2025-03-26 to 2025-11-25).
+//! Session-based requests: `initialize` and what must hold after it (2024-11-05 to 2025-11-25).
 
 use http::{HeaderMap, StatusCode};
 
@@ -13,7 +13,7 @@ use crate::wire::version::{Era, Version};
 pub(crate) fn negotiate(inbound: &Inbound<'_>) -> Result<Version, Refusal> {
     let requested = inbound.text("protocolVersion");
     let requested = requested.ok_or_else(|| bad("`protocolVersion` must be a string"))?;
-    let known = Version::parse(&requested).filter(|v| v.era() == Era::Legacy && *v >= Version::V2025_03_26);
+    let known = Version::parse(&requested).filter(|v| v.era() == Era::Legacy);
     Ok(known.unwrap_or(Version::LEGACY))
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
     match version {
         Some(text) if !known(text) => {
             let served: Vec<_> =
-                Version::SERVED.iter().filter(|v| v.era() == Era::Legacy).map(|v| v.as_str()).collect();
+                Version::ALL.iter().filter(|v| v.era() == Era::Legacy).map(|v| v.as_str()).collect();
             Err(bad(format!(
                 "Bad Request: unsupported protocol version (a session may speak {})",
                 served.join(", ")
@@ -83,6 +83,7 @@ mod tests {
     #[test]
     fn negotiates_what_both_speak() {
         insta::assert_snapshot!(check(r#"{"protocolVersion":"2025-03-26","capabilities":{"elicitation":{},"roots":{}}}"#), @"2025-03-26 form=true url=false sampling=false roots=true");
+        insta::assert_snapshot!(check(r#"{"protocolVersion":"2024-11-05","capabilities":{"sampling":{}}}"#), @"2024-11-05 form=false url=false sampling=true roots=false");
         insta::assert_snapshot!(check(r#"{"protocolVersion":"2026-07-28","capabilities":{"elicitation":{"url":{}}}}"#), @"2025-11-25 form=false url=true sampling=false roots=false");
         insta::assert_snapshot!(check(r#"{"protocolVersion":"1999","capabilities":{"elicitation":{"form":{},"url":{}},"sampling":{}}}"#), @"2025-11-25 form=true url=true sampling=true roots=false");
         insta::assert_snapshot!(check("{}"), @"`protocolVersion` must be a string");

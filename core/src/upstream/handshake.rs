@@ -5,10 +5,12 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
+use url::Url;
 
 use crate::error::code;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message, ObjectWriter};
+use crate::wire::sse::Event;
 use crate::wire::version::{Era, Version};
 
 /// What a server answered to a question of the handshake.
@@ -101,6 +103,34 @@ pub(crate) fn after_initialize(reply: &Reply) -> Result<(Version, Introduction),
             None => "answered `initialize` with something that is no JSON-RPC message".into(),
         }),
     }
+}
+
+/// Tells whether a reply to `initialize` is one that a server of 2024-11-05 may give, which takes no POST at its URL.
+pub(crate) fn takes_no_posts(reply: &Reply) -> bool {
+    let refused = [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+    reply.status.is_some_and(|status| refused.contains(&status))
+}
+
+/// Returns where a server that speaks HTTP+SSE takes messages, from the first event of its stream, or why that will not
+/// do, continuing "server X ...".
+pub(crate) fn posts_go_to(stream: &http::Uri, first: &Event) -> Result<http::Uri, String> {
+    if first.name.as_deref() != Some("endpoint") {
+        let name = shorten(first.name.as_deref().unwrap_or("message"));
+        return Err(format!("began its event stream with `{name}` where `endpoint` was due"));
+    }
+    let named = String::from_utf8_lossy(&first.data);
+    let unusable = || format!("names an endpoint that is no URL: {}", shorten(&named));
+    let base = Url::parse(&stream.to_string()).map_err(|_| unusable())?;
+    let endpoint = base.join(named.trim()).map_err(|_| unusable())?;
+    let plain = endpoint.username().is_empty() && endpoint.password().is_none();
+    if endpoint.origin() != base.origin() || !plain {
+        let (theirs, own) = (endpoint.origin().ascii_serialization(), base.origin().ascii_serialization());
+        return Err(format!(
+            "wants messages posted to {}, but its URL is at {own}: only that origin is posted to",
+            if plain { theirs } else { shorten(&named) }
+        ));
+    }
+    endpoint.as_str().parse().map_err(|_| unusable())
 }
 
 /// Returns why a status ends the handshake, if it does.
@@ -262,5 +292,28 @@ mod tests {
         assert_eq!((version, introduction.instructions.as_deref()), (Version::V2025_06_18, Some("hi")));
         insta::assert_snapshot!(after_initialize(&reply(405, "")).unwrap_err(), @"answered `initialize` with HTTP 405 Method Not Allowed and no JSON-RPC message; is the URL right?");
         insta::assert_snapshot!(after_initialize(&reply(0, &error(-32603, "no\\nway", "{}"))).unwrap_err(), @r"refused `initialize` with error -32603: no\nway");
+    }
+
+    #[test]
+    fn messages_are_posted_to_the_origin_of_the_stream_alone() {
+        let check = |name: Option<&str>, data: &'static str| {
+            let event = Event { name: name.map(str::to_owned), data: data.into(), ..Event::default() };
+            match posts_go_to(&"http://a.example:81/x/sse".parse().unwrap(), &event) {
+                Ok(uri) => uri.to_string(),
+                Err(why) => why,
+            }
+        };
+        let endpoint = |data| check(Some("endpoint"), data);
+        insta::assert_snapshot!(endpoint("/messages?sessionId=1"), @"http://a.example:81/messages?sessionId=1");
+        insta::assert_snapshot!(endpoint("messages/?s=1"), @"http://a.example:81/x/messages/?s=1");
+        insta::assert_snapshot!(endpoint("http://A.example:81/m"), @"http://a.example:81/m");
+        insta::assert_snapshot!(endpoint("http://169.254.169.254/m"), @"wants messages posted to http://169.254.169.254, but its URL is at http://a.example:81: only that origin is posted to");
+        insta::assert_snapshot!(endpoint("//evil.example/m"), @"wants messages posted to http://evil.example, but its URL is at http://a.example:81: only that origin is posted to");
+        insta::assert_snapshot!(endpoint("https://a.example:81/m"), @"wants messages posted to https://a.example:81, but its URL is at http://a.example:81: only that origin is posted to");
+        insta::assert_snapshot!(endpoint("http://a.example/m"), @"wants messages posted to http://a.example, but its URL is at http://a.example:81: only that origin is posted to");
+        insta::assert_snapshot!(endpoint("file:///etc/passwd"), @"wants messages posted to null, but its URL is at http://a.example:81: only that origin is posted to");
+        insta::assert_snapshot!(endpoint("http://evil@a.example:81/m"), @"wants messages posted to http://evil@a.example:81/m, but its URL is at http://a.example:81: only that origin is posted to");
+        insta::assert_snapshot!(endpoint("http://[::1"), @"names an endpoint that is no URL: http://[::1");
+        insta::assert_snapshot!(check(None, "{}"), @"began its event stream with `message` where `endpoint` was due");
     }
 }

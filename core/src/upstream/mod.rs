@@ -53,6 +53,8 @@ pub(crate) struct Server {
     pub(crate) behind: Mutex<BTreeSet<String>>,
     /// Whether its process ends when it is asked in the stateless era first.
     pub(crate) dies_of_probe: AtomicBool,
+    /// Whether it is known to speak HTTP+SSE.
+    pub(crate) speaks_sse: AtomicBool,
     /// Whether its items are listed; what it last offered keeps its names in any case.
     pub(crate) listed: AtomicBool,
     /// Whether a server of the stateless era has turned out to offer no sessions besides.
@@ -212,11 +214,12 @@ impl Server {
         let target = match &settings.transport {
             config::Transport::Stdio(_) => None,
             // A URL that is no URI cannot be asked anything: every request to it fails with its reason.
-            config::Transport::Http(endpoint) => Some(Target {
+            config::Transport::Http(endpoint) | config::Transport::Sse(endpoint) => Some(Target {
                 uri: endpoint.url.as_str().parse().unwrap_or_default(),
                 headers: endpoint.headers.clone(),
             }),
         };
+        let speaks_sse = AtomicBool::new(matches!(settings.transport, config::Transport::Sse(_)));
         let server = Self {
             name,
             settings,
@@ -227,6 +230,7 @@ impl Server {
             settled: settled.shared(),
             behind: Mutex::default(),
             dies_of_probe: AtomicBool::new(false),
+            speaks_sse,
             listed: AtomicBool::new(false),
             has_no_sessions: AtomicBool::new(false),
             watched: futures::lock::Mutex::default(),

@@ -38,13 +38,13 @@ impl Version {
     pub(crate) const MODERN: Self = Self::V2026_07_28;
     /// The newest revision with a handshake.
     pub(crate) const LEGACY: Self = Self::V2025_11_25;
-    /// Every revision that an agent may ask for over Streamable HTTP, the newest first.
-    pub(crate) const SERVED: [Self; 4] =
-        [Self::V2026_07_28, Self::V2025_11_25, Self::V2025_06_18, Self::V2025_03_26];
+    /// Every revision, the newest first.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::V2026_07_28, Self::V2025_11_25, Self::V2025_06_18, Self::V2025_03_26, Self::V2024_11_05];
 
     /// Parses the date that names a revision.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        [Self::V2024_11_05].into_iter().chain(Self::SERVED).find(|v| v.as_str() == text)
+        Self::ALL.into_iter().find(|v| v.as_str() == text)
     }
 
     /// Returns the date that names the revision.

@@ -1,0 +1,188 @@
+//! Agents that speak HTTP+SSE (2024-11-05): one event stream carries everything to the agent, and each of its messages
+//! comes as a POST.
+//!
+//! **A POST belongs to the stream whose sealed id it carries, or to none**: there is no stream that another id, or a
+//! missing one, leads to. A stream is held by the process that opened it and ends with its connection; so does its session.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::channel::{mpsc, oneshot};
+use futures::future::{self, BoxFuture};
+use futures::{FutureExt, SinkExt, StreamExt, stream};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+
+use super::serve::rejected;
+use super::stdio::Front;
+use crate::body::{self, Body, Reply};
+use crate::endpoint;
+use crate::error::{Refusal, code};
+use crate::gateway::Gateway;
+use crate::ports::Host;
+use crate::session::{Interaction, LIFETIME, Session};
+use crate::upstream::lock;
+use crate::wire::http as names;
+use crate::wire::json::Json;
+use crate::wire::message;
+use crate::wire::sse;
+use crate::wire::version::Version;
+
+/// How many messages may wait on the way to an agent, and from it, before senders have to wait themselves.
+const BACKLOG: usize = 64;
+
+/// The streams that this process holds: where the messages of their agents go, by the nonce of their session.
+#[derive(Debug, Default)]
+pub(crate) struct HeldStreams(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    closed: bool,
+    posts: BTreeMap<u64, mpsc::Sender<Bytes>>,
+}
+
+impl HeldStreams {
+    /// Holds a stream; returns whether new ones are taken.
+    fn hold(&self, nonce: u64, posts: mpsc::Sender<Bytes>) -> bool {
+        let mut held = lock(&self.0);
+        if !held.closed {
+            held.posts.insert(nonce, posts);
+        }
+        !held.closed
+    }
+
+    fn find(&self, nonce: u64) -> Option<mpsc::Sender<Bytes>> {
+        lock(&self.0).posts.get(&nonce).cloned()
+    }
+
+    fn release(&self, nonce: u64) {
+        lock(&self.0).posts.remove(&nonce);
+    }
+
+    /// Takes no messages any more: each stream ends once what runs on it has been answered.
+    pub(crate) fn close(&self) {
+        *lock(&self.0) = Held { closed: true, ..Held::default() };
+    }
+}
+
+impl<H: Host> Gateway<H> {
+    /// Opens an agent's stream (`GET /sse`). Its first event says where to post.
+    pub(super) fn open_sse(&self, head: &Parts) -> Result<Reply, Refusal> {
+        match head.method {
+            Method::GET => {}
+            Method::OPTIONS => return Ok(endpoint::preflight(&head.headers)),
+            _ => return Ok(endpoint::only("GET")),
+        }
+        self.0.gate.via(&head.headers)?;
+        if !names::accepts(&head.headers, "text/event-stream") {
+            return Ok(body::empty(StatusCode::NOT_ACCEPTABLE));
+        }
+        let session = self.new_sse_session();
+        let (posts, posted) = mpsc::channel(BACKLOG);
+        if !self.0.held.hold(session.nonce, posts) {
+            let refusal = Refusal::new(code::INVALID_REQUEST, "the gateway is stopping");
+            return Err(refusal.with_status(StatusCode::SERVICE_UNAVAILABLE));
+        }
+        let (out, messages) = mpsc::channel(BACKLOG);
+        let (stays, left) = oneshot::channel();
+        let mut headers = HeaderMap::new();
+        headers.extend(head.headers.get_all(names::VIA).iter().map(|via| (names::VIA, via.clone())));
+        let front = Front::new(self.clone(), out, |message| sse::encode(None, message), headers);
+        self.host().spawn(self.clone().hold_stream(session.nonce, front, posted, left));
+        let id = session.seal(&self.0.sealer, self.host());
+        let first = format!("event: endpoint\ndata: {}?sessionId={id}\n\n", endpoint::MESSAGES);
+        let messages = messages.map(move |message| {
+            // Kept as long as the connection is.
+            let _: &oneshot::Sender<()> = &stays;
+            message
+        });
+        let events = stream::once(future::ready(first.into())).chain(messages);
+        Ok(body::events(self.keep_alive(events.boxed())))
+    }
+
+    /// What the stream's id carries. What `initialize` agrees on is a session of its own, which the agent never sees.
+    fn new_sse_session(&self) -> Session {
+        Session {
+            nonce: self.random(),
+            version: Version::V2024_11_05,
+            interaction: Interaction::default(),
+            principal: None,
+            endpoint: endpoint::SSE.into(),
+            expires: self.host().now() + LIFETIME,
+        }
+    }
+
+    /// Answers what is posted to a stream until its agent has left, its id has expired, or the gateway stops.
+    // Boxed by name: answering takes the way of every request, which leads here.
+    fn hold_stream(
+        self,
+        nonce: u64,
+        front: Front<H>,
+        posted: mpsc::Receiver<Bytes>,
+        left: oneshot::Receiver<()>,
+    ) -> BoxFuture<'static, ()> {
+        async move {
+            {
+                let expiry = std::pin::pin!(self.host().sleep(Duration::from_millis(LIFETIME)));
+                let ending = future::select(left, expiry);
+                let answering = std::pin::pin!(front.answer(posted, || ()));
+                future::select(answering, ending).await;
+            }
+            self.0.held.release(nonce);
+            front.end().await;
+        }
+        .boxed()
+    }
+
+    /// Takes one message for a stream (`POST /messages`); its answer goes there.
+    pub(super) async fn post_to_stream(&self, head: &Parts, body: Body) -> Result<Reply, Refusal> {
+        match head.method {
+            Method::POST => {}
+            Method::OPTIONS => return Ok(endpoint::preflight(&head.headers)),
+            _ => return Ok(endpoint::method_not_allowed()),
+        }
+        self.0.gate.via(&head.headers)?;
+        let id = session_id(head.uri.query().unwrap_or_default())?;
+        let session = Session::open(&id, &self.0.sealer, self.host(), endpoint::SSE, None);
+        let session = session.ok_or_else(unknown_stream)?;
+        let mut posts = self.0.held.find(session.nonce).ok_or_else(not_held)?;
+        let whole = self.message_body(head, body).await?;
+        match Json::check(&whole) {
+            Err(malformed) => return Ok(rejected(&message::not_json(malformed))),
+            // What becomes of a batch depends on the revision.
+            Ok(json) if json.is_array() => {}
+            Ok(json) => {
+                if let Err(rejection) = message::parse(json) {
+                    return Ok(rejected(&rejection));
+                }
+            }
+        }
+        posts.send(whole).await.map_err(|_| not_held())?;
+        Ok(body::empty(StatusCode::ACCEPTED))
+    }
+}
+
+/// Returns the session's id from the query of a POST; it stands there once.
+fn session_id(query: &str) -> Result<String, Refusal> {
+    let mut ids = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "sessionId");
+    match (ids.next(), ids.next()) {
+        (Some((_, id)), None) => Ok(id.into_owned()),
+        _ => {
+            let text = "the query must have one `sessionId`: post to the URL that the stream's first event names";
+            Err(Refusal::new(code::INVALID_REQUEST, text).with_status(StatusCode::BAD_REQUEST))
+        }
+    }
+}
+
+fn unknown_stream() -> Refusal {
+    let text = "Session not found: it has ended, or is not this gateway's; open a new stream at /sse";
+    Refusal::new(code::INVALID_REQUEST, text).with_status(StatusCode::NOT_FOUND)
+}
+
+fn not_held() -> Refusal {
+    let text = "Session not found: its stream is not held here, since it has ended or another process holds it; \
+                open a new one at /sse";
+    Refusal::new(code::INVALID_REQUEST, text).with_status(StatusCode::NOT_FOUND)
+}

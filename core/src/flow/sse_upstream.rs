@@ -1,0 +1,164 @@
+//! Servers that speak HTTP+SSE (2024-11-05): one event stream carries everything from the server, and each message to
+//! it is a POST. Together they are a pipe (ADR 0011).
+//!
+//! **Messages are posted to the origin of the configured URL only**, whatever the server's first event names.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::{self, Either};
+use http::{Method, StatusCode, header};
+
+use super::HELD;
+use super::ask::AnswerBody;
+use super::connect::{HANDSHAKE, blank, initialize, reply_of};
+use crate::error::Unreachable;
+use crate::gateway::Gateway;
+use crate::pipe::{Pipe, PipeEnd, PipeInbox, Users, pipe};
+use crate::ports::{Chunks, Host};
+use crate::upstream::compose;
+use crate::upstream::handshake::posts_go_to;
+use crate::upstream::{Established, Link, Owner, Server, Target};
+use crate::wire::http as names;
+use crate::wire::json::Json;
+use crate::wire::message::{self, Message};
+use crate::wire::sse::{Decoder, Event};
+use crate::wire::version::Version;
+
+impl<H: Host> Gateway<H> {
+    /// Shakes hands over HTTP+SSE; nothing where the server opens no event stream.
+    pub(super) async fn shake_hands_sse(
+        &self,
+        server: &Arc<Server>,
+        link: &Arc<Link>,
+    ) -> Result<Option<Established>, Unreachable> {
+        let opened = self.open_pipe(server, link.owner).await?;
+        server.speaks_sse.store(opened.is_some(), Ordering::Relaxed);
+        let Some(pipe) = opened else { return Ok(None) };
+        let mut answer = self.write(&pipe, &initialize(link), Version::LEGACY).await?;
+        let limit = HANDSHAKE.min(server.settings.timeout);
+        let reply = self.within(server, limit, async { reply_of(server, answer.next().await) }).await?;
+        let established = blank(Version::LEGACY, Some(pipe));
+        self.initialized(server, link, established, &reply).await.map(Some)
+    }
+
+    /// Opens the server's event stream and ties a pipe to it, once the server has named where to post.
+    async fn open_pipe(&self, server: &Arc<Server>, owner: Owner) -> Result<Option<Pipe>, Unreachable> {
+        let Some(target) = &server.target else { return Ok(None) };
+        let mut request = compose::bare(Method::GET, target, &self.own_via(), Bytes::new());
+        request.headers_mut().insert(header::ACCEPT, names::EVENT_STREAM);
+        let limit = HANDSHAKE.min(server.settings.timeout);
+        let (head, body) = self.within(server, limit, self.fetch(server, request)).await?;
+        let (StatusCode::OK, AnswerBody::Events(chunks)) = (head.status, body) else { return Ok(None) };
+        let mut events = Events::new(server.clone(), chunks);
+        let first = self.within(server, limit, async { Ok(events.next().await) }).await;
+        let first = first.map_err(|_| server.error(NO_ENDPOINT))??.ok_or_else(|| server.error(NO_ENDPOINT))?;
+        let uri = posts_go_to(&target.uri, &first).map_err(|why| server.error(why))?;
+        let users = if owner == Owner::Shared { Users::Many } else { Users::One };
+        let (core_end, end, unasked) = pipe(server.name.as_str(), users);
+        self.hear_pipe(server, owner, core_end.downgrade(), unasked);
+        let target = Target { uri, headers: target.headers.clone() };
+        self.host().spawn(self.clone().carry_pipe(server.clone(), target, events, end));
+        Ok(Some(core_end))
+    }
+
+    /// Carries a pipe's messages both ways until the server ends its stream or nobody needs it any more.
+    async fn carry_pipe(self, server: Arc<Server>, target: Target, events: Events, end: PipeEnd) {
+        let inbox = end.inbox();
+        let receiving = std::pin::pin!(events.feed(&inbox));
+        let posting = std::pin::pin!(self.post_lines(&server, &target, end));
+        if let Either::Left((reason, _)) = future::select(receiving, posting).await {
+            inbox.close(reason);
+        }
+    }
+
+    /// Posts what is written to a pipe, in its order but for requests: a server may answer these late, and what is
+    /// written after them must not wait for it.
+    async fn post_lines(&self, server: &Arc<Server>, target: &Target, mut end: PipeEnd) {
+        while let Some(line) = end.next().await {
+            let message = line.slice(..line.len() - 1);
+            let posting = self.clone().post_line(server.clone(), target.clone(), message.clone(), end.inbox());
+            if request_id(&message).is_some() {
+                self.host().spawn(posting);
+            } else {
+                posting.await;
+            }
+        }
+    }
+
+    async fn post_line(self, server: Arc<Server>, target: Target, line: Bytes, inbox: PipeInbox) {
+        let id = request_id(&line);
+        let request = compose::post(&target, &self.own_via(), line);
+        let posted = self.within(&server, server.settings.timeout, self.fetch(&server, request)).await;
+        let error = match posted {
+            Ok((head, _)) if head.status.is_success() => return,
+            Ok((head, _)) if head.status == StatusCode::NOT_FOUND => {
+                let reason = format!("no longer knows its event stream (HTTP {})", head.status);
+                return inbox.close(reason);
+            }
+            Ok((head, _)) => server.error(format!("refused a message with HTTP {}", head.status)),
+            Err(error) => error,
+        };
+        match id {
+            Some(id) => inbox.fail(id, error),
+            None => tracing::debug!(%error, "could not send"),
+        }
+    }
+}
+
+const NO_ENDPOINT: &str = "opened an event stream and did not say where to post (no `endpoint` event)";
+
+/// Returns the id of a request of ours.
+fn request_id(line: &[u8]) -> Option<u64> {
+    match message::parse(Json::check(line).ok()?) {
+        Ok(Message::Request { id, .. }) => id.text().parse().ok(),
+        _ => None,
+    }
+}
+
+/// The events of a stream, one by one.
+struct Events {
+    server: Arc<Server>,
+    chunks: Chunks,
+    decoder: Decoder,
+    ready: VecDeque<Event>,
+}
+
+impl Events {
+    fn new(server: Arc<Server>, chunks: Chunks) -> Self {
+        Self { server, chunks, decoder: Decoder::new(HELD), ready: VecDeque::new() }
+    }
+
+    /// Waits for the next event that carries something; nothing once the stream has ended.
+    async fn next(&mut self) -> Result<Option<Event>, Unreachable> {
+        loop {
+            while let Some(event) = self.ready.pop_front() {
+                if !event.data.is_empty() {
+                    return Ok(Some(event));
+                }
+            }
+            let Some(chunk) = self.chunks.next().await else { return Ok(None) };
+            let mut events = Vec::new();
+            let taken = self.decoder.push(&chunk?, &mut events);
+            taken.map_err(|e| self.server.error(format!("sent a message that is too large: {e}")))?;
+            self.ready.extend(events);
+        }
+    }
+
+    /// Hands every message to whom it concerns; returns why there are no more, continuing "server X ...".
+    async fn feed(mut self, inbox: &PipeInbox) -> String {
+        loop {
+            match self.next().await {
+                Ok(Some(event)) if event.name.as_deref().unwrap_or("message") == "message" => {
+                    inbox.receive(event.data);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return "has ended its event stream".into(),
+                Err(error) => return format!("has lost its event stream: it {}", error.message),
+            }
+        }
+    }
+}
