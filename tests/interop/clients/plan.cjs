@@ -2,12 +2,14 @@
 // standard output. README.md in this folder describes the interface.
 'use strict';
 
-/** Reads `URL [--era auto|legacy|modern] [--header 'Name: Value']...` from the command line. */
+/** Reads `URL [--era auto|legacy|modern] [--sse] [--header 'Name: Value']...` from the command line. */
 function parseArguments(argv) {
-  const options = { url: undefined, era: 'auto', headers: {} };
+  const options = { url: undefined, era: 'auto', sse: false, headers: {} };
   for (let i = 0; i < argv.length; i += 1) {
     if (argv[i] === '--era') {
       options.era = argv[(i += 1)];
+    } else if (argv[i] === '--sse') {
+      options.sse = true;
     } else if (argv[i] === '--header') {
       const header = argv[(i += 1)];
       const colon = header.indexOf(':');
@@ -17,7 +19,7 @@ function parseArguments(argv) {
     }
   }
   if (!options.url || !['auto', 'legacy', 'modern'].includes(options.era)) {
-    throw new Error("usage: driver URL [--era auto|legacy|modern] [--header 'Name: Value']... < plan.json");
+    throw new Error("usage: driver URL [--era auto|legacy|modern] [--sse] [--header 'Name: Value']... < plan.json");
   }
   return options;
 }

@@ -6,6 +6,7 @@ import json
 import sys
 
 import mcp
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
@@ -71,7 +72,10 @@ async def drive(options, plan):
     """Connects, runs the plan, and answers the document."""
     headers = dict((part.strip() for part in header.split(":", 1)) for header in options.header)
     async with create_mcp_http_client(headers=headers) as http:
-        transport = streamable_http_client(options.url, http_client=http)
+        if options.sse:
+            transport = sse_client(options.url, headers=headers)
+        else:
+            transport = streamable_http_client(options.url, http_client=http)
         info = mcp.types.Implementation(name="interop-python", version="1.0.0")
         async with mcp.Client(transport, mode=MODES[options.era], client_info=info) as client:
             steps = await run_steps(client, plan)
@@ -84,6 +88,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("--era", choices=MODES, default="auto")
+    parser.add_argument("--sse", action="store_true")
     parser.add_argument("--header", action="append", default=[])
     options = parser.parse_args()
     document = {"client": "python"}

@@ -2,18 +2,21 @@
 'use strict';
 
 const { Client } = require('@modelcontextprotocol/sdk/client/index.js');
+const { SSEClientTransport } = require('@modelcontextprotocol/sdk/client/sse.js');
 const { StreamableHTTPClientTransport } = require('@modelcontextprotocol/sdk/client/streamableHttp.js');
 const { main, onClient, runSteps } = require('./plan.cjs');
 
-main('ts-v1', async ({ url, era, headers }, plan) => {
+main('ts-v1', async ({ url, era, sse, headers }, plan) => {
   if (era === 'modern') throw new Error('this client has no modern era');
   const client = new Client({ name: 'interop-ts-v1', version: '1.0.0' });
-  const transport = new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } });
+  const Transport = sse ? SSEClientTransport : StreamableHTTPClientTransport;
+  const transport = new Transport(new URL(url), { requestInit: { headers } });
   await client.connect(transport);
   const steps = await runSteps(plan, onClient(client));
-  const protocol = transport.protocolVersion;
+  // The older transport keeps it to itself.
+  const protocol = transport.protocolVersion ?? transport._protocolVersion;
   const server = client.getServerVersion();
-  await transport.terminateSession().catch(() => undefined);
+  await transport.terminateSession?.().catch(() => undefined);
   await client.close();
   return { protocol, server, steps };
 });

@@ -1,4 +1,4 @@
-"""A server on FastMCP: on stdio, or with `--http HOST:PORT` on HTTP."""
+"""A server on FastMCP: on stdio, with `--http HOST:PORT` on Streamable HTTP, with `--sse HOST:PORT` on HTTP+SSE."""
 
 import asyncio
 import socket
@@ -40,17 +40,20 @@ def line(line: str) -> str:
     return f"line {line} of fastmcp"
 
 
-def serve_http(address):
+def serve_http(app, address, path):
     """Serves on HTTP and says where."""
     host, port = address.split(":")
     listener = socket.create_server((host, int(port)))
-    print(f"listening on http://{host}:{listener.getsockname()[1]}/mcp", flush=True)
-    config = uvicorn.Config(server.http_app(path="/mcp"), log_level="warning", timeout_graceful_shutdown=1)
+    print(f"listening on http://{host}:{listener.getsockname()[1]}{path}", flush=True)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--http"]:
-        serve_http(sys.argv[2])
-    else:
-        server.run(transport="stdio", show_banner=False)
+    match sys.argv[1:]:
+        case ["--http", address]:
+            serve_http(server.http_app(path="/mcp"), address, "/mcp")
+        case ["--sse", address]:
+            serve_http(server.http_app(path="/sse", transport="sse"), address, "/sse")
+        case _:
+            server.run(transport="stdio", show_banner=False)
