@@ -15,6 +15,8 @@ use crate::wait::PATIENCE;
 pub enum Client {
     /// The TypeScript SDK 1.x, which has sessions only.
     TsV1,
+    /// The TypeScript SDK 1.x over HTTP+SSE.
+    TsV1Sse,
     /// The TypeScript SDK 2.x, left to find out the era.
     TsV2,
     /// The TypeScript SDK 2.x with a session.
@@ -23,6 +25,8 @@ pub enum Client {
     Python,
     /// The Python SDK 2.x with a session.
     PythonLegacy,
+    /// The Python SDK 2.x with a session over HTTP+SSE.
+    PythonSse,
     /// The Rust SDK, left to find out the era.
     Rmcp,
     /// The Rust SDK with a session.
@@ -112,6 +116,9 @@ impl Client {
     pub fn run_with(self, url: &str, headers: &[&str], plan: &[Step]) -> Transcript {
         let mut command = self.command();
         command.arg(url).args(["--era", self.era()]);
+        if matches!(self, Self::TsV1Sse | Self::PythonSse) {
+            command.arg("--sse");
+        }
         for header in headers {
             command.args(["--header", header]);
         }
@@ -131,7 +138,12 @@ impl Client {
     pub fn expected_protocol(self) -> Option<&'static str> {
         match self {
             Self::TsV2 | Self::Python | Self::Rmcp => Some(crate::agent::MODERN),
-            Self::TsV1 | Self::TsV2Legacy | Self::PythonLegacy | Self::RmcpLegacy => {
+            Self::TsV1
+            | Self::TsV1Sse
+            | Self::TsV2Legacy
+            | Self::PythonLegacy
+            | Self::PythonSse
+            | Self::RmcpLegacy => {
                 Some(crate::agent::LEGACY)
             }
             Self::McpRemote | Self::Inspector => None,
@@ -140,18 +152,23 @@ impl Client {
 
     fn era(self) -> &'static str {
         match self {
-            Self::TsV1 | Self::TsV2Legacy | Self::PythonLegacy | Self::RmcpLegacy => "legacy",
+            Self::TsV1
+            | Self::TsV1Sse
+            | Self::TsV2Legacy
+            | Self::PythonLegacy
+            | Self::PythonSse
+            | Self::RmcpLegacy => "legacy",
             Self::TsV2 | Self::Python | Self::Rmcp | Self::McpRemote | Self::Inspector => "auto",
         }
     }
 
     fn command(self) -> Command {
         match self {
-            Self::TsV1 => on_node("clients/ts-v1.cjs"),
+            Self::TsV1 | Self::TsV1Sse => on_node("clients/ts-v1.cjs"),
             Self::TsV2 | Self::TsV2Legacy => on_node("clients/ts-v2.cjs"),
             Self::McpRemote => on_node("clients/mcp-remote.cjs"),
             Self::Inspector => on_node("clients/inspector.cjs"),
-            Self::Python | Self::PythonLegacy => {
+            Self::Python | Self::PythonLegacy | Self::PythonSse => {
                 let mut command = Command::new(toolbox::python());
                 command.arg(toolbox::interop("clients/python_client.py"));
                 command

@@ -19,14 +19,17 @@ pub enum Transport {
     Http,
     /// A subprocess.
     Stdio,
+    /// HTTP+SSE.
+    Sse,
 }
 
 /// Every server: its era (as `--era` takes it), and how it is reached.
-pub const SERVERS: [(&str, Transport); 4] = [
+pub const SERVERS: [(&str, Transport); 5] = [
     ("modern", Transport::Http),
     ("modern", Transport::Stdio),
     ("legacy", Transport::Http),
     ("legacy", Transport::Stdio),
+    ("legacy", Transport::Sse),
 ];
 
 /// A gateway with a single server that is called `s`.
@@ -52,7 +55,10 @@ impl Stage {
         let mut arguments = vec!["--era", era, "--record", &record];
         arguments.extend(options);
         let (upstream, server) = match transport {
-            Transport::Http => {
+            Transport::Http | Transport::Sse => {
+                if transport == Transport::Sse {
+                    arguments.push("--sse");
+                }
                 let upstream = Upstream::fixture(&arguments);
                 let server = json!({ "url": upstream.url() });
                 (Some(upstream), server)

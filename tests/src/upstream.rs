@@ -16,19 +16,28 @@ pub struct Upstream {
 impl Upstream {
     /// The reference server that has one of everything; of the eras with sessions only.
     pub fn everything() -> Self {
+        Self::everything_as("streamableHttp", "/mcp")
+    }
+
+    /// The same over HTTP+SSE.
+    pub fn everything_sse() -> Self {
+        Self::everything_as("sse", "/sse")
+    }
+
+    fn everything_as(transport: &str, path: &str) -> Self {
         // It takes no port 0, so a free one is chosen here; another process may be faster.
         for _ in 0..3 {
             let port = free_port();
             let mut command = Command::new(toolbox::node());
             command.arg(toolbox::node_module("@modelcontextprotocol/server-everything/dist/index.js"));
-            command.arg("streamableHttp").env("PORT", port.to_string());
+            command.arg(transport).env("PORT", port.to_string());
             let mut process = Background::start(&command);
             let listening = process.await_line("the server-everything's start", |line| {
                 let failed = line.contains("already in use") || line.contains("EADDRINUSE");
-                if failed { Some(false) } else { line.contains("listening on port").then_some(true) }
+                if failed { Some(false) } else { line.contains(" on port").then_some(true) }
             });
             if listening {
-                return Self { process, url: format!("http://127.0.0.1:{port}/mcp") };
+                return Self { process, url: format!("http://127.0.0.1:{port}{path}") };
             }
         }
         panic!("no free port was found for server-everything");
@@ -51,8 +60,17 @@ impl Upstream {
 
     /// A server on `FastMCP`.
     pub fn fastmcp() -> Self {
+        Self::fastmcp_as("--http")
+    }
+
+    /// The same over HTTP+SSE.
+    pub fn fastmcp_sse() -> Self {
+        Self::fastmcp_as("--sse")
+    }
+
+    fn fastmcp_as(transport: &str) -> Self {
         let mut command = Command::new(toolbox::python());
-        command.arg(toolbox::interop("servers/fastmcp_server.py")).args(["--http", "127.0.0.1:0"]);
+        command.arg(toolbox::interop("servers/fastmcp_server.py")).args([transport, "127.0.0.1:0"]);
         Self::start(&command)
     }
 

@@ -16,5 +16,6 @@ mod attacks {
     mod redirects;
     mod sessions;
     mod shadowing;
+    mod sse_endpoint;
     mod target;
 }

@@ -214,7 +214,7 @@ fn a_legacy_stream_is_resumed_by_its_session_alone() {
 
 #[test]
 fn a_question_waits_until_its_stream_is_resumed() {
-    for transport in [Transport::Http, Transport::Stdio] {
+    for transport in [Transport::Http, Transport::Stdio, Transport::Sse] {
         let stage = Stage::new("legacy", transport);
         let agent = Agent::modern(stage.url()).capabilities(json!({ "elicitation": {} })).handshake(LEGACY);
         let mut events = agent.post("tools/call", json!({ "name": "s__ask_elicitation" })).send().events();

@@ -43,6 +43,12 @@ impl Answer {
         Self { status: 200, headers, body: body.to_string() }
     }
 
+    /// A stream of server-sent events that ends.
+    pub(crate) fn events(text: &str) -> Self {
+        let headers = vec![("Content-Type", "text/event-stream".to_owned())];
+        Self { status: 200, headers, body: text.to_owned() }
+    }
+
     /// A status alone.
     pub(crate) fn status(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: String::new() }
