@@ -143,9 +143,7 @@ impl Client {
             | Self::TsV2Legacy
             | Self::PythonLegacy
             | Self::PythonSse
-            | Self::RmcpLegacy => {
-                Some(crate::agent::LEGACY)
-            }
+            | Self::RmcpLegacy => Some(crate::agent::LEGACY),
             Self::McpRemote | Self::Inspector => None,
         }
     }

@@ -7,6 +7,7 @@
 //! | [`client`] | real MCP clients, run as drivers that take one plan and print one document |
 //! | [`http`] | an HTTP client that sends exactly the headers and bytes it is given, and reads answers and streams |
 //! | [`agent`] | a small MCP agent of either era on top of it |
+//! | [`sse_agent`] | the same on HTTP+SSE |
 //! | [`scenario`] | one gateway in front of one fixture server, in every combination of eras and transports |
 //! | [`process`] | child processes that never outlive the test |
 //! | [`toolbox`] | where the peers that `tests/setup.sh` installs, and the binaries under test, stand |
@@ -22,6 +23,7 @@ pub mod http;
 pub mod process;
 pub mod scenario;
 pub mod sse;
+pub mod sse_agent;
 pub mod toolbox;
 pub mod upstream;
 pub mod wait;

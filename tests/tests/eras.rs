@@ -128,7 +128,9 @@ fn a_call_keeps_every_byte_in_both_directions() {
 #[test]
 fn a_list_keeps_every_byte() {
     for (stage, (era, transport)) in stages().iter().zip(SERVERS) {
-        let Some(upstream) = stage.upstream.as_ref().filter(|_| transport == Transport::Http) else { continue };
+        let Some(upstream) = stage.upstream.as_ref().filter(|_| transport == Transport::Http) else {
+            continue;
+        };
         let direct =
             if era == "modern" { Agent::modern(upstream.url()) } else { Agent::legacy(upstream.url()) };
         for (method, key) in [

@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use crate::peers::Servers;
 
 mod peers;
+mod sse {
+    mod interop;
+}
 
 /// What one server must look like through the gateway.
 struct Expected {

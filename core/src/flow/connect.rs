@@ -279,7 +279,12 @@ impl<H: Host> Gateway<H> {
         Ok(core_end)
     }
 
-    pub(super) async fn write(&self, pipe: &Pipe, ask: &Ask<'_>, version: Version) -> Result<PipeAnswer, Unreachable> {
+    pub(super) async fn write(
+        &self,
+        pipe: &Pipe,
+        ask: &Ask<'_>,
+        version: Version,
+    ) -> Result<PipeAnswer, Unreachable> {
         let id = self.next_id();
         let answer = pipe.expect(id, Wait::Own);
         pipe.send(compose::message(ask, version, id)).await?;
@@ -308,7 +313,10 @@ pub(super) fn initialize(link: &Link) -> Ask<'static> {
     ask
 }
 
-pub(super) fn reply_of(server: &Server, message: Option<Result<Bytes, Unreachable>>) -> Result<Reply, Unreachable> {
+pub(super) fn reply_of(
+    server: &Server,
+    message: Option<Result<Bytes, Unreachable>>,
+) -> Result<Reply, Unreachable> {
     let body = message.ok_or_else(|| server.error("closed its output"))??;
     Ok(Reply { body, ..Reply::default() })
 }

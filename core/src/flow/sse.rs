@@ -167,13 +167,11 @@ impl<H: Host> Gateway<H> {
 /// Returns the session's id from the query of a POST; it stands there once.
 fn session_id(query: &str) -> Result<String, Refusal> {
     let mut ids = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "sessionId");
-    match (ids.next(), ids.next()) {
-        (Some((_, id)), None) => Ok(id.into_owned()),
-        _ => {
-            let text = "the query must have one `sessionId`: post to the URL that the stream's first event names";
-            Err(Refusal::new(code::INVALID_REQUEST, text).with_status(StatusCode::BAD_REQUEST))
-        }
+    if let (Some((_, id)), None) = (ids.next(), ids.next()) {
+        return Ok(id.into_owned());
     }
+    let text = "the query must have one `sessionId`: post to the URL that the stream's first event names";
+    Err(Refusal::new(code::INVALID_REQUEST, text).with_status(StatusCode::BAD_REQUEST))
 }
 
 fn unknown_stream() -> Refusal {

@@ -55,7 +55,8 @@ impl<H: Host> Gateway<H> {
         let (StatusCode::OK, AnswerBody::Events(chunks)) = (head.status, body) else { return Ok(None) };
         let mut events = Events::new(server.clone(), chunks);
         let first = self.within(server, limit, async { Ok(events.next().await) }).await;
-        let first = first.map_err(|_| server.error(NO_ENDPOINT))??.ok_or_else(|| server.error(NO_ENDPOINT))?;
+        let first =
+            first.map_err(|_| server.error(NO_ENDPOINT))??.ok_or_else(|| server.error(NO_ENDPOINT))?;
         let uri = posts_go_to(&target.uri, &first).map_err(|why| server.error(why))?;
         let users = if owner == Owner::Shared { Users::Many } else { Users::One };
         let (core_end, end, unasked) = pipe(server.name.as_str(), users);
@@ -80,7 +81,8 @@ impl<H: Host> Gateway<H> {
     async fn post_lines(&self, server: &Arc<Server>, target: &Target, mut end: PipeEnd) {
         while let Some(line) = end.next().await {
             let message = line.slice(..line.len() - 1);
-            let posting = self.clone().post_line(server.clone(), target.clone(), message.clone(), end.inbox());
+            let posting =
+                self.clone().post_line(server.clone(), target.clone(), message.clone(), end.inbox());
             if request_id(&message).is_some() {
                 self.host().spawn(posting);
             } else {
@@ -102,9 +104,9 @@ impl<H: Host> Gateway<H> {
             Ok((head, _)) => server.error(format!("refused a message with HTTP {}", head.status)),
             Err(error) => error,
         };
-        match id {
-            Some(id) => inbox.fail(id, error),
-            None => tracing::debug!(%error, "could not send"),
+        tracing::debug!(%error, "could not post");
+        if let Some(id) = id {
+            inbox.fail(id, error);
         }
     }
 }

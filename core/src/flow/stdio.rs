@@ -149,10 +149,14 @@ impl<H: Host> Front<H> {
         while answering.next().await.is_some() {}
     }
 
-    /// Ends the agent's session, if it began one.
-    pub(super) async fn end(&self) {
-        if lock(&self.session).is_some() {
-            self.gateway.serve(self.request(Method::DELETE, Bytes::new())).await;
+    /// Ends the channel, and the agent's session if it began one.
+    pub(super) async fn end(self) {
+        let began = lock(&self.session).is_some();
+        let ending = began.then(|| self.request(Method::DELETE, Bytes::new()));
+        let gateway = self.gateway.clone();
+        drop(self);
+        if let Some(ending) = ending {
+            gateway.serve(ending).await;
         }
     }
 

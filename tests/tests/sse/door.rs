@@ -7,10 +7,9 @@ use portcullis_tests::agent::Agent as Streamable;
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
 use portcullis_tests::scenario::{SERVERS, Stage, Transport, stdio_fixture};
+use portcullis_tests::sse_agent::Agent;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
-
-use super::agent::Agent;
 
 fn before_every_server(check: impl Fn(&Stage)) {
     for (era, transport) in SERVERS {
@@ -53,17 +52,17 @@ fn progress_and_log_messages_come_before_the_answer() {
         let params = json!({ "name": "s__progress_many", "arguments": { "n": 3 }, "_meta": meta });
         let id = agent.request("tools/call", params);
         for step in 1..=3 {
-            let progress = agent.next().expect("progress");
+            let progress = agent.hear().expect("progress");
             assert_eq!(progress["method"], "notifications/progress");
             let (token, at) = (&progress["params"]["progressToken"], &progress["params"]["progress"]);
             assert_eq!((token, at), (&json!("mine"), &json!(step)));
         }
-        assert_eq!(agent.next().expect("the answer")["id"], id);
+        assert_eq!(agent.hear().expect("the answer")["id"], id);
         let id = agent.begin("s__test_tool_with_logging", &json!({}));
         for _ in 0..3 {
-            assert_eq!(agent.next().expect("a log message")["method"], "notifications/message");
+            assert_eq!(agent.hear().expect("a log message")["method"], "notifications/message");
         }
-        assert_eq!(agent.next().expect("the answer")["id"], id);
+        assert_eq!(agent.hear().expect("the answer")["id"], id);
     });
 }
 
@@ -91,7 +90,7 @@ fn a_question_comes_on_the_stream_and_its_answer_is_posted() {
         }
         // Had it been asked anything, that would stand before this.
         let id = other.request("ping", json!({}));
-        assert_eq!(other.next().expect("the answer")["id"], id);
+        assert_eq!(other.hear().expect("the answer")["id"], id);
     }
 }
 
@@ -158,7 +157,7 @@ fn agents_never_see_each_others_messages() {
         let mut seen = BTreeSet::new();
         let mut answers = 0;
         while answers < 16 {
-            let message = agent.next().expect("the stream goes on");
+            let message = agent.hear().expect("the stream goes on");
             if message["method"] == "notifications/progress" {
                 assert_eq!(message["params"]["total"], number + 1, "of another agent's call");
                 continue;
@@ -184,7 +183,7 @@ fn an_agent_that_does_not_read_holds_up_nobody_and_loses_nothing() {
     assert_eq!(other.call("s__greet", &json!({ "name": "Ada" })), "Hello, Ada!");
     let mut answered = BTreeSet::new();
     while answered.len() < ids.len() {
-        let message = slow.next().expect("the stream goes on");
+        let message = slow.hear().expect("the stream goes on");
         assert!(message["result"]["content"][0]["text"].as_str().is_some_and(|text| text.len() == 300_000));
         assert!(answered.insert(message["id"].as_u64().expect("an id of ours")), "answered twice");
     }
@@ -201,9 +200,9 @@ fn a_gateway_that_stops_answers_what_runs_and_ends_the_streams() {
     let id = busy.request("tools/call", params);
     assert_eq!(busy.ask("ping", json!({}))["result"], json!({}), "the call has been taken");
     gateway.process().signal(Signal::SIGTERM);
-    assert_eq!(idle.next(), None, "the stream ends as streams do");
+    assert_eq!(idle.hear(), None, "the stream ends as streams do");
     assert_eq!(busy.answer(id)["id"], id);
-    assert_eq!(busy.next(), None);
+    assert_eq!(busy.hear(), None);
     wait::expect("the gateway to end", || gateway.process().ended().is_some());
     assert!(!gateway.log().contains("did not end in time"), "{}", gateway.log());
 }
@@ -226,14 +225,17 @@ fn posts_pass_the_same_gate_as_everywhere() {
     for header in [("Origin", "https://evil.example"), ("Host", "evil.example")] {
         assert_eq!(Request::get(&gateway.url_of("/sse")).header(header.0, header.1).send().status, 403);
     }
-    let raw = |body: &str| Request::post(&agent.endpoint).header("Content-Type", "application/json").body(body);
+    let raw =
+        |body: &str| Request::post(&agent.endpoint).header("Content-Type", "application/json").body(body);
     assert_eq!(raw(&format!("[{}]", " ".repeat(2000))).send().status, 413);
     let text = Request::post(&agent.endpoint).header("Content-Type", "text/plain").body(ping.to_string());
     assert_eq!(text.send().status, 415);
     for body in ["nonsense", "{}", r#"{"jsonrpc":"2.0","id":77,"id":78,"method":"ping"}"#] {
         assert_eq!(raw(body).send().status, 400, "{body}");
     }
-    for (method, path, allow) in [("POST", "/sse", "GET"), ("DELETE", "/sse", "GET"), ("GET", "/messages", "POST")] {
+    for (method, path, allow) in
+        [("POST", "/sse", "GET"), ("DELETE", "/sse", "GET"), ("GET", "/messages", "POST")]
+    {
         let response = Request::new(method, &gateway.url_of(path)).send();
         assert_eq!((response.status, response.header("allow")), (405, Some(allow)), "{method} {path}");
     }
@@ -241,5 +243,5 @@ fn posts_pass_the_same_gate_as_everywhere() {
     assert_eq!(plain.status, 406);
     // None of these has reached the stream.
     let id = agent.request("ping", json!({}));
-    assert_eq!(agent.next().expect("the answer")["id"], id);
+    assert_eq!(agent.hear().expect("the answer")["id"], id);
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use portcullis_tests::agent::Agent;
 use portcullis_tests::client::{Client, Step};
 use portcullis_tests::gateway::Gateway;
+use portcullis_tests::sse_agent::Agent as SseAgent;
 use portcullis_tests::upstream::Upstream;
 use serde_json::{Value, json};
 
@@ -79,7 +80,7 @@ fn clients_of_streamable_http_reach_servers_that_speak_it() {
 fn a_real_server_asks_through_both_doors() {
     let gateway = &servers().gateway;
     let can = json!({ "elicitation": {}, "sampling": {} });
-    let mut agent = super::agent::Agent::with(gateway, "2025-11-25", &can);
+    let mut agent = SseAgent::with(gateway, "2025-11-25", &can);
     let call = agent.begin("everything__trigger-sampling-request", &json!({ "prompt": "Well?" }));
     let question = agent.await_message(|message| message["method"] == "sampling/createMessage");
     let said = json!({ "role": "assistant", "model": "m", "content": { "type": "text", "text": "Indeed" } });

@@ -1,20 +1,23 @@
 //! A small agent on HTTP+SSE, for tests that look at single messages.
 
-use portcullis_tests::gateway::Gateway;
-use portcullis_tests::http::{Body, Request, Response};
-use portcullis_tests::sse::Events;
 use serde_json::{Value, json};
 
+use crate::gateway::Gateway;
+use crate::http::{Body, Request, Response};
+use crate::sse::Events;
+
 /// One agent's stream, and where it posts.
-pub(crate) struct Agent {
-    pub(crate) endpoint: String,
+#[derive(Debug)]
+pub struct Agent {
+    /// The URL that it posts to.
+    pub endpoint: String,
     events: Events<Body>,
     next_id: u64,
 }
 
 impl Agent {
     /// An agent that has opened its stream and been told where to post.
-    pub(crate) fn open(gateway: &Gateway) -> Self {
+    pub fn open(gateway: &Gateway) -> Self {
         let response = Request::get(&gateway.url_of("/sse")).header("Accept", "text/event-stream").send();
         assert_eq!(response.status, 200);
         assert!(response.is_stream());
@@ -26,16 +29,15 @@ impl Agent {
     }
 
     /// An agent that has done the handshake.
-    pub(crate) fn start(gateway: &Gateway) -> Self {
+    pub fn start(gateway: &Gateway) -> Self {
         Self::with(gateway, "2024-11-05", &json!({}))
     }
 
     /// The same with a revision and capabilities.
-    pub(crate) fn with(gateway: &Gateway, version: &str, capabilities: &Value) -> Self {
+    pub fn with(gateway: &Gateway, version: &str, capabilities: &Value) -> Self {
         let mut agent = Self::open(gateway);
         let info = json!({ "name": "sse-agent", "version": "1" });
-        let params =
-            json!({ "protocolVersion": version, "capabilities": capabilities, "clientInfo": info });
+        let params = json!({ "protocolVersion": version, "capabilities": capabilities, "clientInfo": info });
         let answer = agent.ask("initialize", params);
         assert_eq!(answer["result"]["protocolVersion"], version, "{answer}");
         agent.tell("notifications/initialized", json!({}));
@@ -43,29 +45,29 @@ impl Agent {
     }
 
     /// The session's id, as the stream's first event gave it.
-    pub(crate) fn id(&self) -> &str {
+    pub fn id(&self) -> &str {
         self.endpoint.split_once("sessionId=").expect("the endpoint has it").1
     }
 
     /// Posts a message.
-    pub(crate) fn post(&self, message: &Value) -> Response {
+    pub fn post(&self, message: &Value) -> Response {
         Request::post(&self.endpoint).json(message).send()
     }
 
     /// Posts a message that is taken.
-    pub(crate) fn send(&self, message: &Value) {
+    pub fn send(&self, message: &Value) {
         let response = self.post(message);
         let status = response.status;
         assert_eq!((status, response.text().as_str()), (202, ""), "{message}");
     }
 
     /// Sends a notification.
-    pub(crate) fn tell(&self, method: &str, params: Value) {
+    pub fn tell(&self, method: &str, params: Value) {
         self.send(&json!({ "jsonrpc": "2.0", "method": method, "params": params }));
     }
 
     /// Sends a request; returns its id.
-    pub(crate) fn request(&mut self, method: &str, params: Value) -> u64 {
+    pub fn request(&mut self, method: &str, params: Value) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
@@ -73,16 +75,16 @@ impl Agent {
     }
 
     /// The next message of the stream; none where it ends.
-    pub(crate) fn next(&mut self) -> Option<Value> {
+    pub fn hear(&mut self) -> Option<Value> {
         let event = self.events.by_ref().find(|event| !event.data.is_empty())?;
         assert_eq!(event.event.as_deref(), Some("message"));
         Some(event.json())
     }
 
     /// The next message that `is` what is waited for.
-    pub(crate) fn await_message(&mut self, is: impl Fn(&Value) -> bool) -> Value {
+    pub fn await_message(&mut self, is: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let message = self.next().expect("the stream goes on");
+            let message = self.hear().expect("the stream goes on");
             if is(&message) {
                 return message;
             }
@@ -90,23 +92,23 @@ impl Agent {
     }
 
     /// The answer to a request.
-    pub(crate) fn answer(&mut self, id: u64) -> Value {
+    pub fn answer(&mut self, id: u64) -> Value {
         self.await_message(|message| message["id"] == id && message.get("method").is_none())
     }
 
     /// Asks and answers what is answered.
-    pub(crate) fn ask(&mut self, method: &str, params: Value) -> Value {
+    pub fn ask(&mut self, method: &str, params: Value) -> Value {
         let id = self.request(method, params);
         self.answer(id)
     }
 
     /// Calls a tool; returns the request's id.
-    pub(crate) fn begin(&mut self, tool: &str, arguments: &Value) -> u64 {
+    pub fn begin(&mut self, tool: &str, arguments: &Value) -> u64 {
         self.request("tools/call", json!({ "name": tool, "arguments": arguments }))
     }
 
     /// Calls a tool and answers the first text of its result.
-    pub(crate) fn call(&mut self, tool: &str, arguments: &Value) -> String {
+    pub fn call(&mut self, tool: &str, arguments: &Value) -> String {
         let answer = self.ask("tools/call", json!({ "name": tool, "arguments": arguments }));
         let text = answer["result"]["content"][0]["text"].as_str();
         text.unwrap_or_else(|| panic!("no text in {answer}")).to_owned()
