@@ -20,6 +20,8 @@ pub(crate) enum Endpoint {
     Health,
     /// `/readyz`: which servers are up.
     Readiness,
+    /// `/metrics`: what has been counted.
+    Metrics,
     /// `/mcp`, `/mcp/servers/{server}`.
     Mcp(Scope),
     /// `/sse`: the event stream of an agent that speaks HTTP+SSE.
@@ -38,6 +40,7 @@ pub(crate) fn find(path: &str, servers: &BTreeMap<ServerName, Arc<Server>>) -> O
     match path {
         "/healthz" | "/healthcheck" => Some(Endpoint::Health),
         "/readyz" => Some(Endpoint::Readiness),
+        "/metrics" => Some(Endpoint::Metrics),
         "/mcp" => Some(Endpoint::Mcp(Scope::All)),
         SSE => Some(Endpoint::Sse),
         MESSAGES => Some(Endpoint::Messages),
@@ -46,6 +49,16 @@ pub(crate) fn find(path: &str, servers: &BTreeMap<ServerName, Arc<Server>>) -> O
             let (name, _) = servers.get_key_value(name.as_str())?;
             Some(Endpoint::Mcp(Scope::Server(name.clone())))
         }
+    }
+}
+
+/// Returns the pattern that a path follows, whether or not its names are known; empty where it leads nowhere.
+pub(crate) fn route(path: &str) -> &'static str {
+    const WHOLE: [&str; 7] = ["/mcp", SSE, MESSAGES, "/healthz", "/healthcheck", "/readyz", "/metrics"];
+    match WHOLE.into_iter().find(|whole| *whole == path) {
+        Some(whole) => whole,
+        None if path.starts_with("/mcp/servers/") => "/mcp/servers/{server}",
+        None => "",
     }
 }
 
@@ -103,6 +116,19 @@ pub(crate) fn readiness(servers: &[Readiness], settled: bool) -> Reply {
     );
     out.member("servers", &list.finish());
     json(if settled { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, out.finish())
+}
+
+/// The answer to a path that leads nowhere.
+pub(crate) fn not_found() -> Reply {
+    json(StatusCode::NOT_FOUND, r#"{"error":"not found; the MCP endpoint is /mcp"}"#)
+}
+
+/// The answer to a request for what needs the admin credential and does not carry it.
+pub(crate) fn unauthorized() -> Reply {
+    let mut reply =
+        json(StatusCode::UNAUTHORIZED, r#"{"error":"needs the admin credential as a bearer token"}"#);
+    reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    reply
 }
 
 /// The answer to a method that an MCP endpoint does not have.

@@ -11,6 +11,7 @@ use http::HeaderValue;
 use crate::catalog::{Scope, View, Views};
 use crate::config::Config;
 use crate::flow::{HeldStreams, Parked, Spent};
+use crate::front::admin::AdminKey;
 use crate::front::gate::{Exposure, Gate};
 use crate::hub::Hub;
 use crate::names::ServerName;
@@ -33,6 +34,8 @@ pub struct Options {
     pub exposure: Exposure,
     /// The gateways that this one was started by, as its environment says.
     pub started_by: Vec<String>,
+    /// What opens what is not for agents; without one that stays closed.
+    pub admin_key: Option<AdminKey>,
 }
 
 /// The keys that seal what clients carry.
@@ -69,6 +72,7 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) host: H,
     pub(crate) sealer: Sealer,
     pub(crate) gate: Gate,
+    pub(crate) admin_key: Option<AdminKey>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) hub: Hub,
     pub(crate) streams: Streams,
@@ -141,6 +145,7 @@ impl<H: Host> Gateway<H> {
             own_via: HeaderValue::from_str(&gate.own_chain()).unwrap_or(HeaderValue::from_static("?")),
             sealer,
             gate,
+            admin_key: options.admin_key,
             snapshot: ArcSwap::from_pointee(snapshot),
             hub: Hub::default(),
             streams: Streams::default(),

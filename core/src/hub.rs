@@ -86,6 +86,11 @@ impl Hub {
         Seat { id, notes }
     }
 
+    /// Returns how many streams are open.
+    pub(crate) fn open(&self) -> usize {
+        self.state().listeners.len()
+    }
+
     /// Closes a stream.
     pub(crate) fn leave(&self, id: u64) {
         self.state().listeners.remove(&id);

@@ -25,7 +25,9 @@
 pub mod body;
 pub mod config;
 pub mod error;
+pub mod metrics;
 pub mod names;
+pub mod observe;
 pub mod pipe;
 pub mod ports;
 
@@ -49,5 +51,6 @@ mod wire;
 pub mod testing;
 
 pub use flow::{refuse_lines, serve_lines};
+pub use front::admin::AdminKey;
 pub use front::gate::Exposure;
 pub use gateway::{Gateway, Options, Readiness, SealKeys};

@@ -15,7 +15,9 @@ use futures::stream::BoxStream;
 
 use crate::config::Command;
 use crate::error::Unreachable;
+use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
+use crate::observe::{Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 
 /// The chunks of a body, in order; an error ends them.
@@ -79,8 +81,33 @@ pub trait Rendezvous {
     fn deliver(&self, place: u64, message: Bytes) -> impl Future<Output = bool> + Send;
 }
 
+/// Someone who is told of every request: to count, to trace, to write it down.
+///
+/// **Called while requests are answered**: it returns at once, waits for nothing and takes no lock that others hold.
+pub trait Observe: Send + Sync {
+    /// Returns nanoseconds since some fixed moment; never fewer than before.
+    fn ticks(&self) -> u64;
+
+    /// Takes note that an operation begins; returns its place in a trace where it gets one.
+    fn begin(&self, side: Side, parent: Option<SpanContext>) -> Option<SpanContext>;
+
+    /// Takes note of an operation that is over.
+    fn end(&self, operation: &Operation<'_>);
+
+    /// Takes note of an HTTP request whose answer is about to go out.
+    fn answered(&self, exchange: &Exchange);
+
+    /// Returns the counters, where it keeps some, and adds what only the platform knows of the moment to `gauges`.
+    fn metrics(&self, gauges: &mut Vec<Gauge>) -> Option<&Metrics>;
+}
+
 /// Everything a platform gives to the gateway. Cheap to clone.
-pub trait Host: Clock + Entropy + Upstream + Background + Rendezvous + Clone + Send + Sync + 'static {}
+pub trait Host: Clock + Entropy + Upstream + Background + Rendezvous + Clone + Send + Sync + 'static {
+    /// Returns who observes; nobody, unless the platform says otherwise.
+    fn observer(&self) -> Option<&Arc<dyn Observe>> {
+        None
+    }
+}
 
 /// The meeting places of one process. Cheap to clone; clones are the same.
 #[derive(Debug, Clone, Default)]

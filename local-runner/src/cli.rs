@@ -21,10 +21,12 @@ pub(crate) struct Cli {
 impl Cli {
     /// Returns from which level on the command logs: what serves tells what it does, what answers once only trouble.
     pub(crate) fn log_level(&self) -> &'static str {
-        match self.command {
-            None | Some(Command::Serve(_) | Command::Stdio(_)) => "info",
-            Some(_) => "warn",
-        }
+        if self.serves() { "info" } else { "warn" }
+    }
+
+    /// Tells whether the command serves agents.
+    pub(crate) fn serves(&self) -> bool {
+        matches!(self.command, None | Some(Command::Serve(_) | Command::Stdio(_)))
     }
 }
 
@@ -34,7 +36,8 @@ Examples:
   portcullis serve --config ~/.cursor/mcp.json      serve the servers of an mcpServers file as it is
   portcullis check --config portcullis.yaml         find every problem of a configuration
 
-Environment: PORTCULLIS_CONFIG, PORTCULLIS_DATA_DIR, PORTCULLIS_LISTEN, PORTCULLIS_LOG, PORTCULLIS_SEAL_KEY";
+Environment: PORTCULLIS_ADMIN_KEY, PORTCULLIS_CONFIG, PORTCULLIS_DATA_DIR, PORTCULLIS_LISTEN, PORTCULLIS_LOG,
+  PORTCULLIS_METRICS_LISTEN, PORTCULLIS_SEAL_KEY; OTEL_EXPORTER_OTLP_ENDPOINT and its like";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -89,6 +92,9 @@ pub(crate) struct Serve {
     /// Serve others than this machine although nothing asks them who they are
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Another address to listen on, with Prometheus metrics at /metrics and nothing else
+    #[arg(long, env = "PORTCULLIS_METRICS_LISTEN", value_name = "ADDR")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! The platform: tokio, the system's clock and randomness, HTTP, subprocesses.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -15,7 +15,9 @@ use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
-use portcullis_core::ports::{Background, Chunks, Clock, Entropy, Host, Meetings, Rendezvous, Upstream};
+use portcullis_core::ports::{
+    Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Rendezvous, Upstream,
+};
 
 use crate::process::Processes;
 
@@ -32,19 +34,28 @@ type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 pub(crate) struct Machine {
     http: HttpClient,
     /// Made when first needed: reading the system's certificates takes longer than a whole start.
-    https: std::sync::Arc<OnceLock<HttpsClient>>,
+    https: Arc<OnceLock<HttpsClient>>,
     processes: Processes,
     meetings: Meetings,
+    observer: Option<Arc<dyn Observe>>,
 }
 
 impl Machine {
     pub(crate) fn new() -> Self {
         Self {
             http: client(connector()),
-            https: std::sync::Arc::default(),
+            https: Arc::default(),
             processes: Processes::default(),
             meetings: Meetings::default(),
+            observer: None,
         }
+    }
+
+    /// Makes the machine whose requests are observed; the observer is made from the processes there are.
+    pub(crate) fn observed(observer: impl FnOnce(Processes) -> Arc<dyn Observe>) -> Self {
+        let machine = Self::new();
+        let observer = observer(machine.processes.clone());
+        Self { observer: Some(observer), ..machine }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
@@ -138,7 +149,11 @@ impl Rendezvous for Machine {
     }
 }
 
-impl Host for Machine {}
+impl Host for Machine {
+    fn observer(&self) -> Option<&Arc<dyn Observe>> {
+        self.observer.as_ref()
+    }
+}
 
 fn chunks(body: Incoming, host: String) -> Chunks {
     stream::unfold((body, host), |(mut body, host)| async move {

@@ -15,9 +15,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use portcullis_core::Gateway;
-use portcullis_core::body::Body;
+use portcullis_core::body::{Body, Reply};
 use portcullis_core::error::Unreachable;
+use portcullis_core::{Exposure, Gateway};
 use tokio::net::TcpListener;
 
 use crate::host::Machine;
@@ -29,6 +29,30 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Serves connections until `stop` completes, then lets running requests end.
 pub(crate) async fn serve(gateway: Gateway<Machine>, listener: TcpListener, stop: impl Future<Output = ()>) {
+    let answering = gateway.clone();
+    let answer = move |request: http::Request<Body>| {
+        let gateway = answering.clone();
+        async move { gateway.serve(request).await }
+    };
+    let connections = accept(listener, stop, answer).await;
+    gateway.stop();
+    if tokio::time::timeout(GRACE, connections.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not end in time");
+    }
+}
+
+/// Serves the counters and nothing else, for as long as the gateway runs.
+pub(crate) async fn serve_metrics(gateway: Gateway<Machine>, listener: TcpListener, exposure: Exposure) {
+    let answer = move |request| std::future::ready(gateway.serve_metrics(&request, exposure));
+    accept(listener, std::future::pending(), answer).await;
+}
+
+/// Serves connections until `stop` completes; returns those that are still open.
+async fn accept<A, F>(listener: TcpListener, stop: impl Future<Output = ()>, answer: A) -> GracefulShutdown
+where
+    A: Fn(http::Request<Body>) -> F + Clone + Send + 'static,
+    F: Future<Output = Reply> + Send + 'static,
+{
     let connections = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -37,7 +61,7 @@ pub(crate) async fn serve(gateway: Gateway<Machine>, listener: TcpListener, stop
             () = &mut stop => break,
         };
         match accepted {
-            Ok((stream, peer)) => serve_connection(&gateway, stream, peer, &connections),
+            Ok((stream, peer)) => serve_connection(answer.clone(), stream, peer, &connections),
             Err(error) => {
                 // Out of descriptors, most likely: pause rather than spin.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -45,26 +69,24 @@ pub(crate) async fn serve(gateway: Gateway<Machine>, listener: TcpListener, stop
             }
         }
     }
-    drop(listener);
-    gateway.stop();
-    if tokio::time::timeout(GRACE, connections.shutdown()).await.is_err() {
-        tracing::warn!("some requests did not end in time");
-    }
+    connections
 }
 
-fn serve_connection(
-    gateway: &Gateway<Machine>,
+fn serve_connection<A, F>(
+    answer: A,
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
     connections: &GracefulShutdown,
-) {
+) where
+    A: Fn(http::Request<Body>) -> F + Send + 'static,
+    F: Future<Output = Reply> + Send + 'static,
+{
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot turn off delay");
     }
-    let gateway = gateway.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let gateway = gateway.clone();
-        async move { Ok::<_, Infallible>(gateway.serve(request.map(incoming)).await.map(Outgoing)) }
+        let answer = answer(request.map(incoming));
+        async move { Ok::<_, Infallible>(answer.await.map(Outgoing)) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD);

@@ -1,16 +1,27 @@
-//! The log: for people on a terminal, JSON lines otherwise; always on standard error.
+//! The log: for people on a terminal, JSON lines otherwise; always on standard error, and where telemetry goes.
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt};
 
 /// Starts logging from `level` on, unless `PORTCULLIS_LOG` says otherwise, in the way `RUST_LOG` does elsewhere.
-pub(crate) fn init(level: &str) {
+pub(crate) fn init(level: &str, telemetry: Option<&SdkLoggerProvider>) {
     let filter = EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.with_target(false).compact().init();
+    let log = fmt::layer().with_writer(std::io::stderr);
+    let log = if std::io::stderr().is_terminal() {
+        log.with_target(false).compact().boxed()
     } else {
-        log.json().flatten_event(true).init();
-    }
+        log.json().flatten_event(true).boxed()
+    };
+    // What sending logs has to say must not become another log to send.
+    let others = filter_fn(|event| {
+        !["portcullis::otlp", "opentelemetry", "hyper"].iter().any(|own| event.target().starts_with(own))
+    });
+    let sent = telemetry.map(|provider| OpenTelemetryTracingBridge::new(provider).with_filter(others));
+    tracing_subscriber::registry().with(filter).with(log).with(sent).init();
 }

@@ -7,20 +7,22 @@ mod demo;
 mod host;
 mod http;
 mod logging;
+mod observer;
+mod otlp;
 mod process;
 mod source;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    logging::init(cli.log_level());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {
-            let outcome = runtime.block_on(commands::run(cli));
+            let outcome = run(&runtime, cli);
             // A read of standard input that is still going on must not keep the process.
             runtime.shutdown_background();
             outcome
@@ -34,4 +36,18 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+fn run(runtime: &Runtime, cli: cli::Cli) -> anyhow::Result<ExitCode> {
+    let telemetry = match cli.serves() {
+        true => runtime.block_on(async { otlp::Telemetry::from_environment() }),
+        false => Ok(None),
+    };
+    logging::init(cli.log_level(), telemetry.as_ref().ok().and_then(|t| t.as_ref()?.logs()));
+    let telemetry = telemetry?;
+    let outcome = runtime.block_on(commands::run(cli, telemetry.clone()));
+    if let Some(telemetry) = telemetry {
+        telemetry.shut_down();
+    }
+    outcome
 }

@@ -82,8 +82,20 @@ impl Addressee {
         }
     }
 
+    /// Writes to the log that the request was not answered.
+    pub(super) fn log_unanswered(&self, error: &Unreachable) {
+        let (server, reason) = (&error.server, &error.message);
+        let (request_id, trace_id) = (&self.id, self.caller.record.trace_id());
+        if trace_id.is_empty() {
+            tracing::warn!(%server, %reason, %request_id, "a request was not answered");
+        } else {
+            tracing::warn!(%server, %reason, %request_id, %trace_id, "a request was not answered");
+        }
+    }
+
     pub(super) fn error(&self, error: Unreachable) -> (String, StatusCode) {
         let refusal = Refusal::from(error);
+        self.caller.record.refused(&refusal);
         (message::error(Some(&self.id), &refusal), refusal.status)
     }
 }

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use super::{HELD, collect};
 use crate::error::{Unreachable, code};
 use crate::gateway::Gateway;
+use crate::observe::Record;
 use crate::pipe::{PipeAnswer, Wait};
 use crate::ports::{Chunks, Host};
 use crate::upstream::compose::{self, Ask};
@@ -61,6 +62,7 @@ pub(crate) struct Cancel<H: Host> {
     server: Arc<Server>,
     established: Arc<Established>,
     id: Option<u64>,
+    record: Record,
 }
 
 impl<H: Host> std::fmt::Debug for Cancel<H> {
@@ -73,6 +75,7 @@ impl<H: Host> Cancel<H> {
     /// The answer has come: there is nothing to cancel.
     pub(crate) fn disarm(&mut self) {
         self.id = None;
+        self.record.received();
     }
 }
 
@@ -94,15 +97,18 @@ impl<H: Host> Gateway<H> {
         ask: &Ask<'_>,
         wait: Wait,
     ) -> Result<Asked<H>, Unreachable> {
-        let established = self.establish(server, link).await?;
-        match self.put(server, &established, ask, wait).await {
-            Err(error) if error.undelivered => {
-                link.forget(&established);
-                let established = self.establish(server, link).await?;
-                self.put(server, &established, ask, wait).await
+        let asking = async {
+            let established = self.establish(server, link).await?;
+            match self.put(server, &established, ask, wait).await {
+                Err(error) if error.undelivered => {
+                    link.forget(&established);
+                    let established = self.establish(server, link).await?;
+                    self.put(server, &established, ask, wait).await
+                }
+                outcome => outcome,
             }
-            outcome => outcome,
-        }
+        };
+        asking.await.inspect_err(|_| ask.record.failed())
     }
 
     /// Puts a request under what was agreed on.
@@ -114,11 +120,13 @@ impl<H: Host> Gateway<H> {
         wait: Wait,
     ) -> Result<Asked<H>, Unreachable> {
         let id = self.next_id();
+        ask.record.sent(established.version);
         let mut cancel = Cancel {
             gateway: self.clone(),
             server: server.clone(),
             established: established.clone(),
             id: Some(id),
+            record: ask.record.clone(),
         };
         if let Some(pipe) = &established.pipe {
             let answer = pipe.expect(id, wait);

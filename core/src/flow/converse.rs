@@ -113,13 +113,14 @@ impl<H: Host> Gateway<H> {
                 }
                 Ok(None) => {
                     asked.cancel.disarm();
-                    let code = splice.error_code();
+                    let (code, is_tool_error) = (splice.error_code(), splice.is_tool_error());
                     match splice.finish().map_err(broken) {
                         Ok(Finished::Answer) => {
                             if let Some(round) = Some(raw.concat()).and_then(|raw| Round::read(&raw)) {
                                 return Ok(Ended::Round(round, to));
                             }
                             let (text, code) = self.asks_by_error(&to, out.into_bytes(), code);
+                            to.caller.record.answered(code, is_tool_error);
                             return Ok(Ended::Reply(body::json(status(&to, code), text)));
                         }
                         Ok(Finished::Other(_)) => break server.error("sent something that is no answer"),
@@ -261,7 +262,7 @@ impl<H: Host> Gateway<H> {
         let (server, link) = (to.server.clone(), to.link.clone());
         let asking = self.ask(&server, &link, ask, Wait::Call);
         let mut asked = to.unless_cancelled(asking).await?.map_err(|error| {
-            tracing::warn!(server = %error.server, reason = %error.message, "a request was not answered");
+            to.log_unanswered(&error);
             Carried::Failed(error.into())
         })?;
         match std::mem::replace(&mut asked.body, AnswerBody::Nothing) {
@@ -359,6 +360,8 @@ impl<H: Host> Document<H> {
             }
             Ok(None) => {
                 self.asked.cancel.disarm();
+                let (code, is_tool_error) = (splice.error_code(), splice.is_tool_error());
+                self.to.caller.record.answered(code, is_tool_error);
                 splice.finish().err().map(|error| Err(server.error(error.to_string())))
             }
             Ok(Some(Err(error))) | Err(error) => Some(Err(error)),

@@ -192,7 +192,7 @@ impl<H: Host> Messages<H> {
         let mut splice = self.reader.gateway.splice(&self.to, asked.id, version);
         let mut out = Pieces::default();
         splice.push(raw, &mut out).map_err(broken)?;
-        let code = splice.error_code();
+        let (code, is_tool_error) = (splice.error_code(), splice.is_tool_error());
         match splice.finish().map_err(broken)? {
             Finished::Answer => {
                 asked.cancel.disarm();
@@ -201,6 +201,7 @@ impl<H: Host> Messages<H> {
                     return Ok(Some(Outgoing::Round(round)));
                 }
                 let (text, code) = self.reader.gateway.asks_by_error(&self.to, out.into_bytes(), code);
+                self.to.caller.record.answered(code, is_tool_error);
                 Ok(Some(Outgoing::Last(text, code)))
             }
             Finished::Other(bytes) => Ok(self.tell(&bytes)),

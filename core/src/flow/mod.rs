@@ -7,6 +7,7 @@ mod converse;
 mod discover;
 mod listen;
 mod messages;
+mod observed;
 mod park;
 mod rounds;
 mod serve;

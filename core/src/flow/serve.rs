@@ -19,6 +19,7 @@ use crate::endpoint::{self, Endpoint};
 use crate::error::{Refusal, Unreachable, code};
 use crate::front::{Caller, Inbound, LEVELS, Piped, legacy, meta, modern};
 use crate::gateway::Gateway;
+use crate::observe::Record;
 use crate::pipe::Wait;
 use crate::plan::{self, Plan};
 use crate::ports::Host;
@@ -39,6 +40,7 @@ impl<H: Host> Gateway<H> {
     /// era says so.
     pub async fn serve(&self, request: http::Request<Body>) -> Reply {
         let (head, body) = request.into_parts();
+        let began = self.host().observer().map(|observer| observer.ticks());
         let origin = head.headers.get(header::ORIGIN).cloned();
         let mut reply = match self.0.gate.check(&head.headers, &head.uri) {
             Err(refusal) => return body::refused(None, &refusal),
@@ -46,6 +48,9 @@ impl<H: Host> Gateway<H> {
         };
         if let Some(origin) = origin {
             endpoint::allow_origin(reply.headers_mut(), origin);
+        }
+        if let Some(began) = began {
+            self.note_exchange(&head, reply.status(), began);
         }
         reply
     }
@@ -59,10 +64,8 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, scope).await,
             Some(Endpoint::Sse) if legacy => self.open_sse(head),
             Some(Endpoint::Messages) if legacy => Box::pin(self.post_to_stream(head, body)).await,
-            _ => {
-                let text = r#"{"error":"not found; the MCP endpoint is /mcp"}"#;
-                return body::json(StatusCode::NOT_FOUND, text);
-            }
+            Some(Endpoint::Metrics) => return self.metrics_for(&head.method, &head.headers),
+            _ => return endpoint::not_found(),
         };
         match answer {
             Ok(reply) => self.name_reached(head, reply),
@@ -94,8 +97,13 @@ impl<H: Host> Gateway<H> {
 
     async fn mcp_message(&self, head: &Parts, body: Body, scope: Scope) -> Result<Reply, Refusal> {
         let via = self.0.gate.via(&head.headers)?;
-        let caller =
-            Caller { scope, session: None, via, streams: names::accepts(&head.headers, "text/event-stream") };
+        let caller = Caller {
+            scope,
+            session: None,
+            via,
+            streams: names::accepts(&head.headers, "text/event-stream"),
+            record: Record::default(),
+        };
         match head.method {
             Method::POST => self.post_message(head, body, caller).await,
             Method::GET | Method::DELETE
@@ -158,7 +166,8 @@ impl<H: Host> Gateway<H> {
         let answers = json.elements().map(|element| async move {
             match message::parse(element) {
                 Ok(message) => {
-                    self.legacy(message, caller.clone()).await.unwrap_or_else(|r| body::refused(None, &r))
+                    let caller = self.noted(caller.clone(), head, &message);
+                    self.legacy(message, caller).await.unwrap_or_else(|r| body::refused(None, &r))
                 }
                 Err(rejection) => rejected(&rejection),
             }
@@ -183,6 +192,7 @@ impl<H: Host> Gateway<H> {
         caller: Caller,
         raw: &Bytes,
     ) -> Result<Reply, Refusal> {
+        let caller = self.noted(caller, head, &message);
         let message = match message {
             Message::Request { id, method, params } => {
                 let mut inbound = Inbound::new(id, method, params);
@@ -192,7 +202,7 @@ impl<H: Host> Gateway<H> {
                 }
                 if !self.0.snapshot.load().config.gateway.legacy {
                     let requested = inbound.text("protocolVersion").unwrap_or_default();
-                    return Ok(body::refused(Some(id.text()), &modern::unsupported(&requested)));
+                    return Ok(refused(&caller.record, id.text(), &modern::unsupported(&requested)));
                 }
                 if inbound.method == "initialize" {
                     return Ok(self.initialize(&inbound, &caller).await);
@@ -214,9 +224,13 @@ impl<H: Host> Gateway<H> {
             Message::Request { id, .. } => Some(*id),
             _ => None,
         };
+        let record = caller.record.clone();
         match self.resume_session(head, caller) {
             Ok(caller) => self.legacy(message, caller).await,
-            Err(refusal) => Ok(body::refused(id.map(message::Id::text), &refusal)),
+            Err(refusal) => {
+                record.refused(&refusal);
+                Ok(body::refused(id.map(message::Id::text), &refusal))
+            }
         }
     }
 
@@ -225,11 +239,9 @@ impl<H: Host> Gateway<H> {
         let headers = head.extensions.get::<Piped>().is_none().then_some(&head.headers);
         if let Err(refusal) = modern::check(inbound, headers) {
             tracing::debug!(method = %inbound.method, reason = %refusal, "refused");
-            return body::refused(Some(id), &refusal);
+            return refused(&caller.record, id, &refusal);
         }
-        self.answer(headers, inbound, caller)
-            .await
-            .unwrap_or_else(|refusal| body::refused(Some(id), &refusal))
+        concluded(&caller.record, id, self.answer(headers, inbound, caller).await)
     }
 
     /// Takes a message of a session.
@@ -240,12 +252,11 @@ impl<H: Host> Gateway<H> {
                 let inbound = Inbound::new(id, method, params);
                 if let Some(Err(duplicate)) = inbound.meta().map(Json::object) {
                     let refusal = Refusal::new(code::INVALID_PARAMS, format!("{duplicate} in `_meta`"));
-                    return Ok(body::refused(Some(id.text()), &refusal));
+                    return Ok(refused(&caller.record, id.text(), &refusal));
                 }
                 let answer = self.answer(None, &inbound, &caller).await;
-                Ok(answer.unwrap_or_else(|refusal| {
-                    body::refused(Some(id.text()), &refusal.with_status(StatusCode::OK))
-                }))
+                let answer = answer.map_err(|refusal| refusal.with_status(StatusCode::OK));
+                Ok(concluded(&caller.record, id.text(), answer))
             }
             Message::Notification { method, params } => {
                 if method == "notifications/cancelled" {
@@ -273,6 +284,7 @@ impl<H: Host> Gateway<H> {
         inbound: &Inbound<'_>,
         caller: &Caller,
     ) -> Result<Reply, Refusal> {
+        caller.record.speaks(caller.version());
         let snapshot = self.snapshot();
         let view = self.view(&snapshot, caller).await;
         let id = inbound.id.text();
@@ -280,6 +292,7 @@ impl<H: Host> Gateway<H> {
         match plan::plan(&view, caller, inbound, headers)? {
             Plan::Answer(result) => Ok(body::json(StatusCode::OK, message::result(id, &result))),
             Plan::Ask(route, mut ask) => {
+                caller.record.concerns(&route.server, inbound);
                 if let Some(session) = &caller.session {
                     ask.log_level = self.log_level(inbound, caller).map(|level| LEVELS[level]);
                     if caller.streams {
@@ -299,9 +312,14 @@ impl<H: Host> Gateway<H> {
                         ask.set("requestState", native);
                     }
                 }
+                ask.record = caller.record.asking(&route.server);
                 self.routed(&route.server, ask, inbound, caller).await
             }
-            Plan::Listen(wanted) => Box::pin(self.listen(caller, id, wanted)).await,
+            Plan::Listen(wanted) => {
+                let listening = Box::pin(self.listen(caller, id, wanted)).await?;
+                caller.record.succeeded();
+                Ok(listening)
+            }
             Plan::Subscribe(route, uri) => {
                 let subscribing = self.subscribe(session_nonce(caller), &route, uri.into_owned());
                 Box::pin(subscribing).await?.keep();
@@ -354,7 +372,10 @@ impl<H: Host> Gateway<H> {
         // A cancelled request gets no answer; its connection still has to end.
         match to.unless_cancelled(asking).await {
             Err(Cancelled) => Ok(cancelled(Cancelled)),
-            Ok(Err(error)) => Err(Self::unanswered(error)),
+            Ok(Err(error)) => {
+                to.log_unanswered(&error);
+                Err(error.into())
+            }
             Ok(Ok(asked)) => Ok(self.converse(asked, to).await.unwrap_or_else(cancelled)),
         }
     }
@@ -364,11 +385,6 @@ impl<H: Host> Gateway<H> {
         let (gateway, server, link) = (self.clone(), to.server.clone(), to.link.clone());
         let asking = async move { gateway.ask(&server, &link, &ask, Wait::Call).await };
         Messages::asking(self.clone(), asking.boxed(), besides, to)
-    }
-
-    fn unanswered(error: Unreachable) -> Refusal {
-        tracing::warn!(server = %error.server, reason = %error.message, "a request was not answered");
-        error.into()
     }
 
     /// Returns the way that a request takes: on a link of the caller's own where it can be asked something and the
@@ -460,6 +476,23 @@ fn cancelled(_: Cancelled) -> Reply {
 
 pub(super) fn session_nonce(caller: &Caller) -> u64 {
     caller.session.as_ref().map_or(0, |session| session.nonce)
+}
+
+/// Takes note of how a request was answered, where it has been answered whole.
+fn concluded(record: &Record, id: &str, answer: Result<Reply, Refusal>) -> Reply {
+    if let Ok(reply) = &answer
+        && reply.status() == StatusCode::OK
+        && matches!(reply.body(), Body::Full(_))
+    {
+        record.succeeded();
+    }
+    answer.unwrap_or_else(|refusal| refused(record, id, &refusal))
+}
+
+/// Refuses a request, and takes note of that.
+pub(super) fn refused(record: &Record, id: &str, refusal: &Refusal) -> Reply {
+    record.refused(refusal);
+    body::refused(Some(id), refusal)
 }
 
 pub(super) fn rejected(rejection: &message::Rejected) -> Reply {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 
-use super::serve::session_nonce;
+use super::serve::{refused, session_nonce};
 use crate::body::{self, Reply};
 use crate::endpoint;
 use crate::error::{Refusal, code};
@@ -71,8 +71,10 @@ impl<H: Host> Gateway<H> {
         let id = inbound.id.text();
         let version = match legacy::negotiate(inbound) {
             Ok(version) => version,
-            Err(refusal) => return body::refused(Some(id), &refusal),
+            Err(refusal) => return refused(&caller.record, id, &refusal),
         };
+        caller.record.speaks(version);
+        caller.record.succeeded();
         let session = Session {
             nonce: self.random(),
             version,

@@ -1,5 +1,6 @@
 //! The agents' door: what a request must look like in each era, and what it asks for. Pure functions.
 
+pub(crate) mod admin;
 pub(crate) mod gate;
 pub(crate) mod legacy;
 pub(crate) mod modern;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::catalog::Scope;
+use crate::observe::Record;
 use crate::session::Session;
 use crate::wire::json::{Json, Object};
 use crate::wire::message::Id;
@@ -47,6 +49,8 @@ pub(crate) struct Caller {
     pub(crate) via: HeaderValue,
     /// Whether an answer may be an event stream.
     pub(crate) streams: bool,
+    /// What is noted of the request.
+    pub(crate) record: Record,
 }
 
 impl Caller {

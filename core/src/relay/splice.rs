@@ -118,6 +118,11 @@ impl Splice {
         self.rewriter.error_code
     }
 
+    /// Tells whether the answer is the result of a tool that says it is an error, once that has been seen.
+    pub(crate) fn is_tool_error(&self) -> bool {
+        self.rewriter.is_error
+    }
+
     /// Returns the result's `resultType`, once that has been seen.
     pub(crate) fn result_type(&self) -> Option<&str> {
         let seen = Some(&self.rewriter.result_type).filter(|_| !self.rewriter.in_result_type)?;
@@ -175,6 +180,8 @@ struct Rewriter {
     error_code: Option<i64>,
     result_type: Vec<u8>,
     in_result_type: bool,
+    /// Whether the result is a tool's that says it is an error.
+    is_error: bool,
 }
 
 impl Rewriter {
@@ -192,6 +199,7 @@ impl Rewriter {
             error_code: None,
             result_type: Vec::new(),
             in_result_type: false,
+            is_error: false,
         }
     }
 
@@ -300,6 +308,9 @@ impl Rewriter {
         if key == b"resultType" {
             self.in_result_type = true;
             self.result_type.clear();
+        }
+        if key == b"isError" {
+            self.is_error = first == b't';
         }
         if self.edits.omit.is_some_and(|omit| omit(key, first)) {
             self.sink = Sink::Omitted;

@@ -36,7 +36,8 @@ pub fn gateway(host: &Memory, servers: &[&str]) -> Gateway<Memory> {
     };
     let config = Config { servers: servers.iter().map(named).collect(), ..Config::default() };
     let seal_keys = SealKeys { first: [7; 32], others: Vec::new() };
-    let options = Options { config, seal_keys, exposure: Exposure::Loopback, started_by: Vec::new() };
+    let options =
+        Options { config, seal_keys, exposure: Exposure::Loopback, started_by: Vec::new(), admin_key: None };
     Gateway::start(host.clone(), options).expect("not started by itself")
 }
 

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::handshake::own_info;
 use super::{Established, Owner, Target};
+use crate::observe::Record;
 use crate::session::Interaction;
 use crate::wire::http as names;
 use crate::wire::json::{Json, push_string};
@@ -39,6 +40,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) log_level: Option<&'static str>,
     /// The chain of gateways to send on; the one that begins here where absent.
     pub(crate) via: Option<HeaderValue>,
+    /// What is noted of it.
+    pub(crate) record: Record,
 }
 
 impl<'a> Ask<'a> {
@@ -53,6 +56,7 @@ impl<'a> Ask<'a> {
             capabilities: "{}".into(),
             log_level: None,
             via: None,
+            record: Record::default(),
         }
     }
 
@@ -68,6 +72,7 @@ impl<'a> Ask<'a> {
             capabilities: own(self.capabilities),
             log_level: self.log_level,
             via: self.via,
+            record: self.record,
         }
     }
 
@@ -125,12 +130,20 @@ fn meta(ask: &Ask<'_>, version: Version, id: u64) -> String {
         meta.member(CLIENT_CAPABILITIES, &ask.capabilities);
         meta.member(CLIENT_INFO, own_info());
     }
+    let traceparent = ask.record.traceparent();
+    if let Some(traceparent) = &traceparent {
+        meta.string("traceparent", traceparent);
+        if let Some(tracestate) = ask.record.tracestate() {
+            meta.string("tracestate", tracestate);
+        }
+    }
     let theirs = ask.meta.as_ref().and_then(|meta| Json::check(meta.as_bytes()).ok());
     for (key, value) in theirs.iter().flat_map(|m| m.members()) {
         match key.as_ref() {
             "progressToken" => drop(meta.member("progressToken", &id.to_string())),
             LOG_LEVEL => level = Some(Cow::Borrowed(value.text())),
             PROTOCOL_VERSION | CLIENT_CAPABILITIES | CLIENT_INFO => {}
+            "traceparent" if traceparent.is_some() => {}
             key if key.starts_with(HOP_PREFIX) && version.era() == Era::Legacy => {}
             key => drop(meta.member(key, value.text())),
         }

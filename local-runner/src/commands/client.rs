@@ -79,7 +79,7 @@ impl Client {
         if let Some(url) = &target.url {
             return Ok(Self::Remote(Machine::new(), url.clone()));
         }
-        let local = start(&target.setup, Exposure::Loopback)?;
+        let local = start(&target.setup, Exposure::Loopback, Machine::new())?;
         let client = Self::Local(local.gateway, local.machine);
         client.settle().await;
         Ok(client)

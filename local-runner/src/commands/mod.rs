@@ -10,20 +10,23 @@ mod tools;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use portcullis_core::config::{Parsed, Problem};
-use portcullis_core::{Exposure, Gateway, Options};
+use portcullis_core::{AdminKey, Exposure, Gateway, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Command, Setup};
 use crate::host::Machine;
+use crate::observer::Observer;
+use crate::otlp::Telemetry;
 use crate::{data, demo, source};
 
 /// Runs the command that was given.
-pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(args) => serve::run(args).await,
-        Command::Stdio(setup) => Box::pin(stdio::run(&setup)).await,
+        Command::Serve(args) => serve::run(args, telemetry).await,
+        Command::Stdio(setup) => Box::pin(stdio::run(&setup, telemetry)).await,
         Command::Check(args) => check::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Tools(args) => unless_stopped(Box::pin(tools::list(args))).await,
@@ -58,7 +61,7 @@ struct Local {
 }
 
 /// Starts the gateway that a setup describes; its problems are said, and an error that is not one server's ends it.
-fn start(setup: &Setup, exposure: Exposure) -> anyhow::Result<Local> {
+fn start(setup: &Setup, exposure: Exposure, machine: Machine) -> anyhow::Result<Local> {
     let found = source::find(setup.config.as_deref())?;
     report(&found.parsed.problems);
     if found.parsed.is_refused() {
@@ -77,10 +80,19 @@ fn start(setup: &Setup, exposure: Exposure) -> anyhow::Result<Local> {
             .filter(|hop| !hop.is_empty())
             .map(str::to_owned)
             .collect(),
+        admin_key: admin_key(),
     };
-    let machine = Machine::new();
     let gateway = Gateway::start(machine.clone(), options)?;
     Ok(Local { gateway, machine, origin: found.origin })
+}
+
+fn admin_key() -> Option<AdminKey> {
+    std::env::var("PORTCULLIS_ADMIN_KEY").ok().and_then(|key| AdminKey::new(&key))
+}
+
+/// Returns the machine that counts requests and passes on what they came to.
+fn observed(telemetry: Option<Arc<Telemetry>>) -> Machine {
+    Machine::observed(|processes| Arc::new(Observer::new(processes, telemetry)))
 }
 
 fn report(problems: &[Problem]) {

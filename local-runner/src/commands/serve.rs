@@ -2,28 +2,38 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use portcullis_core::{Exposure, Gateway};
 use tokio::net::TcpListener;
 
-use super::{Local, say, start, stopped};
+use super::{Local, admin_key, observed, say, start, stopped};
 use crate::cli::Serve;
 use crate::host::Machine;
 use crate::http;
+use crate::otlp::Telemetry;
 
 /// How long the servers' processes may take to stop.
 const STOP: Duration = Duration::from_secs(6);
 
-pub(super) async fn run(args: Serve) -> anyhow::Result<ExitCode> {
-    let exposure = exposure(&args)?;
-    let listener = TcpListener::bind(args.listen).await.with_context(|| {
-        format!("cannot listen on {}; another program may be using it, choose with --listen", args.listen)
-    })?;
+pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
+    let exposed = exposure(args.listen, &args)?;
+    let metrics = match args.metrics_listen {
+        Some(address) => Some((exposure(address, &args)?, bind(address, "--metrics-listen").await?)),
+        None => None,
+    };
+    let listener = bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
-    let Local { gateway, machine, origin } = start(&args.setup, exposure)?;
+    let asked_for = metrics.is_some() || telemetry.is_some() || admin_key().is_some();
+    let machine = if asked_for { observed(telemetry) } else { Machine::new() };
+    let Local { gateway, machine, origin } = start(&args.setup, exposed, machine)?;
     greet(address, &origin);
+    if let Some((exposure, listener)) = metrics {
+        say(format_args!("Metrics: http://{}/metrics\n", reachable(listener.local_addr()?)));
+        tokio::spawn(http::serve_metrics(gateway.clone(), listener, exposure));
+    }
     let announcing = tokio::spawn(announce(gateway.clone()));
     http::serve(gateway, listener, stopped()?).await;
     announcing.abort();
@@ -32,27 +42,37 @@ pub(super) async fn run(args: Serve) -> anyhow::Result<ExitCode> {
 }
 
 /// Refuses to serve strangers: there is nothing yet that asks them who they are.
-fn exposure(args: &Serve) -> anyhow::Result<Exposure> {
-    if args.listen.ip().is_loopback() {
+fn exposure(address: SocketAddr, args: &Serve) -> anyhow::Result<Exposure> {
+    if address.ip().is_loopback() {
         return Ok(Exposure::Loopback);
     }
     if !args.insecure {
         bail!(
             "{} can be reached from other machines, and no authentication is configured: anyone there could use every \
              server and its credentials. Listen on 127.0.0.1, or say --insecure if something in front asks for it",
-            args.listen
+            address
         );
     }
     Ok(Exposure::Network)
 }
 
-fn greet(address: SocketAddr, origin: &str) {
-    let host = if address.ip().is_unspecified() {
+async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; another program may be using it, choose with {option}")
+    })
+}
+
+/// Returns an address at which this machine reaches what listens on `address`.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
         SocketAddr::new([127, 0, 0, 1].into(), address.port())
     } else {
         address
-    };
-    let url = format!("http://{host}/mcp");
+    }
+}
+
+fn greet(address: SocketAddr, origin: &str) {
+    let url = format!("http://{}/mcp", reachable(address));
     say(format_args!("Portcullis {} serves {url}", env!("CARGO_PKG_VERSION")));
     say(format_args!("  from {origin}\n"));
     say(format_args!("Connect a client, for instance with one of these:"));

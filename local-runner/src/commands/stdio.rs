@@ -1,6 +1,7 @@
 //! `stdio`: the gateway on standard input and output.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +11,10 @@ use portcullis_core::error::Refusal;
 use portcullis_core::{Exposure, refuse_lines, serve_lines};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use super::{Local, start, stopped};
+use super::{Local, observed, start, stopped};
 use crate::cli::Setup;
+use crate::host::Machine;
+use crate::otlp::Telemetry;
 
 /// How long the servers' processes may take to stop.
 const STOP: Duration = Duration::from_secs(6);
@@ -19,7 +22,7 @@ const STOP: Duration = Duration::from_secs(6);
 /// How long requests that are being answered when the input ends may take.
 const GRACE: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(setup: &Setup) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(setup: &Setup, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
     let input = BufReader::new(tokio::io::stdin());
     let lines = stream::unfold(input, |mut input| async move {
         let mut line = Vec::new();
@@ -41,7 +44,8 @@ pub(super) async fn run(setup: &Setup) -> anyhow::Result<ExitCode> {
             }
         }
     });
-    let Local { gateway, machine, .. } = match start(setup, Exposure::Loopback) {
+    let machine = if telemetry.is_some() { observed(telemetry) } else { Machine::new() };
+    let Local { gateway, machine, .. } = match start(setup, Exposure::Loopback, machine) {
         Ok(local) => local,
         Err(error) => {
             // Whoever started this hears the reason in the protocol, where a process that just ends would say nothing.

@@ -102,6 +102,11 @@ impl Processes {
         Ok(())
     }
 
+    /// Returns how many processes there are.
+    pub(crate) fn count(&self) -> usize {
+        self.phase.receiver_count()
+    }
+
     /// Stops every process and waits until all have gone; kills those that have not after `deadline`.
     ///
     /// Nothing can be launched afterwards.
