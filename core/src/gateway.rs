@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use futures::channel::{mpsc, oneshot};
 use http::HeaderValue;
 
-use crate::catalog::{Scope, View, Views};
+use crate::catalog::{Kind, Scope, View, Views};
 use crate::config::Config;
 use crate::flow::{HeldStreams, Parked, Spent};
 use crate::front::admin::AdminKey;
@@ -123,8 +123,14 @@ pub struct Readiness {
     pub status: &'static str,
     /// Why it is down.
     pub reason: Option<String>,
+    /// The revision it is spoken to in, once that is agreed on.
+    pub version: Option<&'static str>,
     /// How many tools it offers.
     pub tools: usize,
+    /// How many prompts.
+    pub prompts: usize,
+    /// How many resources, without templates.
+    pub resources: usize,
 }
 
 impl<H: Host> Gateway<H> {
@@ -179,7 +185,10 @@ impl<H: Host> Gateway<H> {
             server: server.clone(),
             status: "down",
             reason: Some(format!("is not served as its configuration has an error: {reason}")),
+            version: None,
             tools: 0,
+            prompts: 0,
+            resources: 0,
         });
         let silent = self.is_late().then(|| "has not answered yet".to_owned());
         snapshot.servers.values().map(|server| server.readiness(silent.clone())).chain(broken).collect()
@@ -238,7 +247,15 @@ impl Server {
         };
         let offer = self.offer.load();
         let listed = offer.as_ref().filter(|_| self.listed.load(Ordering::Relaxed));
-        let tools = listed.map_or(0, |o| o.items(crate::catalog::Kind::Tools).len());
-        Readiness { server: self.name.to_string(), status, reason, tools }
+        let count = |kind| listed.map_or(0, |offer| offer.items(kind).len());
+        Readiness {
+            server: self.name.to_string(),
+            status,
+            reason,
+            version: self.shared.current.load().as_ref().map(|established| established.version.as_str()),
+            tools: count(Kind::Tools),
+            prompts: count(Kind::Prompts),
+            resources: count(Kind::Resources),
+        }
     }
 }

@@ -52,6 +52,11 @@ pub(crate) enum Command {
     /// Find every problem of a configuration; exit code 1 where there is an error
     #[command(after_help = "Example:\n  portcullis check --config portcullis.yaml")]
     Check(Check),
+    /// Check this machine, the configuration and every server; exit code 1 where there is a problem
+    #[command(
+        after_help = "Examples:\n  portcullis doctor --config portcullis.yaml\n  portcullis doctor --url http://127.0.0.1:9000/mcp"
+    )]
+    Doctor(Doctor),
     /// Convert mcpServers files (Claude Desktop, Cursor, VS Code) to the native format
     #[command(after_help = "Example:\n  portcullis import ~/.cursor/mcp.json --output portcullis.yaml")]
     Import(Import),
@@ -102,6 +107,21 @@ pub(crate) struct Check {
     /// A portcullis.yaml, an mcpServers file, or a folder with one
     #[arg(long, env = "PORTCULLIS_CONFIG", value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+    /// The address that the gateway is to listen on
+    #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    pub(crate) listen: SocketAddr,
+    /// The endpoint of a gateway that runs: it is checked instead
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<http::Uri>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

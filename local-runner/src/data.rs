@@ -30,6 +30,18 @@ pub(crate) fn seal_keys(folder: &Path) -> anyhow::Result<SealKeys> {
     parse_keys(&text).with_context(|| path.display().to_string())
 }
 
+/// Returns the seal keys where there are some already.
+pub(crate) fn known_seal_keys(folder: &Path) -> anyhow::Result<Option<SealKeys>> {
+    let given = std::env::var_os("PORTCULLIS_SEAL_KEY").is_some();
+    if given || folder.join(SEAL_KEY).exists() { seal_keys(folder).map(Some) } else { Ok(None) }
+}
+
+/// Tells whether others than their owner can read the seal keys in the folder.
+pub(crate) fn is_exposed(folder: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(folder.join(SEAL_KEY)).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+}
+
 /// Reads one key or several, separated by commas: base64 of 32 bytes each.
 fn parse_keys(text: &str) -> anyhow::Result<SealKeys> {
     let keys = text.trim().split(',').map(|key| {

@@ -3,6 +3,7 @@
 
 mod check;
 mod client;
+mod doctor;
 mod import;
 mod serve;
 mod stdio;
@@ -28,6 +29,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Serve(args) => serve::run(args, telemetry).await,
         Command::Stdio(setup) => Box::pin(stdio::run(&setup, telemetry)).await,
         Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => unless_stopped(Box::pin(doctor::run(args))).await,
         Command::Import(args) => import::run(&args),
         Command::Tools(args) => unless_stopped(Box::pin(tools::list(args))).await,
         Command::Call(args) => unless_stopped(Box::pin(tools::call(args))).await,
@@ -69,21 +71,20 @@ fn start(setup: &Setup, exposure: Exposure, machine: Machine) -> anyhow::Result<
     }
     let Parsed { config, .. } = found.parsed;
     let folder = data::folder(setup.data_dir.clone())?;
-    let started_by = std::env::var("PORTCULLIS_VIA").unwrap_or_default();
     let options = Options {
         config,
         seal_keys: data::seal_keys(&folder)?,
         exposure,
-        started_by: started_by
-            .split(',')
-            .map(str::trim)
-            .filter(|hop| !hop.is_empty())
-            .map(str::to_owned)
-            .collect(),
+        started_by: started_by(),
         admin_key: admin_key(),
     };
     let gateway = Gateway::start(machine.clone(), options)?;
     Ok(Local { gateway, machine, origin: found.origin })
+}
+
+fn started_by() -> Vec<String> {
+    let chain = std::env::var("PORTCULLIS_VIA").unwrap_or_default();
+    chain.split(',').map(str::trim).filter(|hop| !hop.is_empty()).map(str::to_owned).collect()
 }
 
 fn admin_key() -> Option<AdminKey> {

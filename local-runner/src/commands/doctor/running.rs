@@ -1,0 +1,191 @@
+//! A gateway that runs somewhere, seen from here.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use portcullis_core::body::Body;
+use portcullis_core::ports::Upstream as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Finding;
+use crate::commands::client::{Client, Params};
+use crate::host::Machine;
+
+/// How long each answer may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The largest answer that is read, in bytes.
+const LARGEST: usize = 16 << 20;
+
+#[derive(Deserialize)]
+struct Ready {
+    servers: BTreeMap<String, Server>,
+}
+
+#[derive(Deserialize)]
+struct Server {
+    status: String,
+    #[serde(default)]
+    tools: usize,
+    reason: Option<String>,
+}
+
+pub(super) async fn check(url: &Uri) -> Vec<Finding> {
+    let machine = Machine::new();
+    let health = match get(&machine, url, "/healthz").await {
+        Ok((StatusCode::OK, _)) => Finding::ok("/healthz", "the gateway lives"),
+        Ok((status, _)) => Finding::problem(
+            "/healthz",
+            format!("answered HTTP {status}"),
+            "is it a gateway that answers there? Check host and port",
+        ),
+        Err(error) => {
+            let advice = "start the gateway, and check host, port and what stands in between";
+            return vec![Finding::problem("/healthz", error.to_string(), advice)];
+        }
+    };
+    let mut findings = vec![health];
+    findings.extend(readiness(&machine, url).await);
+    findings.push(stateless(&machine, url).await);
+    findings.push(with_session(&machine, url).await);
+    findings
+}
+
+async fn readiness(machine: &Machine, url: &Uri) -> Vec<Finding> {
+    let answer = get(machine, url, "/readyz").await;
+    let ready = answer.and_then(|(status, text)| {
+        let ready: Ready = serde_json::from_slice(&text).context("it is no readiness report")?;
+        Ok((status, ready))
+    });
+    let (status, ready) = match ready {
+        Ok(ready) => ready,
+        Err(error) => {
+            let advice = "is it a gateway that answers there? Check host and port";
+            return vec![Finding::problem("/readyz", format!("{error:#}"), advice)];
+        }
+    };
+    let mut findings = Vec::new();
+    if status != StatusCode::OK {
+        findings.push(Finding::warning(
+            "/readyz",
+            "the gateway is still starting",
+            "look again in some seconds",
+        ));
+    }
+    findings.extend(ready.servers.into_iter().map(|(name, server)| {
+        let subject = format!("server {name}");
+        match server.reason {
+            None if server.status == "up" => Finding::ok(subject, format!("up, {} tools", server.tools)),
+            reason => Finding::problem(
+                subject,
+                reason.unwrap_or(server.status),
+                "run `portcullis doctor` where the gateway runs, with its configuration",
+            ),
+        }
+    }));
+    findings
+}
+
+/// Shakes hands as agents of the stateless revision do.
+async fn stateless(machine: &Machine, url: &Uri) -> Finding {
+    let begun = Instant::now();
+    let client = Client::Remote(machine.clone(), url.clone());
+    let asked = async {
+        client.ask("server/discover", &Params::default()).await?;
+        client.ask("tools/list", &Params::default()).await
+    };
+    handshake("2026-07-28 (stateless)", begun, timely(asked).await)
+}
+
+/// Shakes hands as agents of the revisions with sessions do, and ends the session.
+async fn with_session(machine: &Machine, url: &Uri) -> Finding {
+    let begun = Instant::now();
+    let asked = async {
+        let params = json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": { "name": "portcullis-doctor", "version": env!("CARGO_PKG_VERSION") },
+        });
+        let answer = send(machine, url, Method::POST, None, &call("initialize", params)).await?;
+        let session = answer.headers().get("mcp-session-id").cloned();
+        let version = result(answer).await?["protocolVersion"].as_str().unwrap_or_default().to_owned();
+        let answer =
+            send(machine, url, Method::POST, session.as_ref(), &call("tools/list", json!({}))).await?;
+        result(answer).await?;
+        if let Some(session) = session {
+            send(machine, url, Method::DELETE, Some(&session), &Value::Null).await?;
+        }
+        Ok(version)
+    };
+    let asked = timely(asked).await;
+    let name = asked.as_ref().map_or("2025-11-25", String::as_str);
+    handshake(&format!("{name} (with sessions)"), begun, asked.as_ref().map_err(|e| anyhow::anyhow!("{e:#}")))
+}
+
+fn handshake<T>(revision: &str, begun: Instant, asked: anyhow::Result<T>) -> Finding {
+    let subject = format!("handshake {revision}");
+    match asked {
+        Ok(_) => Finding::ok(subject, format!("works, in {} ms", begun.elapsed().as_millis())),
+        Err(error) => Finding::problem(
+            subject,
+            format!("{error:#}"),
+            "check that the URL is the MCP endpoint (/mcp), and that nothing in between changes requests",
+        ),
+    }
+}
+
+async fn timely<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => bail!("no answer within {} s", PATIENCE.as_secs()),
+    }
+}
+
+async fn get(machine: &Machine, url: &Uri, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    let mut parts = url.clone().into_parts();
+    parts.path_and_query = Some(path.parse()?);
+    let request = Request::get(Uri::from_parts(parts)?).body(Bytes::new())?;
+    timely(async {
+        let response = machine.fetch(request).await?;
+        let status = response.status();
+        Ok((status, Body::Stream(response.into_body()).collect(LARGEST).await?))
+    })
+    .await
+}
+
+fn call(method: &str, params: Value) -> Value {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })
+}
+
+async fn send(
+    machine: &Machine,
+    url: &Uri,
+    method: Method,
+    session: Option<&HeaderValue>,
+    message: &Value,
+) -> anyhow::Result<Response<Body>> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    if let Some(session) = session {
+        headers.insert("mcp-session-id", session.clone());
+        headers.insert("mcp-protocol-version", HeaderValue::from_static("2025-11-25"));
+    }
+    let mut request = Request::new(Bytes::from(message.to_string()));
+    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, url.clone(), headers);
+    Ok(machine.fetch(request).await?.map(Body::Stream))
+}
+
+async fn result(answer: Response<Body>) -> anyhow::Result<Value> {
+    let status = answer.status();
+    let text = answer.into_body().collect(LARGEST).await?;
+    let mut message: Value =
+        serde_json::from_slice(&text).with_context(|| format!("HTTP {status}, and no JSON-RPC response"))?;
+    match message["error"]["message"].as_str() {
+        Some(error) => bail!("{error}"),
+        None => Ok(message["result"].take()),
+    }
+}
