@@ -21,7 +21,12 @@ pub(crate) struct Cli {
 impl Cli {
     /// Returns from which level on the command logs: what serves tells what it does, what answers once only trouble.
     pub(crate) fn log_level(&self) -> &'static str {
-        if self.serves() { "info" } else { "warn" }
+        match self.command {
+            // It says itself what it found.
+            Some(Command::Doctor(_)) => "off",
+            _ if self.serves() => "info",
+            _ => "warn",
+        }
     }
 
     /// Tells whether the command serves agents.

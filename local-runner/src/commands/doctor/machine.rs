@@ -35,6 +35,7 @@ pub(super) async fn check(args: &Doctor) -> Vec<Finding> {
 }
 
 fn writable(folder: &Path) -> Finding {
+    let folder = &std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let Some(existing) = folder.ancestors().find(|part| part.is_dir()) else {
         return Finding::problem(
             "data folder",
