@@ -251,7 +251,7 @@ impl Record {
         let mut open = Open::new(&asker.observer, Side::Client, (&asker.id, asker.method), asker.span);
         open.piped = matches!(server.settings.transport, config::Transport::Stdio(_));
         open.about = asker.about.clone();
-        open.tracestate = asker.tracestate.clone();
+        open.tracestate.clone_from(&asker.tracestate);
         open.asker = self.clone();
         Self(Some(Arc::new(open)))
     }

@@ -39,10 +39,8 @@ fn main() -> ExitCode {
 }
 
 fn run(runtime: &Runtime, cli: cli::Cli) -> anyhow::Result<ExitCode> {
-    let telemetry = match cli.serves() {
-        true => runtime.block_on(async { otlp::Telemetry::from_environment() }),
-        false => Ok(None),
-    };
+    let telemetry =
+        if cli.serves() { runtime.block_on(async { otlp::Telemetry::from_environment() }) } else { Ok(None) };
     logging::init(cli.log_level(), telemetry.as_ref().ok().and_then(|t| t.as_ref()?.logs()));
     let telemetry = telemetry?;
     let outcome = runtime.block_on(commands::run(cli, telemetry.clone()));

@@ -349,7 +349,7 @@ impl Collector {
         let failed = self.fails.swap(trouble.is_some(), Ordering::Relaxed);
         match trouble {
             Some(reason) if !failed => {
-                tracing::warn!(collector = %target, %reason, "telemetry cannot be sent")
+                tracing::warn!(collector = %target, %reason, "telemetry cannot be sent");
             }
             None if failed => tracing::info!(collector = %target, "telemetry is sent again"),
             _ => {}

@@ -97,18 +97,25 @@ impl<H: Host> Gateway<H> {
         ask: &Ask<'_>,
         wait: Wait,
     ) -> Result<Asked<H>, Unreachable> {
-        let asking = async {
-            let established = self.establish(server, link).await?;
-            match self.put(server, &established, ask, wait).await {
-                Err(error) if error.undelivered => {
-                    link.forget(&established);
-                    let established = self.establish(server, link).await?;
-                    self.put(server, &established, ask, wait).await
-                }
-                outcome => outcome,
+        self.ask_twice(server, link, ask, wait).await.inspect_err(|_| ask.record.failed())
+    }
+
+    async fn ask_twice(
+        &self,
+        server: &Arc<Server>,
+        link: &Arc<Link>,
+        ask: &Ask<'_>,
+        wait: Wait,
+    ) -> Result<Asked<H>, Unreachable> {
+        let established = self.establish(server, link).await?;
+        match self.put(server, &established, ask, wait).await {
+            Err(error) if error.undelivered => {
+                link.forget(&established);
+                let established = self.establish(server, link).await?;
+                self.put(server, &established, ask, wait).await
             }
-        };
-        asking.await.inspect_err(|_| ask.record.failed())
+            outcome => outcome,
+        }
     }
 
     /// Puts a request under what was agreed on.

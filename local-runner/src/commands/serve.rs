@@ -48,9 +48,8 @@ fn exposure(address: SocketAddr, args: &Serve) -> anyhow::Result<Exposure> {
     }
     if !args.insecure {
         bail!(
-            "{} can be reached from other machines, and no authentication is configured: anyone there could use every \
-             server and its credentials. Listen on 127.0.0.1, or say --insecure if something in front asks for it",
-            address
+            "{address} can be reached from other machines, and no authentication is configured: anyone there could use \
+             every server and its credentials. Listen on 127.0.0.1, or say --insecure if something in front asks for it"
         );
     }
     Ok(Exposure::Network)
