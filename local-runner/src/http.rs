@@ -32,7 +32,7 @@ pub(crate) async fn serve(gateway: Gateway<Machine>, listener: TcpListener, stop
     let answering = gateway.clone();
     let answer = move |request: http::Request<Body>| {
         let gateway = answering.clone();
-        async move { gateway.serve(request).await }
+        async move { Box::pin(gateway.serve(request)).await }
     };
     let connections = accept(listener, stop, answer).await;
     gateway.stop();

@@ -104,7 +104,9 @@ struct Report {
 
 impl Report {
     fn all(&mut self, findings: Vec<Finding>) {
-        findings.into_iter().for_each(|finding| self.add(finding));
+        for finding in findings {
+            self.add(finding);
+        }
     }
 
     fn add(&mut self, finding: Finding) {

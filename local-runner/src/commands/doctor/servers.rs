@@ -22,7 +22,7 @@ pub(super) fn programs(config: &Config) -> Vec<Finding> {
     let stdio = config.servers.iter().filter(|(_, server)| server.enabled);
     let commands = stdio.filter_map(|(name, server)| match &server.transport {
         Transport::Stdio(command) => Some((name, command)),
-        Transport::Http(_) => None,
+        Transport::Http(_) | Transport::Sse(_) => None,
     });
     commands
         .map(|(name, command)| {
@@ -160,7 +160,7 @@ fn advice(reason: &str) -> &'static str {
         (&["redirects"], "set `url` to where it leads: `curl -i` on the URL shows that"),
         (
             &["HTTP 404", "HTTP 405", "no longer takes"],
-            "no MCP endpoint at that path: it often ends in /mcp; servers with HTTP+SSE alone are not supported",
+            "no MCP endpoint at that path: it often ends in /mcp, or in /sse where the server speaks HTTP+SSE",
         ),
         (
             &["could not be started"],
