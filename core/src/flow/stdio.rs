@@ -27,7 +27,7 @@ use crate::wire::version::{Era, Version};
 const LARGEST: usize = 256 << 20;
 
 /// The most messages of one agent that are answered at a time; the next has to wait.
-const RUNNING: usize = 1024;
+const RUNNING: usize = 256;
 
 /// What one agent on a channel has going on.
 pub(super) struct Front<H: Host> {
