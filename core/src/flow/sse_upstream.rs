@@ -19,9 +19,7 @@ use crate::error::Unreachable;
 use crate::gateway::Gateway;
 use crate::pipe::{Pipe, PipeEnd, PipeInbox, Users, pipe};
 use crate::ports::{Chunks, Host};
-use crate::upstream::compose;
-use crate::upstream::handshake::posts_go_to;
-use crate::upstream::{Established, Link, Owner, Server, Target};
+use crate::upstream::{Established, Link, Owner, Server, Target, compose, handshake};
 use crate::wire::http as names;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
@@ -52,12 +50,15 @@ impl<H: Host> Gateway<H> {
         request.headers_mut().insert(header::ACCEPT, names::EVENT_STREAM);
         let limit = HANDSHAKE.min(server.settings.timeout);
         let (head, body) = self.within(server, limit, self.fetch(server, request)).await?;
+        if let Some(reason) = handshake::refusal(head.status) {
+            return Err(server.error(reason));
+        }
         let (StatusCode::OK, AnswerBody::Events(chunks)) = (head.status, body) else { return Ok(None) };
         let mut events = Events::new(server.clone(), chunks);
         let first = self.within(server, limit, async { Ok(events.next().await) }).await;
         let first =
             first.map_err(|_| server.error(NO_ENDPOINT))??.ok_or_else(|| server.error(NO_ENDPOINT))?;
-        let uri = posts_go_to(&target.uri, &first).map_err(|why| server.error(why))?;
+        let uri = handshake::posts_go_to(&target.uri, &first).map_err(|why| server.error(why))?;
         let users = if owner == Owner::Shared { Users::Many } else { Users::One };
         let (core_end, end, unasked) = pipe(server.name.as_str(), users);
         self.hear_pipe(server, owner, core_end.downgrade(), unasked);

@@ -133,14 +133,17 @@ pub(crate) fn posts_go_to(stream: &http::Uri, first: &Event) -> Result<http::Uri
     endpoint.as_str().parse().map_err(|_| unusable())
 }
 
-/// Returns why a status ends the handshake, if it does.
-fn refusal(status: StatusCode) -> Option<String> {
+/// Returns why a status ends the handshake, if it does, continuing "server X ...".
+pub(crate) fn refusal(status: StatusCode) -> Option<String> {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             Some(format!("asks for authorization (HTTP {status}); set its credential in `headers`"))
         }
         _ if status.is_redirection() => {
             Some(format!("redirects elsewhere (HTTP {status}); set the final URL"))
+        }
+        StatusCode::LOOP_DETECTED => {
+            Some(format!("leads back to this gateway, which would be a loop (HTTP {status})"))
         }
         _ => None,
     }

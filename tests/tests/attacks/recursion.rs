@@ -60,11 +60,34 @@ fn case_40_a_gateways_narrow_endpoint_is_not_its_server_either() {
     assert_honest_server_works(&gateway);
 }
 
+/// The same over HTTP+SSE, whether that is found out or said.
+#[test]
+fn case_40_a_gateways_event_stream_is_not_its_server_either() {
+    for transport in ["http", "sse"] {
+        let tunnel = Tunnel::open();
+        let me = json!({ "url": tunnel.url().replace("/mcp", "/sse"), "transport": transport });
+        let gateway = listening(&json!({ "me": me, "up": fixture() }));
+        tunnel.lead_to(gateway.port());
+        assert_loop_seen(&gateway, "me");
+        assert_honest_server_works(&gateway);
+    }
+}
+
 /// Two gateways, each the other's server: both keep working, no request goes round, and lists do not grow.
 #[test]
 fn case_40_a_ring_of_two_gateways_ends() {
+    check_ring("/mcp");
+}
+
+/// The same over HTTP+SSE.
+#[test]
+fn case_40_a_ring_of_two_event_streams_ends() {
+    check_ring("/sse");
+}
+
+fn check_ring(path: &str) {
     let (to_first, to_second) = (Tunnel::open(), Tunnel::open());
-    let quick = |tunnel: &Tunnel| json!({ "url": tunnel.url(), "cache": "0s" });
+    let quick = |tunnel: &Tunnel| json!({ "url": tunnel.url().replace("/mcp", path), "cache": "0s" });
     let first = listening(&json!({ "second": quick(&to_second), "up": fixture() }));
     let second = listening(&json!({ "first": quick(&to_first), "up": fixture() }));
     to_first.lead_to(first.port());
