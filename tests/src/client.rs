@@ -33,6 +33,8 @@ pub enum Client {
     RmcpLegacy,
     /// The bridge for agents that only speak stdio.
     McpRemote,
+    /// The bridge where it has to find HTTP+SSE by itself.
+    McpRemoteSse,
     /// The MCP Inspector's command line, left to find out the era.
     Inspector,
 }
@@ -116,7 +118,7 @@ impl Client {
     pub fn run_with(self, url: &str, headers: &[&str], plan: &[Step]) -> Transcript {
         let mut command = self.command();
         command.arg(url).args(["--era", self.era()]);
-        if matches!(self, Self::TsV1Sse | Self::PythonSse) {
+        if matches!(self, Self::TsV1Sse | Self::PythonSse | Self::McpRemoteSse) {
             command.arg("--sse");
         }
         for header in headers {
@@ -144,7 +146,7 @@ impl Client {
             | Self::PythonLegacy
             | Self::PythonSse
             | Self::RmcpLegacy => Some(crate::agent::LEGACY),
-            Self::McpRemote | Self::Inspector => None,
+            Self::McpRemote | Self::McpRemoteSse | Self::Inspector => None,
         }
     }
 
@@ -156,7 +158,12 @@ impl Client {
             | Self::PythonLegacy
             | Self::PythonSse
             | Self::RmcpLegacy => "legacy",
-            Self::TsV2 | Self::Python | Self::Rmcp | Self::McpRemote | Self::Inspector => "auto",
+            Self::TsV2
+            | Self::Python
+            | Self::Rmcp
+            | Self::McpRemote
+            | Self::McpRemoteSse
+            | Self::Inspector => "auto",
         }
     }
 
@@ -164,7 +171,7 @@ impl Client {
         match self {
             Self::TsV1 | Self::TsV1Sse => on_node("clients/ts-v1.cjs"),
             Self::TsV2 | Self::TsV2Legacy => on_node("clients/ts-v2.cjs"),
-            Self::McpRemote => on_node("clients/mcp-remote.cjs"),
+            Self::McpRemote | Self::McpRemoteSse => on_node("clients/mcp-remote.cjs"),
             Self::Inspector => on_node("clients/inspector.cjs"),
             Self::Python | Self::PythonLegacy | Self::PythonSse => {
                 let mut command = Command::new(toolbox::python());

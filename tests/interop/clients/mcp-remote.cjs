@@ -10,12 +10,12 @@ const { main, onClient, runSteps } = require('./plan.cjs');
 
 const bridge = require.resolve('mcp-remote/dist/proxy.js');
 
-main('mcp-remote', async ({ url, headers }, plan) => {
+main('mcp-remote', async ({ url, sse, headers }, plan) => {
   const state = fs.mkdtempSync(path.join(os.tmpdir(), 'interop-mcp-remote-'));
   const extra = Object.entries(headers).flatMap(([name, value]) => ['--header', `${name}:${value}`]);
   const transport = new StdioClientTransport({
     command: process.execPath,
-    args: [bridge, url, '--transport', 'http-only', ...extra],
+    args: [bridge, url, '--transport', sse ? 'http-first' : 'http-only', ...extra],
     env: { ...getDefaultEnvironment(), MCP_REMOTE_CONFIG_DIR: state },
     stderr: 'pipe',
   });

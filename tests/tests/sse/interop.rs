@@ -68,6 +68,12 @@ fn the_python_client_speaks_it_on_both_sides() {
     check(Client::PythonSse, "/sse");
 }
 
+/// A bridge that is given the URL alone tries Streamable HTTP there, and falls back.
+#[test]
+fn a_bridge_falls_back_to_it() {
+    check(Client::McpRemoteSse, "/sse");
+}
+
 #[test]
 fn clients_of_streamable_http_reach_servers_that_speak_it() {
     for client in [Client::TsV1, Client::TsV2, Client::Python] {
