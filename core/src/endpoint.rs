@@ -93,13 +93,20 @@ fn decode(segment: &str) -> Option<String> {
 
 /// Says which servers are up. The gateway is ready once each has answered or failed.
 pub(crate) fn readiness(servers: &[Readiness], settled: bool) -> Reply {
-    let degraded = servers.iter().any(|server| server.status != "up");
+    let degraded = servers.iter().any(|server| server.status != "up" || server.circuit.is_some());
     let mut list = ObjectWriter::default();
     for server in servers {
         let mut one = ObjectWriter::default();
         one.string("status", server.status).member("tools", &server.tools.to_string());
         if let Some(reason) = &server.reason {
             one.string("reason", reason);
+        }
+        if let Some(opened) = &server.circuit {
+            let mut circuit = ObjectWriter::default();
+            circuit.string("reason", &opened.reason);
+            circuit.member("open_ms", &opened.open_for.to_string());
+            circuit.member("retry_ms", &opened.retry_in.to_string());
+            one.member("circuit", &circuit.finish());
         }
         list.member(&server.server, &one.finish());
     }

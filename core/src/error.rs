@@ -95,18 +95,46 @@ pub struct Unreachable {
     pub message: String,
     /// Whether the request certainly did not reach the server, so that it may be sent again.
     pub undelivered: bool,
+    /// What that says about the server.
+    pub failure: Failure,
+}
+
+/// What a failed request says about its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Failure {
+    /// It answers, but not as it should.
+    #[default]
+    Faulty,
+    /// It does not answer.
+    Absent,
+    /// Nothing: it answers, and does not take this request.
+    Refused,
 }
 
 impl Unreachable {
     /// Makes an error about `server`; `message` continues the sentence "server X ...".
     pub fn new(server: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { server: server.into(), message: message.into(), undelivered: false }
+        Self { server: server.into(), message: message.into(), undelivered: false, failure: Failure::Faulty }
     }
 
     /// Marks that the request certainly did not reach the server.
     #[must_use]
     pub fn undelivered(mut self) -> Self {
         self.undelivered = true;
+        self
+    }
+
+    /// Marks that the server did not answer at all.
+    #[must_use]
+    pub fn absent(mut self) -> Self {
+        self.failure = Failure::Absent;
+        self
+    }
+
+    /// Marks that the server answered, and does not take the request.
+    #[must_use]
+    pub fn refused(mut self) -> Self {
+        self.failure = Failure::Refused;
         self
     }
 }

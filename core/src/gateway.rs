@@ -18,6 +18,7 @@ use crate::names::ServerName;
 use crate::ports::Host;
 use crate::session::Sealer;
 use crate::streams::Streams;
+use crate::upstream::circuit::Opened;
 use crate::upstream::{Nudge, Server, Status};
 
 /// How long agents wait for servers that have not answered yet, from the gateway's start, in milliseconds.
@@ -131,6 +132,8 @@ pub struct Readiness {
     pub prompts: usize,
     /// How many resources, without templates.
     pub resources: usize,
+    /// Why agents' calls do not reach it for now, where they do not.
+    pub circuit: Option<Opened>,
 }
 
 impl<H: Host> Gateway<H> {
@@ -189,9 +192,11 @@ impl<H: Host> Gateway<H> {
             tools: 0,
             prompts: 0,
             resources: 0,
+            circuit: None,
         });
+        let now = self.host().now();
         let silent = self.is_late().then(|| "has not answered yet".to_owned());
-        snapshot.servers.values().map(|server| server.readiness(silent.clone())).chain(broken).collect()
+        snapshot.servers.values().map(|server| server.readiness(silent.clone(), now)).chain(broken).collect()
     }
 
     /// Tells whether servers that have not answered are no longer waited for.
@@ -239,7 +244,7 @@ impl Snapshot {
 
 impl Server {
     /// Returns the server's state; `silent` is what to say of one that has not answered.
-    fn readiness(&self, silent: Option<String>) -> Readiness {
+    fn readiness(&self, silent: Option<String>, now: u64) -> Readiness {
         let (status, reason) = match self.status() {
             Status::Starting => ("starting", silent),
             Status::Up => ("up", None),
@@ -256,6 +261,7 @@ impl Server {
             tools: count(Kind::Tools),
             prompts: count(Kind::Prompts),
             resources: count(Kind::Resources),
+            circuit: self.circuit.opened(now),
         }
     }
 }

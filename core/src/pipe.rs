@@ -19,6 +19,9 @@ use crate::wire::message::{self, Message};
 /// How many lines may wait to be written before senders have to wait themselves.
 const BACKLOG: usize = 64;
 
+/// How many lines that are no message are logged, for each process.
+const LOGGED: u32 = 20;
+
 /// Core's end of a pipe. Cheap to clone; the process is stopped once every clone and every answer has gone.
 #[derive(Clone, Debug)]
 pub struct Pipe(Arc<Core>);
@@ -55,6 +58,10 @@ struct State {
     users: Users,
     waiters: BTreeMap<u64, Waiter>,
     closed: Option<String>,
+    /// Why nothing more is written to the process, while what it still writes is heard.
+    leaving: Option<String>,
+    /// How many lines have been no message.
+    ignored: u32,
     unasked: mpsc::UnboundedSender<Bytes>,
 }
 
@@ -86,7 +93,7 @@ pub enum Users {
 pub fn pipe(server: &str, users: Users) -> (Pipe, PipeEnd, mpsc::UnboundedReceiver<Bytes>) {
     let (lines_in, lines_out) = mpsc::channel(BACKLOG);
     let (unasked, unasked_out) = mpsc::unbounded();
-    let state = State { users, waiters: BTreeMap::new(), closed: None, unasked };
+    let state = State { users, waiters: BTreeMap::new(), closed: None, leaving: None, ignored: 0, unasked };
     let inner = Arc::new(Inner { server: server.into(), state: Mutex::new(state) });
     let end = PipeEnd { inbox: PipeInbox(inner.clone()), lines: lines_out };
     (Pipe(Arc::new(Core { inner, lines: lines_in })), end, unasked_out)
@@ -115,11 +122,10 @@ impl Pipe {
     pub async fn send(&self, message: String) -> Result<(), Unreachable> {
         let mut line = message.into_bytes();
         line.push(b'\n');
-        if self.0.lines.clone().send(line.into()).await.is_ok() {
+        if self.closed().is_none() && self.0.lines.clone().send(line.into()).await.is_ok() {
             return Ok(());
         }
-        let reason = self.0.inner.state().closed.clone();
-        Err(self.gone(reason.as_deref().unwrap_or("has stopped")).undelivered())
+        Err(self.gone(self.closed().as_deref().unwrap_or("has stopped")).undelivered())
     }
 
     /// Writes one message where there is room; a message that finds none is dropped.
@@ -134,9 +140,10 @@ impl Pipe {
         WeakPipe(Arc::downgrade(&self.0))
     }
 
-    /// Returns why the pipe has closed, if it has.
+    /// Returns why nothing more is written to the pipe, if that is so.
     pub fn closed(&self) -> Option<String> {
-        self.0.inner.state().closed.clone()
+        let state = self.0.inner.state();
+        state.closed.as_ref().or(state.leaving.as_ref()).cloned()
     }
 
     fn gone(&self, reason: &str) -> Unreachable {
@@ -184,6 +191,12 @@ impl PipeEnd {
         self.inbox.receive(line);
     }
 
+    /// Tells that nothing more will be written to the process, and why, continuing "server X ..."; what it still
+    /// writes is taken until [`PipeEnd::close`].
+    pub fn leave(&self, reason: String) {
+        self.inbox.0.state().leaving = Some(reason);
+    }
+
     /// Tells that the process has gone, and why, continuing "server X ...".
     pub fn close(&self, reason: String) {
         self.inbox.close(reason);
@@ -229,7 +242,16 @@ impl PipeInbox {
             }
             Ok(Recipient::Nobody) => drop(state.unasked.unbounded_send(line)),
             Err((error, id)) => {
-                tracing::warn!(server = %self.0.server, %error, "ignored a line that is no message");
+                state.ignored = state.ignored.saturating_add(1);
+                match state.ignored {
+                    ..LOGGED => {
+                        tracing::warn!(server = %self.0.server, %error, "ignored a line that is no message")
+                    }
+                    LOGGED => {
+                        tracing::warn!(server = %self.0.server, %error, "ignored a line that is no message; says nothing of further ones");
+                    }
+                    _ => {}
+                }
                 // Whoever waits for this answer will get no other.
                 if let Some(waiter) = id.and_then(|id| state.waiters.remove(&id)) {
                     let error = Unreachable::new(&self.0.server, format!("sent a malformed answer: {error}"));
@@ -355,6 +377,16 @@ mod tests {
         assert_eq!(drain(&mut pipe.expect(2, Wait::Own)), ["server \"s\" exited with code 3"]);
         let sent = pipe.send(String::new()).now_or_never().unwrap();
         assert!(sent.unwrap_err().undelivered);
+    }
+
+    #[test]
+    fn a_process_that_is_leaving_is_heard_and_told_nothing_more() {
+        let (pipe, end, _unasked) = pipe("s", Users::Many);
+        let mut answer = pipe.expect(1, Wait::Call);
+        end.leave("exited".into());
+        assert!(pipe.send("late".into()).now_or_never().unwrap().unwrap_err().undelivered);
+        end.receive(message::result("1", "{}").into());
+        assert_eq!(drain(&mut answer), [message::result("1", "{}")]);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::catalog::{Kind, Route, View, replace_member};
+use crate::catalog::{Kind, Parameter, Route, View, replace_member};
 use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, LEVELS, meta, modern};
 use crate::upstream::compose::Ask;
@@ -145,18 +145,24 @@ fn call<'a>(
         modern::check_parameters(&route.parameters, arguments, headers)?;
     }
     let mut ask = ask(caller, inbound, "name", Some(&route.name));
-    let known = |name: &http::HeaderName| route.parameters.iter().any(|p| p.header == *name);
+    let known = |name: &HeaderName| route.parameters.iter().any(|p| p.header == *name);
     // What this gateway does not recognise is for a server that may.
     let foreign = headers
         .into_iter()
         .flatten()
         .filter(|(name, _)| name.as_str().starts_with(PARAM_PREFIX) && !known(name));
     ask.headers.extend(foreign.map(|(name, value)| (name.clone(), value.clone())));
-    let value = |p: &crate::catalog::Parameter| {
-        Some((p.header.clone(), crate::wire::http::encode(&p.value(arguments)?)))
-    };
-    ask.headers.extend(route.parameters.iter().filter_map(value));
+    ask.headers.extend(mirrored(&route.parameters, arguments));
     Ok(Plan::Ask(route.clone(), ask))
+}
+
+/// Returns the headers that repeat arguments.
+pub(crate) fn mirrored(
+    parameters: &[Parameter],
+    arguments: Option<Json<'_>>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let value = |p: &Parameter| Some((p.header.clone(), crate::wire::http::encode(&p.value(arguments)?)));
+    parameters.iter().filter_map(value).collect()
 }
 
 fn named<'a>(

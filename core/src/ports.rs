@@ -51,7 +51,8 @@ pub trait Upstream {
     /// Starts `command` as a subprocess speaking newline-delimited JSON and ties it to `end`.
     ///
     /// The host writes what [`PipeEnd::next`] yields to standard input, feeds each line of standard output to
-    /// [`PipeEnd::receive`], and calls [`PipeEnd::close`] when the process has gone. When `next` yields nothing
+    /// [`PipeEnd::receive`], calls [`PipeEnd::leave`] once it writes nothing more, and [`PipeEnd::close`] when the
+    /// process has gone. When `next` yields nothing
     /// more, the host stops the process: closed stdin, then TERM, then KILL.
     /// Hosts that cannot start processes answer [`Unreachable`].
     fn launch(

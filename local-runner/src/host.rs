@@ -129,7 +129,7 @@ impl Upstream for Machine {
         };
         let response = response.map_err(|error| {
             let failure = Unreachable::new(&host, format!("cannot be reached: {}", innermost(&error)));
-            if error.is_connect() { failure.undelivered() } else { failure }
+            if error.is_connect() { failure.undelivered().absent() } else { failure }
         })?;
         Ok(response.map(|body| chunks(body, host)))
     }

@@ -3,6 +3,8 @@
 //! | module | gives |
 //! |---|---|
 //! | [`gateway`] | a gateway process with its own configuration, port and data folder |
+//! | [`balancer`] | a load balancer before several gateways |
+//! | [`hostile`] | upstreams that break every rule, and what they make the gateway hold |
 //! | [`upstream`] | MCP servers that speak HTTP, for the gateway to stand in front of |
 //! | [`client`] | real MCP clients, run as drivers that take one plan and print one document |
 //! | [`http`] | an HTTP client that sends exactly the headers and bytes it is given, and reads answers and streams |
@@ -17,8 +19,10 @@
 //! **A missing tool fails the test that needs it**; no test is skipped in silence.
 
 pub mod agent;
+pub mod balancer;
 pub mod client;
 pub mod gateway;
+pub mod hostile;
 pub mod http;
 pub mod process;
 pub mod scenario;

@@ -11,7 +11,7 @@ pub(crate) use view::{Route, Scope, View, Views};
 
 use std::collections::BTreeSet;
 
-use crate::upstream::handshake::Introduction;
+use crate::upstream::handshake::{Introduction, shorten};
 use crate::wire::json::{Json, push_string};
 use crate::wire::message::ObjectWriter;
 use crate::wire::version::Version;
@@ -129,7 +129,7 @@ pub(crate) fn capability<'i>(introduction: &'i Introduction, name: &str) -> Opti
 
 /// Why an item is left out of a list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind:?} item {name:?}: {why}")]
+#[error("{kind:?} item {:?} is left out: {why}", shorten(name))]
 pub(crate) struct Skipped {
     pub(crate) kind: Kind,
     pub(crate) name: String,
@@ -137,17 +137,18 @@ pub(crate) struct Skipped {
 }
 
 /// Reads one page of a list. Items that no client could use are left out, each with its reason; of two with the same
-/// name (`seen` holds those of earlier pages) the first stays.
+/// name (`seen` holds those of earlier pages) the first stays. No more than `room` are looked at.
 pub(crate) fn read_page(
     kind: Kind,
     result: Json<'_>,
     seen: &mut BTreeSet<String>,
+    room: usize,
 ) -> Result<(Vec<Item>, Vec<Skipped>), String> {
     let list = result.get(kind.member()).filter(|l| l.is_array());
     let list =
         list.ok_or_else(|| format!("answered {} without a list of {}", kind.method(), kind.member()))?;
     let (mut items, mut skipped) = (Vec::new(), Vec::new());
-    for element in list.elements() {
+    for element in list.elements().take(room) {
         let name = element.get(kind.key()).and_then(Json::as_str).unwrap_or_default().into_owned();
         let problem = if name.is_empty() {
             Err(format!("`{}` is missing", kind.key()))
@@ -210,7 +211,7 @@ mod tests {
 
     fn check(kind: Kind, result: &str) -> String {
         let json = Json::check(result.as_bytes()).unwrap();
-        match read_page(kind, json, &mut BTreeSet::new()) {
+        match read_page(kind, json, &mut BTreeSet::new(), usize::MAX) {
             Ok((items, skipped)) => {
                 let names: Vec<_> = items.into_iter().map(|i| i.name).collect();
                 let skipped: Vec<_> = skipped.iter().map(ToString::to_string).collect();

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use http::{HeaderMap, Method, StatusCode, header};
 
+use super::trial::Trial;
 use super::{HELD, collect};
+use crate::catalog::Kind;
 use crate::error::{Unreachable, code};
 use crate::gateway::Gateway;
 use crate::observe::Record;
 use crate::pipe::{PipeAnswer, Wait};
+use crate::plan::mirrored;
 use crate::ports::{Chunks, Host};
 use crate::upstream::compose::{self, Ask};
 use crate::upstream::handshake::about_meta;
@@ -31,6 +34,9 @@ pub(crate) struct Asked<H: Host> {
     pub(crate) established: Arc<Established>,
     pub(crate) body: AnswerBody,
     pub(crate) cancel: Cancel<H>,
+    /// Whether the server says that the headers do not fit the request, and so has not acted on it.
+    mismatch: bool,
+    trial: Option<Trial>,
 }
 
 /// How an answer comes.
@@ -87,9 +93,26 @@ impl<H: Host> Drop for Cancel<H> {
     }
 }
 
+impl<H: Host> Asked<H> {
+    /// The answer has come.
+    pub(crate) fn answered(&mut self) {
+        self.cancel.disarm();
+        if let Some(trial) = self.trial.take() {
+            trial.answered(self.cancel.gateway.host().now());
+        }
+    }
+
+    /// No answer will come.
+    pub(crate) fn failed(&mut self, error: &Unreachable) {
+        if let Some(trial) = self.trial.take() {
+            trial.failed(error, self.cancel.gateway.host().now());
+        }
+    }
+}
+
 impl<H: Host> Gateway<H> {
-    /// Asks a server; makes the connection anew and asks again, once, where the server no longer knows it and so has
-    /// not acted on the request.
+    /// Asks a server, unless its circuit is open. Asks again, once, where the server has certainly not acted on the
+    /// request: on a new connection where it no longer knows this one, with new headers where they did not fit.
     pub(crate) async fn ask(
         &self,
         server: &Arc<Server>,
@@ -97,7 +120,20 @@ impl<H: Host> Gateway<H> {
         ask: &Ask<'_>,
         wait: Wait,
     ) -> Result<Asked<H>, Unreachable> {
-        self.ask_twice(server, link, ask, wait).await.inspect_err(|_| ask.record.failed())
+        let trial = match wait {
+            Wait::Call => Some(Trial::begin(server, self.host().now())?),
+            Wait::Own => None,
+        };
+        match self.ask_twice(server, link, ask, wait).await {
+            Ok(asked) => Ok(Asked { trial, ..asked }),
+            Err(error) => {
+                ask.record.failed();
+                if let Some(trial) = trial {
+                    trial.failed(&error, self.host().now());
+                }
+                Err(error)
+            }
+        }
     }
 
     async fn ask_twice(
@@ -107,15 +143,39 @@ impl<H: Host> Gateway<H> {
         ask: &Ask<'_>,
         wait: Wait,
     ) -> Result<Asked<H>, Unreachable> {
-        let established = self.establish(server, link).await?;
+        let established = self.establish(server, link).await.map_err(Unreachable::absent)?;
         match self.put(server, &established, ask, wait).await {
             Err(error) if error.undelivered => {
                 link.forget(&established);
-                let established = self.establish(server, link).await?;
+                let established = self.establish(server, link).await.map_err(Unreachable::absent)?;
                 self.put(server, &established, ask, wait).await
+            }
+            Ok(asked) if asked.mismatch && wait == Wait::Call => {
+                match Box::pin(self.with_new_headers(server, ask)).await {
+                    Some(ask) => self.put(server, &established, &ask, wait).await,
+                    None => Ok(asked),
+                }
             }
             outcome => outcome,
         }
+    }
+
+    /// Reads the server's lists again and returns the call with the headers that they ask for, where those differ
+    /// (2026-07-28, custom headers: a client that is told of a mismatch should do so once).
+    async fn with_new_headers<'a>(&self, server: &Arc<Server>, ask: &Ask<'a>) -> Option<Ask<'a>> {
+        self.refresh(server)
+            .await
+            .inspect_err(|error| tracing::debug!(%error, "cannot read the lists again"))
+            .ok()?;
+        let offer = server.offer.load_full()?;
+        let tool =
+            offer.items(Kind::Tools).iter().find(|tool| Some(tool.name.as_str()) == ask.name.as_deref())?;
+        let arguments = ask.params.iter().find(|(key, _)| key == "arguments");
+        let arguments = arguments.and_then(|(_, text)| Json::check(text.as_bytes()).ok());
+        let headers = mirrored(&tool.parameters, arguments);
+        let differ =
+            headers.len() != ask.headers.len() || headers.iter().any(|header| !ask.headers.contains(header));
+        differ.then(|| Ask { headers, ..ask.clone() })
     }
 
     /// Puts a request under what was agreed on.
@@ -143,16 +203,20 @@ impl<H: Host> Gateway<H> {
                 established: established.clone(),
                 body: AnswerBody::Pipe(answer),
                 cancel,
+                mismatch: false,
+                trial: None,
             });
         }
         let posted = self.within(server, server.settings.timeout, async {
             match self.post(server, established, ask, id).await? {
-                (head, body) if head.status == StatusCode::OK => Ok(body),
-                (head, body) => refused(server, established, head.status, body, id).await,
+                (head, body) if head.status == StatusCode::OK => Ok((body, false)),
+                (head, body) => refused(server, established, &head, body, id).await,
             }
         });
         match posted.await {
-            Ok(body) => Ok(Asked { id, established: established.clone(), body, cancel }),
+            Ok((body, mismatch)) => {
+                Ok(Asked { id, established: established.clone(), body, cancel, mismatch, trial: None })
+            }
             Err(error) => {
                 if error.undelivered {
                     cancel.disarm();
@@ -243,6 +307,8 @@ impl<H: Host> Gateway<H> {
             };
             let Some(target) = target else {
                 let (head, chunks) = response.into_parts();
+                let name = server.name.to_string();
+                let chunks = chunks.map_err(move |e| Unreachable { server: name.clone(), ..e }).boxed();
                 if let Some(behind) = head.headers.get(names::VIA).and_then(|v| v.to_str().ok()) {
                     *lock(&server.behind) = behind.split(',').map(|hop| hop.trim().to_owned()).collect();
                 }
@@ -352,15 +418,17 @@ fn is_response(data: &[u8], id: u64) -> bool {
     }
 }
 
-/// Decides what an answer that is not `200 OK` means: an error of the request itself is passed on, a lost session or
-/// a change of era is reported as not delivered, anything else is the server's failure.
+/// Decides what an answer that is not `200 OK` means: an error of the request itself is passed on, and whether it is
+/// about the headers; a lost session or a change of era is reported as not delivered, anything else is the server's
+/// failure.
 async fn refused(
     server: &Server,
     established: &Established,
-    status: StatusCode,
+    head: &http::response::Parts,
     body: AnswerBody,
     id: u64,
-) -> Result<AnswerBody, Unreachable> {
+) -> Result<(AnswerBody, bool), Unreachable> {
+    let status = head.status;
     let whole = match body {
         AnswerBody::Json(chunks) | AnswerBody::Events(chunks) => collect(server, chunks, HELD).await?,
         _ => Bytes::new(),
@@ -375,27 +443,36 @@ async fn refused(
     );
     let client_error =
         matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
-    match established.version.era() {
-        // An error with the request's own id is its answer, unless it is one that only a stateless server gives.
-        Era::Legacy
-            if status == StatusCode::BAD_REQUEST && !is_modern_error(&whole) && answers(&whole, id) =>
-        {
-            Ok(AnswerBody::Json(futures::stream::once(async move { Ok(whole) }).boxed()))
-        }
-        Era::Modern if client_error && of_request => {
-            Ok(AnswerBody::Json(futures::stream::once(async move { Ok(whole) }).boxed()))
-        }
-        _ if client_error => {
-            Err(server.error(format!("no longer takes requests as agreed (HTTP {status})")).undelivered())
-        }
-        _ => Err(server.error(match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                format!("asks for authorization (HTTP {status}); set its credential in `headers`")
-            }
-            _ if status.is_redirection() => format!("redirects elsewhere (HTTP {status}); set the final URL"),
-            _ => format!("answered HTTP {status}"),
-        })),
+    // An error with the request's own id is its answer, unless it is one that only a stateless server gives.
+    let is_answer = match established.version.era() {
+        _ if status.is_server_error() => answers(&whole, id),
+        Era::Legacy => status == StatusCode::BAD_REQUEST && !is_modern_error(&whole) && answers(&whole, id),
+        Era::Modern => client_error && of_request,
+    };
+    if is_answer {
+        let mismatch = code == Some(code::HEADER_MISMATCH) && established.version.era() == Era::Modern;
+        let body = AnswerBody::Json(futures::stream::once(async move { Ok(whole) }).boxed());
+        return Ok((body, mismatch));
     }
+    if client_error {
+        return Err(server
+            .error(format!("no longer takes requests as agreed (HTTP {status})"))
+            .undelivered());
+    }
+    let error = server.error(match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            format!("asks for authorization (HTTP {status}); set its credential in `headers`")
+        }
+        _ if status.is_redirection() => format!("redirects elsewhere (HTTP {status}); set the final URL"),
+        _ => format!("answered HTTP {status}{}", pause_asked_for(&head.headers)),
+    });
+    Err(if status.is_server_error() || status.is_success() { error } else { error.refused() })
+}
+
+/// Says how long a server asks to be left alone (RFC 9110, section 10.2.3), where it says so in seconds.
+fn pause_asked_for(headers: &HeaderMap) -> String {
+    let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    seconds.map_or(String::new(), |seconds| format!("; it asks to wait {seconds} s"))
 }
 
 /// Returns where a redirect leads, if it stays within the origin.

@@ -9,11 +9,11 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use http::StatusCode;
 
-use super::HELD;
 use super::addressee::{Addressee, Cancelled};
 use super::ask::{AnswerBody, Asked};
 use super::messages::{Messages, Outgoing};
 use super::rounds::Unfinished;
+use super::{HELD, late};
 use crate::body::{self, Body, Reply};
 use crate::dialogue::{Dialogue, Round};
 use crate::error::{Refusal, Unreachable, status_of};
@@ -54,7 +54,9 @@ impl<H: Host> Gateway<H> {
             AnswerBody::Json(chunks) => self.relay_document(asked, chunks, to).await,
             AnswerBody::Nothing => {
                 asked.cancel.disarm();
-                let (text, status) = to.error(to.server.error("answered with nothing"));
+                let failure = to.server.error("answered with nothing");
+                asked.failed(&failure);
+                let (text, status) = to.error(failure);
                 Ok(body::json(status, text))
             }
             body => {
@@ -90,8 +92,14 @@ impl<H: Host> Gateway<H> {
         let mut raw: Vec<Bytes> = Vec::new();
         let server = to.server.clone();
         let broken = |e: crate::relay::Broken| server.error(e.to_string());
+        // One patience for all that comes before the agent gets anything: a server that drips is late as well.
+        let limit = server.settings.timeout;
+        let mut patience = std::pin::pin!(self.host().sleep(limit));
         let failure = loop {
-            let next = self.within(&server, server.settings.timeout, chunks.next().map(Ok));
+            let next = future::select(chunks.next(), patience.as_mut()).map(|first| match first {
+                Either::Left((chunk, _)) => Ok(chunk),
+                Either::Right(_) => Err(late(&server, limit)),
+            });
             match to.unless_cancelled(next).await? {
                 Ok(Some(Ok(chunk))) => {
                     if let Err(error) = splice.push(&chunk, &mut out).map_err(broken) {
@@ -116,6 +124,7 @@ impl<H: Host> Gateway<H> {
                     let (code, is_tool_error) = (splice.error_code(), splice.is_tool_error());
                     match splice.finish().map_err(broken) {
                         Ok(Finished::Answer) => {
+                            asked.answered();
                             if let Some(round) = Some(raw.concat()).and_then(|raw| Round::read(&raw)) {
                                 return Ok(Ended::Round(round, to));
                             }
@@ -130,6 +139,7 @@ impl<H: Host> Gateway<H> {
                 Ok(Some(Err(error))) | Err(error) => break error,
             }
         };
+        asked.failed(&failure);
         let (text, status) = to.error(failure);
         Ok(Ended::Reply(body::json(status, text)))
     }
@@ -273,7 +283,9 @@ impl<H: Host> Gateway<H> {
             },
             AnswerBody::Nothing => {
                 asked.cancel.disarm();
-                return Err(Carried::Failed(server.error("answered with nothing").into()));
+                let failure = server.error("answered with nothing");
+                asked.failed(&failure);
+                return Err(Carried::Failed(failure.into()));
             }
             body => {
                 asked.body = body;
@@ -346,6 +358,14 @@ impl<H: Host> Document<H> {
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, Unreachable>> {
+        let piece = self.piece().await;
+        if let Some(Err(error)) = &piece {
+            self.asked.failed(error);
+        }
+        piece
+    }
+
+    async fn piece(&mut self) -> Option<Result<Bytes, Unreachable>> {
         let server = self.to.server.clone();
         let mut splice = self.splice.take()?;
         let next = self.gateway.within(&server, server.settings.timeout, self.chunks.next().map(Ok)).await;
@@ -362,7 +382,11 @@ impl<H: Host> Document<H> {
                 self.asked.cancel.disarm();
                 let (code, is_tool_error) = (splice.error_code(), splice.is_tool_error());
                 self.to.caller.record.answered(code, is_tool_error);
-                splice.finish().err().map(|error| Err(server.error(error.to_string())))
+                if let Err(error) = splice.finish() {
+                    return Some(Err(server.error(error.to_string())));
+                }
+                self.asked.answered();
+                None
             }
             Ok(Some(Err(error))) | Err(error) => Some(Err(error)),
         }

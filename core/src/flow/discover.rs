@@ -29,6 +29,10 @@ const BREATH: Duration = Duration::from_millis(100);
 const PAGES: usize = 1000;
 /// The most items that one list may have.
 const ITEMS: usize = 100_000;
+/// The longest cursor that is sent back, in bytes.
+const CURSOR: usize = 16 << 10;
+/// How much of what is wrong with a list is logged.
+const REMARKS: usize = 10;
 /// How long a list is taken for current at least, in milliseconds, whatever the server says.
 const LEAST_TTL: u64 = 1000;
 
@@ -36,6 +40,38 @@ const LEAST_TTL: u64 = 1000;
 fn leading_back(snapshot: &Snapshot, gateways: &[&str]) -> BTreeSet<ServerName> {
     let leads = |server: &Server| lock(&server.behind).iter().any(|hop| gateways.contains(&hop.as_str()));
     snapshot.servers.values().filter(|server| leads(server)).map(|server| server.name.clone()).collect()
+}
+
+/// What is wrong with a list, for the operator.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Remarks {
+    first: Vec<String>,
+    more: usize,
+}
+
+impl Remarks {
+    fn add(&mut self, remark: &impl ToString) {
+        if self.first.len() < REMARKS {
+            self.first.push(remark.to_string());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Logs what has not been said of the list as it was read last.
+    fn tell(self, server: &Server, kind: Kind) {
+        let mut told = lock(&server.remarks);
+        if told.get(&kind).is_some_and(|before| *before == self) {
+            return;
+        }
+        for remark in &self.first {
+            tracing::warn!(server = %server.name, list = kind.method(), remark, "a list is not as it should be");
+        }
+        if self.more > 0 {
+            tracing::warn!(server = %server.name, list = kind.method(), more = self.more, "there is more wrong with it");
+        }
+        told.insert(kind, self);
+    }
 }
 
 impl<H: Host> Gateway<H> {
@@ -86,6 +122,9 @@ impl<H: Host> Gateway<H> {
         let count = |kind| offer.items(kind).len();
         let (tools, prompts, resources) = (count(Kind::Tools), count(Kind::Prompts), count(Kind::Resources));
         let version = offer.version;
+        if server.circuit.heard(self.host().now()) {
+            tracing::info!(server = %server.name, "server answers again");
+        }
         let before = server.offer.swap(Some(Arc::new(offer)));
         let was_listed = server.listed.swap(true, Ordering::Relaxed);
         let before = before.filter(|_| was_listed);
@@ -127,6 +166,13 @@ impl<H: Host> Gateway<H> {
         }
     }
 
+    /// Reads a server's lists now.
+    pub(crate) async fn refresh(&self, server: &Arc<Server>) -> Result<(), Unreachable> {
+        let offer = self.discover(server).await?;
+        self.up(server, offer, &BTreeSet::new());
+        Ok(())
+    }
+
     async fn discover(&self, server: &Arc<Server>) -> Result<Offer, Unreachable> {
         let established = self.establish(server, &server.shared).await?;
         let mut offer = Offer::new(established.version, established.introduction.clone(), self.host().now());
@@ -164,38 +210,48 @@ impl<H: Host> Gateway<H> {
     /// Reads a whole list, page after page; a cursor that comes again ends it.
     async fn list(&self, server: &Arc<Server>, kind: Kind) -> Result<(Vec<Item>, u64), Unreachable> {
         let mut items = Vec::new();
+        let mut remarks = Remarks::default();
         let mut names = BTreeSet::new();
         let mut cursors = BTreeSet::new();
         let mut ttl = u64::MAX;
         let mut cursor: Option<String> = None;
+        let mut room = ITEMS;
         for _ in 0..PAGES {
             let mut ask = Ask::own(kind.method());
             if let Some(cursor) = &cursor {
                 ask = ask.with("cursor", quote(cursor));
             }
-            let Some(page) = self.result(server, &ask).await? else { return Ok((items, ttl)) };
+            let Some(page) = self.result(server, &ask).await? else { break };
             let result =
                 Json::check(page.as_bytes()).map_err(|e| server.error(format!("sent invalid JSON: {e}")))?;
-            let (mut more, skipped) = read_page(kind, result, &mut names).map_err(|why| server.error(why))?;
-            for skipped in skipped {
-                tracing::warn!(server = %server.name, %skipped, "left out");
-            }
+            let (mut more, skipped) =
+                read_page(kind, result, &mut names, room).map_err(|why| server.error(why))?;
+            room = room.saturating_sub(more.len() + skipped.len());
+            skipped.iter().for_each(|skipped| remarks.add(skipped));
             items.append(&mut more);
             if let Some(own) = result.get("ttlMs").and_then(Json::as_u64) {
                 ttl = ttl.min(own);
             }
             cursor = result.get("nextCursor").and_then(Json::as_str).map(std::borrow::Cow::into_owned);
-            match &cursor {
-                None => return Ok((items, ttl)),
+            let end = match &cursor {
+                None => break,
+                Some(next) if next.len() > CURSOR => Some("its cursor is too long; it is cut there"),
                 Some(next) if !cursors.insert(next.clone()) => {
-                    tracing::warn!(server = %server.name, list = kind.method(), "the list's pages go in circles; it is cut there");
-                    return Ok((items, ttl));
+                    Some("its pages go in circles; it is cut there")
                 }
-                Some(_) if items.len() >= ITEMS => break,
-                Some(_) => {}
+                Some(_) if room == 0 => break,
+                Some(_) => None,
+            };
+            if let Some(end) = end {
+                remarks.add(&end);
+                cursor = None;
+                break;
             }
         }
-        tracing::warn!(server = %server.name, list = kind.method(), items = items.len(), "the list is too long; it is cut");
+        if room == 0 || cursor.is_some() {
+            remarks.add(&"it is too long; it is cut");
+        }
+        remarks.tell(server, kind);
         Ok((items, ttl))
     }
 

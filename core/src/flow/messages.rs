@@ -11,9 +11,9 @@ use futures::channel::mpsc;
 use futures::future::{self, BoxFuture, Either};
 use futures::stream::{self, BoxStream};
 
-use super::HELD;
 use super::addressee::{Addressee, Cancelled};
 use super::ask::{AnswerBody, Asked};
+use super::{HELD, late};
 use crate::dialogue::Round;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
@@ -28,6 +28,8 @@ use crate::wire::version::Era;
 const RESUMPTIONS: u32 = 8;
 /// How long a server waits for what an agent, most likely a person, is asked.
 pub(super) const ANSWERED: Duration = Duration::from_mins(10);
+/// How many times its timeout a server may take that says only what is for nobody.
+const FOR_NOBODY: u32 = 4;
 
 /// What goes to the agent next.
 pub(super) enum Outgoing<H: Host> {
@@ -126,10 +128,13 @@ impl<H: Host> Messages<H> {
         first.chain(rest).boxed()
     }
 
+    /// Waits for what goes to the agent next. A server that says what is for nobody is still there, and is waited for
+    /// somewhat longer than one that says nothing.
     pub(super) async fn next(&mut self) -> Result<Outgoing<H>, Cancelled> {
         if let Some(outgoing) = self.backlog.pop_front() {
             return Ok(outgoing);
         }
+        let began = self.reader.gateway.host().now();
         loop {
             let server = self.reader.server.clone();
             let limit = if self.agent_is_asked {
@@ -150,13 +155,24 @@ impl<H: Host> Messages<H> {
             });
             match outgoing {
                 Ok(Some(outgoing)) => return Ok(outgoing),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::debug!(%error, "an answer broke off");
-                    return Ok(Outgoing::Last(self.to.error(error).0.into(), None));
+                Ok(None) => {
+                    let limit = server.settings.timeout * FOR_NOBODY;
+                    let since = gateway.host().now().saturating_sub(began);
+                    if !self.agent_is_asked && u128::from(since) > limit.as_millis() {
+                        return Ok(self.failed(late(&server, limit)));
+                    }
                 }
+                Err(error) => return Ok(self.failed(error)),
             }
         }
+    }
+
+    fn failed(&mut self, error: Unreachable) -> Outgoing<H> {
+        tracing::debug!(%error, "an answer broke off");
+        if let Some(asked) = &mut self.reader.asked {
+            asked.failed(&error);
+        }
+        Outgoing::Last(self.to.error(error).0.into(), None)
     }
 
     /// Reads a document to its end, where its answer can no longer be one.
@@ -195,7 +211,7 @@ impl<H: Host> Messages<H> {
         let (code, is_tool_error) = (splice.error_code(), splice.is_tool_error());
         match splice.finish().map_err(broken)? {
             Finished::Answer => {
-                asked.cancel.disarm();
+                asked.answered();
                 let crossed = self.to.caller.era() == Era::Legacy && version.era() == Era::Modern;
                 if let Some(round) = Some(raw).filter(|_| crossed).and_then(|raw| Round::read(raw)) {
                     return Ok(Some(Outgoing::Round(round)));

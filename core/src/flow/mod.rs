@@ -17,6 +17,7 @@ mod sse_upstream;
 mod stdio;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod watch;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::ports::{Chunks, Host};
 use crate::upstream::Server;
 
 pub(crate) use addressee::Addressee;
+pub(crate) use discover::Remarks;
 pub(crate) use park::{Parked, Spent};
 pub(crate) use sse::HeldStreams;
 pub use stdio::{refuse_lines, serve_lines};
@@ -49,9 +51,14 @@ impl<H: Host> Gateway<H> {
         let timeout = std::pin::pin!(self.host().sleep(limit));
         match future::select(std::pin::pin!(work), timeout).await {
             Either::Left((result, _)) => result,
-            Either::Right(_) => Err(server.error(format!("did not answer within {}", seconds(limit)))),
+            Either::Right(_) => Err(late(server, limit)),
         }
     }
+}
+
+/// The error about a server that took longer than it may.
+fn late(server: &Server, limit: Duration) -> Unreachable {
+    server.error(format!("did not answer within {}", seconds(limit))).absent()
 }
 
 fn seconds(limit: Duration) -> String {

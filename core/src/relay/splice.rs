@@ -53,6 +53,9 @@ pub(crate) enum Broken {
     /// It answers another request.
     #[error("answered a request that was not asked")]
     WrongId,
+    /// Its error is no object.
+    #[error("answered with an error that is no error object")]
+    NoError,
     /// It holds more than may be held.
     #[error("sent a message that is too large")]
     TooLarge,
@@ -258,7 +261,8 @@ impl Rewriter {
                 self.sink = Sink::Out;
             }
             (Mark::End, b"error") => {
-                let error = (self.edits.error)(checked(&self.captured)?.text());
+                let error = Some(checked(&self.captured)?).filter(|error| error.is_object());
+                let error = (self.edits.error)(error.ok_or(Broken::NoError)?.text());
                 self.error_code =
                     checked(error.as_bytes())?.get("code").and_then(|code| code.text().parse().ok());
                 out.copy(error.as_bytes());

@@ -4,6 +4,7 @@
 //! can be asked gets a link of its own to a session-based server**, for its session or, where it has none, for its
 //! call, so that no question, root or notification can reach another agent.
 
+pub(crate) mod circuit;
 pub(crate) mod compose;
 pub(crate) mod handshake;
 pub(crate) mod lane;
@@ -18,13 +19,15 @@ use futures::channel::{mpsc, oneshot};
 use futures::future::Shared;
 use http::HeaderValue;
 
-use crate::catalog::Offer;
+use crate::catalog::{Kind, Offer};
 use crate::config;
 use crate::error::Unreachable;
+use crate::flow::Remarks;
 use crate::names::ServerName;
 use crate::pipe::Pipe;
 use crate::session::Interaction;
 use crate::wire::version::Version;
+use circuit::Circuit;
 use handshake::Introduction;
 use lane::{Carried, Lanes};
 
@@ -47,6 +50,8 @@ pub(crate) struct Server {
     pub(crate) offer: ArcSwapOption<Offer>,
     /// Tells the server's keeper that something has happened.
     pub(crate) nudge: mpsc::UnboundedSender<Nudge>,
+    /// Whether agents' calls reach it.
+    pub(crate) circuit: Circuit,
     /// Completes when the first attempt to discover the server is over.
     pub(crate) settled: Shared<oneshot::Receiver<()>>,
     /// The gateways that it is or leads to, as it says in its answers.
@@ -61,6 +66,8 @@ pub(crate) struct Server {
     pub(crate) has_no_sessions: AtomicBool,
     /// The resources that the server tells of, by its own URI.
     pub(crate) watched: futures::lock::Mutex<BTreeMap<String, Watch>>,
+    /// What has been said of its lists.
+    pub(crate) remarks: Mutex<BTreeMap<Kind, Remarks>>,
     settle: Mutex<Option<oneshot::Sender<()>>>,
     /// When a refresh was last asked for, in milliseconds since the Unix epoch.
     refresh_asked: AtomicU64,
@@ -227,6 +234,7 @@ impl Server {
             shared: Link::new(Owner::Shared),
             offer: ArcSwapOption::empty(),
             nudge,
+            circuit: Circuit::default(),
             settled: settled.shared(),
             behind: Mutex::default(),
             dies_of_probe: AtomicBool::new(false),
@@ -234,6 +242,7 @@ impl Server {
             listed: AtomicBool::new(false),
             has_no_sessions: AtomicBool::new(false),
             watched: futures::lock::Mutex::default(),
+            remarks: Mutex::default(),
             settle: Mutex::new(Some(settle)),
             refresh_asked: AtomicU64::new(0),
             own: Mutex::default(),

@@ -75,6 +75,10 @@ pub(super) async fn supervise(
         ending = output_ended => ending.unwrap_or(Ending::OutputClosed),
         _ = phase.wait_for(|phase| *phase != Phase::Serving) => Ending::Unneeded,
     };
+    end.leave(match ending {
+        Ending::Exited => exit(&child.wait().await),
+        _ => "is being stopped".to_owned(),
+    });
     if let Some(fault) = ending.fault() {
         // Whoever waits need not wait for the process to leave.
         end.close(fault);
