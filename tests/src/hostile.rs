@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -175,6 +175,11 @@ impl Exchange {
     /// Ends the connection the hard way: the other side reads an error, not an end.
     pub fn reset(&mut self) -> io::Result<()> {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
+    }
+
+    /// Ends the connection.
+    pub fn close(&mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Both)
     }
 
     /// What the tool of a decent server answers.

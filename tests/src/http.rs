@@ -48,6 +48,13 @@ impl Request {
         self
     }
 
+    /// Sends it to another server than the one it was made for.
+    #[must_use]
+    pub fn to(mut self, url: &str) -> Self {
+        self.url = url.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
+        self
+    }
+
     /// Puts this on the request line in place of the URL's path and query.
     #[must_use]
     pub fn target(mut self, target: &str) -> Self {

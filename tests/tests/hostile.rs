@@ -3,6 +3,7 @@
 
 mod hostile {
     mod answers;
+    mod circuit;
     mod connections;
     mod lists;
     mod processes;

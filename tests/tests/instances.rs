@@ -308,3 +308,37 @@ fn a_legacy_agent_of_a_modern_server_notices_nothing() {
 fn a_legacy_agent_of_a_legacy_server_notices_nothing() {
     survives("legacy", &LEGACY_STEPS);
 }
+
+/// A call that waits for its agent waits in one process: another one says so, and nobody waits in vain.
+#[test]
+fn a_call_that_waits_for_its_agent_ends_with_its_gateway() {
+    let mut pair = Pair::before("legacy");
+    let direct = [pair.gateways[0].url().to_owned(), pair.gateways[1].url().to_owned()];
+    let can = json!({ "elicitation": { "form": {} } });
+    let call = json!({ "name": "s__ask_elicitation", "arguments": {} });
+    let reply = json!({ "action": "accept", "content": { "answer": "blue" } });
+
+    let agent = Agent::modern(&direct[0]).capabilities(can.clone());
+    let asked = agent.result("tools/call", call.clone());
+    assert_eq!(asked["resultType"], "input_required", "{asked}");
+    let key =
+        asked["inputRequests"].as_object().and_then(|all| all.keys().next()).expect("a question").clone();
+    let mut answer = call.clone();
+    answer["inputResponses"] = json!({ key: reply });
+    answer["requestState"] = asked["requestState"].clone();
+
+    let session = Agent::modern(&direct[0]).capabilities(can.clone()).handshake(LEGACY);
+    let stream = session.post("tools/call", call.clone()).send();
+    let mut events = stream.events().filter(|event| !event.data.is_empty()).map(|event| event.json());
+    let question = events.find(|message| message["method"] == "elicitation/create").expect("a question");
+
+    pair.kill(0);
+    let error = Agent::modern(&direct[1]).capabilities(can).error("tools/call", answer);
+    let said = error["message"].as_str().unwrap_or_default();
+    assert!(said.contains("its gateway process has ended") && said.contains("call again"), "{error}");
+    let text = json!({ "jsonrpc": "2.0", "id": question["id"], "result": reply }).to_string();
+    let elsewhere = session.post("answer", json!({})).body(text);
+    let refused = elsewhere.to(&direct[1]).send();
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("this gateway process did not ask it"));
+}

@@ -26,6 +26,8 @@ use crate::wire::version::Era;
 
 /// How many redirects within one origin are followed.
 const REDIRECTS: usize = 3;
+/// The most that is read of an answer that is not `200 OK`, in bytes.
+const REFUSAL: usize = 4 << 20;
 
 /// A request that a server is answering.
 #[derive(Debug)]
@@ -430,7 +432,10 @@ async fn refused(
 ) -> Result<(AnswerBody, bool), Unreachable> {
     let status = head.status;
     let whole = match body {
-        AnswerBody::Json(chunks) | AnswerBody::Events(chunks) => collect(server, chunks, HELD).await?,
+        // A page that is too long or breaks off says no more than its status does.
+        AnswerBody::Json(chunks) | AnswerBody::Events(chunks) => {
+            collect(server, chunks, REFUSAL).await.unwrap_or_default()
+        }
         _ => Bytes::new(),
     };
     let code =
