@@ -19,7 +19,7 @@ use crate::wire::message::{self, Message};
 /// How many lines may wait to be written before senders have to wait themselves.
 const BACKLOG: usize = 64;
 
-/// How many lines that are no message are logged, for each process.
+/// How many lines that are no message are logged of each process.
 const LOGGED: u32 = 20;
 
 /// Core's end of a pipe. Cheap to clone; the process is stopped once every clone and every answer has gone.
@@ -243,14 +243,8 @@ impl PipeInbox {
             Ok(Recipient::Nobody) => drop(state.unasked.unbounded_send(line)),
             Err((error, id)) => {
                 state.ignored = state.ignored.saturating_add(1);
-                match state.ignored {
-                    ..LOGGED => {
-                        tracing::warn!(server = %self.0.server, %error, "ignored a line that is no message")
-                    }
-                    LOGGED => {
-                        tracing::warn!(server = %self.0.server, %error, "ignored a line that is no message; says nothing of further ones");
-                    }
-                    _ => {}
+                if state.ignored <= LOGGED {
+                    tracing::warn!(server = %self.0.server, %error, "ignored a line that is no message");
                 }
                 // Whoever waits for this answer will get no other.
                 if let Some(waiter) = id.and_then(|id| state.waiters.remove(&id)) {

@@ -153,7 +153,7 @@ pub(crate) fn read_page(
         let problem = if name.is_empty() {
             Err(format!("`{}` is missing", kind.key()))
         } else if !seen.insert(name.clone()) {
-            Err("is listed twice".into())
+            Err("it is listed twice".into())
         } else {
             read_parameters(kind, element)
         };
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn one_bad_item_harms_only_itself() {
         insta::assert_snapshot!(check(Kind::Tools, r#"{"tools":[{"name":"a","inputSchema":{"type":"object"}},{"name":"b"},{"inputSchema":{}},{"name":"a","inputSchema":{"type":"object"}},{"name":"c","inputSchema":{"type":"array"}}]}"#),
-            @r#"["a"] ["Tools item \"b\": `inputSchema` is not an object schema", "Tools item \"\": `name` is missing", "Tools item \"a\": is listed twice", "Tools item \"c\": `inputSchema` is not an object schema"]"#);
+            @r#"["a"] ["Tools item \"b\" is left out: `inputSchema` is not an object schema", "Tools item \"\" is left out: `name` is missing", "Tools item \"a\" is left out: it is listed twice", "Tools item \"c\" is left out: `inputSchema` is not an object schema"]"#);
         insta::assert_snapshot!(check(Kind::Resources, r#"{"resources":[{"uri":"a:b"}]}"#), @r#"["a:b"] []"#);
         insta::assert_snapshot!(check(Kind::Prompts, "{}"), @"answered prompts/list without a list of prompts");
     }

@@ -227,7 +227,9 @@ impl<H: Host> Gateway<H> {
             let (mut more, skipped) =
                 read_page(kind, result, &mut names, room).map_err(|why| server.error(why))?;
             room = room.saturating_sub(more.len() + skipped.len());
-            skipped.iter().for_each(|skipped| remarks.add(skipped));
+            for skipped in skipped {
+                remarks.add(&skipped);
+            }
             items.append(&mut more);
             if let Some(own) = result.get("ttlMs").and_then(Json::as_u64) {
                 ttl = ttl.min(own);

@@ -133,7 +133,7 @@ impl Circuit {
                 true
             }
             Some(open) if admission == Admission::Trial => {
-                open.reason = failure.reason.to_owned();
+                failure.reason.clone_into(&mut open.reason);
                 open.absent = failure.kind == Failure::Absent;
                 open.pause = (open.pause * 2).min(LONGEST_PAUSE);
                 open.next = now + open.pause;

@@ -12,7 +12,7 @@ use portcullis_tests::wait;
 use serde_json::{Value, json};
 
 use super::siege::Outcome::{Fails, Fine};
-use super::siege::{Siege, judge, reached};
+use super::siege::{Siege, judge, reached, within};
 
 /// How many failures in a row open a circuit.
 const THRESHOLD: usize = 5;
@@ -65,7 +65,7 @@ fn a_slow_tool_keeps_nobody_from_its_server() {
         }
         Ok(Done::Behave)
     });
-    let mut siege = Siege::begin(&[("bad".into(), reached(&server.url()))]);
+    let mut siege = Siege::begin(&[("bad".into(), within("2s", &server.url()))]);
     siege.await_tool("bad__x");
     let sessions = server.count("initialize");
     let url: Arc<str> = siege.gateway.url().into();
@@ -77,7 +77,7 @@ fn a_slow_tool_keeps_nobody_from_its_server() {
             for _ in 0..4 {
                 let params = json!({ "name": "bad__x", "arguments": { "slow": true } });
                 let error = agent.error("tools/call", params)["message"].to_string();
-                assert!(error.contains("did not answer within 1 s"), "{error}");
+                assert!(error.contains("did not answer within 2 s"), "{error}");
             }
             over.fetch_add(1, Ordering::Relaxed);
         }) as Box<dyn FnOnce() + Send>

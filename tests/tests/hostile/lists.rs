@@ -12,11 +12,7 @@ use portcullis_tests::wait;
 use serde_json::{Value, json};
 
 use super::siege::Outcome::Fine;
-use super::siege::{Siege, judge};
-
-fn patient(url: &str) -> String {
-    format!("{{ url: '{url}', timeout: 30s }}")
-}
+use super::siege::{Siege, judge, reached};
 
 fn tool(name: &str, schema: &Value) -> Value {
     json!({ "name": name, "inputSchema": schema })
@@ -50,7 +46,7 @@ fn pages_without_end_are_cut() {
     let circle = listing(|_| page("x", "again"));
     let growing = listing(|cursor| page("x", &cursor.unwrap_or("xxxxxxxxxxxxxxxx").repeat(2)));
     let servers = [("circle", &circle), ("endless", &endless), ("growing", &growing)];
-    let siege = Siege::begin(&servers.map(|(name, server)| (name.to_owned(), patient(&server.url()))));
+    let siege = Siege::begin(&servers.map(|(name, server)| (name.to_owned(), reached(&server.url()))));
     let agent = Agent::modern(siege.gateway.url());
     for (name, _) in servers {
         siege.await_tool(&format!("{name}__x"));
@@ -83,7 +79,7 @@ fn a_million_tools_on_one_page_are_cut() {
         e.send("]}}")?;
         Ok(Done::Answered)
     });
-    let siege = Siege::begin(&[("million".into(), patient(&million.url()))]);
+    let siege = Siege::begin(&[("million".into(), reached(&million.url()))]);
     let ready = || portcullis_tests::http::Request::get(&siege.gateway.url_of("/readyz")).send().json();
     wait::expect("the list to be read", || ready()["servers"]["million"]["status"] != "starting");
     let tools = ready()["servers"]["million"]["tools"].as_u64().unwrap_or_default();
@@ -115,7 +111,7 @@ fn schemas_are_text_that_nobody_follows() {
         let tools = listed.iter().enumerate().map(|(n, schema)| tool(&format!("t{n}"), schema));
         json!({ "tools": tools.chain([tool("x", &json!({ "type": "object" }))]).collect::<Vec<_>>() })
     });
-    let siege = Siege::begin(&[("bad".into(), patient(&server.url()))]);
+    let siege = Siege::begin(&[("bad".into(), reached(&server.url()))]);
     siege.await_tool("bad__x");
     for agent in [Agent::modern(siege.gateway.url()), Agent::legacy(siege.gateway.url())] {
         let tools = agent.list("tools/list", "tools");
@@ -137,7 +133,7 @@ fn names_that_no_client_could_use_become_some_that_it_can() {
         let long = tool(&"long".repeat(2500), &json!({ "type": "object" }));
         json!({ "tools": odd.chain([long, tool("x", &json!({ "type": "object" }))]).collect::<Vec<_>>() })
     });
-    let siege = Siege::begin(&[("bad".into(), patient(&server.url()))]);
+    let siege = Siege::begin(&[("bad".into(), reached(&server.url()))]);
     siege.await_tool("bad__x");
     for agent in [Agent::modern(siege.gateway.url()), Agent::legacy(siege.gateway.url())] {
         for name in agent.tools() {
@@ -162,7 +158,7 @@ fn deep_schemas_harm_nobody() {
         e.json(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"tools\":[{{\"name\":\"x\",\"inputSchema\":{deep}}}]}}}}"))?;
         Ok(Done::Answered)
     });
-    let siege = Siege::begin(&[("bad".into(), patient(&server.url()))]);
+    let siege = Siege::begin(&[("bad".into(), reached(&server.url()))]);
     let reason = siege.await_reason("bad");
     assert!(reason.contains("deep"), "{reason}");
     siege.end();

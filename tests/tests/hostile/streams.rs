@@ -10,7 +10,7 @@ use portcullis_tests::scenario::text;
 use serde_json::{Value, json};
 
 use super::siege::Outcome::{Fails, Fine};
-use super::siege::{Siege, besiege};
+use super::siege::{Siege, besiege, reached};
 
 #[test]
 fn a_stream_that_brings_nothing_costs_its_callers_the_timeout() {
@@ -123,8 +123,7 @@ fn twice(e: &mut Exchange) -> io::Result<Done> {
 #[test]
 fn a_hundred_thousand_notifications_do_not_keep_the_answer_from_its_agent() {
     let server = Hostile::modern(|e| if e.is_call() { burst(e) } else { Ok(Done::Behave) });
-    let settings = format!("{{ url: '{}', timeout: 10s }}", server.url());
-    let mut siege = Siege::begin(&[("burst".into(), settings)]);
+    let mut siege = Siege::begin(&[("burst".into(), reached(&server.url()))]);
     siege.await_tool("burst__x");
     let url = siege.gateway.url().to_owned();
     let call = move || text(&Agent::modern(&url).call("burst__x", &json!({}))).to_owned();
