@@ -38,7 +38,7 @@ pub(crate) struct Asked<H: Host> {
     pub(crate) cancel: Cancel<H>,
     /// Whether the server says that the headers do not fit the request, and so has not acted on it.
     mismatch: bool,
-    trial: Option<Trial>,
+    trial: Option<Box<Trial>>,
 }
 
 /// How an answer comes.
@@ -123,7 +123,7 @@ impl<H: Host> Gateway<H> {
         wait: Wait,
     ) -> Result<Asked<H>, Unreachable> {
         let trial = match wait {
-            Wait::Call => Some(Trial::begin(server, self.host().now())?),
+            Wait::Call => Some(Box::new(Trial::begin(server, self.host().now())?)),
             Wait::Own => None,
         };
         match self.ask_twice(server, link, ask, wait).await {
@@ -153,10 +153,14 @@ impl<H: Host> Gateway<H> {
                 self.put(server, &established, ask, wait).await
             }
             Ok(asked) if asked.mismatch && wait == Wait::Call => {
-                match Box::pin(self.with_new_headers(server, ask)).await {
-                    Some(ask) => self.put(server, &established, &ask, wait).await,
-                    None => Ok(asked),
-                }
+                // Rare and large: kept apart, so that the future of an ordinary call stays small.
+                Box::pin(async {
+                    match self.with_new_headers(server, ask).await {
+                        Some(ask) => self.put(server, &established, &ask, wait).await,
+                        None => Ok(asked),
+                    }
+                })
+                .await
             }
             outcome => outcome,
         }
