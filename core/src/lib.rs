@@ -44,6 +44,7 @@ mod route;
 mod session;
 mod shape;
 mod streams;
+mod tasks;
 mod upstream;
 mod wire;
 

@@ -8,15 +8,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use crate::catalog::{Kind, Parameter, Route, View, replace_member};
 use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, LEVELS, meta, modern};
+use crate::tasks::{self, Tasks};
 use crate::upstream::compose::Ask;
 use crate::upstream::handshake::own_info;
 use crate::wire::http::PARAM_PREFIX;
 use crate::wire::json::{Json, quote};
 use crate::wire::message::ObjectWriter;
 use crate::wire::version::{Era, Version};
-
-/// The extension that needs the gateway's help and does not have it.
-const TASKS: &str = "io.modelcontextprotocol/tasks";
 
 /// What to do about a request.
 #[derive(Debug)]
@@ -42,11 +40,14 @@ pub(crate) struct Wanted {
     pub(crate) lists: BTreeSet<&'static str>,
     /// Changes of single resources, by the URI that the agent knows.
     pub(crate) resources: BTreeSet<String>,
+    /// Changes of tasks.
+    pub(crate) tasks: tasks::Wanted,
 }
 
 /// Decides what to do about a request that has passed the checks of its era. Headers are given where they count.
 pub(crate) fn plan<'a>(
     view: &View,
+    tasks: &Tasks<'_>,
     caller: &Caller,
     inbound: &Inbound<'a>,
     headers: Option<&HeaderMap>,
@@ -62,7 +63,12 @@ pub(crate) fn plan<'a>(
         ("resources/read", _) => read(view, caller, inbound),
         ("completion/complete", _) => complete(view, caller, inbound),
         ("server/discover", Era::Modern) => Ok(Plan::Answer(discover(view))),
-        ("subscriptions/listen", Era::Modern) => Ok(Plan::Listen(wanted(view, inbound)?)),
+        ("subscriptions/listen", Era::Modern) => Ok(Plan::Listen(wanted(view, tasks, inbound)?)),
+        ("tasks/get" | "tasks/update" | "tasks/cancel", Era::Modern) => {
+            let route = tasks.route(inbound)?;
+            let ask = ask(caller, inbound, tasks::ID, Some(&route.name));
+            Ok(Plan::Ask(route, ask))
+        }
         ("ping", Era::Legacy) => Ok(Plan::Answer("{}".into())),
         ("logging/setLevel", Era::Legacy) => set_level(inbound),
         ("resources/subscribe", Era::Legacy) => {
@@ -88,7 +94,7 @@ pub(crate) fn unknown_method(method: &str, era: Era) -> Refusal {
 pub(crate) fn initialized(view: &View, version: Version) -> String {
     let mut result = ObjectWriter::default();
     result.string("protocolVersion", version.as_str());
-    result.member("capabilities", &view.capabilities).member("serverInfo", own_info());
+    result.member("capabilities", &view.legacy_capabilities).member("serverInfo", own_info());
     if let Some(instructions) = &view.instructions {
         result.string("instructions", instructions);
     }
@@ -246,32 +252,13 @@ fn ask<'a>(caller: &Caller, inbound: &Inbound<'a>, key: &str, name: Option<&str>
     ask.name = name.map(|name| Cow::Owned(name.to_owned()));
     ask.via = Some(caller.via.clone());
     match caller.era() {
-        Era::Modern => ask.capabilities = capabilities(inbound.meta()),
+        Era::Modern => {
+            let declared = inbound.meta().and_then(|meta| meta.get(meta::CLIENT_CAPABILITIES));
+            ask.capabilities = declared.map_or("{}", Json::text).into();
+        }
         Era::Legacy => {}
     }
     ask
-}
-
-/// Returns what the agent can be asked, without the extension that this gateway cannot carry.
-fn capabilities(agent: Option<Json<'_>>) -> Cow<'_, str> {
-    let declared = agent.and_then(|m| m.get(meta::CLIENT_CAPABILITIES));
-    let Some(declared) = declared else { return "{}".into() };
-    if !declared.text().contains(TASKS) {
-        return declared.text().into();
-    }
-    let mut out = ObjectWriter::default();
-    for (key, value) in declared.members() {
-        if key == "extensions" {
-            let mut kept = ObjectWriter::default();
-            for (name, settings) in value.members().filter(|(name, _)| name != TASKS) {
-                kept.member(&name, settings.text());
-            }
-            out.member("extensions", &kept.finish());
-        } else {
-            out.member(&key, value.text());
-        }
-    }
-    out.finish().into()
 }
 
 fn set_level<'a>(inbound: &Inbound<'_>) -> Result<Plan<'a>, Refusal> {
@@ -279,11 +266,11 @@ fn set_level<'a>(inbound: &Inbound<'_>) -> Result<Plan<'a>, Refusal> {
     level.map(Plan::SetLevel).ok_or_else(|| invalid(format!("`level` must be one of {}", LEVELS.join(", "))))
 }
 
-fn wanted(view: &View, inbound: &Inbound<'_>) -> Result<Wanted, Refusal> {
+fn wanted(view: &View, tasks: &Tasks<'_>, inbound: &Inbound<'_>) -> Result<Wanted, Refusal> {
     let notifications = inbound.params.get("notifications").filter(|n| n.is_object());
     let notifications = notifications.ok_or_else(|| invalid("`notifications` must be an object"))?;
     let asked = |key: &str| notifications.get(key).and_then(Json::as_bool) == Some(true);
-    let mut wanted = Wanted::default();
+    let mut wanted = Wanted { tasks: tasks.wanted(inbound)?, ..Wanted::default() };
     let lists = [
         ("toolsListChanged", "tools"),
         ("promptsListChanged", "prompts"),

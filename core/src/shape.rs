@@ -89,7 +89,8 @@ pub(crate) fn told(raw: &Bytes, to: &Addressee, sealer: &Sealer, entropy: &impl 
                 None => Told::Nobody,
             },
             "notifications/message" if wants_log(to, params.get("level")) => Told::Agent(raw.clone()),
-            "notifications/message" | "notifications/cancelled" => Told::Nobody,
+            // Of tasks a server tells on streams that were opened for that.
+            "notifications/message" | "notifications/cancelled" | "notifications/tasks" => Told::Nobody,
             name if name.ends_with("/list_changed") || name == "notifications/resources/updated" => {
                 Told::Gateway
             }

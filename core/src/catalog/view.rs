@@ -2,6 +2,7 @@
 //!
 //! A view is made when a list has changed and read until the next change; nothing is merged while an agent waits.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use super::{Kind, Offer, Parameter, Template, replace_member, without_member};
 use crate::config::{Gateway, Naming};
 use crate::names::ServerName;
 use crate::route::expose;
+use crate::tasks::EXTENSION;
 use crate::upstream::Server;
 use crate::wire::json::Json;
 use crate::wire::message::ObjectWriter;
@@ -66,8 +68,10 @@ pub(crate) struct View {
     legacy_tools: Option<List>,
     routes: [HashMap<String, Route>; 4],
     templates: Vec<(Template, Route)>,
-    /// The capabilities that the endpoint declares, as JSON text.
+    /// The capabilities that the endpoint declares to stateless agents, as JSON text.
     pub(crate) capabilities: String,
+    /// Those that it declares to session-based agents, as JSON text.
+    pub(crate) legacy_capabilities: String,
     /// What the servers say about how to use them, each under its name.
     pub(crate) instructions: Option<String>,
     /// How long an agent may take the lists for current, in milliseconds.
@@ -128,7 +132,33 @@ impl Views {
 /// One thing that is offered, and by whom.
 struct Offered<'o> {
     server: &'o Arc<Server>,
+    era: Era,
     item: &'o super::Item,
+}
+
+/// One item of a list under the name that agents know; items are in the order of their servers and names.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Shown<'o> {
+    server: &'o str,
+    name: String,
+    text: String,
+    /// The server's.
+    era: Era,
+}
+
+impl Shown<'_> {
+    /// Returns a tool as agents of an era may see it: how it runs as a task is another matter in each, and one of them
+    /// knows only output that is an object.
+    fn for_agents(&self, era: Era) -> Cow<'_, str> {
+        let mut text = Cow::Borrowed(self.text.as_str());
+        if self.era != era && text.contains("\"taskSupport\"") {
+            text = without_task_support(&text).into();
+        }
+        if era == Era::Legacy && has_modern_schema(&text) {
+            text = without_member(&text, "outputSchema").into();
+        }
+        text
+    }
 }
 
 impl View {
@@ -143,7 +173,8 @@ impl View {
         let listed = visible.iter().filter(|server| server.listed.load(Ordering::Relaxed));
         let offers: Vec<_> = listed.filter_map(|s| Some((*s, s.offer.load_full()?))).collect();
         let mut view = Self {
-            capabilities: capabilities(&offers, offers.len() < visible.len()),
+            capabilities: capabilities(&offers, offers.len() < visible.len(), Era::Modern),
+            legacy_capabilities: capabilities(&offers, offers.len() < visible.len(), Era::Legacy),
             instructions: instructions(settings, &offers),
             ttl: offers.iter().map(|(_, o)| o.ttl).chain([AGENT_TTL]).min().unwrap_or(0),
             ..Self::default()
@@ -153,7 +184,10 @@ impl View {
         for kind in Kind::ALL {
             let things: Vec<_> = known
                 .iter()
-                .flat_map(|(server, offer)| offer.items(kind).iter().map(|item| Offered { server, item }))
+                .flat_map(|(server, offer)| {
+                    let era = offer.version.era();
+                    offer.items(kind).iter().map(move |item| Offered { server, era, item })
+                })
                 .collect();
             let keys: Vec<_> =
                 things.iter().map(|t| (t.server.name.as_str(), t.item.name.as_str())).collect();
@@ -180,7 +214,7 @@ impl View {
         kind: Kind,
         named: impl Iterator<Item = (Offered<'o>, Option<String>)>,
     ) {
-        let mut shown: Vec<(&str, String, String)> = Vec::new();
+        let mut shown: Vec<Shown<'_>> = Vec::new();
         for (thing, name) in named {
             let Some(name) = name else {
                 let server = &thing.server.name;
@@ -201,20 +235,20 @@ impl View {
                 self.templates.push((Template::parse(&name), route.clone()));
             }
             self.routes[kind as usize].insert(name.clone(), route);
-            shown.push((thing.server.name.as_str(), name, text));
+            shown.push(Shown { server: thing.server.name.as_str(), name, text, era: thing.era });
         }
         shown.sort();
-        if kind == Kind::Tools && shown.iter().any(|(_, _, text)| has_modern_schema(text)) {
-            let adapted = shown.iter().map(|(_, _, text)| {
-                if has_modern_schema(text) { without_member(text, "outputSchema") } else { text.clone() }
-            });
-            self.legacy_tools = Some(List::make(kind, &adapted.collect::<Vec<_>>(), settings.page_size));
+        if kind != Kind::Tools {
+            let texts: Vec<_> = shown.into_iter().map(|shown| shown.text).collect();
+            self.lists[kind as usize] = List::make(kind, &texts, settings.page_size);
+            return;
         }
-        self.lists[kind as usize] = List::make(
-            kind,
-            &shown.into_iter().map(|(_, _, text)| text).collect::<Vec<_>>(),
-            settings.page_size,
-        );
+        let tools = |agents: Era| shown.iter().map(|tool| tool.for_agents(agents)).collect::<Vec<_>>();
+        let (modern, legacy) = (tools(Era::Modern), tools(Era::Legacy));
+        if modern != legacy {
+            self.legacy_tools = Some(List::make(kind, &legacy, settings.page_size));
+        }
+        self.lists[kind as usize] = List::make(kind, &modern, settings.page_size);
     }
 
     /// Returns where an exposed name leads.
@@ -256,10 +290,10 @@ impl View {
 }
 
 impl List {
-    fn make(kind: Kind, items: &[String], page_size: usize) -> Self {
+    fn make(kind: Kind, items: &[impl AsRef<str>], page_size: usize) -> Self {
         let mut digest = Sha256::new();
         for item in items {
-            digest.update(item);
+            digest.update(item.as_ref());
             digest.update([0]);
         }
         let digest = URL_SAFE_NO_PAD.encode(&digest.finalize()[..9]);
@@ -267,7 +301,11 @@ impl List {
         let mut pages = Vec::new();
         for (index, chunk) in items.chunks(page_size).enumerate() {
             let end = (index + 1) * page_size;
-            let mut page = format!("\"{}\":[{}]", kind.member(), chunk.join(","));
+            let mut page = format!(
+                "\"{}\":[{}]",
+                kind.member(),
+                chunk.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(",")
+            );
             if end < items.len() {
                 let cursor = URL_SAFE_NO_PAD.encode(format!("{digest}.{end}"));
                 page = format!("{page},\"nextCursor\":\"{cursor}\"");
@@ -285,6 +323,23 @@ impl List {
 fn has_modern_schema(tool: &str) -> bool {
     let schema = Json::check(tool.as_bytes()).ok().and_then(|tool| tool.get("outputSchema"));
     schema.is_some_and(|schema| schema.get("type").and_then(Json::as_str).as_deref() != Some("object"))
+}
+
+/// Returns a tool's text without what it says about tasks of another era.
+fn without_task_support(tool: &str) -> String {
+    let json = Json::check(tool.as_bytes()).expect("items are kept as checked JSON");
+    let mut out = ObjectWriter::with_capacity(tool.len());
+    for (key, value) in json.members() {
+        if key != "execution" || !value.is_object() {
+            out.member(&key, value.text());
+            continue;
+        }
+        let rest = without_member(value.text(), "taskSupport");
+        if rest != "{}" {
+            out.member(&key, &rest);
+        }
+    }
+    out.finish()
 }
 
 /// URIs stay as they are, but for those that two servers share.
@@ -310,8 +365,8 @@ fn unwrap_uri(server: &str, uri: &str) -> String {
 
 type Offers<'s> = [(&'s Arc<Server>, Arc<Offer>)];
 
-/// Declares what some server has; while one is not known yet, it may have anything.
-fn capabilities(offers: &Offers<'_>, incomplete: bool) -> String {
+/// Declares to agents of an era what some server has; while one is not known yet, it may have anything.
+fn capabilities(offers: &Offers<'_>, incomplete: bool, agents: Era) -> String {
     let some = |name: &str| offers.iter().any(|(_, offer)| offer.capability(name).is_some());
     let subscribable = offers.iter().any(|(_, offer)| {
         offer.capability("resources").and_then(|c| c.get("subscribe")).and_then(Json::as_bool) == Some(true)
@@ -335,20 +390,21 @@ fn capabilities(offers: &Offers<'_>, incomplete: bool) -> String {
     if some("logging") {
         out.member("logging", "{}");
     }
-    let extensions = extensions(offers);
+    let extensions = extensions(offers, agents);
     if extensions != "{}" {
         out.member("extensions", &extensions);
     }
     out.finish()
 }
 
-/// The extensions of all servers, but for those that need the gateway's help and do not have it.
-fn extensions(offers: &Offers<'_>) -> String {
+/// The extensions of all servers; tasks only where both sides are stateless, since the other revisions have others.
+fn extensions(offers: &Offers<'_>, agents: Era) -> String {
     let mut out = ObjectWriter::default();
-    let mut seen = BTreeSet::from(["io.modelcontextprotocol/tasks".to_owned()]);
+    let mut seen = BTreeSet::new();
     for (_, offer) in offers {
+        let carries_tasks = (offer.version.era(), agents) == (Era::Modern, Era::Modern);
         for (name, settings) in offer.capability("extensions").iter().flat_map(|e| e.members()) {
-            if seen.insert(name.clone().into_owned()) {
+            if (name != EXTENSION || carries_tasks) && seen.insert(name.clone().into_owned()) {
                 out.member(&name, settings.text());
             }
         }
@@ -398,6 +454,25 @@ mod tests {
 
     fn check(schema: &str) -> bool {
         has_modern_schema(&format!(r#"{{"name":"a","inputSchema":{{"type":"object"}}{schema}}}"#))
+    }
+
+    #[test]
+    fn task_support_does_not_cross_eras() {
+        let check = |server: Era, agents: Era, tool: &str| {
+            let shown = Shown { server: "a", name: "a".into(), text: tool.into(), era: server };
+            shown.for_agents(agents).into_owned()
+        };
+        let tool = r#"{"name":"a","execution":{"taskSupport":"required"},"z":1.0}"#;
+        assert_eq!(check(Era::Legacy, Era::Legacy, tool), tool);
+        assert_eq!(check(Era::Legacy, Era::Modern, tool), r#"{"name":"a","z":1.0}"#);
+        assert_eq!(check(Era::Modern, Era::Legacy, tool), r#"{"name":"a","z":1.0}"#);
+        let more = r#"{"execution":{"x":1,"taskSupport":"optional"},"about":"\"taskSupport\""}"#;
+        assert_eq!(
+            check(Era::Legacy, Era::Modern, more),
+            r#"{"execution":{"x":1},"about":"\"taskSupport\""}"#
+        );
+        let odd = r#"{"execution":"taskSupport","taskSupport":1}"#;
+        assert_eq!(check(Era::Legacy, Era::Modern, odd), odd);
     }
 
     #[test]

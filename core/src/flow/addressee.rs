@@ -15,6 +15,7 @@ use crate::ports::Host;
 use crate::relay::Splice;
 use crate::session::{Interaction, Session};
 use crate::shape;
+use crate::tasks;
 use crate::upstream::lane::Lane;
 use crate::upstream::{Link, Server, lock};
 use crate::wire::message;
@@ -31,6 +32,8 @@ pub(crate) struct Addressee {
     pub(crate) log_level: Option<usize>,
     /// Whether the answer is one that may be cached.
     pub(crate) cacheable: bool,
+    /// By which ids it knows the tasks that the answer names, where it may name any.
+    pub(crate) tasks: Option<Arc<tasks::Ids>>,
     pub(crate) server: Arc<Server>,
     pub(crate) link: Arc<Link>,
     pub(crate) running: Option<Running>,
@@ -104,10 +107,14 @@ impl<H: Host> Gateway<H> {
     /// Makes the machine that makes an answer fit for the agent.
     pub(super) fn splice(&self, to: &Addressee, asked_id: u64, version: Version) -> Splice {
         let mut edits = shape::edits(asked_id, version, &to.id, to.caller.era(), to.cacheable);
-        if !to.request.is_empty() && version.era() == Era::Modern {
-            let seal = self.seals_state(to);
-            edits.replaced = &["requestState"];
-            edits.replace = Some(Arc::new(move |_: &str, state: &str| Some(seal(state))));
+        let seals_state = !to.request.is_empty();
+        if version.era() == Era::Modern && (seals_state || to.tasks.is_some()) {
+            let (seal, ids) = (seals_state.then(|| self.seals_state(to)), to.tasks.clone());
+            edits.replaced = &["requestState", tasks::ID];
+            edits.replace = Some(Arc::new(move |key: &str, value: &str| match key {
+                tasks::ID => ids.as_ref()?.exposed(value),
+                _ => seal.as_ref().map(|seal| seal(value)),
+            }));
         }
         Splice::new(edits)
     }

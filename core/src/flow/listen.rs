@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::{self, Either};
-use futures::stream;
+use futures::stream::{self, BoxStream};
 
 use crate::body::{self, Reply};
 use crate::catalog::Route;
@@ -34,7 +34,39 @@ struct Listening<H: Host> {
     seat: Seat,
     /// The resources that were subscribed to for this stream alone.
     resources: Vec<Subscription<H>>,
+    /// What servers tell about tasks for this stream alone; it never ends.
+    tasks: BoxStream<'static, String>,
     ended: bool,
+}
+
+impl<H: Host> Listening<H> {
+    fn new(gateway: &Gateway<H>, seat: Seat) -> Self {
+        let (gateway, tasks) = (gateway.clone(), stream::pending().boxed());
+        Self { gateway, seat, resources: Vec::new(), tasks, ended: false }
+    }
+
+    /// Waits for what a stateless agent's stream of that id carries next.
+    async fn next(&mut self, id: &str) -> Option<String> {
+        if self.ended {
+            return None;
+        }
+        loop {
+            let note = match future::select(self.seat.notes.next(), self.tasks.next()).await {
+                Either::Left((note, _)) => note?,
+                Either::Right((task, _)) => return task,
+            };
+            match note {
+                Note::ListChanged(capability) => return Some(shape::changed(capability, Some(id))),
+                Note::Updated(uri) => return Some(shape::updated(&uri, Some(id))),
+                Note::Message(_) => {}
+                Note::Goodbye => {
+                    self.ended = true;
+                    let result = format!("{{\"resultType\":\"complete\",{}}}", shape::subscription_meta(id));
+                    return Some(message::result(id, &result));
+                }
+            }
+        }
+    }
 }
 
 impl<H: Host> Drop for Listening<H> {
@@ -97,14 +129,14 @@ impl<H: Host> Gateway<H> {
         let nonce = self.random();
         // First a place, so that nothing is missed that happens while servers are asked.
         let seat = self.0.hub.join(caller.scope.clone(), nonce, Interest::Lists(wanted.lists.clone()));
-        let mut listening = Listening { gateway: self.clone(), seat, resources: Vec::new(), ended: false };
+        let mut listening = Listening::new(self, seat);
         let view = self.view(&self.snapshot(), caller).await;
         let routed = std::mem::take(&mut wanted.resources)
             .into_iter()
             .filter_map(|uri| Some((view.route_uri(&uri)?, uri)));
         let asking =
             routed.map(|(route, uri)| async move { (self.subscribe(nonce, &route, uri.clone()).await, uri) });
-        for (subscription, uri) in futures::future::join_all(asking).await {
+        for (subscription, uri) in future::join_all(asking).await {
             match subscription {
                 Ok(subscription) => {
                     listening.resources.push(subscription);
@@ -113,26 +145,13 @@ impl<H: Host> Gateway<H> {
                 Err(error) => tracing::debug!(%error, "a resource cannot be subscribed to"),
             }
         }
-        let acknowledged = acknowledged(id, &wanted);
+        let (tasks, news) = self.hear_tasks(std::mem::take(&mut wanted.tasks), id).await;
+        listening.tasks = news;
+        let acknowledged = acknowledged(id, &wanted, &tasks);
         let id = id.to_owned();
         let first = stream::once(std::future::ready(sse::encode(None, acknowledged.as_bytes())));
         let rest = stream::unfold((listening, id), |(mut listening, id)| async move {
-            if listening.ended {
-                return None;
-            }
-            let text = loop {
-                match listening.seat.notes.next().await? {
-                    Note::ListChanged(capability) => break shape::changed(capability, Some(&id)),
-                    Note::Updated(uri) => break shape::updated(&uri, Some(&id)),
-                    Note::Message(_) => {}
-                    Note::Goodbye => {
-                        listening.ended = true;
-                        let result =
-                            format!("{{\"resultType\":\"complete\",{}}}", shape::subscription_meta(&id));
-                        break message::result(&id, &result);
-                    }
-                }
-            };
+            let text = listening.next(&id).await?;
             Some((sse::encode(None, text.as_bytes()), (listening, id)))
         });
         Ok(body::events(self.keep_alive(first.chain(rest).boxed())))
@@ -142,7 +161,7 @@ impl<H: Host> Gateway<H> {
     /// loses it, so that it can be taken up again.
     pub(crate) fn open_session_stream(&self, caller: &Caller, session: &Session) -> Reply {
         let seat = self.0.hub.join(caller.scope.clone(), session.nonce, Interest::Session);
-        let listening = Listening { gateway: self.clone(), seat, resources: Vec::new(), ended: false };
+        let listening = Listening::new(self, seat);
         let id = self.random();
         let recording = self.0.streams.begin(id, session.nonce);
         if session.version >= Version::V2025_11_25 {
@@ -187,12 +206,16 @@ impl<H: Host> Gateway<H> {
     }
 }
 
-fn acknowledged(id: &str, wanted: &Wanted) -> String {
+fn acknowledged(id: &str, wanted: &Wanted, tasks: &[String]) -> String {
     let mut honoured: Vec<String> =
         wanted.lists.iter().map(|capability| format!("\"{capability}ListChanged\":true")).collect();
     if !wanted.resources.is_empty() {
         let uris: Vec<_> = wanted.resources.iter().map(|uri| quote(uri)).collect();
         honoured.push(format!("\"resourceSubscriptions\":[{}]", uris.join(",")));
+    }
+    if !tasks.is_empty() {
+        let ids: Vec<_> = tasks.iter().map(|id| quote(id)).collect();
+        honoured.push(format!("\"taskIds\":[{}]", ids.join(",")));
     }
     let params = format!("{{\"notifications\":{{{}}},{}}}", honoured.join(","), shape::subscription_meta(id));
     message::notification("notifications/subscriptions/acknowledged", &params)

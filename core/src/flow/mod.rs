@@ -15,6 +15,7 @@ mod sessions;
 mod sse;
 mod sse_upstream;
 mod stdio;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod trial;

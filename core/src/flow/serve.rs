@@ -24,6 +24,7 @@ use crate::pipe::Wait;
 use crate::plan::{self, Plan};
 use crate::ports::Host;
 use crate::session::Interaction;
+use crate::tasks::{self, Tasks};
 use crate::upstream::compose::{Ask, declared};
 use crate::upstream::lane::Lane;
 use crate::upstream::{Link, Owner, Server, lock};
@@ -287,9 +288,10 @@ impl<H: Host> Gateway<H> {
         caller.record.speaks(caller.version());
         let snapshot = self.snapshot();
         let view = self.view(&snapshot, caller).await;
+        let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
         let id = inbound.id.text();
         let retried = self.retried(inbound, caller)?;
-        match plan::plan(&view, caller, inbound, headers)? {
+        match plan::plan(&view, &tasks, caller, inbound, headers)? {
             Plan::Answer(result) => Ok(body::json(StatusCode::OK, message::result(id, &result))),
             Plan::Ask(route, mut ask) => {
                 caller.record.concerns(&route.server, inbound);
@@ -313,7 +315,8 @@ impl<H: Host> Gateway<H> {
                     }
                 }
                 ask.record = caller.record.asking(&route.server);
-                self.routed(&route.server, ask, inbound, caller).await
+                let ids = tasks.ids(inbound, &route);
+                self.routed(&route.server, ask, inbound, caller, ids).await
             }
             Plan::Listen(wanted) => {
                 let listening = Box::pin(self.listen(caller, id, wanted)).await?;
@@ -345,6 +348,7 @@ impl<H: Host> Gateway<H> {
         ask: Ask<'_>,
         inbound: &Inbound<'_>,
         caller: &Caller,
+        tasks: Option<Arc<tasks::Ids>>,
     ) -> Result<Reply, Refusal> {
         let way = self.way_to(server, inbound, caller).await?;
         let mut to = Addressee {
@@ -353,6 +357,7 @@ impl<H: Host> Gateway<H> {
             progress_token: inbound.progress_token(),
             log_level: self.log_level(inbound, caller),
             cacheable: inbound.method == "resources/read",
+            tasks,
             server: server.clone(),
             link: way.link,
             running: caller.session.as_ref().map(|session| self.running(session, inbound.id.text())),

@@ -2,11 +2,15 @@
 //!
 //! **A token that was changed, cut, made for another purpose or sealed by a key we do not have opens to nothing**,
 //! and nothing tells which of these it was. Keys are derived once, when the sealer is made.
+//!
+//! A token has a random nonce, or, where the same plain text must always give the same token, one that is a keyed hash
+//! of it: then a token tells nothing but whether two plain texts are equal.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
 use crate::ports::Entropy;
@@ -24,6 +28,8 @@ pub(crate) enum Purpose {
     ServerRequest,
     /// A `requestState`.
     RequestState,
+    /// A task's id as an agent sees it.
+    Task,
 }
 
 impl Purpose {
@@ -32,13 +38,14 @@ impl Purpose {
             Self::Session => b"session",
             Self::ServerRequest => b"server-request",
             Self::RequestState => b"request-state",
+            Self::Task => b"task",
         }
     }
 
     /// Returns the length of the longest token that is looked at, in characters.
     fn longest(self) -> usize {
         match self {
-            Self::Session | Self::ServerRequest => 8 << 10,
+            Self::Session | Self::ServerRequest | Self::Task => 8 << 10,
             // It carries a state of a server's own.
             Self::RequestState => 1 << 20,
         }
@@ -55,6 +62,7 @@ pub(crate) struct Sealer {
 struct Key {
     hint: u8,
     naming: [u8; 32],
+    nonces: [u8; 32],
     cipher: XChaCha20Poly1305,
 }
 
@@ -78,9 +86,25 @@ impl Sealer {
 
     /// Returns `plain` sealed for `purpose`, as URL-safe text.
     pub(crate) fn seal(&self, entropy: &impl Entropy, purpose: Purpose, plain: &[u8]) -> String {
-        let key = &self.keys[0];
         let mut nonce = [0; NONCE];
         entropy.fill(&mut nonce);
+        self.seal_with(nonce, purpose, plain)
+    }
+
+    /// Returns `plain` sealed for `purpose`, as URL-safe text: the same every time, for as long as the first key stays.
+    pub(crate) fn seal_alike(&self, purpose: Purpose, plain: &[u8]) -> String {
+        let mut hash =
+            Hmac::<Sha256>::new_from_slice(&self.keys[0].nonces).expect("a key may have any length");
+        hash.update(purpose.label());
+        hash.update(&[0]);
+        hash.update(plain);
+        let mut nonce = [0; NONCE];
+        nonce.copy_from_slice(&hash.finalize().into_bytes()[..NONCE]);
+        self.seal_with(nonce, purpose, plain)
+    }
+
+    fn seal_with(&self, nonce: [u8; NONCE], purpose: Purpose, plain: &[u8]) -> String {
+        let key = &self.keys[0];
         let sealed = key
             .cipher
             .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: purpose.label() })
@@ -114,9 +138,11 @@ impl Key {
         let digest = |label: &[u8]| Sha256::new().chain_update(label).chain_update(master).finalize();
         let key: [u8; 32] = digest(b"portcullis seal key v1").into();
         let naming = digest(b"portcullis naming key v1").into();
+        let nonces = digest(b"portcullis nonce key v1").into();
         Self {
             hint: digest(b"portcullis seal hint v1")[0],
             naming,
+            nonces,
             cipher: XChaCha20Poly1305::new(&key.into()),
         }
     }
@@ -151,6 +177,17 @@ mod tests {
         assert_eq!(sealer(2, &[]).open(Purpose::Session, &token), None, "other key");
         assert_eq!(sealer(1, &[]).open(Purpose::Session, ""), None);
         assert_eq!(sealer(1, &[]).open(Purpose::Session, &"A".repeat(1 << 20)), None, "too long");
+    }
+
+    #[test]
+    fn what_is_sealed_alike_is_the_same_everywhere_and_tells_purposes_apart() {
+        let token = sealer(1, &[]).seal_alike(Purpose::Task, b"hello");
+        assert_eq!(sealer(1, &[9]).seal_alike(Purpose::Task, b"hello"), token, "another instance");
+        assert_ne!(sealer(1, &[]).seal_alike(Purpose::Task, b"hellp"), token);
+        assert_ne!(sealer(1, &[]).seal_alike(Purpose::Session, b"hello")[4..36], token[4..36], "other nonce");
+        assert_eq!(sealer(2, &[1]).open(Purpose::Task, &token).as_deref(), Some(&b"hello"[..]), "rotation");
+        assert_eq!(sealer(1, &[]).open(Purpose::Session, &token), None, "other purpose");
+        assert_eq!(sealer(2, &[]).open(Purpose::Task, &token), None, "other key");
     }
 
     proptest! {

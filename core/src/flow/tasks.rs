@@ -1,0 +1,191 @@
+//! Hearing how tasks go on: for each stream of an agent a stream of its own from each server concerned.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+
+use super::HELD;
+use super::ask::{AnswerBody, Asked};
+use crate::error::Unreachable;
+use crate::gateway::Gateway;
+use crate::pipe::Wait;
+use crate::ports::Host;
+use crate::tasks::{self, Change, Told};
+use crate::upstream::Server;
+use crate::upstream::compose::Ask;
+use crate::wire::json::{Json, quote};
+use crate::wire::sse::Decoder;
+use crate::wire::version::Era;
+
+/// How long after a server's stream has ended it is asked for another; each further time waits twice as long.
+const RECONNECT: Duration = Duration::from_secs(1);
+/// The longest such wait.
+const SLOWEST: Duration = Duration::from_mins(1);
+
+/// What one server tells about some of its tasks, for as long as any of them can change. Dropping it tells the server
+/// that nobody listens any more.
+struct News<H: Host> {
+    gateway: Gateway<H>,
+    server: Arc<Server>,
+    /// The tasks that can still change: by the server's own id, the id that the agent knows.
+    open: BTreeMap<String, String>,
+    /// The id of the agent's subscription, as JSON text.
+    subscription: String,
+    source: BoxStream<'static, Bytes>,
+    /// What was missed while there was no stream.
+    missed: Vec<Change>,
+    pause: Duration,
+}
+
+impl<H: Host> Gateway<H> {
+    /// Makes servers tell of tasks. Returns those of which they will, by the ids that the agent knows, and the
+    /// notifications for the agent, which never end by themselves.
+    pub(super) async fn hear_tasks(
+        &self,
+        wanted: tasks::Wanted,
+        subscription: &str,
+    ) -> (Vec<String>, BoxStream<'static, String>) {
+        let snapshot = self.snapshot();
+        let concerned =
+            wanted.into_iter().filter_map(|(name, ids)| Some((snapshot.servers.get(&name)?, ids)));
+        let asking = concerned.map(|(server, ids)| self.hear_tasks_of(server, ids, subscription));
+        let (mut acknowledged, mut all) = (Vec::new(), Vec::new());
+        for news in future::join_all(asking).await {
+            match news {
+                Ok(news) => {
+                    acknowledged.extend(news.open.values().cloned());
+                    all.push(news.into_stream());
+                }
+                Err(error) => tracing::debug!(%error, "cannot hear of tasks"),
+            }
+        }
+        (acknowledged, stream::select_all(all).chain(stream::pending()).boxed())
+    }
+
+    async fn hear_tasks_of(
+        &self,
+        server: &Arc<Server>,
+        ids: BTreeMap<String, String>,
+        subscription: &str,
+    ) -> Result<News<H>, Unreachable> {
+        let mut news = News {
+            gateway: self.clone(),
+            server: server.clone(),
+            open: ids,
+            subscription: subscription.to_owned(),
+            source: stream::empty().boxed(),
+            missed: Vec::new(),
+            pause: RECONNECT,
+        };
+        news.connect().await?;
+        Ok(news)
+    }
+}
+
+impl<H: Host> News<H> {
+    fn into_stream(self) -> BoxStream<'static, String> {
+        stream::unfold(self, |mut news| async move { Some((news.next().await?, news)) }).boxed()
+    }
+
+    /// Waits for the next notification; nothing once no task can change any more.
+    async fn next(&mut self) -> Option<String> {
+        while !self.open.is_empty() {
+            if let Some(change) = self.missed.pop() {
+                return Some(self.note(change));
+            }
+            match self.source.next().await {
+                Some(raw) => {
+                    self.pause = RECONNECT;
+                    if let Told::Changed(change) = tasks::told(&raw, &self.open, &self.subscription) {
+                        return Some(self.note(change));
+                    }
+                }
+                None => self.reconnect().await,
+            }
+        }
+        None
+    }
+
+    fn note(&mut self, change: Change) -> String {
+        if change.is_last {
+            self.open.remove(&change.id);
+        }
+        change.text
+    }
+
+    /// Asks for a stream, and keeps those tasks that the server will tell of.
+    async fn connect(&mut self) -> Result<(), Unreachable> {
+        let server = self.server.clone();
+        let ids: Vec<_> = self.open.keys().map(|id| quote(id)).collect();
+        let wanted = format!("{{\"taskIds\":[{}]}}", ids.join(","));
+        let ask = Ask {
+            capabilities: tasks::DECLARED.into(),
+            ..Ask::own("subscriptions/listen").with("notifications", wanted)
+        };
+        if self.gateway.establish(&server, &server.shared).await?.version.era() == Era::Legacy {
+            return Err(server.error("has no tasks"));
+        }
+        self.source = messages(self.gateway.ask(&server, &server.shared, &ask, Wait::Own).await?);
+        let first =
+            self.source.next().map(|first| first.ok_or_else(|| server.error("does not tell of tasks")));
+        let first = self.gateway.within(&server, server.settings.timeout, first).await?;
+        let Told::Acknowledged(ids) = tasks::told(&first, &self.open, &self.subscription) else {
+            return Err(server.error("does not tell of tasks"));
+        };
+        self.open.retain(|own, _| ids.contains(own));
+        Ok(())
+    }
+
+    /// Asks for another stream after a while, and for what has changed meanwhile.
+    async fn reconnect(&mut self) {
+        self.gateway.host().sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(SLOWEST);
+        if let Err(error) = self.connect().await {
+            tracing::debug!(%error, "cannot hear of tasks again");
+            return;
+        }
+        let open: Vec<_> = self.open.keys().cloned().collect();
+        for id in open {
+            let ask = Ask {
+                capabilities: tasks::DECLARED.into(),
+                name: Some(id.as_str().into()),
+                ..Ask::own("tasks/get").with(tasks::ID, quote(&id))
+            };
+            match self.gateway.result(&self.server, &ask).await {
+                Ok(task) => {
+                    let task = task.as_deref().and_then(|text| Json::check(text.as_bytes()).ok());
+                    let change = task.and_then(|task| tasks::missed(task, &self.open, &self.subscription));
+                    self.missed.extend(change);
+                }
+                Err(error) => tracing::debug!(%error, "cannot ask for a task"),
+            }
+        }
+    }
+}
+
+/// Returns the messages of an answer up to its end or its first fault. Dropping them gives up the answer.
+fn messages<H: Host>(mut asked: Asked<H>) -> BoxStream<'static, Bytes> {
+    let messages = match std::mem::replace(&mut asked.body, AnswerBody::Nothing) {
+        AnswerBody::Events(chunks) => chunks
+            .scan(Decoder::new(HELD), |decoder, chunk| {
+                let mut events = Vec::new();
+                let taken = chunk.ok().and_then(|chunk| decoder.push(&chunk, &mut events).ok());
+                future::ready(taken.map(|()| stream::iter(events.into_iter().map(|event| event.data))))
+            })
+            .flatten()
+            .boxed(),
+        AnswerBody::Pipe(answer) => answer.scan((), |(), line| future::ready(line.ok())).boxed(),
+        AnswerBody::Json(_) | AnswerBody::Nothing => stream::empty().boxed(),
+    };
+    let held = asked;
+    messages
+        .inspect(move |_| {
+            let _ = &held;
+        })
+        .boxed()
+}
