@@ -21,6 +21,8 @@ pub enum Client {
     TsV2,
     /// The TypeScript SDK 2.x with a session.
     TsV2Legacy,
+    /// The client of the tasks extension, on the TypeScript SDK 2.x; it only calls tools.
+    TsV2Tasks,
     /// The Python SDK 2.x, left to find out the era.
     Python,
     /// The Python SDK 2.x with a session.
@@ -139,7 +141,7 @@ impl Client {
     /// The revision it must settle on with a peer of both eras; none where it does not tell.
     pub fn expected_protocol(self) -> Option<&'static str> {
         match self {
-            Self::TsV2 | Self::Python | Self::Rmcp => Some(crate::agent::MODERN),
+            Self::TsV2 | Self::TsV2Tasks | Self::Python | Self::Rmcp => Some(crate::agent::MODERN),
             Self::TsV1
             | Self::TsV1Sse
             | Self::TsV2Legacy
@@ -158,6 +160,7 @@ impl Client {
             | Self::PythonLegacy
             | Self::PythonSse
             | Self::RmcpLegacy => "legacy",
+            Self::TsV2Tasks => "modern",
             Self::TsV2
             | Self::Python
             | Self::Rmcp
@@ -171,6 +174,7 @@ impl Client {
         match self {
             Self::TsV1 | Self::TsV1Sse => on_node("clients/ts-v1.cjs"),
             Self::TsV2 | Self::TsV2Legacy => on_node("clients/ts-v2.cjs"),
+            Self::TsV2Tasks => on_node("clients/ts-v2-tasks.cjs"),
             Self::McpRemote | Self::McpRemoteSse => on_node("clients/mcp-remote.cjs"),
             Self::Inspector => on_node("clients/inspector.cjs"),
             Self::Python | Self::PythonLegacy | Self::PythonSse => {
