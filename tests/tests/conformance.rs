@@ -21,6 +21,11 @@ fn scenario(name: &str, revision: &str) {
     suite(&["--scenario", name, "--spec-version", revision]);
 }
 
+/// Runs one scenario of an extension, which belongs to no revision.
+fn extension(name: &str) {
+    suite(&["--scenario", name, "--spec-version", "2026-07-28", "--force"]);
+}
+
 fn suite(selection: &[&str]) {
     let results = toolbox::scratch();
     let mut command = Command::new(toolbox::node());
@@ -128,4 +133,49 @@ fn dns_rebinding_protection() {
 #[test]
 fn dns_rebinding_protection_legacy() {
     scenario("dns-rebinding-protection", "2025-11-25");
+}
+
+#[test]
+fn tasks_lifecycle() {
+    extension("tasks-lifecycle");
+}
+
+#[test]
+fn tasks_capability_negotiation() {
+    extension("tasks-capability-negotiation");
+}
+
+#[test]
+fn tasks_wire_fields() {
+    extension("tasks-wire-fields");
+}
+
+#[test]
+fn tasks_request_state_removal() {
+    extension("tasks-request-state-removal");
+}
+
+#[test]
+fn tasks_mrtr_input() {
+    extension("tasks-mrtr-input");
+}
+
+#[test]
+fn tasks_request_headers() {
+    extension("tasks-request-headers");
+}
+
+#[test]
+fn tasks_dispatch_and_envelope() {
+    extension("tasks-dispatch-and-envelope");
+}
+
+#[test]
+fn tasks_required_task_error() {
+    extension("tasks-required-task-error");
+}
+
+#[test]
+fn tasks_mrtr_composition() {
+    extension("tasks-mrtr-composition");
 }
