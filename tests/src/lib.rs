@@ -7,6 +7,7 @@
 //! | [`hostile`] | upstreams that break every rule, and what they make the gateway hold |
 //! | [`upstream`] | MCP servers that speak HTTP, for the gateway to stand in front of |
 //! | [`client`] | real MCP clients, run as drivers that take one plan and print one document |
+//! | [`conformance`] | the official conformance suite, run as the command it is |
 //! | [`http`] | an HTTP client that sends exactly the headers and bytes it is given, and reads answers and streams |
 //! | [`agent`] | a small MCP agent of either era on top of it |
 //! | [`sse_agent`] | the same on HTTP+SSE |
@@ -21,6 +22,7 @@
 pub mod agent;
 pub mod balancer;
 pub mod client;
+pub mod conformance;
 pub mod gateway;
 pub mod hostile;
 pub mod http;

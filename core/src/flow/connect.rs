@@ -28,6 +28,8 @@ use crate::wire::version::{Era, Version};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest that a question of the handshake may take over HTTP.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(30);
+/// The longest that the first request of a session's own link waits for the stream that the server may ask on.
+const LISTENING: Duration = Duration::from_secs(1);
 /// A process that stops sooner than this after its handshake counts as failed, in milliseconds.
 const SHORT_LIFE: u64 = 10_000;
 
@@ -69,7 +71,7 @@ impl<H: Host> Gateway<H> {
                 attempts.made = self.host().now();
                 attempts.last = None;
                 link.current.store(Some(established.clone()));
-                self.agreed(server, link, &established);
+                self.agreed(server, link, &established).await;
                 Ok(established)
             }
             Err(error) => {
@@ -79,9 +81,13 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Begins what goes on for as long as an agreement holds.
-    fn agreed(&self, server: &Arc<Server>, link: &Arc<Link>, established: &Arc<Established>) {
-        self.watch(server, link, established);
+    /// Begins what goes on for as long as an agreement holds. A session's own link is heard before anything is asked
+    /// over it: what a server asks while nobody listens is lost.
+    async fn agreed(&self, server: &Arc<Server>, link: &Arc<Link>, established: &Arc<Established>) {
+        let listening = self.watch(server, link, established);
+        if link.owner != Owner::Shared {
+            future::select(listening, std::pin::pin!(self.host().sleep(LISTENING))).await;
+        }
         self.set_up_log(server, link, established);
         if link.owner == Owner::Shared {
             self.restore(server);

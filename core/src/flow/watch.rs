@@ -87,16 +87,24 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Hears what a server tells on a stream of its own, for as long as what was agreed on holds. A session's own
-    /// link is heard whatever the server declared: its questions may come there.
-    pub(crate) fn watch(&self, server: &Arc<Server>, link: &Arc<Link>, established: &Arc<Established>) {
+    /// link is heard whatever the server declared: its questions may come there. What is returned resolves once the
+    /// first attempt to open that stream is decided, or there is none.
+    pub(crate) fn watch(
+        &self,
+        server: &Arc<Server>,
+        link: &Arc<Link>,
+        established: &Arc<Established>,
+    ) -> oneshot::Receiver<()> {
+        let (opening, opened) = oneshot::channel();
         let legacy = established.version.era() == Era::Legacy;
         let speaks = tells_of_changes(established) || (legacy && link.owner != Owner::Shared);
         if !speaks || (legacy && established.pipe.is_some()) {
-            return;
+            return opened;
         }
         let (gateway, server) = (self.clone(), server.clone());
         let (link, established) = (Arc::downgrade(link), Arc::downgrade(established));
         self.host().spawn(async move {
+            let mut opening = Some(opening);
             let mut pause = RECONNECT;
             while let (Some(link), Some(established)) = (link.upgrade(), established.upgrade()) {
                 if !link.holds(&established) {
@@ -109,7 +117,7 @@ impl<H: Host> Gateway<H> {
                 let hearing = Hearing { server: server.clone(), owner: link.owner, lane };
                 drop(link);
                 let began = gateway.host().now();
-                match gateway.listen_to(&hearing, established).await {
+                match gateway.listen_to(&hearing, established, opening.take()).await {
                     // A server without such a stream is read again when its lists grow old.
                     Ok(Heard::Nothing) => return,
                     Ok(Heard::Ended) => {
@@ -126,19 +134,24 @@ impl<H: Host> Gateway<H> {
                 let _ = server.nudge.unbounded_send(Nudge::Stale);
             }
         });
+        opened
     }
 
-    /// Hears one stream of changes to its end. It is let go of when the agreement is.
+    /// Hears one stream of changes to its end; `opening` is dropped once there is one. It is let go of when the
+    /// agreement is.
     async fn listen_to(
         &self,
         hearing: &Hearing,
         established: Arc<Established>,
+        opening: Option<oneshot::Sender<()>>,
     ) -> Result<Heard, Unreachable> {
         let server = &hearing.server;
         if established.version.era() == Era::Legacy {
             let opened =
                 self.within(server, server.settings.timeout, self.open_stream(server, &established, None));
-            return match opened.await? {
+            let opened = opened.await?;
+            drop(opening);
+            return match opened {
                 Some(body) => self.hear(hearing, &established, body).await,
                 None => Ok(Heard::Nothing),
             };

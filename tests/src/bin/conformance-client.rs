@@ -1,0 +1,124 @@
+//! The client that the official conformance suite judges: a gateway in front of the suite's mock server, and a minimal
+//! agent that does through the gateway what the scenario wants done.
+//!
+//! The suite appends the mock server's URL and names the scenario in the environment. **Its checks are made at the mock
+//! server, so it is the gateway's requests that they judge**: the agent calls what is listed, and fills in no header
+//! that the gateway has to make.
+
+use std::env;
+use std::process::ExitCode;
+
+use portcullis_tests::agent::{Agent, LEGACY};
+use portcullis_tests::gateway::Gateway;
+use portcullis_tests::http::Request;
+use portcullis_tests::scenario::answer;
+use serde_json::{Map, Value, json};
+
+/// The tools of the scenario about rounds: the second is called between the two rounds of the first.
+const ROUNDS: [&str; 3] = ["test_mrtr_echo_state", "test_mrtr_no_state", "test_mrtr_no_result_type"];
+const UNRELATED: &str = "test_mrtr_unrelated";
+
+fn main() -> ExitCode {
+    let Some(url) = env::args().next_back().filter(|url| url.starts_with("http")) else {
+        return ExitCode::from(2);
+    };
+    let config = json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "mock": { "url": url } } });
+    let gateway = Gateway::start(&config.to_string());
+    let agent = Agent::modern(gateway.url());
+    let elicitation = json!({ "elicitation": { "form": {} } });
+    match env::var("MCP_CONFORMANCE_SCENARIO").as_deref() {
+        Ok("sep-2322-client-request-state") => rounds(&agent.capabilities(elicitation)),
+        Ok("elicitation-sep1034-client-defaults") => {
+            consent(gateway.url(), &agent.capabilities(elicitation).handshake(LEGACY));
+        }
+        // An agent with a session sends no `Mcp-*`: those that arrive are the gateway's own.
+        Ok(_) => everything(&agent.handshake(LEGACY)),
+        Err(_) => return ExitCode::from(2),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Lists all that there is, calls every tool, gets every prompt and reads every resource.
+fn everything(agent: &Agent) {
+    let tools = agent.list("tools/list", "tools");
+    for tool in &tools {
+        // Be the answer a result or an error: some of the suite's tools only exist to be listed.
+        agent.ask("tools/call", json!({ "name": tool["name"], "arguments": arguments(tool, &tools) }));
+    }
+    for prompt in agent.list("prompts/list", "prompts") {
+        agent.result("prompts/get", json!({ "name": prompt["name"] }));
+    }
+    for resource in agent.list("resources/list", "resources") {
+        agent.result("resources/read", json!({ "uri": resource["uri"] }));
+    }
+}
+
+/// Calls the only tool, which asks the user on the session's own stream; the user accepts the defaults.
+fn consent(url: &str, agent: &Agent) {
+    let stream = Request::get(url).header("Accept", "text/event-stream");
+    let stream = stream.header("MCP-Protocol-Version", LEGACY);
+    let stream = stream.header("Mcp-Session-Id", agent.session().expect("a session")).send();
+    let call = agent.post("tools/call", json!({ "name": agent.tools()[0], "arguments": {} })).send();
+    let mut messages = stream.events().filter(|event| !event.data.is_empty()).map(|event| event.json());
+    let question = messages.find(|message| message["method"] == "elicitation/create").expect("a question");
+    answer(agent, &question["id"], &accepted(&question["params"]));
+    call.messages();
+}
+
+/// The user's consent to a form as it stands.
+fn accepted(params: &Value) -> Value {
+    let properties = params["requestedSchema"]["properties"].as_object();
+    let fields = properties.into_iter().flatten().map(|(name, schema)| {
+        let default = schema.get("default").cloned();
+        (name.clone(), default.unwrap_or_else(|| sample(schema)))
+    });
+    json!({ "action": "accept", "content": fields.collect::<Map<_, _>>() })
+}
+
+/// The arguments that the scenario gives for a tool, else something for everything that it requires.
+fn arguments(tool: &Value, tools: &[Value]) -> Value {
+    let context = env::var("MCP_CONFORMANCE_CONTEXT").unwrap_or_default();
+    let context: Value = serde_json::from_str(&context).unwrap_or_default();
+    let calls = context["toolCalls"].as_array();
+    if let Some(given) = calls.into_iter().flatten().find(|call| call["name"] == tool["name"]) {
+        return given["arguments"].clone();
+    }
+    if tool["name"] == "json_schema_echo" {
+        let echoed = tools.iter().find(|tool| tool["name"] == "json_schema_2020_12_tool");
+        return json!({ "schema": echoed.expect("the tool to echo is listed")["inputSchema"] });
+    }
+    let schema = &tool["inputSchema"];
+    let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    required.map(|name| (name.to_owned(), sample(&schema["properties"][name]))).collect::<Map<_, _>>().into()
+}
+
+fn sample(schema: &Value) -> Value {
+    match schema["type"].as_str() {
+        Some("integer" | "number") => json!(2),
+        Some("boolean") => json!(true),
+        Some("object") => json!({}),
+        Some("array") => json!([]),
+        _ => json!("x"),
+    }
+}
+
+/// Answers what the tools of the scenario about rounds ask.
+fn rounds(agent: &Agent) {
+    agent.tools();
+    for tool in ROUNDS {
+        let first = agent.call(tool, &json!({}));
+        if first["resultType"] != "input_required" {
+            continue;
+        }
+        agent.call(UNRELATED, &json!({}));
+        let questions = first["inputRequests"].as_object().expect("the server asks something");
+        let answers = questions.iter().map(|(key, question)| (key.clone(), accepted(&question["params"])));
+        let mut again =
+            json!({ "name": tool, "arguments": {}, "inputResponses": answers.collect::<Map<_, _>>() });
+        if let Some(state) = first.get("requestState") {
+            again["requestState"] = state.clone();
+        }
+        let last = agent.result("tools/call", again);
+        assert_eq!(last["resultType"], "complete", "{tool}: {last}");
+    }
+}

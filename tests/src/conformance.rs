@@ -1,0 +1,102 @@
+//! The official conformance suite, run as the command it is.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::gateway::Gateway;
+use crate::process::{self, Finished};
+use crate::toolbox;
+use crate::wait::PATIENCE;
+
+/// A scenario, or one check of it as `SCENARIO:CHECK`, that must fail, and why it cannot be otherwise.
+pub type Expected = (&'static str, &'static str);
+
+/// Judges a gateway as a server: `["--requirements", "2026-07-28"]`. What is expected to fail has to fail.
+pub fn judge_server(gateway: &Gateway, selection: &[&str], expected: &[Expected]) -> Finished {
+    // `localhost`: the suite judges rebinding of names only there.
+    let url = format!("http://localhost:{}/mcp", gateway.port());
+    let mut command = suite("server");
+    command.args(["--url", &url]).args(selection);
+    let folder = toolbox::scratch();
+    if !expected.is_empty() {
+        let baseline = folder.path().join("expected-failures.yml");
+        let entries = expected.iter().fold(String::from("server:\n"), |mut all, (entry, reason)| {
+            let _ = writeln!(all, "  - {entry} # {reason}");
+            all
+        });
+        fs::write(&baseline, entries).expect("the test's folder can be written to");
+        command.arg("--expected-failures").arg(&baseline);
+    }
+    judge(command, selection, &|| gateway.log())
+}
+
+/// Judges the program at `driver` as a client in one scenario of a revision.
+pub fn judge_client(driver: &str, scenario: &str, revision: &str) -> Finished {
+    let mut command = suite("client");
+    command.args(["--command", driver, "--scenario", scenario, "--spec-version", revision]);
+    // The driver stands elsewhere than the tests, and could not build what it needs.
+    command.env("PORTCULLIS_BIN", toolbox::gateway());
+    judge(command, &[scenario, revision], &String::new)
+}
+
+/// The scenarios for clients that a revision requires.
+pub fn required_of_clients(revision: &str) -> Vec<String> {
+    let mut command = suite("list");
+    command.args(["--client", "--requirements", revision]);
+    let listed = process::run(command, b"", PATIENCE).stdout;
+    let (_, clients) = listed.split_once("Client scenarios").expect("the suite lists scenarios for clients");
+    let lines = clients.lines().skip(1).map_while(|line| line.trim().strip_prefix("- "));
+    lines.map(str::to_owned).collect()
+}
+
+fn suite(subcommand: &str) -> Command {
+    let mut command = Command::new(toolbox::node());
+    command.arg(toolbox::node_module("@modelcontextprotocol/conformance/dist/index.js")).arg(subcommand);
+    command
+}
+
+/// Runs the suite, and panics with what failed unless all is as it must be.
+fn judge(mut command: Command, selection: &[&str], log: &dyn Fn() -> String) -> Finished {
+    let results = toolbox::scratch();
+    command.arg("--output-dir").arg(results.path());
+    let finished = process::run(command, b"", 5 * PATIENCE);
+    // A scenario that a revision does not have is skipped, with exit code 0.
+    if finished.code() == Some(0) && !finished.stdout.contains("not applicable") {
+        return finished;
+    }
+    panic!(
+        "conformance {selection:?}: {}\n{}\n{}\n{}\nthe gateway said:\n{}",
+        finished.status,
+        failures(results.path()).join("\n"),
+        tail(&finished.stdout),
+        finished.stderr,
+        tail(&log()),
+    );
+}
+
+/// Each failed check of the results, in one line.
+fn failures(results: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let scenarios =
+        fs::read_dir(results).map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    for scenario in scenarios {
+        let checks = fs::read(scenario.path().join("checks.json")).unwrap_or_default();
+        let checks: Vec<Value> = serde_json::from_slice(&checks).unwrap_or_default();
+        for check in checks.iter().filter(|check| check["status"] == "FAILURE") {
+            let scenario = scenario.file_name();
+            let (id, why) = (&check["id"], &check["errorMessage"]);
+            lines.push(format!("FAILED {} {id}: {why} {}", scenario.to_string_lossy(), check["details"]));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}

@@ -1,0 +1,37 @@
+//! The official conformance suite in the place of the server: what it judges is how the gateway asks its servers.
+//!
+//! `src/bin/conformance-client.rs` is the client that the suite starts: a gateway, and an agent that uses it.
+
+use portcullis_tests::conformance::{judge_client, required_of_clients};
+
+const DRIVER: &str = env!("CARGO_BIN_EXE_conformance-client");
+
+/// Runs every scenario that a revision requires of clients; those about authorization need a gateway that logs in.
+fn requirements(revision: &str) {
+    let required = required_of_clients(revision);
+    let scenarios: Vec<_> = required.iter().filter(|name| !name.starts_with("auth/")).collect();
+    assert!(scenarios.len() >= 4, "{required:?}");
+    for scenario in scenarios {
+        judge_client(DRIVER, scenario, revision);
+    }
+}
+
+#[test]
+fn requirements_2025_11_25() {
+    requirements("2025-11-25");
+}
+
+#[test]
+fn requirements_2026_07_28() {
+    requirements("2026-07-28");
+}
+
+#[test]
+fn json_schema_2020_12_preservation() {
+    judge_client(DRIVER, "json-schema-2020-12-preservation", "2026-07-28");
+}
+
+#[test]
+fn json_schema_2020_12_preservation_legacy() {
+    judge_client(DRIVER, "json-schema-2020-12-preservation", "2025-11-25");
+}
