@@ -1,5 +1,6 @@
 //! What tests of this crate and of its hosts use: a host in memory, on which time is virtual, and builders.
 
+pub mod fuzz;
 mod host;
 
 use std::time::Duration;
