@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
+use hyper::header::{self, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -85,8 +86,17 @@ fn serve_connection<A, F>(
         tracing::debug!(%error, "cannot turn off delay");
     }
     let service = service_fn(move |request: hyper::Request<Incoming>| {
+        // A length beside a coding is dropped before it can be seen here, and what follows such a request may be part
+        // of it to others: nothing follows (RFC 9112 §6.1).
+        let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
         let answer = answer(request.map(incoming));
-        async move { Ok::<_, Infallible>(answer.await.map(Outgoing)) }
+        async move {
+            let mut reply = answer.await.map(Outgoing);
+            if is_last {
+                reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(reply)
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD);

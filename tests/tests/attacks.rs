@@ -14,8 +14,10 @@ mod attacks {
     mod rebinding;
     mod recursion;
     mod redirects;
+    mod request_state;
     mod sessions;
     mod shadowing;
+    mod smuggling;
     mod sse_endpoint;
     mod target;
 }

@@ -171,16 +171,18 @@ fn merged(mut one: Value, other: Value) -> Value {
 
 fn serve(stream: TcpStream, seen: &Mutex<Vec<Received>>, script: &dyn Fn(&Received) -> Answer) {
     let mut reader = BufReader::new(stream);
-    let Some(request) = read(&mut reader) else { return };
-    seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
-    let answer = script(&request);
-    let mut head = format!("HTTP/1.1 {} Scripted\r\nConnection: close\r\n", answer.status);
-    for (name, value) in &answer.headers {
-        head.extend([name, ": ", value, "\r\n"]);
+    // The connection is to be closed after one answer, yet what hides behind the first request must be seen.
+    while let Some(request) = read(&mut reader) {
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+        let answer = script(&request);
+        let mut head = format!("HTTP/1.1 {} Scripted\r\nConnection: close\r\n", answer.status);
+        for (name, value) in &answer.headers {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        let whole = format!("{head}Content-Length: {}\r\n\r\n{}", answer.body.len(), answer.body);
+        // Whoever asked may have gone.
+        reader.get_mut().write_all(whole.as_bytes()).ok();
     }
-    let whole = format!("{head}Content-Length: {}\r\n\r\n{}", answer.body.len(), answer.body);
-    // Whoever asked may have gone.
-    reader.get_mut().write_all(whole.as_bytes()).ok();
 }
 
 fn read(reader: &mut BufReader<TcpStream>) -> Option<Received> {
