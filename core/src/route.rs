@@ -49,7 +49,8 @@ pub(crate) fn expose(
     names
 }
 
-fn colliding(names: &[Option<String>]) -> Vec<usize> {
+/// Returns the indices of the names that are not the only one of their kind.
+pub(crate) fn colliding(names: &[Option<String>]) -> Vec<usize> {
     let mut holders: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, name) in names.iter().enumerate() {
         if let Some(name) = name {

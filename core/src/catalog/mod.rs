@@ -1,6 +1,8 @@
 //! What servers offer: the items of their lists, kept as the text they came in.
 
 mod annotation;
+#[cfg(test)]
+mod properties;
 mod template;
 mod view;
 

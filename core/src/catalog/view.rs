@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::{Kind, Offer, Parameter, Template, replace_member, without_member};
 use crate::config::{Gateway, Naming};
 use crate::names::ServerName;
-use crate::route::expose;
+use crate::route::{colliding, expose};
 use crate::tasks::EXTENSION;
 use crate::upstream::Server;
 use crate::wire::json::Json;
@@ -342,14 +342,20 @@ fn without_task_support(tool: &str) -> String {
     out.finish()
 }
 
-/// URIs stay as they are, but for those that two servers share.
+/// URIs stay as they are, but for those that two servers share, or that are what another one's came to be.
 fn expose_uris(things: &[(&str, &str)]) -> Vec<Option<String>> {
-    let mut seen = BTreeSet::new();
-    let shared: BTreeSet<_> = things.iter().map(|(_, uri)| *uri).filter(|uri| !seen.insert(*uri)).collect();
-    let expose = |(server, uri): &(&str, &str)| {
-        if shared.contains(uri) { wrap_uri(server, uri) } else { (*uri).to_owned() }
-    };
-    things.iter().map(expose).map(Some).collect()
+    let mut uris: Vec<_> = things.iter().map(|(_, uri)| Some((*uri).to_owned())).collect();
+    // Each round can only meet URIs that a server has made up to meet one of the round before.
+    for _ in 0..3 {
+        for index in colliding(&uris) {
+            let (server, uri) = things[index];
+            uris[index] = Some(wrap_uri(server, uri));
+        }
+    }
+    for index in colliding(&uris) {
+        uris[index] = None;
+    }
+    uris
 }
 
 /// The URI of a resource whose own URI another server has as well. A template's braces stay in sight.
