@@ -5,6 +5,7 @@
 
 mod attacks {
     mod cross_client;
+    mod dialing;
     mod double;
     mod env_injection;
     mod envelope;
@@ -15,6 +16,7 @@ mod attacks {
     mod recursion;
     mod redirects;
     mod request_state;
+    mod schemas;
     mod sessions;
     mod shadowing;
     mod smuggling;

@@ -128,7 +128,12 @@ impl Mcp {
     /// A server with these tools, each of which answers `LABEL ran NAME`.
     pub(crate) fn new(label: &str, tools: &[&str]) -> Self {
         let tool = |name: &&str| json!({ "name": name, "inputSchema": { "type": "object" } });
-        Self { label: label.to_owned(), tools: tools.iter().map(tool).collect() }
+        Self::of_tools(label, tools.iter().map(tool).collect())
+    }
+
+    /// The same with tools that are described in full.
+    pub(crate) fn of_tools(label: &str, tools: Vec<Value>) -> Self {
+        Self { label: label.to_owned(), tools }
     }
 
     /// The answer to a request.
