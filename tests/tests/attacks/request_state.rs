@@ -4,61 +4,34 @@
 //! **nothing but the very state, with the very request, once, gets through to the server.**
 
 use portcullis_tests::agent::Agent;
-use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
-use portcullis_tests::scenario::Transport;
-use portcullis_tests::upstream::Upstream;
-use portcullis_tests::{toolbox, wait};
+use portcullis_tests::scenario::{SERVERS, Stage, Transport};
+use portcullis_tests::wait;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use super::target::{calls, config};
-
-const TOOL: &str = "up__test_input_required_result_request_state";
-const TWIN: &str = "up__test_input_required_result_tampered_state";
+const TOOL: &str = "s__test_input_required_result_request_state";
+const TWIN: &str = "s__test_input_required_result_tampered_state";
 const INVALID: i64 = -32602;
-
-/// A server of each era on each transport: a stateless one has states of its own, for a call of one with sessions the
-/// gateway keeps the call.
-const SERVERS: [(&str, Transport); 4] = [
-    ("modern", Transport::Http),
-    ("modern", Transport::Stdio),
-    ("legacy", Transport::Http),
-    ("legacy", Transport::Stdio),
-];
 
 /// A gateway whose server has asked its first question.
 struct Asked {
-    gateway: Gateway,
+    stage: Stage,
     agent: Agent,
     state: String,
     /// What the question is called, by which its answer is.
     key: String,
-    folder: TempDir,
-    _upstream: Option<Upstream>,
 }
 
 impl Asked {
     fn by(era: &str, transport: Transport) -> Self {
-        let folder = toolbox::scratch();
-        let record = folder.path().join("record").display().to_string();
-        let options = ["--era", era, "--record", &record];
-        let (upstream, server) = match transport {
-            Transport::Http => {
-                let upstream = Upstream::fixture(&options);
-                let server = json!({ "url": upstream.url() });
-                (Some(upstream), server)
-            }
-            Transport::Stdio => (None, portcullis_tests::scenario::stdio_fixture(&options)),
-        };
-        let gateway = Gateway::start(&config(&json!({ "up": server })));
-        let agent = able(gateway.url());
+        let stage = Stage::new(era, transport);
+        let agent = able(stage.url());
         let first = agent.call(TOOL, &json!({}));
         assert_eq!(first["resultType"], "input_required", "{first}");
         let state = first["requestState"].as_str().expect("a state comes with the question").to_owned();
         let asked = first["inputRequests"].as_object().and_then(|asked| asked.keys().next());
         let key = asked.expect("there is a question").clone();
-        Self { gateway, agent, state, key, folder, _upstream: upstream }
+        Self { stage, agent, state, key }
     }
 
     /// The request of the second round, with another state where one is given.
@@ -77,7 +50,7 @@ impl Asked {
 
     /// How many calls have reached the server.
     fn calls(&self) -> usize {
-        calls(&self.folder.path().join("record")).len()
+        self.stage.received().iter().filter(|request| request["method"] == "tools/call").count()
     }
 
     /// Fails where this is not refused in the words of every other refusal, or where the server hears of it.
@@ -153,14 +126,14 @@ fn case_05_a_state_is_bound_to_its_request() {
         let asked = Asked::by(era, transport);
         let state = json!(asked.state);
         asked.assert_refused("another tool", &asked.again_as(&asked.agent, TWIN, &json!({}), &state));
-        asked.assert_refused("a tool of no questions", &asked.again_as(&asked.agent, "up__echo", &json!({}), &state));
+        asked.assert_refused("a tool of no questions", &asked.again_as(&asked.agent, "s__echo", &json!({}), &state));
         for arguments in [json!({ "amount": 1_000_000 }), json!([]), Value::Null] {
             let other = asked.again_as(&asked.agent, TOOL, &arguments, &state);
             asked.assert_refused("other arguments", &other);
         }
-        let narrow = able(&asked.gateway.url_of("/mcp/servers/up"));
+        let narrow = able(&asked.stage.gateway.url_of("/mcp/servers/s"));
         asked.assert_refused("another endpoint", &asked.again_as(&narrow, TOOL, &json!({}), &state));
-        let prompt = json!({ "name": "up__test_input_required_result_prompt", "requestState": state });
+        let prompt = json!({ "name": "s__test_input_required_result_prompt", "requestState": state });
         asked.assert_refused("another method", &asked.agent.post("prompts/get", prompt));
         asked.assert_good();
     }
@@ -170,11 +143,11 @@ fn case_05_a_state_is_bound_to_its_request() {
 #[test]
 fn case_04_what_is_sealed_elsewhere_or_for_something_else_is_no_state() {
     let asked = Asked::by("modern", Transport::Http);
-    let session = Agent::legacy(asked.gateway.url()).session().expect("a session").to_owned();
+    let session = Agent::legacy(asked.stage.url()).session().expect("a session").to_owned();
     asked.assert_refused("a session id", &asked.again(&json!(session)));
     let other = Asked::by("modern", Transport::Http);
     asked.assert_refused("another gateway's", &asked.again(&json!(other.state)));
-    let opened = Request::post(asked.gateway.url())
+    let opened = Request::post(asked.stage.url())
         .header("Accept", "application/json, text/event-stream")
         .header("MCP-Protocol-Version", portcullis_tests::agent::LEGACY)
         .header("Mcp-Session-Id", &asked.state)
