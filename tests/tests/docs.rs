@@ -15,9 +15,10 @@ use portcullis_tests::wait::PATIENCE;
 use tempfile::TempDir;
 
 /// Commands of other programs, by their beginning, and why they are not run here.
-const OTHERS: [(&str, &str); 5] = [
+const OTHERS: [(&str, &str); 6] = [
     ("cargo run --release", "builds the program that the other commands run"),
     ("tests/run", "runs this test"),
+    ("cd fuzz && cargo +nightly fuzz", "needs a nightly compiler"),
     ("claude mcp add", "is Claude Code's"),
     ("openssl rand -base64 32", "is OpenSSL's, which need not be installed"),
     ("portcullis schema > docs/", "is what `the_schema_is_the_programs_own` compares"),

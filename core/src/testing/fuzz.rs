@@ -200,10 +200,7 @@ fn edits(appends: bool) -> Edits {
     }
 }
 
-fn relayed<'c>(
-    edits: Edits,
-    chunks: impl Iterator<Item = &'c [u8]>,
-) -> Result<(Bytes, Finished), Broken> {
+fn relayed<'c>(edits: Edits, chunks: impl Iterator<Item = &'c [u8]>) -> Result<(Bytes, Finished), Broken> {
     let mut splice = Splice::new(edits);
     let mut out = Pieces::default();
     for chunk in chunks {
@@ -229,9 +226,10 @@ fn answer(text: &[u8]) -> Option<Value> {
     let text = std::str::from_utf8(text).ok()?;
     let document: Value = serde_json::from_str(text).ok()?;
     let envelope = members(text)?;
-    let inner = Json::check(text.as_bytes()).ok()?.get("result").map_or(Vec::new(), |result| {
-        members(result.text()).unwrap_or_default()
-    });
+    let inner = Json::check(text.as_bytes())
+        .ok()?
+        .get("result")
+        .map_or(Vec::new(), |result| members(result.text()).unwrap_or_default());
     let is_certain = are_unique(&envelope) && are_unique(&inner) && !text.contains("\\u");
     let is_answer = get(&envelope, "id").is_some_and(|id| *id == 5 && id.is_u64())
         && get(&envelope, "method").is_none()

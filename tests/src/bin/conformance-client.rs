@@ -22,7 +22,8 @@ fn main() -> ExitCode {
     let Some(url) = env::args().next_back().filter(|url| url.starts_with("http")) else {
         return ExitCode::from(2);
     };
-    let config = json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "mock": { "url": url } } });
+    let config =
+        json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "mock": { "url": url } } });
     let gateway = Gateway::start(&config.to_string());
     let agent = Agent::modern(gateway.url());
     let elicitation = json!({ "elicitation": { "form": {} } });

@@ -57,6 +57,15 @@ impl Client {
             (params["progressToken"].clone(), params["progress"].clone(), params["total"].clone())
         };
         assert_eq!(heard.iter().map(event).collect::<Vec<_>>(), expected, "{self:?}");
+        let said = format!("said by {}", self.0);
+        let mut heard = self.call(url, session.as_deref(), 2, "log", &json!({ "text": said }));
+        let answer = heard.pop().unwrap_or_default();
+        assert_eq!((&answer["id"], &answer["result"]["content"][0]["text"]), (&json!(2), &json!(said)));
+        // Over a pipe that others use as well it is not certain whose a message is: then it is nobody's.
+        for message in &heard {
+            assert_eq!(message["params"]["data"], said, "{self:?} heard {message}");
+        }
+        assert!(self.server() == "pipe" || heard.len() == 1, "{self:?}: {heard:?}");
     }
 
     /// All messages that answer a call.
@@ -71,13 +80,14 @@ impl Client {
             request = request.header("Mcp-Name", &name);
             params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);
             params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+            params["_meta"]["io.modelcontextprotocol/logLevel"] = json!("info");
         }
         let message = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
         request.json(&message).send().messages()
     }
 }
 
-/// Hundreds of clients with equal ids and tokens: every answer and every step of progress comes to the one that
+/// Hundreds of clients with equal ids and tokens: every answer, step of progress and log message comes to the one that
 /// called, and to no other.
 #[test]
 fn case_03_no_client_hears_what_is_for_another() {

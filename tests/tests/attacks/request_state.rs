@@ -126,7 +126,10 @@ fn case_05_a_state_is_bound_to_its_request() {
         let asked = Asked::by(era, transport);
         let state = json!(asked.state);
         asked.assert_refused("another tool", &asked.again_as(&asked.agent, TWIN, &json!({}), &state));
-        asked.assert_refused("a tool of no questions", &asked.again_as(&asked.agent, "s__echo", &json!({}), &state));
+        asked.assert_refused(
+            "a tool of no questions",
+            &asked.again_as(&asked.agent, "s__echo", &json!({}), &state),
+        );
         for arguments in [json!({ "amount": 1_000_000 }), json!([]), Value::Null] {
             let other = asked.again_as(&asked.agent, TOOL, &arguments, &state);
             asked.assert_refused("other arguments", &other);

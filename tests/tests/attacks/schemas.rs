@@ -44,7 +44,10 @@ fn case_25_a_hostile_schema_is_passed_on_untouched() {
         assert_eq!(listed["outputSchema"], tool["outputSchema"]);
         let name = listed["name"].as_str().unwrap_or_default();
         let answer = agent.call(name, &arguments);
-        assert_eq!(answer["content"][0]["text"], format!("up ran {}", tool["name"].as_str().unwrap_or_default()));
+        assert_eq!(
+            answer["content"][0]["text"],
+            format!("up ran {}", tool["name"].as_str().unwrap_or_default())
+        );
     }
     let calls = server.received().into_iter().map(|request| request.message());
     let calls: Vec<_> = calls.filter(|message| message["method"] == "tools/call").collect();

@@ -70,8 +70,15 @@ fn case_39_a_doubtful_coding_is_refused() {
     let target = Target::start();
     let call = honest_call();
     let chunked = format!("{:x}\r\n{call}\r\n0\r\n\r\n", call.len());
-    let codings =
-        ["identity", "xchunked", "chunked, identity", "chunked;q=1", "\"chunked\"", "chunked\0", "chunked\u{b}"];
+    let codings = [
+        "identity",
+        "xchunked",
+        "chunked, identity",
+        "chunked;q=1",
+        "\"chunked\"",
+        "chunked\0",
+        "chunked\u{b}",
+    ];
     for coding in codings {
         let head = format!("Transfer-Encoding: {coding}\r\n");
         let answer = answered(&target, &raw(&target, &head, &chunked));
@@ -150,7 +157,9 @@ fn case_39_a_doubtful_line_is_refused() {
         let answer = answered(&target, &raw(&target, &format!("{line}{length}"), &call));
         assert!(answer.starts_with("400"), "{line:?}: {answer}");
     }
-    for start in ["POST  /mcp HTTP/1.1", "POST /mcp HTTP/1.1 x", "POST /mcp", "POST /mcp HTTP/2.0", "PRI * HTTP/2.0"] {
+    for start in
+        ["POST  /mcp HTTP/1.1", "POST /mcp HTTP/1.1 x", "POST /mcp", "POST /mcp HTTP/2.0", "PRI * HTTP/2.0"]
+    {
         let bytes = raw(&target, &length, &call);
         let rest = bytes.split(|byte| *byte == b'\n').skip(1).collect::<Vec<_>>().join(&b'\n');
         let bytes = [format!("{start}\r\n").as_bytes(), &rest].concat();
@@ -230,9 +239,19 @@ fn case_39_a_server_gets_one_request_of_the_gateways_own() {
         names.retain(|(name, _)| !name.eq_ignore_ascii_case("portcullis-via"));
         let mut names: Vec<_> = names.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
         names.sort();
-        let expected =
-            ["accept", "content-length", "content-type", "host", "mcp-method", "mcp-name", "mcp-protocol-version"];
+        let expected = [
+            "accept",
+            "content-length",
+            "content-type",
+            "host",
+            "mcp-method",
+            "mcp-name",
+            "mcp-protocol-version",
+        ];
         assert_eq!(names, expected, "{}", call.head);
     }
-    assert!(received.iter().all(|request| !request.message().is_null()), "something else arrived: {received:?}");
+    assert!(
+        received.iter().all(|request| !request.message().is_null()),
+        "something else arrived: {received:?}"
+    );
 }
