@@ -191,7 +191,7 @@ mod tests {
     fn paths_are_taken_as_they_are_written() {
         let name = ServerName::parse("my srv").unwrap();
         let settings = crate::testing::server("http://127.0.0.1:1/mcp");
-        let servers = BTreeMap::from([(name.clone(), Server::new(name.clone(), settings).0)]);
+        let servers = BTreeMap::from([(name.clone(), Server::new(name.clone(), settings, 0).0)]);
         let check = |path: &str| find(path, &servers);
         assert_eq!((check("/sse"), check("/messages")), (Some(Endpoint::Sse), Some(Endpoint::Messages)));
         assert_eq!(check("/mcp"), Some(Endpoint::Mcp(Scope::All)));

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use arc_swap::ArcSwap;
 use futures::channel::{mpsc, oneshot};
+use futures::future;
 use http::HeaderValue;
 
 use crate::catalog::{Kind, Scope, View, Views};
@@ -19,7 +20,7 @@ use crate::ports::Host;
 use crate::session::Sealer;
 use crate::streams::Streams;
 use crate::upstream::circuit::Opened;
-use crate::upstream::{Nudge, Server, Status};
+use crate::upstream::{Nudge, Server, Status, lock};
 
 /// How long agents wait for servers that have not answered yet, from the gateway's start, in milliseconds.
 pub(crate) const SETTLING: u64 = 5000;
@@ -72,9 +73,10 @@ impl<H: Host> std::fmt::Debug for Gateway<H> {
 pub(crate) struct Inner<H: Host> {
     pub(crate) host: H,
     pub(crate) sealer: Sealer,
-    pub(crate) gate: Gate,
     pub(crate) admin_key: Option<AdminKey>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
+    /// Held while another configuration is put in force.
+    pub(crate) reloading: Mutex<()>,
     pub(crate) hub: Hub,
     pub(crate) streams: Streams,
     pub(crate) sessions: Sessions,
@@ -92,14 +94,19 @@ pub(crate) struct Inner<H: Host> {
 /// One configuration in force, and what is known of its servers. Immutable but for what servers tell.
 pub(crate) struct Snapshot {
     pub(crate) config: Config,
+    pub(crate) gate: Gate,
     pub(crate) servers: BTreeMap<ServerName, Arc<Server>>,
+    /// Servers that are no longer configured, as long as calls are running there.
+    pub(crate) former: Vec<Weak<Server>>,
     pub(crate) views: Views,
-    /// When it came into force, in milliseconds since the Unix epoch.
+    /// When the gateway started, in milliseconds since the Unix epoch.
     pub(crate) since: u64,
+    /// Counts the configurations that came into force, this one included.
+    pub(crate) edition: u64,
 }
 
 /// A server, and what its keeper listens to.
-type Keeper = (Arc<Server>, mpsc::UnboundedReceiver<Nudge>);
+pub(crate) type Keeper = (Arc<Server>, mpsc::UnboundedReceiver<Nudge>);
 
 /// Requests that can be cancelled, by session and id.
 pub(crate) type RunningRequests = BTreeMap<(u64, String), oneshot::Sender<()>>;
@@ -147,15 +154,16 @@ impl<H: Host> Gateway<H> {
         gate.check_start()?;
         let mut first = [0; 8];
         host.fill(&mut first);
-        let (snapshot, keepers) = Snapshot::new(options.config, host.now());
+        let own_chain = gate.own_chain();
+        let (snapshot, keepers) = Snapshot::new(options.config, gate, host.now());
         let gateway = Self(Arc::new(Inner {
             // Ids start anywhere, so that two instances that share a server's session do not meet.
             next_id: AtomicU64::new((u64::from_le_bytes(first) >> 32) << 20),
-            own_via: HeaderValue::from_str(&gate.own_chain()).unwrap_or(HeaderValue::from_static("?")),
+            own_via: HeaderValue::from_str(&own_chain).unwrap_or(HeaderValue::from_static("?")),
             sealer,
-            gate,
             admin_key: options.admin_key,
             snapshot: ArcSwap::from_pointee(snapshot),
+            reloading: Mutex::default(),
             hub: Hub::default(),
             streams: Streams::default(),
             sessions: Sessions::default(),
@@ -165,13 +173,20 @@ impl<H: Host> Gateway<H> {
             stopping: AtomicBool::new(false),
             host,
         }));
-        for (server, nudges) in keepers {
-            let keeper = gateway.clone();
-            gateway.0.host.spawn(async move { keeper.keep(server, nudges).await });
-        }
+        gateway.begin(keepers);
         let watcher = gateway.clone();
         gateway.0.host.spawn(async move { watcher.name_the_late().await });
         Ok(gateway)
+    }
+
+    /// Begins to keep servers, each until its shared link is given up.
+    pub(crate) fn begin(&self, keepers: Vec<Keeper>) {
+        for (server, nudges) in keepers {
+            let (gateway, given_up) = (self.clone(), server.shared.given_up.wait());
+            self.host().spawn(async move {
+                future::select(std::pin::pin!(gateway.keep(server, nudges)), given_up).await;
+            });
+        }
     }
 
     /// Ends the open streams and starts no process any more. Running calls go on.
@@ -184,7 +199,9 @@ impl<H: Host> Gateway<H> {
     /// Returns the state of each server.
     pub fn readiness(&self) -> Vec<Readiness> {
         let snapshot = self.0.snapshot.load();
-        let broken = snapshot.config.broken.iter().map(|(server, reason)| Readiness {
+        let broken = &snapshot.config.broken;
+        let left_out = broken.iter().filter(|(server, _)| !snapshot.servers.contains_key(server.as_str()));
+        let left_out = left_out.map(|(server, reason)| Readiness {
             server: server.clone(),
             status: "down",
             reason: Some(format!("is not served as its configuration has an error: {reason}")),
@@ -196,7 +213,14 @@ impl<H: Host> Gateway<H> {
         });
         let now = self.host().now();
         let silent = self.is_late().then(|| "has not answered yet".to_owned());
-        snapshot.servers.values().map(|server| server.readiness(silent.clone(), now)).chain(broken).collect()
+        let served = snapshot.servers.values().map(|server| {
+            let readiness = server.readiness(silent.clone(), now);
+            let outdated = broken.get(server.name.as_str()).map(|reason| {
+                format!("is served as it was configured before, as its configuration has an error: {reason}")
+            });
+            Readiness { reason: readiness.reason.or(outdated), ..readiness }
+        });
+        served.chain(left_out).collect()
     }
 
     /// Tells whether servers that have not answered are no longer waited for.
@@ -219,15 +243,24 @@ impl<H: Host> Gateway<H> {
 }
 
 impl Snapshot {
-    fn new(config: Config, now: u64) -> (Self, Vec<Keeper>) {
-        let mut servers = BTreeMap::new();
-        let mut keepers = Vec::new();
-        for (name, settings) in config.servers.iter().filter(|(_, s)| s.enabled) {
-            let (server, nudges) = Server::new(name.clone(), settings.clone());
-            servers.insert(name.clone(), server.clone());
-            keepers.push((server, nudges));
-        }
-        (Self { config, servers, views: Views::default(), since: now }, keepers)
+    fn new(config: Config, gate: Gate, now: u64) -> (Self, Vec<Keeper>) {
+        let nothing = Self {
+            config: Config::default(),
+            gate,
+            servers: BTreeMap::new(),
+            former: Vec::new(),
+            views: Views::default(),
+            since: now,
+            edition: 0,
+        };
+        let first = nothing.succeeded_by(config);
+        (first.snapshot, first.keepers)
+    }
+
+    /// Returns the server with that address, be it configured or one that calls are still running at.
+    pub(crate) fn addressed(&self, address: &str) -> Option<Arc<Server>> {
+        let former = self.former.iter().filter_map(Weak::upgrade);
+        self.servers.values().cloned().chain(former).find(|server| server.address == address)
     }
 
     /// Returns what an endpoint shows.
@@ -235,10 +268,20 @@ impl Snapshot {
         self.views.view(scope, &self.config.gateway, &self.servers)
     }
 
-    /// Returns what an endpoint shows without some servers.
-    pub(crate) fn view_without(&self, scope: &Scope, hidden: &BTreeSet<ServerName>) -> Arc<View> {
+    /// Returns what an endpoint shows to whoever comes through other gateways: nothing that leads back to one of them.
+    pub(crate) fn view_through(&self, scope: &Scope, gateways: &[&str]) -> Arc<View> {
+        let hidden = if gateways.is_empty() { BTreeSet::new() } else { self.leading_back(gateways) };
+        if hidden.is_empty() {
+            return self.view(scope);
+        }
         let shown = |name: &ServerName| scope.includes(name) && !hidden.contains(name);
         Arc::new(View::make(&self.config.gateway, &self.servers, shown))
+    }
+
+    /// Returns the servers that lead to one of these gateways. What they offer came from there, or would go back there.
+    fn leading_back(&self, gateways: &[&str]) -> BTreeSet<ServerName> {
+        let leads = |server: &Server| lock(&server.behind).iter().any(|hop| gateways.contains(&hop.as_str()));
+        self.servers.values().filter(|server| leads(server)).map(|server| server.name.clone()).collect()
     }
 }
 

@@ -1,15 +1,17 @@
 //! Who listens to what: the open streams that notifications go out on.
 //!
-//! **A notification reaches only streams that asked for it and whose endpoint shows its source.** Streams that do
-//! not keep up lose repetitions, never the last word: a change that is already waiting is not queued again.
+//! **A notification reaches only streams that asked for it and whose endpoint shows its source. That a list has changed
+//! is told when, and only when, it has for whoever is told**: each stream is told of what its own agent is listed. Streams
+//! that do not keep up lose repetitions, never the last word: a change that finds no room is told later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::channel::mpsc;
 
-use crate::catalog::Scope;
+use crate::catalog::{CAPABILITIES, Listed, Scope};
 use crate::names::ServerName;
+use crate::wire::version::Era;
 
 /// How many notifications may wait on one stream.
 const BACKLOG: usize = 256;
@@ -38,6 +40,8 @@ pub(crate) struct Hub(Mutex<State>);
 struct State {
     next: u64,
     closed: bool,
+    /// Whether somebody is busy announcing changes.
+    announcing: bool,
     listeners: BTreeMap<u64, Listener>,
     /// What each subscriber wants to hear of, with the URI that it knows it by.
     subscriptions: BTreeMap<u64, BTreeMap<Resource, String>>,
@@ -45,7 +49,11 @@ struct State {
 
 #[derive(Debug)]
 struct Listener {
-    scope: Scope,
+    audience: Audience,
+    /// What it was listed when it was last looked at.
+    listed: Listed,
+    /// The changes that it is to be told.
+    due: BTreeSet<&'static str>,
     /// Who listens: a session's nonce, or a number of the request's own.
     nonce: u64,
     interest: Interest,
@@ -61,6 +69,24 @@ pub(crate) enum Interest {
     Session,
 }
 
+impl Interest {
+    fn includes(&self, capability: &str) -> bool {
+        match self {
+            Self::Lists(lists) => lists.contains(capability),
+            Self::Session => true,
+        }
+    }
+}
+
+/// What decides on what somebody is shown.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Audience {
+    pub(crate) scope: Scope,
+    /// The gateways that it listens through.
+    pub(crate) through: Vec<String>,
+    pub(crate) era: Era,
+}
+
 /// An open stream's end of the hub.
 #[derive(Debug)]
 pub(crate) struct Seat {
@@ -73,8 +99,14 @@ impl Hub {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a stream; once the hub is closed it ends at once.
-    pub(crate) fn join(&self, scope: Scope, nonce: u64, interest: Interest) -> Seat {
+    /// Opens a stream; once the hub is closed it ends at once. `look` says what the audience is listed.
+    pub(crate) fn join(
+        &self,
+        audience: Audience,
+        nonce: u64,
+        interest: Interest,
+        look: impl Fn(&Audience) -> Listed,
+    ) -> Seat {
         let (mut sender, notes) = mpsc::channel(BACKLOG);
         let mut state = self.state();
         state.next += 1;
@@ -82,7 +114,9 @@ impl Hub {
         if state.closed {
             let _ = sender.try_send(Note::Goodbye);
         }
-        state.listeners.insert(id, Listener { scope, nonce, interest, notes: sender });
+        let (listed, due) = (look(&audience), BTreeSet::new());
+        let listener = Listener { audience, listed, due, nonce, interest, notes: sender };
+        state.listeners.insert(id, listener);
         Seat { id, notes }
     }
 
@@ -96,16 +130,53 @@ impl Hub {
         self.state().listeners.remove(&id);
     }
 
-    /// Tells those whose endpoint shows the server that its lists have changed.
-    pub(crate) fn list_changed(&self, server: &ServerName, capability: &'static str) {
+    /// Looks at what everybody is listed now, and notes who is to be told of a change. Returns whether [`Hub::announce`]
+    /// has to be called, until it returns `false`.
+    pub(crate) fn compare(&self, look: impl Fn(&Audience) -> Listed) -> bool {
         let mut state = self.state();
-        state.send(&Note::ListChanged(capability), |listener| {
-            listener.scope.includes(server)
-                && match &listener.interest {
-                    Interest::Lists(lists) => lists.contains(capability),
-                    Interest::Session => true,
+        let mut seen: BTreeMap<Audience, Listed> = BTreeMap::new();
+        for listener in state.listeners.values_mut() {
+            if !seen.contains_key(&listener.audience) {
+                seen.insert(listener.audience.clone(), look(&listener.audience));
+            }
+            let now = &seen[&listener.audience];
+            for (index, capability) in CAPABILITIES.into_iter().enumerate() {
+                if listener.listed.0[index] != now.0[index] && listener.interest.includes(capability) {
+                    listener.due.insert(capability);
                 }
-        });
+            }
+            listener.listed.clone_from(now);
+        }
+        let begins = !state.announcing && state.is_anything_due();
+        state.announcing |= begins;
+        begins
+    }
+
+    /// Tells everybody of what has changed since it was last told. Returns `false` once there was nothing to tell.
+    pub(crate) fn announce(&self) -> bool {
+        let mut state = self.state();
+        state.announcing = state.is_anything_due();
+        for capability in CAPABILITIES {
+            let due: BTreeSet<u64> = state.due(capability).map(|listener| listener.nonce).collect();
+            let told = state.send(&Note::ListChanged(capability), |listener| due.contains(&listener.nonce));
+            for listener in state.listeners.values_mut().filter(|listener| told.contains(&listener.nonce)) {
+                listener.due.remove(capability);
+            }
+        }
+        state.announcing
+    }
+
+    /// Forgets servers that are no longer there: subscriptions to their resources, and streams of their endpoints.
+    pub(crate) fn keep_only(&self, is_there: impl Fn(&ServerName) -> bool) {
+        let mut state = self.state();
+        for resources in state.subscriptions.values_mut() {
+            resources.retain(|(server, _), _| is_there(server));
+        }
+        state.subscriptions.retain(|_, resources| !resources.is_empty());
+        state.send_all(
+            &Note::Goodbye,
+            |listener| matches!(&listener.audience.scope, Scope::Server(name) if !is_there(name)),
+        );
     }
 
     /// Tells those who subscribed to it that a resource has changed, by the URI that each knows.
@@ -123,7 +194,7 @@ impl Hub {
 
     /// Sends a message to a session's own stream; returns whether there is one.
     pub(crate) fn tell(&self, nonce: u64, message: String) -> bool {
-        self.state().send(&Note::Message(message), |listener| listener.nonce == nonce)
+        !self.state().send(&Note::Message(message), |listener| listener.nonce == nonce).is_empty()
     }
 
     /// Notes that somebody wants to hear of a resource, by the URI that it knows.
@@ -171,8 +242,8 @@ impl Hub {
 
 impl State {
     /// Sends to everyone concerned; of several streams of one session only the newest counts, since a message goes
-    /// out on one stream. Returns whether anybody was.
-    fn send(&mut self, note: &Note, concerns: impl Fn(&Listener) -> bool) -> bool {
+    /// out on one stream. Returns who was told.
+    fn send(&mut self, note: &Note, concerns: impl Fn(&Listener) -> bool) -> BTreeSet<u64> {
         let mut told = BTreeSet::new();
         for listener in self.listeners.values_mut().rev() {
             if !told.contains(&listener.nonce)
@@ -182,7 +253,15 @@ impl State {
                 told.insert(listener.nonce);
             }
         }
-        !told.is_empty()
+        told
+    }
+
+    fn due(&self, capability: &str) -> impl Iterator<Item = &Listener> {
+        self.listeners.values().filter(move |listener| listener.due.contains(capability))
+    }
+
+    fn is_anything_due(&self) -> bool {
+        self.listeners.values().any(|listener| !listener.due.is_empty())
     }
 
     fn send_all(&mut self, note: &Note, concerns: impl Fn(&Listener) -> bool) {
@@ -201,26 +280,42 @@ mod tests {
         std::iter::from_fn(|| seat.notes.next().now_or_never().flatten()).collect()
     }
 
+    /// Joins as whoever is listed what the number says.
+    fn join(hub: &Hub, scope: Scope, nonce: u64, interest: Interest) -> Seat {
+        let era = if interest == Interest::Session { Era::Legacy } else { Era::Modern };
+        let audience = Audience { scope, through: Vec::new(), era };
+        hub.join(audience, nonce, interest, |_| listed([0; 3]))
+    }
+
+    fn listed(versions: [u64; 3]) -> Listed {
+        Listed(versions.map(|version| version.to_string()))
+    }
+
+    fn name(name: &str) -> ServerName {
+        ServerName::parse(name).unwrap()
+    }
+
+    const TOOLS: Note = Note::ListChanged("tools");
+    const PROMPTS: Note = Note::ListChanged("prompts");
+
     #[test]
     fn a_note_reaches_those_who_asked_and_may_see_it() {
         let hub = Hub::default();
-        let name = |name| ServerName::parse(name).unwrap();
         let resource = (name("a"), "x:1".to_owned());
-        let mut modern = hub.join(Scope::All, 1, Interest::Lists(BTreeSet::from(["tools"])));
-        let mut older = hub.join(Scope::All, 7, Interest::Session);
-        let mut session = hub.join(Scope::All, 7, Interest::Session);
-        let mut narrow = hub.join(Scope::Server(name("b")), 8, Interest::Session);
+        let mut modern = join(&hub, Scope::All, 1, Interest::Lists(BTreeSet::from(["tools"])));
+        let mut older = join(&hub, Scope::All, 7, Interest::Session);
+        let mut session = join(&hub, Scope::All, 7, Interest::Session);
+        let mut narrow = join(&hub, Scope::Server(name("b")), 8, Interest::Session);
         hub.subscribe(1, resource.clone(), "portcullis://a/x:1".into());
-        hub.list_changed(&name("a"), "tools");
-        hub.list_changed(&name("a"), "prompts");
+        let look =
+            |audience: &Audience| listed(if audience.scope == Scope::All { [1, 1, 0] } else { [0; 3] });
+        assert!(hub.compare(look) && hub.announce() && !hub.announce());
         hub.updated(&resource);
-        assert_eq!(
-            drain(&mut modern),
-            [Note::ListChanged("tools"), Note::Updated("portcullis://a/x:1".into())]
-        );
-        assert_eq!(drain(&mut session), [Note::ListChanged("tools"), Note::ListChanged("prompts")]);
+        assert_eq!(drain(&mut modern), [TOOLS, Note::Updated("portcullis://a/x:1".into())]);
+        assert_eq!(drain(&mut session), [TOOLS, PROMPTS]);
         assert!(drain(&mut narrow).is_empty());
         assert!(drain(&mut older).is_empty(), "one stream of a session is enough");
+        assert!(!hub.compare(look), "nothing has changed since");
         hub.subscribe(7, resource.clone(), "x:1".into());
         hub.updated(&resource);
         assert_eq!(drain(&mut session), [Note::Updated("x:1".into())]);
@@ -231,11 +326,55 @@ mod tests {
     }
 
     #[test]
+    fn changes_are_told_together_and_the_last_one_always() {
+        let hub = Hub::default();
+        let mut seat = join(&hub, Scope::All, 1, Interest::Session);
+        assert!(hub.compare(|_| listed([1, 0, 0])));
+        assert!(hub.announce());
+        for version in 2..100 {
+            assert!(!hub.compare(|_| listed([version, 0, 0])), "somebody announces already");
+        }
+        assert!(hub.announce() && !hub.announce());
+        assert_eq!(drain(&mut seat), [TOOLS, TOOLS]);
+        for version in [5, 99] {
+            hub.compare(|_| listed([version, 0, 0]));
+        }
+        hub.announce();
+        assert_eq!(drain(&mut seat), [TOOLS], "it may have seen what was there in between");
+    }
+
+    #[test]
+    fn a_change_that_finds_no_room_is_told_later() {
+        let hub = Hub::default();
+        let mut seat = join(&hub, Scope::All, 1, Interest::Session);
+        while hub.tell(1, "{}".into()) {}
+        hub.compare(|_| listed([1, 0, 0]));
+        assert!(hub.announce() && hub.announce());
+        assert!(!drain(&mut seat).contains(&TOOLS));
+        assert!(hub.announce() && !hub.announce());
+        assert_eq!(drain(&mut seat), [TOOLS]);
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let hub = Hub::default();
+        let mut gone = join(&hub, Scope::Server(name("a")), 1, Interest::Session);
+        let mut all = join(&hub, Scope::All, 2, Interest::Session);
+        let (one, two) = ((name("a"), "x:1".to_owned()), (name("b"), "x:2".to_owned()));
+        for resource in [&one, &two] {
+            hub.subscribe(2, resource.clone(), resource.1.clone());
+        }
+        hub.keep_only(|server| *server == name("b"));
+        assert!(!hub.is_subscribed(&one) && hub.is_subscribed(&two));
+        assert_eq!((drain(&mut gone), drain(&mut all)), (vec![Note::Goodbye], Vec::new()));
+    }
+
+    #[test]
     fn everything_ends_once_it_is_closed() {
         let hub = Hub::default();
-        let mut before = hub.join(Scope::All, 1, Interest::Session);
+        let mut before = join(&hub, Scope::All, 1, Interest::Session);
         hub.close();
-        let mut after = hub.join(Scope::All, 2, Interest::Session);
+        let mut after = join(&hub, Scope::All, 2, Interest::Session);
         assert_eq!((drain(&mut before), drain(&mut after)), (vec![Note::Goodbye], vec![Note::Goodbye]));
     }
 }

@@ -139,7 +139,7 @@ fn question(
     }
     match &to.caller.session {
         Some(session) => Told::Question(
-            sealed_question(json, id, to.server.name.as_str(), session.nonce, sealer, entropy).into(),
+            sealed_question(json, id, &to.server.address, session.nonce, sealer, entropy).into(),
         ),
         None => Told::Round,
     }

@@ -6,6 +6,7 @@ mod data;
 mod demo;
 mod host;
 mod http;
+mod live;
 mod logging;
 mod observer;
 mod otlp;

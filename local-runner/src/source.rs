@@ -17,44 +17,55 @@ pub(crate) struct Found {
     pub(crate) parsed: Parsed,
     /// Where it stands, for people.
     pub(crate) origin: String,
+    /// Where it was read; none for the demo.
+    pub(crate) place: Option<Place>,
+}
+
+/// A file, or a folder with one, and what was read there.
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
+    pub(crate) source: Source,
 }
 
 /// Reads the configuration at `path`; without one, that of the current folder, and where there is none, the demo.
 pub(crate) fn find(path: Option<&Path>) -> anyhow::Result<Found> {
-    let file = match path {
-        Some(path) if path.is_dir() => Some(
-            within(path).with_context(|| format!("{} has none of {}", path.display(), NAMES.join(", ")))?,
-        ),
-        Some(path) => Some(path.to_owned()),
-        None => Path::new(NAMES[0]).is_file().then(|| PathBuf::from(NAMES[0])),
+    let own = || Path::new(NAMES[0]).is_file().then(|| PathBuf::from(NAMES[0]));
+    let Some(path) = path.map(Path::to_owned).or_else(own) else { return demo() };
+    let source = look(&path)?;
+    let (parsed, origin) = (parse(&source), source.path.clone());
+    Ok(Found { parsed, origin, place: Some(Place { path, source }) })
+}
+
+/// Reads the file that a path, of a file or of a folder with one, leads to at this moment.
+pub(crate) fn look(path: &Path) -> anyhow::Result<Source> {
+    let file = if path.is_dir() {
+        let within = NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file());
+        within.with_context(|| format!("{} has none of {}", path.display(), NAMES.join(", ")))?
+    } else {
+        path.to_owned()
     };
-    let Some(file) = file else { return demo() };
-    Ok(Found { parsed: read(&file)?, origin: file.display().to_string() })
-}
-
-fn within(folder: &Path) -> Option<PathBuf> {
-    NAMES.iter().map(|name| folder.join(name)).find(|file| file.is_file())
-}
-
-/// Reads files as they are, for core to understand.
-pub(crate) fn load(files: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
-    files
-        .iter()
-        .map(|file| {
-            let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-            Ok(Source { path: file.display().to_string(), text })
-        })
-        .collect()
-}
-
-fn read(file: &Path) -> anyhow::Result<Parsed> {
     if let Some(app) = file.parent().map(|folder| folder.join("app.yaml"))
         && file.file_name().is_some_and(|name| name == "mcp.json")
         && app.is_file()
     {
         bail!("{} is not supported by this version: its permissions would not be enforced", app.display());
     }
-    Ok(config::parse(&load(&[file.to_owned()])?, &|name| std::env::var(name).ok()))
+    load_one(&file)
+}
+
+/// Understands a file, with the environment of this process.
+pub(crate) fn parse(source: &Source) -> Parsed {
+    config::parse(std::slice::from_ref(source), &|name| std::env::var(name).ok())
+}
+
+/// Reads files as they are, for core to understand.
+pub(crate) fn load(files: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
+    files.iter().map(|file| load_one(file)).collect()
+}
+
+fn load_one(file: &Path) -> anyhow::Result<Source> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(Source { path: file.display().to_string(), text })
 }
 
 /// The configuration of nothing: a server of this program's own.
@@ -74,5 +85,5 @@ fn demo() -> anyhow::Result<Found> {
     let name = ServerName::parse("demo").expect("a valid name");
     let config = Config { servers: [(name, server)].into(), ..Config::default() };
     let parsed = Parsed { config, ..Parsed::default() };
-    Ok(Found { parsed, origin: "no configuration; serving the built-in demo".into() })
+    Ok(Found { parsed, origin: "no configuration; serving the built-in demo".into(), place: None })
 }

@@ -9,7 +9,7 @@ mod view;
 use annotation::parameters;
 pub(crate) use annotation::{Parameter, same_value};
 pub(crate) use template::Template;
-pub(crate) use view::{Route, Scope, View, Views};
+pub(crate) use view::{Listed, Route, Scope, View, Views};
 
 use std::collections::BTreeSet;
 
@@ -69,6 +69,9 @@ impl Kind {
     }
 }
 
+/// The capabilities whose lists can change, in the order of [`Listed`].
+pub(crate) const CAPABILITIES: [&str; 3] = ["tools", "prompts", "resources"];
+
 /// One item of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Item {
@@ -116,11 +119,6 @@ impl Offer {
     /// Tells whether the lists are older than they may be.
     pub(crate) fn is_stale(&self, now: u64) -> bool {
         now.saturating_sub(self.read) > self.ttl
-    }
-
-    /// Tells whether two offers list the same items of a kind.
-    pub(crate) fn lists_same(&self, other: &Self, kind: Kind) -> bool {
-        self.items(kind) == other.items(kind)
     }
 }
 

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use super::{Kind, Offer, Parameter, Template, replace_member, without_member};
+use super::{CAPABILITIES, Kind, Offer, Parameter, Template, replace_member, without_member};
 use crate::config::{Gateway, Naming};
 use crate::names::ServerName;
 use crate::route::{colliding, expose};
@@ -58,6 +58,10 @@ pub(crate) struct Route {
 /// One page of a list: its members as they stand in a result, without the braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Page(pub(crate) Box<str>);
+
+/// What an agent is listed of each of the [`CAPABILITIES`], as digests.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Listed(pub(crate) [String; 3]);
 
 /// What one endpoint shows.
 #[derive(Debug, Default)]
@@ -273,11 +277,23 @@ impl View {
         Some(Route { server: server.clone(), name: unwrap_uri(server.name.as_str(), uri).into(), parameters })
     }
 
+    /// Returns what an agent of an era is listed, as digests.
+    pub(crate) fn listed(&self, era: Era) -> Listed {
+        Listed(CAPABILITIES.map(|capability| {
+            let kinds = Kind::ALL.into_iter().filter(|kind| kind.capability() == capability);
+            kinds.map(|kind| self.list(era, kind).digest.as_str()).collect()
+        }))
+    }
+
+    fn list(&self, era: Era, kind: Kind) -> &List {
+        let adapted = self.legacy_tools.as_ref().filter(|_| era == Era::Legacy && kind == Kind::Tools);
+        adapted.unwrap_or(&self.lists[kind as usize])
+    }
+
     /// Returns the page that a cursor leads to, the first one without a cursor; nothing where the cursor is not of
     /// this list as it is now.
     pub(crate) fn page(&self, era: Era, kind: Kind, cursor: Option<&str>) -> Option<&Page> {
-        let adapted = self.legacy_tools.as_ref().filter(|_| era == Era::Legacy && kind == Kind::Tools);
-        let list = adapted.unwrap_or(&self.lists[kind as usize]);
+        let list = self.list(era, kind);
         let Some(cursor) = cursor else { return list.pages.first() };
         let decoded = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
         let (digest, offset) = decoded.split_once('.')?;

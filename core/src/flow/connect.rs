@@ -278,7 +278,7 @@ impl<H: Host> Gateway<H> {
         let users = if link.owner == Owner::Shared { Users::Many } else { Users::One };
         let (core_end, host_end, unasked) = pipe(server.name.as_str(), users);
         let mut command = command.clone();
-        let via = self.0.gate.own_chain();
+        let via = self.0.snapshot.load().gate.own_chain();
         command.env.insert("PORTCULLIS_VIA".into(), via);
         self.host().launch(&server.name, &command, host_end).await?;
         self.hear_pipe(server, link.owner, core_end.downgrade(), unasked);

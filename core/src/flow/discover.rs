@@ -14,7 +14,6 @@ use crate::catalog::{Item, Kind, Offer, View, capability, read_page};
 use crate::error::{Unreachable, code};
 use crate::front::Caller;
 use crate::gateway::{Gateway, SETTLING, Snapshot};
-use crate::names::ServerName;
 use crate::pipe::Wait;
 use crate::ports::Host;
 use crate::upstream::compose::Ask;
@@ -35,12 +34,6 @@ const CURSOR: usize = 16 << 10;
 const REMARKS: usize = 10;
 /// How long a list is taken for current at least, in milliseconds, whatever the server says.
 const LEAST_TTL: u64 = 1000;
-
-/// Returns the servers that lead to one of these gateways. What they offer came from there, or would go back there.
-fn leading_back(snapshot: &Snapshot, gateways: &[&str]) -> BTreeSet<ServerName> {
-    let leads = |server: &Server| lock(&server.behind).iter().any(|hop| gateways.contains(&hop.as_str()));
-    snapshot.servers.values().filter(|server| leads(server)).map(|server| server.name.clone()).collect()
-}
 
 /// What is wrong with a list, for the operator.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -78,29 +71,26 @@ impl<H: Host> Gateway<H> {
     /// Keeps the offer of one server for as long as the gateway lives.
     pub(crate) async fn keep(self, server: Arc<Server>, mut nudges: mpsc::UnboundedReceiver<Nudge>) {
         let mut failures = 0u32;
-        let mut changed: BTreeSet<&'static str> = BTreeSet::new();
         loop {
             match self.discover(&server).await {
                 Ok(offer) => {
                     failures = 0;
-                    self.up(&server, offer, &changed);
+                    self.up(&server, offer);
                 }
                 Err(error) => {
                     failures += 1;
                     self.down(&server, error, failures);
                 }
             }
-            changed.clear();
             // A server that never stops changing is read a few times a second, not all the time.
             self.host().sleep(BREATH).await;
             let nudge =
                 if failures == 0 { nudges.next().await } else { self.pause(failures, &mut nudges).await };
-            let Some(first) = nudge else { return };
-            for nudge in std::iter::once(first).chain(std::iter::from_fn(|| nudges.try_recv().ok())) {
-                if let Nudge::Changed(capability) = nudge {
-                    changed.insert(capability);
-                }
+            if nudge.is_none() {
+                return;
             }
+            // The lists are read once for all that has happened so far.
+            while nudges.try_recv().is_ok() {}
         }
     }
 
@@ -118,31 +108,21 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    fn up(&self, server: &Arc<Server>, offer: Offer, announced: &BTreeSet<&'static str>) {
+    fn up(&self, server: &Arc<Server>, offer: Offer) {
         let count = |kind| offer.items(kind).len();
         let (tools, prompts, resources) = (count(Kind::Tools), count(Kind::Prompts), count(Kind::Resources));
         let version = offer.version;
         if server.circuit.heard(self.host().now()) {
             tracing::info!(server = %server.name, "server answers again");
         }
-        let before = server.offer.swap(Some(Arc::new(offer)));
-        let was_listed = server.listed.swap(true, Ordering::Relaxed);
-        let before = before.filter(|_| was_listed);
+        server.offer.store(Some(Arc::new(offer)));
+        server.inherited.store(false, Ordering::Relaxed);
+        server.listed.store(true, Ordering::Relaxed);
         self.snapshot().views.invalidate();
         if server.set_status(Status::Up) != Status::Up {
             tracing::info!(server = %server.name, %version, tools, prompts, resources, "server is up");
         }
-        let after = server.offer.load_full();
-        for capability in ["tools", "prompts", "resources"] {
-            let same = |kind: Kind| match (&before, &after) {
-                (Some(before), Some(after)) => before.lists_same(after, kind),
-                (_, after) => after.as_ref().is_none_or(|offer| offer.items(kind).is_empty()),
-            };
-            let differs = Kind::ALL.into_iter().any(|kind| kind.capability() == capability && !same(kind));
-            if differs || announced.contains(capability) {
-                self.0.hub.list_changed(&server.name, capability);
-            }
-        }
+        self.views_changed();
     }
 
     /// Notes that a server does not answer. What it offered stays listed through a first failure, so that a restart
@@ -160,16 +140,14 @@ impl<H: Host> Gateway<H> {
         }
         if failures > 1 && server.listed.swap(false, Ordering::Relaxed) {
             self.snapshot().views.invalidate();
-            for capability in ["tools", "prompts", "resources"] {
-                self.0.hub.list_changed(&server.name, capability);
-            }
+            self.views_changed();
         }
     }
 
     /// Reads a server's lists now.
     pub(crate) async fn refresh(&self, server: &Arc<Server>) -> Result<(), Unreachable> {
         let offer = self.discover(server).await?;
-        self.up(server, offer, &BTreeSet::new());
+        self.up(server, offer);
         Ok(())
     }
 
@@ -191,7 +169,8 @@ impl<H: Host> Gateway<H> {
                 Err(error) => {
                     // One list that fails does not take the others with it.
                     tracing::warn!(server = %server.name, list = kind.method(), reason = %error.message, "cannot read a list");
-                    let before = server.offer.load_full();
+                    let inherited = server.inherited.load(Ordering::Relaxed);
+                    let before = server.offer.load_full().filter(|_| !inherited);
                     offer.set_items(kind, before.map_or(Vec::new(), |before| before.items(kind).to_vec()));
                     failure.get_or_insert(error);
                 }
@@ -295,9 +274,9 @@ impl<H: Host> Gateway<H> {
     pub(crate) async fn view(&self, snapshot: &Snapshot, caller: &Caller) -> Arc<View> {
         let scope = &caller.scope;
         let shown = || snapshot.servers.values().filter(|server| scope.includes(&server.name));
-        if shown().any(|server| server.settled.peek().is_none()) {
+        if shown().any(|server| !server.settled.has_fired()) {
             let left = (snapshot.since + SETTLING).saturating_sub(self.host().now());
-            let settled = future::join_all(shown().map(|server| server.settled.clone()));
+            let settled = future::join_all(shown().map(|server| server.settled.wait()));
             let timeout = std::pin::pin!(self.host().sleep(Duration::from_millis(left)));
             future::select(settled, timeout).await;
         }
@@ -308,9 +287,6 @@ impl<H: Host> Gateway<H> {
                 let _ = server.nudge.unbounded_send(Nudge::Stale);
             }
         }
-        let ring = caller.comes_through();
-        let hidden: BTreeSet<ServerName> =
-            if ring.is_empty() { BTreeSet::new() } else { leading_back(snapshot, &ring) };
-        if hidden.is_empty() { snapshot.view(scope) } else { snapshot.view_without(scope, &hidden) }
+        snapshot.view_through(scope, &caller.comes_through())
     }
 }

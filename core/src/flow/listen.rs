@@ -8,11 +8,11 @@ use futures::future::{self, Either};
 use futures::stream::{self, BoxStream};
 
 use crate::body::{self, Reply};
-use crate::catalog::Route;
+use crate::catalog::{Listed, Route};
 use crate::error::{Refusal, Unreachable};
 use crate::front::Caller;
 use crate::gateway::Gateway;
-use crate::hub::{Interest, Note, Resource, Seat};
+use crate::hub::{Audience, Interest, Note, Resource, Seat};
 use crate::plan::Wanted;
 use crate::ports::Host;
 use crate::session::Session;
@@ -27,6 +27,9 @@ use crate::wire::version::Version;
 const LOOK: Duration = Duration::from_secs(15);
 /// After so many times that it was not, it ends.
 const UNREAD: u32 = 4;
+
+/// The least time between two announcements of changes.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// A place among those who listen, given up when it is dropped.
 struct Listening<H: Host> {
@@ -119,6 +122,31 @@ impl<H: Host> Gateway<H> {
         self.unwatch_resource(resource);
     }
 
+    fn take_seat(&self, caller: &Caller, nonce: u64, interest: Interest) -> Seat {
+        let through = caller.comes_through().into_iter().map(str::to_owned).collect();
+        let audience = Audience { scope: caller.scope.clone(), through, era: caller.era() };
+        self.0.hub.join(audience, nonce, interest, |audience| self.listed(audience))
+    }
+
+    fn listed(&self, audience: &Audience) -> Listed {
+        let through: Vec<_> = audience.through.iter().map(String::as_str).collect();
+        self.snapshot().view_through(&audience.scope, &through).listed(audience.era)
+    }
+
+    /// Tells whoever listens of what has changed in its view: at once, and then of all that changes within a second
+    /// together.
+    pub(crate) fn views_changed(&self) {
+        if !self.0.hub.compare(|audience| self.listed(audience)) {
+            return;
+        }
+        let gateway = self.clone();
+        self.host().spawn(async move {
+            while gateway.0.hub.announce() {
+                gateway.host().sleep(TOGETHER).await;
+            }
+        });
+    }
+
     /// Opens a stateless agent's stream (2026-07-28, `subscriptions/listen`): what it will carry, then that.
     pub(crate) async fn listen(
         &self,
@@ -128,7 +156,7 @@ impl<H: Host> Gateway<H> {
     ) -> Result<Reply, Refusal> {
         let nonce = self.random();
         // First a place, so that nothing is missed that happens while servers are asked.
-        let seat = self.0.hub.join(caller.scope.clone(), nonce, Interest::Lists(wanted.lists.clone()));
+        let seat = self.take_seat(caller, nonce, Interest::Lists(wanted.lists.clone()));
         let mut listening = Listening::new(self, seat);
         let view = self.view(&self.snapshot(), caller).await;
         let routed = std::mem::take(&mut wanted.resources)
@@ -160,7 +188,7 @@ impl<H: Host> Gateway<H> {
     /// Opens a session's own stream (`GET`): what no request of it asked for. It goes on for a while when the agent
     /// loses it, so that it can be taken up again.
     pub(crate) fn open_session_stream(&self, caller: &Caller, session: &Session) -> Reply {
-        let seat = self.0.hub.join(caller.scope.clone(), session.nonce, Interest::Session);
+        let seat = self.take_seat(caller, session.nonce, Interest::Session);
         let listening = Listening::new(self, seat);
         let id = self.random();
         let recording = self.0.streams.begin(id, session.nonce);

@@ -9,6 +9,7 @@ mod listen;
 mod messages;
 mod observed;
 mod park;
+mod reload;
 mod rounds;
 mod serve;
 mod sessions;

@@ -23,7 +23,7 @@ impl<H: Host> Gateway<H> {
     /// Answers a request to a listener that has the counters and nothing else, and asks nobody who they are.
     pub fn serve_metrics(&self, request: &http::Request<Body>, exposure: Exposure) -> Reply {
         let named = match exposure {
-            Exposure::Loopback => self.0.gate.check(request.headers(), request.uri()),
+            Exposure::Loopback => self.0.snapshot.load().gate.check(request.headers(), request.uri()),
             // Whoever reaches it may read it, under whatever name.
             Exposure::Network => Ok(()),
         };

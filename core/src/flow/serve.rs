@@ -43,7 +43,8 @@ impl<H: Host> Gateway<H> {
         let (head, body) = request.into_parts();
         let began = self.host().observer().map(|observer| observer.ticks());
         let origin = head.headers.get(header::ORIGIN).cloned();
-        let mut reply = match self.0.gate.check(&head.headers, &head.uri) {
+        let checked = self.0.snapshot.load().gate.check(&head.headers, &head.uri);
+        let mut reply = match checked {
             Err(refusal) => return body::refused(None, &refusal),
             Ok(()) => self.admit(&head, body).await,
         };
@@ -86,9 +87,9 @@ impl<H: Host> Gateway<H> {
 
     /// Returns this gateway and those that its servers are or lead to: what another gateway must know to see a ring.
     fn reached(&self) -> String {
-        let own = self.0.gate.own_chain();
-        let behind = self
-            .snapshot()
+        let snapshot = self.snapshot();
+        let own = snapshot.gate.own_chain();
+        let behind = snapshot
             .servers
             .values()
             .flat_map(|server| lock(&server.behind).clone())
@@ -97,7 +98,7 @@ impl<H: Host> Gateway<H> {
     }
 
     async fn mcp_message(&self, head: &Parts, body: Body, scope: Scope) -> Result<Reply, Refusal> {
-        let via = self.0.gate.via(&head.headers)?;
+        let via = self.0.snapshot.load().gate.via(&head.headers)?;
         let caller = Caller {
             scope,
             session: None,
@@ -463,8 +464,7 @@ impl<H: Host> Gateway<H> {
     }
 
     fn is_settled(&self) -> bool {
-        self.is_late()
-            || self.snapshot().servers.values().all(|server| server.settled.clone().now_or_never().is_some())
+        self.is_late() || self.snapshot().servers.values().all(|server| server.settled.has_fired())
     }
 }
 

@@ -46,8 +46,7 @@ impl<H: Host> Gateway<H> {
                 return if met { Ok(()) } else { Err(nobody()) };
             }
         };
-        let snapshot = self.snapshot();
-        let server = snapshot.servers.get(request.server.as_str()).ok_or_else(nobody)?;
+        let server = &self.snapshot().addressed(&request.server).ok_or_else(nobody)?;
         let established = server.own_link(session.nonce).and_then(|link| link.current.load_full());
         let established = established.ok_or_else(nobody)?;
         let told = self.tell(server, &established, text(&id));

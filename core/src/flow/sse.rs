@@ -75,7 +75,7 @@ impl<H: Host> Gateway<H> {
             Method::OPTIONS => return Ok(endpoint::preflight(&head.headers)),
             _ => return Ok(endpoint::only("GET")),
         }
-        self.0.gate.via(&head.headers)?;
+        self.0.snapshot.load().gate.via(&head.headers)?;
         if !names::accepts(&head.headers, "text/event-stream") {
             return Ok(body::empty(StatusCode::NOT_ACCEPTABLE));
         }
@@ -143,7 +143,7 @@ impl<H: Host> Gateway<H> {
             Method::OPTIONS => return Ok(endpoint::preflight(&head.headers)),
             _ => return Ok(endpoint::method_not_allowed()),
         }
-        self.0.gate.via(&head.headers)?;
+        self.0.snapshot.load().gate.via(&head.headers)?;
         let id = session_id(head.uri.query().unwrap_or_default())?;
         let session = Session::open(&id, &self.0.sealer, self.host(), endpoint::SSE, None);
         let session = session.ok_or_else(unknown_stream)?;

@@ -101,40 +101,52 @@ impl<H: Host> Gateway<H> {
         if !speaks || (legacy && established.pipe.is_some()) {
             return opened;
         }
-        let (gateway, server) = (self.clone(), server.clone());
+        let (gateway, given_up) = (self.clone(), link.given_up.wait());
+        let lane = match link.owner {
+            Owner::Lane(_) => Arc::downgrade(link),
+            Owner::Shared | Owner::Session(..) => Weak::new(),
+        };
+        let hearing = Hearing { server: server.clone(), owner: link.owner, lane };
         let (link, established) = (Arc::downgrade(link), Arc::downgrade(established));
         self.host().spawn(async move {
-            let mut opening = Some(opening);
-            let mut pause = RECONNECT;
-            while let (Some(link), Some(established)) = (link.upgrade(), established.upgrade()) {
-                if !link.holds(&established) {
-                    return;
-                }
-                let lane = match link.owner {
-                    Owner::Lane(_) => Arc::downgrade(&link),
-                    Owner::Shared | Owner::Session(..) => Weak::new(),
-                };
-                let hearing = Hearing { server: server.clone(), owner: link.owner, lane };
-                drop(link);
-                let began = gateway.host().now();
-                match gateway.listen_to(&hearing, established, opening.take()).await {
-                    // A server without such a stream is read again when its lists grow old.
-                    Ok(Heard::Nothing) => return,
-                    Ok(Heard::Ended) => {
-                        tracing::debug!(server = %server.name, "a stream of changes has ended");
-                    }
-                    Err(error) => tracing::debug!(%error, "cannot hear of changes"),
-                }
-                if gateway.host().now().saturating_sub(began) > STABLE {
-                    pause = RECONNECT;
-                }
-                gateway.host().sleep(pause).await;
-                pause = (pause * 2).min(SLOWEST);
-                // What changed meanwhile was not told.
-                let _ = server.nudge.unbounded_send(Nudge::Stale);
-            }
+            let listening = std::pin::pin!(gateway.keep_listening(hearing, link, established, Some(opening)));
+            future::select(listening, given_up).await;
         });
         opened
+    }
+
+    /// Hears one stream of changes after another while an agreement holds.
+    async fn keep_listening(
+        &self,
+        hearing: Hearing,
+        link: Weak<Link>,
+        established: Weak<Established>,
+        mut opening: Option<oneshot::Sender<()>>,
+    ) {
+        let server = &hearing.server;
+        let mut pause = RECONNECT;
+        while let (Some(link), Some(established)) = (link.upgrade(), established.upgrade()) {
+            if !link.holds(&established) {
+                return;
+            }
+            drop(link);
+            let began = self.host().now();
+            match self.listen_to(&hearing, established, opening.take()).await {
+                // A server without such a stream is read again when its lists grow old.
+                Ok(Heard::Nothing) => return,
+                Ok(Heard::Ended) => {
+                    tracing::debug!(server = %server.name, "a stream of changes has ended");
+                }
+                Err(error) => tracing::debug!(%error, "cannot hear of changes"),
+            }
+            if self.host().now().saturating_sub(began) > STABLE {
+                pause = RECONNECT;
+            }
+            self.host().sleep(pause).await;
+            pause = (pause * 2).min(SLOWEST);
+            // What changed meanwhile was not told.
+            let _ = server.nudge.unbounded_send(Nudge::Stale);
+        }
     }
 
     /// Hears one stream of changes to its end; `opening` is dropped once there is one. It is let go of when the
@@ -214,9 +226,11 @@ impl<H: Host> Gateway<H> {
         match message::parse(json).ok()? {
             Message::Notification { method, params } => {
                 match method.as_ref() {
-                    "notifications/tools/list_changed" => Self::changed(server, "tools"),
-                    "notifications/prompts/list_changed" => Self::changed(server, "prompts"),
-                    "notifications/resources/list_changed" => Self::changed(server, "resources"),
+                    "notifications/tools/list_changed"
+                    | "notifications/prompts/list_changed"
+                    | "notifications/resources/list_changed" => {
+                        let _ = server.nudge.unbounded_send(Nudge::Changed);
+                    }
                     "notifications/resources/updated" => {
                         if let Some(uri) = params.get("uri").and_then(Json::as_str) {
                             self.0.hub.updated(&(server.name.clone(), uri.into_owned()));
@@ -259,8 +273,8 @@ impl<H: Host> Gateway<H> {
         if let Owner::Session(nonce, interaction) = owner
             && shape::can_be_asked(interaction, method, json.get("params"))
         {
-            let name = server.name.as_str();
-            let question = shape::sealed_question(json, id, name, nonce, &self.0.sealer, self.host());
+            let address = &server.address;
+            let question = shape::sealed_question(json, id, address, nonce, &self.0.sealer, self.host());
             if self.0.hub.tell(nonce, question) {
                 return None;
             }
@@ -276,10 +290,6 @@ impl<H: Host> Gateway<H> {
                 tracing::debug!(%error, "could not send");
             }
         });
-    }
-
-    fn changed(server: &Server, capability: &'static str) {
-        let _ = server.nudge.unbounded_send(Nudge::Changed(capability));
     }
 
     /// Makes a server tell of one resource, unless it does already.
@@ -310,6 +320,7 @@ impl<H: Host> Gateway<H> {
         let mut asked = self.subscribe_to(server, established, &wanted).await?;
         let body = std::mem::replace(&mut asked.body, AnswerBody::Nothing);
         let (stop, stopped) = oneshot::channel();
+        let stopped = future::select(stopped, server.shared.given_up.wait());
         let (gateway, established) = (self.clone(), established.clone());
         let hearing = Hearing { server: server.clone(), owner: Owner::Shared, lane: Weak::new() };
         let resource = (server.name.clone(), uri.to_owned());
@@ -400,6 +411,7 @@ impl<H: Host> Gateway<H> {
 
     /// Tells an HTTP server that a session of its own has ended. Processes notice by themselves.
     pub(crate) async fn end_session(&self, server: &Arc<Server>, link: &Arc<Link>) {
+        link.given_up.fire();
         let Some(established) = link.current.swap(None) else { return };
         let Some(target) = server.target.as_ref().filter(|_| established.session.is_some()) else { return };
         let mut request =

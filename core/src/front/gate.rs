@@ -50,6 +50,11 @@ impl Gate {
         }
     }
 
+    /// Returns the gate of the same gateway with other settings.
+    pub(crate) fn with(&self, settings: &config::Gateway) -> Self {
+        Self::new(self.exposure, settings, self.id.clone(), self.started_by.clone())
+    }
+
     /// Refuses a request that is not for this gateway, or comes from a web page that may not call it.
     pub(crate) fn check(&self, headers: &HeaderMap, target: &http::Uri) -> Result<(), Refusal> {
         let forbidden = |message: &'static str| {

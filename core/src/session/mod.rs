@@ -115,7 +115,7 @@ impl Session {
 /// A server's request that was handed to an agent: where its answer belongs. Its sealed form is the request's id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServerRequest {
-    /// The server that asked.
+    /// The server that asked, by its address.
     #[serde(rename = "s")]
     pub server: String,
     /// The session that was asked, by its nonce.

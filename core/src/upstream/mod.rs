@@ -8,15 +8,14 @@ pub(crate) mod circuit;
 pub(crate) mod compose;
 pub(crate) mod handshake;
 pub(crate) mod lane;
+mod signal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
-use futures::FutureExt;
 use futures::channel::{mpsc, oneshot};
-use futures::future::Shared;
 use http::HeaderValue;
 
 use crate::catalog::{Kind, Offer};
@@ -30,6 +29,7 @@ use crate::wire::version::Version;
 use circuit::Circuit;
 use handshake::Introduction;
 use lane::{Carried, Lanes};
+pub(crate) use signal::Signal;
 
 /// The most links to one server that belong to single sessions.
 const OWN_LINKS: usize = 256;
@@ -41,6 +41,8 @@ const QUICK_RESTARTS: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: ServerName,
+    /// What tells it from every other server of this process, those that had its name before among them.
+    pub(crate) address: String,
     pub(crate) settings: config::Server,
     /// Where it is, if it is reached over HTTP.
     pub(crate) target: Option<Target>,
@@ -52,8 +54,8 @@ pub(crate) struct Server {
     pub(crate) nudge: mpsc::UnboundedSender<Nudge>,
     /// Whether agents' calls reach it.
     pub(crate) circuit: Circuit,
-    /// Completes when the first attempt to discover the server is over.
-    pub(crate) settled: Shared<oneshot::Receiver<()>>,
+    /// Fired when the first attempt to discover the server is over.
+    pub(crate) settled: Signal,
     /// The gateways that it is or leads to, as it says in its answers.
     pub(crate) behind: Mutex<BTreeSet<String>>,
     /// Whether its process ends when it is asked in the stateless era first.
@@ -62,13 +64,14 @@ pub(crate) struct Server {
     pub(crate) speaks_sse: AtomicBool,
     /// Whether its items are listed; what it last offered keeps its names in any case.
     pub(crate) listed: AtomicBool,
+    /// Whether what it offers is what the server offered that had its name before.
+    pub(crate) inherited: AtomicBool,
     /// Whether a server of the stateless era has turned out to offer no sessions besides.
     pub(crate) has_no_sessions: AtomicBool,
     /// The resources that the server tells of, by its own URI.
     pub(crate) watched: futures::lock::Mutex<BTreeMap<String, Watch>>,
     /// What has been said of its lists.
     pub(crate) remarks: Mutex<BTreeMap<Kind, Remarks>>,
-    settle: Mutex<Option<oneshot::Sender<()>>>,
     /// When a refresh was last asked for, in milliseconds since the Unix epoch.
     refresh_asked: AtomicU64,
     own: Mutex<BTreeMap<u64, Arc<Link>>>,
@@ -89,8 +92,8 @@ pub(crate) struct Target {
 pub(crate) enum Nudge {
     /// Its lists may be too old.
     Stale,
-    /// It says that the lists of this capability have changed.
-    Changed(&'static str),
+    /// It says that its lists have changed.
+    Changed,
     /// The connection that told of changes has ended.
     Disconnected,
 }
@@ -130,6 +133,8 @@ pub(crate) struct Link {
     pub(crate) used: AtomicU64,
     /// The call that it carries, where it is a lane.
     pub(crate) carried: Carried,
+    /// Fired when it is given up: what is heard over it ends.
+    pub(crate) given_up: Signal,
 }
 
 /// How the last handshakes went.
@@ -194,6 +199,7 @@ impl Link {
             handshake: futures::lock::Mutex::default(),
             used: AtomicU64::new(0),
             carried: Carried::default(),
+            given_up: Signal::default(),
         })
     }
 
@@ -211,13 +217,14 @@ impl Link {
 }
 
 impl Server {
-    /// Makes a server that nothing is known of yet, and what its keeper listens to.
+    /// Makes a server that nothing is known of yet, and what its keeper listens to. `edition` tells it from
+    /// servers that had its name before.
     pub(crate) fn new(
         name: ServerName,
         settings: config::Server,
+        edition: u64,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Nudge>) {
         let (nudge, nudges) = mpsc::unbounded();
-        let (settle, settled) = oneshot::channel();
         let target = match &settings.transport {
             config::Transport::Stdio(_) => None,
             // A URL that is no URI cannot be asked anything: every request to it fails with its reason.
@@ -228,6 +235,7 @@ impl Server {
         };
         let speaks_sse = AtomicBool::new(matches!(settings.transport, config::Transport::Sse(_)));
         let server = Self {
+            address: format!("{name}#{edition}"),
             name,
             settings,
             target,
@@ -235,15 +243,15 @@ impl Server {
             offer: ArcSwapOption::empty(),
             nudge,
             circuit: Circuit::default(),
-            settled: settled.shared(),
+            settled: Signal::default(),
             behind: Mutex::default(),
             dies_of_probe: AtomicBool::new(false),
             speaks_sse,
             listed: AtomicBool::new(false),
+            inherited: AtomicBool::new(false),
             has_no_sessions: AtomicBool::new(false),
             watched: futures::lock::Mutex::default(),
             remarks: Mutex::default(),
-            settle: Mutex::new(Some(settle)),
             refresh_asked: AtomicU64::new(0),
             own: Mutex::default(),
             lanes: Lanes::default(),
@@ -298,8 +306,16 @@ impl Server {
     /// Notes whether the server answers; returns what was noted before.
     pub(crate) fn set_status(&self, status: Status) -> Status {
         let before = std::mem::replace(&mut *lock(&self.status), status);
-        lock(&self.settle).take();
+        self.settled.fire();
         before
+    }
+
+    /// Takes over what the server offered that had its name before, until this one has answered.
+    pub(crate) fn inherit(&self, former: &Self) {
+        self.offer.store(former.offer.load_full());
+        self.listed.store(former.listed.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.inherited.store(true, Ordering::Relaxed);
+        lock(&self.behind).clone_from(&lock(&former.behind));
     }
 
     /// Tells whether a refresh may be asked for: not more than once a second.

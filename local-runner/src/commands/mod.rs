@@ -21,6 +21,7 @@ use crate::cli::{Cli, Command, Setup};
 use crate::host::Machine;
 use crate::observer::Observer;
 use crate::otlp::Telemetry;
+use crate::source::Place;
 use crate::{data, demo, source};
 
 /// Runs the command that was given.
@@ -60,6 +61,8 @@ struct Local {
     gateway: Gateway<Machine>,
     machine: Machine,
     origin: String,
+    /// Where the configuration was read; none for the demo.
+    place: Option<Place>,
 }
 
 /// Starts the gateway that a setup describes; its problems are said, and an error that is not one server's ends it.
@@ -79,7 +82,7 @@ fn start(setup: &Setup, exposure: Exposure, machine: Machine) -> anyhow::Result<
         admin_key: admin_key(),
     };
     let gateway = Gateway::start(machine.clone(), options)?;
-    Ok(Local { gateway, machine, origin: found.origin })
+    Ok(Local { gateway, machine, origin: found.origin, place: found.place })
 }
 
 fn started_by() -> Vec<String> {

@@ -1,5 +1,6 @@
 //! `serve`: the gateway over HTTP.
 
+use std::io::{IsTerminal as _, stderr};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,12 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use portcullis_core::{Exposure, Gateway};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Local, admin_key, observed, say, start, stopped};
 use crate::cli::Serve;
 use crate::host::Machine;
-use crate::http;
 use crate::otlp::Telemetry;
+use crate::{http, live};
 
 /// How long the servers' processes may take to stop.
 const STOP: Duration = Duration::from_secs(6);
@@ -28,17 +30,31 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
     let address = listener.local_addr()?;
     let asked_for = metrics.is_some() || telemetry.is_some() || admin_key().is_some();
     let machine = if asked_for { observed(telemetry) } else { Machine::new() };
-    let Local { gateway, machine, origin } = start(&args.setup, exposed, machine)?;
+    let Local { gateway, machine, origin, place } = start(&args.setup, exposed, machine)?;
     greet(address, &origin);
     if let Some((exposure, listener)) = metrics {
         say(format_args!("Metrics: http://{}/metrics\n", reachable(listener.local_addr()?)));
         tokio::spawn(http::serve_metrics(gateway.clone(), listener, exposure));
     }
     let announcing = tokio::spawn(announce(gateway.clone()));
-    http::serve(gateway, listener, stopped()?).await;
+    let following = live::follow(gateway.clone(), place)?;
+    let (stopped, closed) = (stopped()?, terminal_closed()?);
+    let stop = async {
+        tokio::select! { () = stopped => {}, () = closed => {} }
+    };
+    http::serve(gateway, listener, stop).await;
     announcing.abort();
+    following.abort();
     machine.stop_processes(STOP).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Completes when the terminal that the gateway was started on is closed. That raises the signal that otherwise asks for
+/// the configuration to be read again.
+fn terminal_closed() -> anyhow::Result<impl Future<Output = ()> + use<>> {
+    let attended = stderr().is_terminal();
+    let mut hangups = signal(SignalKind::hangup())?;
+    Ok(async move { while hangups.recv().await.is_some() && !(attended && !stderr().is_terminal()) {} })
 }
 
 /// Refuses to serve strangers: there is nothing yet that asks them who they are.

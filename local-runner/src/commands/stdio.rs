@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use super::{Local, observed, start, stopped};
 use crate::cli::Setup;
 use crate::host::Machine;
+use crate::live;
 use crate::otlp::Telemetry;
 
 /// How long the servers' processes may take to stop.
@@ -45,7 +46,7 @@ pub(super) async fn run(setup: &Setup, telemetry: Option<Arc<Telemetry>>) -> any
         }
     });
     let machine = if telemetry.is_some() { observed(telemetry) } else { Machine::new() };
-    let Local { gateway, machine, .. } = match start(setup, Exposure::Loopback, machine) {
+    let Local { gateway, machine, place, .. } = match start(setup, Exposure::Loopback, machine) {
         Ok(local) => local,
         Err(error) => {
             // Whoever started this hears the reason in the protocol, where a process that just ends would say nothing.
@@ -56,6 +57,7 @@ pub(super) async fn run(setup: &Setup, telemetry: Option<Arc<Telemetry>>) -> any
             return Err(error);
         }
     };
+    let following = live::follow(gateway.clone(), place)?;
     let (ended, input_ended) = tokio::sync::oneshot::channel::<()>();
     let lines = lines.chain(stream::once(async move { drop(ended) }).filter_map(async |()| None));
     // The end of the input ends the gateway: what is being answered has a little longer.
@@ -68,6 +70,7 @@ pub(super) async fn run(setup: &Setup, telemetry: Option<Arc<Telemetry>>) -> any
         () = grace => tracing::warn!("some requests did not end in time"),
         () = stopped()? => {}
     }
+    following.abort();
     gateway.stop();
     machine.stop_processes(STOP).await;
     Ok(ExitCode::SUCCESS)

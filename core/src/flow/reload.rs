@@ -1,0 +1,53 @@
+//! Putting another configuration in force while requests are running.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::ports::Host;
+use crate::succession::{Changes, Succession};
+use crate::upstream::{Server, lock};
+
+/// How often it is looked whether a server that is no longer configured still answers calls.
+const LINGER: Duration = Duration::from_millis(250);
+
+impl<H: Host> Gateway<H> {
+    /// Puts another configuration in force, all of it at once. Running calls end where they began.
+    ///
+    /// A server whose settings are equal stays as it is. One that is configured otherwise begins anew, and what it
+    /// offered before stays listed until it has answered or failed. One that is no longer configured stops once its
+    /// calls are over.
+    pub fn reload(&self, config: Config) -> Changes {
+        let _one_at_a_time = lock(&self.0.reloading);
+        let Succession { snapshot, keepers, retired, changes } = self.snapshot().succeeded_by(config);
+        let snapshot = Arc::new(snapshot);
+        self.0.snapshot.store(snapshot.clone());
+        self.0.hub.keep_only(|name| snapshot.servers.contains_key(name));
+        self.begin(keepers);
+        for server in retired {
+            // At once: what listens to the server ends, and its keeper.
+            server.shared.given_up.fire();
+            let gateway = self.clone();
+            self.host().spawn(async move { gateway.retire(server).await });
+        }
+        self.views_changed();
+        changes
+    }
+
+    /// Lets go of a server that is no longer configured: of every link once nobody uses it any more.
+    async fn retire(self, server: Arc<Server>) {
+        server.watched.lock().await.clear();
+        loop {
+            for link in server.drop_idle_links(u64::MAX) {
+                self.end_session(&server, &link).await;
+            }
+            if server.has_no_links() && Arc::strong_count(&server.shared) == 1 {
+                break;
+            }
+            self.host().sleep(LINGER).await;
+        }
+        self.end_session(&server, &server.shared).await;
+        tracing::debug!(server = %server.name, "let go");
+    }
+}

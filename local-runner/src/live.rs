@@ -1,0 +1,119 @@
+//! Following the configuration while the gateway runs: what its file says comes into force without a restart.
+//!
+//! **The file is looked at, not waited for** (ADR 0012): by path, twice a second. So it makes no difference whether an
+//! editor rewrites it, replaces it, or a mount changes what a link leads to. **What is still being written is not read**:
+//! a change comes into force once two looks agree on it. **What has an error changes nothing.**
+
+use std::path::Path;
+use std::time::Duration;
+
+use portcullis_core::config::{Severity, Source};
+use portcullis_core::{Changes, Gateway};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::host::Machine;
+use crate::source::{self, Place};
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What a look at the configuration found: its text, or why there is none.
+type Look = Result<Source, String>;
+
+/// Puts what the configuration at `place` says in force whenever it changes, and at once on SIGHUP.
+pub(crate) fn follow(gateway: Gateway<Machine>, place: Option<Place>) -> anyhow::Result<JoinHandle<()>> {
+    let hangups = signal(SignalKind::hangup())?;
+    Ok(tokio::spawn(async move {
+        match place {
+            Some(place) => keep_looking(&gateway, &place.path, Ok(place.source), hangups).await,
+            None => without_a_file(hangups).await,
+        }
+    }))
+}
+
+async fn without_a_file(mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        tracing::info!("there is no configuration file to read again");
+    }
+}
+
+async fn keep_looking(gateway: &Gateway<Machine>, path: &Path, mut in_force: Look, mut hangups: Signal) {
+    let mut last = in_force.clone();
+    loop {
+        let asked = tokio::select! {
+            () = sleep(LOOK) => false,
+            _ = hangups.recv() => true,
+        };
+        let now = look(path).await;
+        if asked || (now != in_force && now == last) {
+            apply(gateway, &now);
+            in_force.clone_from(&now);
+        }
+        last = now;
+    }
+}
+
+async fn look(path: &Path) -> Look {
+    let path = path.to_owned();
+    let looking =
+        tokio::task::spawn_blocking(move || source::look(&path).map_err(|error| format!("{error:#}")));
+    looking.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+/// Puts a configuration in force, or says why not.
+fn apply(gateway: &Gateway<Machine>, found: &Look) {
+    let source = match found {
+        Ok(source) => source,
+        Err(error) => return tracing::error!("the configuration stays as it is: {error}"),
+    };
+    let parsed = source::parse(source);
+    for problem in &parsed.problems {
+        match problem.severity {
+            Severity::Error => tracing::error!("{problem}"),
+            Severity::Warning => tracing::warn!("{problem}"),
+        }
+    }
+    if parsed.is_refused() {
+        return tracing::error!("the configuration stays as it is: {} has errors", source.path);
+    }
+    let changes = gateway.reload(parsed.config);
+    tracing::info!("the configuration was read again: {}", in_words(&changes));
+}
+
+fn in_words(changes: &Changes) -> String {
+    let groups = [
+        ("added", &changes.added),
+        ("removed", &changes.removed),
+        ("changed", &changes.changed),
+        ("kept as before because of an error", &changes.kept),
+    ];
+    let mut said: Vec<_> = groups
+        .into_iter()
+        .filter(|(_, servers)| !servers.is_empty())
+        .map(|(what, servers)| format!("{what} {}", servers.join(", ")))
+        .collect();
+    if changes.gateway {
+        said.push("changed settings of the gateway".to_owned());
+    }
+    if said.is_empty() { "nothing has changed".to_owned() } else { said.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_said_in_one_line() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let changes = Changes {
+            added: names(&["a", "b"]),
+            changed: names(&["c"]),
+            gateway: true,
+            ..Changes::default()
+        };
+        assert_eq!(in_words(&changes), "added a, b; changed c; changed settings of the gateway");
+        assert_eq!(in_words(&Changes::default()), "nothing has changed");
+    }
+}
