@@ -71,6 +71,10 @@ impl<H: Host> Gateway<H> {
                 attempts.made = self.host().now();
                 attempts.last = None;
                 link.current.store(Some(established.clone()));
+                if link.given_up.has_fired() {
+                    // Whoever asked may still use it; nobody else will, or let go of it.
+                    link.forget(&established);
+                }
                 self.agreed(server, link, &established).await;
                 Ok(established)
             }
@@ -99,7 +103,7 @@ impl<H: Host> Gateway<H> {
     fn set_up_log(&self, server: &Arc<Server>, link: &Arc<Link>, established: &Arc<Established>) {
         let level = match link.owner {
             Owner::Shared | Owner::Lane(_) => Some(0),
-            Owner::Session(nonce, _) => lock(&self.0.sessions.levels).get(&nonce).copied(),
+            Owner::Session(nonce, _) => lock(&self.0.sessions.levels).get(nonce).copied(),
         };
         let logs = established.version.era() == Era::Legacy
             && capability(&established.introduction, "logging").is_some();
