@@ -92,5 +92,24 @@ pub(crate) fn events(chunks: Chunks) -> Reply {
 
 /// Returns the answer to a request that is refused: a JSON-RPC error under the refusal's HTTP status.
 pub(crate) fn refused(id: Option<&str>, refusal: &Refusal) -> Reply {
-    json(refusal.status, message::error(id, refusal))
+    let mut reply = json(refusal.status, message::error(id, refusal));
+    if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
+        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    reply
+}
+
+/// Keeps something until an answer that streams has ended.
+pub(crate) fn holding<T: Send + 'static>(reply: Reply, kept: T) -> Reply {
+    reply.map(|body| match body {
+        Body::Full(bytes) => Body::Full(bytes),
+        Body::Stream(chunks) => Body::Stream(
+            chunks
+                .map(move |chunk| {
+                    let _ = &kept;
+                    chunk
+                })
+                .boxed(),
+        ),
+    })
 }

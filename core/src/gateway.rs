@@ -10,14 +10,15 @@ use futures::future;
 use http::HeaderValue;
 
 use crate::catalog::{Kind, Scope, View, Views};
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::flow::{HeldStreams, Parked, Spent};
 use crate::front::admin::AdminKey;
 use crate::front::gate::{Exposure, Gate};
 use crate::hub::Hub;
+use crate::limits::Places;
 use crate::names::ServerName;
 use crate::ports::Host;
-use crate::session::Sealer;
+use crate::session::{Remembered, Sealer};
 use crate::streams::Streams;
 use crate::upstream::circuit::Opened;
 use crate::upstream::{Nudge, Server, Status, lock};
@@ -78,6 +79,8 @@ pub(crate) struct Inner<H: Host> {
     /// Held while another configuration is put in force.
     pub(crate) reloading: Mutex<()>,
     pub(crate) hub: Hub,
+    /// The requests that are being answered.
+    pub(crate) requests: Places,
     pub(crate) streams: Streams,
     pub(crate) sessions: Sessions,
     /// The calls that wait for a stateless agent's answers, by where they wait.
@@ -118,8 +121,8 @@ pub(crate) struct Sessions {
     pub(crate) ended: Mutex<BTreeMap<u64, u64>>,
     /// Requests that are being answered, by session and id; a message there cancels.
     pub(crate) running: Mutex<RunningRequests>,
-    /// The log level that a session asked for.
-    pub(crate) levels: Mutex<BTreeMap<u64, usize>>,
+    /// The log levels that sessions asked for.
+    pub(crate) levels: Mutex<Remembered<usize>>,
 }
 
 /// Whether a server answers, for people.
@@ -165,6 +168,7 @@ impl<H: Host> Gateway<H> {
             snapshot: ArcSwap::from_pointee(snapshot),
             reloading: Mutex::default(),
             hub: Hub::default(),
+            requests: Places::default(),
             streams: Streams::default(),
             sessions: Sessions::default(),
             parked: Mutex::default(),
@@ -194,6 +198,11 @@ impl<H: Host> Gateway<H> {
         self.0.stopping.store(true, Ordering::Relaxed);
         self.0.held.close();
         self.0.hub.close();
+    }
+
+    /// Returns how much may go on at a time, as the configuration in force says.
+    pub fn limits(&self) -> Limits {
+        self.0.snapshot.load().config.gateway.limits
     }
 
     /// Returns the state of each server.

@@ -10,11 +10,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures::channel::mpsc;
 
 use crate::catalog::{CAPABILITIES, Listed, Scope};
+use crate::config::Limits;
 use crate::names::ServerName;
 use crate::wire::version::Era;
 
 /// How many notifications may wait on one stream.
 const BACKLOG: usize = 256;
+
+/// How many resources one subscriber may want to hear of.
+const SUBSCRIPTIONS: usize = 1000;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +48,14 @@ struct State {
     announcing: bool,
     listeners: BTreeMap<u64, Listener>,
     /// What each subscriber wants to hear of, with the URI that it knows it by.
-    subscriptions: BTreeMap<u64, BTreeMap<Resource, String>>,
+    subscriptions: BTreeMap<u64, Subscriber>,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    /// When it is forgotten, in milliseconds since the Unix epoch.
+    expires: u64,
+    resources: BTreeMap<Resource, String>,
 }
 
 #[derive(Debug)]
@@ -99,16 +110,22 @@ impl Hub {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a stream; once the hub is closed it ends at once. `look` says what the audience is listed.
+    /// Opens a stream; once the hub is closed it ends at once. `look` says what the audience is listed. Of too many
+    /// streams of one session the oldest ends; where there are too many at all there is no seat.
     pub(crate) fn join(
         &self,
         audience: Audience,
         nonce: u64,
         interest: Interest,
+        limits: &Limits,
         look: impl Fn(&Audience) -> Listed,
-    ) -> Seat {
+    ) -> Option<Seat> {
         let (mut sender, notes) = mpsc::channel(BACKLOG);
         let mut state = self.state();
+        state.make_room(nonce, limits.session_streams);
+        if state.listeners.len() >= limits.streams {
+            return None;
+        }
         state.next += 1;
         let id = state.next;
         if state.closed {
@@ -117,7 +134,7 @@ impl Hub {
         let (listed, due) = (look(&audience), BTreeSet::new());
         let listener = Listener { audience, listed, due, nonce, interest, notes: sender };
         state.listeners.insert(id, listener);
-        Seat { id, notes }
+        Some(Seat { id, notes })
     }
 
     /// Returns how many streams are open.
@@ -169,10 +186,10 @@ impl Hub {
     /// Forgets servers that are no longer there: subscriptions to their resources, and streams of their endpoints.
     pub(crate) fn keep_only(&self, is_there: impl Fn(&ServerName) -> bool) {
         let mut state = self.state();
-        for resources in state.subscriptions.values_mut() {
-            resources.retain(|(server, _), _| is_there(server));
+        for subscriber in state.subscriptions.values_mut() {
+            subscriber.resources.retain(|(server, _), _| is_there(server));
         }
-        state.subscriptions.retain(|_, resources| !resources.is_empty());
+        state.subscriptions.retain(|_, subscriber| !subscriber.resources.is_empty());
         state.send_all(
             &Note::Goodbye,
             |listener| matches!(&listener.audience.scope, Scope::Server(name) if !is_there(name)),
@@ -185,7 +202,7 @@ impl Hub {
         let subscribers: Vec<_> = state
             .subscriptions
             .iter()
-            .filter_map(|(nonce, resources)| Some((*nonce, resources.get(resource)?.clone())))
+            .filter_map(|(nonce, subscriber)| Some((*nonce, subscriber.resources.get(resource)?.clone())))
             .collect();
         for (nonce, uri) in subscribers {
             state.send(&Note::Updated(uri), |listener| listener.nonce == nonce);
@@ -197,15 +214,30 @@ impl Hub {
         !self.state().send(&Note::Message(message), |listener| listener.nonce == nonce).is_empty()
     }
 
-    /// Notes that somebody wants to hear of a resource, by the URI that it knows.
-    pub(crate) fn subscribe(&self, nonce: u64, resource: Resource, uri: String) {
-        self.state().subscriptions.entry(nonce).or_default().insert(resource, uri);
+    /// Notes that somebody wants to hear of a resource, by the URI that it knows, until it expires. Returns whether it
+    /// may want that many.
+    pub(crate) fn subscribe(&self, (nonce, expires): (u64, u64), resource: Resource, uri: String) -> bool {
+        let mut state = self.state();
+        let new = || Subscriber { expires, resources: BTreeMap::new() };
+        let resources = &mut state.subscriptions.entry(nonce).or_insert_with(new).resources;
+        let room = resources.len() < SUBSCRIPTIONS || resources.contains_key(&resource);
+        if room {
+            resources.insert(resource, uri);
+        }
+        room
+    }
+
+    /// Forgets subscribers that have expired. Returns the resources that they wanted to hear of.
+    pub(crate) fn forget_expired(&self, now: u64) -> Vec<Resource> {
+        let mut state = self.state();
+        let expired = state.subscriptions.extract_if(.., |_, subscriber| subscriber.expires <= now);
+        expired.flat_map(|(_, subscriber)| subscriber.resources.into_keys()).collect()
     }
 
     /// Notes that somebody no longer wants to hear of a resource.
     pub(crate) fn unsubscribe(&self, nonce: u64, resource: &Resource) {
         let mut state = self.state();
-        if let Some(resources) = state.subscriptions.get_mut(&nonce) {
+        if let Some(Subscriber { resources, .. }) = state.subscriptions.get_mut(&nonce) {
             resources.remove(resource);
             if resources.is_empty() {
                 state.subscriptions.remove(&nonce);
@@ -215,13 +247,13 @@ impl Hub {
 
     /// Tells whether anybody wants to hear of a resource.
     pub(crate) fn is_subscribed(&self, resource: &Resource) -> bool {
-        self.state().subscriptions.values().any(|resources| resources.contains_key(resource))
+        self.state().subscriptions.values().any(|subscriber| subscriber.resources.contains_key(resource))
     }
 
     /// Returns the resources of a server that anybody wants to hear of.
     pub(crate) fn resources_of(&self, server: &ServerName) -> BTreeSet<String> {
         let state = self.state();
-        let resources = state.subscriptions.values().flat_map(BTreeMap::keys);
+        let resources = state.subscriptions.values().flat_map(|subscriber| subscriber.resources.keys());
         resources.filter(|(name, _)| name == server).map(|(_, uri)| uri.clone()).collect()
     }
 
@@ -229,7 +261,8 @@ impl Hub {
     pub(crate) fn forget(&self, nonce: u64) -> Vec<Resource> {
         let mut state = self.state();
         state.send_all(&Note::Goodbye, |listener| listener.nonce == nonce);
-        state.subscriptions.remove(&nonce).unwrap_or_default().into_keys().collect()
+        let subscriber = state.subscriptions.remove(&nonce);
+        subscriber.map_or(Vec::new(), |subscriber| subscriber.resources.into_keys().collect())
     }
 
     /// Tells everyone, and whoever comes later, that the gateway stops.
@@ -254,6 +287,15 @@ impl State {
             }
         }
         told
+    }
+
+    /// Ends the oldest streams of a session that has as many as it may have.
+    fn make_room(&mut self, nonce: u64, most: usize) {
+        let own = self.listeners.iter().filter(|(_, listener)| listener.nonce == nonce);
+        let own: Vec<u64> = own.map(|(id, _)| *id).collect();
+        for id in own.iter().take((own.len() + 1).saturating_sub(most)) {
+            self.listeners.remove(id);
+        }
     }
 
     fn due(&self, capability: &str) -> impl Iterator<Item = &Listener> {
@@ -284,7 +326,8 @@ mod tests {
     fn join(hub: &Hub, scope: Scope, nonce: u64, interest: Interest) -> Seat {
         let era = if interest == Interest::Session { Era::Legacy } else { Era::Modern };
         let audience = Audience { scope, through: Vec::new(), era };
-        hub.join(audience, nonce, interest, |_| listed([0; 3]))
+        let limits = Limits { streams: 4, session_streams: 2, ..Limits::default() };
+        hub.join(audience, nonce, interest, &limits, |_| listed([0; 3])).expect("room")
     }
 
     fn listed(versions: [u64; 3]) -> Listed {
@@ -306,7 +349,7 @@ mod tests {
         let mut older = join(&hub, Scope::All, 7, Interest::Session);
         let mut session = join(&hub, Scope::All, 7, Interest::Session);
         let mut narrow = join(&hub, Scope::Server(name("b")), 8, Interest::Session);
-        hub.subscribe(1, resource.clone(), "portcullis://a/x:1".into());
+        hub.subscribe((1, 9), resource.clone(), "portcullis://a/x:1".into());
         let look =
             |audience: &Audience| listed(if audience.scope == Scope::All { [1, 1, 0] } else { [0; 3] });
         assert!(hub.compare(look) && hub.announce() && !hub.announce());
@@ -316,7 +359,7 @@ mod tests {
         assert!(drain(&mut narrow).is_empty());
         assert!(drain(&mut older).is_empty(), "one stream of a session is enough");
         assert!(!hub.compare(look), "nothing has changed since");
-        hub.subscribe(7, resource.clone(), "x:1".into());
+        hub.subscribe((7, 9), resource.clone(), "x:1".into());
         hub.updated(&resource);
         assert_eq!(drain(&mut session), [Note::Updated("x:1".into())]);
         hub.unsubscribe(7, &resource);
@@ -362,11 +405,30 @@ mod tests {
         let mut all = join(&hub, Scope::All, 2, Interest::Session);
         let (one, two) = ((name("a"), "x:1".to_owned()), (name("b"), "x:2".to_owned()));
         for resource in [&one, &two] {
-            hub.subscribe(2, resource.clone(), resource.1.clone());
+            hub.subscribe((2, 9), resource.clone(), resource.1.clone());
         }
         hub.keep_only(|server| *server == name("b"));
         assert!(!hub.is_subscribed(&one) && hub.is_subscribed(&two));
         assert_eq!((drain(&mut gone), drain(&mut all)), (vec![Note::Goodbye], Vec::new()));
+    }
+
+    #[test]
+    fn a_session_that_opens_ever_more_streams_loses_the_oldest() {
+        let hub = Hub::default();
+        let mut seats: Vec<_> = (0..9).map(|_| join(&hub, Scope::All, 1, Interest::Session)).collect();
+        let open: Vec<_> = seats.iter_mut().map(|seat| seat.notes.next().now_or_never().is_none()).collect();
+        assert_eq!(open, [[false; 7].as_slice(), &[true; 2]].concat());
+    }
+
+    #[test]
+    fn subscribers_are_bounded_and_expire() {
+        let hub = Hub::default();
+        let resource = |number: usize| (name("a"), number.to_string());
+        let subscribe = |number| hub.subscribe((1, 9), resource(number), String::new());
+        assert!((0..SUBSCRIPTIONS).all(subscribe));
+        assert!(!subscribe(SUBSCRIPTIONS) && subscribe(0));
+        assert_eq!((hub.forget_expired(8).len(), hub.forget_expired(9).len()), (0, SUBSCRIPTIONS));
+        assert!(!hub.is_subscribed(&resource(0)));
     }
 
     #[test]

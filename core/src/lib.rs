@@ -38,6 +38,7 @@ mod flow;
 mod front;
 mod gateway;
 mod hub;
+mod limits;
 mod plan;
 mod relay;
 mod route;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
@@ -21,6 +22,9 @@ const BACKLOG: usize = 64;
 
 /// How many lines that are no message are logged of each process.
 const LOGGED: u32 = 20;
+/// The most that may wait for one request, in bytes, beside a single message: the agent may read more slowly than the
+/// process writes.
+const WAITING: usize = 16 << 20;
 
 /// Core's end of a pipe. Cheap to clone; the process is stopped once every clone and every answer has gone.
 #[derive(Clone, Debug)]
@@ -69,6 +73,20 @@ struct State {
 struct Waiter {
     kind: Wait,
     messages: mpsc::UnboundedSender<Result<Bytes, Unreachable>>,
+    /// How many bytes wait.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Waiter {
+    /// Hands over a message; returns whether there was room for it.
+    fn take(&self, message: Bytes) -> bool {
+        let before = self.waiting.fetch_add(message.len(), Ordering::Relaxed);
+        let room = before == 0 || before + message.len() <= WAITING;
+        if room {
+            let _ = self.messages.unbounded_send(Ok(message));
+        }
+        room
+    }
 }
 
 /// What a request on a pipe waits for.
@@ -109,13 +127,17 @@ impl Pipe {
     /// Registers the request of that id, so that its answer is kept. Call this before sending the request.
     pub fn expect(&self, id: u64, kind: Wait) -> PipeAnswer {
         let (sender, messages) = mpsc::unbounded();
+        let waiting = Arc::new(AtomicUsize::new(0));
         let mut state = self.0.inner.state();
         match &state.closed {
             Some(reason) => drop(sender.unbounded_send(Err(self.gone(reason)))),
-            None => drop(state.waiters.insert(id, Waiter { kind, messages: sender })),
+            None => {
+                let waiter = Waiter { kind, messages: sender, waiting: waiting.clone() };
+                state.waiters.insert(id, waiter);
+            }
         }
         drop(state);
-        PipeAnswer { pipe: self.clone(), id, messages }
+        PipeAnswer { pipe: self.clone(), id, messages, waiting }
     }
 
     /// Writes one message, waiting while too many others wait to be written.
@@ -164,13 +186,18 @@ pub struct PipeAnswer {
     pipe: Pipe,
     id: u64,
     messages: mpsc::UnboundedReceiver<Result<Bytes, Unreachable>>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Stream for PipeAnswer {
     type Item = Result<Bytes, Unreachable>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.messages.poll_next_unpin(context)
+        let next = self.messages.poll_next_unpin(context);
+        if let Poll::Ready(Some(Ok(message))) = &next {
+            self.waiting.fetch_sub(message.len(), Ordering::Relaxed);
+        }
+        next
     }
 }
 
@@ -229,17 +256,15 @@ impl PipeInbox {
             })
             .map(|message| state.recipient(&message));
         match recipient {
-            Ok(Recipient::Answer(id)) => match state.waiters.remove(&id) {
-                Some(waiter) => drop(waiter.messages.unbounded_send(Ok(line))),
-                None => {
+            Ok(Recipient::Answer(id)) => {
+                if state.waiters.contains_key(&id) {
+                    self.hand_over(&mut state, id, line);
+                    state.waiters.remove(&id);
+                } else {
                     tracing::debug!(server = %self.0.server, id, "answer to a request that is not waiting");
                 }
-            },
-            Ok(Recipient::Waiter(id)) => {
-                if let Some(waiter) = state.waiters.get(&id) {
-                    let _ = waiter.messages.unbounded_send(Ok(line));
-                }
             }
+            Ok(Recipient::Waiter(id)) => self.hand_over(&mut state, id, line),
             Ok(Recipient::Nobody) => drop(state.unasked.unbounded_send(line)),
             Err((error, id)) => {
                 state.ignored = state.ignored.saturating_add(1);
@@ -259,6 +284,17 @@ impl PipeInbox {
     pub(crate) fn fail(&self, id: u64, error: Unreachable) {
         if let Some(waiter) = self.0.state().waiters.remove(&id) {
             let _ = waiter.messages.unbounded_send(Err(error));
+        }
+    }
+
+    /// Hands a message to a request. One whose messages are not taken fails: others of the process must not wait for it.
+    fn hand_over(&self, state: &mut State, id: u64, line: Bytes) {
+        if state.waiters.get(&id).is_none_or(|waiter| waiter.take(line)) {
+            return;
+        }
+        if let Some(waiter) = state.waiters.remove(&id) {
+            let why = format!("sent more than {} MiB that the agent has not taken", WAITING >> 20);
+            let _ = waiter.messages.unbounded_send(Err(Unreachable::new(&self.0.server, why)));
         }
     }
 
@@ -346,6 +382,30 @@ mod tests {
         assert_eq!(drain(&mut one), [message::result("1", "[1]")]);
         assert_eq!(drain(&mut two).len(), 2);
         assert!(one.next().now_or_never().unwrap().is_none(), "ended");
+    }
+
+    #[test]
+    fn a_request_whose_messages_are_not_taken_fails_alone() {
+        let (pipe, end, _unasked) = pipe("s", Users::Many);
+        let (mut slow, mut quick) = (pipe.expect(1, Wait::Call), pipe.expect(2, Wait::Call));
+        let large = |token: u64| {
+            let params = format!("{{\"progressToken\":{token},\"message\":\"{}\"}}", "x".repeat(WAITING / 4));
+            Bytes::from(message::notification("notifications/progress", &params))
+        };
+        for _ in 0..8 {
+            end.receive(large(1));
+            end.receive(large(2));
+            assert_eq!(drain(&mut quick).len(), 1);
+        }
+        let taken = drain(&mut slow);
+        assert_eq!(taken.len(), 4, "what there was room for, and why there is no more");
+        assert_eq!(taken[3], "server \"s\" sent more than 16 MiB that the agent has not taken");
+        end.receive(message::result("1", "{}").into());
+        end.receive(message::result("2", "{}").into());
+        assert_eq!((drain(&mut slow).len(), drain(&mut quick).len()), (0, 1));
+        let mut one = pipe.expect(3, Wait::Call);
+        end.receive(message::result("3", &format!("\"{}\"", "x".repeat(2 * WAITING))).into());
+        assert!(drain(&mut one)[0].len() > 2 * WAITING, "a single message is bounded by the host");
     }
 
     #[test]

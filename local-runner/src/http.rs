@@ -1,4 +1,7 @@
-//! The HTTP front: hyper's requests become core's, and core's answers hyper's. Nothing is decided here.
+//! The HTTP front: hyper's requests become core's, and core's answers hyper's. Nothing is decided here about MCP.
+//!
+//! **A client that is slow costs only itself**: a head, a body or a reader that makes no progress loses its connection,
+//! and nothing is read from a server that its agent has not taken.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -7,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -19,12 +22,20 @@ use hyper_util::server::graceful::GracefulShutdown;
 use portcullis_core::body::{Body, Reply};
 use portcullis_core::error::Unreachable;
 use portcullis_core::{Exposure, Gateway};
-use tokio::net::TcpListener;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::host::Machine;
+use crate::pace::{Patient, paced};
 
-/// How long a client may take to send a request's head.
+/// How long a client may take to send a request's head, and how long a connection may be idle.
 const HEAD: Duration = Duration::from_secs(15);
+/// In this time a request's body has to make some progress.
+const BODY: Duration = Duration::from_secs(10);
+/// How long a client may take nothing of its answer.
+const READER: Duration = Duration::from_mins(2);
+/// How long a connection that is refused may take to end.
+const REFUSAL: Duration = Duration::from_secs(1);
 /// How long running requests may take to end when the gateway stops.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -35,7 +46,7 @@ pub(crate) async fn serve(gateway: Gateway<Machine>, listener: TcpListener, stop
         let gateway = answering.clone();
         async move { Box::pin(gateway.serve(request)).await }
     };
-    let connections = accept(listener, stop, answer).await;
+    let connections = accept(&gateway, listener, stop, answer).await;
     gateway.stop();
     if tokio::time::timeout(GRACE, connections.shutdown()).await.is_err() {
         tracing::warn!("some requests did not end in time");
@@ -44,12 +55,18 @@ pub(crate) async fn serve(gateway: Gateway<Machine>, listener: TcpListener, stop
 
 /// Serves the counters and nothing else, for as long as the gateway runs.
 pub(crate) async fn serve_metrics(gateway: Gateway<Machine>, listener: TcpListener, exposure: Exposure) {
-    let answer = move |request| std::future::ready(gateway.serve_metrics(&request, exposure));
-    accept(listener, std::future::pending(), answer).await;
+    let answering = gateway.clone();
+    let answer = move |request| std::future::ready(answering.serve_metrics(&request, exposure));
+    accept(&gateway, listener, std::future::pending(), answer).await;
 }
 
 /// Serves connections until `stop` completes; returns those that are still open.
-async fn accept<A, F>(listener: TcpListener, stop: impl Future<Output = ()>, answer: A) -> GracefulShutdown
+async fn accept<A, F>(
+    gateway: &Gateway<Machine>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+    answer: A,
+) -> GracefulShutdown
 where
     A: Fn(http::Request<Body>) -> F + Clone + Send + 'static,
     F: Future<Output = Reply> + Send + 'static,
@@ -62,7 +79,14 @@ where
             () = &mut stop => break,
         };
         match accepted {
-            Ok((stream, peer)) => serve_connection(answer.clone(), stream, peer, &connections),
+            Ok((stream, peer)) if connections.count() >= gateway.limits().connections => {
+                tracing::warn!(%peer, "refused a connection: there are too many");
+                tokio::spawn(tokio::time::timeout(REFUSAL, refuse(stream)));
+            }
+            Ok((stream, peer)) => {
+                let headers = gateway.limits().headers;
+                serve_connection(answer.clone(), stream, (peer, headers), &connections);
+            }
             Err(error) => {
                 // Out of descriptors, most likely: pause rather than spin.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -73,10 +97,19 @@ where
     connections
 }
 
+/// Says on a connection that there are too many.
+async fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
+    let busy = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    stream.write_all(busy.as_bytes()).await?;
+    stream.shutdown().await?;
+    // What is left unread would take the answer with it.
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)
+}
+
 fn serve_connection<A, F>(
     answer: A,
-    stream: tokio::net::TcpStream,
-    peer: SocketAddr,
+    stream: TcpStream,
+    (peer, headers): (SocketAddr, usize),
     connections: &GracefulShutdown,
 ) where
     A: Fn(http::Request<Body>) -> F + Send + 'static,
@@ -99,8 +132,9 @@ fn serve_connection<A, F>(
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(headers);
+    let stream = TokioIo::new(Patient::new(stream, READER));
+    let connection = connections.watch(http.serve_connection(stream, service));
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%peer, %error, "a connection ended");
@@ -112,10 +146,7 @@ fn incoming(body: Incoming) -> Body {
     if http_body::Body::is_end_stream(&body) {
         return Body::default();
     }
-    let chunks = body.into_data_stream();
-    Body::Stream(
-        chunks.map(|chunk| chunk.map_err(|error| Unreachable::new("client", error.to_string()))).boxed(),
-    )
+    Body::Stream(paced(body.into_data_stream(), BODY))
 }
 
 /// A body of core's, as hyper sends it.

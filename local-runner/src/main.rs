@@ -10,6 +10,7 @@ mod live;
 mod logging;
 mod observer;
 mod otlp;
+mod pace;
 mod process;
 mod source;
 

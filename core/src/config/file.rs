@@ -27,6 +27,11 @@ pub(super) const PAGE_SIZES: (u64, u64) = (1, 10_000);
 /// The least and the greatest limit of requests, in bytes.
 pub(super) const REQUEST_LIMITS: (u64, u64) = (1 << 10, 256 << 20);
 
+/// The least and the greatest limit of a request's head, in bytes.
+pub(super) const HEAD_LIMITS: (u64, u64) = (8 << 10, 1 << 20);
+/// The least and the greatest number of things that go on at a time.
+pub(super) const COUNTS: (u64, u64) = (1, 1_000_000);
+
 /// The configuration of a Portcullis gateway.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, title = "Portcullis configuration", rename = "Configuration")]
@@ -66,10 +71,37 @@ pub(super) struct GatewayEntry {
     /// The largest request body that is read: bytes, or a text such as `8MiB`; from 1KiB to 256MiB.
     #[schemars(with = "Option<SizeText>", extend("default" = "8MiB"))]
     pub(super) request_limit: Option<At<u64>>,
+    /// How much may go on at a time. What is beyond is refused with 503, and may be tried again.
+    pub(super) limits: Option<LimitsEntry>,
     /// Origins besides the gateway's own that browsers may call from, such as `https://app.example.com`.
     pub(super) allowed_origins: Option<Vec<At<String>>>,
     /// Text that replaces the merged instructions of the servers.
     pub(super) instructions: Option<At<String>>,
+}
+
+/// How much may go on at a time.
+#[derive(Debug, Clone, Default, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Limits")]
+pub(super) struct LimitsEntry {
+    /// The most connections of agents.
+    #[schemars(range(min = COUNTS.0, max = COUNTS.1), extend("default" = 4096))]
+    pub(super) connections: Option<At<u64>>,
+    /// The largest head of a request: bytes, or a text such as `64KiB`; from 8KiB to 1MiB. More than 100 headers are
+    /// always refused.
+    #[schemars(with = "Option<SizeText>", extend("default" = "64KiB"))]
+    pub(super) headers: Option<At<u64>>,
+    /// The most requests that are being answered.
+    #[schemars(range(min = COUNTS.0, max = COUNTS.1), extend("default" = 2048))]
+    pub(super) requests: Option<At<u64>>,
+    /// The most requests that run at one server. As many more wait for their turn, up to 5 seconds.
+    #[schemars(range(min = COUNTS.0, max = COUNTS.1), extend("default" = 256))]
+    pub(super) server_requests: Option<At<u64>>,
+    /// The most streams on which agents listen.
+    #[schemars(range(min = COUNTS.0, max = COUNTS.1), extend("default" = 2048))]
+    pub(super) streams: Option<At<u64>>,
+    /// The most of these streams that belong to one session. A further one ends the oldest.
+    #[schemars(range(min = COUNTS.0, max = COUNTS.1), extend("default" = 4))]
+    pub(super) session_streams: Option<At<u64>>,
 }
 
 /// One MCP server: either `command` or `url`, and what belongs to it. In `command`, `args`, `env`, `cwd`, `url` and
@@ -227,6 +259,10 @@ mod tests {
             keys_of_schema(&schema["$defs"]["Gateway"]),
             keys_of_reader("version: 1\ngateway: { zzzzzz: 1 }")
         );
+        assert_eq!(
+            keys_of_schema(&schema["$defs"]["Limits"]),
+            keys_of_reader("version: 1\ngateway: { limits: { zzzzzz: 1 } }")
+        );
         let server = keys_of_reader("version: 1\nservers: { a: { zzzzzz: 1 } }");
         assert_eq!(keys_of_schema(&schema["$defs"]["Server"]), server);
     }
@@ -234,7 +270,8 @@ mod tests {
     #[test]
     fn the_schema_describes_every_key_and_admits_no_other() {
         let schema = schema();
-        for object in [&schema, &schema["$defs"]["Gateway"], &schema["$defs"]["Server"]] {
+        let parts = ["Gateway", "Limits", "Server"].map(|name| &schema["$defs"][name]);
+        for object in parts.into_iter().chain([&schema]) {
             assert_eq!(object["additionalProperties"], false);
             for (key, property) in object["properties"].as_object().into_iter().flatten() {
                 assert!(property["description"].is_string(), "{key}");

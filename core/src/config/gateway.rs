@@ -3,17 +3,14 @@
 use url::Url;
 
 use super::endpoint::parse_url;
-use super::file::GatewayEntry;
+use super::file::{GatewayEntry, LimitsEntry};
 use super::item::At;
-use super::model::Gateway;
+use super::model::{Gateway, Limits};
 use super::problem::{Report, quote};
 
 /// Resolves the section; what is wrong stays at its default and is reported.
 pub(super) fn resolve_gateway(entry: &GatewayEntry, report: &mut Report<'_>) -> Gateway {
     let defaults = Gateway::default();
-    let number = |value: &Option<At<u64>>, default: usize| {
-        value.as_ref().and_then(|value| usize::try_from(value.value).ok()).unwrap_or(default)
-    };
     Gateway {
         public_url: entry.public_url.as_ref().and_then(|url| resolve_public_url(url, report)),
         naming: entry.naming.as_ref().map_or(defaults.naming, |naming| naming.value),
@@ -21,8 +18,25 @@ pub(super) fn resolve_gateway(entry: &GatewayEntry, report: &mut Report<'_>) -> 
         name_limit: number(&entry.name_limit, defaults.name_limit),
         page_size: number(&entry.page_size, defaults.page_size),
         request_limit: number(&entry.request_limit, defaults.request_limit),
+        limits: entry.limits.as_ref().map_or(defaults.limits, resolve_limits),
         allowed_origins: resolve_origins(entry.allowed_origins.as_deref().unwrap_or_default(), report),
         instructions: entry.instructions.as_ref().map(|text| text.value.clone()),
+    }
+}
+
+fn number(value: &Option<At<u64>>, default: usize) -> usize {
+    value.as_ref().and_then(|value| usize::try_from(value.value).ok()).unwrap_or(default)
+}
+
+fn resolve_limits(entry: &LimitsEntry) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        connections: number(&entry.connections, defaults.connections),
+        headers: number(&entry.headers, defaults.headers),
+        requests: number(&entry.requests, defaults.requests),
+        server_requests: number(&entry.server_requests, defaults.server_requests),
+        streams: number(&entry.streams, defaults.streams),
+        session_streams: number(&entry.session_streams, defaults.session_streams),
     }
 }
 

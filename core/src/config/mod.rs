@@ -30,7 +30,7 @@ mod yaml;
 
 pub use file::schema;
 pub use import::{Imported, import, to_yaml};
-pub use model::{Command, Config, Endpoint, Gateway, Naming, Server, Transport};
+pub use model::{Command, Config, Endpoint, Gateway, Limits, Naming, Server, Transport};
 pub use problem::{Problem, Severity};
 pub use source::Source;
 
@@ -150,6 +150,7 @@ gateway:
   name_limit: 100
   page_size: 50
   request_limit: 1MiB
+  limits: { connections: 10, headers: 16KiB, requests: 20, server_requests: 5, streams: 30, session_streams: 2 }
   allowed_origins: ["https://app.example.com/"]
   instructions: Be kind.
 servers:
@@ -163,6 +164,15 @@ servers:
         assert_eq!(gateway.public_url.as_ref().map(url::Url::as_str), Some("https://mcp.example.com/"));
         assert_eq!((gateway.naming, gateway.legacy), (Naming::None, false));
         assert_eq!((gateway.name_limit, gateway.page_size, gateway.request_limit), (100, 50, 1 << 20));
+        let limits = Limits {
+            connections: 10,
+            headers: 16 << 10,
+            requests: 20,
+            server_requests: 5,
+            streams: 30,
+            session_streams: 2,
+        };
+        assert_eq!(gateway.limits, limits);
         assert_eq!(gateway.allowed_origins, ["https://app.example.com"]);
         assert_eq!(gateway.instructions.as_deref(), Some("Be kind."));
 

@@ -32,6 +32,8 @@ pub struct Gateway {
     pub page_size: usize,
     /// The largest request body that is read, in bytes.
     pub request_limit: usize,
+    /// How much may go on at a time.
+    pub limits: Limits,
     /// Origins besides the gateway's own that browsers may call from.
     pub allowed_origins: Vec<String>,
     /// Text that replaces the merged instructions of the servers.
@@ -47,8 +49,39 @@ impl Default for Gateway {
             name_limit: 64,
             page_size: 1000,
             request_limit: 8 << 20,
+            limits: Limits::default(),
             allowed_origins: Vec::new(),
             instructions: None,
+        }
+    }
+}
+
+/// How much may go on at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most connections of agents.
+    pub connections: usize,
+    /// The largest head of a request, in bytes.
+    pub headers: usize,
+    /// The most requests that are being answered.
+    pub requests: usize,
+    /// The most requests that run at one server; as many more wait for their turn.
+    pub server_requests: usize,
+    /// The most streams on which agents listen.
+    pub streams: usize,
+    /// The most of them that belong to one session.
+    pub session_streams: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            headers: 64 << 10,
+            requests: 2048,
+            server_requests: 256,
+            streams: 2048,
+            session_streams: 4,
         }
     }
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::file::{
-    CACHE_LIMIT, CommandEntry, GatewayEntry, HttpKind, NAME_LIMITS, PAGE_SIZES, REQUEST_LIMITS, ServerEntry,
-    TIMEOUT_LIMIT,
+    CACHE_LIMIT, COUNTS, CommandEntry, GatewayEntry, HEAD_LIMITS, HttpKind, LimitsEntry, NAME_LIMITS,
+    PAGE_SIZES, REQUEST_LIMITS, ServerEntry, TIMEOUT_LIMIT,
 };
 use super::item::{At, Item};
 use super::model::Naming;
 use super::node::Value;
 use super::problem::Report;
-use super::quantity::{format_duration, parse_duration, parse_size};
+use super::quantity::{format_duration, format_size, parse_duration, parse_size};
 use super::source::{Draft, DraftServer};
 
 /// Sections that are planned and not read yet. **They are refused, never ignored**: they narrow what is allowed.
@@ -44,9 +44,28 @@ fn read_gateway(item: &Item<'_>, report: &mut Report<'_>) -> Option<GatewayEntry
         legacy: fields.take("legacy").and_then(|item| item.flag(report)),
         name_limit: fields.take("name_limit").and_then(|item| read_number(&item, NAME_LIMITS, report)),
         page_size: fields.take("page_size").and_then(|item| read_number(&item, PAGE_SIZES, report)),
-        request_limit: fields.take("request_limit").and_then(|item| read_size(&item, report)),
+        request_limit: fields
+            .take("request_limit")
+            .and_then(|item| read_size(&item, REQUEST_LIMITS, "8MiB", report)),
+        limits: fields.take("limits").and_then(|item| read_limits(&item, report)),
         allowed_origins: fields.take("allowed_origins").and_then(|item| item.texts(report)),
         instructions: fields.take("instructions").and_then(|item| item.text(report)),
+    };
+    fields.finish(report);
+    Some(entry)
+}
+
+fn read_limits(item: &Item<'_>, report: &mut Report<'_>) -> Option<LimitsEntry> {
+    let mut fields = item.fields(report)?;
+    let headers = fields.take("headers").and_then(|item| read_size(&item, HEAD_LIMITS, "64KiB", report));
+    let mut count = |key: &'static str| fields.take(key).and_then(|item| read_number(&item, COUNTS, report));
+    let entry = LimitsEntry {
+        connections: count("connections"),
+        headers,
+        requests: count("requests"),
+        server_requests: count("server_requests"),
+        streams: count("streams"),
+        session_streams: count("session_streams"),
     };
     fields.finish(report);
     Some(entry)
@@ -121,10 +140,15 @@ fn read_number(item: &Item<'_>, (least, most): (u64, u64), report: &mut Report<'
     item.parsed(&expected, report, |text| text.parse().ok().filter(|n| (least..=most).contains(n)))
 }
 
-fn read_size(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<u64>> {
-    let (least, most) = REQUEST_LIMITS;
-    let expected = "a size from 1KiB to 256MiB, such as \"8MiB\" or a number of bytes";
-    item.parsed(expected, report, |text| parse_size(text).filter(|n| (least..=most).contains(n)))
+fn read_size(
+    item: &Item<'_>,
+    (least, most): (u64, u64),
+    example: &str,
+    report: &mut Report<'_>,
+) -> Option<At<u64>> {
+    let (from, to) = (format_size(least), format_size(most));
+    let expected = format!("a size from {from} to {to}, such as \"{example}\" or a number of bytes");
+    item.parsed(&expected, report, |text| parse_size(text).filter(|n| (least..=most).contains(n)))
 }
 
 fn read_duration(

@@ -48,6 +48,16 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(bytes)
 }
 
+/// Writes a size so that [`parse_size`] reads it back.
+pub(super) fn format_size(bytes: u64) -> String {
+    for (unit, length) in [("MiB", 1 << 20), ("KiB", 1 << 10)] {
+        if bytes != 0 && bytes.is_multiple_of(length) {
+            return format!("{}{unit}", bytes / length);
+        }
+    }
+    format!("{bytes}B")
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     Some((text[..end].parse().ok()?, &text[end..]))

@@ -11,6 +11,7 @@ use http::StatusCode;
 use crate::error::{Refusal, Unreachable};
 use crate::front::Caller;
 use crate::gateway::Gateway;
+use crate::limits::Turn;
 use crate::ports::Host;
 use crate::relay::Splice;
 use crate::session::{Interaction, Session};
@@ -39,6 +40,8 @@ pub(crate) struct Addressee {
     pub(crate) running: Option<Running>,
     /// What the agent can be asked in this call.
     pub(crate) interaction: Interaction,
+    /// Its place among the calls of the server, kept until it has ended.
+    pub(crate) _turn: Turn,
     /// The lane that the call takes, if it takes one.
     pub(crate) lane: Option<Lane>,
     /// The agent's message, where it may be asked in rounds of its own.

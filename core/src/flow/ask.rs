@@ -16,7 +16,7 @@ use crate::pipe::{PipeAnswer, Wait};
 use crate::plan::mirrored;
 use crate::ports::{Chunks, Host};
 use crate::upstream::compose::{self, Ask};
-use crate::upstream::handshake::about_meta;
+use crate::upstream::handshake::{about_meta, shorten};
 use crate::upstream::{Established, Link, Server, lock};
 use crate::wire::http as names;
 use crate::wire::json::Json;
@@ -313,6 +313,10 @@ impl<H: Host> Gateway<H> {
             };
             let Some(target) = target else {
                 let (head, chunks) = response.into_parts();
+                if let Some(coding) = encoding(&head.headers) {
+                    let why = "compressed its answer, which was not asked for";
+                    return Err(server.error(format!("{why} (Content-Encoding: {coding})")));
+                }
                 let name = server.name.to_string();
                 let chunks = chunks.map_err(move |e| Unreachable { server: name.clone(), ..e }).boxed();
                 if let Some(behind) = head.headers.get(names::VIA).and_then(|v| v.to_str().ok()) {
@@ -482,6 +486,13 @@ async fn refused(
 fn pause_asked_for(headers: &HeaderMap) -> String {
     let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
     seconds.map_or(String::new(), |seconds| format!("; it asks to wait {seconds} s"))
+}
+
+/// Returns how a body is encoded, where it is not as it is.
+fn encoding(headers: &HeaderMap) -> Option<String> {
+    let coding = headers.get(header::CONTENT_ENCODING)?;
+    let coding = String::from_utf8_lossy(coding.as_bytes());
+    (!coding.trim().eq_ignore_ascii_case("identity")).then(|| shorten(&coding))
 }
 
 /// Returns where a redirect leads, if it stays within the origin.

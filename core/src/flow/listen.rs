@@ -7,6 +7,7 @@ use futures::StreamExt;
 use futures::future::{self, Either};
 use futures::stream::{self, BoxStream};
 
+use super::admit::busy;
 use crate::body::{self, Reply};
 use crate::catalog::{Listed, Route};
 use crate::error::{Refusal, Unreachable};
@@ -30,6 +31,10 @@ const UNREAD: u32 = 4;
 
 /// The least time between two announcements of changes.
 const TOGETHER: Duration = Duration::from_secs(1);
+
+/// Marks an answer on which an agent listens, for as long as it likes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listens;
 
 /// A place among those who listen, given up when it is dropped.
 struct Listening<H: Host> {
@@ -101,15 +106,21 @@ impl<H: Host> Drop for Subscription<H> {
 }
 
 impl<H: Host> Gateway<H> {
-    /// Notes that somebody wants to hear of a resource, by the URI that it knows, and makes the server tell of it.
+    /// Notes that somebody wants to hear of a resource, by the URI that it knows and until it expires, and makes the
+    /// server tell of it.
     pub(crate) async fn subscribe(
         &self,
-        nonce: u64,
+        (nonce, expires): (u64, u64),
         route: &Route,
         uri: String,
     ) -> Result<Subscription<H>, Unreachable> {
+        for resource in self.0.hub.forget_expired(self.host().now()) {
+            self.unwatch_resource(resource);
+        }
         let resource = (route.server.name.clone(), route.name.to_string());
-        self.0.hub.subscribe(nonce, resource.clone(), uri);
+        if !self.0.hub.subscribe((nonce, expires), resource.clone(), uri) {
+            return Err(route.server.error("is not asked for more updates: you have too many subscriptions"));
+        }
         // Held while it waits: whoever leaves meanwhile takes the wish along.
         let subscription = Subscription { gateway: self.clone(), nonce, resource: Some(resource) };
         self.watch_resource(&route.server, &route.name).await?;
@@ -122,10 +133,12 @@ impl<H: Host> Gateway<H> {
         self.unwatch_resource(resource);
     }
 
-    fn take_seat(&self, caller: &Caller, nonce: u64, interest: Interest) -> Seat {
+    fn take_seat(&self, caller: &Caller, nonce: u64, interest: Interest) -> Result<Seat, Refusal> {
         let through = caller.comes_through().into_iter().map(str::to_owned).collect();
         let audience = Audience { scope: caller.scope.clone(), through, era: caller.era() };
-        self.0.hub.join(audience, nonce, interest, |audience| self.listed(audience))
+        let limits = self.limits();
+        let seat = self.0.hub.join(audience, nonce, interest, &limits, |audience| self.listed(audience));
+        seat.ok_or_else(|| busy(format!("the gateway is busy: {} streams are open", limits.streams)))
     }
 
     fn listed(&self, audience: &Audience) -> Listed {
@@ -156,14 +169,15 @@ impl<H: Host> Gateway<H> {
     ) -> Result<Reply, Refusal> {
         let nonce = self.random();
         // First a place, so that nothing is missed that happens while servers are asked.
-        let seat = self.take_seat(caller, nonce, Interest::Lists(wanted.lists.clone()));
+        let seat = self.take_seat(caller, nonce, Interest::Lists(wanted.lists.clone()))?;
         let mut listening = Listening::new(self, seat);
         let view = self.view(&self.snapshot(), caller).await;
         let routed = std::mem::take(&mut wanted.resources)
             .into_iter()
             .filter_map(|uri| Some((view.route_uri(&uri)?, uri)));
-        let asking =
-            routed.map(|(route, uri)| async move { (self.subscribe(nonce, &route, uri.clone()).await, uri) });
+        let asking = routed.map(|(route, uri)| async move {
+            (self.subscribe((nonce, u64::MAX), &route, uri.clone()).await, uri)
+        });
         for (subscription, uri) in future::join_all(asking).await {
             match subscription {
                 Ok(subscription) => {
@@ -182,13 +196,13 @@ impl<H: Host> Gateway<H> {
             let text = listening.next(&id).await?;
             Some((sse::encode(None, text.as_bytes()), (listening, id)))
         });
-        Ok(body::events(self.keep_alive(first.chain(rest).boxed())))
+        Ok(listens(body::events(self.keep_alive(first.chain(rest).boxed()))))
     }
 
     /// Opens a session's own stream (`GET`): what no request of it asked for. It goes on for a while when the agent
     /// loses it, so that it can be taken up again.
-    pub(crate) fn open_session_stream(&self, caller: &Caller, session: &Session) -> Reply {
-        let seat = self.take_seat(caller, session.nonce, Interest::Session);
+    pub(crate) fn open_session_stream(&self, caller: &Caller, session: &Session) -> Result<Reply, Refusal> {
+        let seat = self.take_seat(caller, session.nonce, Interest::Session)?;
         let listening = Listening::new(self, seat);
         let id = self.random();
         let recording = self.0.streams.begin(id, session.nonce);
@@ -204,7 +218,7 @@ impl<H: Host> Gateway<H> {
         });
         // Something at once, so that the agent sees the stream open.
         let first = stream::once(std::future::ready(Bytes::from_static(sse::KEEP_ALIVE)));
-        body::events(self.keep_alive(first.chain(replay).boxed()))
+        Ok(listens(body::events(self.keep_alive(first.chain(replay).boxed()))))
     }
 
     /// Records what a session hears, until its stream ends or nobody has read it for a while.
@@ -232,6 +246,11 @@ impl<H: Host> Gateway<H> {
             }
         }
     }
+}
+
+fn listens(mut reply: Reply) -> Reply {
+    reply.extensions_mut().insert(Listens);
+    reply
 }
 
 fn acknowledged(id: &str, wanted: &Wanted, tasks: &[String]) -> String {

@@ -1,6 +1,7 @@
 //! The flows: the only code that waits. Each is a short walk over decisions made elsewhere.
 
 mod addressee;
+mod admit;
 mod ask;
 mod connect;
 mod converse;

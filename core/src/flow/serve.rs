@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::channel::mpsc;
+use futures::future;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
@@ -63,9 +64,11 @@ impl<H: Host> Gateway<H> {
         let answer = match endpoint::find(head.uri.path(), &snapshot.servers) {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
             Some(Endpoint::Readiness) => return endpoint::readiness(&self.readiness(), self.is_settled()),
-            Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, scope).await,
-            Some(Endpoint::Sse) if legacy => self.open_sse(head),
-            Some(Endpoint::Messages) if legacy => Box::pin(self.post_to_stream(head, body)).await,
+            Some(Endpoint::Mcp(scope)) => self.in_place(self.mcp_message(head, body, scope)).await,
+            Some(Endpoint::Sse) if legacy => self.in_place(future::ready(self.open_sse(head))).await,
+            Some(Endpoint::Messages) if legacy => {
+                self.in_place(Box::pin(self.post_to_stream(head, body))).await
+            }
             Some(Endpoint::Metrics) => return self.metrics_for(&head.method, &head.headers),
             _ => return endpoint::not_found(),
         };
@@ -113,7 +116,7 @@ impl<H: Host> Gateway<H> {
             {
                 let caller = self.resume_session(head, caller)?;
                 match (&caller.session, &head.method) {
-                    (Some(session), &Method::GET) => Ok(self.get_stream(head, &caller, session)),
+                    (Some(session), &Method::GET) => self.get_stream(head, &caller, session),
                     (Some(session), _) => Ok(Box::pin(self.delete_session(session)).await),
                     (None, _) => Err(legacy::unknown_session()),
                 }
@@ -325,7 +328,8 @@ impl<H: Host> Gateway<H> {
                 Ok(listening)
             }
             Plan::Subscribe(route, uri) => {
-                let subscribing = self.subscribe(session_nonce(caller), &route, uri.into_owned());
+                let subscribing =
+                    self.subscribe((session_nonce(caller), session_expiry(caller)), &route, uri.into_owned());
                 Box::pin(subscribing).await?.keep();
                 Ok(body::json(StatusCode::OK, message::result(id, "{}")))
             }
@@ -335,7 +339,8 @@ impl<H: Host> Gateway<H> {
                 Ok(body::json(StatusCode::OK, message::result(id, "{}")))
             }
             Plan::SetLevel(level) => {
-                lock(&self.0.sessions.levels).insert(session_nonce(caller), level);
+                let (nonce, expires) = (session_nonce(caller), session_expiry(caller));
+                lock(&self.0.sessions.levels).insert(nonce, level, expires, self.host().now());
                 Box::pin(self.pass_level_on(caller, level)).await;
                 Ok(body::json(StatusCode::OK, message::result(id, "{}")))
             }
@@ -351,6 +356,7 @@ impl<H: Host> Gateway<H> {
         caller: &Caller,
         tasks: Option<Arc<tasks::Ids>>,
     ) -> Result<Reply, Refusal> {
+        let turn = self.turn_at(server).await?;
         let way = self.way_to(server, inbound, caller).await?;
         let mut to = Addressee {
             caller: caller.clone(),
@@ -363,6 +369,7 @@ impl<H: Host> Gateway<H> {
             link: way.link,
             running: caller.session.as_ref().map(|session| self.running(session, inbound.id.text())),
             interaction: way.interaction,
+            _turn: turn,
             lane: way.lane,
             request: inbound.raw.clone(),
         };
@@ -456,7 +463,7 @@ impl<H: Host> Gateway<H> {
 
     pub(super) fn log_level(&self, inbound: &Inbound<'_>, caller: &Caller) -> Option<usize> {
         if let Some(session) = &caller.session {
-            Some(lock(&self.0.sessions.levels).get(&session.nonce).copied().unwrap_or(DEFAULT_LEVEL))
+            Some(lock(&self.0.sessions.levels).get(session.nonce).copied().unwrap_or(DEFAULT_LEVEL))
         } else {
             let level = inbound.meta()?.get(meta::LOG_LEVEL)?.as_str()?;
             LEVELS.iter().position(|l| *l == level)
@@ -481,6 +488,10 @@ fn cancelled(_: Cancelled) -> Reply {
 
 pub(super) fn session_nonce(caller: &Caller) -> u64 {
     caller.session.as_ref().map_or(0, |session| session.nonce)
+}
+
+fn session_expiry(caller: &Caller) -> u64 {
+    caller.session.as_ref().map_or(u64::MAX, |session| session.expires)
 }
 
 /// Takes note of how a request was answered, where it has been answered whole.

@@ -101,13 +101,18 @@ impl<H: Host> Gateway<H> {
         Ok(Caller { session: Some(Arc::new(session)), ..caller })
     }
 
-    pub(super) fn get_stream(&self, head: &Parts, caller: &Caller, session: &Session) -> Reply {
+    pub(super) fn get_stream(
+        &self,
+        head: &Parts,
+        caller: &Caller,
+        session: &Session,
+    ) -> Result<Reply, Refusal> {
         if !caller.streams {
-            return body::empty(StatusCode::NOT_ACCEPTABLE);
+            return Ok(body::empty(StatusCode::NOT_ACCEPTABLE));
         }
         let last = names::single(&head.headers, &names::LAST_EVENT_ID).ok().flatten();
         match last.and_then(|last| self.0.streams.resume(last, session.nonce)) {
-            Some(replay) => body::events(self.keep_alive(futures::StreamExt::boxed(replay))),
+            Some(replay) => Ok(body::events(self.keep_alive(futures::StreamExt::boxed(replay)))),
             None => self.open_session_stream(caller, session),
         }
     }
@@ -120,7 +125,7 @@ impl<H: Host> Gateway<H> {
             ended.retain(|_, expires| *expires > now);
             ended.insert(session.nonce, session.expires);
         }
-        lock(&self.0.sessions.levels).remove(&session.nonce);
+        lock(&self.0.sessions.levels).remove(session.nonce);
         for resource in self.0.hub.forget(session.nonce) {
             self.unwatch_resource(resource);
         }

@@ -254,7 +254,7 @@ impl<H: Host> Gateway<H> {
 
     fn wants_log(&self, owner: Owner, level: Option<Json<'_>>) -> bool {
         let Owner::Session(nonce, _) = owner else { return false };
-        let least = lock(&self.0.sessions.levels).get(&nonce).copied().unwrap_or(0);
+        let least = lock(&self.0.sessions.levels).get(nonce).copied().unwrap_or(0);
         shape::severity(level) >= least
     }
 

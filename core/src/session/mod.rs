@@ -3,11 +3,13 @@
 //! **An `Mcp-Session-Id` is a sealed [`Session`]**: any instance with the key opens it, an idle one costs nothing,
 //! and it is never a credential (the principal of each request must be the one it was made for).
 
+mod remembered;
 mod seal;
 mod state;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use remembered::Remembered;
 pub(crate) use seal::{Purpose, Sealer};
 pub(crate) use state::{Binding, Next, RequestState};
 

@@ -22,6 +22,7 @@ use crate::catalog::{Kind, Offer};
 use crate::config;
 use crate::error::Unreachable;
 use crate::flow::Remarks;
+use crate::limits::Turns;
 use crate::names::ServerName;
 use crate::pipe::Pipe;
 use crate::session::Interaction;
@@ -74,6 +75,8 @@ pub(crate) struct Server {
     pub(crate) remarks: Mutex<BTreeMap<Kind, Remarks>>,
     /// When a refresh was last asked for, in milliseconds since the Unix epoch.
     refresh_asked: AtomicU64,
+    /// The calls that run there, and those that wait.
+    pub(crate) turns: Turns,
     own: Mutex<BTreeMap<u64, Arc<Link>>>,
     pub(crate) lanes: Lanes,
     status: Mutex<Status>,
@@ -253,6 +256,7 @@ impl Server {
             watched: futures::lock::Mutex::default(),
             remarks: Mutex::default(),
             refresh_asked: AtomicU64::new(0),
+            turns: Turns::default(),
             own: Mutex::default(),
             lanes: Lanes::default(),
             status: Mutex::default(),

@@ -1,0 +1,58 @@
+//! Whether there is room for a request: in the gateway, and at its server.
+
+use std::time::Duration;
+
+use futures::future::{self, Either};
+use http::StatusCode;
+
+use super::listen::Listens;
+use crate::body::{self, Reply};
+use crate::error::{Refusal, code};
+use crate::gateway::Gateway;
+use crate::limits::{Entry, Turn};
+use crate::ports::Host;
+use crate::upstream::Server;
+
+/// How long a request waits for its turn at a server that is busy.
+const QUEUED: Duration = Duration::from_secs(5);
+
+impl<H: Host> Gateway<H> {
+    /// Answers in a place among the requests that are answered at a time, which is kept until the answer has ended.
+    pub(super) async fn in_place(
+        &self,
+        answering: impl Future<Output = Result<Reply, Refusal>>,
+    ) -> Result<Reply, Refusal> {
+        let most = self.limits().requests;
+        let place = self.0.requests.take(most).ok_or_else(|| {
+            busy(format!("the gateway is busy: {most} requests are being answered; try again in a moment"))
+        })?;
+        let mut reply = answering.await?;
+        // A stream on which an agent listens is counted among those.
+        let listens = reply.extensions_mut().remove::<Listens>().is_some();
+        Ok(if listens { reply } else { body::holding(reply, place) })
+    }
+
+    /// Waits for a place among the requests that a server answers at a time.
+    pub(super) async fn turn_at(&self, server: &Server) -> Result<Turn, Refusal> {
+        let most = self.limits().server_requests;
+        let turn = match server.turns.enter(most) {
+            Entry::Now(turn) => Some(turn),
+            Entry::Full => None,
+            Entry::Later(turn) => {
+                match future::select(turn, std::pin::pin!(self.host().sleep(QUEUED))).await {
+                    Either::Left((turn, _)) => turn.ok(),
+                    Either::Right(_) => None,
+                }
+            }
+        };
+        turn.ok_or_else(|| {
+            let running = format!("is busy: {most} requests are running there; try again in a moment");
+            busy(server.error(running).to_string())
+        })
+    }
+}
+
+/// Refuses for want of room; the transport says when to try again.
+pub(super) fn busy(why: String) -> Refusal {
+    Refusal::new(code::INTERNAL, why).with_status(StatusCode::SERVICE_UNAVAILABLE)
+}
