@@ -119,7 +119,7 @@ impl Telemetry {
         let sampled = operation.span.filter(|span| span.sampled);
         let (Some(traces), Some(span)) = (&self.traces, sampled) else { return };
         attributes.push(KeyValue::new("jsonrpc.request.id", operation.id.trim_matches('"').to_owned()));
-        if operation.method == "tools/call" {
+        if operation.about.is_some_and(|about| about.tool.is_some()) {
             attributes.push(KeyValue::new("gen_ai.operation.name", "execute_tool"));
         }
         if let Some(uri) = operation.about.and_then(|about| about.resource.as_deref()) {
