@@ -289,7 +289,7 @@ mod tests {
                 panic!("a request")
             };
             let via = HeaderValue::from_static("x");
-            let caller = Caller { scope, session: None, via, streams: true };
+            let caller = Caller { scope, session: None, via, streams: true, record: crate::observe::Record::default() };
             look(
                 &Tasks::new(&self.sealer, &self.servers, &caller),
                 &Inbound { id, method, params, raw: bytes::Bytes::new() },
