@@ -129,12 +129,11 @@ impl Pipe {
         let (sender, messages) = mpsc::unbounded();
         let waiting = Arc::new(AtomicUsize::new(0));
         let mut state = self.0.inner.state();
-        match &state.closed {
-            Some(reason) => drop(sender.unbounded_send(Err(self.gone(reason)))),
-            None => {
-                let waiter = Waiter { kind, messages: sender, waiting: waiting.clone() };
-                state.waiters.insert(id, waiter);
-            }
+        if let Some(reason) = &state.closed {
+            let _ = sender.unbounded_send(Err(self.gone(reason)));
+        } else {
+            let waiter = Waiter { kind, messages: sender, waiting: waiting.clone() };
+            state.waiters.insert(id, waiter);
         }
         drop(state);
         PipeAnswer { pipe: self.clone(), id, messages, waiting }

@@ -75,7 +75,9 @@ fn servers_come_change_and_go() {
     let agents = both_eras(gateway.url());
     let stays = pid(&agents[0], "a");
     gateway.write(FILE, &config(&[("a", &marked("1")), ("b", &marked("1"))]));
-    agents.iter().for_each(|agent| await_tool(agent, "b__echo"));
+    for agent in &agents {
+        await_tool(agent, "b__echo");
+    }
     await_log(&gateway, &format!("{READ}: added b"));
     let before = pid(&agents[0], "b");
     gateway.write(FILE, &config(&[("a", &marked("1")), ("b", &marked("2"))]));
@@ -88,7 +90,9 @@ fn servers_come_change_and_go() {
     await_end(before);
     let last = pid(&agents[0], "b");
     gateway.write(FILE, &config(&[("a", &marked("1"))]));
-    agents.iter().for_each(|agent| await_no_tool(agent, "b__echo"));
+    for agent in &agents {
+        await_no_tool(agent, "b__echo");
+    }
     await_log(&gateway, &format!("{READ}: removed b"));
     await_end(last);
     assert_eq!(Request::get(&gateway.url_of("/readyz")).send().json()["servers"]["b"], Value::Null);
@@ -104,7 +108,9 @@ fn settings_of_the_gateway_apply() {
     let agents = both_eras(gateway.url());
     gateway
         .write(FILE, &with_settings("{ naming: none, allowed_origins: ['https://app.example'] }", &servers));
-    agents.iter().for_each(|agent| await_tool(agent, "echo"));
+    for agent in &agents {
+        await_tool(agent, "echo");
+    }
     assert!(!offers(&agents[0], "a__echo"));
     let page = agents[0].post("tools/list", json!({})).header("Origin", "https://app.example");
     assert_eq!(page.send().status, 200);

@@ -15,28 +15,28 @@ pub(super) fn resolve_gateway(entry: &GatewayEntry, report: &mut Report<'_>) -> 
         public_url: entry.public_url.as_ref().and_then(|url| resolve_public_url(url, report)),
         naming: entry.naming.as_ref().map_or(defaults.naming, |naming| naming.value),
         legacy: entry.legacy.as_ref().map_or(defaults.legacy, |legacy| legacy.value),
-        name_limit: number(&entry.name_limit, defaults.name_limit),
-        page_size: number(&entry.page_size, defaults.page_size),
-        request_limit: number(&entry.request_limit, defaults.request_limit),
+        name_limit: number(entry.name_limit.as_ref(), defaults.name_limit),
+        page_size: number(entry.page_size.as_ref(), defaults.page_size),
+        request_limit: number(entry.request_limit.as_ref(), defaults.request_limit),
         limits: entry.limits.as_ref().map_or(defaults.limits, resolve_limits),
         allowed_origins: resolve_origins(entry.allowed_origins.as_deref().unwrap_or_default(), report),
         instructions: entry.instructions.as_ref().map(|text| text.value.clone()),
     }
 }
 
-fn number(value: &Option<At<u64>>, default: usize) -> usize {
-    value.as_ref().and_then(|value| usize::try_from(value.value).ok()).unwrap_or(default)
+fn number(value: Option<&At<u64>>, default: usize) -> usize {
+    value.and_then(|value| usize::try_from(value.value).ok()).unwrap_or(default)
 }
 
 fn resolve_limits(entry: &LimitsEntry) -> Limits {
     let defaults = Limits::default();
     Limits {
-        connections: number(&entry.connections, defaults.connections),
-        headers: number(&entry.headers, defaults.headers),
-        requests: number(&entry.requests, defaults.requests),
-        server_requests: number(&entry.server_requests, defaults.server_requests),
-        streams: number(&entry.streams, defaults.streams),
-        session_streams: number(&entry.session_streams, defaults.session_streams),
+        connections: number(entry.connections.as_ref(), defaults.connections),
+        headers: number(entry.headers.as_ref(), defaults.headers),
+        requests: number(entry.requests.as_ref(), defaults.requests),
+        server_requests: number(entry.server_requests.as_ref(), defaults.server_requests),
+        streams: number(entry.streams.as_ref(), defaults.streams),
+        session_streams: number(entry.session_streams.as_ref(), defaults.session_streams),
     }
 }
 

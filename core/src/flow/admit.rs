@@ -9,7 +9,7 @@ use super::listen::Listens;
 use crate::body::{self, Reply};
 use crate::error::{Refusal, code};
 use crate::gateway::Gateway;
-use crate::limits::{Entry, Turn};
+use crate::limits::{Entry, Place, Turn};
 use crate::ports::Host;
 use crate::upstream::Server;
 
@@ -17,19 +17,12 @@ use crate::upstream::Server;
 const QUEUED: Duration = Duration::from_secs(5);
 
 impl<H: Host> Gateway<H> {
-    /// Answers in a place among the requests that are answered at a time, which is kept until the answer has ended.
-    pub(super) async fn in_place(
-        &self,
-        answering: impl Future<Output = Result<Reply, Refusal>>,
-    ) -> Result<Reply, Refusal> {
+    /// Takes a place among the requests that are answered at a time.
+    pub(super) fn take_place(&self) -> Result<Place, Refusal> {
         let most = self.limits().requests;
-        let place = self.0.requests.take(most).ok_or_else(|| {
+        self.0.requests.take(most).ok_or_else(|| {
             busy(format!("the gateway is busy: {most} requests are being answered; try again in a moment"))
-        })?;
-        let mut reply = answering.await?;
-        // A stream on which an agent listens is counted among those.
-        let listens = reply.extensions_mut().remove::<Listens>().is_some();
-        Ok(if listens { reply } else { body::holding(reply, place) })
+        })
     }
 
     /// Waits for a place among the requests that a server answers at a time.
@@ -50,6 +43,12 @@ impl<H: Host> Gateway<H> {
             busy(server.error(running).to_string())
         })
     }
+}
+
+/// Keeps a request's place until its answer has ended. A stream on which an agent listens is counted among those.
+pub(super) fn in_place(mut reply: Reply, place: Place) -> Reply {
+    let listens = reply.extensions_mut().remove::<Listens>().is_some();
+    if listens { reply } else { body::holding(reply, place) }
 }
 
 /// Refuses for want of room; the transport says when to try again.

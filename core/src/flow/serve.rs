@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::channel::mpsc;
-use futures::future;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::addressee::{Addressee, Cancelled};
+use super::admit::in_place;
 use super::messages::Messages;
 use super::park::{Retried, invalid_state, may_be_asked_in};
 use crate::body::{self, Body, CollectError, Reply};
@@ -61,19 +61,26 @@ impl<H: Host> Gateway<H> {
     async fn admit(&self, head: &Parts, body: Body) -> Reply {
         let snapshot = self.snapshot();
         let legacy = snapshot.config.gateway.legacy;
-        let answer = match endpoint::find(head.uri.path(), &snapshot.servers) {
+        let endpoint = endpoint::find(head.uri.path(), &snapshot.servers);
+        match endpoint {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
             Some(Endpoint::Readiness) => return endpoint::readiness(&self.readiness(), self.is_settled()),
-            Some(Endpoint::Mcp(scope)) => self.in_place(self.mcp_message(head, body, scope)).await,
-            Some(Endpoint::Sse) if legacy => self.in_place(future::ready(self.open_sse(head))).await,
-            Some(Endpoint::Messages) if legacy => {
-                self.in_place(Box::pin(self.post_to_stream(head, body))).await
-            }
             Some(Endpoint::Metrics) => return self.metrics_for(&head.method, &head.headers),
+            Some(Endpoint::Mcp(_)) => {}
+            Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
             _ => return endpoint::not_found(),
+        }
+        let place = match self.take_place() {
+            Ok(place) => place,
+            Err(refusal) => return body::refused(None, &refusal),
+        };
+        let answer = match endpoint {
+            Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, scope).await,
+            Some(Endpoint::Messages) => Box::pin(self.post_to_stream(head, body)).await,
+            _ => self.open_sse(head),
         };
         match answer {
-            Ok(reply) => self.name_reached(head, reply),
+            Ok(reply) => self.name_reached(head, in_place(reply, place)),
             Err(refusal) => body::refused(None, &refusal),
         }
     }

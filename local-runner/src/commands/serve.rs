@@ -54,7 +54,13 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
 fn terminal_closed() -> anyhow::Result<impl Future<Output = ()> + use<>> {
     let attended = stderr().is_terminal();
     let mut hangups = signal(SignalKind::hangup())?;
-    Ok(async move { while hangups.recv().await.is_some() && !(attended && !stderr().is_terminal()) {} })
+    Ok(async move {
+        while hangups.recv().await.is_some() {
+            if attended && !stderr().is_terminal() {
+                return;
+            }
+        }
+    })
 }
 
 /// Refuses to serve strangers: there is nothing yet that asks them who they are.
