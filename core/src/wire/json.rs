@@ -74,7 +74,7 @@ impl<'a> Json<'a> {
     /// Returns the string, its escapes resolved; nothing where the value is no string or has a lone surrogate.
     pub(crate) fn as_str(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        if find_end(inner.as_bytes(), 0) == inner.len() {
             return Some(Cow::Borrowed(inner));
         }
         serde_json::from_str(self.0).ok().map(Cow::Owned)
@@ -173,11 +173,11 @@ impl<'a> Walk<'a> {
         (self.at + 1 < bytes.len()).then_some(())
     }
 
-    fn value(&mut self) -> Option<Json<'a>> {
-        let end = skip_value(self.text.as_bytes(), self.at).ok()?;
+    fn value(&mut self) -> Json<'a> {
+        let end = pass_value(self.text.as_bytes(), self.at);
         let value = Json(&self.text[self.at..end]);
         self.at = end;
-        Some(value)
+        value
     }
 }
 
@@ -186,13 +186,13 @@ impl<'a> Iterator for Members<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.0.advance()?;
-        let name = self.0.value()?;
+        let name = self.0.value();
         // A key with a lone surrogate has no text of its own; its raw form still tells it from others.
         let key = name.as_str().unwrap_or(Cow::Borrowed(name.0));
         let bytes = self.0.text.as_bytes();
         let colon = skip_space(bytes, self.0.at);
         self.0.at = skip_space(bytes, colon + 1);
-        Some((key, self.0.value()?))
+        Some((key, self.0.value()))
     }
 }
 
@@ -201,7 +201,7 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.0.advance()?;
-        self.0.value()
+        Some(self.0.value())
     }
 }
 
@@ -307,19 +307,84 @@ fn skip_key(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
 fn skip_string(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
     let mut at = start + 1;
     loop {
-        let rest = &bytes[at..];
-        let Some(length) = memchr2(b'"', b'\\', rest) else {
-            return Err(Malformed { at: start, what: "unterminated string" });
-        };
-        if rest[..length].iter().any(|b| *b < 0x20) {
+        let end = find_end(bytes, at);
+        if has_control(&bytes[at..end]) {
             return Err(Malformed { at, what: "control character in a string" });
         }
-        at += length;
-        if bytes[at] == b'"' {
-            return Ok(at + 1);
-        }
-        at = skip_escape(bytes, at)?;
+        at = match bytes.get(end) {
+            Some(b'"') => return Ok(end + 1),
+            Some(_) => skip_escape(bytes, end)?,
+            None => return Err(Malformed { at: start, what: "unterminated string" }),
+        };
     }
+}
+
+/// A word of eight bytes that are all this.
+const fn eight(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// Returns the index of the first quote or backslash from `at`, or the length.
+fn find_end(bytes: &[u8], at: usize) -> usize {
+    // The high bit of each byte that is zero; above the first one others may be set that are not (Mycroft, 1987).
+    let zeros = |word: u64| word.wrapping_sub(eight(1)) & !word & eight(0x80);
+    // Most strings are short: a search that is fast for long ones would take longer to begin.
+    let mut at = at;
+    for word in bytes[at..].chunks_exact(8).take(4) {
+        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+        let found = zeros(word ^ eight(b'"')) | zeros(word ^ eight(b'\\'));
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    memchr2(b'"', b'\\', &bytes[at..]).map_or(bytes.len(), |run| at + run)
+}
+
+/// Tells whether a string has a character that must be escaped, besides quotes and backslashes.
+fn has_control(bytes: &[u8]) -> bool {
+    let words = bytes.chunks_exact(8);
+    let rest = words.remainder().iter().any(|b| *b < 0x20);
+    let below = |word: u64| word.wrapping_sub(eight(0x20)) & !word & eight(0x80);
+    let words = words.map(|word| below(u64::from_le_bytes(word.try_into().expect("eight bytes"))));
+    rest || words.fold(0, |all, word| all | word) != 0
+}
+
+/// Returns the index after the value that begins at `at`, of text that has been checked.
+fn pass_value(bytes: &[u8], at: usize) -> usize {
+    let mut at = at;
+    let mut depth = 0u32;
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'"' => at = pass_string(bytes, at),
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => return at + bytes[at..].iter().take_while(|b| is_of_word(**b)).count(),
+            _ => continue,
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    bytes.len()
+}
+
+/// Returns the index after the string whose first quote stands before `at`.
+fn pass_string(bytes: &[u8], mut at: usize) -> usize {
+    loop {
+        at = find_end(bytes, at);
+        match bytes.get(at) {
+            Some(b'"') => return at + 1,
+            Some(_) => at = (at + 2).min(bytes.len()),
+            None => return at,
+        }
+    }
+}
+
+/// Tells whether a byte can belong to a number or a literal.
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
 }
 
 fn skip_escape(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
@@ -363,12 +428,22 @@ fn skip_number(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
 
 /// Appends `text` as a JSON string, quotes included.
 pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(&mut *out, text).expect("writing to a vector cannot fail");
+    let bytes = text.as_bytes();
+    if find_end(bytes, 0) < bytes.len() || has_control(bytes) {
+        serde_json::to_writer(&mut *out, text).expect("writing to a vector cannot fail");
+        return;
+    }
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(bytes);
+    out.push(b'"');
 }
 
 /// Returns `text` as a JSON string, quotes included.
 pub(crate) fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let mut out = Vec::with_capacity(text.len() + 2);
+    push_string(&mut out, text);
+    String::from_utf8(out).expect("only text was appended")
 }
 
 #[cfg(test)]
@@ -443,6 +518,27 @@ mod tests {
         fn agrees_with_serde_json(text in "[\\[\\]{}:,\"\\\\0-9a-ftrunlse.+\\- \\n]{0,40}") {
             let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
             prop_assert_eq!(Json::check(text.as_bytes()).is_ok(), theirs);
+        }
+
+        #[test]
+        fn sees_what_a_string_must_escape(text in "[a-z\"\\\\\u{0}\u{1f}\u{20}\u{7f}é]{0,80}", plain in "[ -!#-Z~é]{0,80}") {
+            for text in [format!("{plain}{text}"), format!("{plain}{plain}")] {
+                let theirs = serde_json::to_string(&text).unwrap();
+                prop_assert_eq!(&quote(&text), &theirs);
+                prop_assert_eq!(Json::check(theirs.as_bytes()).unwrap().as_str().unwrap(), text.as_str());
+                let raw = format!("\"{text}\"");
+                prop_assert_eq!(Json::check(raw.as_bytes()).is_ok(), serde_json::from_str::<String>(&raw).is_ok());
+            }
+        }
+
+        #[test]
+        fn walks_what_it_checked(values in proptest::collection::vec("([0-9]|-1\\.5e\\+3|true|null|\"[a-z\\[\\]{}:,é]{0,40}(\\\\\")?\"|\\[1, ?\\{\"a\":\"\\]\\}\"\\} ?\\]|\\{ ?\\}) ?", 1..6)) {
+            let members = values.iter().enumerate().map(|(n, value)| format!("\"k{n}\" : {value}"));
+            let text = format!("{{ {} }}", members.collect::<Vec<_>>().join(" , "));
+            let json = Json::check(text.as_bytes()).unwrap();
+            let walked: Vec<_> = json.members().map(|(key, value)| (key.into_owned(), value.text().to_owned())).collect();
+            let expected: Vec<_> = values.iter().enumerate().map(|(n, v)| (format!("k{n}"), v.trim_end().to_owned())).collect();
+            prop_assert_eq!(walked, expected);
         }
 
         #[test]
