@@ -34,6 +34,9 @@ impl Default for Body {
     }
 }
 
+/// For as many announced bytes room is made before they have come.
+const EXPECTED: usize = 1 << 20;
+
 /// Why a body could not be collected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CollectError {
@@ -48,20 +51,34 @@ pub enum CollectError {
 impl Body {
     /// Collects at most `limit` bytes.
     pub async fn collect(self, limit: usize) -> Result<Bytes, CollectError> {
+        self.collect_expecting(0, limit).await
+    }
+
+    /// Collects at most `limit` bytes, of which `expected` are announced.
+    pub async fn collect_expecting(self, expected: usize, limit: usize) -> Result<Bytes, CollectError> {
         let mut chunks = match self {
             Self::Full(bytes) if bytes.len() > limit => return Err(CollectError::TooLarge(limit)),
             Self::Full(bytes) => return Ok(bytes),
             Self::Stream(chunks) => chunks,
         };
+        let mut first = Bytes::new();
         let mut whole = BytesMut::new();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(CollectError::Broken)?;
-            if whole.len() + chunk.len() > limit {
+            if first.len().max(whole.len()) + chunk.len() > limit {
                 return Err(CollectError::TooLarge(limit));
+            }
+            if first.is_empty() {
+                first = chunk;
+                continue;
+            }
+            if whole.is_empty() {
+                whole.reserve(expected.min(limit).min(EXPECTED));
+                whole.extend_from_slice(&first);
             }
             whole.extend_from_slice(&chunk);
         }
-        Ok(whole.freeze())
+        Ok(if whole.is_empty() { first } else { whole.freeze() })
     }
 }
 

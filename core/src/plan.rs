@@ -246,7 +246,7 @@ fn ask<'a>(caller: &Caller, inbound: &Inbound<'a>, key: &str, name: Option<&str>
         .filter(|(k, _)| *k != "_meta")
         .map(|(k, v)| {
             let renamed = name.filter(|_| k == key).map(|name| Cow::Owned(quote(name)));
-            (Cow::Owned(k.to_owned()), renamed.unwrap_or(Cow::Borrowed(v.text())))
+            (k.clone(), renamed.unwrap_or(Cow::Borrowed(v.text())))
         })
         .collect();
     ask.name = name.map(|name| Cow::Owned(name.to_owned()));

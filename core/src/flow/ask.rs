@@ -242,12 +242,16 @@ impl<H: Host> Gateway<H> {
     ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
         let target = server.target.as_ref().ok_or_else(|| server.error("has no URL"))?;
         let via = ask.via.clone().unwrap_or_else(|| self.own_via());
-        let mut request = compose::post(target, &via, compose::message(ask, established.version, id));
-        compose::describe(request.headers_mut(), established, Some(ask));
-        if ask.method == "initialize" {
-            // The revision is only being negotiated.
-            request.headers_mut().remove(names::PROTOCOL_VERSION);
-        }
+        let body = Bytes::from(compose::message(ask, established.version, id));
+        let request = || {
+            let mut request = compose::post(target, &via, body.clone());
+            compose::describe(request.headers_mut(), established, Some(ask));
+            if ask.method == "initialize" {
+                // The revision is only being negotiated.
+                request.headers_mut().remove(names::PROTOCOL_VERSION);
+            }
+            request
+        };
         self.fetch(server, request).await
     }
 
@@ -262,8 +266,12 @@ impl<H: Host> Gateway<H> {
             return pipe.send(message).await;
         }
         let target = server.target.as_ref().ok_or_else(|| server.error("has no URL"))?;
-        let mut request = compose::post(target, &self.own_via(), message);
-        compose::describe(request.headers_mut(), established, None);
+        let message = Bytes::from(message);
+        let request = || {
+            let mut request = compose::post(target, &self.own_via(), message.clone());
+            compose::describe(request.headers_mut(), established, None);
+            request
+        };
         self.fetch(server, request).await.map(|_| ())
     }
 
@@ -276,13 +284,16 @@ impl<H: Host> Gateway<H> {
         last_event: Option<&str>,
     ) -> Result<Option<AnswerBody>, Unreachable> {
         let target = server.target.as_ref().ok_or_else(|| server.error("has no URL"))?;
-        let mut request = compose::bare(Method::GET, target, &self.own_via(), Bytes::new());
-        compose::describe(request.headers_mut(), established, None);
-        let headers = request.headers_mut();
-        headers.insert(header::ACCEPT, names::EVENT_STREAM);
-        if let Some(value) = last_event.and_then(|id| id.parse().ok()) {
-            headers.insert(names::LAST_EVENT_ID, value);
-        }
+        let request = || {
+            let mut request = compose::bare(Method::GET, target, &self.own_via(), Bytes::new());
+            compose::describe(request.headers_mut(), established, None);
+            let headers = request.headers_mut();
+            headers.insert(header::ACCEPT, names::EVENT_STREAM);
+            if let Some(value) = last_event.and_then(|id| id.parse().ok()) {
+                headers.insert(names::LAST_EVENT_ID, value);
+            }
+            request
+        };
         match self.fetch(server, request).await? {
             (head, body @ AnswerBody::Events(_)) if head.status == StatusCode::OK => Ok(Some(body)),
             (head, _) if head.status != StatusCode::TOO_MANY_REQUESTS && !head.status.is_server_error() => {
@@ -292,14 +303,19 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Fetches, following redirects only within the origin: credentials go nowhere else.
+    /// Fetches what `request` makes, following redirects only within the origin: credentials go nowhere else.
     pub(super) async fn fetch(
         &self,
         server: &Server,
-        mut request: http::Request<Bytes>,
+        request: impl Fn() -> http::Request<Bytes>,
     ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
+        let mut redirected = None;
         for _ in 0..REDIRECTS {
-            let again = request.clone();
+            let mut request = request();
+            if let Some(target) = redirected.take() {
+                *request.uri_mut() = target;
+            }
+            let uri = request.uri().clone();
             let response = self
                 .host()
                 .fetch(request)
@@ -307,7 +323,7 @@ impl<H: Host> Gateway<H> {
                 .map_err(|e| Unreachable { server: server.name.to_string(), ..e })?;
             let target = match response.status() {
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
-                    same_origin(again.uri(), response.headers())
+                    same_origin(&uri, response.headers())
                 }
                 _ => None,
             };
@@ -322,7 +338,7 @@ impl<H: Host> Gateway<H> {
                 if let Some(behind) = head.headers.get(names::VIA).and_then(|v| v.to_str().ok()) {
                     *lock(&server.behind) = behind.split(',').map(|hop| hop.trim().to_owned()).collect();
                 }
-                let body = match names::media_type(&head.headers).as_str() {
+                let body = match &*names::media_type(&head.headers) {
                     "application/json" => AnswerBody::Json(chunks),
                     "text/event-stream" => AnswerBody::Events(chunks),
                     _ if matches!(head.status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) => {
@@ -337,8 +353,7 @@ impl<H: Host> Gateway<H> {
                 };
                 return Ok((head, body));
             };
-            request = again;
-            *request.uri_mut() = target;
+            redirected = Some(target);
         }
         Err(server.error("redirects in circles"))
     }

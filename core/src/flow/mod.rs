@@ -23,6 +23,7 @@ mod tests;
 mod trial;
 mod watch;
 
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -51,8 +52,13 @@ impl<H: Host> Gateway<H> {
         limit: Duration,
         work: impl Future<Output = Result<T, Unreachable>>,
     ) -> Result<T, Unreachable> {
+        let mut work = std::pin::pin!(work);
+        // What is there already needs no timer.
+        if let Poll::Ready(result) = futures::poll!(work.as_mut()) {
+            return result;
+        }
         let timeout = std::pin::pin!(self.host().sleep(limit));
-        match future::select(std::pin::pin!(work), timeout).await {
+        match future::select(work, timeout).await {
             Either::Left((result, _)) => result,
             Either::Right(_) => Err(late(server, limit)),
         }

@@ -108,7 +108,8 @@ impl<H: Host> Gateway<H> {
     }
 
     async fn mcp_message(&self, head: &Parts, body: Body, scope: Scope) -> Result<Reply, Refusal> {
-        let via = self.0.snapshot.load().gate.via(&head.headers)?;
+        let has_come_through = head.headers.contains_key(names::VIA);
+        let via = if has_come_through { self.0.snapshot.load().gate.via(&head.headers)? } else { self.own_via() };
         let caller = Caller {
             scope,
             session: None,
@@ -155,7 +156,8 @@ impl<H: Host> Gateway<H> {
             return Err(refusal.with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
         let limit = self.0.snapshot.load().config.gateway.request_limit;
-        body.collect(limit).await.map_err(|error| {
+        let expected = names::length(&head.headers);
+        body.collect_expecting(expected, limit).await.map_err(|error| {
             let status = match error {
                 CollectError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
                 CollectError::Broken(_) => StatusCode::BAD_REQUEST,

@@ -46,8 +46,11 @@ impl<H: Host> Gateway<H> {
     /// Opens the server's event stream and ties a pipe to it, once the server has named where to post.
     async fn open_pipe(&self, server: &Arc<Server>, owner: Owner) -> Result<Option<Pipe>, Unreachable> {
         let Some(target) = &server.target else { return Ok(None) };
-        let mut request = compose::bare(Method::GET, target, &self.own_via(), Bytes::new());
-        request.headers_mut().insert(header::ACCEPT, names::EVENT_STREAM);
+        let request = || {
+            let mut request = compose::bare(Method::GET, target, &self.own_via(), Bytes::new());
+            request.headers_mut().insert(header::ACCEPT, names::EVENT_STREAM);
+            request
+        };
         let limit = HANDSHAKE.min(server.settings.timeout);
         let (head, body) = self.within(server, limit, self.fetch(server, request)).await?;
         if let Some(reason) = handshake::refusal(head.status) {
@@ -94,7 +97,7 @@ impl<H: Host> Gateway<H> {
 
     async fn post_line(self, server: Arc<Server>, target: Target, line: Bytes, inbox: PipeInbox) {
         let id = request_id(&line);
-        let request = compose::post(&target, &self.own_via(), line);
+        let request = || compose::post(&target, &self.own_via(), line.clone());
         let posted = self.within(&server, server.settings.timeout, self.fetch(&server, request)).await;
         let error = match posted {
             Ok((head, _)) if head.status.is_success() => return,

@@ -56,8 +56,8 @@ pub(crate) struct Caller {
 impl Caller {
     /// Returns the gateways that the request came through before this one; mostly none.
     pub(crate) fn comes_through(&self) -> Vec<&str> {
-        let chain: Vec<_> = self.via.to_str().unwrap_or_default().split(", ").collect();
-        chain[..chain.len() - 1].to_vec()
+        let before = self.via.to_str().ok().and_then(|via| via.rsplit_once(", "));
+        before.map_or_else(Vec::new, |(before, _own)| before.split(", ").collect())
     }
 
     /// Returns the revision that the agent speaks.

@@ -1,6 +1,7 @@
 //! Writes the request that a server gets: the agent's own spans around what this hop must say itself.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -93,7 +94,7 @@ impl<'a> Ask<'a> {
 pub(crate) fn message(ask: &Ask<'_>, version: Version, id: u64) -> String {
     let size: usize = ask.params.iter().map(|(k, v)| k.len() + v.len() + 8).sum();
     let mut out = Vec::with_capacity(size + 512 + ask.meta.as_ref().map_or(0, |m| m.len()));
-    out.extend_from_slice(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":").as_bytes());
+    write!(out, "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":").expect("writing to a vector cannot fail");
     push_string(&mut out, &ask.method);
     out.extend_from_slice(b",\"params\":{");
     let mut separate = false;
@@ -137,8 +138,8 @@ fn meta(ask: &Ask<'_>, version: Version, id: u64) -> String {
             meta.string("tracestate", tracestate);
         }
     }
-    let theirs = ask.meta.as_ref().and_then(|meta| Json::check(meta.as_bytes()).ok());
-    for (key, value) in theirs.iter().flat_map(|m| m.members()) {
+    let theirs = ask.meta.iter().flat_map(|meta| Json::known(meta).members());
+    for (key, value) in theirs {
         match key.as_ref() {
             "progressToken" => drop(meta.member("progressToken", &id.to_string())),
             LOG_LEVEL => level = Some(Cow::Borrowed(value.text())),

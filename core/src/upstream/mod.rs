@@ -231,10 +231,14 @@ impl Server {
         let target = match &settings.transport {
             config::Transport::Stdio(_) => None,
             // A URL that is no URI cannot be asked anything: every request to it fails with its reason.
-            config::Transport::Http(endpoint) | config::Transport::Sse(endpoint) => Some(Target {
-                uri: endpoint.url.as_str().parse().unwrap_or_default(),
-                headers: endpoint.headers.clone(),
-            }),
+            config::Transport::Http(endpoint) | config::Transport::Sse(endpoint) => {
+                let uri: http::Uri = endpoint.url.as_str().parse().unwrap_or_default();
+                let mut headers = endpoint.headers.clone();
+                if let Some(Ok(host)) = uri.authority().map(|a| HeaderValue::from_str(a.as_str())) {
+                    headers.insert(http::header::HOST, host);
+                }
+                Some(Target { uri, headers })
+            }
         };
         let speaks_sse = AtomicBool::new(matches!(settings.transport, config::Transport::Sse(_)));
         let server = Self {

@@ -69,9 +69,19 @@ pub(crate) fn encode(text: &str) -> HeaderValue {
 }
 
 /// Returns the media type of a message, in lower case and without parameters.
-pub(crate) fn media_type(headers: &HeaderMap) -> String {
+pub(crate) fn media_type(headers: &HeaderMap) -> Cow<'_, str> {
     let value = headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let value = value.split(';').next().unwrap_or_default().trim();
+    if value.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Cow::Owned(value.to_ascii_lowercase());
+    }
+    Cow::Borrowed(value)
+}
+
+/// Returns how many bytes of body are announced; none where that is not said.
+pub(crate) fn length(headers: &HeaderMap) -> usize {
+    let value = headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    value.and_then(|length| length.parse().ok()).unwrap_or_default()
 }
 
 /// Tells whether `Accept` admits a media type; an absent header admits all.
@@ -80,10 +90,11 @@ pub(crate) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     if values.peek().is_none() {
         return true;
     }
-    let group = format!("{}/*", media_type.split('/').next().unwrap_or_default());
+    let group = media_type.split('/').next().unwrap_or_default();
     values.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|item| {
         let item = item.split(';').next().unwrap_or_default().trim();
-        item == "*/*" || item.eq_ignore_ascii_case(media_type) || item.eq_ignore_ascii_case(&group)
+        let of_group = |item: &str| item.strip_suffix("/*").is_some_and(|g| g.eq_ignore_ascii_case(group));
+        item == "*/*" || item.eq_ignore_ascii_case(media_type) || of_group(item)
     })
 }
 

@@ -51,6 +51,11 @@ impl<'a> Json<'a> {
         Ok(Self(&text[start..end]))
     }
 
+    /// Takes the text of a value that has been checked before, without surrounding white space.
+    pub(crate) fn known(text: &'a str) -> Self {
+        Self(text)
+    }
+
     /// Returns the value's own text.
     pub(crate) fn text(self) -> &'a str {
         self.0
@@ -138,8 +143,8 @@ impl<'a> Object<'a> {
     }
 
     /// Walks the members in their order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Json<'a>)> {
-        self.0.iter().map(|(k, v)| (k.as_ref(), *v))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Cow<'a, str>, Json<'a>)> {
+        self.0.iter().map(|(k, v)| (k, *v))
     }
 }
 

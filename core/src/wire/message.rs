@@ -157,7 +157,9 @@ impl ObjectWriter {
 
     /// Appends a member whose value is a string.
     pub(crate) fn string(&mut self, key: &str, value: &str) -> &mut Self {
-        self.member(key, &super::json::quote(value))
+        self.member(key, "");
+        push_string(&mut self.0, value);
+        self
     }
 
     /// Ends the object and returns its text.
