@@ -1,12 +1,16 @@
 //! The platform: tokio, the system's clock and randomness, HTTP, subprocesses.
 
+use std::error::Error;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use futures::{Stream, StreamExt};
+use http::uri::Authority;
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -119,7 +123,7 @@ impl Background for Machine {
 
 impl Upstream for Machine {
     async fn fetch(&self, request: http::Request<Bytes>) -> Result<http::Response<Chunks>, Unreachable> {
-        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let host = request.uri().authority().cloned();
         let secure = request.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
         let request = request.map(Full::new);
         let response = if secure {
@@ -128,10 +132,10 @@ impl Upstream for Machine {
             self.http.request(request).await
         };
         let response = response.map_err(|error| {
-            let failure = Unreachable::new(&host, format!("cannot be reached: {}", innermost(&error)));
+            let failure = unreachable(host.as_ref(), "cannot be reached", &error);
             if error.is_connect() { failure.undelivered().absent() } else { failure }
         })?;
-        Ok(response.map(|body| chunks(body, host)))
+        Ok(response.map(|body| Answer { body, host }.boxed()))
     }
 
     async fn launch(&self, server: &ServerName, command: &Command, end: PipeEnd) -> Result<(), Unreachable> {
@@ -155,26 +159,36 @@ impl Host for Machine {
     }
 }
 
-fn chunks(body: Incoming, host: String) -> Chunks {
-    stream::unfold((body, host), |(mut body, host)| async move {
+/// The body of a server's answer.
+struct Answer {
+    body: Incoming,
+    host: Option<Authority>,
+}
+
+impl Stream for Answer {
+    type Item = Result<Bytes, Unreachable>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let item = match body.frame().await? {
-                Ok(frame) => match frame.into_data() {
+            let item = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                None => return Poll::Ready(None),
+                Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => Ok(data),
                     Err(_trailers) => continue,
                 },
-                Err(error) => {
-                    Err(Unreachable::new(&host, format!("broke off its answer: {}", innermost(&error))))
-                }
+                Some(Err(error)) => Err(unreachable(self.host.as_ref(), "broke off its answer", &error)),
             };
-            return Some((item, (body, host)));
+            return Poll::Ready(Some(item));
         }
-    })
-    .boxed()
+    }
+}
+
+fn unreachable(host: Option<&Authority>, what: &str, error: &(dyn Error + 'static)) -> Unreachable {
+    Unreachable::new(host.map_or("", Authority::as_str), format!("{what}: {}", innermost(error)))
 }
 
 /// Returns what an error says at its root, where the useful words are.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

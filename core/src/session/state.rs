@@ -82,7 +82,8 @@ impl Binding {
     pub(crate) fn new(endpoint: String, method: &str, params: &Object<'_>) -> Self {
         let mut hash = Sha256::new();
         hash_text(&mut hash, b'm', method);
-        let mut members: Vec<_> = params.iter().filter(|(key, _)| !OF_A_ROUND.contains(key)).collect();
+        let mut members: Vec<_> =
+            params.iter().filter(|(key, _)| !OF_A_ROUND.contains(&key.as_ref())).collect();
         members.sort_unstable_by_key(|(key, _)| *key);
         for (key, value) in members {
             hash_text(&mut hash, b'k', key);

@@ -180,7 +180,7 @@ mod tests {
                 format!(
                     "request {} {method} {}",
                     id.text(),
-                    params.iter().map(|(k, _)| k.to_owned()).collect::<Vec<_>>().join(",")
+                    params.iter().map(|(k, _)| k.as_ref()).collect::<Vec<_>>().join(",")
                 )
             }
             Ok(Message::Notification { method, .. }) => format!("notification {method}"),
