@@ -178,6 +178,23 @@ impl<'a> Walk<'a> {
         (self.at + 1 < bytes.len()).then_some(())
     }
 
+    /// Reads a key and steps to its value.
+    fn key(&mut self) -> Cow<'a, str> {
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        let plain = find_end(bytes, start);
+        let (key, end) = if bytes.get(plain) == Some(&b'"') {
+            (Cow::Borrowed(&self.text[start..plain]), plain + 1)
+        } else {
+            let name = self.value();
+            // A key with a lone surrogate has no text of its own; its raw form still tells it from others.
+            (name.as_str().unwrap_or(Cow::Borrowed(name.0)), self.at)
+        };
+        let colon = skip_space(bytes, end);
+        self.at = skip_space(bytes, colon + 1);
+        key
+    }
+
     fn value(&mut self) -> Json<'a> {
         let end = pass_value(self.text.as_bytes(), self.at);
         let value = Json(&self.text[self.at..end]);
@@ -191,12 +208,7 @@ impl<'a> Iterator for Members<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.0.advance()?;
-        let name = self.0.value();
-        // A key with a lone surrogate has no text of its own; its raw form still tells it from others.
-        let key = name.as_str().unwrap_or(Cow::Borrowed(name.0));
-        let bytes = self.0.text.as_bytes();
-        let colon = skip_space(bytes, self.0.at);
-        self.0.at = skip_space(bytes, colon + 1);
+        let key = self.0.key();
         Some((key, self.0.value()))
     }
 }
@@ -335,7 +347,7 @@ fn find_end(bytes: &[u8], at: usize) -> usize {
     let zeros = |word: u64| word.wrapping_sub(eight(1)) & !word & eight(0x80);
     // Most strings are short: a search that is fast for long ones would take longer to begin.
     let mut at = at;
-    for word in bytes[at..].chunks_exact(8).take(4) {
+    for word in bytes[at..].chunks_exact(8).take(8) {
         let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
         let found = zeros(word ^ eight(b'"')) | zeros(word ^ eight(b'\\'));
         if found != 0 {
