@@ -1,10 +1,11 @@
 //! Carrying a server's answer to the agent that asked, as it comes.
 
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::channel::mpsc;
-use futures::future::{self, Either};
+use futures::future::{self, BoxFuture, Either};
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use http::StatusCode;
@@ -192,9 +193,14 @@ impl<H: Host> Gateway<H> {
         let (sender, mut steps) = mpsc::unbounded();
         let request_id = to.id.clone();
         let gateway = self.clone();
-        self.host().spawn(async move { gateway.carry(ask, to, sender).await });
+        let carrying = async move { gateway.carry(ask, to, sender).await };
+        let mut carrying = Carrying { gateway: self.clone(), work: Some(carrying.boxed()) };
+        let next = future::poll_fn(|context| {
+            carrying.poll(context);
+            steps.poll_next_unpin(context)
+        });
         let quiet = std::pin::pin!(self.host().sleep(QUIET));
-        let first = match future::select(steps.next(), quiet).await {
+        let first = match future::select(next, quiet).await {
             Either::Left((Some(Step::Reply(reply)), _)) => return Ok(*reply),
             Either::Left((Some(Step::Refused(refusal)), _)) => return Err(refusal),
             // Cancelled: there is no answer, and the connection still has to end.
@@ -202,6 +208,7 @@ impl<H: Host> Gateway<H> {
             Either::Left((Some(Step::Event(text)), _)) => Some(text),
             Either::Right(_) => None,
         };
+        drop(carrying);
         let id = self.random();
         let recording = self.0.streams.begin(id, session.nonce);
         if session.version >= Version::V2025_11_25 {
@@ -389,6 +396,29 @@ impl<H: Host> Document<H> {
                 None
             }
             Ok(Some(Err(error))) | Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+/// A session's request that is being answered. What is left to do goes on in the background when this is dropped: an
+/// answer that comes at once needs no task of its own.
+struct Carrying<H: Host> {
+    gateway: Gateway<H>,
+    work: Option<BoxFuture<'static, ()>>,
+}
+
+impl<H: Host> Carrying<H> {
+    fn poll(&mut self, context: &mut Context<'_>) {
+        if self.work.as_mut().is_some_and(|work| work.poll_unpin(context).is_ready()) {
+            self.work = None;
+        }
+    }
+}
+
+impl<H: Host> Drop for Carrying<H> {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.gateway.host().spawn(work);
         }
     }
 }
