@@ -2,6 +2,7 @@
 
 pub mod fuzz;
 mod host;
+mod paths;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::gateway::{Gateway, Options, SealKeys};
 use crate::names::ServerName;
 
 pub use host::{Answer, Memory, Open, json_answer, open_stream};
+pub use paths::{Path, paths};
 
 /// Returns the settings of a server at a URL.
 pub fn server(url: &str) -> Server {

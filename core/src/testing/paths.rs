@@ -1,0 +1,134 @@
+//! The paths that requests and answers take, each on its own, so that what it costs can be counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use super::server;
+use crate::catalog::{Kind, Offer, Scope, View, read_page};
+use crate::config::Gateway;
+use crate::front::{Caller, Inbound};
+use crate::names::ServerName;
+use crate::plan::{Plan, plan};
+use crate::relay::{Pieces, Splice};
+use crate::shape;
+use crate::upstream::handshake::Introduction;
+use crate::upstream::{Server, compose};
+use crate::wire::json::Json;
+use crate::wire::message::{self, Message};
+use crate::wire::version::{Era, Version};
+
+/// How many servers there are, and how many tools each has.
+const SERVERS: usize = 10;
+const TOOLS: usize = 100;
+
+/// Something that can be done again and again; it returns how many bytes came out.
+pub type Path = Box<dyn Fn() -> usize>;
+
+/// Returns every path by its name, prepared for a gateway with a thousand tools.
+pub fn paths() -> Vec<(&'static str, Path)> {
+    let servers = Arc::new((0..SERVERS).map(offering).collect::<BTreeMap<_, _>>());
+    let view = Arc::new(merge(&servers));
+    let plans = |text: String| -> Path {
+        let view = view.clone();
+        Box::new(move || planned(&view, text.as_bytes()))
+    };
+    vec![
+        ("merge", Box::new(move || merge(&servers).capabilities.len())),
+        ("list", plans(request("tools/list", ""))),
+        ("plan_100_b", plans(call(100))),
+        ("plan_10_kb", plans(call(10_000))),
+        ("plan_1_mb", plans(call(1_000_000))),
+        ("relay_100_b", relays(100, 1 << 20)),
+        ("relay_10_kb", relays(10_000, 1 << 20)),
+        ("relay_1_mb", relays(1_000_000, 64 << 10)),
+    ]
+}
+
+/// Makes a server that is up and offers its tools.
+fn offering(number: usize) -> (ServerName, Arc<Server>) {
+    let name = ServerName::parse(&format!("server{number}")).expect("a name");
+    let (made, _) = Server::new(name.clone(), server(&format!("http://{name}.test/mcp")));
+    let tools = (0..TOOLS).map(|tool| {
+        format!(
+            r#"{{"name":"tool{tool}","description":"Returns what it is given, at whatever length its caller likes, and says how long that was.","inputSchema":{{"type":"object","properties":{{"message":{{"type":"string","description":"The text."}},"limit":{{"type":"integer","minimum":1}}}},"required":["message"]}}}}"#
+        )
+    });
+    let list = format!("{{\"tools\":[{}]}}", tools.collect::<Vec<_>>().join(","));
+    let list = Json::check(list.as_bytes()).expect("JSON");
+    let (items, _) = read_page(Kind::Tools, list, &mut BTreeSet::new()).expect("a list");
+    let introduction = Introduction { capabilities: r#"{"tools":{}}"#.into(), ..Introduction::default() };
+    let mut offer = Offer::new(Version::MODERN, introduction, 0);
+    offer.set_items(Kind::Tools, items);
+    made.offer.store(Some(Arc::new(offer)));
+    made.listed.store(true, Ordering::Relaxed);
+    (name, made)
+}
+
+fn merge(servers: &BTreeMap<ServerName, Arc<Server>>) -> View {
+    View::make(&Gateway::default(), servers, |_| true)
+}
+
+fn request(method: &str, params: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{params}"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
+    )
+}
+
+fn call(size: usize) -> String {
+    let text = "x".repeat(size);
+    request("tools/call", &format!(r#""name":"server7__tool42","arguments":{{"message":"{text}"}},"#))
+}
+
+/// Reads a request, decides on it, and writes what the server gets or the agent is answered.
+fn planned(view: &View, text: &[u8]) -> usize {
+    let json = Json::check(text).expect("JSON");
+    let Ok(Message::Request { id, method, params }) = message::parse(json) else { panic!("a request") };
+    let inbound = Inbound::new(id, method, params);
+    let via = HeaderValue::from_static("gateway");
+    let caller = Caller { scope: Scope::All, session: None, via, streams: true };
+    match plan(view, &caller, &inbound, None).expect("a plan") {
+        Plan::Ask(_, ask) => compose::message(&ask, Version::MODERN, 7).len(),
+        Plan::Answer(result) => message::result(inbound.id.text(), &result).len(),
+        _ => panic!("neither a question nor an answer"),
+    }
+}
+
+/// Passes on an answer of that size, which comes in chunks.
+fn relays(size: usize, chunk: usize) -> Path {
+    let text = "x".repeat(size);
+    let answer = Bytes::from(format!(
+        r#"{{"jsonrpc":"2.0","id":7,"result":{{"content":[{{"type":"text","text":"{text}"}}],"isError":false}}}}"#
+    ));
+    Box::new(move || {
+        let mut splice = Splice::new(shape::edits(7, Version::LEGACY, "\"a\"", Era::Modern, false));
+        let mut passed = 0;
+        for start in (0..answer.len()).step_by(chunk) {
+            let mut out = Pieces::default();
+            let chunk = answer.slice(start..answer.len().min(start + chunk));
+            splice.push(&chunk, &mut out).expect("an answer");
+            passed += out.into_vec().iter().map(Bytes::len).sum::<usize>();
+        }
+        splice.finish().expect("a whole answer");
+        passed
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn each_path_leads_somewhere() {
+        let lengths: Vec<_> = super::paths().iter().map(|(name, path)| (*name, path() > 0)).collect();
+        assert_eq!(lengths.len(), 8);
+        assert!(lengths.iter().all(|(_, led)| *led), "{lengths:?}");
+        let length = |wanted: &str| {
+            let found = super::paths().into_iter().find(|(name, _)| *name == wanted);
+            found.map(|(_, path)| path()).expect("a path")
+        };
+        assert!(length("plan_1_mb") > 1_000_000 && length("relay_1_mb") > 1_000_000);
+        assert!(length("list") > 200_000, "a thousand tools");
+    }
+}
