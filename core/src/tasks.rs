@@ -18,7 +18,7 @@ use crate::names::ServerName;
 use crate::session::{Purpose, Sealer};
 use crate::shape::subscription_meta;
 use crate::upstream::Server;
-use crate::wire::json::{Json, quote};
+use crate::wire::json::{Json, Object, quote};
 use crate::wire::message::{self, Message, ObjectWriter};
 use crate::wire::version::Era;
 
@@ -181,7 +181,7 @@ pub(crate) fn told(raw: &[u8], ids: &BTreeMap<String, String>, subscription: &st
             let honoured = honoured.iter().flat_map(|ids| ids.elements()).filter_map(Json::as_str);
             Told::Acknowledged(honoured.filter(|id| ids.contains_key(id.as_ref())).map(Into::into).collect())
         }
-        "notifications/tasks" => change(params.iter(), ids, subscription).map_or(Told::Other, Told::Changed),
+        "notifications/tasks" => change(by_key(&params), ids, subscription).map_or(Told::Other, Told::Changed),
         _ => Told::Other,
     }
 }
@@ -189,7 +189,11 @@ pub(crate) fn told(raw: &[u8], ids: &BTreeMap<String, String>, subscription: &st
 /// Reads what a server answers `tasks/get` as the notification that the agent missed.
 pub(crate) fn missed(result: Json<'_>, ids: &BTreeMap<String, String>, subscription: &str) -> Option<Change> {
     let task = result.object().ok()?;
-    change(task.iter().filter(|(key, _)| *key != "resultType"), ids, subscription)
+    change(by_key(&task).filter(|(key, _)| *key != "resultType"), ids, subscription)
+}
+
+fn by_key<'p>(members: &'p Object<'_>) -> impl Iterator<Item = (&'p str, Json<'p>)> {
+    members.iter().map(|(key, value)| (key.as_ref(), value))
 }
 
 fn change<'p>(

@@ -12,9 +12,12 @@ use crate::catalog::{Kind, Offer, Scope, View, read_page};
 use crate::config::Gateway;
 use crate::front::{Caller, Inbound};
 use crate::names::ServerName;
+use crate::observe::Record;
 use crate::plan::{Plan, plan};
 use crate::relay::{Pieces, Splice};
+use crate::session::Sealer;
 use crate::shape;
+use crate::tasks::Tasks;
 use crate::upstream::handshake::Introduction;
 use crate::upstream::{Server, compose};
 use crate::wire::json::Json;
@@ -51,7 +54,7 @@ pub fn paths() -> Vec<(&'static str, Path)> {
 /// Makes a server that is up and offers its tools.
 fn offering(number: usize) -> (ServerName, Arc<Server>) {
     let name = ServerName::parse(&format!("server{number}")).expect("a name");
-    let (made, _) = Server::new(name.clone(), server(&format!("http://{name}.test/mcp")));
+    let (made, _) = Server::new(name.clone(), server(&format!("http://{name}.test/mcp")), 1);
     let tools = (0..TOOLS).map(|tool| {
         format!(
             r#"{{"name":"tool{tool}","description":"Returns what it is given, at whatever length its caller likes, and says how long that was.","inputSchema":{{"type":"object","properties":{{"message":{{"type":"string","description":"The text."}},"limit":{{"type":"integer","minimum":1}}}},"required":["message"]}}}}"#
@@ -59,7 +62,7 @@ fn offering(number: usize) -> (ServerName, Arc<Server>) {
     });
     let list = format!("{{\"tools\":[{}]}}", tools.collect::<Vec<_>>().join(","));
     let list = Json::check(list.as_bytes()).expect("JSON");
-    let (items, _) = read_page(Kind::Tools, list, &mut BTreeSet::new()).expect("a list");
+    let (items, _) = read_page(Kind::Tools, list, &mut BTreeSet::new(), usize::MAX).expect("a list");
     let introduction = Introduction { capabilities: r#"{"tools":{}}"#.into(), ..Introduction::default() };
     let mut offer = Offer::new(Version::MODERN, introduction, 0);
     offer.set_items(Kind::Tools, items);
@@ -89,8 +92,11 @@ fn planned(view: &View, text: &[u8]) -> usize {
     let Ok(Message::Request { id, method, params }) = message::parse(json) else { panic!("a request") };
     let inbound = Inbound::new(id, method, params);
     let via = HeaderValue::from_static("gateway");
-    let caller = Caller { scope: Scope::All, session: None, via, streams: true };
-    match plan(view, &caller, &inbound, None).expect("a plan") {
+    let record = Record::default();
+    let caller = Caller { scope: Scope::All, session: None, via, streams: true, record };
+    let (sealer, servers) = (Sealer::new(&[7; 32], &[]), BTreeMap::new());
+    let tasks = Tasks::new(&sealer, &servers, &caller);
+    match plan(view, &tasks, &caller, &inbound, None).expect("a plan") {
         Plan::Ask(_, ask) => compose::message(&ask, Version::MODERN, 7).len(),
         Plan::Answer(result) => message::result(inbound.id.text(), &result).len(),
         _ => panic!("neither a question nor an answer"),
