@@ -353,7 +353,8 @@ mod tests {
 
     fn call(host: &Memory, gateway: &Gateway<Memory>, more: &str) -> String {
         let request = modern_with("7", "tools/call", &format!("\"name\":\"a__ask\"{more}"), FORM);
-        let reply = host.run(async { gateway.serve(request).await.into_body().collect(usize::MAX).await });
+        let reply =
+            host.run(async { Box::pin(gateway.serve(request)).await.into_body().collect(usize::MAX).await });
         String::from_utf8(reply.expect("an answer").to_vec()).expect("text")
     }
 
@@ -406,7 +407,7 @@ mod tests {
         let host = Memory::new(asking);
         let gateway = gateway(&host, &["a"]);
         let request = modern_with("7", "tools/call", "\"name\":\"a__ask\"", "{}");
-        host.run(async { gateway.serve(request).await.into_body().collect(usize::MAX).await })
+        host.run(async { Box::pin(gateway.serve(request)).await.into_body().collect(usize::MAX).await })
             .expect("an answer");
         assert!(lock(&gateway.0.parked).is_empty());
         let sent = host.sent().join("\n");

@@ -84,7 +84,7 @@ async fn text(reply: Reply) -> String {
 }
 
 fn ask(host: &Memory, gateway: &Gateway<Memory>, request: http::Request<Body>) -> String {
-    host.run(async { text(gateway.serve(request).await).await })
+    host.run(async { text(Box::pin(gateway.serve(request)).await).await })
 }
 
 fn methods(host: &Memory) -> Vec<String> {
