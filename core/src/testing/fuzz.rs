@@ -15,7 +15,7 @@ use crate::config::{self, Problem, Source};
 use crate::ports::{Clock as _, Entropy};
 use crate::relay::{Broken, Edits, Finished, Pieces, Splice};
 use crate::session::{Purpose, Sealer, ServerRequest, Session};
-use crate::wire::json::{Json, MAX_DEPTH};
+use crate::wire::json::{Json, MAX_DEPTH, Object};
 use crate::wire::message::{self, Message};
 
 /// What is appended to a result, and what a relayed error's code becomes.
@@ -120,7 +120,7 @@ pub fn config(data: &[u8]) {
         return;
     }
     let written = Source { path: paths[0].to_owned(), text: config::to_yaml(&imported) };
-    let again = config::parse(&[written.clone()], &variables);
+    let again = config::parse(std::slice::from_ref(&written), &variables);
     assert_eq!(again.config.servers, parsed.config.servers, "written as {}", written.text);
 }
 
@@ -172,7 +172,7 @@ fn assert_same(message: &Message<'_>, members: &[(String, Value)]) {
     assert_eq!(id.as_ref(), get(members, "id").filter(|id| !id.is_null()));
     assert_eq!(method.map(AsRef::as_ref), get(members, "method").and_then(Value::as_str));
     assert_eq!(get(members, "jsonrpc"), Some(&Value::from("2.0")));
-    for (key, value) in params.into_iter().flat_map(|params| params.iter()) {
+    for (key, value) in params.into_iter().flat_map(Object::iter) {
         let value = serde_json::from_str::<Value>(value.text()).ok();
         assert_eq!(value.as_ref(), get(members, "params").and_then(|params| params.get(key.as_ref())), "{key}");
     }
