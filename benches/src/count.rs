@@ -1,6 +1,7 @@
 //! Counts the instructions of the hot paths. The counts on record lie in `benches/counts.txt`: a line for each path.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let count = counted(name)?;
         let before = known.get(name).copied();
         println!("{name:12} {count:>12} instructions{}", before.map_or(String::new(), |b| change(b, count)));
-        record += &format!("{name} {count}\n");
+        let _ = writeln!(record, "{name} {count}");
         if before.is_none_or(|before| count * 100 > before * (100 + TOLERANCE)) {
             grown.push(name);
         }

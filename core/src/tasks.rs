@@ -181,7 +181,9 @@ pub(crate) fn told(raw: &[u8], ids: &BTreeMap<String, String>, subscription: &st
             let honoured = honoured.iter().flat_map(|ids| ids.elements()).filter_map(Json::as_str);
             Told::Acknowledged(honoured.filter(|id| ids.contains_key(id.as_ref())).map(Into::into).collect())
         }
-        "notifications/tasks" => change(by_key(&params), ids, subscription).map_or(Told::Other, Told::Changed),
+        "notifications/tasks" => {
+            change(by_key(&params), ids, subscription).map_or(Told::Other, Told::Changed)
+        }
         _ => Told::Other,
     }
 }
@@ -260,7 +262,7 @@ mod tests {
         fn new(key: u8, others: &[u8]) -> Self {
             let server = |name: &str| {
                 let name = ServerName::parse(name).unwrap();
-                (name.clone(), Server::new(name, crate::testing::server("http://127.0.0.1:1/mcp")).0)
+                (name.clone(), Server::new(name, crate::testing::server("http://127.0.0.1:1/mcp"), 1).0)
             };
             let others: Vec<_> = others.iter().map(|key| [*key; 32]).collect();
             Self { sealer: Sealer::new(&[key; 32], &others), servers: ["a", "b"].map(server).into() }
@@ -293,7 +295,13 @@ mod tests {
                 panic!("a request")
             };
             let via = HeaderValue::from_static("x");
-            let caller = Caller { scope, session: None, via, streams: true, record: crate::observe::Record::default() };
+            let caller = Caller {
+                scope,
+                session: None,
+                via,
+                streams: true,
+                record: crate::observe::Record::default(),
+            };
             look(
                 &Tasks::new(&self.sealer, &self.servers, &caller),
                 &Inbound { id, method, params, raw: bytes::Bytes::new() },

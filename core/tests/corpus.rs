@@ -10,11 +10,10 @@ fn replay(target: &str, run: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut replayed = 0;
-    for path in entries.map(|entry| entry.unwrap().path()) {
-        let data = fs::read(&path).unwrap();
-        if panic::catch_unwind(|| run(&data)).is_err() {
-            panic!("{} breaks the target {target}", path.display());
-        }
+    for path in entries.map(|entry| entry.expect("a folder can be read").path()) {
+        let data = fs::read(&path).expect("a file can be read");
+        let outcome = panic::catch_unwind(|| run(&data));
+        assert!(outcome.is_ok(), "{} breaks the target {target}", path.display());
         replayed += 1;
     }
     assert!(replayed > 10, "{} holds {replayed} files", folder.display());

@@ -107,7 +107,8 @@ fn a_question_without_an_answer_is_asked_again() {
         let several = tool("test_input_required_result_multiple_inputs");
         let round = agent.result("tools/call", several.clone());
         let mut partial = next(&several, &round, obliging);
-        let left = round["inputRequests"].as_object().and_then(|all| all.keys().last()).expect("a question");
+        let left =
+            round["inputRequests"].as_object().and_then(|all| all.keys().next_back()).expect("a question");
         partial["inputResponses"].as_object_mut().expect("answers").remove(left);
         let again = agent.result("tools/call", partial);
         assert_eq!(again["inputRequests"].as_object().map(serde_json::Map::len), Some(1), "{again}");

@@ -41,7 +41,7 @@ fn servers(offers: &Offers, items: impl Fn(Vec<Item>) -> Vec<Item>) -> BTreeMap<
     };
     let server = |(name, lists): (&&str, &[BTreeSet<String>; 4])| {
         let name = ServerName::parse(name).unwrap();
-        let (server, _) = Server::new(name.clone(), testing::server("http://s.test/mcp"));
+        let (server, _) = Server::new(name.clone(), testing::server("http://s.test/mcp"), 1);
         let mut offer = Offer::new(Version::MODERN, introduction.clone(), 0);
         for kind in Kind::ALL {
             let names = lists[kind as usize].iter();

@@ -109,7 +109,8 @@ impl<H: Host> Gateway<H> {
 
     async fn mcp_message(&self, head: &Parts, body: Body, scope: Scope) -> Result<Reply, Refusal> {
         let has_come_through = head.headers.contains_key(names::VIA);
-        let via = if has_come_through { self.0.snapshot.load().gate.via(&head.headers)? } else { self.own_via() };
+        let via =
+            if has_come_through { self.0.snapshot.load().gate.via(&head.headers)? } else { self.own_via() };
         let caller = Caller {
             scope,
             session: None,

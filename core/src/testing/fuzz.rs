@@ -174,7 +174,11 @@ fn assert_same(message: &Message<'_>, members: &[(String, Value)]) {
     assert_eq!(get(members, "jsonrpc"), Some(&Value::from("2.0")));
     for (key, value) in params.into_iter().flat_map(Object::iter) {
         let value = serde_json::from_str::<Value>(value.text()).ok();
-        assert_eq!(value.as_ref(), get(members, "params").and_then(|params| params.get(key.as_ref())), "{key}");
+        assert_eq!(
+            value.as_ref(),
+            get(members, "params").and_then(|params| params.get(key.as_ref())),
+            "{key}"
+        );
     }
 }
 

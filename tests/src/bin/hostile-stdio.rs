@@ -1,5 +1,7 @@
 //! A stdio server that breaks the rule that its first argument names, once its tool is called.
 
+#![allow(clippy::print_stderr, reason = "it is what the test is about")]
+
 use std::io::{self, BufRead, Write};
 use std::process;
 use std::thread;
@@ -33,12 +35,12 @@ fn attack(case: &str, call: &Value) {
             process::exit(0);
         }
         "deaf" => loop {
-            thread::park_timeout(Duration::from_secs(60));
+            thread::park_timeout(Duration::from_mins(1));
         },
         "closes-output" => {
             nix::unistd::close(1).ok();
             loop {
-                thread::park_timeout(Duration::from_secs(60));
+                thread::park_timeout(Duration::from_mins(1));
             }
         }
         "junk" => {

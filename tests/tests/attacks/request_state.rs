@@ -28,10 +28,10 @@ impl Asked {
         let agent = able(stage.url());
         let first = agent.call(TOOL, &json!({}));
         assert_eq!(first["resultType"], "input_required", "{first}");
-        let state = first["requestState"].as_str().expect("a state comes with the question").to_owned();
+        let sealed = first["requestState"].as_str().expect("a state comes with the question");
         let asked = first["inputRequests"].as_object().and_then(|asked| asked.keys().next());
         let key = asked.expect("there is a question").clone();
-        Self { stage, agent, state, key }
+        Self { stage, agent, state: sealed.to_owned(), key }
     }
 
     /// The request of the second round, with another state where one is given.

@@ -52,7 +52,9 @@ fn a_server_whose_calls_fail_is_left_alone_and_tried_again() {
     healed.store(true, Ordering::Relaxed);
     let call = || agents[0].ask("tools/call", json!({ "name": "bad__x", "arguments": {} }));
     wait::expect("a call to try the server", || call().get("result").is_some());
-    agents.iter().for_each(|agent| judge(agent, "bad", Fine));
+    for agent in &agents {
+        judge(agent, "bad", Fine);
+    }
     assert!(readiness(&siege)["servers"]["bad"].get("circuit").is_none());
     siege.end();
 }
@@ -110,7 +112,7 @@ fn a_call_that_may_have_arrived_is_not_repeated() {
 #[test]
 fn a_connection_that_the_server_has_closed_meanwhile_costs_nothing() {
     let closed = Arc::new(AtomicUsize::new(0));
-    let closes = Arc::clone(&closed);
+    let counter = Arc::clone(&closed);
     let server = Hostile::modern(move |e| {
         if !e.is_call() {
             return Ok(Done::Behave);
@@ -120,7 +122,7 @@ fn a_connection_that_the_server_has_closed_meanwhile_costs_nothing() {
         let head = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
         e.send(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}"))?;
         e.close()?;
-        closes.fetch_add(1, Ordering::Relaxed);
+        counter.fetch_add(1, Ordering::Relaxed);
         Ok(Done::Answered)
     });
     let siege = Siege::begin(&[("bad".into(), reached(&server.url()))]);

@@ -71,10 +71,8 @@ fn a_million_tools_on_one_page_are_cut() {
             tool("x", &json!({}))
         ))?;
         for thousand in 0..1000 {
-            let some: String = (0..1000)
-                .map(|n| format!(",{{\"name\":\"t{thousand}-{n}\",\"inputSchema\":{{}}}}"))
-                .collect();
-            e.send(some)?;
+            let some = (0..1000).map(|n| format!(",{{\"name\":\"t{thousand}-{n}\",\"inputSchema\":{{}}}}"));
+            e.send(some.collect::<Vec<_>>().concat())?;
         }
         e.send("]}}")?;
         Ok(Done::Answered)
@@ -97,7 +95,7 @@ fn schemas_are_text_that_nobody_follows() {
     thread::spawn(move || {
         listener.incoming().for_each(|_| {
             seen.fetch_add(1, Ordering::Relaxed);
-        })
+        });
     });
     let schemas = [
         json!({ "type": "object", "properties": { "a": { "$ref": bait } } }),

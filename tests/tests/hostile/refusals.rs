@@ -79,7 +79,7 @@ fn a_session_that_is_forgotten_once_costs_nothing() {
     let forgotten = Arc::new(AtomicUsize::new(0));
     let server = Hostile::legacy(move |e| {
         // Every other call.
-        if e.is_call() && forgotten.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        if e.is_call() && forgotten.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             return status(e, 404, "");
         }
         Ok(Done::Behave)

@@ -1,5 +1,6 @@
 //! One gateway before a decent server and any number of hostile ones, and what must hold whatever they do.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 /// What a decent server's answer may take beside hostile ones, and the hostile one's error: far above the timeout, far
 /// below what waiting for ever looks like.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = wait::PATIENCE;
 /// How much memory, in MiB, may stay behind.
 const MEMORY: u64 = 30;
 /// How many lines the gateway may log for one call.
@@ -45,7 +46,7 @@ impl Siege {
     pub(crate) fn begin(hostile: &[(String, String)]) -> Self {
         let mut config = format!("version: 1\nservers:\n  good: {}\n", stdio_fixture(&[]));
         for (name, settings) in hostile {
-            config += &format!("  {name}: {settings}\n");
+            let _ = writeln!(config, "  {name}: {settings}");
         }
         let mut gateway = Gateway::with(&config).until(Readiness::Listening).start();
         for agent in [Agent::modern(gateway.url()), Agent::legacy(gateway.url())] {
@@ -160,11 +161,11 @@ pub(crate) fn besiege_within(memory: u64, cases: &[Case]) {
     siege.end_with(memory);
 }
 
+/// What a hostile server does about a request.
+type Script = Box<dyn Fn(&mut Exchange) -> std::io::Result<Done> + Send + Sync>;
+
 /// A server that follows `script` where a tool is called.
-fn at_calls(
-    start: fn(Box<dyn Fn(&mut Exchange) -> std::io::Result<Done> + Send + Sync>) -> Hostile,
-    script: fn(&mut Exchange) -> std::io::Result<Done>,
-) -> Hostile {
+fn at_calls(start: fn(Script) -> Hostile, script: fn(&mut Exchange) -> std::io::Result<Done>) -> Hostile {
     start(Box::new(move |exchange| if exchange.is_call() { script(exchange) } else { Ok(Done::Behave) }))
 }
 
