@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         fs::write(&options.record, record)?;
         return Ok(());
     }
-    let how = "cargo run --release --package portcullis-benches -- count --accept";
+    let how = "cargo run --profile count --package portcullis-benches -- count --accept";
     ensure!(
         grown.is_empty(),
         "grew by more than {TOLERANCE} %, or is new: {}\nif that is as it should be: {how}",
