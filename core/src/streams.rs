@@ -16,8 +16,10 @@ use crate::wire::sse;
 
 /// The most that one stream keeps of what has been delivered, in bytes.
 const DELIVERED: usize = 1 << 20;
-/// The most that one stream keeps of what has not, in bytes: more ends it.
-const WAITING: usize = 64 << 20;
+/// The most that one stream keeps for an agent that has lost it, in bytes: more ends it.
+const WAITING: usize = 8 << 20;
+/// From this size on of what has not been delivered, in bytes, a reader that is there is waited for.
+const AHEAD: usize = 1 << 20;
 
 /// The streams that can be taken up.
 #[derive(Debug, Default)]
@@ -39,12 +41,15 @@ struct State {
     bytes: usize,
     /// The number of the first event that no reader has taken.
     delivered: u64,
+    /// How much no reader has taken, in bytes.
+    waiting: usize,
     ended: bool,
     /// The newest reader: an older one has ended.
     reader: u64,
     /// How many readers there are, ended or not.
     readers: u32,
     waker: Option<Waker>,
+    writer: Option<Waker>,
 }
 
 impl Streams {
@@ -75,12 +80,22 @@ impl Streams {
 }
 
 impl Recording {
-    /// Appends a message as the next event. Returns whether the stream can take more.
-    pub(crate) fn push(&self, message: &[u8]) -> bool {
+    /// Appends a message as the next event.
+    pub(crate) fn push(&self, message: &[u8]) {
         let mut state = lock(&self.state);
         let id = format!("{:x}-{}", self.id, state.first + state.events.len() as u64);
         state.append(sse::encode(Some(&id), message));
-        state.bytes <= WAITING
+    }
+
+    /// Waits until the stream can take more: until a reader that is there has taken most of what there is. Tells
+    /// whether that is still worth while; it is not where too much waits for a reader that is not there.
+    pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<bool> {
+        let mut state = lock(&self.state);
+        if state.waiting <= AHEAD || state.readers == 0 {
+            return Poll::Ready(state.waiting <= WAITING);
+        }
+        state.writer = Some(context.waker().clone());
+        Poll::Pending
     }
 
     /// Appends the event that only gives the stream its first id.
@@ -120,6 +135,7 @@ impl Recording {
 impl State {
     fn append(&mut self, event: Bytes) {
         self.bytes += event.len();
+        self.waiting += event.len();
         self.events.push_back(event);
         while self.first < self.delivered && self.bytes > DELIVERED {
             self.bytes -= self.events.pop_front().map_or(0, |e| e.len());
@@ -130,6 +146,12 @@ impl State {
 
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake_writer(&mut self) {
+        if let Some(waker) = self.writer.take() {
             waker.wake();
         }
     }
@@ -145,7 +167,9 @@ pub(crate) struct Replay {
 
 impl Drop for Replay {
     fn drop(&mut self) {
-        lock(&self.recording.state).readers -= 1;
+        let mut state = lock(&self.recording.state);
+        state.readers -= 1;
+        state.wake_writer();
     }
 }
 
@@ -159,7 +183,11 @@ impl Stream for Replay {
         let Some(index) = index.filter(|_| state.reader == self.reader) else { return Poll::Ready(None) };
         if let Some(event) = state.events.get(index).cloned() {
             self.next += 1;
-            state.delivered = state.delivered.max(self.next);
+            if self.next > state.delivered {
+                state.delivered = self.next;
+                state.waiting -= event.len();
+                state.wake_writer();
+            }
             return Poll::Ready(Some(event));
         }
         if state.ended {

@@ -300,6 +300,7 @@ mod tests {
                 session: None,
                 via,
                 streams: true,
+                resumes: true,
                 record: crate::observe::Record::default(),
             };
             look(

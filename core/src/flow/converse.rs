@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::future::{self, BoxFuture, Either};
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use http::StatusCode;
 
 use super::addressee::{Addressee, Cancelled};
@@ -17,12 +17,13 @@ use super::rounds::Unfinished;
 use super::{HELD, late};
 use crate::body::{self, Body, Reply};
 use crate::dialogue::{Dialogue, Round};
-use crate::error::{Refusal, Unreachable, status_of};
+use crate::error::{Refusal, Unreachable, code, status_of};
 use crate::gateway::Gateway;
 use crate::pipe::Wait;
 use crate::ports::{Chunks, Host};
 use crate::relay::{Finished, Pieces, Splice};
 use crate::session::Session;
+use crate::streams::Recording;
 use crate::upstream::compose::Ask;
 use crate::upstream::handshake::shorten;
 use crate::wire::message;
@@ -35,6 +36,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const REPLAYABLE: Duration = Duration::from_mins(1);
 /// How long a session's request may be quiet before its answer begins as a stream.
 const QUIET: Duration = Duration::from_secs(1);
+/// How many messages of an answer may wait to be recorded.
+const STEPS: usize = 16;
 /// From this size on an answer is passed on before its end has come, in bytes.
 const STREAMED: usize = 64 << 10;
 /// From this size on one is taken for an answer that has not said whether it asks for input, in bytes.
@@ -190,8 +193,8 @@ impl<H: Host> Gateway<H> {
         ask: Ask<'static>,
         to: Addressee,
     ) -> Result<Reply, Refusal> {
-        let (sender, mut steps) = mpsc::unbounded();
-        let request_id = to.id.clone();
+        let (sender, mut steps) = mpsc::channel(STEPS);
+        let (request_id, resumes) = (to.id.clone(), to.caller.resumes);
         let gateway = self.clone();
         let carrying = async move { gateway.carry(ask, to, sender).await };
         let mut carrying = Carrying { gateway: self.clone(), work: Some(carrying.boxed()) };
@@ -220,40 +223,52 @@ impl<H: Host> Gateway<H> {
         let replay = recording.replay();
         let gateway = self.clone();
         self.host().spawn(async move {
-            while let Some(step) = steps.next().await {
-                let text = match step {
-                    Step::Event(text) => text,
-                    Step::Refused(refusal) => message::error(Some(&request_id), &refusal).into(),
-                    Step::Reply(answer) => answer.into_body().collect(HELD).await.unwrap_or_default(),
-                };
-                if !recording.push(&text) {
-                    break;
-                }
-            }
+            gateway.record_steps(&recording, steps, &request_id).await;
             recording.end();
-            gateway.host().sleep(REPLAYABLE).await;
+            if resumes {
+                gateway.host().sleep(REPLAYABLE).await;
+            }
             gateway.0.streams.forget(id);
         });
         Ok(body::events(self.keep_alive(replay.boxed())))
     }
 
+    /// Records what happens to a session's request, as fast as the agent takes it.
+    async fn record_steps(&self, recording: &Recording, mut steps: mpsc::Receiver<Step>, id: &str) {
+        while let Some(step) = steps.next().await {
+            if !future::poll_fn(|context| recording.poll_room(context)).await {
+                let why = "more waits for the client than is kept for one that has lost its stream";
+                let refusal = Refusal::new(code::INTERNAL, why);
+                return recording.push(message::error(Some(id), &refusal).as_bytes());
+            }
+            let text = match step {
+                Step::Event(text) => text,
+                Step::Refused(refusal) => message::error(Some(id), &refusal).into(),
+                Step::Reply(answer) => answer.into_body().collect(HELD).await.unwrap_or_else(|error| {
+                    let refusal = Refusal::new(code::INTERNAL, error.to_string());
+                    message::error(Some(id), &refusal).into()
+                }),
+            };
+            recording.push(&text);
+        }
+    }
+
     /// Asks for a session, in as many rounds as the server wants, and gives out what comes, whether or not anybody
     /// takes it.
-    async fn carry(&self, mut ask: Ask<'static>, mut to: Addressee, steps: Steps) {
+    async fn carry(&self, mut ask: Ask<'static>, mut to: Addressee, mut steps: Steps) {
         let mut dialogue = Dialogue::new(to.interaction);
         loop {
-            let round = match self.carry_once(&ask, to, &steps).await {
+            let round = match self.carry_once(&ask, to, &mut steps).await {
                 Ok((round, back)) => {
                     to = back;
                     round
                 }
                 Err(Carried::Through) => return,
                 Err(Carried::Failed(refusal)) => {
-                    return drop(steps.unbounded_send(Step::Refused(refusal)));
+                    return drop(steps.send(Step::Refused(refusal)).await);
                 }
             };
-            let put = |question| drop(steps.unbounded_send(Step::Event(question)));
-            match Box::pin(self.ask_agent(&mut dialogue, round, &mut to, put)).await {
+            match Box::pin(self.ask_agent(&mut dialogue, round, &mut to, &mut steps)).await {
                 Ok(members) => {
                     ask.set("inputResponses", None);
                     ask.set("requestState", None);
@@ -263,7 +278,7 @@ impl<H: Host> Gateway<H> {
                 }
                 Err(Unfinished::Cancelled) => return,
                 Err(Unfinished::Refused(refusal)) => {
-                    return drop(steps.unbounded_send(Step::Refused(refusal)));
+                    return drop(steps.send(Step::Refused(refusal)).await);
                 }
             }
         }
@@ -274,7 +289,7 @@ impl<H: Host> Gateway<H> {
         &self,
         ask: &Ask<'static>,
         mut to: Addressee,
-        steps: &Steps,
+        steps: &mut Steps,
     ) -> Result<(Round, Addressee), Carried> {
         let (server, link) = (to.server.clone(), to.link.clone());
         let asking = self.ask(&server, &link, ask, Wait::Call);
@@ -285,8 +300,8 @@ impl<H: Host> Gateway<H> {
         match std::mem::replace(&mut asked.body, AnswerBody::Nothing) {
             AnswerBody::Json(chunks) => match self.document(asked, chunks, to).await? {
                 Ended::Round(round, to) if to.interaction.is_possible() => return Ok((round, to)),
-                Ended::Round(round, to) => give(steps, Self::refuse_round(&round, &to)),
-                Ended::Reply(reply) => give(steps, reply),
+                Ended::Round(round, to) => give(steps, Self::refuse_round(&round, &to)).await,
+                Ended::Reply(reply) => give(steps, reply).await,
             },
             AnswerBody::Nothing => {
                 asked.cancel.disarm();
@@ -299,13 +314,18 @@ impl<H: Host> Gateway<H> {
                 let mut messages = Messages::new(self.clone(), asked, to);
                 loop {
                     match messages.next().await? {
-                        Outgoing::Event(text) => drop(steps.unbounded_send(Step::Event(text))),
-                        Outgoing::Last(text, _) => break give(steps, body::json(StatusCode::OK, text)),
+                        // Nobody records it any more: dropping the rest tells the server so.
+                        Outgoing::Event(text) => {
+                            steps.send(Step::Event(text)).await.map_err(|_| Carried::Through)?;
+                        }
+                        Outgoing::Last(text, _) => {
+                            break give(steps, body::json(StatusCode::OK, text)).await;
+                        }
                         Outgoing::Round(round) if messages.to.interaction.is_possible() => {
                             return Ok((round, messages.to));
                         }
                         Outgoing::Round(round) => {
-                            break give(steps, Self::refuse_round(&round, &messages.to));
+                            break give(steps, Self::refuse_round(&round, &messages.to)).await;
                         }
                         // What stateless agents alone are asked, and what only a lane brings.
                         Outgoing::Question(_) | Outgoing::Document(..) => {}
@@ -424,10 +444,10 @@ impl<H: Host> Drop for Carrying<H> {
 }
 
 /// What happens to a session's request.
-type Steps = mpsc::UnboundedSender<Step>;
+pub(super) type Steps = mpsc::Sender<Step>;
 
 /// What happens next to it.
-enum Step {
+pub(super) enum Step {
     /// A notification, or a question of the server.
     Event(Bytes),
     /// The answer, perhaps still coming.
@@ -436,8 +456,8 @@ enum Step {
     Refused(Refusal),
 }
 
-fn give(steps: &Steps, reply: Reply) {
-    let _ = steps.unbounded_send(Step::Reply(Box::new(reply)));
+async fn give(steps: &mut Steps, reply: Reply) {
+    let _ = steps.send(Step::Reply(Box::new(reply))).await;
 }
 
 /// How asking once has ended, where there is nothing more to ask.

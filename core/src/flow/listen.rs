@@ -241,9 +241,7 @@ impl<H: Host> Gateway<H> {
                 Some(Note::Message(text)) => text,
                 Some(Note::Goodbye) | None => return,
             };
-            if !recording.push(text.as_bytes()) {
-                return;
-            }
+            recording.push(text.as_bytes());
         }
     }
 }

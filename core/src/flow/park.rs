@@ -202,6 +202,7 @@ impl<H: Host> Gateway<H> {
                  long, or its gateway process has ended); call again without it",
             ));
         };
+        caller.record.concerns(&messages.to.server, inbound);
         let log_level = self.log_level(inbound, caller);
         messages.to = Addressee {
             caller: caller.clone(),

@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
+
 use futures::stream::FuturesUnordered;
+use futures::{SinkExt, StreamExt};
 
 use super::addressee::{Addressee, Cancelled};
+use super::converse::{Step as Sent, Steps};
 use super::messages::ANSWERED;
 use crate::dialogue::{self, Dialogue, Question, Round, Step};
 use crate::error::{Refusal, code};
@@ -31,14 +33,14 @@ pub(super) enum Unfinished {
 }
 
 impl<H: Host> Gateway<H> {
-    /// Asks the agent what the server wants to know, each question by `put`; returns the members of `params` with
-    /// which the server is to be called again.
+    /// Asks the agent what the server wants to know; returns the members of `params` with which the server is to be
+    /// called again.
     pub(super) async fn ask_agent(
         &self,
         dialogue: &mut Dialogue,
         round: Round,
         to: &mut Addressee,
-        put: impl Fn(Bytes),
+        steps: &mut Steps,
     ) -> Result<Vec<(&'static str, String)>, Unfinished> {
         let questions = match dialogue.required(round) {
             Step::Ask(questions) => questions,
@@ -55,7 +57,9 @@ impl<H: Host> Gateway<H> {
         for question in questions {
             let place = self.random();
             let meeting = self.host().meet(place);
-            put(self.put_to_session(&question, place, to).into());
+            let request = self.put_to_session(&question, place, to);
+            let put = steps.send(Sent::Event(request.into())).await;
+            put.map_err(|_| Unfinished::Cancelled)?;
             answers.push(async move { (question.key, meeting.await) });
         }
         loop {

@@ -116,6 +116,7 @@ impl<H: Host> Gateway<H> {
             session: None,
             via,
             streams: names::accepts(&head.headers, "text/event-stream"),
+            resumes: head.extensions.get::<Piped>().is_none(),
             record: Record::default(),
         };
         match head.method {
@@ -300,11 +301,15 @@ impl<H: Host> Gateway<H> {
         caller: &Caller,
     ) -> Result<Reply, Refusal> {
         caller.record.speaks(caller.version());
+        let retried = self.retried(inbound, caller)?;
+        if let Retried::Parked(place) = retried {
+            // It ends where it began, whatever is served by now.
+            return Box::pin(self.resume(place, inbound, caller)).await;
+        }
         let snapshot = self.snapshot();
         let view = self.view(&snapshot, caller).await;
         let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
         let id = inbound.id.text();
-        let retried = self.retried(inbound, caller)?;
         match plan::plan(&view, &tasks, caller, inbound, headers)? {
             Plan::Answer(result) => Ok(body::json(StatusCode::OK, message::result(id, &result))),
             Plan::Ask(route, mut ask) => {
@@ -316,8 +321,7 @@ impl<H: Host> Gateway<H> {
                     }
                 }
                 match retried {
-                    Retried::Not => {}
-                    Retried::Parked(place) => return Box::pin(self.resume(place, inbound, caller)).await,
+                    Retried::Not | Retried::Parked(_) => {}
                     Retried::Server(server, _) if server != route.server.name.as_str() => {
                         return Err(invalid_state());
                     }

@@ -49,6 +49,8 @@ pub(crate) struct Caller {
     pub(crate) via: HeaderValue,
     /// Whether an answer may be an event stream.
     pub(crate) streams: bool,
+    /// Whether such a stream can be taken up again.
+    pub(crate) resumes: bool,
     /// What is noted of the request.
     pub(crate) record: Record,
 }

@@ -35,9 +35,10 @@ pub type Path = Box<dyn Fn() -> usize>;
 pub fn paths() -> Vec<(&'static str, Path)> {
     let servers = Arc::new((0..SERVERS).map(offering).collect::<BTreeMap<_, _>>());
     let view = Arc::new(merge(&servers));
+    let sealer = Arc::new(Sealer::new(&[7; 32], &[]));
     let plans = |text: String| -> Path {
-        let view = view.clone();
-        Box::new(move || planned(&view, text.as_bytes()))
+        let (view, sealer) = (view.clone(), sealer.clone());
+        Box::new(move || planned(&view, &sealer, text.as_bytes()))
     };
     vec![
         ("merge", Box::new(move || merge(&servers).capabilities.len())),
@@ -87,15 +88,15 @@ fn call(size: usize) -> String {
 }
 
 /// Reads a request, decides on it, and writes what the server gets or the agent is answered.
-fn planned(view: &View, text: &[u8]) -> usize {
+fn planned(view: &View, sealer: &Sealer, text: &[u8]) -> usize {
     let json = Json::check(text).expect("JSON");
     let Ok(Message::Request { id, method, params }) = message::parse(json) else { panic!("a request") };
     let inbound = Inbound::new(id, method, params);
     let via = HeaderValue::from_static("gateway");
     let record = Record::default();
-    let caller = Caller { scope: Scope::All, session: None, via, streams: true, record };
-    let (sealer, servers) = (Sealer::new(&[7; 32], &[]), BTreeMap::new());
-    let tasks = Tasks::new(&sealer, &servers, &caller);
+    let caller = Caller { scope: Scope::All, session: None, via, streams: true, resumes: true, record };
+    let servers = BTreeMap::new();
+    let tasks = Tasks::new(sealer, &servers, &caller);
     match plan(view, &tasks, &caller, &inbound, None).expect("a plan") {
         Plan::Ask(_, ask) => compose::message(&ask, Version::MODERN, 7).len(),
         Plan::Answer(result) => message::result(inbound.id.text(), &result).len(),
