@@ -77,14 +77,14 @@ pub fn relay(data: &[u8]) {
 pub fn seal(data: &[u8]) {
     let sealer = Sealer::new(&[1; 32], &[[2; 32]]);
     let host = Memory::new(|_| super::json_answer(500, ""));
-    let purposes = [Purpose::Session, Purpose::ServerRequest];
+    let purposes = [Purpose::Session, Purpose::ServerRequest, Purpose::RequestState, Purpose::Task];
     if let Ok(token) = std::str::from_utf8(data) {
         assert!(purposes.iter().all(|purpose| sealer.open(*purpose, token).is_none()), "forged");
     }
     let index = data.first().map_or(0, |byte| usize::from(*byte));
     let purpose = purposes[index % purposes.len()];
     let token = sealer.seal(&Fixed(data), purpose, data);
-    let is_short = token.len() <= 8 << 10;
+    let is_short = token.len() <= if purpose == Purpose::RequestState { 1 << 20 } else { 8 << 10 };
     assert_eq!(sealer.open(purpose, &token).as_deref(), is_short.then_some(data));
     assert_eq!(sealer.open(purposes[(index + 1) % purposes.len()], &token), None, "for another purpose");
     assert_eq!(Sealer::new(&[2; 32], &[]).open(purpose, &token), None, "by another key");
@@ -237,7 +237,8 @@ fn answer(text: &[u8]) -> Option<Value> {
     let is_certain = are_unique(&envelope) && are_unique(&inner) && !text.contains("\\u");
     let is_answer = get(&envelope, "id").is_some_and(|id| *id == 5 && id.is_u64())
         && get(&envelope, "method").is_none()
-        && (get(&envelope, "result").is_some() != get(&envelope, "error").is_some());
+        && (get(&envelope, "result").is_some() != get(&envelope, "error").is_some())
+        && get(&envelope, "error").is_none_or(Value::is_object);
     (is_certain && is_answer).then_some(document)
 }
 
