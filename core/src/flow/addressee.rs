@@ -40,8 +40,8 @@ pub(crate) struct Addressee {
     pub(crate) running: Option<Running>,
     /// What the agent can be asked in this call.
     pub(crate) interaction: Interaction,
-    /// Its place among the calls of the server, kept until it has ended.
-    pub(crate) _turn: Turn,
+    /// Its place among the calls of the server, kept until it has ended or its agent is asked something.
+    pub(crate) turn: Option<Turn>,
     /// The lane that the call takes, if it takes one.
     pub(crate) lane: Option<Lane>,
     /// The agent's message, where it may be asked in rounds of its own.

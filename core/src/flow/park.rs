@@ -111,7 +111,9 @@ impl<H: Host> Messages<H> {
 
 impl<H: Host> Gateway<H> {
     /// Keeps a call until its agent comes back; returns what the agent is asked.
-    fn park(&self, messages: Messages<H>, open: Vec<Open>) -> Bytes {
+    fn park(&self, mut messages: Messages<H>, open: Vec<Open>) -> Bytes {
+        // Who thinks an answer over takes no place from others.
+        messages.to.turn = None;
         let now = self.host().now();
         let expires = now + u64::try_from(ANSWERED.as_millis()).unwrap_or(u64::MAX);
         let place = self.random();

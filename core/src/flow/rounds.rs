@@ -52,6 +52,8 @@ impl<H: Host> Gateway<H> {
                 return Ok(members);
             }
         };
+        // Who thinks an answer over takes no place from others.
+        to.turn = None;
         let server = to.server.clone();
         let mut answers = FuturesUnordered::new();
         for question in questions {

@@ -383,7 +383,7 @@ impl<H: Host> Gateway<H> {
             link: way.link,
             running: caller.session.as_ref().map(|session| self.running(session, inbound.id.text())),
             interaction: way.interaction,
-            _turn: turn,
+            turn: Some(turn),
             lane: way.lane,
             request: inbound.raw.clone(),
         };

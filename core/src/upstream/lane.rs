@@ -14,7 +14,7 @@ use super::{Link, Owner, lock};
 use crate::session::Interaction;
 
 /// The most lanes to one server; further calls share its shared link, on which nothing can be asked.
-const LANES: usize = 32;
+const LANES: usize = 16;
 
 /// How many messages outside the answer may wait for a call.
 const BACKLOG: usize = 64;
