@@ -99,6 +99,11 @@ impl<H: Host> Asked<H> {
     /// The answer has come.
     pub(crate) fn answered(&mut self) {
         self.cancel.disarm();
+        self.asks();
+    }
+
+    /// The server has come to ask something, which says as much for it as an answer.
+    pub(crate) fn asks(&mut self) {
         if let Some(trial) = self.trial.take() {
             trial.answered(self.cancel.gateway.host().now());
         }

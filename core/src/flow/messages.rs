@@ -230,9 +230,13 @@ impl<H: Host> Messages<H> {
             Told::Agent(text) => return Some(Outgoing::Event(text)),
             Told::Question(text) => {
                 self.agent_is_asked = true;
+                self.reader.asked.as_mut().map(Asked::asks);
                 return Some(Outgoing::Event(text));
             }
-            Told::Round => return Some(Outgoing::Question(raw.clone())),
+            Told::Round => {
+                self.reader.asked.as_mut().map(Asked::asks);
+                return Some(Outgoing::Question(raw.clone()));
+            }
             Told::Nobody => {}
             Told::Gateway => drop(gateway.heard(&self.to.server, self.to.link.owner, raw)),
             Told::Server(text) => self.send_back(text),
