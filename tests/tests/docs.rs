@@ -211,7 +211,9 @@ fn without_comment(line: &str) -> &str {
 
 /// The words of a command after the variables that it sets.
 fn words(command: &str) -> Vec<&str> {
-    let is_variable = |word: &&str| word.starts_with("PORTCULLIS_") && word.contains('=');
+    let is_variable = |word: &&str| {
+        word.contains('=') && ["PORTCULLIS_", "OTEL_"].iter().any(|prefix| word.starts_with(prefix))
+    };
     command.split_whitespace().skip_while(is_variable).collect()
 }
 

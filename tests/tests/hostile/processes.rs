@@ -35,7 +35,7 @@ fn besiege(timeout: &str, cases: &[(&'static str, Outcome)]) {
 #[test]
 fn processes_that_go_are_named_and_started_again() {
     besiege(
-        "1s",
+        "30s",
         &[
             ("dies", Fails("exited with code 3")),
             ("killed", Fails("was killed by SIGKILL")),
@@ -49,12 +49,9 @@ fn processes_that_go_are_named_and_started_again() {
 fn processes_that_do_not_answer_cost_their_callers_the_timeout() {
     besiege(
         "1s",
-        &[
-            ("silent", Fails("did not answer within 1 s")),
-            ("deaf", Fails("did not answer within 1 s")),
-            ("malformed", Fails("malformed")),
-        ],
+        &[("silent", Fails("did not answer within 1 s")), ("deaf", Fails("did not answer within 1 s"))],
     );
+    besiege("30s", &[("malformed", Fails("malformed"))]);
 }
 
 #[test]
