@@ -29,12 +29,13 @@ pub(crate) fn edits(asked_id: u64, server: Version, agent_id: &str, agent: Era, 
         error: str::to_owned,
     };
     match (server.era(), agent) {
-        (Era::Legacy, Era::Modern) => {
-            edits.append = if cacheable { COMPLETE_UNCACHED } else { COMPLETE };
-            edits.error = error_to_modern;
-        }
+        (Era::Legacy, Era::Modern) => edits.error = error_to_modern,
         (Era::Modern, Era::Legacy) => edits.omit = Some(is_modern_only),
-        _ => {}
+        (Era::Modern, Era::Modern) | (Era::Legacy, Era::Legacy) => {}
+    }
+    if agent == Era::Modern {
+        // Some stateless servers forget it as well, and agents refuse what lacks it.
+        edits.append = if cacheable { COMPLETE_UNCACHED } else { COMPLETE };
     }
     edits
 }

@@ -234,17 +234,20 @@ impl<H: Host> Gateway<H> {
         });
         let reply = match either.await? {
             Either::Left((reply, _)) => reply_of(server, reply)?,
-            // The probe was answered before or late: only a modern answer to it decides anything now.
+            // The probe was answered after all. By now a server of both eras has been asked for a session, and may
+            // speak no other way on this pipe.
             Either::Right((late, initialize)) => {
-                if let Some(Ok(body)) = late {
-                    let reply = Reply { body, ..Reply::default() };
-                    if let Probed::Modern(version, introduction) = handshake::after_discover(&reply) {
-                        return Ok(Established { version, introduction, ..established });
-                    }
-                }
                 let reply = self
                     .within(server, server.settings.timeout, async { reply_of(server, initialize.await) });
-                reply.await?
+                let reply = reply.await;
+                let begun = reply.as_ref().is_ok_and(|reply| handshake::after_initialize(reply).is_ok());
+                let late = late.and_then(Result::ok).map(|body| Reply { body, ..Reply::default() });
+                match late.as_ref().map(handshake::after_discover) {
+                    Some(Probed::Modern(version, introduction)) if !begun => {
+                        return Ok(Established { version, introduction, ..established });
+                    }
+                    _ => reply?,
+                }
             }
         };
         self.initialized(server, link, established, &reply).await
