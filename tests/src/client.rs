@@ -89,6 +89,18 @@ pub struct Transcript {
     /// What came of each step, in the plan's order.
     #[serde(default)]
     pub steps: Vec<Outcome>,
+    /// What it was asked, in that order.
+    #[serde(default)]
+    pub asked: Vec<Question>,
+}
+
+/// What a client was asked.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Question {
+    /// Such as `elicitation/create`.
+    pub method: String,
+    /// A JSON object.
+    pub params: Value,
 }
 
 /// What came of one step.
@@ -118,14 +130,23 @@ impl Client {
 
     /// Carries out a plan with these headers (`Name: Value`) on every request.
     pub fn run_with(self, url: &str, headers: &[&str], plan: &[Step]) -> Transcript {
+        let options: Vec<&str> = headers.iter().flat_map(|header| ["--header", header]).collect();
+        self.drive(url, &options, plan)
+    }
+
+    /// Carries out a plan and answers what is asked meanwhile: `elicitation` and `sampling` are results, `roots` is a
+    /// list. Only the clients of the TypeScript and Python SDKs can.
+    pub fn run_answering(self, url: &str, answers: &Value, plan: &[Step]) -> Transcript {
+        self.drive(url, &["--answers", &answers.to_string()], plan)
+    }
+
+    fn drive(self, url: &str, options: &[&str], plan: &[Step]) -> Transcript {
         let mut command = self.command();
         command.arg(url).args(["--era", self.era()]);
         if matches!(self, Self::TsV1Sse | Self::PythonSse | Self::McpRemoteSse) {
             command.arg("--sse");
         }
-        for header in headers {
-            command.args(["--header", header]);
-        }
+        command.args(options);
         // A proxy that the machine uses for the internet has no place between two local processes.
         command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
         let plan = serde_json::to_vec(plan).expect("a plan is JSON");

@@ -58,6 +58,21 @@ impl Upstream {
         Self::start(&command)
     }
 
+    /// A server on the TypeScript SDK 2.x, of the era without sessions, whose tools ask.
+    pub fn asking_ts_v2() -> Self {
+        let mut command = Command::new(toolbox::node());
+        command.arg(toolbox::interop("servers/asking.cjs")).args(["--http", "127.0.0.1:0"]);
+        command.env("NODE_PATH", toolbox::node_modules());
+        Self::start(&command)
+    }
+
+    /// A server on the Python SDK 2.x, of the era without sessions, whose tools ask.
+    pub fn asking_python() -> Self {
+        let mut command = Command::new(toolbox::python());
+        command.arg(toolbox::interop("servers/asking.py")).args(["--http", "127.0.0.1:0"]);
+        Self::start(&command)
+    }
+
     /// A server on `FastMCP`.
     pub fn fastmcp() -> Self {
         Self::fastmcp_as("--http")

@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use crate::peers::Servers;
 
 mod peers;
+mod questions {
+    mod interop;
+}
 mod sse {
     mod interop;
 }

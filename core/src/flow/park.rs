@@ -220,6 +220,11 @@ impl<H: Host> Gateway<H> {
             let answer = responses.and_then(|r| r.get(&open.question.key)).filter(|a| a.is_object());
             match (answer, &current) {
                 (Some(answer), Some(established)) => {
+                    if let Some(lane) =
+                        messages.to.lane.as_mut().filter(|_| open.question.method == "roots/list")
+                    {
+                        lane.tells_roots();
+                    }
                     let text = message::result(&open.id, answer.text());
                     let server = messages.to.server.clone();
                     let told = self.tell(&server, established, text);

@@ -468,10 +468,14 @@ impl<H: Host> Gateway<H> {
         if server.has_no_links() {
             self.reap(server);
         }
+        for link in server.lanes.drop_idle(0) {
+            let (gateway, server) = (self.clone(), server.clone());
+            self.host().spawn(async move { gateway.end_session(&server, &link).await });
+        }
         Ok(match server.lanes.take(interaction, self.host().now()) {
             Some(lane) => Way { link: lane.link().clone(), lane: Some(lane), ..shared },
-            // What is asked on an answer's own stream is certain there, too.
-            None => shared,
+            // What is asked on an answer's own stream is certain there, too; but the server might keep roots.
+            None => Way { interaction: Interaction { roots: false, ..interaction }, ..shared },
         })
     }
 

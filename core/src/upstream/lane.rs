@@ -2,6 +2,9 @@
 //!
 //! **A lane carries one call at a time**, so that whatever the server asks on it is certain to concern that call. A
 //! free lane is taken again, the first one first: an agent whose calls follow each other meets the same session.
+//!
+//! **A server is told roots once on a lane**: it may keep them for as long as the session lasts, so that what it says of
+//! them to the next agent would be another's. Such a lane is not taken again.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,13 +30,18 @@ pub(crate) struct Lanes(Mutex<BTreeMap<Interaction, Vec<Arc<Link>>>>);
 #[derive(Debug, Default)]
 pub(crate) struct Carried {
     busy: AtomicBool,
+    /// Whether it carries no more calls.
+    over: AtomicBool,
     /// Takes what the server says besides the answer, on a stream of its own.
     unasked: Mutex<Option<mpsc::Sender<Bytes>>>,
 }
 
-/// A lane in use, free again once this is dropped.
+/// A lane in use; once this is dropped it is free again, or over.
 #[derive(Debug)]
-pub(crate) struct Lane(Arc<Link>);
+pub(crate) struct Lane {
+    link: Arc<Link>,
+    knows_roots: bool,
+}
 
 impl Lanes {
     /// Takes a free lane whose server was told that it may ask this; nothing where all that may be are in use.
@@ -52,15 +60,17 @@ impl Lanes {
             link
         };
         link.used.store(now, Ordering::Relaxed);
-        Some(Lane(link))
+        Some(Lane { link, knows_roots: false })
     }
 
-    /// Gives up the lanes that were last taken before `time` and are free.
+    /// Gives up the lanes that were last taken before `time` and are free, and those that are over.
     pub(crate) fn drop_idle(&self, time: u64) -> Vec<Arc<Link>> {
         let mut idle = Vec::new();
         lock(&self.0).retain(|_, links| {
             idle.extend(links.extract_if(.., |link| {
-                link.used.load(Ordering::Relaxed) < time && !link.carried.busy.load(Ordering::Relaxed)
+                let busy = link.carried.busy.load(Ordering::Relaxed);
+                let idle = link.used.load(Ordering::Relaxed) < time && !busy;
+                idle || link.carried.over.load(Ordering::Relaxed)
             }));
             !links.is_empty()
         });
@@ -87,21 +97,31 @@ impl Carried {
 impl Lane {
     /// Returns the link.
     pub(crate) fn link(&self) -> &Arc<Link> {
-        &self.0
+        &self.link
+    }
+
+    /// Notes that the server is told the roots of the agent whose call this is.
+    pub(crate) fn tells_roots(&mut self) {
+        self.knows_roots = true;
     }
 
     /// Returns what the server says besides the answer, from now on.
     pub(crate) fn hear(&self) -> mpsc::Receiver<Bytes> {
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        *lock(&self.0.carried.unasked) = Some(sender);
+        *lock(&self.link.carried.unasked) = Some(sender);
         receiver
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        lock(&self.0.carried.unasked).take();
-        self.0.carried.busy.store(false, Ordering::Release);
+        let carried = &self.link.carried;
+        lock(&carried.unasked).take();
+        if self.knows_roots {
+            carried.over.store(true, Ordering::Release);
+        } else {
+            carried.busy.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -127,6 +147,23 @@ mod tests {
         assert_eq!(lanes.drop_idle(3).len(), 2);
         assert_eq!(lanes.drop_idle(4).len(), LANES - 2);
         assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn a_lane_whose_server_knows_roots_is_not_taken_again() {
+        let lanes = Lanes::default();
+        let roots = Interaction { roots: true, ..Interaction::default() };
+        let mut first = lanes.take(roots, 1).expect("room");
+        first.tells_roots();
+        let link = first.link().clone();
+        assert!(lanes.drop_idle(0).is_empty(), "its call still runs");
+        drop(first);
+        let second = lanes.take(roots, 1).expect("room");
+        assert!(!Arc::ptr_eq(&link, second.link()));
+        let given_up = lanes.drop_idle(0);
+        assert!(given_up.len() == 1 && Arc::ptr_eq(&given_up[0], &link));
+        drop(second);
+        assert!(lanes.drop_idle(0).is_empty(), "who knows nothing is kept");
     }
 
     #[test]

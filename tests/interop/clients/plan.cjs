@@ -2,14 +2,16 @@
 // standard output. README.md in this folder describes the interface.
 'use strict';
 
-/** Reads `URL [--era auto|legacy|modern] [--sse] [--header 'Name: Value']...` from the command line. */
+/** Reads `URL [--era auto|legacy|modern] [--sse] [--header 'Name: Value']... [--answers JSON]` from the command line. */
 function parseArguments(argv) {
-  const options = { url: undefined, era: 'auto', sse: false, headers: {} };
+  const options = { url: undefined, era: 'auto', sse: false, headers: {}, answers: {} };
   for (let i = 0; i < argv.length; i += 1) {
     if (argv[i] === '--era') {
       options.era = argv[(i += 1)];
     } else if (argv[i] === '--sse') {
       options.sse = true;
+    } else if (argv[i] === '--answers') {
+      options.answers = JSON.parse(argv[(i += 1)]);
     } else if (argv[i] === '--header') {
       const header = argv[(i += 1)];
       const colon = header.indexOf(':');
@@ -19,7 +21,7 @@ function parseArguments(argv) {
     }
   }
   if (!options.url || !['auto', 'legacy', 'modern'].includes(options.era)) {
-    throw new Error("usage: driver URL [--era auto|legacy|modern] [--sse] [--header 'Name: Value']... < plan.json");
+    throw new Error("usage: driver URL [--era auto|legacy|modern] [--sse] [--header 'Name: Value']... [--answers JSON] < plan.json");
   }
   return options;
 }
@@ -79,6 +81,34 @@ function onClient(client) {
   };
 }
 
+/** What a client can be asked that has these answers. */
+function capabilities({ elicitation, sampling, roots }) {
+  return {
+    ...(elicitation && { elicitation: { form: {}, url: {} } }),
+    ...(sampling && { sampling: {} }),
+    ...(roots && { roots: {} }),
+  };
+}
+
+/**
+ * Has an SDK client answer what it is asked: `register(method, handler)` is the SDK's own way to take a handler.
+ * Returns the list that fills with the questions.
+ */
+function answering({ elicitation, sampling, roots }, register) {
+  const asked = [];
+  const on = (method, reply) =>
+    register(method, async ({ params }) => {
+      asked.push({ method, params: params ?? {} });
+      return reply(params);
+    });
+  // Only a form has content.
+  const { content, ...visited } = elicitation ?? {};
+  if (elicitation) on('elicitation/create', ({ mode }) => (mode === 'url' ? visited : elicitation));
+  if (sampling) on('sampling/createMessage', () => sampling);
+  if (roots) on('roots/list', () => ({ roots }));
+  return asked;
+}
+
 /** Runs `drive(options, plan)`, prints what it answers; a failure to connect is a document with `error`. */
 async function main(name, drive) {
   let document;
@@ -91,4 +121,4 @@ async function main(name, drive) {
   process.stdout.write(`${JSON.stringify(document)}\n`, () => process.exit(document.error ? 1 : 0));
 }
 
-module.exports = { main, onClient, runSteps, sentence };
+module.exports = { answering, capabilities, main, onClient, runSteps, sentence };

@@ -68,8 +68,35 @@ async def run_steps(client, plan):
     return steps
 
 
+def answering(answers, asked):
+    """The SDK's own callbacks, for what there are answers to; each question goes to `asked`."""
+
+    async def elicit(context, params):
+        asked.append({"method": "elicitation/create", "params": dump(params)})
+        # Only a form has content.
+        content = None if params.mode == "url" else answers["elicitation"].get("content")
+        return mcp.types.ElicitResult(action=answers["elicitation"]["action"], content=content)
+
+    async def sample(context, params):
+        asked.append({"method": "sampling/createMessage", "params": dump(params)})
+        return mcp.types.CreateMessageResult.model_validate(answers["sampling"])
+
+    async def list_roots(context):
+        asked.append({"method": "roots/list", "params": {}})
+        return mcp.types.ListRootsResult.model_validate({"roots": answers["roots"]})
+
+    callbacks = {
+        "elicitation": ("elicitation_callback", elicit),
+        "sampling": ("sampling_callback", sample),
+        "roots": ("list_roots_callback", list_roots),
+    }
+    return dict(callbacks[kind] for kind in answers)
+
+
 async def drive(options, plan):
     """Connects, runs the plan, and answers the document."""
+    asked = []
+    callbacks = answering(options.answers, asked)
     headers = dict((part.strip() for part in header.split(":", 1)) for header in options.header)
     async with create_mcp_http_client(headers=headers) as http:
         if options.sse:
@@ -77,10 +104,10 @@ async def drive(options, plan):
         else:
             transport = streamable_http_client(options.url, http_client=http)
         info = mcp.types.Implementation(name="interop-python", version="1.0.0")
-        async with mcp.Client(transport, mode=MODES[options.era], client_info=info) as client:
+        async with mcp.Client(transport, mode=MODES[options.era], client_info=info, **callbacks) as client:
             steps = await run_steps(client, plan)
             server = dump(client.server_info) if client.server_info else None
-            return {"protocol": client.protocol_version, "server": server, "steps": steps}
+            return {"protocol": client.protocol_version, "server": server, "steps": steps, "asked": asked}
 
 
 def main():
@@ -90,6 +117,7 @@ def main():
     parser.add_argument("--era", choices=MODES, default="auto")
     parser.add_argument("--sse", action="store_true")
     parser.add_argument("--header", action="append", default=[])
+    parser.add_argument("--answers", type=json.loads, default={})
     options = parser.parse_args()
     document = {"client": "python"}
     try:

@@ -4,11 +4,24 @@
 const { Client } = require('@modelcontextprotocol/sdk/client/index.js');
 const { SSEClientTransport } = require('@modelcontextprotocol/sdk/client/sse.js');
 const { StreamableHTTPClientTransport } = require('@modelcontextprotocol/sdk/client/streamableHttp.js');
-const { main, onClient, runSteps } = require('./plan.cjs');
+const {
+  CreateMessageRequestSchema, ElicitRequestSchema, ListRootsRequestSchema,
+} = require('@modelcontextprotocol/sdk/types.js');
+const { answering, capabilities, main, onClient, runSteps } = require('./plan.cjs');
 
-main('ts-v1', async ({ url, era, sse, headers }, plan) => {
+const REQUESTS = {
+  'elicitation/create': ElicitRequestSchema,
+  'sampling/createMessage': CreateMessageRequestSchema,
+  'roots/list': ListRootsRequestSchema,
+};
+
+main('ts-v1', async ({ url, era, sse, headers, answers }, plan) => {
   if (era === 'modern') throw new Error('this client has no modern era');
-  const client = new Client({ name: 'interop-ts-v1', version: '1.0.0' });
+  const client = new Client(
+    { name: 'interop-ts-v1', version: '1.0.0' },
+    { capabilities: capabilities(answers) },
+  );
+  const asked = answering(answers, (method, handler) => client.setRequestHandler(REQUESTS[method], handler));
   const Transport = sse ? SSEClientTransport : StreamableHTTPClientTransport;
   const transport = new Transport(new URL(url), { requestInit: { headers } });
   await client.connect(transport);
@@ -18,5 +31,5 @@ main('ts-v1', async ({ url, era, sse, headers }, plan) => {
   const server = client.getServerVersion();
   await transport.terminateSession?.().catch(() => undefined);
   await client.close();
-  return { protocol, server, steps };
+  return { protocol, server, steps, asked };
 });
