@@ -335,7 +335,7 @@ mod tests {
     use crate::testing::{Answer, Memory, gateway, json_answer, modern_with, open_stream};
     use crate::wire::http as names;
 
-    const FORM: &str = r#"{"elicitation":{}}"#;
+    const ABLE: &str = r#"{"elicitation":{},"roots":{}}"#;
 
     /// A session-based server whose tool asks one thing and then waits.
     fn asking(request: &http::Request<Bytes>) -> Answer {
@@ -351,6 +351,9 @@ mod tests {
                 Ok(answer)
             }
             "\"tools/list\"" => result(r#"{"tools":[{"name":"ask","inputSchema":{"type":"object"}}]}"#),
+            "\"tools/call\"" if text("params").contains("which folders") => {
+                open_stream(&[r#"{"jsonrpc":"2.0","id":"e1","method":"roots/list"}"#])
+            }
             "\"tools/call\"" => open_stream(&[
                 r#"{"jsonrpc":"2.0","id":"e1","method":"elicitation/create","params":{"message":"?","requestedSchema":{}}}"#,
             ]),
@@ -360,7 +363,7 @@ mod tests {
     }
 
     fn call(host: &Memory, gateway: &Gateway<Memory>, more: &str) -> String {
-        let request = modern_with("7", "tools/call", &format!("\"name\":\"a__ask\"{more}"), FORM);
+        let request = modern_with("7", "tools/call", &format!("\"name\":\"a__ask\"{more}"), ABLE);
         let reply =
             host.run(async { Box::pin(gateway.serve(request)).await.into_body().collect(usize::MAX).await });
         String::from_utf8(reply.expect("an answer").to_vec()).expect("text")
@@ -408,6 +411,22 @@ mod tests {
         assert_eq!(sent[0], answer);
         assert!(!sent.iter().any(|line| line.contains("tools/call")), "called once: {sent:?}");
         assert!(lock(&gateway.0.parked).is_empty());
+    }
+
+    #[test]
+    fn a_session_whose_server_knows_roots_serves_nobody_else() {
+        let host = Memory::new(asking);
+        let gateway = gateway(&host, &["a"]);
+        let question = r#","arguments":{"q":"which folders"}"#;
+        let asked = call(&host, &gateway, question);
+        host.sent();
+        let answers = r#","inputResponses":{"q1":{"roots":[]}}"#;
+        call(&host, &gateway, &format!("{question}{answers},\"requestState\":\"{}\"", state(&asked)));
+        let sent = host.sent();
+        assert!(sent[0].contains(r#""result":{"roots":[]}"#), "{sent:?}");
+        call(&host, &gateway, "");
+        let sent = host.sent().join("\n");
+        assert!(sent.contains("DELETE ") && sent.contains("\"initialize\""), "{sent}");
     }
 
     #[test]
