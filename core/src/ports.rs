@@ -54,12 +54,14 @@ pub trait Upstream {
     /// [`PipeEnd::receive`], calls [`PipeEnd::leave`] once it writes nothing more, and [`PipeEnd::close`] when the
     /// process has gone. When `next` yields nothing
     /// more, the host stops the process: closed stdin, then TERM, then KILL.
+    /// A line of more than `longest` bytes ends the process.
     /// Hosts that cannot start processes answer [`Unreachable`].
     fn launch(
         &self,
         server: &ServerName,
         command: &Command,
         end: PipeEnd,
+        longest: usize,
     ) -> impl Future<Output = Result<(), Unreachable>> + Send;
 }
 

@@ -138,8 +138,14 @@ impl Upstream for Machine {
         Ok(response.map(|body| Answer { body, host }.boxed()))
     }
 
-    async fn launch(&self, server: &ServerName, command: &Command, end: PipeEnd) -> Result<(), Unreachable> {
-        self.processes.launch(server, command, end).await
+    async fn launch(
+        &self,
+        server: &ServerName,
+        command: &Command,
+        end: PipeEnd,
+        longest: usize,
+    ) -> Result<(), Unreachable> {
+        self.processes.launch(server, command, end, longest).await
     }
 }
 

@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use portcullis_core::body::{Body, Reply};
+use portcullis_core::config::Limits;
 use portcullis_core::error::Unreachable;
 use portcullis_core::{Exposure, Gateway};
 use tokio::io::AsyncWriteExt as _;
@@ -84,8 +85,7 @@ where
                 tokio::spawn(tokio::time::timeout(REFUSAL, refuse(stream)));
             }
             Ok((stream, peer)) => {
-                let headers = gateway.limits().headers;
-                serve_connection(answer.clone(), stream, (peer, headers), &connections);
+                serve_connection(answer.clone(), stream, (peer, gateway.limits()), &connections);
             }
             Err(error) => {
                 // Out of descriptors, most likely: pause rather than spin.
@@ -109,7 +109,7 @@ async fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
 fn serve_connection<A, F>(
     answer: A,
     stream: TcpStream,
-    (peer, headers): (SocketAddr, usize),
+    (peer, limits): (SocketAddr, Limits),
     connections: &GracefulShutdown,
 ) where
     A: Fn(http::Request<Body>) -> F + Send + 'static,
@@ -132,7 +132,11 @@ fn serve_connection<A, F>(
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(headers);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(limits.headers);
+    if limits.header_count != Limits::default().header_count {
+        // Any but the usual number costs an allocation a request.
+        http.max_headers(limits.header_count);
+    }
     let stream = TokioIo::new(Patient::new(stream, READER));
     let connection = connections.watch(http.serve_connection(stream, service));
     tokio::spawn(async move {

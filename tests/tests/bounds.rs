@@ -63,9 +63,13 @@ fn floods_of_headers_are_refused() {
     let health = || Request::get(&gateway.url_of("/healthz"));
     assert_eq!(health().header("X-Large", "x".repeat(12 << 10)).send().status, 200);
     assert_eq!(health().header("X-Large", "x".repeat(20 << 10)).send().status, 431);
-    let many = (0..200).fold(health(), |request, number| request.header(&format!("X-{number}"), "x"));
-    assert_eq!(many.send().status, 431);
+    let many = |gateway: &Gateway| {
+        let request = Request::get(&gateway.url_of("/healthz"));
+        (0..200).fold(request, |request, number| request.header(&format!("X-{number}"), "x")).send()
+    };
+    assert_eq!(many(&gateway).status, 431);
     assert_eq!(health().send().status, 200);
+    assert_eq!(many(&limited("{ header_count: 250 }")).status, 200);
 }
 
 #[test]
@@ -222,6 +226,23 @@ fn a_large_answer_streams_to_a_slow_reader_in_little_memory() {
         assert!(end.ends_with("0\r\n\r\n"), "{era}: it ends with {end:?}");
         let grown = memory(&mut gateway, "VmHWM") - before;
         assert!(grown < 24 << 10, "{era}: {grown} KiB more for {SIZE} bytes");
+    }
+}
+
+#[test]
+fn a_message_that_must_be_held_whole_is_limited() {
+    let settings = "{ limits: { message: 64KiB } }";
+    for transport in [Transport::Http, Transport::Sse, Transport::Stdio] {
+        let stage = Stage::with("legacy", transport, settings, &[]);
+        let agent = Agent::legacy(stage.url());
+        // Logged on the stream of the answer, and so an event wherever there are events.
+        let long = json!({ "name": "s__log", "arguments": { "text": "x".repeat(100_000) } });
+        let error = agent.error("tools/call", long);
+        let message = error["message"].as_str().unwrap_or_default();
+        for words in ["server \"s\"", "65536 bytes", "`gateway.limits.message`"] {
+            assert!(message.contains(words), "{transport:?}: {error}");
+        }
+        assert_eq!(text(&agent.call("s__large", &json!({ "bytes": 50_000 }))).len(), 50_000);
     }
 }
 

@@ -29,6 +29,10 @@ pub(super) const REQUEST_LIMITS: (u64, u64) = (1 << 10, 256 << 20);
 
 /// The least and the greatest limit of a request's head, in bytes.
 pub(super) const HEAD_LIMITS: (u64, u64) = (8 << 10, 1 << 20);
+/// The least and the greatest limit of the number of a request's headers.
+pub(super) const HEADER_COUNTS: (u64, u64) = (16, 10_000);
+/// The least and the greatest limit of a message that is held whole, in bytes.
+pub(super) const MESSAGE_LIMITS: (u64, u64) = (64 << 10, 1 << 30);
 /// The least and the greatest number of things that go on at a time.
 pub(super) const COUNTS: (u64, u64) = (1, 1_000_000);
 
@@ -86,10 +90,12 @@ pub(super) struct LimitsEntry {
     /// The most connections of agents.
     #[schemars(range(min = COUNTS.0, max = COUNTS.1), extend("default" = 4096))]
     pub(super) connections: Option<At<u64>>,
-    /// The largest head of a request: bytes, or a text such as `64KiB`; from 8KiB to 1MiB. More than 100 headers are
-    /// always refused.
+    /// The largest head of a request: bytes, or a text such as `64KiB`; from 8KiB to 1MiB.
     #[schemars(with = "Option<SizeText>", extend("default" = "64KiB"))]
     pub(super) headers: Option<At<u64>>,
+    /// The most headers of a request.
+    #[schemars(range(min = HEADER_COUNTS.0, max = HEADER_COUNTS.1), extend("default" = 100))]
+    pub(super) header_count: Option<At<u64>>,
     /// The most requests that are being answered.
     #[schemars(range(min = COUNTS.0, max = COUNTS.1), extend("default" = 2048))]
     pub(super) requests: Option<At<u64>>,
@@ -102,6 +108,10 @@ pub(super) struct LimitsEntry {
     /// The most of these streams that belong to one session. A further one ends the oldest.
     #[schemars(range(min = COUNTS.0, max = COUNTS.1), extend("default" = 4))]
     pub(super) session_streams: Option<At<u64>>,
+    /// The largest message of a server that is held whole (an event, a page of a list, a line of a subprocess): bytes,
+    /// or a text such as `64MiB`; from 64KiB to 1GiB.
+    #[schemars(with = "Option<SizeText>", extend("default" = "64MiB"))]
+    pub(super) message: Option<At<u64>>,
 }
 
 /// One MCP server: either `command` or `url`, and what belongs to it. In `command`, `args`, `env`, `cwd`, `url` and

@@ -33,10 +33,12 @@ fn resolve_limits(entry: &LimitsEntry) -> Limits {
     Limits {
         connections: number(entry.connections.as_ref(), defaults.connections),
         headers: number(entry.headers.as_ref(), defaults.headers),
+        header_count: number(entry.header_count.as_ref(), defaults.header_count),
         requests: number(entry.requests.as_ref(), defaults.requests),
         server_requests: number(entry.server_requests.as_ref(), defaults.server_requests),
         streams: number(entry.streams.as_ref(), defaults.streams),
         session_streams: number(entry.session_streams.as_ref(), defaults.session_streams),
+        message: number(entry.message.as_ref(), defaults.message),
     }
 }
 

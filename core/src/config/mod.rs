@@ -150,7 +150,15 @@ gateway:
   name_limit: 100
   page_size: 50
   request_limit: 1MiB
-  limits: { connections: 10, headers: 16KiB, requests: 20, server_requests: 5, streams: 30, session_streams: 2 }
+  limits:
+    connections: 10
+    headers: 16KiB
+    header_count: 50
+    requests: 20
+    server_requests: 5
+    streams: 30
+    session_streams: 2
+    message: 1MiB
   allowed_origins: ["https://app.example.com/"]
   instructions: Be kind.
 servers:
@@ -167,10 +175,12 @@ servers:
         let limits = Limits {
             connections: 10,
             headers: 16 << 10,
+            header_count: 50,
             requests: 20,
             server_requests: 5,
             streams: 30,
             session_streams: 2,
+            message: 1 << 20,
         };
         assert_eq!(gateway.limits, limits);
         assert_eq!(gateway.allowed_origins, ["https://app.example.com"]);

@@ -63,6 +63,8 @@ pub struct Limits {
     pub connections: usize,
     /// The largest head of a request, in bytes.
     pub headers: usize,
+    /// The most headers of a request.
+    pub header_count: usize,
     /// The most requests that are being answered.
     pub requests: usize,
     /// The most requests that run at one server; as many more wait for their turn.
@@ -71,6 +73,8 @@ pub struct Limits {
     pub streams: usize,
     /// The most of them that belong to one session.
     pub session_streams: usize,
+    /// The largest message of a server that is held whole, in bytes.
+    pub message: usize,
 }
 
 impl Default for Limits {
@@ -78,10 +82,12 @@ impl Default for Limits {
         Self {
             connections: 4096,
             headers: 64 << 10,
+            header_count: 100,
             requests: 2048,
             server_requests: 256,
             streams: 2048,
             session_streams: 4,
+            message: 64 << 20,
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::file::{
-    CACHE_LIMIT, COUNTS, CommandEntry, GatewayEntry, HEAD_LIMITS, HttpKind, LimitsEntry, NAME_LIMITS,
-    PAGE_SIZES, REQUEST_LIMITS, ServerEntry, TIMEOUT_LIMIT,
+    CACHE_LIMIT, COUNTS, CommandEntry, GatewayEntry, HEAD_LIMITS, HEADER_COUNTS, HttpKind, LimitsEntry,
+    MESSAGE_LIMITS, NAME_LIMITS, PAGE_SIZES, REQUEST_LIMITS, ServerEntry, TIMEOUT_LIMIT,
 };
 use super::item::{At, Item};
 use super::model::Naming;
@@ -58,14 +58,18 @@ fn read_gateway(item: &Item<'_>, report: &mut Report<'_>) -> Option<GatewayEntry
 fn read_limits(item: &Item<'_>, report: &mut Report<'_>) -> Option<LimitsEntry> {
     let mut fields = item.fields(report)?;
     let headers = fields.take("headers").and_then(|item| read_size(&item, HEAD_LIMITS, "64KiB", report));
+    let header_count = fields.take("header_count").and_then(|item| read_number(&item, HEADER_COUNTS, report));
+    let message = fields.take("message").and_then(|item| read_size(&item, MESSAGE_LIMITS, "64MiB", report));
     let mut count = |key: &'static str| fields.take(key).and_then(|item| read_number(&item, COUNTS, report));
     let entry = LimitsEntry {
         connections: count("connections"),
         headers,
+        header_count,
         requests: count("requests"),
         server_requests: count("server_requests"),
         streams: count("streams"),
         session_streams: count("session_streams"),
+        message,
     };
     fields.finish(report);
     Some(entry)

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use http::{HeaderMap, Method, StatusCode, header};
 
 use super::trial::Trial;
-use super::{HELD, collect};
+use super::{collect, too_large};
 use crate::catalog::Kind;
 use crate::error::{Unreachable, code};
 use crate::gateway::Gateway;
@@ -21,7 +21,7 @@ use crate::upstream::{Established, Link, Server, lock};
 use crate::wire::http as names;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
-use crate::wire::sse::{Decoder, Event};
+use crate::wire::sse::{Decoder, Event, TooLarge};
 use crate::wire::version::Era;
 
 /// How many redirects within one origin are followed.
@@ -388,20 +388,27 @@ impl<H: Host> Gateway<H> {
     pub(crate) fn own_via(&self) -> http::HeaderValue {
         self.0.own_via.clone()
     }
-}
 
-impl AnswerBody {
+    /// Makes a decoder of a server's events.
+    pub(super) fn decoder(&self) -> Decoder {
+        Decoder::new(self.limits().message)
+    }
+
     /// Reads up to the message that answers the request, whatever comes before it.
-    pub(crate) async fn into_message(self, server: &Server, id: u64) -> Result<Bytes, Unreachable> {
-        match self {
-            Self::Json(chunks) => collect(server, chunks, HELD).await,
-            Self::Events(mut chunks) => {
-                let mut decoder = Decoder::new(HELD);
+    pub(crate) async fn message_of(
+        &self,
+        body: AnswerBody,
+        server: &Server,
+        id: u64,
+    ) -> Result<Bytes, Unreachable> {
+        match body {
+            AnswerBody::Json(chunks) => collect(server, chunks, self.limits().message).await,
+            AnswerBody::Events(mut chunks) => {
+                let mut decoder = self.decoder();
                 let mut events: Vec<Event> = Vec::new();
                 while let Some(chunk) = chunks.next().await {
-                    decoder
-                        .push(&chunk?, &mut events)
-                        .map_err(|e| server.error(format!("sent an answer that is too large: {e}")))?;
+                    let taken = decoder.push(&chunk?, &mut events);
+                    taken.map_err(|TooLarge(limit)| too_large(server, limit))?;
                     for event in events.drain(..) {
                         if is_response(&event.data, id) {
                             return Ok(event.data);
@@ -410,7 +417,7 @@ impl AnswerBody {
                 }
                 Err(server.error("ended its stream without an answer"))
             }
-            Self::Pipe(mut answer) => {
+            AnswerBody::Pipe(mut answer) => {
                 while let Some(message) = answer.next().await {
                     let message = message?;
                     if is_response(&message, id) {
@@ -419,7 +426,7 @@ impl AnswerBody {
                 }
                 Err(server.error("closed its output"))
             }
-            Self::Nothing => Err(server.error("answered with nothing")),
+            AnswerBody::Nothing => Err(server.error("answered with nothing")),
         }
     }
 }

@@ -119,7 +119,7 @@ impl<H: Host> Gateway<H> {
         match self.put(server, established, &ask, Wait::Own).await {
             Ok(mut asked) => {
                 let body = std::mem::replace(&mut asked.body, AnswerBody::Nothing);
-                let answer = body.into_message(server, asked.id);
+                let answer = self.message_of(body, server, asked.id);
                 let _ = self.within(server, server.settings.timeout, answer).await;
                 asked.cancel.disarm();
             }
@@ -185,7 +185,7 @@ impl<H: Host> Gateway<H> {
             let session = head.headers.get(names::SESSION_ID).cloned();
             let body = match body {
                 AnswerBody::Nothing => Bytes::new(),
-                body => body.into_message(server, id).await.unwrap_or_default(),
+                body => self.message_of(body, server, id).await.unwrap_or_default(),
             };
             Ok(Reply { status: Some(head.status), session, body })
         })
@@ -287,7 +287,7 @@ impl<H: Host> Gateway<H> {
         let mut command = command.clone();
         let via = self.0.snapshot.load().gate.own_chain();
         command.env.insert("PORTCULLIS_VIA".into(), via);
-        self.host().launch(&server.name, &command, host_end).await?;
+        self.host().launch(&server.name, &command, host_end, self.limits().message).await?;
         self.hear_pipe(server, link.owner, core_end.downgrade(), unasked);
         Ok(core_end)
     }

@@ -244,7 +244,8 @@ impl<H: Host> Gateway<H> {
     ) -> Result<Option<String>, Unreachable> {
         let mut asked = self.ask(server, &server.shared, ask, Wait::Own).await?;
         let body = std::mem::replace(&mut asked.body, super::ask::AnswerBody::Nothing);
-        let whole = self.within(server, server.settings.timeout, body.into_message(server, asked.id)).await?;
+        let whole =
+            self.within(server, server.settings.timeout, self.message_of(body, server, asked.id)).await?;
         asked.cancel.disarm();
         let json = Json::check(&whole).map_err(|e| server.error(format!("sent invalid JSON: {e}")))?;
         match message::parse(json) {

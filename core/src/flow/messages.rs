@@ -13,7 +13,7 @@ use futures::stream::{self, BoxStream};
 
 use super::addressee::{Addressee, Cancelled};
 use super::ask::{AnswerBody, Asked};
-use super::{HELD, late};
+use super::{late, too_large};
 use crate::dialogue::Round;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
@@ -21,7 +21,7 @@ use crate::ports::{Chunks, Host};
 use crate::relay::{Finished, Pieces};
 use crate::shape::{self, Told};
 use crate::upstream::{Established, Server};
-use crate::wire::sse::{self, Decoder, Event};
+use crate::wire::sse::{self, Decoder, Event, TooLarge};
 use crate::wire::version::Era;
 
 /// How often a broken stream of a server is taken up again.
@@ -180,7 +180,8 @@ impl<H: Host> Messages<H> {
         let (server, id) = (self.reader.server.clone(), asked.id);
         let gateway = self.reader.gateway.clone();
         let limit = server.settings.timeout;
-        let raw = gateway.within(&server, limit, AnswerBody::Json(chunks).into_message(&server, id)).await;
+        let document = gateway.message_of(AnswerBody::Json(chunks), &server, id);
+        let raw = gateway.within(&server, limit, document).await;
         self.reader.asked = Some(asked);
         match raw.and_then(|raw| self.take(&raw)) {
             Ok(Some(Outgoing::Last(text, _))) => text,
@@ -256,12 +257,12 @@ impl<H: Host> Messages<H> {
 impl<H: Host> Reader<H> {
     fn new(gateway: Gateway<H>, source: Source<H>, to: &Addressee) -> Self {
         Self {
+            decoder: gateway.decoder(),
             gateway,
             server: to.server.clone(),
             source,
             asked: None,
             besides: None,
-            decoder: Decoder::new(HELD),
             events: Vec::new().into_iter(),
             last_event: None,
             retry: Duration::from_millis(500),
@@ -296,7 +297,7 @@ impl<H: Host> Reader<H> {
                 Next::Chunk(Some(Ok(chunk))) => {
                     let mut events = Vec::new();
                     let taken = self.decoder.push(&chunk, &mut events);
-                    taken.map_err(|e| self.server.error(format!("sent an answer that is too large: {e}")))?;
+                    taken.map_err(|TooLarge(limit)| too_large(&self.server, limit))?;
                     self.events = events.into_iter();
                 }
                 Next::Chunk(Some(Err(error))) => self.resume(Some(error)).await?,
@@ -333,7 +334,7 @@ impl<H: Host> Reader<H> {
         self.gateway.host().sleep(self.retry).await;
         let opened = self.gateway.open_stream(&server, &established, Some(last)).await?;
         self.source = Source::Body(opened.ok_or_else(ended)?);
-        self.decoder = Decoder::new(HELD);
+        self.decoder = self.gateway.decoder();
         Ok(())
     }
 }

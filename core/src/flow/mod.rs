@@ -41,7 +41,7 @@ pub(crate) use park::{Parked, Spent};
 pub(crate) use sse::HeldStreams;
 pub use stdio::{refuse_lines, serve_lines};
 
-/// The most that the gateway holds of one answer of a server, in bytes.
+/// The most that the gateway holds of one answer of its own, in bytes.
 pub(crate) const HELD: usize = 64 << 20;
 
 impl<H: Host> Gateway<H> {
@@ -63,6 +63,11 @@ impl<H: Host> Gateway<H> {
             Either::Right(_) => Err(late(server, limit)),
         }
     }
+}
+
+/// The error about a server that sent a larger message than may be held.
+fn too_large(server: &Server, limit: usize) -> Unreachable {
+    server.error(format!("sent a message of more than {limit} bytes (`gateway.limits.message`)"))
 }
 
 /// The error about a server that took longer than it may.
@@ -87,7 +92,7 @@ pub(crate) async fn collect(server: &Server, mut chunks: Chunks, limit: usize) -
         let whole = whole.get_or_insert_with(|| BytesMut::from(&first[..]));
         whole.extend_from_slice(&chunk?);
         if whole.len() > limit {
-            return Err(server.error(format!("sent more than {limit} bytes where that much is not expected")));
+            return Err(too_large(server, limit));
         }
     }
     Ok(whole.map_or(first, BytesMut::freeze))

@@ -12,9 +12,9 @@ use futures::StreamExt;
 use futures::future::{self, Either};
 use http::{Method, StatusCode, header};
 
-use super::HELD;
 use super::ask::AnswerBody;
 use super::connect::{HANDSHAKE, blank, initialize, reply_of};
+use super::too_large;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
 use crate::pipe::{Pipe, PipeEnd, PipeInbox, Users, pipe};
@@ -23,7 +23,7 @@ use crate::upstream::{Established, Link, Owner, Server, Target, compose, handsha
 use crate::wire::http as names;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
-use crate::wire::sse::{Decoder, Event};
+use crate::wire::sse::{Decoder, Event, TooLarge};
 use crate::wire::version::Version;
 
 impl<H: Host> Gateway<H> {
@@ -57,7 +57,7 @@ impl<H: Host> Gateway<H> {
             return Err(server.error(reason));
         }
         let (StatusCode::OK, AnswerBody::Events(chunks)) = (head.status, body) else { return Ok(None) };
-        let mut events = Events::new(server.clone(), chunks);
+        let mut events = Events::new(server.clone(), chunks, self.decoder());
         let first = self.within(server, limit, async { Ok(events.next().await) }).await;
         let first =
             first.map_err(|_| server.error(NO_ENDPOINT))??.ok_or_else(|| server.error(NO_ENDPOINT))?;
@@ -134,8 +134,8 @@ struct Events {
 }
 
 impl Events {
-    fn new(server: Arc<Server>, chunks: Chunks) -> Self {
-        Self { server, chunks, decoder: Decoder::new(HELD), ready: VecDeque::new() }
+    fn new(server: Arc<Server>, chunks: Chunks, decoder: Decoder) -> Self {
+        Self { server, chunks, decoder, ready: VecDeque::new() }
     }
 
     /// Waits for the next event that carries something; nothing once the stream has ended.
@@ -149,7 +149,7 @@ impl Events {
             let Some(chunk) = self.chunks.next().await else { return Ok(None) };
             let mut events = Vec::new();
             let taken = self.decoder.push(&chunk?, &mut events);
-            taken.map_err(|e| self.server.error(format!("sent a message that is too large: {e}")))?;
+            taken.map_err(|TooLarge(limit)| too_large(&self.server, limit))?;
             self.ready.extend(events);
         }
     }

@@ -9,7 +9,6 @@ use futures::future;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 
-use super::HELD;
 use super::ask::{AnswerBody, Asked};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
@@ -130,7 +129,8 @@ impl<H: Host> News<H> {
         if self.gateway.establish(&server, &server.shared).await?.version.era() == Era::Legacy {
             return Err(server.error("has no tasks"));
         }
-        self.source = messages(self.gateway.ask(&server, &server.shared, &ask, Wait::Own).await?);
+        let asked = self.gateway.ask(&server, &server.shared, &ask, Wait::Own).await?;
+        self.source = messages(asked, self.gateway.decoder());
         let first =
             self.source.next().map(|first| first.ok_or_else(|| server.error("does not tell of tasks")));
         let first = self.gateway.within(&server, server.settings.timeout, first).await?;
@@ -169,10 +169,10 @@ impl<H: Host> News<H> {
 }
 
 /// Returns the messages of an answer up to its end or its first fault. Dropping them gives up the answer.
-fn messages<H: Host>(mut asked: Asked<H>) -> BoxStream<'static, Bytes> {
+fn messages<H: Host>(mut asked: Asked<H>, decoder: Decoder) -> BoxStream<'static, Bytes> {
     let messages = match std::mem::replace(&mut asked.body, AnswerBody::Nothing) {
         AnswerBody::Events(chunks) => chunks
-            .scan(Decoder::new(HELD), |decoder, chunk| {
+            .scan(decoder, |decoder, chunk| {
                 let mut events = Vec::new();
                 let taken = chunk.ok().and_then(|chunk| decoder.push(&chunk, &mut events).ok());
                 future::ready(taken.map(|()| stream::iter(events.into_iter().map(|event| event.data))))

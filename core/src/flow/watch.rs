@@ -8,8 +8,8 @@ use futures::StreamExt;
 use futures::channel::{mpsc, oneshot};
 use futures::future::{self, Either};
 
-use super::HELD;
 use super::ask::{AnswerBody, Asked};
+use super::too_large;
 use crate::catalog::capability;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
@@ -21,7 +21,7 @@ use crate::upstream::compose::Ask;
 use crate::upstream::{Established, Link, Nudge, Owner, Server, Watch, lock};
 use crate::wire::json::{Json, quote};
 use crate::wire::message::{self, Message};
-use crate::wire::sse::Decoder;
+use crate::wire::sse::TooLarge;
 use crate::wire::version::Era;
 
 /// How long an HTTP server may be without the stream on which it speaks unasked before the next attempt; each further
@@ -193,10 +193,11 @@ impl<H: Host> Gateway<H> {
         let server = &hearing.server;
         match body {
             AnswerBody::Events(mut chunks) => {
-                let mut decoder = Decoder::new(HELD);
+                let mut decoder = self.decoder();
                 while let Some(chunk) = chunks.next().await {
                     let mut events = Vec::new();
-                    decoder.push(&chunk?, &mut events).map_err(|e| server.error(e.to_string()))?;
+                    let taken = decoder.push(&chunk?, &mut events);
+                    taken.map_err(|TooLarge(limit)| too_large(server, limit))?;
                     for event in events {
                         if hearing.goes_to_call(&event.data) {
                             continue;

@@ -179,7 +179,13 @@ impl Upstream for Memory {
         }))
     }
 
-    async fn launch(&self, server: &ServerName, _: &Command, _: PipeEnd) -> Result<(), Unreachable> {
+    async fn launch(
+        &self,
+        server: &ServerName,
+        _: &Command,
+        _: PipeEnd,
+        _: usize,
+    ) -> Result<(), Unreachable> {
         Err(Unreachable::new(server.as_str(), "cannot be started: this host has no processes"))
     }
 }

@@ -83,7 +83,8 @@ impl Processes {
     /// Starts `command` as the process of `server` and ties it to `end`.
     ///
     /// Returns once the process runs; a background task then serves it to its end and closes the pipe with the
-    /// reason. Cancels [`PipeEnd::next`] at will: a line must not be lost by that.
+    /// reason. Cancels [`PipeEnd::next`] at will: a line must not be lost by that. A line of more than `longest` bytes
+    /// ends the process.
     ///
     /// # Errors
     /// Says why the process could not be started, or that the gateway is stopping.
@@ -92,13 +93,14 @@ impl Processes {
         server: &ServerName,
         command: &Command,
         end: PipeEnd,
+        longest: usize,
     ) -> Result<(), Unreachable> {
         let phase = self.phase.subscribe();
         if *phase.borrow() != Phase::Serving {
             return Err(Unreachable::new(server.as_str(), "is not started while the gateway stops"));
         }
         let process = start::start(server, command).await?;
-        tokio::spawn(supervise::supervise(process, end, phase, self.patience));
+        tokio::spawn(supervise::supervise(process, end, longest, phase, self.patience));
         Ok(())
     }
 

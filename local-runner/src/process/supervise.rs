@@ -21,8 +21,6 @@ use super::start::Process;
 use super::stderr::{self, LastWords};
 use super::{Patience, Phase};
 
-/// The longest line of standard output, in bytes.
-pub(super) const LINE_LIMIT: usize = 64 << 20;
 /// How long output may still come once the process group has gone: only what left the group holds it open.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -39,15 +37,17 @@ pub(super) enum Ending {
     OutputClosed,
     /// It leaves its input unread.
     Stuck,
-    /// It wrote a line beyond the limit.
-    Overlong,
+    /// It wrote a line of more than so many bytes.
+    Overlong(usize),
 }
 
 impl Ending {
     /// Returns what the process did wrong, where that is plain before it leaves.
     fn fault(self) -> Option<String> {
         match self {
-            Self::Overlong => Some(format!("sent a line longer than {} MiB", LINE_LIMIT >> 20)),
+            Self::Overlong(longest) => {
+                Some(format!("sent a line of more than {longest} bytes (`gateway.limits.message`)"))
+            }
             Self::Stuck => Some("does not read its input".to_owned()),
             Self::Unneeded | Self::Exited | Self::InputClosed | Self::OutputClosed => None,
         }
@@ -58,6 +58,7 @@ impl Ending {
 pub(super) async fn supervise(
     process: Process,
     mut end: PipeEnd,
+    longest: usize,
     mut phase: watch::Receiver<Phase>,
     patience: Patience,
 ) {
@@ -67,7 +68,7 @@ pub(super) async fn supervise(
     let (report, output_ended) = oneshot::channel();
     let mut readers = JoinSet::new();
     readers.spawn(stderr::log(server.clone(), stderr, words.clone()));
-    readers.spawn(relay(stdout, end.inbox(), report));
+    readers.spawn(relay(Lines::new(stdout, longest), end.inbox(), report));
 
     let ending = tokio::select! {
         _ = child.wait() => Ending::Exited,
@@ -99,12 +100,15 @@ pub(super) async fn supervise(
 }
 
 /// Passes the lines of standard output on until they end, and reports how they ended.
-async fn relay(stdout: impl tokio::io::AsyncRead + Unpin, inbox: PipeInbox, report: oneshot::Sender<Ending>) {
-    let mut lines = Lines::new(stdout, LINE_LIMIT);
+async fn relay(
+    mut lines: Lines<impl tokio::io::AsyncRead + Unpin>,
+    inbox: PipeInbox,
+    report: oneshot::Sender<Ending>,
+) {
     let ending = loop {
         match lines.next().await {
             Ok(Some(Line::Whole(line))) => inbox.receive(line),
-            Ok(Some(Line::Cut(_))) => break Ending::Overlong,
+            Ok(Some(Line::Cut(line))) => break Ending::Overlong(line.len()),
             Ok(None) | Err(_) => break Ending::OutputClosed,
         }
     };

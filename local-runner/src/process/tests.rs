@@ -19,6 +19,8 @@ use portcullis_core::pipe::{Pipe, Users, pipe};
 use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(20);
+/// The longest line that is read.
+const LONGEST: usize = 64 << 20;
 const SOON: Patience = Patience { closed: Duration::from_millis(50), terminated: Duration::from_millis(50) };
 
 #[tokio::test]
@@ -156,7 +158,7 @@ async fn what_it_wrote_last_is_received_before_its_end() {
 #[tokio::test]
 async fn a_line_without_end_ends_the_process() {
     let mut server = launch(SOON, &sh("yes x | tr -d '\\n'")).await;
-    assert_eq!(server.end().await, "sent a line longer than 64 MiB");
+    assert_eq!(server.end().await, "sent a line of more than 67108864 bytes (`gateway.limits.message`)");
 }
 
 #[tokio::test]
@@ -230,7 +232,7 @@ async fn stop_all_waits_until_all_have_gone_and_admits_no_more() {
         assert_eq!(server.end().await, "was stopped");
     }
     let (_pipe, end, _unasked) = pipe("time", Users::Many);
-    let refused = processes.launch(&name(), &program("cat", &[]), end).await;
+    let refused = processes.launch(&name(), &program("cat", &[]), end, LONGEST).await;
     assert_eq!(refused.unwrap_err().message, "is not started while the gateway stops");
 }
 
@@ -330,7 +332,7 @@ async fn launch(patience: Patience, command: &Command) -> Server {
 
 async fn launch_in(processes: &Processes, command: &Command) -> Server {
     let (pipe, end, unasked) = pipe("time", Users::Many);
-    processes.launch(&name(), command, end).await.expect("starts");
+    processes.launch(&name(), command, end, LONGEST).await.expect("starts");
     Server { pipe: Some(pipe), unasked, _processes: processes.clone() }
 }
 
@@ -340,7 +342,7 @@ async fn check_end(script: &str, expected: &str) {
 
 async fn refused(command: &Command, expected: &str) {
     let (_pipe, end, _unasked) = pipe("time", Users::Many);
-    let error = Processes::default().launch(&name(), command, end).await.unwrap_err();
+    let error = Processes::default().launch(&name(), command, end, LONGEST).await.unwrap_err();
     assert_eq!(error.to_string(), format!("server \"time\" could not be started: {expected}"));
 }
 
