@@ -41,8 +41,11 @@ Examples:
   portcullis serve --config ~/.cursor/mcp.json      serve the servers of an mcpServers file as it is
   portcullis check --config portcullis.yaml         find every problem of a configuration
 
-Environment: PORTCULLIS_ADMIN_KEY, PORTCULLIS_CONFIG, PORTCULLIS_DATA_DIR, PORTCULLIS_LISTEN, PORTCULLIS_LOG,
-  PORTCULLIS_METRICS_LISTEN, PORTCULLIS_SEAL_KEY; OTEL_EXPORTER_OTLP_ENDPOINT and its like";
+Environment, besides what stands above:
+  PORTCULLIS_LOG               what is logged, such as debug or warn,upstream=info
+  PORTCULLIS_SEAL_KEY          the keys that seal session ids, where several gateways share them
+  PORTCULLIS_ADMIN_KEY         opens /metrics on the main address
+  OTEL_EXPORTER_OTLP_ENDPOINT  where traces, metrics and logs go; other OTEL_ variables are heeded too";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -97,13 +100,13 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) setup: Setup,
     /// The address to listen on; port 0 takes any free one
-    #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9000", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Serve others than this machine although nothing asks them who they are
     #[arg(long)]
     pub(crate) insecure: bool,
     /// Another address to listen on, with Prometheus metrics at /metrics and nothing else
-    #[arg(long, env = "PORTCULLIS_METRICS_LISTEN", value_name = "ADDR")]
+    #[arg(long, env = "PORTCULLIS_METRICS_LISTEN", value_name = "ADDR", value_parser = address)]
     pub(crate) metrics_listen: Option<SocketAddr>,
 }
 
@@ -122,7 +125,7 @@ pub(crate) struct Doctor {
     #[command(flatten)]
     pub(crate) setup: Setup,
     /// The address that the gateway is to listen on
-    #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9000", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// The endpoint of a gateway that runs: it is checked instead
     #[arg(long, value_name = "URL")]
@@ -158,6 +161,10 @@ pub(crate) struct Call {
     pub(crate) args: Box<RawValue>,
     #[command(flatten)]
     pub(crate) target: Target,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:9000".to_owned())
 }
 
 fn json_object(text: &str) -> Result<Box<RawValue>, String> {

@@ -9,9 +9,19 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt};
 
+fn parse(text: &str, level: &str) -> EnvFilter {
+    EnvFilter::try_new(text).unwrap_or_else(|error| {
+        eprintln!(
+            "portcullis: PORTCULLIS_LOG is no filter such as `warn,upstream=info` and is left aside: {error}"
+        );
+        EnvFilter::new(level)
+    })
+}
+
 /// Starts logging from `level` on, unless `PORTCULLIS_LOG` says otherwise, in the way `RUST_LOG` does elsewhere.
 pub(crate) fn init(level: &str, telemetry: Option<&SdkLoggerProvider>) {
-    let filter = EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter =
+        std::env::var("PORTCULLIS_LOG").map_or_else(|_| EnvFilter::new(level), |text| parse(&text, level));
     let log = fmt::layer().with_writer(std::io::stderr);
     let log = if std::io::stderr().is_terminal() {
         log.with_target(false).compact().boxed()

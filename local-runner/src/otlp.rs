@@ -148,15 +148,18 @@ impl Telemetry {
 
     /// Sends what is left, and nothing more after that.
     pub(crate) fn shut_down(&self) {
-        if let Some(traces) = &self.traces {
-            let _ = traces.processor.shutdown_with_timeout(FLUSH);
-        }
-        if let Some(metrics) = &self.metrics {
-            let _ = metrics.provider.shutdown_with_timeout(FLUSH);
-        }
-        if let Some(logs) = &self.logs {
-            let _ = logs.shutdown_with_timeout(FLUSH);
-        }
+        // Side by side: a collector that hangs holds up the end once, not three times.
+        std::thread::scope(|scope| {
+            if let Some(traces) = &self.traces {
+                scope.spawn(|| traces.processor.shutdown_with_timeout(FLUSH));
+            }
+            if let Some(metrics) = &self.metrics {
+                scope.spawn(|| metrics.provider.shutdown_with_timeout(FLUSH));
+            }
+            if let Some(logs) = &self.logs {
+                scope.spawn(|| logs.shutdown_with_timeout(FLUSH));
+            }
+        });
     }
 
     fn wall(&self, moment: Instant) -> SystemTime {

@@ -85,5 +85,5 @@ fn demo() -> anyhow::Result<Found> {
     let name = ServerName::parse("demo").expect("a valid name");
     let config = Config { servers: [(name, server)].into(), ..Config::default() };
     let parsed = Parsed { config, ..Parsed::default() };
-    Ok(Found { parsed, origin: "no configuration; serving the built-in demo".into(), place: None })
+    Ok(Found { parsed, origin: "the built-in demo, without a configuration".into(), place: None })
 }

@@ -59,6 +59,7 @@ pub(super) fn parse_url(text: &str, from: &At<String>, report: &mut Report<'_>) 
     };
     if !matches!(url.scheme(), "http" | "https") {
         report.error(&from.place, "expected an http or https URL");
+        report.hint("begin it with `http://` or `https://`");
     } else if url.host_str().is_none_or(str::is_empty) {
         report.error(&from.place, "the URL has no host");
     } else if !url.username().is_empty() || url.password().is_some() {

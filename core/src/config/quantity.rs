@@ -50,7 +50,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 
 /// Writes a size so that [`parse_size`] reads it back.
 pub(super) fn format_size(bytes: u64) -> String {
-    for (unit, length) in [("MiB", 1 << 20), ("KiB", 1 << 10)] {
+    for (unit, length) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
         if bytes != 0 && bytes.is_multiple_of(length) {
             return format!("{}{unit}", bytes / length);
         }

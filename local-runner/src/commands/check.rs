@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use portcullis_core::config::{Problem, Severity};
 use serde_json::json;
 
-use super::{report, say};
+use super::{counted, report, say};
 use crate::cli::Check;
 use crate::source;
 
@@ -25,9 +25,11 @@ pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
         report(problems);
         let warnings = problems.len() - errors;
         say(format_args!(
-            "{}: {} servers, {errors} errors, {warnings} warnings",
+            "{}: {}, {}, {}",
             found.origin,
-            config.servers.len()
+            counted(config.servers.len(), "server"),
+            counted(errors, "error"),
+            counted(warnings, "warning"),
         ));
     }
     Ok(ExitCode::from(u8::from(errors > 0)))

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use portcullis_core::config::{self, Severity};
 
-use super::{report, say};
+use super::{counted, report, say};
 use crate::cli::Import;
 use crate::source;
 
@@ -23,7 +23,7 @@ pub(super) fn run(args: &Import) -> anyhow::Result<ExitCode> {
                     format!("cannot write {} (a file that is there is not replaced)", path.display())
                 })?;
             file.write_all(text.as_bytes())?;
-            eprintln!("wrote {} with {} servers", path.display(), imported.servers().count());
+            eprintln!("wrote {} with {}", path.display(), counted(imported.servers().count(), "server"));
         }
     }
     let lost = imported.problems.iter().any(|problem| problem.severity == Severity::Error);

@@ -51,6 +51,11 @@ fn say(line: impl std::fmt::Display) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
+/// Counts things as people do: `1 server`, `2 servers`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Says what went wrong.
 pub(crate) fn complain(error: &anyhow::Error) {
     eprintln!("portcullis: {error:#}");

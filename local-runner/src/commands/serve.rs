@@ -11,7 +11,7 @@ use portcullis_core::{Exposure, Gateway};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Local, admin_key, observed, say, start, stopped};
+use super::{Local, admin_key, counted, observed, say, start, stopped};
 use crate::cli::Serve;
 use crate::host::Machine;
 use crate::otlp::Telemetry;
@@ -110,10 +110,17 @@ async fn announce(gateway: Gateway<Machine>) {
         tokio::time::sleep(Duration::from_millis(50)).await;
         servers = gateway.readiness();
     }
-    say(format_args!("Servers:"));
+    say(format_args!("{}", if servers.is_empty() { "There are no servers yet." } else { "Servers:" }));
     for server in servers {
         match server.reason {
-            None => say(format_args!("  {}: {}, {} tools", server.server, server.status, server.tools)),
+            None => {
+                say(format_args!(
+                    "  {}: {}, {}",
+                    server.server,
+                    server.status,
+                    counted(server.tools, "tool")
+                ));
+            }
             Some(reason) => say(format_args!("  {}: {}: it {reason}", server.server, server.status)),
         }
     }

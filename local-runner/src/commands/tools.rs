@@ -54,6 +54,9 @@ pub(super) async fn list(args: Tools) -> anyhow::Result<ExitCode> {
     let tools =
         tools.iter().map(|tool| serde_json::from_str::<Tool>(tool.get())).collect::<Result<Vec<_>, _>>()?;
     let width = tools.iter().map(|tool| tool.name.len()).max().unwrap_or(0);
+    if tools.is_empty() {
+        eprintln!("portcullis: there are no tools; `portcullis doctor` says how the servers are");
+    }
     for tool in &tools {
         say(format_args!("{:width$}  {}", tool.name, summary(tool)));
     }

@@ -13,7 +13,7 @@ use portcullis_core::config::Severity;
 use serde::Serialize;
 use serde_json::json;
 
-use super::say;
+use super::{counted, say};
 use crate::cli::Doctor;
 use crate::source::{self, Found};
 
@@ -81,7 +81,10 @@ fn configuration(found: &Found) -> Vec<Finding> {
     let problems = &found.parsed.problems;
     if problems.is_empty() {
         let servers = found.parsed.config.servers.len();
-        return vec![Finding::ok("configuration", format!("{}: {servers} servers", found.origin))];
+        return vec![Finding::ok(
+            "configuration",
+            format!("{}: {}", found.origin, counted(servers, "server")),
+        )];
     }
     let finding = |problem: &portcullis_core::config::Problem| {
         let advice = problem.hint.clone().unwrap_or_else(|| "correct the configuration there".into());
@@ -131,7 +134,7 @@ impl Report {
             let report = json!({ "problems": problems, "warnings": warnings, "findings": self.findings });
             say(format_args!("{report:#}"));
         } else {
-            say(format_args!("\n{problems} problems, {warnings} warnings"));
+            say(format_args!("\n{}, {}", counted(problems, "problem"), counted(warnings, "warning")));
         }
         ExitCode::from(u8::from(problems > 0))
     }

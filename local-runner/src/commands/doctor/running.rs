@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::Finding;
 use crate::commands::client::{Client, Params};
+use crate::commands::counted;
 use crate::host::Machine;
 
 /// How long each answer may take.
@@ -78,7 +79,9 @@ async fn readiness(machine: &Machine, url: &Uri) -> Vec<Finding> {
     findings.extend(ready.servers.into_iter().map(|(name, server)| {
         let subject = format!("server {name}");
         match server.reason {
-            None if server.status == "up" => Finding::ok(subject, format!("up, {} tools", server.tools)),
+            None if server.status == "up" => {
+                Finding::ok(subject, format!("up, {}", counted(server.tools, "tool")))
+            }
             reason => Finding::problem(
                 subject,
                 reason.unwrap_or(server.status),

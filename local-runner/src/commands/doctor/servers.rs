@@ -9,6 +9,7 @@ use portcullis_core::config::{Command, Config, Transport};
 use portcullis_core::{Exposure, Gateway, Options, SealKeys};
 
 use super::Finding;
+use crate::commands::counted;
 use crate::commands::started_by;
 use crate::host::Machine;
 
@@ -127,12 +128,12 @@ fn finding(server: &portcullis_core::Readiness, took: Option<&Duration>) -> Find
         _ => "with sessions",
     };
     let found = format!(
-        "speaks {} ({era}) after {} ms: {} tools, {} prompts, {} resources",
+        "speaks {} ({era}) after {} ms: {}, {}, {}",
         server.version.unwrap_or("an unknown revision"),
         took.as_millis(),
-        server.tools,
-        server.prompts,
-        server.resources,
+        counted(server.tools, "tool"),
+        counted(server.prompts, "prompt"),
+        counted(server.resources, "resource"),
     );
     Finding::ok(subject, found)
 }
