@@ -45,7 +45,7 @@ Environment, besides what stands above:
   PORTCULLIS_LOG               what is logged, such as debug or warn,upstream=info
   PORTCULLIS_SEAL_KEY          the keys that seal session ids, where several gateways share them
   PORTCULLIS_ADMIN_KEY         opens /metrics on the main address
-  OTEL_EXPORTER_OTLP_ENDPOINT  where traces, metrics and logs go; other OTEL_ variables are heeded too";
+  OTEL_EXPORTER_OTLP_ENDPOINT  where traces, metrics and logs go, as other OTEL_ variables say";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
