@@ -11,7 +11,7 @@ use http::HeaderValue;
 
 use crate::catalog::{Kind, Scope, View, Views};
 use crate::config::{Config, Limits};
-use crate::flow::{HeldStreams, Parked, Spent};
+use crate::flow::{HeldStreams, Parking, Spent};
 use crate::front::admin::AdminKey;
 use crate::front::gate::{Exposure, Gate};
 use crate::hub::Hub;
@@ -84,7 +84,7 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) streams: Streams,
     pub(crate) sessions: Sessions,
     /// The calls that wait for a stateless agent's answers, by where they wait.
-    pub(crate) parked: Mutex<BTreeMap<u64, Parked<H>>>,
+    pub(crate) parked: Mutex<Parking<H>>,
     pub(crate) spent: Mutex<Spent>,
     /// The streams of agents on HTTP+SSE.
     pub(crate) held: HeldStreams,
@@ -198,6 +198,7 @@ impl<H: Host> Gateway<H> {
         self.0.stopping.store(true, Ordering::Relaxed);
         self.0.held.close();
         self.0.hub.close();
+        self.give_up_parked();
     }
 
     /// Returns how much may go on at a time, as the configuration in force says.

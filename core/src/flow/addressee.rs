@@ -99,6 +99,13 @@ impl Addressee {
         }
     }
 
+    /// Notes that the call has been answered.
+    pub(super) fn answered(&mut self) {
+        if let Some(lane) = &mut self.lane {
+            lane.answered();
+        }
+    }
+
     pub(super) fn error(&self, error: Unreachable) -> (String, StatusCode) {
         let refusal = Refusal::from(error);
         self.caller.record.refused(&refusal);

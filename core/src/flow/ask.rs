@@ -70,7 +70,7 @@ pub(crate) struct Cancel<H: Host> {
     server: Arc<Server>,
     established: Arc<Established>,
     id: Option<u64>,
-    record: Record,
+    pub(super) record: Record,
 }
 
 impl<H: Host> std::fmt::Debug for Cancel<H> {
@@ -128,7 +128,10 @@ impl<H: Host> Gateway<H> {
         wait: Wait,
     ) -> Result<Asked<H>, Unreachable> {
         let trial = match wait {
-            Wait::Call => Some(Box::new(Trial::begin(server, self.host().now())?)),
+            Wait::Call => {
+                let trial = Trial::begin(server, self.host().now());
+                Some(Box::new(trial.inspect_err(|_| self.unspend(ask.stamp))?))
+            }
             Wait::Own => None,
         };
         match self.ask_twice(server, link, ask, wait).await {

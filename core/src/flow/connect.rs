@@ -74,6 +74,7 @@ impl<H: Host> Gateway<H> {
                 if link.given_up.has_fired() {
                     // Whoever asked may still use it; nobody else will, or let go of it.
                     link.forget(&established);
+                    self.leave(server, established.clone());
                 }
                 self.agreed(server, link, &established).await;
                 Ok(established)

@@ -129,6 +129,7 @@ impl<H: Host> Gateway<H> {
                     match splice.finish().map_err(broken) {
                         Ok(Finished::Answer) => {
                             asked.answered();
+                            to.answered();
                             if let Some(round) = Some(raw.concat()).and_then(|raw| Round::read(&raw)) {
                                 return Ok(Ended::Round(round, to));
                             }
@@ -387,6 +388,7 @@ impl<H: Host> Document<H> {
     async fn next(&mut self) -> Option<Result<Bytes, Unreachable>> {
         let piece = self.piece().await;
         if let Some(Err(error)) = &piece {
+            self.to.caller.record.failed();
             self.asked.failed(error);
         }
         piece
@@ -408,11 +410,12 @@ impl<H: Host> Document<H> {
             Ok(None) => {
                 self.asked.cancel.disarm();
                 let (code, is_tool_error) = (splice.error_code(), splice.is_tool_error());
-                self.to.caller.record.answered(code, is_tool_error);
                 if let Err(error) = splice.finish() {
                     return Some(Err(server.error(error.to_string())));
                 }
+                self.to.caller.record.answered(code, is_tool_error);
                 self.asked.answered();
+                self.to.answered();
                 None
             }
             Ok(Some(Err(error))) | Err(error) => Some(Err(error)),

@@ -17,6 +17,7 @@ use super::{late, too_large};
 use crate::dialogue::Round;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
+use crate::observe::Record;
 use crate::ports::{Chunks, Host};
 use crate::relay::{Finished, Pieces};
 use crate::shape::{self, Told};
@@ -195,6 +196,23 @@ impl<H: Host> Messages<H> {
         Some(&self.reader.asked.as_ref()?.established)
     }
 
+    /// Takes note that the agent's request has been answered with a question.
+    pub(super) fn note_asked(&mut self) {
+        self.to.caller.record.succeeded();
+        self.to.caller.record = Record::default();
+        if let Some(asked) = &mut self.reader.asked {
+            asked.cancel.record = Record::default();
+        }
+    }
+
+    /// Takes note that the server is asked again, for another request of the agent.
+    pub(super) fn note_asking(&mut self, record: &Record) {
+        if let Some(asked) = &mut self.reader.asked {
+            asked.cancel.record = record.asking(&self.to.server);
+            asked.cancel.record.sent(asked.established.version);
+        }
+    }
+
     /// Returns the gateway.
     pub(super) fn gateway(&self) -> &Gateway<H> {
         &self.reader.gateway
@@ -213,6 +231,7 @@ impl<H: Host> Messages<H> {
         match splice.finish().map_err(broken)? {
             Finished::Answer => {
                 asked.answered();
+                self.to.answered();
                 let crossed = self.to.caller.era() == Era::Legacy && version.era() == Era::Modern;
                 if let Some(round) = Some(raw).filter(|_| crossed).and_then(|raw| Round::read(raw)) {
                     return Ok(Some(Outgoing::Round(round)));

@@ -37,7 +37,7 @@ use crate::upstream::Server;
 
 pub(crate) use addressee::Addressee;
 pub(crate) use discover::Remarks;
-pub(crate) use park::{Parked, Spent};
+pub(crate) use park::{Parking, Spent};
 pub(crate) use sse::HeldStreams;
 pub use stdio::{refuse_lines, serve_lines};
 

@@ -68,7 +68,7 @@ impl<H: Host> Gateway<H> {
             gauge(
                 "portcullis_calls_parked",
                 "Calls that wait for an agent's answer.",
-                lock(&self.0.parked).len(),
+                lock(&self.0.parked).calls.len(),
             ),
         ];
         let servers = self.readiness();

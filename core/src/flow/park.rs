@@ -3,7 +3,7 @@
 //! **A parked call is resumed once**: whoever brings its state takes it out. What nobody comes back for is given up,
 //! and its server told so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,8 +47,26 @@ struct Open {
     id: String,
 }
 
+/// The calls that wait for stateless agents, by where they wait.
+pub(crate) struct Parking<H: Host> {
+    pub(crate) calls: BTreeMap<u64, Parked<H>>,
+    /// Whether somebody gives up those that are late.
+    watched: bool,
+    /// Whether no more are taken.
+    closed: bool,
+}
+
+impl<H: Host> Default for Parking<H> {
+    fn default() -> Self {
+        Self { calls: BTreeMap::new(), watched: false, closed: false }
+    }
+}
+
 /// The states that have been brought back, by when they would have ended.
-pub(crate) type Spent = BTreeSet<(u64, u64)>;
+pub(crate) type Spent = BTreeSet<Stamp>;
+
+/// When a state would have ended, and what it is known by.
+pub(crate) type Stamp = (u64, u64);
 
 /// How a retried request goes on.
 pub(super) enum Retried {
@@ -57,7 +75,14 @@ pub(super) enum Retried {
     /// With a call that waits here.
     Parked(u64),
     /// With another call of the named server, which gets this state of its own, as JSON text, where it gave one.
-    Server(String, Option<String>),
+    Server {
+        /// Which one.
+        server: String,
+        /// The state.
+        native: Option<String>,
+        /// What the state is known by among those that were used.
+        stamp: Stamp,
+    },
 }
 
 /// Tells whether a request may be answered with a question (2026-07-28, multi round-trip requests).
@@ -114,6 +139,7 @@ impl<H: Host> Gateway<H> {
     fn park(&self, mut messages: Messages<H>, open: Vec<Open>) -> Bytes {
         // Who thinks an answer over takes no place from others.
         messages.to.turn = None;
+        messages.note_asked();
         let now = self.host().now();
         let expires = now + u64::try_from(ANSWERED.as_millis()).unwrap_or(u64::MAX);
         let place = self.random();
@@ -122,14 +148,14 @@ impl<H: Host> Gateway<H> {
         let result = dialogue::input_required(&questions, &state, own_info());
         let text = message::result(&messages.to.id, &result);
         let mut parked = lock(&self.0.parked);
-        if parked.len() >= PARKED {
+        if parked.closed || parked.calls.len() >= PARKED {
             drop(parked);
             messages.refuse(open);
             let refusal = Refusal::new(code::INTERNAL, "too many calls wait for answers; try again later");
             return message::error(Some(&messages.to.id), &refusal).into();
         }
-        parked.insert(place, Parked { messages, open, expires });
-        if parked.len() == 1 {
+        parked.calls.insert(place, Parked { messages, open, expires });
+        if !std::mem::replace(&mut parked.watched, true) {
             let gateway = self.clone();
             self.host().spawn(async move { gateway.give_up_late().await });
         }
@@ -141,18 +167,31 @@ impl<H: Host> Gateway<H> {
         loop {
             self.host().sleep(ANSWERED / 20).await;
             let now = self.host().now();
-            let (late, left) = {
+            let (late, watched) = {
                 let mut parked = lock(&self.0.parked);
-                let late: Vec<_> = parked.extract_if(.., |_, call| call.expires <= now).collect();
-                (late, parked.len())
+                let late: Vec<_> = parked.calls.extract_if(.., |_, call| call.expires <= now).collect();
+                parked.watched = !parked.calls.is_empty();
+                (late, parked.watched)
             };
             for (_, call) in late {
                 tracing::debug!(server = %call.messages.to.server.name, "nobody has answered a question");
                 call.messages.refuse(call.open);
             }
-            if left == 0 {
+            if !watched {
                 return;
             }
+        }
+    }
+
+    /// Gives up every call that waits for an agent, and takes no more.
+    pub(crate) fn give_up_parked(&self) {
+        let calls = {
+            let mut parked = lock(&self.0.parked);
+            parked.closed = true;
+            std::mem::take(&mut parked.calls)
+        };
+        for call in calls.into_values() {
+            call.messages.refuse(call.open);
         }
     }
 
@@ -183,10 +222,18 @@ impl<H: Host> Gateway<H> {
         while spent.first().is_some_and(|(expires, _)| *expires <= now) {
             spent.pop_first();
         }
-        if !spent.insert((state.expires, state.nonce)) {
+        let stamp = (state.expires, state.nonce);
+        if !spent.insert(stamp) {
             return Err(invalid_state());
         }
-        Ok(Retried::Server(state.server, native))
+        Ok(Retried::Server { server: state.server, native, stamp })
+    }
+
+    /// Lets a state be used again with which nothing was sent.
+    pub(super) fn unspend(&self, stamp: Option<Stamp>) {
+        if let Some(stamp) = stamp {
+            lock(&self.0.spent).remove(&stamp);
+        }
     }
 
     /// Goes on with a parked call: its server gets the answers, and the agent what the server says then.
@@ -196,7 +243,7 @@ impl<H: Host> Gateway<H> {
         inbound: &Inbound<'_>,
         caller: &Caller,
     ) -> Result<Reply, Refusal> {
-        let parked = lock(&self.0.parked).remove(&place);
+        let parked = lock(&self.0.parked).calls.remove(&place);
         let Some(Parked { mut messages, open, .. }) = parked else {
             return Err(Refusal::new(
                 code::INVALID_PARAMS,
@@ -206,6 +253,7 @@ impl<H: Host> Gateway<H> {
         };
         caller.record.concerns(&messages.to.server, inbound);
         let log_level = self.log_level(inbound, caller);
+        messages.note_asking(&caller.record);
         messages.to = Addressee {
             caller: caller.clone(),
             id: inbound.id.text().to_owned(),
@@ -380,10 +428,10 @@ mod tests {
         let gateway = gateway(&host, &["a"]);
         let asked = call(&host, &gateway, "");
         assert!(asked.contains(r#""inputRequests":{"q1":{"method":"elicitation/create""#), "{asked}");
-        assert_eq!(lock(&gateway.0.parked).len(), 1);
+        assert_eq!(lock(&gateway.0.parked).calls.len(), 1);
         host.sent();
         host.run(host.sleep(ANSWERED + ANSWERED / 10));
-        assert_eq!(lock(&gateway.0.parked).len(), 0);
+        assert_eq!(lock(&gateway.0.parked).calls.len(), 0);
         let sent = host.sent().join("\n");
         assert!(
             sent.contains("the client has not answered") && sent.contains("notifications/cancelled"),
@@ -410,7 +458,7 @@ mod tests {
         let answer = r#"POST http://a.test/mcp {"jsonrpc":"2.0","id":"e1","result":{"action":"accept"}}"#;
         assert_eq!(sent[0], answer);
         assert!(!sent.iter().any(|line| line.contains("tools/call")), "called once: {sent:?}");
-        assert!(lock(&gateway.0.parked).is_empty());
+        assert!(lock(&gateway.0.parked).calls.is_empty());
     }
 
     #[test]
@@ -436,7 +484,7 @@ mod tests {
         let request = modern_with("7", "tools/call", "\"name\":\"a__ask\"", "{}");
         host.run(async { Box::pin(gateway.serve(request)).await.into_body().collect(usize::MAX).await })
             .expect("an answer");
-        assert!(lock(&gateway.0.parked).is_empty());
+        assert!(lock(&gateway.0.parked).calls.is_empty());
         let sent = host.sent().join("\n");
         assert!(sent.contains(r#""id":"e1","error""#), "{sent}");
     }

@@ -127,7 +127,7 @@ impl<H: Host> Gateway<H> {
                 let caller = self.resume_session(head, caller)?;
                 match (&caller.session, &head.method) {
                     (Some(session), &Method::GET) => self.get_stream(head, &caller, session),
-                    (Some(session), _) => Ok(Box::pin(self.delete_session(session)).await),
+                    (Some(session), _) => Ok(self.delete_session(session)),
                     (None, _) => Err(legacy::unknown_session()),
                 }
             }
@@ -315,6 +315,9 @@ impl<H: Host> Gateway<H> {
             Plan::Ask(route, mut ask) => {
                 caller.record.concerns(&route.server, inbound);
                 if let Some(session) = &caller.session {
+                    // What belongs to rounds is between the gateway and the server.
+                    ask.set("inputResponses", None);
+                    ask.set("requestState", None);
                     ask.log_level = self.log_level(inbound, caller).map(|level| LEVELS[level]);
                     if caller.streams {
                         ask.capabilities = declared(Owner::Lane(session.interaction)).into();
@@ -322,10 +325,11 @@ impl<H: Host> Gateway<H> {
                 }
                 match retried {
                     Retried::Not | Retried::Parked(_) => {}
-                    Retried::Server(server, _) if server != route.server.name.as_str() => {
+                    Retried::Server { server, .. } if server != route.server.name.as_str() => {
                         return Err(invalid_state());
                     }
-                    Retried::Server(_, native) => {
+                    Retried::Server { native, stamp, .. } => {
+                        ask.stamp = Some(stamp);
                         if native.is_none() {
                             ask.set("inputResponses", None);
                         }
@@ -370,8 +374,8 @@ impl<H: Host> Gateway<H> {
         caller: &Caller,
         tasks: Option<Arc<tasks::Ids>>,
     ) -> Result<Reply, Refusal> {
-        let turn = self.turn_at(server).await?;
-        let way = self.way_to(server, inbound, caller).await?;
+        let turn = self.turn_at(server).await.inspect_err(|_| self.unspend(ask.stamp))?;
+        let way = self.way_to(server, inbound, caller).await.inspect_err(|_| self.unspend(ask.stamp))?;
         let mut to = Addressee {
             caller: caller.clone(),
             id: inbound.id.text().to_owned(),
@@ -390,7 +394,7 @@ impl<H: Host> Gateway<H> {
         if let Some(session) = caller.session.as_ref().filter(|_| caller.streams) {
             return self.converse_in_session(session, ask.into_owned(), to).await;
         }
-        if let Some(besides) = to.lane.as_ref().map(Lane::hear) {
+        if let Some(besides) = to.lane.as_mut().map(Lane::begin) {
             let messages = self.ask_on_lane(ask.into_owned(), besides, to);
             return Ok(Box::pin(self.relay_messages(messages)).await.unwrap_or_else(cancelled));
         }
@@ -436,7 +440,10 @@ impl<H: Host> Gateway<H> {
         if server.has_no_links() {
             self.reap(server);
         }
-        let own = server.link_of(session.nonce, session.interaction, self.host().now());
+        let (own, evicted) = server.link_of(session.nonce, session.interaction, self.host().now());
+        if let Some(link) = evicted {
+            self.give_up(server, link);
+        }
         if version.era() == Era::Modern
             && let Err(error) = self.establish(server, &own).await
         {
@@ -469,8 +476,7 @@ impl<H: Host> Gateway<H> {
             self.reap(server);
         }
         for link in server.lanes.drop_idle(0) {
-            let (gateway, server) = (self.clone(), server.clone());
-            self.host().spawn(async move { gateway.end_session(&server, &link).await });
+            self.give_up(server, link);
         }
         Ok(match server.lanes.take(interaction, self.host().now()) {
             Some(lane) => Way { link: lane.link().clone(), lane: Some(lane), ..shared },

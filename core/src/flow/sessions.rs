@@ -11,7 +11,7 @@ use crate::body::{self, Reply};
 use crate::endpoint;
 use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, legacy};
-use crate::gateway::{Gateway, RunningRequests};
+use crate::gateway::Gateway;
 use crate::plan;
 use crate::ports::Host;
 use crate::session::{Asker, LIFETIME, ServerRequest, Session};
@@ -118,7 +118,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Ends a session: its id no longer opens, and its servers forget it.
-    pub(super) async fn delete_session(&self, session: &Session) -> Reply {
+    pub(super) fn delete_session(&self, session: &Session) -> Reply {
         let now = self.host().now();
         {
             let mut ended = lock(&self.0.sessions.ended);
@@ -129,15 +129,14 @@ impl<H: Host> Gateway<H> {
         for resource in self.0.hub.forget(session.nonce) {
             self.unwatch_resource(resource);
         }
-        let running = std::mem::take(&mut *lock(&self.0.sessions.running));
-        let (ending, others) = running.into_iter().partition(|((nonce, _), _)| *nonce == session.nonce);
-        lock(&self.0.sessions.running).extend::<RunningRequests>(others);
-        for (_, cancel) in RunningRequests::into_iter(ending) {
+        let ending: Vec<_> =
+            lock(&self.0.sessions.running).extract_if(.., |(nonce, _), _| *nonce == session.nonce).collect();
+        for (_, cancel) in ending {
             let _ = cancel.send(());
         }
         for server in self.snapshot().servers.values() {
             if let Some(link) = server.drop_link(session.nonce) {
-                self.end_session(server, &link).await;
+                self.give_up(server, link);
             }
         }
         body::empty(StatusCode::OK)

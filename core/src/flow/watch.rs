@@ -287,7 +287,9 @@ impl<H: Host> Gateway<H> {
     pub(crate) fn send_back(&self, server: &Arc<Server>, established: &Arc<Established>, message: String) {
         let (gateway, server, established) = (self.clone(), server.clone(), established.clone());
         self.host().spawn(async move {
-            if let Err(error) = gateway.tell(&server, &established, message).await {
+            let limit = server.settings.timeout;
+            let sent = gateway.within(&server, limit, gateway.tell(&server, &established, message)).await;
+            if let Err(error) = sent {
                 tracing::debug!(%error, "could not send");
             }
         });
@@ -410,14 +412,37 @@ impl<H: Host> Gateway<H> {
         });
     }
 
+    /// Ends the session of a link that is given up, without waiting for that.
+    pub(crate) fn give_up(&self, server: &Arc<Server>, link: Arc<Link>) {
+        let (gateway, server) = (self.clone(), server.clone());
+        self.host().spawn(async move { gateway.end_session(&server, &link).await });
+    }
+
     /// Tells an HTTP server that a session of its own has ended. Processes notice by themselves.
     pub(crate) async fn end_session(&self, server: &Arc<Server>, link: &Arc<Link>) {
         link.given_up.fire();
-        let Some(established) = link.current.swap(None) else { return };
+        if let Some(established) = link.current.swap(None) {
+            self.end_agreement(server, &established).await;
+        }
+    }
+
+    /// Ends the session of an agreement that no link holds, once its call has had time to end.
+    pub(crate) fn leave(&self, server: &Arc<Server>, established: Arc<Established>) {
+        if established.session.is_none() {
+            return;
+        }
+        let (gateway, server) = (self.clone(), server.clone());
+        self.host().spawn(async move {
+            gateway.host().sleep(server.settings.timeout).await;
+            gateway.end_agreement(&server, &established).await;
+        });
+    }
+
+    async fn end_agreement(&self, server: &Arc<Server>, established: &Established) {
         let Some(target) = server.target.as_ref().filter(|_| established.session.is_some()) else { return };
         let mut request =
             crate::upstream::compose::bare(http::Method::DELETE, target, &self.own_via(), Bytes::new());
-        crate::upstream::compose::describe(request.headers_mut(), &established, None);
+        crate::upstream::compose::describe(request.headers_mut(), established, None);
         let ended = self.within(server, server.settings.timeout, self.host().fetch(request)).await;
         if let Err(error) = ended {
             tracing::debug!(%error, "could not end a session");

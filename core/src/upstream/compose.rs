@@ -41,6 +41,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) log_level: Option<&'static str>,
     /// The chain of gateways to send on; the one that begins here where absent.
     pub(crate) via: Option<HeaderValue>,
+    /// What the agent's `requestState` is known by, where it brought one that is now used.
+    pub(crate) stamp: Option<(u64, u64)>,
     /// What is noted of it.
     pub(crate) record: Record,
 }
@@ -57,6 +59,7 @@ impl<'a> Ask<'a> {
             capabilities: "{}".into(),
             log_level: None,
             via: None,
+            stamp: None,
             record: Record::default(),
         }
     }
@@ -73,6 +76,7 @@ impl<'a> Ask<'a> {
             capabilities: own(self.capabilities),
             log_level: self.log_level,
             via: self.via,
+            stamp: self.stamp,
             record: self.record,
         }
     }

@@ -3,6 +3,9 @@
 //! **A lane carries one call at a time**, so that whatever the server asks on it is certain to concern that call. A
 //! free lane is taken again, the first one first: an agent whose calls follow each other meets the same session.
 //!
+//! **A lane whose call has ended without an answer is not taken again**: its server may still be at that call, and what
+//! it asked then would be another agent's.
+//!
 //! **A server is told roots once on a lane**: it may keep them for as long as the session lasts, so that what it says of
 //! them to the next agent would be another's. Such a lane is not taken again.
 
@@ -41,6 +44,8 @@ pub(crate) struct Carried {
 pub(crate) struct Lane {
     link: Arc<Link>,
     knows_roots: bool,
+    /// Whether the server may be at a call of it.
+    is_asked: bool,
 }
 
 impl Lanes {
@@ -60,7 +65,7 @@ impl Lanes {
             link
         };
         link.used.store(now, Ordering::Relaxed);
-        Some(Lane { link, knows_roots: false })
+        Some(Lane { link, knows_roots: false, is_asked: false })
     }
 
     /// Gives up the lanes that were last taken before `time` and are free, and those that are over.
@@ -105,8 +110,14 @@ impl Lane {
         self.knows_roots = true;
     }
 
-    /// Returns what the server says besides the answer, from now on.
-    pub(crate) fn hear(&self) -> mpsc::Receiver<Bytes> {
+    /// Notes that the call has been answered.
+    pub(crate) fn answered(&mut self) {
+        self.is_asked = false;
+    }
+
+    /// Begins the call; returns what the server says besides the answer, from now on.
+    pub(crate) fn begin(&mut self) -> mpsc::Receiver<Bytes> {
+        self.is_asked = true;
         let (sender, receiver) = mpsc::channel(BACKLOG);
         *lock(&self.link.carried.unasked) = Some(sender);
         receiver
@@ -117,7 +128,7 @@ impl Drop for Lane {
     fn drop(&mut self) {
         let carried = &self.link.carried;
         lock(&carried.unasked).take();
-        if self.knows_roots {
+        if self.knows_roots || self.is_asked {
             carried.over.store(true, Ordering::Release);
         } else {
             carried.busy.store(false, Ordering::Release);
@@ -169,13 +180,32 @@ mod tests {
     #[test]
     fn what_is_said_besides_reaches_the_call_or_nobody() {
         let lanes = Lanes::default();
-        let lane = lanes.take(Interaction::default(), 1).expect("room");
+        let mut lane = lanes.take(Interaction::default(), 1).expect("room");
         let link = lane.link().clone();
         assert!(!link.carried.tell(Bytes::new()), "nobody listens yet");
-        let mut heard = lane.hear();
+        let mut heard = lane.begin();
         assert!(link.carried.tell(Bytes::from_static(b"x")));
         assert_eq!(heard.try_recv().ok().as_deref(), Some(&b"x"[..]));
         drop(lane);
         assert!(!link.carried.tell(Bytes::new()));
+    }
+
+    #[test]
+    fn a_lane_whose_call_was_not_answered_is_over() {
+        let lanes = Lanes::default();
+        let form = Interaction { form: true, ..Interaction::default() };
+        let mut lane = lanes.take(form, 1).expect("room");
+        let link = lane.link().clone();
+        drop(lane.begin());
+        lane.answered();
+        drop(lane);
+        let mut lane = lanes.take(form, 1).expect("room");
+        assert!(Arc::ptr_eq(&link, lane.link()), "an answer ends the call");
+        drop(lane.begin());
+        drop(lane);
+        let other = lanes.take(form, 1).expect("room");
+        assert!(!Arc::ptr_eq(&link, other.link()), "its server may still ask");
+        let gone = lanes.drop_idle(0);
+        assert!(gone.len() == 1 && Arc::ptr_eq(&link, &gone[0]));
     }
 }

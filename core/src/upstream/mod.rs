@@ -270,16 +270,23 @@ impl Server {
 
     /// Returns the link of a session, made where there is none. Where there are too many, the one unused longest gives
     /// way to a new one, and one that is in use only where all are.
-    pub(crate) fn link_of(&self, nonce: u64, interaction: Interaction, now: u64) -> Arc<Link> {
+    /// Returns also the one that gave way.
+    pub(crate) fn link_of(
+        &self,
+        nonce: u64,
+        interaction: Interaction,
+        now: u64,
+    ) -> (Arc<Link>, Option<Arc<Link>>) {
         let mut own = lock(&self.own);
+        let mut evicted = None;
         if !own.contains_key(&nonce) && own.len() >= OWN_LINKS {
             let rank = |link: &Arc<Link>| (Arc::strong_count(link) > 1, link.used.load(Ordering::Relaxed));
             let oldest = own.iter().min_by_key(|(_, link)| rank(link)).map(|(nonce, _)| *nonce);
-            oldest.and_then(|nonce| own.remove(&nonce));
+            evicted = oldest.and_then(|nonce| own.remove(&nonce));
         }
         let link = own.entry(nonce).or_insert_with(|| Link::new(Owner::Session(nonce, interaction)));
         link.used.store(now, Ordering::Relaxed);
-        link.clone()
+        (link.clone(), evicted)
     }
 
     /// Returns the link of a session where there is one.
