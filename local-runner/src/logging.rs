@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 
+use anyhow::anyhow;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use tracing_subscriber::filter::filter_fn;
@@ -9,11 +10,13 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt};
 
+use crate::commands::complain;
+
 fn parse(text: &str, level: &str) -> EnvFilter {
     EnvFilter::try_new(text).unwrap_or_else(|error| {
-        eprintln!(
-            "portcullis: PORTCULLIS_LOG is no filter such as `warn,upstream=info` and is left aside: {error}"
-        );
+        complain(&anyhow!(
+            "PORTCULLIS_LOG is no filter such as `warn,upstream=info` and is left aside: {error}"
+        ));
         EnvFilter::new(level)
     })
 }
