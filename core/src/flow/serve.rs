@@ -32,6 +32,7 @@ use crate::upstream::{Link, Owner, Server, lock};
 use crate::wire::http as names;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
+use crate::wire::outline::Outline;
 use crate::wire::version::{Era, Version};
 
 /// The log level of a session that asked for none, as an index into [`LEVELS`]: `info`.
@@ -138,14 +139,14 @@ impl<H: Host> Gateway<H> {
 
     async fn post_message(&self, head: &Parts, body: Body, caller: Caller) -> Result<Reply, Refusal> {
         let whole = self.message_body(head, body).await?;
-        let json = match Json::check(&whole) {
-            Ok(json) => json,
+        let outline = match Outline::check(&whole) {
+            Ok(outline) => outline,
             Err(malformed) => return Ok(rejected(&message::not_json(malformed))),
         };
-        if json.is_array() {
-            return Box::pin(self.batch(head, json, caller)).await;
+        if outline.json.is_array() {
+            return Box::pin(self.batch(head, outline.json, caller)).await;
         }
-        match message::parse(json) {
+        match message::parse(outline) {
             Ok(message) => self.message(head, message, caller, &whole).await,
             Err(rejection) => Ok(rejected(&rejection)),
         }

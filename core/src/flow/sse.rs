@@ -25,8 +25,8 @@ use crate::ports::Host;
 use crate::session::{Interaction, LIFETIME, Session};
 use crate::upstream::lock;
 use crate::wire::http as names;
-use crate::wire::json::Json;
 use crate::wire::message;
+use crate::wire::outline::Outline;
 use crate::wire::sse;
 use crate::wire::version::Version;
 
@@ -149,12 +149,12 @@ impl<H: Host> Gateway<H> {
         let session = session.ok_or_else(unknown_stream)?;
         let mut posts = self.0.held.find(session.nonce).ok_or_else(not_held)?;
         let whole = self.message_body(head, body).await?;
-        match Json::check(&whole) {
+        match Outline::check(&whole) {
             Err(malformed) => return Ok(rejected(&message::not_json(malformed))),
             // What becomes of a batch depends on the revision.
-            Ok(json) if json.is_array() => {}
-            Ok(json) => {
-                if let Err(rejection) = message::parse(json) {
+            Ok(outline) if outline.json.is_array() => {}
+            Ok(outline) => {
+                if let Err(rejection) = message::parse(outline) {
                     return Ok(rejected(&rejection));
                 }
             }

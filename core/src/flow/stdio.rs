@@ -20,6 +20,7 @@ use crate::upstream::lock;
 use crate::wire::http as names;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
+use crate::wire::outline::Outline;
 use crate::wire::sse::Decoder;
 use crate::wire::version::{Era, Version};
 
@@ -86,7 +87,7 @@ pub async fn refuse_lines(refusal: &Refusal, lines: impl Stream<Item = Bytes>, m
 
 impl Line {
     fn read(line: &[u8]) -> Self {
-        let Some(message) = Json::check(line).ok().and_then(|json| message::parse(json).ok()) else {
+        let Some(message) = Outline::check(line).ok().and_then(|line| message::parse(line).ok()) else {
             return Self::default();
         };
         let (id, method, params) = match message {

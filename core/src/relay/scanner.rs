@@ -2,9 +2,8 @@
 //!
 //! Values are skipped without being looked at, so a byte of a long string or of deep structure costs next to nothing.
 
-use memchr::memchr2;
-
 use super::Broken;
+use crate::wire::json::find_end;
 
 /// The longest key whose text is kept, in bytes; none that matters is as long.
 const KEY: usize = 128;
@@ -128,19 +127,20 @@ impl Scanner {
             *at += 1;
         }
         loop {
-            let Some(run) = memchr2(b'"', b'\\', &chunk[*at..]) else {
-                *at = chunk.len();
-                return false;
-            };
-            *at += run + 1;
-            if chunk[*at - 1] == b'"' {
-                return true;
+            *at = find_end(chunk, *at);
+            match chunk.get(*at) {
+                None => return false,
+                Some(b'"') => {
+                    *at += 1;
+                    return true;
+                }
+                Some(_) if *at + 1 == chunk.len() => {
+                    *at += 1;
+                    self.escaped = true;
+                    return false;
+                }
+                Some(_) => *at += 2,
             }
-            if *at == chunk.len() {
-                self.escaped = true;
-                return false;
-            }
-            *at += 1;
         }
     }
 

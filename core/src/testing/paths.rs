@@ -22,6 +22,7 @@ use crate::upstream::handshake::Introduction;
 use crate::upstream::{Server, compose};
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
+use crate::wire::outline::Outline;
 use crate::wire::version::{Era, Version};
 
 /// How many servers there are, and how many tools each has.
@@ -40,15 +41,18 @@ pub fn paths() -> Vec<(&'static str, Path)> {
         let (view, sealer) = (view.clone(), sealer.clone());
         Box::new(move || planned(&view, &sealer, text.as_bytes()))
     };
+    let escaped = r#"Three of these \"characters\" are escaped.\n"#.repeat(1_000_000 / 44);
     vec![
         ("merge", Box::new(move || merge(&servers).capabilities.len())),
         ("list", plans(request("tools/list", ""))),
-        ("plan_100_b", plans(call(100))),
-        ("plan_10_kb", plans(call(10_000))),
-        ("plan_1_mb", plans(call(1_000_000))),
-        ("relay_100_b", relays(100, 1 << 20)),
-        ("relay_10_kb", relays(10_000, 1 << 20)),
-        ("relay_1_mb", relays(1_000_000, 64 << 10)),
+        ("plan_100_b", plans(call(&plain(100)))),
+        ("plan_10_kb", plans(call(&plain(10_000)))),
+        ("plan_1_mb", plans(call(&plain(1_000_000)))),
+        ("plan_1_mb_escaped", plans(call(&escaped))),
+        ("relay_100_b", relays(&plain(100), 1 << 20)),
+        ("relay_10_kb", relays(&plain(10_000), 1 << 20)),
+        ("relay_1_mb", relays(&plain(1_000_000), 64 << 10)),
+        ("relay_1_mb_escaped", relays(&escaped, 64 << 10)),
     ]
 }
 
@@ -82,15 +86,18 @@ fn request(method: &str, params: &str) -> String {
     )
 }
 
-fn call(size: usize) -> String {
-    let text = "x".repeat(size);
+fn plain(size: usize) -> String {
+    "x".repeat(size)
+}
+
+fn call(text: &str) -> String {
     request("tools/call", &format!(r#""name":"server7__tool42","arguments":{{"message":"{text}"}},"#))
 }
 
 /// Reads a request, decides on it, and writes what the server gets or the agent is answered.
 fn planned(view: &View, sealer: &Sealer, text: &[u8]) -> usize {
-    let json = Json::check(text).expect("JSON");
-    let Ok(Message::Request { id, method, params }) = message::parse(json) else { panic!("a request") };
+    let outline = Outline::check(text).expect("JSON");
+    let Ok(Message::Request { id, method, params }) = message::parse(outline) else { panic!("a request") };
     let inbound = Inbound::new(id, method, params);
     let via = HeaderValue::from_static("gateway");
     let record = Record::default();
@@ -104,9 +111,8 @@ fn planned(view: &View, sealer: &Sealer, text: &[u8]) -> usize {
     }
 }
 
-/// Passes on an answer of that size, which comes in chunks.
-fn relays(size: usize, chunk: usize) -> Path {
-    let text = "x".repeat(size);
+/// Passes on an answer with that text, which comes in chunks.
+fn relays(text: &str, chunk: usize) -> Path {
     let answer = Bytes::from(format!(
         r#"{{"jsonrpc":"2.0","id":7,"result":{{"content":[{{"type":"text","text":"{text}"}}],"isError":false}}}}"#
     ));
@@ -129,7 +135,7 @@ mod tests {
     #[test]
     fn each_path_leads_somewhere() {
         let lengths: Vec<_> = super::paths().iter().map(|(name, path)| (*name, path() > 0)).collect();
-        assert_eq!(lengths.len(), 8);
+        assert_eq!(lengths.len(), 10);
         assert!(lengths.iter().all(|(_, led)| *led), "{lengths:?}");
         let length = |wanted: &str| {
             let found = super::paths().into_iter().find(|(name, _)| *name == wanted);

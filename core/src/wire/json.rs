@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use memchr::memchr2;
 
@@ -37,13 +38,33 @@ pub(crate) struct Json<'a>(&'a str);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
+/// Is told of what stands where while text is checked. Offsets are from the start of the text.
+pub(super) trait Seen {
+    /// A member of the object that is the `depth`th container: its key with the quotes, and where its value begins.
+    fn member(&mut self, depth: u32, key: Range<usize>, value: usize);
+
+    /// The latest value within the `depth`th container has ended before `at`.
+    fn end(&mut self, depth: u32, at: usize);
+}
+
+impl Seen for () {
+    fn member(&mut self, _: u32, _: Range<usize>, _: usize) {}
+
+    fn end(&mut self, _: u32, _: usize) {}
+}
+
 impl<'a> Json<'a> {
     /// Checks that `bytes` are exactly one JSON value.
     pub(crate) fn check(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        Self::check_seen(bytes, &mut ())
+    }
+
+    /// Checks as [`Json::check`] does, and tells what stands where.
+    pub(super) fn check_seen(bytes: &'a [u8], seen: &mut impl Seen) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(bytes)
             .map_err(|e| Malformed { at: e.valid_up_to(), what: "invalid UTF-8" })?;
         let start = skip_space(bytes, 0);
-        let end = skip_value(bytes, start)?;
+        let end = skip_value(bytes, start, seen)?;
         let rest = skip_space(bytes, end);
         if rest != bytes.len() {
             return Err(Malformed { at: rest, what: "unexpected text after the value" });
@@ -85,6 +106,12 @@ impl<'a> Json<'a> {
         serde_json::from_str(self.0).ok().map(Cow::Owned)
     }
 
+    /// Returns the string as the key of a member.
+    pub(super) fn as_key(self) -> Cow<'a, str> {
+        // A key with a lone surrogate has no text of its own; its raw form still tells it from others.
+        self.as_str().unwrap_or(Cow::Borrowed(self.0))
+    }
+
     /// Returns the number where it is a non-negative integer that fits.
     pub(crate) fn as_u64(self) -> Option<u64> {
         self.0.parse().ok()
@@ -116,10 +143,19 @@ impl<'a> Json<'a> {
 
     /// Collects an object whose keys must all differ; an empty one where the value is no object.
     pub(crate) fn object(self) -> Result<Object<'a>, DuplicateKey> {
+        Object::unique(self.members())
+    }
+}
+
+impl<'a> Object<'a> {
+    /// Collects members whose keys must all differ.
+    pub(super) fn unique(
+        all: impl IntoIterator<Item = (Cow<'a, str>, Json<'a>)>,
+    ) -> Result<Self, DuplicateKey> {
         let mut members: Vec<(Cow<'a, str>, Json<'a>)> = Vec::with_capacity(8);
         // Few keys are compared with each other; many are looked up, so that no object takes quadratic time.
         let mut seen: BTreeSet<Cow<'a, str>> = BTreeSet::new();
-        for (key, value) in self.members() {
+        for (key, value) in all {
             let duplicate = match members.len() {
                 0..FEW => members.iter().any(|(k, _)| *k == key),
                 _ => !seen.insert(key.clone()),
@@ -132,11 +168,9 @@ impl<'a> Json<'a> {
                 seen.extend(members.iter().map(|(k, _)| k.clone()));
             }
         }
-        Ok(Object(members))
+        Ok(Self(members))
     }
-}
 
-impl<'a> Object<'a> {
     /// Returns the member of that name.
     pub(crate) fn get(&self, key: &str) -> Option<Json<'a>> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| *v)
@@ -186,9 +220,7 @@ impl<'a> Walk<'a> {
         let (key, end) = if bytes.get(plain) == Some(&b'"') {
             (Cow::Borrowed(&self.text[start..plain]), plain + 1)
         } else {
-            let name = self.value();
-            // A key with a lone surrogate has no text of its own; its raw form still tells it from others.
-            (name.as_str().unwrap_or(Cow::Borrowed(name.0)), self.at)
+            (self.value().as_key(), self.at)
         };
         let colon = skip_space(bytes, end);
         self.at = skip_space(bytes, colon + 1);
@@ -257,7 +289,7 @@ impl Nesting {
 }
 
 /// Returns the index after the value that begins at `at`.
-fn skip_value(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+fn skip_value(bytes: &[u8], at: usize, seen: &mut impl Seen) -> Result<usize, Malformed> {
     let mut nesting = Nesting { bits: 0, depth: 0 };
     let mut at = at;
     loop {
@@ -271,7 +303,7 @@ fn skip_value(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
                     nesting.close();
                     inner + 1
                 } else {
-                    at = if byte == b'{' { skip_key(bytes, inner)? } else { inner };
+                    at = if byte == b'{' { skip_key(bytes, inner, nesting.depth, seen)? } else { inner };
                     continue;
                 }
             }
@@ -286,10 +318,11 @@ fn skip_value(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
             if nesting.depth == 0 {
                 return Ok(at);
             }
+            seen.end(nesting.depth, at);
             at = skip_space(bytes, at);
             match (bytes.get(at), nesting.in_object()) {
                 (Some(b','), true) => {
-                    at = skip_key(bytes, skip_space(bytes, at + 1))?;
+                    at = skip_key(bytes, skip_space(bytes, at + 1), nesting.depth, seen)?;
                     break;
                 }
                 (Some(b','), false) => {
@@ -310,30 +343,34 @@ fn skip_value(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
 }
 
 /// Skips `"key" :` and the space after it.
-fn skip_key(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+fn skip_key(bytes: &[u8], at: usize, depth: u32, seen: &mut impl Seen) -> Result<usize, Malformed> {
     if bytes.get(at) != Some(&b'"') {
         return Err(Malformed { at, what: "expected a key" });
     }
-    let colon = skip_space(bytes, skip_string(bytes, at)?);
+    let end = skip_string(bytes, at)?;
+    let colon = skip_space(bytes, end);
     if bytes.get(colon) != Some(&b':') {
         return Err(Malformed { at: colon, what: "expected a colon" });
     }
-    Ok(skip_space(bytes, colon + 1))
+    let value = skip_space(bytes, colon + 1);
+    seen.member(depth, at..end, value);
+    Ok(value)
 }
 
 fn skip_string(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
     let mut at = start + 1;
     loop {
-        let end = find_end(bytes, at);
-        if has_control(&bytes[at..end]) {
-            return Err(Malformed { at, what: "control character in a string" });
-        }
-        at = match bytes.get(end) {
-            Some(b'"') => return Ok(end + 1),
-            Some(_) => skip_escape(bytes, end)?,
+        at = find_end(bytes, at);
+        match bytes.get(at) {
+            Some(b'"') => break,
+            Some(_) => at = skip_escape(bytes, at)?,
             None => return Err(Malformed { at: start, what: "unterminated string" }),
-        };
+        }
     }
+    if has_control(&bytes[start..at]) {
+        return Err(Malformed { at: start, what: "control character in a string" });
+    }
+    Ok(at + 1)
 }
 
 /// A word of eight bytes that are all this.
@@ -342,13 +379,13 @@ const fn eight(byte: u8) -> u64 {
 }
 
 /// Returns the index of the first quote or backslash from `at`, or the length.
-fn find_end(bytes: &[u8], at: usize) -> usize {
+pub(crate) fn find_end(bytes: &[u8], at: usize) -> usize {
     // The high bit of each byte that is zero; above the first one others may be set that are not (Mycroft, 1987).
     let zeros = |word: u64| word.wrapping_sub(eight(1)) & !word & eight(0x80);
     // Most strings are short: a search that is fast for long ones would take longer to begin.
     let mut at = at;
-    for word in bytes[at..].chunks_exact(8).take(8) {
-        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+    for word in bytes[at..].as_chunks().0.iter().take(8) {
+        let word = u64::from_le_bytes(*word);
         let found = zeros(word ^ eight(b'"')) | zeros(word ^ eight(b'\\'));
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::json::{Json, Object, push_string};
+use super::outline::Outline;
 use crate::error::{Refusal, code};
 
 /// One JSON-RPC message.
@@ -59,18 +60,19 @@ pub(crate) struct Rejected {
     pub refusal: Refusal,
 }
 
-/// Parses one message; `json` has been checked to be JSON.
+/// Parses one message, which has been checked to be JSON.
 ///
 /// Duplicate keys of the envelope and of `params` are refused, since two parsers could read them differently.
-pub(crate) fn parse(json: Json<'_>) -> Result<Message<'_>, Rejected> {
+pub(crate) fn parse<'a>(message: impl Into<Outline<'a>>) -> Result<Message<'a>, Rejected> {
     let reject = |id: Option<Id<'_>>, message: String| Rejected {
         id: id.map(|id| id.text().to_owned()),
         refusal: Refusal::new(code::INVALID_REQUEST, message),
     };
+    let Outline { json, members, of_params } = message.into();
     if !json.is_object() {
         return Err(reject(None, "a message is one JSON object".into()));
     }
-    let envelope = json.object().map_err(|e| reject(None, e.to_string()))?;
+    let envelope = Object::unique(members).map_err(|e| reject(None, e.to_string()))?;
     let id = match envelope.get("id") {
         Some(value) if !(value.is_null() && envelope.get("error").is_some()) => {
             let id = Id::parse(value);
@@ -94,7 +96,8 @@ pub(crate) fn parse(json: Json<'_>) -> Result<Message<'_>, Rejected> {
     let method = method.as_str().ok_or_else(|| reject(id, "`method` must be a string".into()))?;
     let params = match envelope.get("params") {
         Some(params) if params.is_object() => {
-            params.object().map_err(|e| reject(id, format!("{e} in `params`")))?
+            let params = of_params.map_or_else(|| params.object(), Object::unique);
+            params.map_err(|e| reject(id, format!("{e} in `params`")))?
         }
         Some(params) if !params.is_null() => return Err(reject(id, "`params` must be an object".into())),
         _ => Object::default(),

@@ -3,5 +3,6 @@
 pub(crate) mod http;
 pub(crate) mod json;
 pub(crate) mod message;
+pub(crate) mod outline;
 pub(crate) mod sse;
 pub(crate) mod version;
