@@ -154,10 +154,11 @@ pub(crate) fn cannot_be_asked(method: &str) -> Refusal {
 /// Tells whether an agent has declared that it can be asked this.
 pub(crate) fn can_be_asked(interaction: Interaction, method: &str, params: Option<Json<'_>>) -> bool {
     let mode = params.and_then(|p| p.get("mode")).and_then(Json::as_str);
+    let uses_tools = params.is_some_and(|p| ["tools", "toolChoice"].iter().any(|key| p.get(key).is_some()));
     match method {
         "elicitation/create" if mode.as_deref() == Some("url") => interaction.url,
         "elicitation/create" => interaction.form,
-        "sampling/createMessage" => interaction.sampling,
+        "sampling/createMessage" => interaction.sampling && (interaction.sampling_tools || !uses_tools),
         "roots/list" => interaction.roots,
         _ => false,
     }
@@ -197,4 +198,22 @@ pub(crate) fn updated(uri: &str, subscription: Option<&str>) -> String {
 /// Returns the `_meta` member that names a subscription by its request's id.
 pub(crate) fn subscription_meta(id: &str) -> String {
     format!("\"_meta\":{{\"{}\":{id}}}", meta::SUBSCRIPTION_ID)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sampling_with_tools_takes_an_agent_that_declared_it() {
+        let check = |declared: &str, params: &str| {
+            let declared = Interaction::declared(Json::check(declared.as_bytes()).unwrap());
+            can_be_asked(declared, "sampling/createMessage", Json::check(params.as_bytes()).ok())
+        };
+        let (plain, with_tools) = (r#"{"sampling":{}}"#, r#"{"sampling":{"tools":{}}}"#);
+        for params in [r#"{"messages":[],"tools":[]}"#, r#"{"messages":[],"toolChoice":{"mode":"none"}}"#] {
+            assert!(!check(plain, params) && check(with_tools, params), "{params}");
+        }
+        assert!(check(plain, r#"{"messages":[]}"#) && check(with_tools, r#"{"messages":[]}"#));
+    }
 }
