@@ -23,7 +23,7 @@ use crate::wire::version::Version;
 pub const OTHER: &str = "_OTHER";
 
 /// The requests of all revisions: what an agent may call its own is not repeated to an observer.
-const METHODS: [&str; 15] = [
+const METHODS: [&str; 18] = [
     "completion/complete",
     "initialize",
     "logging/setLevel",
@@ -37,6 +37,9 @@ const METHODS: [&str; 15] = [
     "resources/unsubscribe",
     "server/discover",
     "subscriptions/listen",
+    "tasks/cancel",
+    "tasks/get",
+    "tasks/update",
     "tools/call",
     "tools/list",
 ];
@@ -414,6 +417,14 @@ impl Drop for Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_methods_of_the_tasks_extension_are_known() {
+        assert!(METHODS.is_sorted());
+        for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+            assert!(METHODS.contains(&method), "{method}");
+        }
+    }
 
     #[test]
     fn a_traceparent_is_read_as_the_standard_says() {
