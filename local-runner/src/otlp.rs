@@ -349,15 +349,23 @@ impl Collector {
             Ok(response) => Some(format!("answered HTTP {}", response.status())),
             Err(error) => Some(error.to_string()),
         };
+        let collector = origin(target);
         let failed = self.fails.swap(trouble.is_some(), Ordering::Relaxed);
         match trouble {
             Some(reason) if !failed => {
-                tracing::warn!(collector = %target, %reason, "telemetry cannot be sent");
+                tracing::warn!(%collector, %reason, "telemetry cannot be sent");
             }
-            None if failed => tracing::info!(collector = %target, "telemetry is sent again"),
+            None if failed => tracing::info!(%collector, "telemetry is sent again"),
             _ => {}
         }
     }
+}
+
+/// Returns where a URL leads, without what may be secret in it: credentials, path and query.
+fn origin(target: &http::Uri) -> String {
+    let host = target.host().unwrap_or_default();
+    let port = target.port().map_or(String::new(), |port| format!(":{port}"));
+    format!("{}://{host}{port}", target.scheme_str().unwrap_or("http"))
 }
 
 impl HttpClient for Collector {
@@ -383,5 +391,17 @@ impl HttpClient for Collector {
             self.tell(&target, &outcome);
             outcome.map_err(Into::into)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_secret_of_a_collectors_url_is_logged() {
+        let check = |url: &str| origin(&url.parse().unwrap());
+        assert_eq!(check("https://me:secret@otel.test:4318/v1/traces?key=secret"), "https://otel.test:4318");
+        assert_eq!(check("http://[::1]/v1/logs"), "http://[::1]");
     }
 }
