@@ -107,7 +107,7 @@ pub enum Failure {
     Faulty,
     /// It does not answer.
     Absent,
-    /// Nothing: it answers, and does not take this request.
+    /// Nothing: it answers, and does not take this request, or its agent does not take the answer.
     Refused,
 }
 

@@ -293,7 +293,9 @@ impl PipeInbox {
         }
         if let Some(waiter) = state.waiters.remove(&id) {
             let why = format!("sent more than {} MiB that the agent has not taken", WAITING >> 20);
-            let _ = waiter.messages.unbounded_send(Err(Unreachable::new(&self.0.server, why)));
+            // The agent is slow, not the server.
+            let error = Unreachable::new(&self.0.server, why).refused();
+            let _ = waiter.messages.unbounded_send(Err(error));
         }
     }
 
@@ -360,7 +362,7 @@ mod tests {
         while let Some(Some(message)) = answer.next().now_or_never() {
             texts.push(match message {
                 Ok(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-                Err(error) => error.to_string(),
+                Err(error) => format!("{error} ({:?})", error.failure),
             });
         }
         texts
@@ -398,7 +400,7 @@ mod tests {
         }
         let taken = drain(&mut slow);
         assert_eq!(taken.len(), 4, "what there was room for, and why there is no more");
-        assert_eq!(taken[3], "server \"s\" sent more than 16 MiB that the agent has not taken");
+        assert_eq!(taken[3], "server \"s\" sent more than 16 MiB that the agent has not taken (Refused)");
         end.receive(message::result("1", "{}").into());
         end.receive(message::result("2", "{}").into());
         assert_eq!((drain(&mut slow).len(), drain(&mut quick).len()), (0, 1));
@@ -426,8 +428,8 @@ mod tests {
         let mut answer = pipe.expect(1, Wait::Own);
         end.close("exited with code 3".into());
         drop(end);
-        assert_eq!(drain(&mut answer), ["server \"s\" exited with code 3"]);
-        assert_eq!(drain(&mut pipe.expect(2, Wait::Own)), ["server \"s\" exited with code 3"]);
+        assert_eq!(drain(&mut answer), ["server \"s\" exited with code 3 (Faulty)"]);
+        assert_eq!(drain(&mut pipe.expect(2, Wait::Own)), ["server \"s\" exited with code 3 (Faulty)"]);
         let sent = pipe.send(String::new()).now_or_never().unwrap();
         assert!(sent.unwrap_err().undelivered);
     }
