@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -25,6 +26,9 @@ use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
 use crate::wire::sse::{Decoder, Event, TooLarge};
 use crate::wire::version::Version;
+
+/// How long a message that is no request may take to be posted: what is written after it waits.
+const TOLD: Duration = Duration::from_secs(10);
 
 impl<H: Host> Gateway<H> {
     /// Shakes hands over HTTP+SSE; nothing where the server opens no event stream.
@@ -98,14 +102,19 @@ impl<H: Host> Gateway<H> {
     async fn post_line(self, server: Arc<Server>, target: Target, line: Bytes, inbox: PipeInbox) {
         let id = request_id(&line);
         let request = || compose::post(&target, &self.own_via(), line.clone());
-        let posted = self.within(&server, server.settings.timeout, self.fetch(&server, request)).await;
+        let limit = server.settings.timeout;
+        let limit = if id.is_some() { limit } else { limit.min(TOLD) };
+        let posted = self.within(&server, limit, self.fetch(&server, request)).await;
         let error = match posted {
             Ok((head, _)) if head.status.is_success() => return,
             Ok((head, _)) if head.status == StatusCode::NOT_FOUND => {
                 let reason = format!("no longer knows its event stream (HTTP {})", head.status);
                 return inbox.close(reason);
             }
-            Ok((head, _)) => server.error(format!("refused a message with HTTP {}", head.status)),
+            Ok((head, _)) => {
+                let error = server.error(format!("refused a message with HTTP {}", head.status));
+                if head.status.is_server_error() { error } else { error.refused() }
+            }
             Err(error) => error,
         };
         tracing::debug!(%error, "could not post");
@@ -166,5 +175,58 @@ impl Events {
                 Err(error) => return format!("has lost its event stream: it {}", error.message),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Failure;
+    use crate::names::ServerName;
+    use crate::pipe::Wait;
+    use crate::ports::Clock;
+    use crate::testing::{Memory, gateway, json_answer, server, silence};
+    use futures::FutureExt;
+
+    fn endpoint() -> (Arc<Server>, Target) {
+        let settings =
+            crate::config::Server { timeout: Duration::from_mins(1), ..server("http://a.test/sse") };
+        let (server, _) = Server::new(ServerName::parse("a").unwrap(), settings, 1);
+        let target = server.target.clone().unwrap();
+        (server, target)
+    }
+
+    #[test]
+    fn a_refused_post_is_no_failure_of_the_server() {
+        for status in [400, 401, 403, 429, 500, 503] {
+            let host = Memory::new(move |_| json_answer(status, ""));
+            let (server, target) = endpoint();
+            let (pipe, end, _unasked) = pipe("a", Users::Many);
+            let mut answer = pipe.expect(1, Wait::Call);
+            let call = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#);
+            host.run(gateway(&host, &[]).post_line(server, target, call, end.inbox()));
+            let error = answer.next().now_or_never().flatten().expect("an outcome").expect_err("no answer");
+            let expected = if status < 500 { Failure::Refused } else { Failure::Faulty };
+            assert_eq!(error.failure, expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_no_request_keeps_others_waiting_for_a_short_time_only() {
+        let host = Memory::new(|_| silence());
+        let took = |line: &'static str| {
+            let (server, target) = endpoint();
+            let (_pipe, end, _unasked) = pipe("a", Users::Many);
+            let before = host.now();
+            host.run(gateway(&host, &[]).post_line(
+                server,
+                target,
+                Bytes::from_static(line.as_bytes()),
+                end.inbox(),
+            ));
+            Duration::from_millis(host.now() - before)
+        };
+        assert_eq!(took(r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#), TOLD);
+        assert_eq!(took(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#), Duration::from_mins(1));
     }
 }

@@ -42,6 +42,17 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 pub struct Open;
 
+/// Marks an answer that never comes.
+#[derive(Debug, Clone, Copy)]
+struct Silent;
+
+/// Returns what a server answers that never does.
+pub fn silence() -> Answer {
+    let mut response = Response::new(Vec::new());
+    response.extensions_mut().insert(Silent);
+    Ok(response)
+}
+
 /// Returns an answer of server-sent events, which stays open.
 pub fn open_stream(events: &[&str]) -> Answer {
     let events = events.iter().map(|data| Bytes::from(format!("data: {data}\n\n"))).collect();
@@ -172,6 +183,9 @@ impl Upstream for Memory {
         let answer = (lock(&self.0.servers))(&request);
         lock(&self.0.sent).push(request);
         let answer = answer?;
+        if answer.extensions().get::<Silent>().is_some() {
+            std::future::pending::<()>().await;
+        }
         let open = answer.extensions().get::<Open>().is_some();
         Ok(answer.map(|chunks| {
             let chunks = stream::iter(chunks.into_iter().map(Ok));
