@@ -337,7 +337,8 @@ impl<H: Host> Gateway<H> {
             };
             let Some(target) = target else {
                 let (head, chunks) = response.into_parts();
-                if let Some(coding) = encoding(&head.headers) {
+                let coding = encoding(&head.headers);
+                if let Some(coding) = coding.as_ref().filter(|_| head.status == StatusCode::OK) {
                     let why = "compressed its answer, which was not asked for";
                     return Err(server.error(format!("{why} (Content-Encoding: {coding})")));
                 }
@@ -347,6 +348,8 @@ impl<H: Host> Gateway<H> {
                     *lock(&server.behind) = behind.split(',').map(|hop| hop.trim().to_owned()).collect();
                 }
                 let body = match &*names::media_type(&head.headers) {
+                    // Its status says enough.
+                    _ if coding.is_some() => AnswerBody::Nothing,
                     "application/json" => AnswerBody::Json(chunks),
                     "text/event-stream" => AnswerBody::Events(chunks),
                     _ if matches!(head.status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) => {
