@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future;
+use futures::future::{self, Either};
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 
@@ -97,17 +97,40 @@ impl<H: Host> News<H> {
             if let Some(change) = self.missed.pop() {
                 return Some(self.note(change));
             }
-            match self.source.next().await {
-                Some(raw) => {
-                    self.pause = RECONNECT;
-                    if let Told::Changed(change) = tasks::told(&raw, &self.open, &self.subscription) {
-                        return Some(self.note(change));
-                    }
-                }
-                None => self.reconnect().await,
+            let given_up = self.server.shared.given_up.wait();
+            let heard = match future::select(given_up, std::pin::pin!(self.hear())).await {
+                Either::Left(_) => None,
+                Either::Right((change, _)) => Some(change),
+            };
+            match heard {
+                None => self.turn_to_successor()?,
+                Some(None) => {}
+                Some(Some(change)) => return Some(self.note(change)),
             }
         }
         None
+    }
+
+    /// Waits for what the server says next; where its stream has ended, for another stream.
+    async fn hear(&mut self) -> Option<Change> {
+        let Some(raw) = self.source.next().await else {
+            self.reconnect().await;
+            return None;
+        };
+        self.pause = RECONNECT;
+        match tasks::told(&raw, &self.open, &self.subscription) {
+            Told::Changed(change) => Some(change),
+            _ => None,
+        }
+    }
+
+    /// Leaves a server that another configuration has replaced for the one that has its name now; nothing where none
+    /// has.
+    fn turn_to_successor(&mut self) -> Option<()> {
+        self.source = stream::empty().boxed();
+        self.pause = RECONNECT;
+        self.server = self.gateway.snapshot().servers.get(&self.server.name)?.clone();
+        Some(())
     }
 
     fn note(&mut self, change: Change) -> String {
