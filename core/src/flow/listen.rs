@@ -246,7 +246,8 @@ impl<H: Host> Gateway<H> {
     }
 }
 
-fn listens(mut reply: Reply) -> Reply {
+/// Marks an answer on which an agent listens.
+pub(super) fn listens(mut reply: Reply) -> Reply {
     reply.extensions_mut().insert(Listens);
     reply
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::channel::mpsc;
+use futures::{FutureExt, StreamExt, stream};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+use super::HELD;
 use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
 use super::messages::Messages;
@@ -37,6 +38,10 @@ use crate::wire::version::{Era, Version};
 
 /// The log level of a session that asked for none, as an index into [`LEVELS`]: `info`.
 const DEFAULT_LEVEL: usize = 1;
+/// The most messages of a batch.
+const BATCH: usize = 100;
+/// The most messages of a batch that are answered at a time.
+const AT_A_TIME: usize = 8;
 
 impl<H: Host> Gateway<H> {
     /// Answers one HTTP request. Dropping the answer's body tells the servers that nobody waits any more, where the
@@ -179,19 +184,32 @@ impl<H: Host> Gateway<H> {
         if caller.version() != Version::V2025_03_26 || json.elements().next().is_none() {
             return Err(batches());
         }
+        if json.elements().nth(BATCH).is_some() {
+            let refusal = format!("a batch may have {BATCH} messages at most");
+            return Err(Refusal::new(code::INVALID_REQUEST, refusal));
+        }
         let caller = &caller;
         let answers = json.elements().map(|element| async move {
-            match message::parse(element) {
+            let reply = match message::parse(element) {
                 Ok(message) => {
                     let caller = self.noted(caller.clone(), head, &message);
                     self.legacy(message, caller).await.unwrap_or_else(|r| body::refused(None, &r))
                 }
                 Err(rejection) => rejected(&rejection),
-            }
+            };
+            (element, reply)
         });
-        let mut texts = Vec::new();
-        for reply in futures::future::join_all(answers).await {
-            let text = reply.into_body().collect(usize::MAX).await.unwrap_or_default();
+        let answers: Vec<_> = answers.collect();
+        // The batch's own place is that of one message.
+        let places: Vec<_> = (1..AT_A_TIME).map_while(|_| self.take_place().ok()).collect();
+        let mut answers = std::pin::pin!(stream::iter(answers).buffered(1 + places.len()));
+        let (mut texts, mut room) = (Vec::new(), HELD);
+        while let Some((element, reply)) = answers.next().await {
+            let text = reply.into_body().collect(room).await.unwrap_or_else(|error| {
+                let refusal = Refusal::new(code::INTERNAL, format!("no room in the batch's answer: {error}"));
+                message::error(element.get("id").map(Json::text), &refusal).into()
+            });
+            room = room.saturating_sub(text.len());
             if !text.is_empty() {
                 texts.push(String::from_utf8_lossy(&text).into_owned());
             }

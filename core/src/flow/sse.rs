@@ -15,6 +15,8 @@ use futures::{FutureExt, SinkExt, StreamExt, stream};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
+use super::admit::busy;
+use super::listen::listens;
 use super::serve::rejected;
 use super::stdio::Front;
 use crate::body::{self, Body, Reply};
@@ -44,13 +46,17 @@ struct Held {
 }
 
 impl HeldStreams {
-    /// Holds a stream; returns whether new ones are taken.
-    fn hold(&self, nonce: u64, posts: mpsc::Sender<Bytes>) -> bool {
+    /// Holds a stream, where it is one of `most` at a time.
+    fn hold(&self, nonce: u64, posts: mpsc::Sender<Bytes>, most: usize) -> Result<(), Refusal> {
         let mut held = lock(&self.0);
-        if !held.closed {
-            held.posts.insert(nonce, posts);
+        if held.closed {
+            return Err(busy("the gateway is stopping".into()));
         }
-        !held.closed
+        if held.posts.len() >= most {
+            return Err(busy(format!("the gateway is busy: {most} streams are open")));
+        }
+        held.posts.insert(nonce, posts);
+        Ok(())
     }
 
     fn find(&self, nonce: u64) -> Option<mpsc::Sender<Bytes>> {
@@ -81,10 +87,7 @@ impl<H: Host> Gateway<H> {
         }
         let session = self.new_sse_session();
         let (posts, posted) = mpsc::channel(BACKLOG);
-        if !self.0.held.hold(session.nonce, posts) {
-            let refusal = Refusal::new(code::INVALID_REQUEST, "the gateway is stopping");
-            return Err(refusal.with_status(StatusCode::SERVICE_UNAVAILABLE));
-        }
+        self.0.held.hold(session.nonce, posts, self.limits().streams)?;
         let (out, messages) = mpsc::channel(BACKLOG);
         let (stays, left) = oneshot::channel();
         let mut headers = HeaderMap::new();
@@ -99,7 +102,7 @@ impl<H: Host> Gateway<H> {
             message
         });
         let events = stream::once(future::ready(first.into())).chain(messages);
-        Ok(body::events(self.keep_alive(events.boxed())))
+        Ok(listens(body::events(self.keep_alive(events.boxed()))))
     }
 
     /// What the stream's id carries. What `initialize` agrees on is a session of its own, which the agent never sees.
