@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for (name, _) in paths() {
         let count = counted(name)?;
         let before = known.get(name).copied();
-        println!("{name:12} {count:>12} instructions{}", before.map_or(String::new(), |b| change(b, count)));
+        println!("{name:18} {count:>12} instructions{}", before.map_or(String::new(), |b| change(b, count)));
         let _ = writeln!(record, "{name} {count}");
         if before.is_none_or(|before| count * 100 > before * (100 + TOLERANCE)) {
             grown.push(name);
