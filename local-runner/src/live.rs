@@ -1,6 +1,6 @@
 //! Following the configuration while the gateway runs: what its file says comes into force without a restart.
 //!
-//! **The file is looked at, not waited for** (ADR 0012): by path, twice a second. So it makes no difference whether an
+//! **The file is looked at, not waited for** (ADR 0010): by path, twice a second. So it makes no difference whether an
 //! editor rewrites it, replaces it, or a mount changes what a link leads to. **What is still being written is not read**:
 //! a change comes into force once two looks agree on it. **What has an error changes nothing.**
 

@@ -1,5 +1,5 @@
 //! Servers that speak HTTP+SSE (2024-11-05): one event stream carries everything from the server, and each message to
-//! it is a POST. Together they are a pipe (ADR 0011).
+//! it is a POST. Together they are a pipe (ADR 0009).
 //!
 //! **Messages are posted to the origin of the configured URL only**, whatever the server's first event names.
 
