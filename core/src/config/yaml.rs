@@ -21,7 +21,7 @@ pub(super) fn read(text: &str) -> Result<Node, SyntaxError> {
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| SyntaxError {
-            at: position(*error.marker()),
+            at: within(text, position(*error.marker())),
             message: format!("this is not YAML: {}", error.info()),
         })?;
         builder.receive(event, position(span.start))?;
@@ -32,6 +32,16 @@ pub(super) fn read(text: &str) -> Result<Node, SyntaxError> {
 
 fn position(marker: Marker) -> Position {
     Position::from_zero(marker.line().saturating_sub(1), marker.col())
+}
+
+/// Returns a place in the text: what an error finds missing at the end is said to be missing there, not beyond it.
+fn within(text: &str, at: Position) -> Position {
+    let text = text.replace("\r\n", "\n");
+    let lines = text.split(['\n', '\r']).map(|line| line.chars().count());
+    let (number, length) = lines.enumerate().take(at.line as usize).last().unwrap_or_default();
+    let is_beyond = at.line as usize > number + 1;
+    let column = (at.column as usize - 1).min(length);
+    Position::from_zero(number, if is_beyond { length } else { column })
 }
 
 /// Builds a tree from events.
@@ -228,6 +238,7 @@ mod tests {
     #[test]
     fn errors_have_their_place() {
         insta::assert_snapshot!(check("a: 1\nb: [1, 2\nc: 3"), @"3:2: this is not YAML: illegal placement of ':' indicator");
+        insta::assert_snapshot!(check("a: 1\n)"), @"2:2: this is not YAML: simple key expected");
         insta::assert_snapshot!(check("a: *b"), @"1:4: this is not YAML: while parsing node, found unknown anchor");
         insta::assert_snapshot!(check("a: &b [*b]"), @"1:8: an alias of something that is not complete yet");
         insta::assert_snapshot!(check("a: 1\n---\nb: 2"), @"2:1: a second document begins; a file holds one");

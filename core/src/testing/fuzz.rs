@@ -275,7 +275,9 @@ impl Entropy for Fixed<'_> {
 
 /// A problem's place is one where an editor can put its cursor.
 fn assert_within(problem: &Problem, text: &str) {
-    let lines: Vec<_> = text.split('\n').collect();
+    // A carriage return alone ends a line of YAML as well.
+    let text = text.replace("\r\n", "\n");
+    let lines: Vec<_> = text.split(['\n', '\r']).collect();
     let line = problem.line as usize;
     assert!((1..=lines.len()).contains(&line), "line {line} of {}: {problem}", lines.len());
     let columns = lines[line - 1].chars().count() + 1;
