@@ -44,7 +44,13 @@ pub(crate) struct Siege {
 impl Siege {
     /// A gateway before a decent server, and hostile ones as YAML: `NAME: { url: ... }`.
     pub(crate) fn begin(hostile: &[(String, String)]) -> Self {
-        let mut config = format!("version: 1\nservers:\n  good: {}\n", stdio_fixture(&[]));
+        Self::begin_with("{}", hostile)
+    }
+
+    /// The same with settings of the gateway, as YAML.
+    pub(crate) fn begin_with(settings: &str, hostile: &[(String, String)]) -> Self {
+        let good = stdio_fixture(&[]);
+        let mut config = format!("version: 1\ngateway: {settings}\nservers:\n  good: {good}\n");
         for (name, settings) in hostile {
             let _ = writeln!(config, "  {name}: {settings}");
         }
@@ -120,11 +126,11 @@ impl Siege {
 
 /// Lets agents of both eras call each hostile server of either era, several times.
 pub(crate) fn besiege(cases: &[Case]) {
-    besiege_within(MEMORY, cases);
+    besiege_with("{}", MEMORY, cases);
 }
 
-/// The same where `memory` MiB may stay behind.
-pub(crate) fn besiege_within(memory: u64, cases: &[Case]) {
+/// The same with settings of the gateway, as YAML, and where `memory` MiB may stay behind.
+pub(crate) fn besiege_with(gateway: &str, memory: u64, cases: &[Case]) {
     let mut servers = Vec::new();
     for (name, script, outcome) in cases {
         for (era, start) in [("new", Hostile::modern as fn(_) -> _), ("old", Hostile::legacy as fn(_) -> _)] {
@@ -143,7 +149,7 @@ pub(crate) fn besiege_within(memory: u64, cases: &[Case]) {
             (name.clone(), settings)
         })
         .collect();
-    let mut siege = Siege::begin(&settings);
+    let mut siege = Siege::begin_with(gateway, &settings);
     let tools: Vec<_> = servers.iter().map(|(name, ..)| format!("{name}__x")).collect();
     for tool in &tools {
         siege.await_tool(tool);

@@ -7,7 +7,7 @@ use portcullis_tests::hostile::{Done, Exchange, Hostile};
 use serde_json::json;
 
 use super::siege::Outcome::Fails;
-use super::siege::{Siege, besiege_within, reached};
+use super::siege::{Siege, besiege_with, reached};
 
 /// The text of a large result, in MiB.
 const LARGE: usize = 100;
@@ -45,7 +45,8 @@ fn large(e: &mut Exchange) -> io::Result<Done> {
 #[test]
 fn what_would_have_to_be_held_has_a_limit() {
     // What was held is freed, and the allocator keeps some of it for the next time.
-    besiege_within(
+    besiege_with(
+        "{ limits: { message: 8MiB } }",
         100,
         &[
             ("blank", blank, Fails("")),
