@@ -5,13 +5,14 @@
 //! that do not keep up lose repetitions, never the last word: a change that finds no room is told later.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use futures::channel::mpsc;
 
 use crate::catalog::{CAPABILITIES, Listed, Scope};
 use crate::config::Limits;
 use crate::names::ServerName;
+use crate::upstream::lock;
 use crate::wire::version::Era;
 
 /// How many notifications may wait on one stream.
@@ -107,7 +108,7 @@ pub(crate) struct Seat {
 
 impl Hub {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Opens a stream; once the hub is closed it ends at once. `look` says what the audience is listed. Of too many

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use futures::channel::mpsc;
 use futures::{SinkExt, Stream, StreamExt};
 
 use crate::error::Unreachable;
+use crate::upstream::lock;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
 
@@ -119,7 +120,7 @@ pub fn pipe(server: &str, users: Users) -> (Pipe, PipeEnd, mpsc::UnboundedReceiv
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
 use crate::observe::{Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
+use crate::upstream::lock;
 
 /// The chunks of a body, in order; an error ends them.
 pub type Chunks = BoxStream<'static, Result<Bytes, Unreachable>>;
@@ -125,7 +126,7 @@ struct Meeting {
 
 impl Meetings {
     fn places(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Bytes>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Waits as [`Rendezvous::meet`] does.

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -17,7 +17,7 @@ use crate::config::{Gateway, Naming};
 use crate::names::ServerName;
 use crate::route::{colliding, expose};
 use crate::tasks::EXTENSION;
-use crate::upstream::Server;
+use crate::upstream::{Server, lock};
 use crate::wire::json::Json;
 use crate::wire::message::ObjectWriter;
 use crate::wire::version::Era;
@@ -119,7 +119,7 @@ impl Views {
         if let Some(view) = current(&self.made.load()) {
             return view;
         }
-        let _one_at_a_time = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = lock(&self.making);
         if let Some(view) = current(&self.made.load()) {
             return view;
         }

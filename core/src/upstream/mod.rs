@@ -351,6 +351,7 @@ fn is_idle(link: &Arc<Link>, time: u64) -> bool {
     link.used.load(Ordering::Relaxed) < time && Arc::strong_count(link) == 1
 }
 
+/// Locks a mutex; what a panicking holder left is taken as it is.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,12 @@
 //! Something that happens once, and that any number of walks may wait for.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared;
+
+use super::lock;
 
 /// Completes what waits for it when it is fired, or dropped.
 #[derive(Debug)]
@@ -23,12 +25,12 @@ impl Default for Signal {
 impl Signal {
     /// Completes whatever waits, now and later.
     pub(crate) fn fire(&self) {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lock(&self.sender).take();
     }
 
     /// Tells whether it has been fired.
     pub(crate) fn has_fired(&self) -> bool {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        lock(&self.sender).is_none()
     }
 
     /// Returns what completes once it is fired.
