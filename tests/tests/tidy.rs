@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 600;
 
 /// Files outside the flows that wait, and why they may.
-const WAITING: [(&str, &str); 4] = [
-    ("core/src/testing/host.rs", "is a host"),
+const WAITING: [(&str, &str); 3] = [
     ("core/src/pipe.rs", "a primitive that the flows await: the two ends of a server's standard streams"),
     ("core/src/body.rs", "a primitive that the flows await: collecting a body"),
     ("core/src/gateway.rs", "hands the keeper of each server, a flow, to the host"),

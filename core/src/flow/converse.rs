@@ -126,11 +126,13 @@ impl<H: Host> Gateway<H> {
                 Ok(None) => {
                     asked.cancel.disarm();
                     let (code, is_tool_error) = (splice.error_code(), splice.is_tool_error());
+                    let asks = crossed && splice.result_type() == Some("input_required");
                     match splice.finish().map_err(broken) {
                         Ok(Finished::Answer) => {
                             asked.answered();
                             to.answered();
-                            if let Some(round) = Some(raw.concat()).and_then(|raw| Round::read(&raw)) {
+                            if let Some(round) = asks.then(|| raw.concat()).and_then(|raw| Round::read(&raw))
+                            {
                                 return Ok(Ended::Round(round, to));
                             }
                             let (text, code) = self.asks_by_error(&to, out.into_bytes(), code);

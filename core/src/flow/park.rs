@@ -488,4 +488,40 @@ mod tests {
         let sent = host.sent().join("\n");
         assert!(sent.contains(r#""id":"e1","error""#), "{sent}");
     }
+
+    #[test]
+    fn a_gateway_that_stops_gives_up_what_waits() {
+        let host = Memory::new(asking);
+        let gateway = gateway(&host, &["a"]);
+        call(&host, &gateway, "");
+        host.sent();
+        gateway.stop();
+        host.run(host.sleep(std::time::Duration::from_secs(1)));
+        assert!(lock(&gateway.0.parked).calls.is_empty());
+        let sent = host.sent().join("\n");
+        assert!(sent.contains(r#""id":"e1","error""#) && sent.contains("notifications/cancelled"), "{sent}");
+    }
+
+    #[test]
+    fn a_lane_whose_agent_did_not_come_back_serves_no_other() {
+        let host = Memory::new(asking);
+        let gateway = gateway(&host, &["a"]);
+        call(&host, &gateway, "");
+        host.run(host.sleep(ANSWERED + ANSWERED / 10));
+        host.sent();
+        call(&host, &gateway, "");
+        let sent = host.sent().join("\n");
+        assert!(sent.contains("\"initialize\""), "another session: {sent}");
+    }
+
+    #[test]
+    fn a_state_with_which_nothing_was_sent_can_be_used_again() {
+        let host = Memory::new(asking);
+        let gateway = gateway(&host, &["a"]);
+        lock(&gateway.0.spent).insert((9, 7));
+        gateway.unspend(None);
+        assert!(lock(&gateway.0.spent).contains(&(9, 7)));
+        gateway.unspend(Some((9, 7)));
+        assert!(lock(&gateway.0.spent).is_empty());
+    }
 }
