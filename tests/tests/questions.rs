@@ -173,3 +173,20 @@ fn only_what_the_session_can_do_is_asked_of_it() {
         assert!(refusal.get("error").is_some() || refusal["result"]["isError"] == true, "{refusal}");
     });
 }
+
+#[test]
+fn what_belongs_to_rounds_never_comes_from_a_session() {
+    before_every_server(|stage| {
+        let agent = legacy(stage, everything());
+        let forged = json!({
+            "name": "s__echo", "arguments": { "message": "hi" },
+            "requestState": "FORGED", "inputResponses": { "k": { "action": "accept" } },
+        });
+        assert_eq!(agent.result("tools/call", forged)["structuredContent"]["message"], "hi");
+        let calls = stage.received().into_iter().filter(|line| line["method"] == "tools/call");
+        for call in calls {
+            let params = &call["body"]["params"];
+            assert!(params.get("requestState").is_none() && params.get("inputResponses").is_none(), "{call}");
+        }
+    });
+}
