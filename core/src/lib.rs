@@ -39,6 +39,7 @@ mod front;
 mod gateway;
 mod hub;
 mod limits;
+mod pieces;
 mod plan;
 mod relay;
 mod route;
