@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::{Buf, Bytes};
 
 /// From this size on a span is shared rather than copied, in bytes.
-const SHARED: usize = 16 << 10;
+pub(crate) const SHARED: usize = 16 << 10;
 
 /// A message that is all there, in pieces whose bounds mean nothing. Clones share its bytes.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +39,12 @@ impl Whole {
 impl<T: Into<Bytes>> From<T> for Whole {
     fn from(bytes: T) -> Self {
         Self { first: bytes.into(), rest: VecDeque::new() }
+    }
+}
+
+impl From<Whole> for Vec<u8> {
+    fn from(whole: Whole) -> Self {
+        whole.into_bytes().into()
     }
 }
 
@@ -82,15 +88,21 @@ impl Buf for Whole {
 pub(crate) struct Pieces {
     /// Everything but the end.
     done: Vec<Bytes>,
+    /// How many bytes those are.
+    done_len: usize,
     /// The end, to which short spans are copied.
     open: Vec<u8>,
-    len: usize,
 }
 
 impl Pieces {
     /// Returns how many bytes these are.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.done_len + self.open.len()
+    }
+
+    /// Returns the end, for something to be written to it.
+    pub(crate) fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.open
     }
 
     /// Returns the pieces.
@@ -121,7 +133,6 @@ impl Pieces {
 
     /// Appends a copy.
     pub(crate) fn copy(&mut self, bytes: &[u8]) {
-        self.len += bytes.len();
         self.open.extend_from_slice(bytes);
     }
 
@@ -131,23 +142,24 @@ impl Pieces {
             return self.copy(&chunk[span]);
         }
         self.close();
-        self.len += span.len();
+        self.done_len += span.len();
         self.done.push(chunk.slice(span));
     }
 
     /// Appends all of another.
     pub(crate) fn append(&mut self, other: Self) {
-        if self.len == 0 {
+        if self.len() == 0 {
             *self = other;
             return;
         }
         self.close();
-        self.len += other.len;
+        self.done_len += other.len();
         self.done.extend(other.into_vec());
     }
 
     fn close(&mut self) {
         if !self.open.is_empty() {
+            self.done_len += self.open.len();
             self.done.push(std::mem::take(&mut self.open).into());
         }
     }

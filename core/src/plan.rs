@@ -12,7 +12,7 @@ use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, LEVELS, meta, modern};
 use crate::pieces::Pieces;
 use crate::tasks::{self, Tasks};
-use crate::upstream::compose::Ask;
+use crate::upstream::compose::{Ask, Text};
 use crate::upstream::handshake::own_info;
 use crate::wire::http::PARAM_PREFIX;
 use crate::wire::json::{Json, quote};
@@ -263,7 +263,7 @@ fn complete<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>) -> Result<P
     let route = route.ok_or_else(|| invalid("`ref` names nothing that is known"))?;
     let mut ask = ask(caller, inbound, "ref", None);
     ask.params.iter_mut().filter(|(k, _)| k == "ref").for_each(|(_, value)| {
-        *value = replace_member(reference.text(), key, &route.name).into();
+        *value = Text::Plain(replace_member(reference.text(), key, &route.name).into());
     });
     Ok(Plan::Ask(route, ask))
 }
@@ -278,7 +278,7 @@ fn ask<'a>(caller: &Caller, inbound: &Inbound<'a>, key: &str, name: Option<&str>
         .filter(|(k, _)| *k != "_meta")
         .map(|(k, v)| {
             let renamed = name.filter(|_| k == key).map(|name| Cow::Owned(quote(name)));
-            (k.clone(), renamed.unwrap_or(Cow::Borrowed(v.text())))
+            (k.clone(), renamed.map_or_else(|| Text::of(v.text(), &inbound.raw), Text::Plain))
         })
         .collect();
     ask.name = name.map(|name| Cow::Owned(name.to_owned()));
