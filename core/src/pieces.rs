@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut as _, Bytes};
 
 /// From this size on a span is shared rather than copied, in bytes.
 pub(crate) const SHARED: usize = 16 << 10;
@@ -77,8 +77,8 @@ impl Buf for Whole {
             self.advance(len);
             return bytes;
         }
-        let mut bytes = vec![0; len];
-        self.copy_to_slice(&mut bytes);
+        let mut bytes = Vec::with_capacity(len);
+        bytes.put(self.take(len));
         bytes.into()
     }
 }
@@ -119,11 +119,6 @@ impl Pieces {
         self.close();
         let mut rest = VecDeque::from(self.done);
         Whole { first: rest.pop_front().unwrap_or_default(), rest }
-    }
-
-    /// Returns all of it as one; a single piece is not copied.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        self.into_whole().into_bytes()
     }
 
     /// Makes room for what will be copied of a chunk of that size.
@@ -190,14 +185,14 @@ mod tests {
         let chunk = Bytes::from(vec![b'x'; SHARED]);
         let mut single = Pieces::default();
         single.share(&chunk, 0..SHARED);
-        assert_eq!(single.into_bytes().as_ptr(), chunk.as_ptr());
+        assert_eq!(single.into_whole().into_bytes().as_ptr(), chunk.as_ptr());
         let (mut one, mut two) = (Pieces::default(), Pieces::default());
         one.copy(b"a");
         two.share(&chunk, 0..SHARED);
         two.copy(b"b");
         one.append(two);
         assert_eq!(one.len(), SHARED + 2);
-        assert_eq!(one.into_bytes(), [b"a", &chunk[..], b"b"].concat());
+        assert_eq!(one.into_whole().into_bytes(), [b"a", &chunk[..], b"b"].concat());
     }
 
     #[test]

@@ -116,11 +116,10 @@ impl<H: Host> Gateway<H> {
                     }
                     let most = if may_ask { ROUND } else { STREAMED };
                     if out.len() >= most && !splice.is_done() {
-                        let rest =
-                            Document { gateway: self.clone(), asked, chunks, to, splice: Some(splice) };
-                        let first = stream::iter(out.into_vec().into_iter().map(Ok));
+                        let (gateway, pieces) = (self.clone(), out.into_vec().into_iter());
+                        let rest = Document { gateway, asked, chunks, to, splice: Some(splice), pieces };
                         let mut reply = body::json(StatusCode::OK, Bytes::new());
-                        *reply.body_mut() = Body::Stream(first.chain(rest.into_stream()).boxed());
+                        *reply.body_mut() = Body::Stream(rest.into_stream());
                         return Ok(Ended::Reply(reply));
                     }
                 }
@@ -136,7 +135,7 @@ impl<H: Host> Gateway<H> {
                             {
                                 return Ok(Ended::Round(round, to));
                             }
-                            let (text, code) = self.asks_by_error(&to, out.into_bytes(), code);
+                            let (text, code) = self.asks_by_error(&to, out.into_whole(), code);
                             to.caller.record.answered(code, is_tool_error);
                             return Ok(Ended::Reply(body::json(status(&to, code), text)));
                         }
@@ -377,6 +376,8 @@ struct Document<H: Host> {
     chunks: Chunks,
     to: Addressee,
     splice: Option<Splice>,
+    /// What can be given out already.
+    pieces: std::vec::IntoIter<Bytes>,
 }
 
 impl<H: Host> Document<H> {
@@ -389,6 +390,9 @@ impl<H: Host> Document<H> {
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, Unreachable>> {
+        if let Some(piece) = self.pieces.next() {
+            return Some(Ok(piece));
+        }
         let piece = self.piece().await;
         if let Some(Err(error)) = &piece {
             self.to.caller.record.failed();
@@ -408,7 +412,8 @@ impl<H: Host> Document<H> {
                     return Some(Err(server.error(error.to_string())));
                 }
                 self.splice = Some(splice);
-                Some(Ok(out.into_bytes()))
+                self.pieces = out.into_vec().into_iter();
+                Some(Ok(self.pieces.next().unwrap_or_default()))
             }
             Ok(None) => {
                 self.asked.cancel.disarm();

@@ -237,9 +237,9 @@ impl<H: Host> Messages<H> {
                 if let Some(round) = Some(raw).filter(|_| crossed).and_then(|raw| Round::read(raw)) {
                     return Ok(Some(Outgoing::Round(round)));
                 }
-                let (text, code) = self.reader.gateway.asks_by_error(&self.to, out.into_bytes(), code);
+                let (text, code) = self.reader.gateway.asks_by_error(&self.to, out.into_whole(), code);
                 self.to.caller.record.answered(code, is_tool_error);
-                Ok(Some(Outgoing::Last(text, code)))
+                Ok(Some(Outgoing::Last(text.into_bytes(), code)))
             }
             Finished::Other(bytes) => Ok(self.tell(&bytes)),
         }
