@@ -25,7 +25,7 @@ pub(super) fn find_special(bytes: &[u8], at: usize) -> usize {
         Err(at) => at,
     };
     while at < bytes.len() {
-        let marks = marks(&window::<BLOCK>(bytes, at), |window, at| is_special(window[at]));
+        let marks = marks::<BLOCK>(&bytes[at..], |window, at| is_special(window[at]));
         if marks != 0 {
             return at + marks.trailing_zeros() as usize;
         }
@@ -47,7 +47,7 @@ pub(super) fn find_odd(bytes: &[u8], from: usize) -> usize {
     // What stands here is plain, so that no backslash before it can be taken for the beginning of an escape.
     at += 1;
     while at < bytes.len() {
-        let marks = marks(&window::<{ BLOCK + 1 }>(bytes, at - 1), |window, at| {
+        let marks = marks::<{ BLOCK + 1 }>(&bytes[at - 1..], |window, at| {
             let (escaped, byte) = (window[at] == b'\\', window[at + 1]);
             ((byte == b'"') & !escaped) | (byte < 0x20) | (escaped & !is_common(byte))
         });
@@ -77,7 +77,7 @@ pub(crate) fn find_end(bytes: &[u8], from: usize) -> usize {
     let mut far = true;
     while at < bytes.len() {
         // A quote after a single backslash is escaped; after more of them, they have to be counted.
-        let mut marks = marks(&window::<{ BLOCK + 2 }>(bytes, at - 2), |window, at| {
+        let mut marks = marks::<{ BLOCK + 2 }>(&bytes[at - 2..], |window, at| {
             (window[at + 2] == b'"') & ((window[at + 1] != b'\\') | (window[at] == b'\\'))
         });
         while marks != 0 {
@@ -151,21 +151,20 @@ fn find_near(bytes: &[u8], at: usize, found: impl Fn(u64) -> u64) -> Result<usiz
     Err(at)
 }
 
-/// Returns the bytes from `at`, letters where there are no more.
+/// Returns which places of the first block are marked, a bit each, the first one lowest. `marked` sees so many bytes;
+/// where there are no more, letters.
 #[inline]
-fn window<const SIZE: usize>(bytes: &[u8], at: usize) -> [u8; SIZE] {
-    let rest = &bytes[at..];
-    if let Some(window) = rest.first_chunk() {
-        return *window;
+fn marks<const SIZE: usize>(bytes: &[u8], marked: impl Fn(&[u8; SIZE], usize) -> bool) -> u64 {
+    if let Some(window) = bytes.first_chunk() {
+        return marks_of(window, marked);
     }
     let mut window = [b'x'; SIZE];
-    window[..rest.len()].copy_from_slice(rest);
-    window
+    window[..bytes.len()].copy_from_slice(bytes);
+    marks_of(&window, marked)
 }
 
-/// Returns which places of a block are marked, a bit each, the first one lowest.
 #[inline]
-fn marks<const SIZE: usize>(window: &[u8; SIZE], marked: impl Fn(&[u8; SIZE], usize) -> bool) -> u64 {
+fn marks_of<const SIZE: usize>(window: &[u8; SIZE], marked: impl Fn(&[u8; SIZE], usize) -> bool) -> u64 {
     // Plain loops, which become vector instructions also where what stands in other crates is not inlined.
     let mut ones = [0; BLOCK];
     let mut at = 0;
