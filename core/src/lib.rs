@@ -22,9 +22,11 @@
 //!
 //! The time, randomness, the environment, files, sockets and any runtime. It builds for `wasm32-unknown-unknown`.
 
+pub mod acl;
 pub mod body;
 pub mod config;
 pub mod error;
+pub mod identity;
 pub mod metrics;
 pub mod names;
 pub mod observe;

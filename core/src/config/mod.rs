@@ -21,6 +21,7 @@ mod load;
 mod model;
 mod native;
 mod node;
+mod policy;
 mod problem;
 mod quantity;
 mod server;
@@ -31,6 +32,10 @@ mod yaml;
 pub use file::schema;
 pub use import::{Imported, import, to_yaml};
 pub use model::{Command, Config, Endpoint, Gateway, Limits, Naming, Server, Transport};
+pub use policy::{
+    Agent, Argument, Audit, Auth, Dialect, Fixed, Group, ItemKind, Limits as AgentLimits, Match, Narrowing,
+    OnFailure, Origin, Policy, Rate, Rule, Selector, ToolLimits, Variant, What, Wording,
+};
 pub use problem::{Problem, Severity};
 pub use source::Source;
 

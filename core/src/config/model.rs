@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use crate::names::ServerName;
 
 /// A whole configuration.
@@ -15,6 +16,16 @@ pub struct Config {
     /// Servers that were described but cannot be served, by the name they were given, and why. No value of an
     /// environment variable, header, argument or URL is repeated.
     pub broken: BTreeMap<String, String>,
+    /// Who may see and call what.
+    pub policy: Policy,
+    /// Tools and prompts under other names, with other arguments, in the order of their servers and names.
+    pub variants: Vec<Variant>,
+    /// How much may be done with single tools.
+    pub tool_limits: Vec<ToolLimits>,
+    /// Who is let in.
+    pub auth: Auth,
+    /// What is recorded.
+    pub audit: Audit,
 }
 
 /// Settings of the gateway itself.

@@ -1,0 +1,14 @@
+//! Conditions of rules.
+
+use std::sync::Arc;
+
+/// An expression that a rule depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition(Arc<str>);
+
+impl Condition {
+    /// Returns the expression as it was written.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}

@@ -1,0 +1,7 @@
+//! Access control: rules as data, and one decision.
+
+mod condition;
+mod glob;
+
+pub use condition::Condition;
+pub use glob::Glob;
