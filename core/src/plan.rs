@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::body::Whole;
 use crate::catalog::{Kind, Parameter, Route, View, replace_member};
 use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, LEVELS, meta, modern};
+use crate::pieces::Pieces;
 use crate::tasks::{self, Tasks};
 use crate::upstream::compose::Ask;
 use crate::upstream::handshake::own_info;
@@ -19,8 +22,8 @@ use crate::wire::version::{Era, Version};
 /// What to do about a request.
 #[derive(Debug)]
 pub(crate) enum Plan<'a> {
-    /// Answer with this result, which is JSON text.
-    Answer(String),
+    /// Answer with this result.
+    Answer(Answer),
     /// Put it to a server.
     Ask(Route, Ask<'a>),
     /// Open a stream of notifications (2026-07-28).
@@ -31,6 +34,35 @@ pub(crate) enum Plan<'a> {
     Unsubscribe(Route),
     /// From now on send the session log messages of this level and above, as an index into [`LEVELS`].
     SetLevel(usize),
+}
+
+/// A result that is ready, as JSON text. The page in it is shared, however many agents are answered with it.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    head: String,
+    page: Bytes,
+    tail: String,
+}
+
+impl From<String> for Answer {
+    fn from(head: String) -> Self {
+        Self { head, ..Self::default() }
+    }
+}
+
+impl Answer {
+    /// Returns the message that answers the request of that id.
+    pub(crate) fn into_message(self, id: &str) -> Whole {
+        let mut out = Pieces::default();
+        out.expect(id.len() + self.head.len() + self.page.len() + self.tail.len());
+        for part in ["{\"jsonrpc\":\"2.0\",\"id\":", id, ",\"result\":", &self.head] {
+            out.copy(part.as_bytes());
+        }
+        out.share(&self.page, 0..self.page.len());
+        out.copy(self.tail.as_bytes());
+        out.copy(b"}");
+        out.into_whole()
+    }
 }
 
 /// Which notifications a stream is to carry.
@@ -62,14 +94,14 @@ pub(crate) fn plan<'a>(
         ("prompts/get", _) => named(view, caller, inbound, Kind::Prompts, "prompt"),
         ("resources/read", _) => read(view, caller, inbound),
         ("completion/complete", _) => complete(view, caller, inbound),
-        ("server/discover", Era::Modern) => Ok(Plan::Answer(discover(view))),
+        ("server/discover", Era::Modern) => Ok(Plan::Answer(discover(view).into())),
         ("subscriptions/listen", Era::Modern) => Ok(Plan::Listen(wanted(view, tasks, inbound)?)),
         ("tasks/get" | "tasks/update" | "tasks/cancel", Era::Modern) => {
             let route = tasks.route(inbound)?;
             let ask = ask(caller, inbound, tasks::ID, Some(&route.name));
             Ok(Plan::Ask(route, ask))
         }
-        ("ping", Era::Legacy) => Ok(Plan::Answer("{}".into())),
+        ("ping", Era::Legacy) => Ok(Plan::Answer(String::from("{}").into())),
         ("logging/setLevel", Era::Legacy) => set_level(inbound),
         ("resources/subscribe", Era::Legacy) => {
             resource(view, caller, inbound).map(|(r, uri)| Plan::Subscribe(r, uri))
@@ -128,13 +160,13 @@ fn list<'a>(view: &View, era: Era, kind: Kind, inbound: &Inbound<'_>) -> Result<
     let page = view.page(era, kind, cursor.as_deref());
     let page =
         page.ok_or_else(|| invalid("Unknown cursor: the list may have changed; list again from the start"))?;
-    let rest = match era {
+    let tail = match era {
         Era::Modern => {
-            format!(",\"resultType\":\"complete\",\"ttlMs\":{},\"cacheScope\":\"private\"", view.ttl)
+            format!(",\"resultType\":\"complete\",\"ttlMs\":{},\"cacheScope\":\"private\"}}", view.ttl)
         }
-        Era::Legacy => String::new(),
+        Era::Legacy => "}".into(),
     };
-    Ok(Plan::Answer(format!("{{{}{rest}}}", page.0)))
+    Ok(Plan::Answer(Answer { head: "{".into(), page: page.0.clone(), tail }))
 }
 
 fn call<'a>(
@@ -291,4 +323,35 @@ fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
 /// Returns a name as it may be repeated to its sender: not longer than any real one.
 fn clip(name: &str) -> String {
     name.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf as _;
+
+    use super::*;
+
+    #[test]
+    fn every_answer_shares_its_page() {
+        let page = Bytes::from(format!("\"tools\":[{}1]", "1,".repeat(50_000)));
+        let answer = || Answer { head: "{".into(), page: page.clone(), tail: ",\"ttlMs\":1}".into() };
+        for id in ["1", "\"two\""] {
+            let mut whole = answer().into_message(id);
+            let text = format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{{},\"ttlMs\":1}}}}",
+                str::from_utf8(&page).unwrap()
+            );
+            assert_eq!(whole.len(), text.len());
+            assert_eq!(whole.clone().into_bytes(), text);
+            whole.advance(whole.chunk().len());
+            assert_eq!(whole.chunk().as_ptr(), page.as_ptr());
+        }
+    }
+
+    #[test]
+    fn a_short_result_is_one_piece() {
+        let whole = Answer::from(String::from("{}")).into_message("1");
+        assert_eq!(whole.chunk(), br#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        assert_eq!(whole.chunk().len(), whole.len());
+    }
 }

@@ -64,7 +64,7 @@ fn listed(view: &View, kind: Kind) -> Vec<(String, String)> {
     let mut cursor: Option<String> = None;
     loop {
         let page = view.page(Era::Modern, kind, cursor.as_deref()).expect("a cursor leads to a page");
-        let page = format!("{{{}}}", page.0);
+        let page = format!("{{{}}}", str::from_utf8(&page.0).expect("text"));
         let page = Json::check(page.as_bytes()).expect("a page is JSON");
         let text = |item: Json<'_>, key| item.get(key).and_then(Json::as_str).unwrap().into_owned();
         let list = page.get(kind.member()).unwrap();

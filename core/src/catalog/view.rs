@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::{CAPABILITIES, Kind, Offer, Parameter, Template, replace_member, without_member};
@@ -55,9 +56,9 @@ pub(crate) struct Route {
     pub(crate) parameters: Arc<[Parameter]>,
 }
 
-/// One page of a list: its members as they stand in a result, without the braces.
+/// One page of a list: its members as they stand in a result, without the braces. Every answer shares its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Page(pub(crate) Box<str>);
+pub(crate) struct Page(pub(crate) Bytes);
 
 /// What an agent is listed of each of the [`CAPABILITIES`], as digests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

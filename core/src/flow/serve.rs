@@ -330,7 +330,7 @@ impl<H: Host> Gateway<H> {
         let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
         let id = inbound.id.text();
         match plan::plan(&view, &tasks, caller, inbound, headers)? {
-            Plan::Answer(result) => Ok(body::json(StatusCode::OK, message::result(id, &result))),
+            Plan::Answer(answer) => Ok(body::json(StatusCode::OK, answer.into_message(id))),
             Plan::Ask(route, mut ask) => {
                 caller.record.concerns(&route.server, inbound);
                 if let Some(session) = &caller.session {

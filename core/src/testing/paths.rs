@@ -13,8 +13,9 @@ use crate::config::Gateway;
 use crate::front::{Caller, Inbound};
 use crate::names::ServerName;
 use crate::observe::Record;
+use crate::pieces::Pieces;
 use crate::plan::{Plan, plan};
-use crate::relay::{Pieces, Splice};
+use crate::relay::Splice;
 use crate::session::Sealer;
 use crate::shape;
 use crate::tasks::Tasks;
@@ -106,7 +107,7 @@ fn planned(view: &View, sealer: &Sealer, text: &[u8]) -> usize {
     let tasks = Tasks::new(sealer, &servers, &caller);
     match plan(view, &tasks, &caller, &inbound, None).expect("a plan") {
         Plan::Ask(_, ask) => compose::message(&ask, Version::MODERN, 7).len(),
-        Plan::Answer(result) => message::result(inbound.id.text(), &result).len(),
+        Plan::Answer(result) => result.into_message(inbound.id.text()).len(),
         _ => panic!("neither a question nor an answer"),
     }
 }
