@@ -248,6 +248,8 @@ fn unknown() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Policy;
+    use crate::identity::Identity;
     use http::HeaderValue;
     use proptest::prelude::*;
 
@@ -297,6 +299,8 @@ mod tests {
             let via = HeaderValue::from_static("x");
             let caller = Caller {
                 scope,
+                who: Arc::new(Identity::anonymous(&Policy::default())),
+                now: 0,
                 session: None,
                 via,
                 streams: true,

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::catalog::Scope;
+use crate::identity::Identity;
 use crate::observe::Record;
 use crate::session::Session;
 use crate::wire::json::{Json, Object};
@@ -43,6 +44,10 @@ pub(crate) struct Piped;
 pub(crate) struct Caller {
     /// What the endpoint shows.
     pub(crate) scope: Scope,
+    /// Who it is.
+    pub(crate) who: Arc<Identity>,
+    /// When the request came, in milliseconds since the Unix epoch.
+    pub(crate) now: u64,
     /// The legacy session; none where the request is stateless.
     pub(crate) session: Option<Arc<Session>>,
     /// The gateways that the request has come through, and this one.

@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Origin;
 
 /// Reads a rule as `SERVER/[KIND:]GLOB`, `*` or a group's name, with ` if EXPRESSION` behind it.
 fn rule(text: &str) -> Rule {
@@ -46,6 +45,10 @@ fn groups() -> BTreeMap<String, Group> {
     ])
 }
 
+fn policy() -> Policy {
+    Policy { groups: groups(), ..Policy::default() }
+}
+
 fn target(text: &str) -> (String, ItemKind, String) {
     let selector = selector(text);
     (
@@ -57,7 +60,7 @@ fn target(text: &str) -> (String, ItemKind, String) {
 
 /// Decides on each thing; conditions are named by what they come to.
 fn check(agent: Agent, things: &[&str]) -> String {
-    let rules = Rules::new(0, Arc::new(agent), &groups());
+    let rules = Rules::new(0, Arc::new(agent), &policy());
     let truth = |condition: &Condition| match condition.text() {
         "yes" => Truth::Holds,
         "args" => Truth::Depends,
@@ -69,8 +72,9 @@ fn check(agent: Agent, things: &[&str]) -> String {
         let is_template = name.contains('{');
         let target = Target { server: &server, kind, name: &name, is_template };
         match rules.decide(&target, truth) {
-            Decision::Allowed { rule, depends: false } => format!("{thing}: {}", rule.text),
-            Decision::Allowed { rule, depends: true } => format!("{thing}: perhaps {}", rule.text),
+            Decision::Allowed { rule, depends } => {
+                format!("{thing}: {}{}", if depends { "perhaps " } else { "" }, rules.rule(rule).text)
+            }
             Decision::Denied(denial) => {
                 format!("{thing}: {}", denial.reason().replace(" ()", ""))
             }
@@ -183,7 +187,7 @@ proptest! {
         narrower.deny.push(rule(&more));
         let (server, kind, name) = target(&thing);
         let allowed = |agent: Agent| {
-            let rules = Rules::new(0, Arc::new(agent), &groups());
+            let rules = Rules::new(0, Arc::new(agent), &policy());
             let target = Target { server: &server, kind, name: &name, is_template: false };
             let truth = |condition: &Condition| match condition.text() {
                 "yes" => Truth::Holds,
