@@ -16,7 +16,8 @@ use crate::config::Command;
 use crate::error::Unreachable;
 use crate::names::ServerName;
 use crate::pipe::PipeEnd;
-use crate::ports::{Background, Chunks, Clock, Entropy, Host, Meetings, Rendezvous, Upstream};
+use crate::ports::{Background, Chunks, Clock, Entropy, Host, Meetings, Quotas, Rendezvous, Upstream};
+use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
 use crate::wire::http as names;
 
@@ -37,6 +38,7 @@ struct State {
     servers: Mutex<Script>,
     sent: Mutex<Vec<http::Request<Bytes>>>,
     meetings: Meetings,
+    tallies: Tallies,
 }
 
 /// Marks an answer that does not end after its last chunk.
@@ -82,6 +84,7 @@ impl Memory {
             servers: Mutex::new(Box::new(script)),
             sent: Mutex::default(),
             meetings: Meetings::default(),
+            tallies: Tallies::default(),
         }))
     }
 
@@ -217,6 +220,12 @@ impl Rendezvous for Memory {
 
     async fn deliver(&self, place: u64, message: Bytes) -> bool {
         self.0.meetings.deliver(place, message)
+    }
+}
+
+impl Quotas for Memory {
+    async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
+        self.0.tallies.take(counted, now)
     }
 }
 
