@@ -1,5 +1,7 @@
 //! Bodies of requests and answers, as hosts and core hand them to each other.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderValue, Response, StatusCode, header};
