@@ -74,9 +74,9 @@ pub(super) enum Retried {
     Not,
     /// With a call that waits here.
     Parked(u64),
-    /// With another call of the named server, which gets this state of its own, as JSON text, where it gave one.
+    /// With another call of that server, which gets this state of its own, as JSON text, where it gave one.
     Server {
-        /// Which one.
+        /// Which one, by its identity.
         server: String,
         /// The state.
         native: Option<String>,
@@ -290,7 +290,7 @@ impl<H: Host> Gateway<H> {
     /// Returns what an agent brings back to go on with a call, sealed.
     fn sealed_state(&self, to: &Addressee, expires: u64, next: Next) -> String {
         let state = RequestState {
-            server: to.server.name.to_string(),
+            server: to.server.identity.clone(),
             binding: to.binding(),
             nonce: self.random(),
             expires,
@@ -302,7 +302,7 @@ impl<H: Host> Gateway<H> {
     /// Returns what seals the state of a server's own, for the agent's way.
     pub(super) fn seals_state(&self, to: &Addressee) -> impl Fn(&str) -> String + Send + Sync + use<H> {
         let gateway = self.clone();
-        let (server, request) = (to.server.name.to_string(), to.request.clone());
+        let (server, request) = (to.server.identity.clone(), to.request.clone());
         let path = endpoint::path(&to.caller.scope);
         move |native| {
             let state = RequestState {

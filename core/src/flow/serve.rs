@@ -344,7 +344,7 @@ impl<H: Host> Gateway<H> {
                 }
                 match retried {
                     Retried::Not | Retried::Parked(_) => {}
-                    Retried::Server { server, .. } if server != route.server.name.as_str() => {
+                    Retried::Server { server, .. } if server != route.server.identity => {
                         return Err(invalid_state());
                     }
                     Retried::Server { native, stamp, .. } => {

@@ -50,8 +50,9 @@ impl<H: Host> Gateway<H> {
         subscription: &str,
     ) -> (Vec<String>, BoxStream<'static, String>) {
         let snapshot = self.snapshot();
-        let concerned =
-            wanted.into_iter().filter_map(|(name, ids)| Some((snapshot.servers.get(&name)?, ids)));
+        let concerned = wanted.into_iter().filter_map(|(identity, ids)| {
+            Some((snapshot.servers.values().find(|server| server.identity == identity)?, ids))
+        });
         let asking = concerned.map(|(server, ids)| self.hear_tasks_of(server, ids, subscription));
         let (mut acknowledged, mut all) = (Vec::new(), Vec::new());
         for news in future::join_all(asking).await {
@@ -124,12 +125,14 @@ impl<H: Host> News<H> {
         }
     }
 
-    /// Leaves a server that another configuration has replaced for the one that has its name now; nothing where none
-    /// has.
+    /// Leaves a server that another configuration has replaced for what it is now, with other settings; nothing where
+    /// it is gone, or another server has its name.
     fn turn_to_successor(&mut self) -> Option<()> {
         self.source = stream::empty().boxed();
         self.pause = RECONNECT;
-        self.server = self.gateway.snapshot().servers.get(&self.server.name)?.clone();
+        let snapshot = self.gateway.snapshot();
+        let successor = snapshot.servers.get(&self.server.name)?;
+        self.server = Some(successor).filter(|server| server.identity == self.server.identity)?.clone();
         Some(())
     }
 
