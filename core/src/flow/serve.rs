@@ -76,7 +76,8 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
             _ => return endpoint::not_found(),
         }
-        let place = match self.take_place() {
+        let takes_place = head.extensions.get::<Piped>() != Some(&Piped::Tells);
+        let place = match takes_place.then(|| self.take_place()).transpose() {
             Ok(place) => place,
             Err(refusal) => return body::refused(None, &refusal),
         };
