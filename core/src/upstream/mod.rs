@@ -8,6 +8,7 @@ pub(crate) mod circuit;
 pub(crate) mod compose;
 pub(crate) mod handshake;
 pub(crate) mod lane;
+pub(crate) mod pauses;
 mod signal;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ use crate::wire::version::Version;
 use circuit::Circuit;
 use handshake::Introduction;
 use lane::{Carried, Lanes};
+use pauses::BEFORE_A_SERVER;
 pub(crate) use signal::Signal;
 
 /// The most links to one server that belong to single sessions.
@@ -177,11 +179,10 @@ pub(crate) struct Watch {
 }
 
 impl Attempts {
-    /// Notes a failed handshake: the next may come after 1 s, 2 s, 4 s ... 60 s.
+    /// Notes a failed handshake: the next may come after a while.
     pub(crate) fn failed(&mut self, error: Unreachable, now: u64) {
-        let seconds = 1u64.checked_shl(self.failures).unwrap_or(60).min(60);
-        self.failures = (self.failures + 1).min(8);
-        self.not_before = now + seconds * 1000;
+        self.not_before = now + BEFORE_A_SERVER.millis_after(self.failures);
+        self.failures = self.failures.saturating_add(1);
         self.last = Some(error);
     }
 
