@@ -45,9 +45,21 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 pub struct Open;
 
+/// What an answer that stays open brings later.
+#[derive(Debug, Clone)]
+struct Later(Duration, Bytes);
+
 /// Marks an answer that never comes.
 #[derive(Debug, Clone, Copy)]
 struct Silent;
+
+/// Returns an answer that stays open and brings more events after a while.
+pub fn later(answer: Answer, after: Duration, events: &[&str]) -> Answer {
+    let mut answer = answer?;
+    let events: Vec<_> = events.iter().map(|data| format!("data: {data}\n\n")).collect();
+    answer.extensions_mut().insert(Later(after, events.concat().into()));
+    Ok(answer)
+}
 
 /// Returns what a server answers that never does.
 pub fn silence() -> Answer {
@@ -195,8 +207,15 @@ impl Upstream for Memory {
         }
         Either::Right(future::ready(answer.map(|answer| {
             let open = answer.extensions().get::<Open>().is_some();
+            let later = answer.extensions().get::<Later>().cloned().map(|Later(after, chunk)| {
+                let host = self.clone();
+                stream::once(async move {
+                    host.sleep(after).await;
+                    Ok(chunk)
+                })
+            });
             answer.map(|chunks| {
-                let chunks = stream::iter(chunks.into_iter().map(Ok));
+                let chunks = stream::iter(chunks.into_iter().map(Ok)).chain(stream::iter(later).flatten());
                 if open { chunks.chain(stream::pending()).boxed() } else { chunks.boxed() }
             })
         })))
