@@ -7,6 +7,6 @@ mod condition;
 mod glob;
 mod rules;
 
-pub use condition::Condition;
+pub use condition::{Arguments, CallerFacts, Condition, ConditionError, Facts, TargetFacts, Undecided};
 pub use glob::Glob;
 pub use rules::{Acl, Decision, Denial, Rules, Target, Truth};
