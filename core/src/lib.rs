@@ -24,6 +24,7 @@
 
 pub mod acl;
 pub mod body;
+pub mod calendar;
 pub mod config;
 pub mod error;
 pub mod identity;

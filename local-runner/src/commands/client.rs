@@ -153,7 +153,7 @@ impl Client {
             }
             Self::Remote(machine, url) => {
                 *request.uri_mut() = url.clone();
-                Body::Stream(machine.fetch(request.map(Into::into)).await?.into_body())
+                Body::Stream(machine.fetch(request).await?.into_body())
             }
         };
         Ok(body.collect(LARGEST).await?)
