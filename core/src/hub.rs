@@ -5,7 +5,7 @@
 //! that do not keep up lose repetitions, never the last word: a change that finds no room is told later.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::channel::mpsc;
 
@@ -94,6 +94,8 @@ impl Interest {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Audience {
     pub(crate) scope: Scope,
+    /// Who has proved to listen, where anybody has.
+    pub(crate) principal: Option<Arc<str>>,
     /// The gateways that it listens through.
     pub(crate) through: Vec<String>,
     pub(crate) era: Era,
@@ -195,6 +197,12 @@ impl Hub {
             &Note::Goodbye,
             |listener| matches!(&listener.audience.scope, Scope::Server(name) if !is_there(name)),
         );
+    }
+
+    /// Ends the streams of principals that no longer are any.
+    pub(crate) fn keep_principals(&self, counts: impl Fn(&str) -> bool) {
+        let lost = |listener: &Listener| listener.audience.principal.as_ref().is_some_and(|who| !counts(who));
+        self.state().send_all(&Note::Goodbye, lost);
     }
 
     /// Tells those who subscribed to it that a resource has changed, by the URI that each knows.
@@ -326,7 +334,7 @@ mod tests {
     /// Joins as whoever is listed what the number says.
     fn join(hub: &Hub, scope: Scope, nonce: u64, interest: Interest) -> Seat {
         let era = if interest == Interest::Session { Era::Legacy } else { Era::Modern };
-        let audience = Audience { scope, through: Vec::new(), era };
+        let audience = Audience { scope, principal: None, through: Vec::new(), era };
         let limits = Limits { streams: 4, session_streams: 2, ..Limits::default() };
         hub.join(audience, nonce, interest, &limits, |_| listed([0; 3])).expect("room")
     }

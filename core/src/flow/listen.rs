@@ -135,7 +135,8 @@ impl<H: Host> Gateway<H> {
 
     fn take_seat(&self, caller: &Caller, nonce: u64, interest: Interest) -> Result<Seat, Refusal> {
         let through = caller.comes_through().into_iter().map(str::to_owned).collect();
-        let audience = Audience { scope: caller.scope.clone(), through, era: caller.era() };
+        let (scope, principal) = (caller.scope.clone(), caller.who.principal.clone());
+        let audience = Audience { scope, principal, through, era: caller.era() };
         let limits = self.limits();
         let seat = self.0.hub.join(audience, nonce, interest, &limits, |audience| self.listed(audience));
         seat.ok_or_else(|| busy(format!("the gateway is busy: {} streams are open", limits.streams)))
