@@ -5,13 +5,14 @@ use futures::StreamExt;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::error::{Refusal, Unreachable};
+pub use crate::pieces::Whole;
 use crate::ports::Chunks;
 use crate::wire::{http as names, message};
 
 /// A body: all there, or still coming.
 pub enum Body {
     /// All of it.
-    Full(Bytes),
+    Full(Whole),
     /// Chunks as they come. Dropping it tells the other side that nobody reads on.
     Stream(Chunks),
 }
@@ -22,7 +23,7 @@ pub type Reply = Response<Body>;
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::Full(whole) => write!(f, "Full({} bytes)", whole.len()),
             Self::Stream(_) => f.write_str("Stream"),
         }
     }
@@ -30,7 +31,7 @@ impl std::fmt::Debug for Body {
 
 impl Default for Body {
     fn default() -> Self {
-        Self::Full(Bytes::new())
+        Self::Full(Whole::default())
     }
 }
 
@@ -57,8 +58,8 @@ impl Body {
     /// Collects at most `limit` bytes, of which `expected` are announced.
     pub async fn collect_expecting(self, expected: usize, limit: usize) -> Result<Bytes, CollectError> {
         let mut chunks = match self {
-            Self::Full(bytes) if bytes.len() > limit => return Err(CollectError::TooLarge(limit)),
-            Self::Full(bytes) => return Ok(bytes),
+            Self::Full(whole) if whole.len() > limit => return Err(CollectError::TooLarge(limit)),
+            Self::Full(whole) => return Ok(whole.into_bytes()),
             Self::Stream(chunks) => chunks,
         };
         let mut first = Bytes::new();
@@ -90,7 +91,7 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
 }
 
 /// Returns an answer of one JSON document.
-pub(crate) fn json(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+pub(crate) fn json(status: StatusCode, text: impl Into<Whole>) -> Reply {
     let mut reply = Response::new(Body::Full(text.into()));
     *reply.status_mut() = status;
     reply.headers_mut().insert(header::CONTENT_TYPE, names::JSON);
@@ -119,7 +120,7 @@ pub(crate) fn refused(id: Option<&str>, refusal: &Refusal) -> Reply {
 /// Keeps something until an answer that streams has ended.
 pub(crate) fn holding<T: Send + 'static>(reply: Reply, kept: T) -> Reply {
     reply.map(|body| match body {
-        Body::Full(bytes) => Body::Full(bytes),
+        Body::Full(whole) => Body::Full(whole),
         Body::Stream(chunks) => Body::Stream(
             chunks
                 .map(move |chunk| {

@@ -41,6 +41,7 @@ mod front;
 mod gateway;
 mod hub;
 mod limits;
+mod pieces;
 mod plan;
 mod relay;
 mod route;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use futures::stream::BoxStream;
 
+use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
 use crate::metrics::{Gauge, Metrics};
@@ -46,7 +47,7 @@ pub trait Upstream {
     /// **Redirects are not followed**: the caller decides where credentials may go. Dropping the body closes it.
     fn fetch(
         &self,
-        request: http::Request<Bytes>,
+        request: http::Request<Whole>,
     ) -> impl Future<Output = Result<http::Response<Chunks>, Unreachable>> + Send;
 
     /// Starts `command` as a subprocess speaking newline-delimited JSON and ties it to `end`.

@@ -250,6 +250,8 @@ fn unknown() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Policy;
+    use crate::identity::Identity;
     use http::HeaderValue;
     use proptest::prelude::*;
 
@@ -311,6 +313,7 @@ mod tests {
             let caller = Caller {
                 scope,
                 who: self.who.clone(),
+                now: 0,
                 session: None,
                 via,
                 streams: true,

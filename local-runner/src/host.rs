@@ -15,6 +15,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
@@ -30,8 +31,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_mins(1);
 
-type HttpClient = Client<HttpConnector, Full<Bytes>>;
-type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type HttpClient = Client<HttpConnector, Full<Whole>>;
+type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Whole>>;
 
 /// This machine, as the gateway sees it.
 #[derive(Clone)]
@@ -76,7 +77,7 @@ fn connector() -> HttpConnector {
     connector
 }
 
-fn client<C>(connector: C) -> Client<C, Full<Bytes>>
+fn client<C>(connector: C) -> Client<C, Full<Whole>>
 where
     C: hyper_util::client::legacy::connect::Connect + Clone,
 {
@@ -122,7 +123,7 @@ impl Background for Machine {
 }
 
 impl Upstream for Machine {
-    async fn fetch(&self, request: http::Request<Bytes>) -> Result<http::Response<Chunks>, Unreachable> {
+    async fn fetch(&self, request: http::Request<Whole>) -> Result<http::Response<Chunks>, Unreachable> {
         let host = request.uri().authority().cloned();
         let secure = request.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
         let request = request.map(Full::new);

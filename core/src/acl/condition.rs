@@ -11,4 +11,14 @@ impl Condition {
     pub fn text(&self) -> &str {
         &self.0
     }
+
+    /// Tells whether it refers to arguments.
+    pub fn reads_arguments(&self) -> bool {
+        self.0.contains("args")
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Self {
+        Self(text.into())
+    }
 }

@@ -274,7 +274,7 @@ impl<H: Host> Gateway<H> {
     /// Returns what an endpoint shows, once every server of it has answered or failed, or the time for that is up.
     pub(crate) async fn view(&self, snapshot: &Snapshot, caller: &Caller) -> Arc<View> {
         let scope = &caller.scope;
-        let shown = || snapshot.servers.values().filter(|server| scope.includes(&server.name));
+        let shown = || snapshot.servers.values().filter(|server| snapshot.includes(scope, &server.name));
         if shown().any(|server| !server.settled.has_fired()) {
             let left = (snapshot.since + SETTLING).saturating_sub(self.host().now());
             let settled = future::join_all(shown().map(|server| server.settled.wait()));
@@ -288,6 +288,6 @@ impl<H: Host> Gateway<H> {
                 let _ = server.nudge.unbounded_send(Nudge::Stale);
             }
         }
-        snapshot.view_through(scope, &caller.comes_through())
+        snapshot.view(scope, &caller.who, &caller.comes_through(), now)
     }
 }

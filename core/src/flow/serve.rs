@@ -68,7 +68,7 @@ impl<H: Host> Gateway<H> {
     async fn admit(&self, head: &mut Parts, body: Body) -> Reply {
         let snapshot = self.snapshot();
         let legacy = snapshot.config.gateway.legacy;
-        let endpoint = endpoint::find(head.uri.path(), &snapshot.servers);
+        let endpoint = endpoint::find(head.uri.path(), &snapshot.servers, &snapshot.config.policy.groups);
         match endpoint {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
             Some(Endpoint::Readiness) => return endpoint::readiness(&self.readiness(), self.is_settled()),
@@ -136,6 +136,7 @@ impl<H: Host> Gateway<H> {
         let caller = Caller {
             scope,
             who,
+            now: self.host().now(),
             session: None,
             via,
             streams: names::accepts(&head.headers, "text/event-stream"),
@@ -348,7 +349,7 @@ impl<H: Host> Gateway<H> {
         let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
         let id = inbound.id.text();
         match plan::plan(&view, &tasks, caller, inbound, headers)? {
-            Plan::Answer(result) => Ok(body::json(StatusCode::OK, message::result(id, &result))),
+            Plan::Answer(answer) => Ok(body::json(StatusCode::OK, answer.into_message(id))),
             Plan::Ask(route, mut ask) => {
                 caller.record.concerns(&route.server, inbound);
                 if let Some(session) = &caller.session {

@@ -197,7 +197,7 @@ impl<H: Host> Front<H> {
     }
 
     fn request(&self, method: Method, body: Bytes) -> http::Request<Body> {
-        let mut request = http::Request::new(Body::Full(body));
+        let mut request = http::Request::new(Body::Full(body.into()));
         *request.method_mut() = method;
         *request.uri_mut() = http::Uri::from_static("/mcp");
         request.extensions_mut().insert(Piped);

@@ -48,6 +48,8 @@ pub(crate) struct Caller {
     pub(crate) scope: Scope,
     /// Who it is.
     pub(crate) who: Arc<Identity>,
+    /// When the request came, in milliseconds since the Unix epoch.
+    pub(crate) now: u64,
     /// The legacy session; none where the request is stateless.
     pub(crate) session: Option<Arc<Session>>,
     /// The gateways that the request has come through, and this one.

@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::acl::{Condition, Truth};
 use crate::config::{Agent, Match, Policy};
+use crate::wire::json::Json;
 
 pub use client::canonical;
 pub(crate) use denial::Denial;
@@ -66,6 +68,18 @@ pub(crate) struct Owner {
 }
 
 impl Identity {
+    /// Returns somebody of whom nothing is known.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn anonymous(policy: &Policy) -> Self {
+        let agent = policy.default.clone();
+        Self { agent, principal: None, auth: AuthKind::Anonymous, client: None, tag: None }
+    }
+
+    /// Returns what a condition comes to for this caller; `arguments` are there once they are known.
+    pub(crate) fn truth(&self, condition: &Condition, arguments: Option<Json<'_>>, _now: u64) -> Truth {
+        if condition.reads_arguments() && arguments.is_none() { Truth::Depends } else { Truth::Undecided }
+    }
+
     /// Returns whose the things are that this caller is given.
     pub(crate) fn owner(&self) -> Owner {
         Owner { principal: self.principal.clone(), tag: self.tag.clone() }

@@ -11,6 +11,7 @@ use futures::future::{self, BoxFuture, Either};
 use futures::{StreamExt, stream};
 use http::{Response, StatusCode, header};
 
+use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
 use crate::names::ServerName;
@@ -181,8 +182,9 @@ impl Background for Memory {
 impl Upstream for Memory {
     fn fetch(
         &self,
-        request: http::Request<Bytes>,
+        request: http::Request<Whole>,
     ) -> impl Future<Output = Result<Response<Chunks>, Unreachable>> + Send {
+        let request = request.map(Whole::into_bytes);
         let answer = (lock(&self.0.servers))(&request);
         lock(&self.0.sent).push(request);
         if answer.as_ref().is_ok_and(|answer| answer.extensions().get::<Silent>().is_some()) {

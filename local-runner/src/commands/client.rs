@@ -130,10 +130,12 @@ impl Client {
             request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
         }
         let body = match self {
-            Self::Local(gateway, _) => Box::pin(gateway.serve(request.map(Body::Full))).await.into_body(),
+            Self::Local(gateway, _) => {
+                Box::pin(gateway.serve(request.map(|body| Body::Full(body.into())))).await.into_body()
+            }
             Self::Remote(machine, url) => {
                 *request.uri_mut() = url.clone();
-                Body::Stream(machine.fetch(request).await?.into_body())
+                Body::Stream(machine.fetch(request.map(Into::into)).await?.into_body())
             }
         };
         Ok(body.collect(LARGEST).await?)

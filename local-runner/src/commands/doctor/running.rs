@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use portcullis_core::body::Body;
+use portcullis_core::body::{Body, Whole};
 use portcullis_core::ports::Upstream as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -150,7 +150,7 @@ async fn timely<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
 async fn get(machine: &Machine, url: &Uri, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let mut parts = url.clone().into_parts();
     parts.path_and_query = Some(path.parse()?);
-    let request = Request::get(Uri::from_parts(parts)?).body(Bytes::new())?;
+    let request = Request::get(Uri::from_parts(parts)?).body(Whole::default())?;
     timely(async {
         let response = machine.fetch(request).await?;
         let status = response.status();
@@ -177,7 +177,7 @@ async fn send(
         headers.insert("mcp-session-id", session.clone());
         headers.insert("mcp-protocol-version", HeaderValue::from_static("2025-11-25"));
     }
-    let mut request = Request::new(Bytes::from(message.to_string()));
+    let mut request = Request::new(Whole::from(message.to_string()));
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, url.clone(), headers);
     Ok(machine.fetch(request).await?.map(Body::Stream))
 }
