@@ -7,8 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::body::{Reply, empty, json};
 use crate::catalog::Scope;
-use crate::config::Group;
+use crate::config::{Config, Group};
 use crate::gateway::Readiness;
+use crate::identity::key_header;
 use crate::names::ServerName;
 use crate::upstream::Server;
 use crate::wire::http::PARAM_PREFIX;
@@ -75,6 +76,11 @@ pub(crate) fn route(path: &str) -> &'static str {
         None if path.starts_with(GROUPS) => "/mcp/groups/{group}",
         None => "",
     }
+}
+
+/// Tells whether a path is that of an endpoint which shows only some servers, whether or not there are such.
+pub(crate) fn is_narrowed(path: &str) -> bool {
+    path.starts_with("/mcp/")
 }
 
 /// Returns the path of an endpoint.
@@ -167,7 +173,7 @@ pub(crate) fn only(method: &'static str) -> Reply {
 /// The answer to a browser that asks what it may send.
 ///
 /// The names of headers that repeat arguments are the tools' own, so the answer repeats those that were asked for.
-pub(crate) fn preflight(asked: &HeaderMap) -> Reply {
+pub(crate) fn preflight(asked: &HeaderMap, config: &Config) -> Reply {
     let mut reply = empty(StatusCode::NO_CONTENT);
     let headers = reply.headers_mut();
     headers
@@ -179,7 +185,9 @@ pub(crate) fn preflight(asked: &HeaderMap) -> Reply {
     let params = params.split(',').map(str::trim).filter(|name| {
         HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| name.as_str().starts_with(PARAM_PREFIX))
     });
-    let allowed = std::iter::once(own).chain(params).collect::<Vec<_>>().join(", ");
+    let of_callers = [key_header(&config.auth, config.policy.dialect), config.auth.tag_header.clone()];
+    let of_callers = of_callers.iter().flatten().map(HeaderName::as_str);
+    let allowed = std::iter::once(own).chain(of_callers).chain(params).collect::<Vec<_>>().join(", ");
     if let Ok(allowed) = HeaderValue::from_str(&allowed) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     }

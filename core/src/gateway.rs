@@ -16,7 +16,7 @@ use crate::flow::{HeldStreams, Parking, Spent};
 use crate::front::admin::AdminKey;
 use crate::front::gate::{Exposure, Gate};
 use crate::hub::Hub;
-use crate::identity::Identity;
+use crate::identity::{Identity, KeyRing};
 use crate::limits::Places;
 use crate::names::ServerName;
 use crate::ports::Host;
@@ -78,7 +78,9 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) sealer: Sealer,
     pub(crate) admin_key: Option<AdminKey>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
-    /// Held while another configuration is put in force.
+    /// The API keys that are known.
+    pub(crate) keys: ArcSwap<KeyRing>,
+    /// Held while another configuration, or other keys, are put in force.
     pub(crate) reloading: Mutex<()>,
     pub(crate) hub: Hub,
     /// The requests that are being answered.
@@ -169,6 +171,7 @@ impl<H: Host> Gateway<H> {
             sealer,
             admin_key: options.admin_key,
             snapshot: ArcSwap::from_pointee(snapshot),
+            keys: ArcSwap::default(),
             reloading: Mutex::default(),
             hub: Hub::default(),
             requests: Places::default(),

@@ -231,6 +231,13 @@ impl Hub {
         );
     }
 
+    /// Ends the streams of principals that no longer are any.
+    pub(crate) fn keep_principals(&self, counts: impl Fn(&str) -> bool) {
+        let lost =
+            |listener: &Listener| listener.audience.who.0.principal.as_ref().is_some_and(|who| !counts(who));
+        self.state().send_all(&Note::Goodbye, lost);
+    }
+
     /// Tells those who subscribed to it that a resource has changed, by the URI that each knows.
     pub(crate) fn updated(&self, resource: &Resource) {
         let mut state = self.state();

@@ -6,6 +6,7 @@ mod ask;
 mod connect;
 mod converse;
 mod discover;
+mod door;
 mod listen;
 mod messages;
 mod observed;

@@ -18,6 +18,7 @@ use crate::endpoint;
 use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound};
 use crate::gateway::Gateway;
+use crate::identity::Owner;
 use crate::ports::Host;
 use crate::session::{Binding, Next, RequestState};
 use crate::upstream::handshake::own_info;
@@ -212,7 +213,8 @@ impl<H: Host> Gateway<H> {
         let Some(token) = inbound.params.get("requestState").filter(|state| !state.is_null()) else {
             return Ok(Retried::Not);
         };
-        let binding = Binding::new(endpoint::path(&caller.scope), &inbound.method, &inbound.params);
+        let binding =
+            Binding::new(endpoint::path(&caller.scope), caller.who.owner(), &inbound.method, &inbound.params);
         let now = self.host().now();
         let token = token.as_str().ok_or_else(invalid_state)?;
         let state = RequestState::open(&token, &self.0.sealer, now, &binding).ok_or_else(invalid_state)?;
@@ -311,11 +313,11 @@ impl<H: Host> Gateway<H> {
     pub(super) fn seals_state(&self, to: &Addressee) -> impl Fn(&str) -> String + Send + Sync + use<H> {
         let gateway = self.clone();
         let (server, request) = (to.server.identity.clone(), to.request.clone());
-        let path = endpoint::path(&to.caller.scope);
+        let (path, owner) = (endpoint::path(&to.caller.scope), to.caller.who.owner());
         move |native| {
             let state = RequestState {
                 server: server.clone(),
-                binding: Binding::of(&request, path.clone()),
+                binding: Binding::of(&request, path.clone(), owner.clone()),
                 nonce: gateway.random(),
                 expires: gateway.host().now() + STATE_LIFETIME,
                 next: Next::Server(native.to_owned()),
@@ -370,16 +372,16 @@ fn all_accepted(inbound: &Inbound<'_>) -> bool {
 impl Addressee {
     /// Returns what binds a state to the agent's request.
     fn binding(&self) -> Binding {
-        Binding::of(&self.request, endpoint::path(&self.caller.scope))
+        Binding::of(&self.request, endpoint::path(&self.caller.scope), self.caller.who.owner())
     }
 }
 
 impl Binding {
     /// Returns what binds a state to a request, from its message.
-    fn of(request: &Bytes, endpoint: String) -> Self {
+    fn of(request: &Bytes, endpoint: String, owner: Owner) -> Self {
         match Json::check(request).map(message::parse) {
-            Ok(Ok(Message::Request { method, params, .. })) => Self::new(endpoint, &method, &params),
-            _ => Self::new(endpoint, "", &crate::wire::json::Object::default()),
+            Ok(Ok(Message::Request { method, params, .. })) => Self::new(endpoint, owner, &method, &params),
+            _ => Self::new(endpoint, owner, "", &crate::wire::json::Object::default()),
         }
     }
 }

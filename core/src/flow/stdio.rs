@@ -19,6 +19,7 @@ use crate::body::{Body, Reply};
 use crate::error::{Refusal, code};
 use crate::front::{Piped, meta};
 use crate::gateway::Gateway;
+use crate::identity::Proof;
 use crate::ports::Host;
 use crate::upstream::lock;
 use crate::wire::http as names;
@@ -46,6 +47,8 @@ pub(super) struct Front<H: Host> {
     frame: fn(&[u8]) -> Bytes,
     /// What every request of the agent carries.
     headers: HeaderMap,
+    /// Who the agent is.
+    proof: Proof,
     session: Mutex<Option<HeaderValue>>,
     /// The stateless requests that are being answered, by their ids: a notification cancels them.
     running: Mutex<BTreeMap<String, AbortHandle>>,
@@ -62,13 +65,15 @@ struct Line {
     wants_no_answer: bool,
 }
 
-/// Serves one agent: takes its lines, without line breaks, until they end, and gives out lines to write.
+/// Serves one agent, which the host vouches for: takes its lines, without line breaks, until they end, and gives out
+/// lines to write.
 pub async fn serve_lines<H: Host>(
     gateway: Gateway<H>,
+    proof: Proof,
     lines: impl Stream<Item = Bytes>,
     out: mpsc::Sender<Bytes>,
 ) {
-    let front = Front::new(gateway, out, as_line, HeaderMap::new());
+    let front = Front::new(gateway, out, as_line, (HeaderMap::new(), proof));
     // Streams end with the lines; what is being answered still is.
     front.answer(lines, || front.gateway.0.hub.close()).await;
     front.gateway.stop();
@@ -186,9 +191,9 @@ impl<H: Host> Front<H> {
         gateway: Gateway<H>,
         out: mpsc::Sender<Bytes>,
         frame: fn(&[u8]) -> Bytes,
-        headers: HeaderMap,
+        (headers, proof): (HeaderMap, Proof),
     ) -> Self {
-        Self { gateway, out, frame, headers, session: Mutex::default(), running: Mutex::default() }
+        Self { gateway, out, frame, headers, proof, session: Mutex::default(), running: Mutex::default() }
     }
 
     /// Answers messages until they have `ended` and every answer is written.
@@ -295,6 +300,7 @@ impl<H: Host> Front<H> {
         *request.method_mut() = method;
         *request.uri_mut() = http::Uri::from_static("/mcp");
         request.extensions_mut().insert(Piped::Asks);
+        request.extensions_mut().insert(self.proof.clone());
         *request.headers_mut() = self.headers.clone();
         let headers = request.headers_mut();
         headers.insert(header::HOST, HeaderValue::from_static("localhost"));
