@@ -416,7 +416,7 @@ mod tests {
         let gateway = crate::testing::gateway(&host, &["a"]);
         let (mut agent, lines) = mpsc::unbounded();
         let (out, mut heard) = mpsc::channel(4096);
-        host.spawn(serve_lines(gateway, lines, out));
+        host.spawn(serve_lines(gateway, Proof::default(), lines, out));
         let mut say = |line: String| agent.start_send(Bytes::from(line)).expect("it listens");
         say(r#"{"jsonrpc":"2.0","id":"i","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{}},"clientInfo":{"name":"x","version":"1"}}}"#.into());
         say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.into());

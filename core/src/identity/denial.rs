@@ -92,7 +92,7 @@ mod tests {
             reply.headers().get(header::WWW_AUTHENTICATE).map(|v| v.to_str().expect("ASCII").to_owned());
         let (status, challenge) = (reply.status().as_u16(), challenge.unwrap_or_default());
         let body::Body::Full(text) = reply.into_body() else { panic!("a whole body") };
-        format!("{status} [{challenge}] {}", String::from_utf8_lossy(&text))
+        format!("{status} [{challenge}] {}", String::from_utf8_lossy(&text.into_bytes()))
     }
 
     #[test]
