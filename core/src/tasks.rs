@@ -250,7 +250,6 @@ fn unknown() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Policy;
     use crate::identity::Identity;
     use http::HeaderValue;
     use proptest::prelude::*;

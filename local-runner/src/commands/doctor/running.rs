@@ -34,9 +34,17 @@ struct Server {
     reason: Option<String>,
 }
 
-pub(super) async fn check(url: &Uri) -> Vec<Finding> {
-    let machine = Machine::new();
-    let health = match get(&machine, url, "/healthz").await {
+/// Where the gateway is, and what it is shown.
+struct Remote<'a> {
+    machine: Machine,
+    url: &'a Uri,
+    bearer: Option<HeaderValue>,
+}
+
+pub(super) async fn check(url: &Uri, bearer: Option<HeaderValue>) -> Vec<Finding> {
+    let remote = Remote { machine: Machine::new(), url, bearer };
+    let (machine, url) = (&remote.machine, url);
+    let health = match get(machine, url, "/healthz").await {
         Ok((StatusCode::OK, _)) => Finding::ok("/healthz", "the gateway lives"),
         Ok((status, _)) => Finding::problem(
             "/healthz",
@@ -49,9 +57,9 @@ pub(super) async fn check(url: &Uri) -> Vec<Finding> {
         }
     };
     let mut findings = vec![health];
-    findings.extend(readiness(&machine, url).await);
-    findings.push(stateless(&machine, url).await);
-    findings.push(with_session(&machine, url).await);
+    findings.extend(readiness(machine, url).await);
+    findings.push(stateless(&remote).await);
+    findings.push(with_session(&remote).await);
     findings
 }
 
@@ -93,9 +101,9 @@ async fn readiness(machine: &Machine, url: &Uri) -> Vec<Finding> {
 }
 
 /// Shakes hands as agents of the stateless revision do.
-async fn stateless(machine: &Machine, url: &Uri) -> Finding {
+async fn stateless(remote: &Remote<'_>) -> Finding {
     let begun = Instant::now();
-    let client = Client::Remote(machine.clone(), url.clone());
+    let client = Client::Remote(remote.machine.clone(), remote.url.clone(), remote.bearer.clone());
     let asked = async {
         client.ask("server/discover", &Params::default()).await?;
         client.ask("tools/list", &Params::default()).await
@@ -104,7 +112,7 @@ async fn stateless(machine: &Machine, url: &Uri) -> Finding {
 }
 
 /// Shakes hands as agents of the revisions with sessions do, and ends the session.
-async fn with_session(machine: &Machine, url: &Uri) -> Finding {
+async fn with_session(remote: &Remote<'_>) -> Finding {
     let begun = Instant::now();
     let asked = async {
         let params = json!({
@@ -112,14 +120,13 @@ async fn with_session(machine: &Machine, url: &Uri) -> Finding {
             "capabilities": {},
             "clientInfo": { "name": "portcullis-doctor", "version": env!("CARGO_PKG_VERSION") },
         });
-        let answer = send(machine, url, Method::POST, None, &call("initialize", params)).await?;
+        let answer = send(remote, Method::POST, None, &call("initialize", params)).await?;
         let session = answer.headers().get("mcp-session-id").cloned();
         let version = result(answer).await?["protocolVersion"].as_str().unwrap_or_default().to_owned();
-        let answer =
-            send(machine, url, Method::POST, session.as_ref(), &call("tools/list", json!({}))).await?;
+        let answer = send(remote, Method::POST, session.as_ref(), &call("tools/list", json!({}))).await?;
         result(answer).await?;
         if let Some(session) = session {
-            send(machine, url, Method::DELETE, Some(&session), &Value::Null).await?;
+            send(remote, Method::DELETE, Some(&session), &Value::Null).await?;
         }
         Ok(version)
     };
@@ -164,8 +171,7 @@ fn call(method: &str, params: Value) -> Value {
 }
 
 async fn send(
-    machine: &Machine,
-    url: &Uri,
+    remote: &Remote<'_>,
     method: Method,
     session: Option<&HeaderValue>,
     message: &Value,
@@ -177,9 +183,11 @@ async fn send(
         headers.insert("mcp-session-id", session.clone());
         headers.insert("mcp-protocol-version", HeaderValue::from_static("2025-11-25"));
     }
+    headers.extend(remote.bearer.clone().map(|bearer| (header::AUTHORIZATION, bearer)));
     let mut request = Request::new(Whole::from(message.to_string()));
-    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, url.clone(), headers);
-    Ok(machine.fetch(request).await?.map(Body::Stream))
+    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) =
+        (method, remote.url.clone(), headers);
+    Ok(remote.machine.fetch(request).await?.map(Body::Stream))
 }
 
 async fn result(answer: Response<Body>) -> anyhow::Result<Value> {
