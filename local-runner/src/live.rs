@@ -19,15 +19,28 @@ use crate::source::{self, Place};
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// What keeps strangers out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guarded {
+    /// Nothing that the configuration says.
+    No,
+    /// That it requires a credential: another one must require one, too.
+    ByKeys,
+}
+
 /// What a look at the configuration found: its text, or why there is none.
 type Look = Result<Source, String>;
 
 /// Puts what the configuration at `place` says in force whenever it changes, and at once on SIGHUP.
-pub(crate) fn follow(gateway: Gateway<Machine>, place: Option<Place>) -> anyhow::Result<JoinHandle<()>> {
+pub(crate) fn follow(
+    gateway: Gateway<Machine>,
+    place: Option<Place>,
+    guarded: Guarded,
+) -> anyhow::Result<JoinHandle<()>> {
     let hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
         match place {
-            Some(place) => keep_looking(&gateway, &place.path, Ok(place.source), hangups).await,
+            Some(place) => keep_looking((&gateway, guarded), &place.path, Ok(place.source), hangups).await,
             None => without_a_file(hangups).await,
         }
     }))
@@ -39,7 +52,12 @@ async fn without_a_file(mut hangups: Signal) {
     }
 }
 
-async fn keep_looking(gateway: &Gateway<Machine>, path: &Path, mut in_force: Look, mut hangups: Signal) {
+async fn keep_looking(
+    to: (&Gateway<Machine>, Guarded),
+    path: &Path,
+    mut in_force: Look,
+    mut hangups: Signal,
+) {
     let mut last = in_force.clone();
     loop {
         let asked = tokio::select! {
@@ -48,7 +66,7 @@ async fn keep_looking(gateway: &Gateway<Machine>, path: &Path, mut in_force: Loo
         };
         let now = look(path).await;
         if asked || (now != in_force && now == last) {
-            apply(gateway, &now);
+            apply(to, &now);
             in_force.clone_from(&now);
         }
         last = now;
@@ -63,7 +81,7 @@ async fn look(path: &Path) -> Look {
 }
 
 /// Puts a configuration in force, or says why not.
-fn apply(gateway: &Gateway<Machine>, found: &Look) {
+fn apply((gateway, guarded): (&Gateway<Machine>, Guarded), found: &Look) {
     let source = match found {
         Ok(source) => source,
         Err(error) => return tracing::error!("the configuration stays as it is: {error}"),
@@ -77,6 +95,12 @@ fn apply(gateway: &Gateway<Machine>, found: &Look) {
     }
     if parsed.is_refused() {
         return tracing::error!("the configuration stays as it is: {} has errors", source.path);
+    }
+    if guarded == Guarded::ByKeys && !parsed.config.auth.required {
+        return tracing::error!(
+            "the configuration stays as it is: without `auth.required` anyone who reaches this address could use it; \
+             restart with --insecure, or on a loopback address"
+        );
     }
     let changes = gateway.reload(parsed.config);
     tracing::info!("the configuration was read again: {}", in_words(&changes));

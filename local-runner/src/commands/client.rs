@@ -4,14 +4,15 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
 use portcullis_core::body::{Body, Whole};
+use portcullis_core::identity::Proof;
 use portcullis_core::ports::Upstream as _;
 use portcullis_core::{Exposure, Gateway};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::start;
-use crate::cli::Target;
+use super::{find, start};
+use crate::cli::{Credential, Target};
 use crate::host::Machine;
 
 /// The revision that the client speaks.
@@ -97,26 +98,28 @@ fn result(answer: &[u8]) -> anyhow::Result<Box<RawValue>> {
 
 /// A gateway to ask.
 pub(super) enum Client {
-    /// One that runs, at this endpoint.
-    Remote(Machine, Uri),
-    /// One of this process.
-    Local(Gateway<Machine>, Machine),
+    /// One that runs, at this endpoint, and the credential for it.
+    Remote(Machine, Uri, Option<HeaderValue>),
+    /// One of this process, and who asks it.
+    Local(Gateway<Machine>, Machine, Proof),
 }
 
 impl Client {
     /// Reaches the gateway that a command is about; one of this process has first found its servers.
     pub(super) async fn of(target: &Target) -> anyhow::Result<Self> {
         if let Some(url) = &target.url {
-            return Ok(Self::Remote(Machine::new(), url.clone()));
+            return Ok(Self::Remote(Machine::new(), url.clone(), bearer(&target.credential)?));
         }
-        let local = start(&target.setup, Exposure::Loopback, Machine::new())?;
-        let client = Self::Local(local.gateway, local.machine);
+        let found = find(&target.setup)?;
+        let local = start(&target.setup, found, Exposure::Loopback, Machine::new())?;
+        let who = target.agent.as_deref().map_or_else(Proof::default, Proof::of_agent);
+        let client = Self::Local(local.gateway, local.machine, who);
         client.settle().await;
         Ok(client)
     }
 
     async fn settle(&self) {
-        let Self::Local(gateway, _) = self else { return };
+        let Self::Local(gateway, ..) = self else { return };
         while gateway.readiness().iter().any(|server| server.status == "starting") {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
@@ -144,14 +147,20 @@ impl Client {
     }
 
     async fn send(&self, mut request: Request<Whole>) -> anyhow::Result<Bytes> {
-        if let Self::Local(..) = self {
-            request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
+        match self {
+            Self::Local(_, _, who) => {
+                request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
+                request.extensions_mut().insert(who.clone());
+            }
+            Self::Remote(_, _, bearer) => {
+                request.headers_mut().extend(bearer.clone().map(|bearer| (header::AUTHORIZATION, bearer)));
+            }
         }
         let body = match self {
-            Self::Local(gateway, _) => {
+            Self::Local(gateway, ..) => {
                 Box::pin(gateway.serve(request.map(|body| Body::Full(body.into())))).await.into_body()
             }
-            Self::Remote(machine, url) => {
+            Self::Remote(machine, url, _) => {
                 *request.uri_mut() = url.clone();
                 Body::Stream(machine.fetch(request).await?.into_body())
             }
@@ -161,7 +170,7 @@ impl Client {
 
     /// Lets go of the gateway.
     pub(super) async fn close(self) {
-        if let Self::Local(gateway, machine) = self {
+        if let Self::Local(gateway, machine, _) = self {
             gateway.stop();
             machine.stop_processes(std::time::Duration::from_secs(6)).await;
         }
@@ -172,6 +181,7 @@ impl Client {
 pub(super) struct Session {
     machine: Machine,
     url: Uri,
+    bearer: Option<HeaderValue>,
     id: Option<HeaderValue>,
     /// The revision that was agreed on.
     pub(super) version: String,
@@ -185,9 +195,13 @@ struct Initialized {
 
 impl Session {
     /// Begins a session.
-    pub(super) async fn begin(machine: &Machine, url: &Uri) -> anyhow::Result<Self> {
+    pub(super) async fn begin(
+        machine: &Machine,
+        url: &Uri,
+        bearer: Option<HeaderValue>,
+    ) -> anyhow::Result<Self> {
         let (machine, url) = (machine.clone(), url.clone());
-        let mut session = Self { machine, url, id: None, version: String::new() };
+        let mut session = Self { machine, url, bearer, id: None, version: String::new() };
         let params = json!({
             "protocolVersion": SESSION_VERSION, "capabilities": {}, "clientInfo": own_info(),
         });
@@ -216,6 +230,7 @@ impl Session {
         *request.method_mut() = method;
         let both = HeaderValue::from_static("application/json, text/event-stream");
         request.headers_mut().insert(header::ACCEPT, both);
+        request.headers_mut().extend(self.bearer.clone().map(|bearer| (header::AUTHORIZATION, bearer)));
         if let Some(id) = &self.id {
             request.headers_mut().insert(SESSION_ID, id.clone());
         }
@@ -227,4 +242,13 @@ impl Session {
 
 fn call(method: &str, params: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })
+}
+
+/// Returns the header that carries a credential.
+pub(super) fn bearer(credential: &Credential) -> anyhow::Result<Option<HeaderValue>> {
+    let Some(key) = &credential.key else { return Ok(None) };
+    let value = HeaderValue::from_str(&format!("Bearer {}", key.trim())).ok();
+    let mut value = value.context("the key has characters that no key has")?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }

@@ -5,11 +5,13 @@ mod check;
 mod client;
 mod doctor;
 mod import;
+mod keys;
 mod serve;
 mod stdio;
 mod tools;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -21,19 +23,20 @@ use crate::cli::{Cli, Command, Setup};
 use crate::host::Machine;
 use crate::observer::Observer;
 use crate::otlp::Telemetry;
-use crate::source::Place;
+use crate::source::{Found, Place};
 use crate::{data, demo, source};
 
 /// Runs the command that was given.
 pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(args, telemetry).await,
-        Command::Stdio(setup) => Box::pin(stdio::run(&setup, telemetry)).await,
+        Command::Stdio(args) => Box::pin(stdio::run(&args, telemetry)).await,
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => unless_stopped(Box::pin(doctor::run(args))).await,
         Command::Import(args) => import::run(&args),
         Command::Tools(args) => unless_stopped(Box::pin(tools::list(args))).await,
         Command::Call(args) => unless_stopped(Box::pin(tools::call(args))).await,
+        Command::Keys(command) => keys::run(command),
         Command::Schema => {
             say(format_args!("{:#}", portcullis_core::config::schema()));
             Ok(ExitCode::SUCCESS)
@@ -68,15 +71,22 @@ struct Local {
     origin: String,
     /// Where the configuration was read; none for the demo.
     place: Option<Place>,
+    /// Where the gateway keeps its data.
+    folder: PathBuf,
 }
 
-/// Starts the gateway that a setup describes; its problems are said, and an error that is not one server's ends it.
-fn start(setup: &Setup, exposure: Exposure, machine: Machine) -> anyhow::Result<Local> {
+/// Finds the configuration of a setup; its problems are said, and an error that is not one server's ends it.
+fn find(setup: &Setup) -> anyhow::Result<Found> {
     let found = source::find(setup.config.as_deref())?;
     report(&found.parsed.problems);
     if found.parsed.is_refused() {
         anyhow::bail!("{} has errors; `portcullis check` lists them", found.origin);
     }
+    Ok(found)
+}
+
+/// Starts the gateway that a setup describes.
+fn start(setup: &Setup, found: Found, exposure: Exposure, machine: Machine) -> anyhow::Result<Local> {
     let Parsed { config, .. } = found.parsed;
     let folder = data::folder(setup.data_dir.clone())?;
     let options = Options {
@@ -87,7 +97,7 @@ fn start(setup: &Setup, exposure: Exposure, machine: Machine) -> anyhow::Result<
         admin_key: admin_key(),
     };
     let gateway = Gateway::start(machine.clone(), options)?;
-    Ok(Local { gateway, machine, origin: found.origin, place: found.place })
+    Ok(Local { gateway, machine, origin: found.origin, place: found.place, folder })
 }
 
 fn started_by() -> Vec<String> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use portcullis_core::body::{Body, Whole};
 use portcullis_core::ports::Upstream as _;
 use serde::Deserialize;
@@ -34,9 +34,17 @@ struct Server {
     reason: Option<String>,
 }
 
-pub(super) async fn check(url: &Uri) -> Vec<Finding> {
-    let machine = Machine::new();
-    let health = match get(&machine, url, "/healthz").await {
+/// Where the gateway is, and what it is shown.
+struct Remote<'a> {
+    machine: Machine,
+    url: &'a Uri,
+    bearer: Option<HeaderValue>,
+}
+
+pub(super) async fn check(url: &Uri, bearer: Option<HeaderValue>) -> Vec<Finding> {
+    let remote = Remote { machine: Machine::new(), url, bearer };
+    let (machine, url) = (&remote.machine, url);
+    let health = match get(machine, url, "/healthz").await {
         Ok((StatusCode::OK, _)) => Finding::ok("/healthz", "the gateway lives"),
         Ok((status, _)) => Finding::problem(
             "/healthz",
@@ -49,9 +57,9 @@ pub(super) async fn check(url: &Uri) -> Vec<Finding> {
         }
     };
     let mut findings = vec![health];
-    findings.extend(readiness(&machine, url).await);
-    findings.push(stateless(&machine, url).await);
-    findings.push(with_session(&machine, url).await);
+    findings.extend(readiness(machine, url).await);
+    findings.push(stateless(&remote).await);
+    findings.push(with_session(&remote).await);
     findings
 }
 
@@ -93,9 +101,9 @@ async fn readiness(machine: &Machine, url: &Uri) -> Vec<Finding> {
 }
 
 /// Shakes hands as agents of the stateless revision do.
-async fn stateless(machine: &Machine, url: &Uri) -> Finding {
+async fn stateless(remote: &Remote<'_>) -> Finding {
     let begun = Instant::now();
-    let client = Client::Remote(machine.clone(), url.clone());
+    let client = Client::Remote(remote.machine.clone(), remote.url.clone(), remote.bearer.clone());
     let asked = async {
         client.ask("server/discover", &Params::default()).await?;
         client.ask("tools/list", &Params::default()).await
@@ -104,10 +112,10 @@ async fn stateless(machine: &Machine, url: &Uri) -> Finding {
 }
 
 /// Shakes hands as agents of the revisions with sessions do, and ends the session.
-async fn with_session(machine: &Machine, url: &Uri) -> Finding {
+async fn with_session(remote: &Remote<'_>) -> Finding {
     let begun = Instant::now();
     let asked = async {
-        let session = Session::begin(machine, url).await?;
+        let session = Session::begin(&remote.machine, remote.url, remote.bearer.clone()).await?;
         session.ask("tools/list", &json!({})).await?;
         let version = session.version.clone();
         session.end().await?;

@@ -6,13 +6,13 @@ use portcullis_core::calendar::{DAY, date};
 
 /// An offset from UTC, less than a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Offset {
+pub(crate) struct Offset {
     minutes: i64,
 }
 
 impl Offset {
     /// Parses `Z` or `+hh:mm`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text == "Z" {
             return Some(Self { minutes: 0 });
         }
@@ -46,7 +46,7 @@ impl fmt::Display for Offset {
 
 /// A moment as clocks at an offset show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     /// Seconds since 1970-01-01 00:00 at the offset.
     local: i64,
     offset: Offset,
@@ -54,7 +54,7 @@ pub(super) struct Moment {
 
 impl Moment {
     /// Makes the moment so many seconds after 1970-01-01 00:00 UTC.
-    pub(super) fn at(unix_seconds: u64, offset: Offset) -> Self {
+    pub(crate) fn at(unix_seconds: u64, offset: Offset) -> Self {
         // No clock shows what an `i64` cannot hold.
         let utc = i64::try_from(unix_seconds).unwrap_or_default();
         Self { local: utc.saturating_add(offset.minutes * 60), offset }
