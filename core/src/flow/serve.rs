@@ -152,7 +152,7 @@ impl<H: Host> Gateway<H> {
                 let caller = self.resume_session(head, caller)?;
                 match (&caller.session, &head.method) {
                     (Some(session), &Method::GET) => self.get_stream(head, &caller, session),
-                    (Some(session), _) => Ok(self.delete_session(session)),
+                    (Some(session), _) => Ok(self.delete_session(head, session)),
                     (None, _) => Err(legacy::unknown_session()),
                 }
             }
