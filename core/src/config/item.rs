@@ -105,6 +105,16 @@ impl<'n> Item<'n> {
         Some(items.filter_map(|item| item.text(report)).collect())
     }
 
+    /// Opens a list.
+    pub(super) fn elements(&self, report: &mut Report<'_>) -> Vec<Item<'n>> {
+        let Value::List(nodes) = &self.node.value else {
+            self.mismatch("a list", report);
+            return Vec::new();
+        };
+        let items = nodes.iter().enumerate();
+        items.map(|(index, node)| Item { node, field: format!("{}[{index}]", self.field) }).collect()
+    }
+
     /// Reads a map from names to texts; the names stand where their keys do.
     pub(super) fn pairs(&self, report: &mut Report<'_>) -> Option<Vec<(At<String>, At<String>)>> {
         let fields = self.fields(report)?;
@@ -202,6 +212,14 @@ impl<'n> Fields<'n> {
             (At { value: key.text.clone(), place }, item)
         };
         self.entries.into_iter().map(named).collect()
+    }
+
+    /// Ignores the entries that are left, and says so.
+    pub(super) fn warn_ignored(self, report: &mut Report<'_>) {
+        for (name, _) in self.rest() {
+            let shown = quote(&name.value);
+            report.warn(&name.place, format!("the key {shown} has no meaning here and is ignored"));
+        }
     }
 
     /// Refuses the entries that are left.

@@ -18,6 +18,7 @@ mod import;
 mod item;
 mod json;
 mod load;
+mod mcpx;
 mod model;
 mod native;
 mod node;
@@ -40,6 +41,7 @@ pub use problem::{Problem, Severity};
 pub use source::Source;
 
 use load::Loaded;
+use mcpx::Resolved;
 use problem::Report;
 use server::{Missing, is_enabled};
 
@@ -63,6 +65,9 @@ impl Parsed {
 pub fn parse(sources: &[Source], env: &dyn Fn(&str) -> Option<String>) -> Parsed {
     let mut loaded = load::load(sources, env, Missing::Refuse);
     let mut config = Config { gateway: resolve_gateway(&mut loaded), ..Config::default() };
+    if let Some(resolved) = load::resolve_app(&mut loaded, mcpx::Purpose::Serve(env)) {
+        Resolved { policy: config.policy, variants: config.variants, auth: config.auth } = resolved;
+    }
     let mut problems = Vec::new();
     for file in loaded {
         problems.extend(file.problems);

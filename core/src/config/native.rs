@@ -31,7 +31,7 @@ pub(super) fn read(root: &Item<'_>, report: &mut Report<'_>) -> Draft {
         fields.refuse(section, report);
     }
     fields.finish(report);
-    Draft { gateway, servers }
+    Draft { gateway, servers, app: None }
 }
 
 fn read_gateway(item: &Item<'_>, report: &mut Report<'_>) -> Option<GatewayEntry> {

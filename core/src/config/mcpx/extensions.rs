@@ -1,0 +1,186 @@
+//! Reads `toolExtensions`: further tools made of those that a server has.
+
+use std::collections::BTreeMap;
+
+use super::super::item::{At, Item};
+use super::super::node::{Node, Scalar, ScalarKind, Value};
+use super::super::policy::{Argument, Wording};
+use super::super::problem::{Place, Report};
+
+/// A tool that is made of another one.
+#[derive(Debug, Clone)]
+pub(super) struct Child {
+    /// The server, as it is written.
+    pub(super) service: At<String>,
+    pub(super) from: String,
+    pub(super) name: At<String>,
+    pub(super) description: Option<Wording>,
+    pub(super) arguments: BTreeMap<String, Argument>,
+    pub(super) place: Place,
+}
+
+/// Reads the section.
+pub(super) fn read(item: &Item<'_>, report: &mut Report<'_>) -> Vec<Child> {
+    let mut children = Vec::new();
+    let Some(mut fields) = item.fields(report) else { return children };
+    let services = fields.take("services").and_then(|item| item.fields(report));
+    fields.warn_ignored(report);
+    for (service, tools) in services.into_iter().flat_map(super::super::item::Fields::rest) {
+        let Some(tools) = tools.fields(report) else { continue };
+        for (tool, item) in tools.rest() {
+            read_tool(&service, &tool, &item, &mut children, report);
+        }
+    }
+    children
+}
+
+fn read_tool(
+    service: &At<String>,
+    tool: &At<String>,
+    item: &Item<'_>,
+    children: &mut Vec<Child>,
+    report: &mut Report<'_>,
+) {
+    let Some(mut fields) = item.fields(report) else { return };
+    let list = fields.take("childTools");
+    fields.warn_ignored(report);
+    let items = list.map(|list| list.elements(report)).unwrap_or_default();
+    children.extend(items.iter().filter_map(|item| read_child(service, tool, item, report)));
+}
+
+fn read_child(
+    service: &At<String>,
+    tool: &At<String>,
+    item: &Item<'_>,
+    report: &mut Report<'_>,
+) -> Option<Child> {
+    let mut fields = item.fields(report)?;
+    let name = fields.take("name").and_then(|item| item.text(report)).filter(|name| !name.value.is_empty());
+    let description = fields.take("description").and_then(|item| read_wording(&item, report));
+    let arguments = fields.take("overrideParams").and_then(|item| read_arguments(&item, report));
+    fields.warn_ignored(report);
+    if name.is_none() {
+        report.error(&item.place(), "a child tool needs a `name`");
+    }
+    Some(Child {
+        service: service.clone(),
+        from: tool.value.clone(),
+        name: name?,
+        description,
+        arguments: arguments.unwrap_or_default(),
+        place: item.place(),
+    })
+}
+
+/// Reads `{ action, text }`, or the `{ append: TEXT }` and `{ rewrite: TEXT }` of MCPX's documentation.
+fn read_wording(item: &Item<'_>, report: &mut Report<'_>) -> Option<Wording> {
+    const EXPECTED: &str = "`{ action: rewrite, text: ... }` or `{ action: append, text: ... }`";
+    if !matches!(item.node.value, Value::Map(_)) {
+        item.mismatch(EXPECTED, report);
+        return None;
+    }
+    let mut fields = item.fields(report)?;
+    let short = [("append", Wording::Append as fn(String) -> Wording), ("rewrite", Wording::Rewrite)];
+    for (key, make) in short {
+        if let Some(text) = fields.take(key) {
+            fields.finish(report);
+            return Some(make(text.text(report)?.value));
+        }
+    }
+    let action = fields.take("action").and_then(|item| {
+        item.parsed("`append` or `rewrite`", report, |text| {
+            short.iter().find(|(key, _)| *key == text).map(|(_, make)| *make)
+        })
+    });
+    let text = fields.take("text").and_then(|item| item.text(report));
+    fields.finish(report);
+    if item.node.entry("action").is_none() || item.node.entry("text").is_none() {
+        item.mismatch(EXPECTED, report);
+    }
+    Some((action?.value)(text?.value))
+}
+
+fn read_arguments(item: &Item<'_>, report: &mut Report<'_>) -> Option<BTreeMap<String, Argument>> {
+    let entries = item.fields(report)?.rest().into_iter();
+    Some(entries.filter_map(|(name, item)| Some((name.value, read_argument(&item, report)?))).collect())
+}
+
+/// Reads `{ value, description }`, or the value alone, as the older generation has it.
+fn read_argument(item: &Item<'_>, report: &mut Report<'_>) -> Option<Argument> {
+    let has = |key| item.node.entry(key).is_some();
+    let says_nothing = matches!(&item.node.value, Value::Map(entries) if entries.is_empty());
+    if says_nothing {
+        return Some(Argument::default());
+    }
+    if !(has("value") || has("description")) {
+        return Some(Argument { fix: Some(read_json(item.node, item, report)?), ..Argument::default() });
+    }
+    let mut fields = item.fields(report)?;
+    fields.take("value");
+    let describe = fields.take("description").and_then(|item| read_wording(&item, report));
+    fields.finish(report);
+    let fix = match item.node.entry("value") {
+        Some(value) => Some(read_json(value, item, report)?),
+        None => None,
+    };
+    Some(Argument { fix, describe, ..Argument::default() })
+}
+
+fn read_json(node: &Node, item: &Item<'_>, report: &mut Report<'_>) -> Option<String> {
+    let mut json = String::new();
+    if write_json(node, &mut json).is_none() {
+        report.error(&item.place(), "a number in this value is none that JSON has");
+        return None;
+    }
+    Some(json)
+}
+
+fn write_json(node: &Node, json: &mut String) -> Option<()> {
+    match &node.value {
+        Value::Scalar(scalar) => json.push_str(&scalar_json(scalar)?),
+        Value::List(items) => {
+            json.push('[');
+            for (index, item) in items.iter().enumerate() {
+                json.push_str(if index == 0 { "" } else { "," });
+                write_json(item, json)?;
+            }
+            json.push(']');
+        }
+        Value::Map(entries) => {
+            json.push('{');
+            for (index, (key, value)) in entries.iter().enumerate() {
+                json.push_str(if index == 0 { "" } else { "," });
+                json.push_str(&serde_json::Value::from(key.text.as_str()).to_string());
+                json.push(':');
+                write_json(value, json)?;
+            }
+            json.push('}');
+        }
+    }
+    Some(())
+}
+
+fn scalar_json(scalar: &Scalar) -> Option<String> {
+    match scalar.kind {
+        ScalarKind::Null => Some("null".to_owned()),
+        ScalarKind::Bool => Some(scalar.text.to_ascii_lowercase()),
+        ScalarKind::Text => Some(serde_json::Value::from(scalar.text.as_str()).to_string()),
+        ScalarKind::Number => number_json(&scalar.text),
+    }
+}
+
+/// Writes a number of YAML as JSON has it: as it stands where that is JSON too.
+fn number_json(text: &str) -> Option<String> {
+    if serde_json::from_str::<serde_json::Number>(text).is_ok() {
+        return Some(text.to_owned());
+    }
+    for (prefix, base) in [("0x", 16), ("0o", 8)] {
+        if let Some(digits) = text.strip_prefix(prefix) {
+            return u64::from_str_radix(digits, base).ok().map(|number| number.to_string());
+        }
+    }
+    let unsigned = text.strip_prefix('+').unwrap_or(text);
+    let decimal = unsigned.parse::<i64>().ok().map(serde_json::Number::from);
+    let number = decimal.or_else(|| serde_json::Number::from_f64(unsigned.parse().ok()?))?;
+    Some(number.to_string())
+}
