@@ -119,8 +119,9 @@ pub(super) fn resolve_app(loaded: &mut [Loaded<'_>], purpose: Purpose<'_>) -> Op
     let is_native = loaded.iter().any(|file| file.kind == Some(Kind::Native));
     let index = loaded.iter().position(|file| file.app.is_some())?;
     let first = loaded[index].source.path.clone();
-    for file in loaded.iter_mut().skip(index + 1).filter(|file| file.app.is_some()) {
-        file.refuse(format!("{first} is an `app.yaml` already"));
+    let other = loaded.iter().skip(index + 1).find(|file| file.app.is_some());
+    if let Some(other) = other.map(|file| file.source.path.clone()) {
+        loaded[index].refuse(format!("{other} is an `app.yaml`, too; there can be one"));
     }
     if is_native {
         loaded[index].refuse("an `app.yaml` goes with MCPX's `mcp.json`, not with a native file".to_owned());

@@ -6,10 +6,10 @@
 
 use super::file::{GatewayEntry, ServerEntry};
 use super::item::{At, Item};
+use super::mcpx::App;
 use super::node::{Node, Syntax, Value, read};
 use super::problem::{Place, Report};
 use super::server::is_enabled;
-use super::mcpx::App;
 use super::{foreign, mcpx, native};
 
 /// A file to read: its text, and the name that problems call it by.
@@ -112,8 +112,10 @@ impl Beside {
     /// Tells it from all files that are read together.
     pub(super) fn of(sources: &[Source]) -> Self {
         let is_app = |source: &Source| {
-            let kind = read(source).ok().and_then(|(syntax, node)| kind_of(&node, syntax, source));
-            kind == Some(Kind::App)
+            read(source).map_or_else(
+                |_| source.is_named_app(),
+                |(syntax, node)| kind_of(&node, syntax, source) == Some(Kind::App),
+            )
         };
         if sources.len() > 1 && sources.iter().any(is_app) { Self::App } else { Self::Nothing }
     }
@@ -121,14 +123,16 @@ impl Beside {
 
 /// Reads a file of any kind.
 pub(super) fn read_draft(source: &Source, beside: Beside, report: &mut Report<'_>) -> Option<(Kind, Draft)> {
-    if beside == Beside::App && source.text.trim().is_empty() {
+    if beside == Beside::App && source.text.trim().is_empty() && !source.is_named_app() {
         return Some((Kind::Mcpx, Draft::default()));
     }
     let (syntax, node) = match read(source) {
         Ok(document) => document,
         Err(error) => {
             report.error(&Place { at: error.at, field: String::new() }, error.message);
-            return None;
+            // What it would have denied is not known, so that nothing may be allowed.
+            let app = source.is_named_app().then(App::default);
+            return app.map(|app| (Kind::App, Draft { app: Some(app), ..Draft::default() }));
         }
     };
     let root = Item::root(&node);
@@ -166,11 +170,10 @@ fn kind_of(node: &Node, syntax: Syntax, source: &Source) -> Option<Kind> {
     if node.entry("mcpServers").is_some() {
         return Some(if mcpx::looks_like_one(node) { Kind::Mcpx } else { Kind::McpServers });
     }
-    let is_map = matches!(node.value, Value::Map(_));
     let app_section = ["permissions", "toolGroups", "toolExtensions", "targetServerAttributes"]
         .iter()
         .any(|key| node.entry(key).is_some());
-    if app_section || (is_map && source.is_named_app()) {
+    if app_section || source.is_named_app() {
         return Some(Kind::App);
     }
     if node.entry("mcp").is_some_and(|section| section.entry("servers").is_some()) {

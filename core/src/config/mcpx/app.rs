@@ -2,6 +2,7 @@
 
 use http::HeaderName;
 
+use super::super::endpoint::is_managed;
 use super::super::item::{At, Fields, Item};
 use super::super::node::{ScalarKind, Value};
 use super::super::problem::{Place, Report, quote};
@@ -10,7 +11,10 @@ use super::{App, extensions, groups, permissions};
 /// Sections whose meaning is not carried over, and what to do instead.
 const NOT_CARRIED_OVER: [(&str, &str); 2] = [
     ("skills", "skills are kept by MCPX's hub; agents load them from where they are published"),
-    ("staticOauth", "send the server's credential in a header: `headers: { Authorization: \"Bearer {{NAME}}\" }`"),
+    (
+        "staticOauth",
+        "send the server's credential in a header: `headers: { Authorization: \"Bearer {{NAME}}\" }`",
+    ),
 ];
 
 /// Who is let in.
@@ -32,8 +36,14 @@ pub(in crate::config) fn read(root: &Item<'_>, report: &mut Report<'_>) -> App {
     let app = App {
         permissions: section.and_then(|item| permissions::read(&item, report)),
         groups: fields.take("toolGroups").map(|item| groups::read(&item, report)).unwrap_or_default(),
-        children: fields.take("toolExtensions").map(|item| extensions::read(&item, report)).unwrap_or_default(),
-        inactive: fields.take("targetServerAttributes").map(|item| read_inactive(&item, report)).unwrap_or_default(),
+        children: fields
+            .take("toolExtensions")
+            .map(|item| extensions::read(&item, report))
+            .unwrap_or_default(),
+        inactive: fields
+            .take("targetServerAttributes")
+            .map(|item| read_inactive(&item, report))
+            .unwrap_or_default(),
         auth: fields.take("auth").and_then(|item| read_auth(&item, report)),
     };
     warn_not_carried_over(&mut fields, report);
@@ -98,9 +108,14 @@ fn parse_switch(text: &str) -> Option<bool> {
 
 fn read_header(item: &Item<'_>, report: &mut Report<'_>) -> Option<HeaderName> {
     let text = item.text(report)?;
-    let name = HeaderName::from_bytes(text.value.as_bytes());
-    if name.is_err() {
+    let Ok(name) = HeaderName::from_bytes(text.value.as_bytes()) else {
         report.error(&text.place, format!("{} is no name of a header", quote(&text.value)));
+        return None;
+    };
+    if is_managed(&name) || matches!(name.as_str(), "authorization" | "cookie" | "origin") {
+        report.error(&text.place, format!("the header `{name}` has a meaning of its own"));
+        report.hint("name another one; `Authorization: Bearer` is always read");
+        return None;
     }
-    name.ok()
+    Some(name)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::item::{At, Item};
+use super::super::item::{At, Fields, Item};
 use super::super::node::{Node, Scalar, ScalarKind, Value};
 use super::super::policy::{Argument, Wording};
 use super::super::problem::{Place, Report};
@@ -25,7 +25,7 @@ pub(super) fn read(item: &Item<'_>, report: &mut Report<'_>) -> Vec<Child> {
     let Some(mut fields) = item.fields(report) else { return children };
     let services = fields.take("services").and_then(|item| item.fields(report));
     fields.warn_ignored(report);
-    for (service, tools) in services.into_iter().flat_map(super::super::item::Fields::rest) {
+    for (service, tools) in services.into_iter().flat_map(Fields::rest) {
         let Some(tools) = tools.fields(report) else { continue };
         for (tool, item) in tools.rest() {
             read_tool(&service, &tool, &item, &mut children, report);
@@ -55,11 +55,13 @@ fn read_child(
     report: &mut Report<'_>,
 ) -> Option<Child> {
     let mut fields = item.fields(report)?;
-    let name = fields.take("name").and_then(|item| item.text(report)).filter(|name| !name.value.is_empty());
+    let name = fields
+        .take("name")
+        .and_then(|item| item.parsed("a name of 1 to 128 characters without `*` and `?`", report, tool_name));
     let description = fields.take("description").and_then(|item| read_wording(&item, report));
     let arguments = fields.take("overrideParams").and_then(|item| read_arguments(&item, report));
     fields.warn_ignored(report);
-    if name.is_none() {
+    if item.node.entry("name").is_none_or(Node::is_null) {
         report.error(&item.place(), "a child tool needs a `name`");
     }
     Some(Child {
@@ -72,7 +74,14 @@ fn read_child(
     })
 }
 
-/// Reads `{ action, text }`, or the `{ append: TEXT }` and `{ rewrite: TEXT }` of MCPX's documentation.
+fn tool_name(text: &str) -> Option<String> {
+    let is_valid = (1..=128).contains(&text.chars().count())
+        && !text.contains(|c: char| c.is_control() || matches!(c, '*' | '?'));
+    is_valid.then(|| text.to_owned())
+}
+
+/// Reads `{ action, text }`, or the `{ append: TEXT }` and `{ rewrite: TEXT }` of MCPX's documentation. An empty text
+/// changes nothing.
 fn read_wording(item: &Item<'_>, report: &mut Report<'_>) -> Option<Wording> {
     const EXPECTED: &str = "`{ action: rewrite, text: ... }` or `{ action: append, text: ... }`";
     if !matches!(item.node.value, Value::Map(_)) {
@@ -84,7 +93,7 @@ fn read_wording(item: &Item<'_>, report: &mut Report<'_>) -> Option<Wording> {
     for (key, make) in short {
         if let Some(text) = fields.take(key) {
             fields.finish(report);
-            return Some(make(text.text(report)?.value));
+            return text.text(report).filter(|text| !text.value.is_empty()).map(|text| make(text.value));
         }
     }
     let action = fields.take("action").and_then(|item| {
@@ -97,7 +106,8 @@ fn read_wording(item: &Item<'_>, report: &mut Report<'_>) -> Option<Wording> {
     if item.node.entry("action").is_none() || item.node.entry("text").is_none() {
         item.mismatch(EXPECTED, report);
     }
-    Some((action?.value)(text?.value))
+    let (make, text) = (action?.value, text?.value);
+    (!text.is_empty()).then(|| make(text))
 }
 
 fn read_arguments(item: &Item<'_>, report: &mut Report<'_>) -> Option<BTreeMap<String, Argument>> {

@@ -1,7 +1,7 @@
 //! Reads `toolGroups`: sets of what servers offer, by exact names.
 
 use super::super::item::{At, Item};
-use super::super::node::{ScalarKind, Value};
+use super::super::node::{Node, ScalarKind, Value};
 use super::super::problem::{Place, Report, quote};
 
 /// A set of what servers offer.
@@ -37,7 +37,7 @@ fn read_group(item: &Item<'_>, report: &mut Report<'_>) -> Option<ToolGroup> {
     let services = fields.take("services").map(|item| read_services(&item, report));
     fields.take("owner");
     fields.warn_ignored(report);
-    if name.is_none() && item.node.entry("name").is_none() {
+    if item.node.entry("name").is_none_or(Node::is_null) {
         report.error(&item.place(), "a tool group needs a `name`");
     }
     Some(ToolGroup {
@@ -62,15 +62,23 @@ fn read_services(item: &Item<'_>, report: &mut Report<'_>) -> Vec<(At<String>, N
 
 fn read_names(item: &Item<'_>, report: &mut Report<'_>) -> Option<Names> {
     match &item.node.value {
-        Value::Scalar(scalar) if scalar.kind == ScalarKind::Text && scalar.text.trim() == "*" => Some(Names::All),
+        Value::Scalar(scalar) if scalar.kind == ScalarKind::Text && scalar.text.trim() == "*" => {
+            Some(Names::All)
+        }
         Value::List(_) => {
             let names = item.texts(report)?;
             for name in names.iter().filter(|name| name.value.contains(['*', '?'])) {
                 let shown = quote(&name.value);
-                report.error(&name.place, format!("{shown} is no name: MCPX's groups have exact names, no patterns"));
-                report.hint("write `SERVER: \"*\"` for everything of a server, or use patterns in a native file");
+                report.error(
+                    &name.place,
+                    format!("{shown} is no name: MCPX's groups have exact names, no patterns"),
+                );
+                report.hint(
+                    "write `SERVER: \"*\"` for everything of a server, or use patterns in a native file",
+                );
             }
-            Some(Names::These(names.into_iter().map(|name| name.value).collect()))
+            let names = names.into_iter().map(|name| name.value).filter(|name| !name.is_empty());
+            Some(Names::These(names.collect()))
         }
         _ => {
             item.mismatch("a list of names, or \"*\" for everything of the server", report);

@@ -4,6 +4,7 @@
 //! **A key that nobody knows is an error here**, since a rule may hide behind it.
 
 use super::super::item::{At, Fields, Item};
+use super::super::node::Node;
 use super::super::problem::{Place, Report};
 
 /// Who may do what.
@@ -44,10 +45,9 @@ struct Inherited {
 pub(super) fn read(item: &Item<'_>, report: &mut Report<'_>) -> Option<Permissions> {
     let mut fields = item.fields(report)?;
     let default = read_default(item, &mut fields, report);
-    let inherited = default.as_ref().map(|default| Inherited {
-        base: default.base,
-        whole: item.node.entry("base").is_some(),
-    });
+    let inherited = default
+        .as_ref()
+        .map(|default| Inherited { base: default.base, whole: item.node.entry("base").is_some() });
     let mut people = |key| fields.take(key).map(|item| read_people(&item, inherited, report));
     let (consumers, clients) = (people("consumers"), people("clientNames"));
     fields.finish(report);
@@ -73,7 +73,8 @@ fn read_default(item: &Item<'_>, fields: &mut Fields<'_>, report: &mut Report<'_
             None
         }
         (None, None) => {
-            report.error(&item.place(), "`default` is missing: what holds for a caller that no entry is about");
+            report
+                .error(&item.place(), "`default` is missing: what holds for a caller that no entry is about");
             report.hint("write `default: { block: [] }` to allow everything, `default: { allow: [] }` to allow nothing");
             None
         }
@@ -123,12 +124,7 @@ fn read_older(
     report: &mut Report<'_>,
 ) -> Option<Entry> {
     let own = fields.take("base").map(|base| read_base(&base, report));
-    let mut entry = Entry {
-        base: Base::Block,
-        allow: Vec::new(),
-        block: Vec::new(),
-        place: item.place(),
-    };
+    let mut entry = Entry { base: Base::Block, allow: Vec::new(), block: Vec::new(), place: item.place() };
     if let Some(profiles) = fields.take("profiles") {
         let mut profiles = profiles.fields(report)?;
         entry.allow = take_groups(&mut profiles, "allow", report).unwrap_or_default();
@@ -136,7 +132,7 @@ fn read_older(
         profiles.finish(report);
     }
     let Some(base) = own.unwrap_or(inherited.map(|inherited| inherited.base)) else {
-        if item.node.entry("base").is_none_or(super::super::node::Node::is_null) {
+        if item.node.entry("base").is_none_or(Node::is_null) {
             report.error(&item.place(), "`base` is missing: `allow` or `block`");
         }
         return None;
@@ -159,7 +155,10 @@ fn read_newer(item: &Item<'_>, fields: &mut Fields<'_>, report: &mut Report<'_>)
         (None, Some(_), _) => Base::Block,
         (None, None, Some(_)) => Base::Allow,
         (None, None, None) => {
-            report.error(&item.place(), "expected `allow` (nothing but these groups) or `block` (all but these groups)");
+            report.error(
+                &item.place(),
+                "expected `allow` (nothing but these groups) or `block` (all but these groups)",
+            );
             return None;
         }
     };
@@ -174,7 +173,10 @@ fn read_newer(item: &Item<'_>, fields: &mut Fields<'_>, report: &mut Report<'_>)
             return None;
         }
         (Base::Block, Some(_), Some(_)) => {
-            report.warn(&item.place(), "`block` stands beside `allow`: what it names is denied even where `allow` names it too");
+            report.warn(
+                &item.place(),
+                "`block` stands beside `allow`: what it names is denied even where `allow` names it too",
+            );
         }
     }
     let (allow, block) = (allow.unwrap_or_default(), block.unwrap_or_default());
@@ -190,6 +192,10 @@ fn read_base(item: &Item<'_>, report: &mut Report<'_>) -> Option<Base> {
     base.map(|base| base.value)
 }
 
-fn take_groups(fields: &mut Fields<'_>, key: &'static str, report: &mut Report<'_>) -> Option<Vec<At<String>>> {
+fn take_groups(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<Vec<At<String>>> {
     fields.take(key).and_then(|item| item.texts(report))
 }

@@ -26,8 +26,10 @@ use crate::names::ServerName;
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-lunar-api-key");
 /// The header that carries a tag.
 const TAG_HEADER: HeaderName = HeaderName::from_static("x-lunar-consumer-tag");
-/// The longest name of an agent, in characters.
-const AGENT_NAME: usize = 64;
+/// The longest name of an agent or a group, in characters.
+const NAME_LIMIT: usize = 64;
+/// The most characters that are put behind a name that is taken already.
+const SUFFIX_LIMIT: usize = 16;
 
 /// What an `app.yaml` comes to.
 #[derive(Debug, Clone)]
@@ -62,7 +64,9 @@ pub(in crate::config) fn resolve(
     let policy = app.permissions.as_ref().map(|permissions| resolver.policy(permissions, &groups));
     let variants = resolver.variants(&app.children);
     resolver.check_inactive(&app.inactive);
-    let auth = resolver.auth(app.auth.as_ref());
+    let has_tags = app.permissions.as_ref().is_some_and(|permissions| !permissions.consumers.is_empty());
+    let tag_header = has_tags.then_some(TAG_HEADER);
+    let auth = Auth { tag_header, ..resolver.auth(app.auth.as_ref()) };
     problems.extend(report.finish());
     problems.sort_by_key(|problem| (problem.line, problem.column));
     let is_refused = problems.iter().any(|problem| problem.severity == Severity::Error);
@@ -104,7 +108,10 @@ impl Resolver<'_, '_> {
             let folded = group.name.value.to_lowercase();
             if groups.keys.contains_key(&folded) {
                 let shown = quote(&group.name.value);
-                self.report.error(&group.name.place, format!("there is a group {shown} already; case makes no difference"));
+                self.report.error(
+                    &group.name.place,
+                    format!("there is a group {shown} already; case makes no difference"),
+                );
                 continue;
             }
             let name = self.group_name(&group.name, &mut taken);
@@ -112,7 +119,9 @@ impl Resolver<'_, '_> {
             let key = name.to_lowercase();
             groups.keys.insert(folded, key.clone());
             let origin = origin(&self.file, &group.place);
-            groups.by_key.insert(key, Group { name, description: group.description.clone(), members, origin });
+            groups
+                .by_key
+                .insert(key, Group { name, description: group.description.clone(), members, origin });
         }
         groups
     }
@@ -125,7 +134,8 @@ impl Resolver<'_, '_> {
         let other = free_name(&name.value, "group", taken);
         if matches!(self.purpose, Purpose::Import) {
             let shown = quote(&name.value);
-            self.report.warn(&name.place, format!("a server is named {shown} too; the group becomes {other:?}"));
+            self.report
+                .warn(&name.place, format!("a server is named {shown} too; the group becomes {other:?}"));
         }
         other
     }
@@ -161,7 +171,8 @@ impl Resolver<'_, '_> {
         }
         let known: Vec<_> = self.servers.keys().map(String::as_str).collect();
         let shown = quote(&written.value);
-        self.report.warn(&written.place, format!("no server is named {shown}; what is said of it has no effect"));
+        self.report
+            .warn(&written.place, format!("no server is named {shown}; what is said of it has no effect"));
         if let Some(near) = nearest(&key, &known) {
             self.report.hint(format!("did you mean `{near}`?"));
         }
@@ -169,6 +180,8 @@ impl Resolver<'_, '_> {
     }
 
     fn policy(&mut self, permissions: &Permissions, groups: &Groups) -> Policy {
+        self.refuse_equal(&permissions.consumers);
+        self.refuse_equal(&permissions.clients);
         let mut taken: BTreeSet<String> = ["default".to_owned()].into();
         let mut agents = Vec::new();
         for (tag, entry) in &permissions.consumers {
@@ -182,20 +195,39 @@ impl Resolver<'_, '_> {
             agents.push(Arc::new(Agent { matches, ..self.agent(&name, entry, groups) }));
         }
         if let Some((first, _)) = permissions.consumers.first() {
-            self.report.warn(&first.place, format!("a tag is a claim, not a proof: whoever sends `{TAG_HEADER}` is believed"));
-            self.report.hint("give each agent an API key once its file is a native one (`portcullis import`)");
+            self.report.warn(
+                &first.place,
+                format!("a tag is a claim, not a proof: whoever sends `{TAG_HEADER}` is believed"),
+            );
+            self.report
+                .hint("give each agent an API key once its file is a native one (`portcullis import`)");
         }
         let default = Arc::new(self.agent("default", &permissions.default, groups));
         Policy { groups: BTreeMap::new(), agents, default, dialect: Dialect::Mcpx }
     }
 
+    /// Refuses names that are equal once case is ignored, as it is wherever names are compared.
+    fn refuse_equal(&mut self, entries: &[(At<String>, Entry)]) {
+        let mut seen = BTreeSet::new();
+        for (name, _) in entries {
+            if !seen.insert(name.value.trim().to_lowercase()) {
+                let shown = quote(&name.value);
+                self.report.error(
+                    &name.place,
+                    format!("there is an entry for {shown} already; case makes no difference"),
+                );
+            }
+        }
+    }
+
     /// Returns the name of the agent that somebody becomes: the own one, as far as an agent may have it.
     fn agent_name(&mut self, written: &At<String>, what: &str, taken: &mut BTreeSet<String>) -> String {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
-        let plain = written.value.trim().chars().take(AGENT_NAME);
+        let plain = written.value.trim().chars().take(NAME_LIMIT);
         let plain: String = plain.map(|c| if allowed(c) { c } else { '-' }).collect();
         let plain = plain.trim();
-        let name = if taken.insert(plain.to_lowercase()) { plain.to_owned() } else { free_name(plain, what, taken) };
+        let name =
+            if taken.insert(plain.to_lowercase()) { plain.to_owned() } else { free_name(plain, what, taken) };
         if name != written.value && matches!(self.purpose, Purpose::Import) {
             let shown = quote(&written.value);
             self.report.warn(&written.place, format!("the agent for the {what} {shown} is named {name:?}"));
@@ -207,7 +239,12 @@ impl Resolver<'_, '_> {
         let origin = origin(&self.file, &entry.place);
         let allow = match entry.base {
             Base::Allow => {
-                vec![Rule { what: What::Everything, when: None, text: "*".to_owned(), origin: origin.clone() }]
+                vec![Rule {
+                    what: What::Everything,
+                    when: None,
+                    text: "*".to_owned(),
+                    origin: origin.clone(),
+                }]
             }
             Base::Block => self.rules(&entry.allow, groups),
         };
@@ -276,8 +313,7 @@ impl Resolver<'_, '_> {
     }
 
     fn auth(&mut self, written: Option<&AuthEntry>) -> Auth {
-        let open = Auth { tag_header: Some(TAG_HEADER), ..Auth::default() };
-        let Some(entry) = written.filter(|entry| entry.enabled) else { return open };
+        let Some(entry) = written.filter(|entry| entry.enabled) else { return Auth::default() };
         let shared_key = match self.purpose {
             Purpose::Serve(lookup) => self.shared_key(lookup, &entry.place),
             Purpose::Import => {
@@ -286,7 +322,12 @@ impl Resolver<'_, '_> {
                 None
             }
         };
-        Auth { required: true, header: Some(entry.header.clone().unwrap_or(KEY_HEADER)), shared_key, ..open }
+        Auth {
+            required: true,
+            header: Some(entry.header.clone().unwrap_or(KEY_HEADER)),
+            shared_key,
+            tag_header: None,
+        }
     }
 
     fn shared_key(&mut self, lookup: &dyn Fn(&str) -> Option<String>, place: &Place) -> Option<[u8; 32]> {
@@ -301,6 +342,8 @@ impl Resolver<'_, '_> {
 
 /// Returns a name that is not taken yet, made of one that is.
 fn free_name(name: &str, suffix: &str, taken: &mut BTreeSet<String>) -> String {
+    let name: String = name.chars().take(NAME_LIMIT - SUFFIX_LIMIT).collect();
+    let name = name.trim_end();
     let mut candidate = format!("{name}-{suffix}");
     let mut number = 2_usize;
     while !taken.insert(candidate.to_lowercase()) {

@@ -17,14 +17,17 @@ const DECORATION: [&str; 3] = ["icon", "catalogItemId", "name"];
 
 /// Tells whether a file with `mcpServers` has something that only MCPX knows.
 pub(in crate::config) fn looks_like_one(root: &Node) -> bool {
-    let Some(Value::Map(servers)) = root.entry("mcpServers").map(|servers| &servers.value) else { return false };
+    let Some(Value::Map(servers)) = root.entry("mcpServers").map(|servers| &servers.value) else {
+        return false;
+    };
     servers.iter().any(|(_, server)| {
         let values = |key| match server.entry(key).map(|pairs| &pairs.value) {
             Some(Value::Map(pairs)) => pairs.as_slice(),
             _ => &[],
         };
         let is_reference = |node: &Node| node.is_null() || matches!(node.value, Value::Map(_));
-        let has_template = |node: &Node| matches!(&node.value, Value::Scalar(text) if text.text.contains("{{"));
+        let has_template =
+            |node: &Node| matches!(&node.value, Value::Scalar(text) if text.text.contains("{{"));
         server.entry("catalogItemId").is_some()
             || values("env").iter().any(|(_, node)| is_reference(node))
             || values("headers").iter().any(|(_, node)| is_reference(node) || has_template(node))
@@ -43,7 +46,8 @@ pub(in crate::config) fn read(root: &Item<'_>, report: &mut Report<'_>) -> Vec<D
 fn read_one(name: At<String>, item: &Item<'_>, report: &mut Report<'_>) -> DraftServer {
     let key = server_key(&name.value);
     if key != name.value.trim().to_lowercase() {
-        let message = format!("{} cannot be the name of a server; it is served as {key:?}", quote(&name.value));
+        let message =
+            format!("{} cannot be the name of a server; it is served as {key:?}", quote(&name.value));
         report.warn(&name.place, message);
     }
     let name = At { value: key, place: name.place };
@@ -120,16 +124,17 @@ fn read_values(
 ) -> Option<Vec<(At<String>, At<String>)>> {
     let entries = item.fields(report)?.rest().into_iter();
     let values = entries.filter_map(|(name, item)| {
-        let value = match &item.node.value {
-            _ if item.node.is_null() => None,
-            Value::Map(_) => read_reference(&item, inputs, report),
-            _ => item.text(report).filter(|text| !text.value.trim().is_empty()).and_then(|text| {
-                match templates {
-                    Templates::None => Some(literal(text)),
-                    Templates::Replaced => fill_template(text, inputs, report),
-                }
-            }),
-        };
+        let value =
+            match &item.node.value {
+                _ if item.node.is_null() => None,
+                Value::Map(_) => read_reference(&item, inputs, report),
+                _ => item.text(report).filter(|text| !text.value.trim().is_empty()).and_then(|text| {
+                    match templates {
+                        Templates::None => Some(literal(text)),
+                        Templates::Replaced => fill_template(text, inputs, report),
+                    }
+                }),
+            };
         Some((name, value?))
     });
     Some(values.collect())
@@ -155,11 +160,7 @@ fn read_reference(item: &Item<'_>, inputs: &mut Vec<String>, report: &mut Report
     Some(At { value, place: name.place })
 }
 
-fn fill_template(
-    text: At<String>,
-    inputs: &mut Vec<String>,
-    report: &mut Report<'_>,
-) -> Option<At<String>> {
+fn fill_template(text: At<String>, inputs: &mut Vec<String>, report: &mut Report<'_>) -> Option<At<String>> {
     let mut value = String::new();
     let mut rest = text.value.as_str();
     while let Some((before, after)) = rest.split_once("{{") {

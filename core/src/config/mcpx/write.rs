@@ -63,16 +63,19 @@ fn group(group: &Group) -> String {
     }
     let _ = writeln!(text, "  {}:", scalar(&group.name));
     for (server, globs) in by_server {
-        let _ = writeln!(text, "    {}: [{}]", scalar(server), globs.join(", "));
+        let globs = match &globs[..] {
+            [one] => one.clone(),
+            several => format!("[{}]", several.join(", ")),
+        };
+        let _ = writeln!(text, "    {}: {globs}", scalar(server));
     }
     text
 }
 
-/// Writes a name of both kinds. One that begins as a kind does has to be written once for each.
+/// Writes a name of both kinds. One that could be taken for a name with its kind is written once for each.
 fn globs(selector: &Selector) -> Vec<String> {
     let name = selector.item.as_str();
-    let is_ambiguous = ["tool:", "prompt:", "resource:"].iter().any(|kind| name.starts_with(kind));
-    let kinds: &[&str] = if is_ambiguous { &["tool:", "prompt:"] } else { &[""] };
+    let kinds: &[&str] = if name.contains(':') { &["tool:", "prompt:"] } else { &[""] };
     kinds.iter().map(|kind| scalar(&format!("{kind}{name}"))).collect()
 }
 
