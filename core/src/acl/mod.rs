@@ -3,5 +3,5 @@
 mod condition;
 mod glob;
 
-pub use condition::Condition;
+pub use condition::{Condition, ConditionError};
 pub use glob::Glob;

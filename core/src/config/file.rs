@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use super::file_policy::{AgentText, AuditText, AuthText, GroupText, ToolLimitsText};
+use super::file_variants::VariantText;
 use super::item::At;
 use super::model::Naming;
 use super::quantity::{DURATION_PATTERN, SIZE_PATTERN};
@@ -50,6 +52,22 @@ struct File {
     /// `.`, or a space in between. Two names may not be equal once case is ignored and other characters than
     /// `[A-Za-z0-9_-]` are `_`.
     servers: Option<BTreeMap<String, ServerEntry>>,
+    /// Reusable sets of what servers offer, by name. A name has 1 to 64 characters, each a letter, a digit, `_`, `-`,
+    /// `.`, or a space in between; case makes no difference.
+    groups: Option<BTreeMap<String, GroupText>>,
+    /// Tools and prompts under other names, with other descriptions and arguments, by server and by their own name.
+    variants: Option<BTreeMap<String, BTreeMap<String, VariantText>>>,
+    /// Who may do what, by the agent's name; `default` is every caller that no other agent matches, and may do nothing
+    /// where it is not written. Names are made as those of groups are. Without this section everybody may do
+    /// everything.
+    agents: Option<BTreeMap<String, AgentText>>,
+    /// Who is let in.
+    auth: Option<AuthText>,
+    /// How much may be done with single tools, by `SERVER/NAME` with `*` and `?` as wildcards; all callers count
+    /// together.
+    limits: Option<BTreeMap<String, ToolLimitsText>>,
+    /// What is recorded.
+    audit: Option<AuditText>,
 }
 
 /// Settings of the gateway itself.
@@ -204,13 +222,13 @@ enum PlainText {
 #[derive(JsonSchema)]
 #[schemars(rename = "Duration")]
 #[expect(dead_code, reason = "describes texts in the schema")]
-struct DurationText(#[schemars(regex(pattern = DURATION_PATTERN))] String);
+pub(super) struct DurationText(#[schemars(regex(pattern = DURATION_PATTERN))] String);
 
 /// A number of bytes, or a text with a unit.
 #[derive(JsonSchema)]
 #[schemars(untagged, rename = "Size")]
 #[expect(dead_code, reason = "describes texts in the schema")]
-enum SizeText {
+pub(super) enum SizeText {
     Bytes(u64),
     Text(#[schemars(regex(pattern = SIZE_PATTERN))] String),
 }

@@ -9,6 +9,7 @@ use super::file::{GatewayEntry, ServerEntry};
 use super::item::At;
 use super::mcpx::{self, App, Purpose, Resolved};
 use super::model::Server;
+use super::native_policy::Sections;
 use super::problem::{Place, Problem, Report, quote};
 use super::server::{Context, Missing, is_enabled, resolve_name, resolve_server};
 use super::source::{Beside, Draft, DraftServer, Kind, Source, read_draft};
@@ -20,8 +21,41 @@ pub(super) struct Loaded<'s> {
     pub(super) kind: Option<Kind>,
     pub(super) gateway: Option<(Place, GatewayEntry)>,
     pub(super) app: Option<App>,
+    pub(super) sections: Sections,
     pub(super) candidates: Vec<Candidate>,
     pub(super) problems: Vec<Problem>,
+}
+
+impl Loaded<'_> {
+    /// Adds the problems that `resolve` finds where they stand in the file.
+    pub(super) fn reporting<T>(&mut self, resolve: impl FnOnce(&mut Report<'_>) -> T) -> T {
+        let mut report = Report::new(&self.source.path);
+        let resolved = resolve(&mut report);
+        self.problems.extend(report.finish());
+        self.problems.sort_by_key(|problem| (problem.line, problem.column));
+        resolved
+    }
+}
+
+/// Takes what one file alone may say from the first that says it, with the file's index, and reports it in every other.
+pub(super) fn only_one<T>(
+    loaded: &mut [Loaded<'_>],
+    section: &str,
+    take: impl Fn(&mut Loaded<'_>) -> Option<(Place, T)>,
+) -> Option<(usize, T)> {
+    let mut first = None;
+    for index in 0..loaded.len() {
+        let Some((place, value)) = take(&mut loaded[index]) else { continue };
+        match &first {
+            None => first = Some((index, value)),
+            Some((holder, _)) => {
+                let holder = &loaded[*holder].source.path;
+                let message = format!("{holder} has a section `{section}` already");
+                loaded[index].reporting(|report| report.error(&place, message));
+            }
+        }
+    }
+    first
 }
 
 /// A server that a file describes.
@@ -88,8 +122,8 @@ fn load_one<'s>(
     let context = Context { folder, lookup, missing };
     let servers = draft.servers.into_iter();
     let candidates = servers.map(|server| resolve_candidate(server, &context, &mut report)).collect();
-    let Draft { gateway, app, .. } = draft;
-    Loaded { source, kind, gateway, app, candidates, problems: report.finish() }
+    let Draft { gateway, app, sections, .. } = draft;
+    Loaded { source, kind, gateway, app, sections, candidates, problems: report.finish() }
 }
 
 fn resolve_candidate(draft: DraftServer, context: &Context<'_>, report: &mut Report<'_>) -> Candidate {
@@ -121,10 +155,12 @@ pub(super) fn resolve_app(loaded: &mut [Loaded<'_>], purpose: Purpose<'_>) -> Op
     let first = loaded[index].source.path.clone();
     let other = loaded.iter().skip(index + 1).find(|file| file.app.is_some());
     if let Some(other) = other.map(|file| file.source.path.clone()) {
-        loaded[index].refuse(format!("{other} is an `app.yaml`, too; there can be one"));
+        let message = format!("{other} is an `app.yaml`, too; there can be one");
+        loaded[index].reporting(|report| report.error(&Place::default(), message));
     }
     if is_native {
-        loaded[index].refuse("an `app.yaml` goes with MCPX's `mcp.json`, not with a native file".to_owned());
+        let message = "an `app.yaml` goes with MCPX's `mcp.json`, not with a native file";
+        loaded[index].reporting(|report| report.error(&Place::default(), message));
     }
     let app = loaded[index].app.take()?;
     let candidates = loaded.iter().flat_map(|file| &file.candidates);
@@ -134,14 +170,6 @@ pub(super) fn resolve_app(loaded: &mut [Loaded<'_>], purpose: Purpose<'_>) -> Op
         .collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     Some(mcpx::resolve(&app, &first, &names, purpose, &mut loaded[index].problems))
-}
-
-impl Loaded<'_> {
-    fn refuse(&mut self, message: String) {
-        let mut report = Report::new(&self.source.path);
-        report.error(&Place::default(), message);
-        self.problems.extend(report.finish());
-    }
 }
 
 /// Refuses servers whose names are equal once case is ignored and every other character than `[A-Za-z0-9_-]` is `_`,

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::super::item::{At, Fields, Item};
-use super::super::node::{Node, Scalar, ScalarKind, Value};
+use super::super::node::{Node, Value};
 use super::super::policy::{Argument, Wording};
 use super::super::problem::{Place, Report};
+use super::super::value::read_json;
 
 /// A tool that is made of another one.
 #[derive(Debug, Clone)]
@@ -44,7 +45,7 @@ fn read_tool(
     let Some(mut fields) = item.fields(report) else { return };
     let list = fields.take("childTools");
     fields.warn_ignored(report);
-    let items = list.map(|list| list.elements(report)).unwrap_or_default();
+    let items = list.and_then(|list| list.list("a list of child tools", report)).unwrap_or_default();
     children.extend(items.iter().filter_map(|item| read_child(service, tool, item, report)));
 }
 
@@ -123,74 +124,15 @@ fn read_argument(item: &Item<'_>, report: &mut Report<'_>) -> Option<Argument> {
         return Some(Argument::default());
     }
     if !(has("value") || has("description")) {
-        return Some(Argument { fix: Some(read_json(item.node, item, report)?), ..Argument::default() });
+        return Some(Argument { fix: Some(read_json(item, report)?), ..Argument::default() });
     }
     let mut fields = item.fields(report)?;
-    fields.take("value");
+    let value = fields.take_even_null("value");
     let describe = fields.take("description").and_then(|item| read_wording(&item, report));
     fields.finish(report);
-    let fix = match item.node.entry("value") {
-        Some(value) => Some(read_json(value, item, report)?),
+    let fix = match value {
+        Some(value) => Some(read_json(&value, report)?),
         None => None,
     };
     Some(Argument { fix, describe, ..Argument::default() })
-}
-
-fn read_json(node: &Node, item: &Item<'_>, report: &mut Report<'_>) -> Option<String> {
-    let mut json = String::new();
-    if write_json(node, &mut json).is_none() {
-        report.error(&item.place(), "a number in this value is none that JSON has");
-        return None;
-    }
-    Some(json)
-}
-
-fn write_json(node: &Node, json: &mut String) -> Option<()> {
-    match &node.value {
-        Value::Scalar(scalar) => json.push_str(&scalar_json(scalar)?),
-        Value::List(items) => {
-            json.push('[');
-            for (index, item) in items.iter().enumerate() {
-                json.push_str(if index == 0 { "" } else { "," });
-                write_json(item, json)?;
-            }
-            json.push(']');
-        }
-        Value::Map(entries) => {
-            json.push('{');
-            for (index, (key, value)) in entries.iter().enumerate() {
-                json.push_str(if index == 0 { "" } else { "," });
-                json.push_str(&serde_json::Value::from(key.text.as_str()).to_string());
-                json.push(':');
-                write_json(value, json)?;
-            }
-            json.push('}');
-        }
-    }
-    Some(())
-}
-
-fn scalar_json(scalar: &Scalar) -> Option<String> {
-    match scalar.kind {
-        ScalarKind::Null => Some("null".to_owned()),
-        ScalarKind::Bool => Some(scalar.text.to_ascii_lowercase()),
-        ScalarKind::Text => Some(serde_json::Value::from(scalar.text.as_str()).to_string()),
-        ScalarKind::Number => number_json(&scalar.text),
-    }
-}
-
-/// Writes a number of YAML as JSON has it: as it stands where that is JSON too.
-fn number_json(text: &str) -> Option<String> {
-    if serde_json::from_str::<serde_json::Number>(text).is_ok() {
-        return Some(text.to_owned());
-    }
-    for (prefix, base) in [("0x", 16), ("0o", 8)] {
-        if let Some(digits) = text.strip_prefix(prefix) {
-            return u64::from_str_radix(digits, base).ok().map(|number| number.to_string());
-        }
-    }
-    let unsigned = text.strip_prefix('+').unwrap_or(text);
-    let decimal = unsigned.parse::<i64>().ok().map(serde_json::Number::from);
-    let number = decimal.or_else(|| serde_json::Number::from_f64(unsigned.parse().ok()?))?;
-    Some(number.to_string())
 }

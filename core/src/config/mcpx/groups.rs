@@ -24,7 +24,7 @@ pub(super) enum Names {
 
 /// Reads the list of groups.
 pub(super) fn read(item: &Item<'_>, report: &mut Report<'_>) -> Vec<ToolGroup> {
-    let items = item.elements(report);
+    let items = item.list("a list of groups", report).unwrap_or_default();
     items.iter().filter_map(|item| read_group(item, report)).collect()
 }
 

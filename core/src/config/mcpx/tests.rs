@@ -481,7 +481,7 @@ fn groups_have_exact_names() {
     app.yaml:6:13: error: toolGroups[3].name: there is a group "a" already; case makes no difference
     "#);
     insta::assert_snapshot!(groups("  - { name: a, tools: [x] }"), @r#"app.yaml:3:16: warning: toolGroups[0].tools: the key "tools" has no meaning here and is ignored"#);
-    insta::assert_snapshot!(groups("  a: { services: {} }"), @"app.yaml:3:3: error: toolGroups: expected a list, found a map");
+    insta::assert_snapshot!(groups("  a: { services: {} }"), @"app.yaml:3:3: error: toolGroups: expected a list of groups, found a map");
 }
 
 #[test]
@@ -518,7 +518,10 @@ fn values_of_both_generations_are_json() {
     insta::assert_snapshot!(child("overrideParams: { a: Europe/Paris, b: 5, c: TRUE, d: null, e: [1, x], f: { k: { l: v } }, g: 0x1F, h: '5' }"), @r#"None a: Some("\"Europe/Paris\"") None, b: Some("5") None, c: Some("true") None, d: Some("null") None, e: Some("[1,\"x\"]") None, f: Some("{\"k\":{\"l\":\"v\"}}") None, g: Some("31") None, h: Some("\"5\"") None"#);
     insta::assert_snapshot!(child("overrideParams: { a: { value: null }, b: { value: { value: 1 } }, c: { description: { action: rewrite, text: t } }, d: {} }"), @r#"None a: Some("null") None, b: Some("{\"value\":1}") None, c: None Some(Rewrite("t")), d: None None"#);
     insta::assert_snapshot!(child("overrideParams: { a: { value: 1, unit: s } }"), @r#"app.yaml:2:105: error: toolExtensions.services.slack.post.childTools[0].overrideParams.a.unit: unknown key "unit"; known: value, description"#);
-    insta::assert_snapshot!(child("overrideParams: { a: .inf }"), @"app.yaml:2:93: error: toolExtensions.services.slack.post.childTools[0].overrideParams.a: a number in this value is none that JSON has");
+    insta::assert_snapshot!(child("overrideParams: { a: .inf }"), @r#"
+    app.yaml:2:93: error: toolExtensions.services.slack.post.childTools[0].overrideParams.a: ".inf" is no number in JSON
+      hint: quote it where a text is meant
+    "#);
     insta::assert_snapshot!(child("overrideParams: [a]"), @"app.yaml:2:88: error: toolExtensions.services.slack.post.childTools[0].overrideParams: expected a map, found a list");
 }
 
