@@ -1,10 +1,14 @@
 //! What becomes of MCPX's files: values, places and texts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
 
 use crate::config::{
-    Agent, Dialect, Imported, Parsed, Policy, Problem, Server, Source, Transport, Variant, import, parse,
-    to_yaml,
+    Agent, Auth, Dialect, Group, Imported, Origin, Parsed, Policy, Problem, Rule, Server, Source, Transport,
+    Variant, import, parse, to_yaml,
 };
 use crate::names::ServerName;
 
@@ -52,9 +56,7 @@ fn agents(permissions: &str) -> String {
 
 fn one_line(agent: &Agent) -> String {
     let matches: Vec<_> = agent.matches.iter().map(|by| format!(" {by:?}")).collect();
-    let rules = |rules: &[crate::config::Rule]| {
-        rules.iter().map(|rule| rule.text.clone()).collect::<Vec<_>>().join(", ")
-    };
+    let rules = |rules: &[Rule]| rules.iter().map(|rule| rule.text.clone()).collect::<Vec<_>>().join(", ");
     format!(
         "{}{}: allow [{}] deny [{}]",
         agent.name,
@@ -574,7 +576,7 @@ fn callers_are_let_in_by_one_key() {
       hint: set it to the key that callers send, or write `enabled: false`
     ");
     assert!(with("{ enabled: 'True' }", Some(" ")).is_refused());
-    assert_eq!(with("{ enabled: false }", None).config.auth, crate::config::Auth::default());
+    assert_eq!(with("{ enabled: false }", None).config.auth, Auth::default());
     let auth = with("{ enabled: true, header: X-Key }", Some("k")).config.auth;
     assert_eq!((auth.required, auth.header.as_ref().map(http::HeaderName::as_str)), (true, Some("x-key")));
 }
@@ -786,4 +788,155 @@ fn what_has_an_error_is_written_as_allowing_nothing() {
       default:
         allow: []
     ");
+}
+
+/// Texts with a taste for what YAML could misread.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-zA-Z_]{1,6}",
+        "[^*?:\u{0}]{1,8}",
+        prop::sample::select(vec!["true", "null", "1", "1e3", "- a", "a # b", "${X}", "'", "\"", "~", " "])
+            .prop_map(ToOwned::to_owned),
+    ]
+}
+
+/// Names that differ once case and the spaces around them are ignored.
+fn names() -> impl Strategy<Value = Vec<String>> {
+    let name = prop_oneof!["[a-cA-C]{1,2}", "[a-zé:/. -]{1,8}", Just("default".to_owned())];
+    prop::collection::vec(name, 0..4).prop_map(|names| {
+        let mut seen = BTreeSet::from([String::new()]);
+        names.into_iter().filter(|name| seen.insert(name.trim().to_lowercase())).collect()
+    })
+}
+
+const GROUPS: [&str; 4] = ["read", "Write All", "slack", "slack-group"];
+
+fn groups() -> impl Strategy<Value = Json> {
+    let tools = prop_oneof![Just(json!("*")), prop::collection::vec(text(), 0..3).prop_map(Json::from)];
+    let service = prop::sample::select(vec!["slack", "SLACK", "time", "my srv", "nobody"]);
+    let services = prop::collection::btree_map(service, tools, 0..4);
+    prop::collection::vec((services, prop::option::of(text())), GROUPS.len()).prop_map(|groups| {
+        let named = GROUPS.iter().zip(groups);
+        named.map(|(name, (services, description))| json!({ "name": name, "services": services, "description": description })).collect()
+    })
+}
+
+/// Entries of both generations.
+fn entry() -> impl Strategy<Value = Json> {
+    let some = || prop::sample::subsequence(GROUPS.to_vec(), 0..3);
+    let base = prop::sample::select(vec!["allow", "block"]);
+    prop_oneof![
+        some().prop_map(|groups| json!({ "allow": groups })),
+        some()
+            .prop_map(|groups| json!({ "_type": "default-allow", "block": groups, "consumerGroupKey": "k" })),
+        (some(), some()).prop_map(|(allow, block)| json!({ "allow": allow, "block": block })),
+        (prop::option::of(base), some(), some()).prop_map(
+            |(base, allow, block)| json!({ "base": base, "profiles": { "allow": allow, "block": block } })
+        ),
+    ]
+}
+
+fn default() -> impl Strategy<Value = (&'static str, Json)> {
+    prop_oneof![
+        prop::sample::select(vec!["allow", "block"]).prop_map(|base| ("base", json!(base))),
+        prop::sample::subsequence(GROUPS.to_vec(), 0..3)
+            .prop_map(|groups| ("default", json!({ "block": groups }))),
+    ]
+}
+
+fn wording() -> impl Strategy<Value = Json> {
+    prop_oneof![
+        text().prop_map(|text| json!({ "action": "append", "text": text })),
+        text().prop_map(|text| json!({ "rewrite": text })),
+    ]
+}
+
+/// Parameters of both generations.
+fn parameter() -> impl Strategy<Value = Json> {
+    let value = prop_oneof![
+        text().prop_map(Json::from),
+        any::<i64>().prop_map(Json::from),
+        any::<f64>().prop_map(Json::from),
+        any::<bool>().prop_map(Json::from),
+        Just(Json::Null),
+        prop::collection::vec(text(), 0..3).prop_map(Json::from),
+        text().prop_map(|text| json!({ "a": { "b\n": [text] } })),
+    ];
+    let described = (value.clone(), wording())
+        .prop_map(|(value, wording)| json!({ "value": value, "description": wording }));
+    prop_oneof![
+        value,
+        described,
+        wording().prop_map(|wording| json!({ "description": wording })),
+        Just(json!({}))
+    ]
+}
+
+fn children() -> impl Strategy<Value = Json> {
+    let parameters = prop::collection::btree_map(text(), parameter(), 0..3);
+    let name = "[a-zé_ -]{1,6}";
+    let child = (name, prop::option::of(wording()), parameters)
+        .prop_map(|(name, wording, parameters)| json!({ "name": name, "description": wording, "overrideParams": parameters }));
+    let service = prop::sample::select(vec!["Slack", "my srv", "nobody"]);
+    prop::collection::btree_map(service, (text(), child), 0..3).prop_map(|services| {
+        let tools = services
+            .into_iter()
+            .map(|(service, (tool, child))| (service.to_owned(), json!({ tool: { "childTools": [child] } })));
+        Json::Object(tools.collect())
+    })
+}
+
+/// What a policy decides by, without where it stands and how refusals are worded.
+fn essence(parsed: &Parsed) -> (Policy, Vec<Variant>, Auth) {
+    let nowhere = Origin::default;
+    let agent = |agent: &Arc<Agent>| {
+        let rules =
+            |rules: &[Rule]| rules.iter().map(|rule| Rule { origin: nowhere(), ..rule.clone() }).collect();
+        let (allow, deny) = (rules(&agent.allow), rules(&agent.deny));
+        Arc::new(Agent { allow, deny, origin: nowhere(), ..Agent::clone(agent) })
+    };
+    let Policy { groups, agents, default, .. } = &parsed.config.policy;
+    let groups = groups
+        .iter()
+        .map(|(key, group)| (key.clone(), Group { description: None, origin: nowhere(), ..group.clone() }));
+    let policy = Policy {
+        groups: groups.collect(),
+        agents: agents.iter().map(agent).collect(),
+        default: agent(default),
+        dialect: Dialect::Native,
+    };
+    let variants =
+        parsed.config.variants.iter().map(|variant| Variant { origin: nowhere(), ..variant.clone() });
+    (policy, variants.collect(), Auth { shared_key: None, ..parsed.config.auth.clone() })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_decides_the_same(
+        (key, default) in default(),
+        (tags, clients) in (names(), names()),
+        entries in prop::collection::vec(entry(), 8),
+        groups in groups(),
+        children in children(),
+        auth in prop::option::of((any::<bool>(), prop::option::of("[a-z]{9}"))),
+    ) {
+        let mut entries = entries.into_iter();
+        let mut people = |names: Vec<String>| names.into_iter().zip(&mut entries).collect::<BTreeMap<_, _>>();
+        let app = json!({
+            "permissions": { key: default, "consumers": people(tags), "clientNames": people(clients) },
+            "toolGroups": groups,
+            "toolExtensions": { "services": children },
+            "auth": auth.map(|(enabled, header)| json!({ "enabled": enabled, "header": header })),
+            "targetServerAttributes": { "TIME": { "inactive": true } },
+        }).to_string();
+        let mcp = r#"{"mcpServers": {"Slack": {"command": "a"}, "time": {"command": "b"}, "My Srv": {"command": "c"}}}"#;
+        let sources = [source("mcp.json", mcp), source("app.yaml", &app)];
+        let before = parse(&sources, &env);
+        prop_assert!(!before.is_refused(), "{app}\n{}", shown(&before.problems));
+        let written = to_yaml(&import(&sources));
+        let after = parse(&[source("portcullis.yaml", &written)], &env);
+        prop_assert!(!after.is_refused(), "{app}\n{written}\n{}", shown(&after.problems));
+        prop_assert_eq!(essence(&before), essence(&after), "{}\n{}", app, written);
+        prop_assert_eq!(before.config.servers, after.config.servers);
+    }
 }
