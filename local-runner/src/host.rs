@@ -15,13 +15,15 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Rendezvous, Upstream,
+    Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
 };
+use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 
 use crate::process::Processes;
 
@@ -30,8 +32,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_mins(1);
 
-type HttpClient = Client<HttpConnector, Full<Bytes>>;
-type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type HttpClient = Client<HttpConnector, Full<Whole>>;
+type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Whole>>;
 
 /// This machine, as the gateway sees it.
 #[derive(Clone)]
@@ -41,6 +43,7 @@ pub(crate) struct Machine {
     https: Arc<OnceLock<HttpsClient>>,
     processes: Processes,
     meetings: Meetings,
+    tallies: Tallies,
     observer: Option<Arc<dyn Observe>>,
 }
 
@@ -51,6 +54,7 @@ impl Machine {
             https: Arc::default(),
             processes: Processes::default(),
             meetings: Meetings::default(),
+            tallies: Tallies::default(),
             observer: None,
         }
     }
@@ -76,7 +80,7 @@ fn connector() -> HttpConnector {
     connector
 }
 
-fn client<C>(connector: C) -> Client<C, Full<Bytes>>
+fn client<C>(connector: C) -> Client<C, Full<Whole>>
 where
     C: hyper_util::client::legacy::connect::Connect + Clone,
 {
@@ -122,7 +126,7 @@ impl Background for Machine {
 }
 
 impl Upstream for Machine {
-    async fn fetch(&self, request: http::Request<Bytes>) -> Result<http::Response<Chunks>, Unreachable> {
+    async fn fetch(&self, request: http::Request<Whole>) -> Result<http::Response<Chunks>, Unreachable> {
         let host = request.uri().authority().cloned();
         let secure = request.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
         let request = request.map(Full::new);
@@ -156,6 +160,12 @@ impl Rendezvous for Machine {
 
     async fn deliver(&self, place: u64, message: Bytes) -> bool {
         self.meetings.deliver(place, message)
+    }
+}
+
+impl Quotas for Machine {
+    async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
+        self.tallies.take(counted, now)
     }
 }
 

@@ -25,7 +25,7 @@ use opentelemetry_sdk::trace::{
     BatchSpanProcessor, IdGenerator as _, RandomIdGenerator, Sampler, SamplingDecision, ShouldSample as _,
     SpanData, SpanEvents, SpanLinks, SpanProcessor as _,
 };
-use portcullis_core::body::Body;
+use portcullis_core::body::{Body, Whole};
 use portcullis_core::observe::{Operation, Side, SpanContext};
 use portcullis_core::ports::Upstream as _;
 
@@ -337,7 +337,7 @@ impl Collector {
     }
 
     async fn send(self, request: http::Request<Bytes>) -> anyhow::Result<http::Response<Bytes>> {
-        let (head, chunks) = self.machine.fetch(request).await?.into_parts();
+        let (head, chunks) = self.machine.fetch(request.map(Whole::from)).await?.into_parts();
         let body = Body::Stream(chunks).collect(ANSWER).await?;
         Ok(http::Response::from_parts(head, body))
     }

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value};
 
 use super::file::{DurationText, SizeText};
 use super::quantity::{DAYS_PATTERN, RATE_PATTERN};
@@ -41,7 +42,7 @@ pub(super) enum MembersText {
 
 /// An agent: how it is recognised, and what it may do.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Agent")]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Agent")]
 pub(super) struct AgentText {
     /// How a caller is recognised as this agent; any of the entries suffices. A caller with an API key that was made
     /// for an agent of this name is this agent unless another one matches that name. `default` has none: it is every
@@ -60,7 +61,7 @@ pub(super) struct AgentText {
 
 /// One way to recognise a caller.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Match", extend("minProperties" = 1, "maxProperties" = 1))]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Match", extend("minProperties" = 1, "maxProperties" = 1))]
 pub(super) struct MatchText {
     /// The agent name that the caller's API key was made for.
     api_key: Option<String>,
@@ -93,7 +94,7 @@ pub(super) enum RuleText {
 
 /// A rule that holds under a condition.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "ConditionalRule")]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "ConditionalRule")]
 pub(super) struct ConditionalText {
     /// What the rule is about, as in a rule without a condition.
     on: String,
@@ -103,7 +104,7 @@ pub(super) struct ConditionalText {
 
 /// How much an agent may do.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "AgentLimits")]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "AgentLimits")]
 pub(super) struct AgentLimitsText {
     #[schemars(flatten)]
     all: ToolLimitsText,
@@ -113,7 +114,7 @@ pub(super) struct AgentLimitsText {
 
 /// How much may be done.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "ToolLimits")]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "ToolLimits")]
 pub(super) struct ToolLimitsText {
     /// How often requests may come, such as `60/m`. They may come all at once.
     rate: Option<RateText>,
@@ -141,7 +142,7 @@ pub(super) struct DaysText(#[schemars(regex(pattern = DAYS_PATTERN))] String);
 
 /// Who is let in.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Auth")]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Auth")]
 pub(super) struct AuthText {
     /// Whether a caller without a valid credential is refused at the door.
     #[schemars(extend("default" = false))]
@@ -161,7 +162,7 @@ pub(super) const DEFAULT_TAG_HEADER: &str = "x-lunar-consumer-tag";
 
 /// What is recorded.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Audit")]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Audit")]
 pub(super) struct AuditText {
     /// Whether anything is.
     #[schemars(extend("default" = true))]
@@ -190,4 +191,31 @@ pub(super) struct AuditText {
 pub(super) enum OnFailureText {
     Open,
     Closed,
+}
+
+/// Takes `null` from what the keys of an object may be: in these sections, a key that says nothing is an error.
+pub(super) fn refuse_nulls(object: &mut Schema) {
+    let properties = object.get_mut("properties").and_then(Value::as_object_mut);
+    for property in properties.into_iter().flatten().filter_map(|(_, property)| property.as_object_mut()) {
+        refuse_null(property);
+    }
+}
+
+/// Takes `null` from what a value may be.
+pub(super) fn refuse_null(property: &mut Map<String, Value>) {
+    if let Some(Value::Array(types)) = property.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = &types[..] {
+            let only = only.clone();
+            property.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(choices)) = property.get_mut("anyOf") {
+        choices.retain(|choice| choice["type"] != "null");
+        if let [Value::Object(only)] = &choices[..] {
+            let only = only.clone();
+            property.remove("anyOf");
+            property.extend(only);
+        }
+    }
 }

@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde_json::Value;
 
+use super::file_policy::refuse_nulls;
+
 /// The most characters that a text may be cut at.
 pub(super) const CUTS: (u64, u64) = (1, 1_000_000_000);
 
 /// A tool or a prompt of a server under another name, with another description, with other arguments.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Variant")]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Variant")]
 pub(super) struct VariantText {
     /// What it is made from: a name of the server's, or another variant of the same server; its own name, and so in
     /// place of the server's, where nothing is said.
@@ -64,7 +66,7 @@ pub(super) enum WordingText {
 
 /// How a description changes.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "WordingChange", extend("minProperties" = 1, "maxProperties" = 1))]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "WordingChange", extend("minProperties" = 1, "maxProperties" = 1))]
 pub(super) struct WordingChangeText {
     /// The text that replaces it.
     rewrite: Option<String>,
@@ -75,7 +77,7 @@ pub(super) struct WordingChangeText {
 /// What becomes of one argument. Beside `fix` stands nothing else, or `describe` where it is noted. Arguments of prompts are texts, and know `fix`,
 /// `default`, `rename` and `describe`.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Argument")]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Argument")]
 pub(super) struct ArgumentText {
     /// The value that the server gets, whatever the caller sends.
     fix: Option<Value>,
@@ -98,7 +100,7 @@ pub(super) struct ArgumentText {
 
 /// What is left of a result.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Narrowing")]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Narrowing")]
 pub(super) struct ResultText {
     /// The part that is kept, as a JSON Pointer (RFC 6901) into the structured content, or into a text that is JSON.
     select: Option<String>,

@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use super::Memory;
 use crate::config::{self, Problem, Source};
+use crate::pieces::Pieces;
 use crate::ports::{Clock as _, Entropy};
-use crate::relay::{Broken, Edits, Finished, Pieces, Splice};
+use crate::relay::{Broken, Edits, Finished, Splice};
 use crate::session::{Purpose, Sealer, ServerRequest, Session};
 use crate::wire::json::{Json, MAX_DEPTH, Object};
 use crate::wire::message::{self, Message};

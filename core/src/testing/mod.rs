@@ -15,7 +15,7 @@ use crate::front::gate::Exposure;
 use crate::gateway::{Gateway, Options, SealKeys};
 use crate::names::ServerName;
 
-pub use host::{Answer, Memory, Open, json_answer, open_stream, silence};
+pub use host::{Answer, Memory, Open, json_answer, later, open_stream, silence};
 pub use paths::{Path, paths};
 
 /// Returns the settings of a server at a URL.
@@ -46,7 +46,7 @@ pub fn gateway(host: &Memory, servers: &[&str]) -> Gateway<Memory> {
 
 /// Returns a POST of a message to `/mcp` with these headers.
 pub fn post(message: impl Into<Bytes>, headers: &[(&'static str, &str)]) -> http::Request<Body> {
-    let mut request = http::Request::new(Body::Full(message.into()));
+    let mut request = http::Request::new(Body::Full(message.into().into()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = http::Uri::from_static("/mcp");
     request.headers_mut().insert(header::HOST, http::HeaderValue::from_static("localhost"));
