@@ -32,6 +32,10 @@ pub(super) struct VariantText {
     description: Option<WordingText>,
     /// What becomes of arguments, by the name that they have in what it is made from.
     arguments: Option<BTreeMap<String, ArgumentText>>,
+    /// How its schema shows arguments that are fixed: `gone`, or `noted`, where they stay, no longer required, with a
+    /// note that they are ignored.
+    #[schemars(extend("default" = "gone"))]
+    fixed: Option<FixedText>,
     /// What is left of its results; for tools.
     result: Option<ResultText>,
 }
@@ -42,6 +46,14 @@ pub(super) struct VariantText {
 pub(super) enum KindText {
     Tool,
     Prompt,
+}
+
+/// How a schema shows arguments that are fixed.
+#[derive(JsonSchema)]
+#[schemars(rename = "Fixed", rename_all = "lowercase")]
+pub(super) enum FixedText {
+    Gone,
+    Noted,
 }
 
 /// How a description changes; a text alone replaces it.
@@ -62,12 +74,12 @@ pub(super) struct WordingChangeText {
     append: Option<String>,
 }
 
-/// What becomes of one argument. Beside `fix` stands nothing else. Arguments of prompts are texts, and know `fix`,
+/// What becomes of one argument. Beside `fix` stands nothing else, or `describe` where it is noted. Arguments of prompts are texts, and know `fix`,
 /// `default`, `rename` and `describe`.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Argument")]
 pub(super) struct ArgumentText {
-    /// The value that the server gets, whatever the caller sends. The argument is no longer shown.
+    /// The value that the server gets, whatever the caller sends.
     fix: Option<Value>,
     /// The value that the server gets where the caller sends none.
     default: Option<Value>,

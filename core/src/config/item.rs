@@ -247,6 +247,14 @@ impl<'n> Fields<'n> {
         self.entries.into_iter().map(named).collect()
     }
 
+    /// Ignores the entries that are left, and says so.
+    pub(super) fn warn_ignored(self, report: &mut Report<'_>) {
+        for (name, _) in self.rest() {
+            let shown = quote(&name.value);
+            report.warn(&name.place, format!("the key {shown} has no meaning here and is ignored"));
+        }
+    }
+
     /// Refuses the entries that are left.
     pub(super) fn finish(self, report: &mut Report<'_>) {
         let asked = self.asked.clone();

@@ -24,6 +24,7 @@ mod item;
 mod json;
 mod known;
 mod load;
+mod mcpx;
 mod model;
 mod native;
 mod native_agents;
@@ -56,6 +57,7 @@ pub use starter::STARTER;
 
 use access::resolve_access;
 use load::Loaded;
+use mcpx::Resolved;
 use server::{Missing, is_enabled};
 
 /// What files say, and what is wrong with them.
@@ -79,6 +81,9 @@ pub fn parse(sources: &[Source], env: &dyn Fn(&str) -> Option<String>) -> Parsed
     let mut loaded = load::load(sources, env, Missing::Refuse);
     let mut config = Config { gateway: resolve_gateway(&mut loaded), ..Config::default() };
     resolve_access(&mut loaded, &mut config);
+    if let Some(resolved) = load::resolve_app(&mut loaded, mcpx::Purpose::Serve(env)) {
+        Resolved { policy: config.policy, variants: config.variants, auth: config.auth } = resolved;
+    }
     let mut problems = Vec::new();
     for file in loaded {
         problems.extend(file.problems);

@@ -30,7 +30,7 @@ pub(super) fn read(root: &Item<'_>, report: &mut Report<'_>) -> Draft {
     let servers = fields.take("servers").map(|item| read_servers(&item, report)).unwrap_or_default();
     let sections = take_sections(&mut fields, report);
     fields.finish(report);
-    Draft { gateway, servers, sections }
+    Draft { gateway, servers, sections, app: None }
 }
 
 fn read_gateway(item: &Item<'_>, report: &mut Report<'_>) -> Option<GatewayEntry> {

@@ -7,7 +7,7 @@ use super::item::{At, Fields, Item};
 use super::native::read_number;
 use super::native_limits::parse_pattern;
 use super::node::{Scalar, ScalarKind, Value};
-use super::policy::{Argument, ItemKind, Narrowing, Wording};
+use super::policy::{Argument, Fixed, ItemKind, Narrowing, Wording};
 use super::problem::{Place, Report, quote};
 use super::value::{parse_number, read_json};
 
@@ -32,6 +32,7 @@ pub(super) struct VariantDraft {
     pub(super) title: Option<String>,
     pub(super) description: Option<Wording>,
     pub(super) arguments: BTreeMap<String, Argument>,
+    pub(super) fixed: Fixed,
     pub(super) result: Narrowing,
 }
 
@@ -56,7 +57,12 @@ fn read_variant(name: At<String>, item: &Item<'_>, report: &mut Report<'_>) -> O
     let replace = fields.take_even_null("replace").and_then(|item| item.flag(report));
     let title = fields.take_even_null("title").and_then(|item| item.filled_text("a text", report));
     let description = fields.take_even_null("description").and_then(|item| read_wording(&item, report));
-    let arguments = fields.take_even_null("arguments").map(|item| read_arguments(&item, kind, report));
+    let fixed = fields
+        .take_even_null("fixed")
+        .and_then(|item| item.parsed("`gone` or `noted`", report, parse_fixed))
+        .map_or(Fixed::Gone, |fixed| fixed.value);
+    let arguments =
+        fields.take_even_null("arguments").map(|item| read_arguments(&item, (kind, fixed), report));
     let result = fields.take_even_null("result").and_then(|item| read_result(&item, kind, report));
     fields.finish(report);
     let name = name?;
@@ -74,6 +80,7 @@ fn read_variant(name: At<String>, item: &Item<'_>, report: &mut Report<'_>) -> O
         title: title.map(|text| text.value),
         description,
         arguments: arguments.unwrap_or_default(),
+        fixed,
         result: result.unwrap_or_default(),
     })
 }
@@ -101,6 +108,14 @@ fn parse_kind(text: &str) -> Option<ItemKind> {
     }
 }
 
+fn parse_fixed(text: &str) -> Option<Fixed> {
+    match text {
+        "gone" => Some(Fixed::Gone),
+        "noted" => Some(Fixed::Noted),
+        _ => None,
+    }
+}
+
 fn read_wording(item: &Item<'_>, report: &mut Report<'_>) -> Option<Wording> {
     if !matches!(item.node.value, Value::Map(_)) {
         return Some(Wording::Rewrite(
@@ -121,12 +136,16 @@ fn read_wording(item: &Item<'_>, report: &mut Report<'_>) -> Option<Wording> {
     }
 }
 
-fn read_arguments(item: &Item<'_>, kind: ItemKind, report: &mut Report<'_>) -> BTreeMap<String, Argument> {
+fn read_arguments(
+    item: &Item<'_>,
+    of: (ItemKind, Fixed),
+    report: &mut Report<'_>,
+) -> BTreeMap<String, Argument> {
     let Some(fields) = item.fields(report) else { return BTreeMap::new() };
     let mut arguments = BTreeMap::new();
     let mut taken = BTreeMap::new();
     for (name, item) in fields.rest() {
-        let Some((argument, shown)) = read_argument(&name, &item, kind, report) else { continue };
+        let Some((argument, shown)) = read_argument(&name, &item, of, report) else { continue };
         let line = shown.place.at.line;
         if let Some(first) = taken.insert(shown.value.clone(), line) {
             let other = quote(&shown.value);
@@ -143,17 +162,19 @@ fn read_arguments(item: &Item<'_>, kind: ItemKind, report: &mut Report<'_>) -> B
 fn read_argument(
     name: &At<String>,
     item: &Item<'_>,
-    kind: ItemKind,
+    (kind, fixed): (ItemKind, Fixed),
     report: &mut Report<'_>,
 ) -> Option<(Argument, At<String>)> {
     let mut fields = item.fields(report)?;
     let fix = fields.take_even_null("fix");
+    let noted = if fixed == Fixed::Noted { fields.take_even_null("describe") } else { None };
     let beside = fields.places();
     let is_fixed = fix.is_some();
     let fix = fix.and_then(|item| read_value(&item, kind, report));
     let default = fields.take_even_null("default").and_then(|item| read_value(&item, kind, report));
     let rename = fields.take_even_null("rename").and_then(|item| item.filled_text("a name", report));
-    let describe = fields.take_even_null("describe").and_then(|item| read_wording(&item, report));
+    let describe = noted.or_else(|| fields.take_even_null("describe"));
+    let describe = describe.and_then(|item| read_wording(&item, report));
     let restricted = read_restrictions(&mut fields, kind, report);
     let unknown = fields.places();
     fields.finish(report);

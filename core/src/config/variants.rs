@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::known::Known;
 use super::native_variants::{ServerVariants, VariantDraft};
-use super::policy::{Fixed, ItemKind, Variant};
+use super::policy::{ItemKind, Variant};
 use super::problem::{Report, quote};
 use crate::names::ServerName;
 
@@ -53,7 +53,7 @@ fn resolve_variant(server: &ServerName, draft: &VariantDraft, report: &Report<'_
         description: draft.description.clone(),
         arguments: draft.arguments.clone(),
         result: draft.result.clone(),
-        fixed: Fixed::Gone,
+        fixed: draft.fixed,
         origin: report.origin(&draft.name.place),
     }
 }
