@@ -33,6 +33,8 @@ pub(crate) struct Addressee {
     pub(crate) log_level: Option<usize>,
     /// Whether the answer is one that may be cached.
     pub(crate) cacheable: bool,
+    /// What is left of the answer's result; nothing where it stays as it is.
+    pub(crate) narrowing: Option<Arc<Narrowing>>,
     /// By which ids it knows the tasks that the answer names, where it may name any.
     pub(crate) tasks: Option<Arc<tasks::Ids>>,
     pub(crate) server: Arc<Server>,
@@ -104,6 +106,13 @@ impl Addressee {
         if let Some(lane) = &mut self.lane {
             lane.answered();
         }
+    }
+
+    /// Returns the answer as the agent gets it, whether it is the error of a tool, and nothing where it is no answer.
+    pub(super) fn narrowed(&self, answer: Bytes, is_tool_error: bool) -> Option<(Bytes, bool)> {
+        let Some(narrowing) = &self.narrowing else { return Some((answer, is_tool_error)) };
+        let narrowed = message::with_result(&answer, |result| customize::narrow(result, narrowing))?;
+        Some(narrowed)
     }
 
     pub(super) fn error(&self, error: Unreachable) -> (String, StatusCode) {

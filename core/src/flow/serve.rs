@@ -401,6 +401,7 @@ impl<H: Host> Gateway<H> {
             progress_token: inbound.progress_token(),
             log_level: self.log_level(inbound, caller),
             cacheable: inbound.method == "resources/read",
+            narrowing: ask.narrowing.clone(),
             tasks,
             server: server.clone(),
             link: way.link,
