@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use call::{Call, Completed};
-pub(crate) use narrow::narrow;
+pub(crate) use narrow::narrow_answer;
 
 use crate::catalog::{Item, Kind, parameters_of};
 use crate::config::{ItemKind, Narrowing, Origin, Variant, Wording};

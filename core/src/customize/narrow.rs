@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::value::at;
 use crate::config::Narrowing;
-use crate::wire::json::{Json, quote};
+use crate::wire::json::{Json, Malformed, quote};
 use crate::wire::message::ObjectWriter;
 
 /// Returns what two narrowings come to, the first one done first; nothing where nothing is changed.
@@ -23,8 +23,26 @@ pub(super) fn compose(first: Option<&Narrowing>, then: &Narrowing) -> Result<Opt
     Ok(Some(Narrowing { select, cut }).filter(|both| *both != Narrowing::default()))
 }
 
+/// Returns what is left of an answer, a whole JSON-RPC message, and whether it is the error of a tool. What is no result
+/// stays as it is.
+pub(crate) fn narrow_answer(answer: &[u8], narrowing: &Narrowing) -> Result<(String, bool), Malformed> {
+    let json = Json::check(answer)?;
+    let mut is_tool_error = false;
+    let mut out = ObjectWriter::with_capacity(answer.len().min(64 << 10));
+    for (key, value) in json.members() {
+        if key != "result" {
+            out.member(&key, value.text());
+            continue;
+        }
+        let result = narrow(value.text(), narrowing)?;
+        is_tool_error = Json::known(&result).get("isError").and_then(Json::as_bool) == Some(true);
+        out.member(&key, &result);
+    }
+    Ok((out.finish(), is_tool_error))
+}
+
 /// Returns what is left of a result, which is JSON text. What is no final result stays as it is.
-pub(crate) fn narrow(result: &str, narrowing: &Narrowing) -> Result<String, crate::wire::json::Malformed> {
+pub(super) fn narrow(result: &str, narrowing: &Narrowing) -> Result<String, Malformed> {
     let json = Json::check(result.as_bytes())?;
     match json.get("resultType").and_then(Json::as_str).as_deref() {
         Some("task") => {

@@ -8,6 +8,8 @@ use futures::channel::oneshot;
 use futures::future::{self, Either};
 use http::StatusCode;
 
+use crate::config::Narrowing;
+use crate::customize;
 use crate::error::{Refusal, Unreachable};
 use crate::front::Caller;
 use crate::gateway::Gateway;
@@ -108,11 +110,13 @@ impl Addressee {
         }
     }
 
-    /// Returns the answer as the agent gets it, whether it is the error of a tool, and nothing where it is no answer.
-    pub(super) fn narrowed(&self, answer: Bytes, is_tool_error: bool) -> Option<(Bytes, bool)> {
-        let Some(narrowing) = &self.narrowing else { return Some((answer, is_tool_error)) };
-        let narrowed = message::with_result(&answer, |result| customize::narrow(result, narrowing))?;
-        Some(narrowed)
+    /// Returns an answer that has come whole as the agent gets it, and whether it is the error of a tool.
+    pub(super) fn narrowed(&self, answer: Bytes, is_tool_error: bool) -> Result<(Bytes, bool), Unreachable> {
+        let Some(narrowing) = &self.narrowing else { return Ok((answer, is_tool_error)) };
+        let narrowed = customize::narrow_answer(&answer, narrowing);
+        let (text, failed) = narrowed
+            .map_err(|error| self.server.error(format!("sent an answer that is no JSON: {error}")))?;
+        Ok((text.into(), failed))
     }
 
     pub(super) fn error(&self, error: Unreachable) -> (String, StatusCode) {

@@ -385,7 +385,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Puts a request to its server and answers with what comes back.
-    async fn routed(
+    pub(super) async fn routed(
         &self,
         server: &Arc<Server>,
         ask: Ask<'_>,
