@@ -133,3 +133,197 @@ fn prompt_argument(members: &Object<'_>, name: &str, said: &Argument) -> String 
     }
     out.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{prompt as of_prompt, recipe, variant};
+    use super::super::{Recipe, customize};
+    use super::*;
+    use crate::catalog::{Item, Kind};
+    use crate::config::{Narrowing, Wording};
+
+    const TOOL: &str = r##"{"icons":[{"src":"x"}],"name":"original","title":"T","inputSchema":{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"owner":{"type":"string","x-mcp-header":"Owner"},"size":{"type":"integer","minimum":2,"enum":[1,2,3]},"labels":{"type":"array","items":{"$ref":"#/properties/owner"}}},"required":["size","owner"],"x-own":1},"outputSchema":{"type":"object"},"annotations":{"readOnlyHint":true},"execution":{"taskSupport":"optional"},"_meta":{"k":[1.0]},"more":null}"##;
+
+    fn list(original: &str, variant: &Variant) -> String {
+        let shown = Recipe::compile(variant, None).and_then(|recipe| recipe.item(original));
+        shown.unwrap_or_else(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(arguments: &str, expected: &str) {
+        let text = list(TOOL, &variant(arguments));
+        let json = Json::check(text.as_bytes()).unwrap_or_else(|_| panic!("{text}"));
+        let schema = json.get("inputSchema").unwrap();
+        assert!(jsonschema::meta::is_valid(&serde_json::from_str(schema.text()).unwrap()), "{text}");
+        let rest = r#"{"type":"object","#;
+        let shown =
+            schema.text().split_once(r#""type":"object","#).map(|(_, shown)| format!("{rest}{shown}"));
+        assert_eq!(shown.as_deref(), Some(expected), "{text}");
+    }
+
+    #[test]
+    fn everything_that_is_not_changed_stays_in_its_order() {
+        let text = list(TOOL, &variant("{}"));
+        assert_eq!(text, TOOL.replace("original", "variant"));
+    }
+
+    #[test]
+    fn what_is_fixed_is_gone_and_what_refers_to_it_is_not() {
+        check(
+            r#"{"owner":{"fix":"\"acme\""}}"#,
+            r##"{"type":"object","properties":{"size":{"type":"integer","minimum":2,"enum":[1,2,3]},"labels":{"type":"array","items":{"$ref":"#/$defs/portcullis.owner"}}},"required":["size"],"x-own":1,"$defs":{"portcullis.owner":{"type":"string","x-mcp-header":"Owner"}}}"##,
+        );
+    }
+
+    #[test]
+    fn arguments_are_renamed_described_defaulted_and_restricted() {
+        check(
+            r#"{"owner":{"rename":"org","append":"Who."},"size":{"default":"2","one_of":["2.0","3","4"],"minimum":1.0,"maximum":9}}"#,
+            r##"{"type":"object","properties":{"org":{"type":"string","x-mcp-header":"Owner","description":"Who."},"size":{"type":"integer","minimum":2,"enum":[2,3],"default":2,"maximum":9},"labels":{"type":"array","items":{"$ref":"#/$defs/portcullis.owner"}}},"required":["org"],"x-own":1,"$defs":{"portcullis.owner":{"type":"string","x-mcp-header":"Owner"}}}"##,
+        );
+    }
+
+    #[test]
+    fn what_is_fixed_may_stay_with_a_note() {
+        let noted = |arguments: &str| Variant { fixed: Fixed::Noted, ..variant(arguments) };
+        let shown = |arguments: &str, schema: &str| {
+            let tool = format!(r#"{{"name":"original","inputSchema":{schema}}}"#);
+            list(&tool, &noted(arguments))
+                .replace("Note: This parameter is ignored - it is hardcoded to be", "N:")
+        };
+        let schema = r#"{"type":"object","properties":{"a":{"type":"string"},"b":{"type":"object","description":"B."}},"required":["a"]}"#;
+        insta::assert_snapshot!(shown(r#"{"a":{"fix":"\"x\""},"b":{"fix":"{\"n\":null}"}}"#, schema), @r#"{"name":"variant","inputSchema":{"type":"object","properties":{"a":{"type":"string","description":"N: x. Leave it out."},"b":{"type":"object","description":"B. N: {\"n\":null}. Leave it out."}}}}"#);
+        insta::assert_snapshot!(shown(r#"{"a":{"fix":"null","rewrite":" It "},"gone":{"fix":"1"}}"#, schema), @r#"{"name":"variant","inputSchema":{"type":"object","properties":{"a":{"type":"string","description":"It. N: null. Leave it out."},"b":{"type":"object","description":"B."}}}}"#);
+        insta::assert_snapshot!(shown(r#"{"a":{"fix":"1"}}"#, r#"{"type":"object"}"#), @r#"{"name":"variant","inputSchema":{"type":"object"}}"#);
+    }
+
+    #[test]
+    fn descriptions_are_worded_as_mcpx_words_them() {
+        let described = |original: &str, wording: Wording| {
+            let tool = format!(r#"{{"name":"original"{original},"inputSchema":{{"type":"object"}}}}"#);
+            let text = list(&tool, &Variant { description: Some(wording), ..variant("{}") });
+            let json = Json::check(text.as_bytes()).unwrap();
+            json.get("description").and_then(Json::as_str).unwrap().into_owned()
+        };
+        let append = || Wording::Append("More.".into());
+        assert_eq!(described(r#","description":" Does it ""#, append()), "Does it. More.");
+        assert_eq!(described(r#","description":"Does it.""#, append()), "Does it. More.");
+        assert_eq!(described(r#","description":"  ""#, append()), "More.");
+        assert_eq!(described(r#","description":null"#, append()), "More.");
+        assert_eq!(described("", append()), "More.");
+        assert_eq!(described(r#","description":"Does it.""#, Wording::Rewrite("New".into())), "New");
+    }
+
+    #[test]
+    fn the_output_schema_goes_only_where_the_output_is_another() {
+        let narrowed = |select: Option<&str>, cut| {
+            let result = Narrowing { select: select.map(Into::into), cut };
+            let text = list(TOOL, &Variant { result, title: Some("New".into()), ..variant("{}") });
+            assert!(text.contains(r#""title":"New","inputSchema""#), "{text}");
+            (text.contains("outputSchema"), text.contains("taskSupport"))
+        };
+        assert_eq!(narrowed(None, None), (true, true));
+        assert_eq!(narrowed(None, Some(9)), (true, false));
+        assert_eq!(narrowed(Some(""), None), (true, false));
+        assert_eq!(narrowed(Some("/a"), None), (false, false));
+    }
+
+    #[test]
+    fn what_a_variant_cannot_do_it_says() {
+        let refused = |arguments: &str| list(TOOL, &variant(arguments));
+        insta::assert_snapshot!(refused(r#"{"gone":{"fix":"1"}}"#), @r#"variants.s.variant: the variant "variant" changes the argument "gone", which "original" does not have"#);
+        insta::assert_snapshot!(refused(r#"{"owner":{"rename":"size"}}"#), @r#"variants.s.variant: the variant "variant" gives the argument "owner" the name "size", which another one has"#);
+        insta::assert_snapshot!(refused(r#"{"owner":{"rename":"x"},"size":{"rename":"x"}}"#), @r#"variants.s.variant: the variant "variant" gives two arguments the name "x""#);
+        insta::assert_snapshot!(refused(r#"{"size":{"one_of":["7"]}}"#), @r#"variants.s.variant: the variant "variant" changes the argument "size": leaves none of the values that it may have"#);
+        insta::assert_snapshot!(refused(r#"{"size":{"pattern":"x"}}"#), @r#"variants.s.variant: the variant "variant" changes the argument "size": restricts it as a string, which it is not"#);
+        insta::assert_snapshot!(refused(r#"{"size":{"pattern":"("}}"#), @r#"variants.s.variant: the variant "variant" cannot change the argument "size": "(" is no pattern: found open group without closing ')'"#);
+        insta::assert_snapshot!(refused(r#"{"size":{"maximum":1,"default":"2"}}"#), @r#"variants.s.variant: the variant "variant" cannot change the argument "size": its value is not allowed: it must be a number that is at most 1"#);
+        insta::assert_snapshot!(refused(r#"{"size":{"fix":"{"}}"#), @r#"variants.s.variant: the variant "variant" cannot change the argument "size": a value is no JSON: expected a key at byte 1"#);
+        let twice = TOOL.replacen("\"more\"", "\"name\"", 1);
+        insta::assert_snapshot!(list(&twice, &variant("{}")), @r#"variants.s.variant: the variant "variant" is made from what is ambiguous: duplicate key "name""#);
+    }
+
+    #[test]
+    fn alternatives_are_decided_by_what_is_given() {
+        let shown = |schema: &str| {
+            let tool = format!(r#"{{"name":"original","inputSchema":{{"type":"object",{schema}}}}}"#);
+            let text = list(&tool, &variant(r#"{"mode":{"fix":"\"a\""}}"#));
+            text.strip_prefix(r#"{"name":"variant","inputSchema":{"type":"object","#)
+                .unwrap_or(&text)
+                .to_owned()
+        };
+        insta::assert_snapshot!(shown(r#""oneOf":[{"properties":{"mode":{"const":"a"}},"required":["mode","x"]},{"properties":{"mode":{"const":"b"}},"required":["mode"]}]"#), @r#""oneOf":[{"properties":{},"required":["x"]},false]}}"#);
+        insta::assert_snapshot!(shown(r#""oneOf":[{"properties":{"mode":{"pattern":"a"}},"required":["mode","x"]},{"required":["y"]}]"#), @r#""allOf":[{"anyOf":[{"properties":{},"required":["x"]},{"required":["y"]}]}]}}"#);
+        insta::assert_snapshot!(shown(r#""if":{"properties":{"mode":{"pattern":"a"}}},"then":{"required":["x"]},"not":{"properties":{"mode":{"format":"x"}}}"#), @r#"{"name":"variant","inputSchema":{"type":"object"}}"#);
+        insta::assert_snapshot!(shown(r##""$ref":"#/$defs/all","$defs":{"all":{"properties":{"mode":{},"x":{}},"required":["mode"]}}"##), @r##""$defs":{"all":{"properties":{"mode":{},"x":{}},"required":["mode"]}},"allOf":[{"properties":{"x":{}}}]}}"##);
+        insta::assert_snapshot!(shown(r#""properties":{"mode":{},"x":{}},"dependentRequired":{"mode":["x"],"x":["mode"]},"dependentSchemas":{"mode":{"minProperties":2}}"#), @r#""properties":{"x":{}},"dependentRequired":{"x":[]},"dependentSchemas":{},"required":["x"],"allOf":[{"minProperties":1}]}}"#);
+    }
+
+    #[test]
+    fn a_prompts_arguments_are_changed_the_same_way() {
+        let original = r#"{"name":"original","arguments":[{"name":"a","required":true},{"title":"B","name":"b","required":true,"_meta":{}},{"name":"c","description":"C"}],"icons":[]}"#;
+        let changed = of_prompt(
+            r#"{"a":{"fix":"\"x\""},"b":{"rename":"bee","append":"Buzz.","default":"1"},"c":{"append":"More"}}"#,
+        );
+        insta::assert_snapshot!(list(original, &changed), @r#"{"name":"variant","arguments":[{"title":"B","name":"bee","required":false,"_meta":{},"description":"Buzz."},{"name":"c","description":"C. More"}],"icons":[]}"#);
+        insta::assert_snapshot!(list(original, &of_prompt(r#"{"d":{"fix":"1"}}"#)), @r#"variants.s.variant: the variant "variant" changes the argument "d", which "original" does not have"#);
+        insta::assert_snapshot!(list(original, &of_prompt(r#"{"a":{"rename":"b"}}"#)), @r#"variants.s.variant: the variant "variant" gives two arguments the same name"#);
+    }
+
+    #[test]
+    fn variants_of_one_server_are_made_together() {
+        let item = |name: &str| {
+            Item {
+            name: name.into(),
+            text: format!(r#"{{"name":"{name}","inputSchema":{{"type":"object","properties":{{"a":{{"type":"string","x-mcp-header":"A"}}}}}}}}"#).into(),
+            parameters: Vec::new(),
+        }
+        };
+        let named = |name: &str, from: &str, replaces: bool| Variant {
+            name: name.into(),
+            from: from.into(),
+            replaces,
+            ..variant(r#"{"a":{"append":"x"}}"#)
+        };
+        let variants = [
+            named("first", "one", false),
+            named("second", "first", false),
+            named("two", "two", false),
+            named("three", "second", true),
+            named("round", "about", false),
+            named("about", "round", false),
+            named("lost", "gone", true),
+        ];
+        let done = customize(&variants, Kind::Tools, &["one", "two"].map(item));
+        let made: Vec<_> = done.made.iter().map(|made| (made.item.name.as_str(), &*made.call.name)).collect();
+        assert_eq!(made, [("first", "one"), ("three", "one"), ("two", "two")]);
+        assert!(done.made.iter().all(|made| made.item.parameters.len() == 1));
+        assert!(done.made[1].item.text.contains(r#""description":"x. x. x""#), "{:?}", done.made[1]);
+        assert_eq!(done.replaced, ["gone", "second", "two"]);
+        let failed: Vec<_> =
+            done.failed.iter().map(|error| format!("{} {}", error.variant, error.why)).collect();
+        insta::assert_snapshot!(failed.join("\n"), @r#"
+        about is made from itself
+        lost is made from "gone", which the server does not offer
+        round is made from itself
+        "#);
+        assert!(customize(&variants, Kind::Prompts, &[]).made.is_empty());
+    }
+
+    #[test]
+    fn a_variant_of_a_variant_changes_what_it_is_made_from() {
+        let both = recipe(&[
+            r#"{"owner":{"fix":"\"x\""},"size":{"rename":"n","minimum":0}}"#,
+            r#"{"n":{"rename":"count","maximum":2}}"#,
+        ]);
+        let text = both.item(TOOL).unwrap();
+        assert!(
+            text.contains(r#""count":{"type":"integer","minimum":2,"enum":[1,2,3],"maximum":2}"#),
+            "{text}"
+        );
+        let inner = recipe(&[r#"{"owner":{"fix":"\"x\""},"size":{"rename":"n"}}"#]);
+        let refused = |arguments: &str| Recipe::compile(&variant(arguments), Some(&inner)).unwrap_err().why;
+        insta::assert_snapshot!(refused(r#"{"owner":{"fix":"1"}}"#), @r#"changes "owner", which "original" has fixed"#);
+        insta::assert_snapshot!(refused(r#"{"size":{"fix":"1"}}"#), @r#"changes "size", which "original" calls "n""#);
+    }
+}

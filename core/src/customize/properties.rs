@@ -30,10 +30,11 @@ fn argument() -> impl Strategy<Value = (Value, Vec<Value>)> {
 /// A schema with these arguments, and rules about which go together.
 fn schema() -> impl Strategy<Value = (Value, BTreeMap<String, Vec<Value>>)> {
     let arguments = prop::collection::btree_map(prop::sample::select(&NAMES[..]), argument(), 1..5);
-    let name = || prop::sample::select(&NAMES[..]);
-    let pairs = (name(), name(), name(), name());
-    (arguments, any::<[bool; 9]>(), pairs).prop_map(|(arguments, has, (one, two, three, four))| {
-        let first = |name: &str| arguments.get(name).map_or(json!("x"), |(_, values)| values[0].clone());
+    let names =
+        Just(NAMES.to_vec()).prop_shuffle().prop_map(|names| (names[0], names[1], names[2], names[3]));
+    (arguments, any::<[bool; 9]>(), names).prop_map(|(arguments, has, (one, two, three, four))| {
+        let value = |name: &str, index: usize| arguments.get(name).map_or(json!("x"), |(_, v)| v[index].clone());
+        let (first, second) = (|name: &str| value(name, 0), |name: &str| value(name, 1));
         let properties: Map<_, _> =
             arguments.iter().map(|(name, (schema, _))| ((*name).to_owned(), schema.clone())).collect();
         let mut schema = json!({"type": "object", "properties": properties, "$defs": {"flag": {"type": "boolean"}}});
@@ -42,15 +43,14 @@ fn schema() -> impl Strategy<Value = (Value, BTreeMap<String, Vec<Value>>)> {
             ("additionalProperties", json!(false)),
             ("dependentRequired", json!({one: [two], three: [four]})),
             ("anyOf", json!([{"required": [one]}, {"required": [three]}])),
-            ("oneOf", json!([{"properties": {two: {"const": first(two)}}, "required": [two]}, {"properties": {two: {"not": {}}, three: true}}, {"required": ["zzz"]}])),
+            ("oneOf", json!([{"properties": {two: {"const": first(two)}}, "required": [two]}, {"properties": {two: {"enum": [second(two)]}}, "required": [two]}, {"required": ["zzz"]}])),
             ("if", json!({"properties": {one: {"enum": [first(one)]}}, "required": [one]})),
             ("not", json!({"required": [three, four]})),
             ("dependentSchemas", json!({four: {"required": [two]}})),
             ("allOf", json!([{"$ref": "#/$defs/more"}])),
         ];
         for ((key, rule), has) in rules.into_iter().zip(has) {
-            // What cannot be told of a given value makes the schema wider, which is not looked at here.
-            if has && !(key == "oneOf" && properties.contains_key(two)) {
+            if has {
                 schema[key] = rule;
             }
         }
@@ -124,7 +124,7 @@ fn step(arguments: BTreeMap<String, Argument>, name: &str, from: &str, fixed: Fi
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn what_fits_what_is_shown_fits_what_the_server_wants(
@@ -183,7 +183,7 @@ proptest! {
 
     #[test]
     fn what_is_fixed_arrives_whatever_is_sent(
-        name in prop::sample::select(&["owner", "größe", "a\"b"][..]),
+        name in prop::sample::select(&["owner", "grün", "a\"b"][..]),
         sent in prop::collection::vec((any::<u8>(), "[a-z]{0,3}"), 0..4),
         open in any::<bool>(),
     ) {

@@ -63,7 +63,7 @@ impl Rule {
         }
         let (Value::Fixed(value) | Value::Default(value)) = &self.value else { return Ok(()) };
         match self.broken(kind, Json::known(value)) {
-            Some(check) => Err(format!("{value} is not allowed there: it must be {}", check.expected())),
+            Some(check) => Err(format!("its value is not allowed: it must be {}", check.expected())),
             None => Ok(()),
         }
     }

@@ -114,7 +114,7 @@ pub(super) fn shown(schema: Json<'_>, shape: Shape<'_>) -> Result<String, String
     shape.check(&names(schema))?;
     let moved = move_targets(schema, shape);
     let schema = moved.as_deref().map_or(schema, Json::known);
-    let place = Place { root: schema, shape, references: REFERENCES, is_top: Level::Top };
+    let place = Place { root: schema, shape, references: REFERENCES, level: Level::Top };
     Ok(place.rewrite(schema)?.text)
 }
 
@@ -131,7 +131,7 @@ struct Place<'r> {
     root: Json<'r>,
     shape: Shape<'r>,
     references: u32,
-    is_top: Level,
+    level: Level,
 }
 
 /// A schema that has been rewritten.
@@ -172,7 +172,7 @@ impl<'r> Place<'r> {
             never: false,
             open_condition: false,
         };
-        if self.is_top == Level::Top {
+        if self.level == Level::Top {
             rewriting.top_properties(schema.get("properties").unwrap_or(Json::known("{}")))?;
         }
         for (key, value) in schema.members() {
@@ -182,14 +182,14 @@ impl<'r> Place<'r> {
     }
 
     fn part(self, schema: Json<'r>) -> Result<Rewritten, String> {
-        Place { is_top: Level::Part, ..self }.rewrite(schema)
+        Place { level: Level::Part, ..self }.rewrite(schema)
     }
 }
 
 impl<'r> Rewriting<'r> {
     fn keyword(&mut self, key: &str, value: Json<'r>) -> Result<(), String> {
         match key {
-            "properties" if self.place.is_top == Level::Part => self.part_properties(value)?,
+            "properties" if self.place.level == Level::Part => self.part_properties(value)?,
             "required" => self.required_names(value),
             "dependentRequired" => self.dependents("dependentRequired", value)?,
             "dependentSchemas" => self.dependents("dependentSchemas", value)?,
@@ -216,7 +216,7 @@ impl<'r> Rewriting<'r> {
     }
 
     fn finish(mut self, schema: Json<'_>) -> Rewritten {
-        if self.never && self.place.is_top == Level::Part {
+        if self.never && self.place.level == Level::Part {
             return Rewritten { text: "false".into(), exact: true, changed: true };
         }
         if self.open_condition {
@@ -234,7 +234,7 @@ impl<'r> Rewriting<'r> {
         self.members.extend("required", &added);
         self.members.extend("allOf", &self.all_of);
         let (exact, changed) = (self.exact, self.changed);
-        let text = if changed || self.place.is_top == Level::Top {
+        let text = if changed || self.place.level == Level::Top {
             self.members.finish()
         } else {
             schema.text().to_owned()
@@ -475,7 +475,11 @@ fn move_targets(schema: Json<'_>, shape: Shape<'_>) -> Option<String> {
     let before = members.get("$defs").into_iter().flat_map(Json::members);
     let mut defs: Vec<_> = before.map(|(name, value)| (name.into_owned(), value.text().to_owned())).collect();
     let used = |name: &str| text.contains(&format!("\"#/$defs/portcullis.{name}"));
-    for (name, property) in moved.iter().filter(|(name, _)| used(name)) {
+    let used: Vec<_> = moved.iter().filter(|(name, _)| used(name)).collect();
+    if used.is_empty() {
+        return None;
+    }
+    for (name, property) in used {
         defs.push((format!("portcullis.{name}"), with_references(*property, &elsewhere)));
     }
     members.set("$defs", object(&defs));
