@@ -405,7 +405,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Puts a request to its server and answers with what comes back.
-    async fn routed(
+    pub(super) async fn routed(
         &self,
         server: &Arc<Server>,
         ask: Ask<'_>,
@@ -421,6 +421,7 @@ impl<H: Host> Gateway<H> {
             progress_token: inbound.progress_token(),
             log_level: self.log_level(inbound, caller),
             cacheable: inbound.method == "resources/read",
+            narrowing: ask.narrowing.clone(),
             tasks,
             server: server.clone(),
             link: way.link,

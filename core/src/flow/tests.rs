@@ -2,6 +2,7 @@
 
 mod blame;
 mod limits;
+mod narrow;
 mod succession;
 
 use bytes::Bytes;
