@@ -6,6 +6,7 @@ use super::*;
 use crate::catalog::Scope;
 use crate::config::Narrowing;
 use crate::front::{Caller, Inbound};
+use crate::identity::Owner;
 use crate::observe::Record;
 use crate::session::{Interaction, Session};
 use crate::testing::open_stream;
@@ -20,7 +21,8 @@ fn session() -> Session {
         nonce: 1,
         version: Version::V2025_11_25,
         interaction: Interaction::default(),
-        principal: None,
+        owner: Owner::default(),
+        client: None,
         endpoint: "/mcp".into(),
         expires: u64::MAX,
     }
@@ -43,6 +45,8 @@ fn call(
     let inbound = Inbound::new(id, method, params);
     let caller = Caller {
         scope: Scope::All,
+        who: crate::testing::anybody(),
+        now: 0,
         session: session.map(Arc::new),
         via: http::HeaderValue::from_static("gateway"),
         streams: true,
