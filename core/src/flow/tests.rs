@@ -2,6 +2,7 @@
 
 mod blame;
 mod limits;
+mod sessions;
 mod succession;
 
 use bytes::Bytes;

@@ -7,15 +7,17 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{self, BoxFuture, Either};
+use futures::future::{self, BoxFuture};
 use futures::{StreamExt, stream};
 use http::{Response, StatusCode, header};
 
 use crate::config::Command;
 use crate::error::Unreachable;
+use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
+use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
-use crate::ports::{Background, Chunks, Clock, Entropy, Host, Meetings, Rendezvous, Upstream};
+use crate::ports::{Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Rendezvous, Upstream};
 use crate::upstream::lock;
 use crate::wire::http as names;
 
@@ -36,6 +38,44 @@ struct State {
     servers: Mutex<Script>,
     sent: Mutex<Vec<http::Request<Bytes>>>,
     meetings: Meetings,
+    observer: Option<Arc<dyn Observe>>,
+}
+
+/// What somebody who observes is told, in its order.
+#[derive(Debug, Default)]
+pub struct Notes(Mutex<Vec<String>>);
+
+impl Notes {
+    /// Returns what was told since the last time: of each operation its side, its method and how it ended.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.0))
+    }
+}
+
+impl Observe for Notes {
+    fn ticks(&self) -> u64 {
+        1
+    }
+
+    fn begin(&self, _: Side, _: Option<SpanContext>) -> Option<SpanContext> {
+        None
+    }
+
+    fn end(&self, operation: &Operation<'_>) {
+        let tool = operation.about.and_then(|about| about.tool.as_deref()).unwrap_or("-");
+        let note = format!("{:?} {} {tool} {:?}", operation.side, operation.method, operation.outcome);
+        lock(&self.0).push(note);
+    }
+
+    fn answered(&self, _: &Exchange) {}
+
+    fn session_ended(&self, session: &Ended<'_>) {
+        lock(&self.0).push(format!("{:?} session {:?}", session.side, session.duration));
+    }
+
+    fn metrics(&self, _: &mut Vec<Gauge>) -> Option<&Metrics> {
+        None
+    }
 }
 
 /// Marks an answer that does not end after its last chunk.
@@ -46,6 +86,10 @@ pub struct Open;
 #[derive(Debug, Clone)]
 struct Later(Duration, Bytes);
 
+/// Marks an answer that takes its time.
+#[derive(Debug, Clone, Copy)]
+struct Slow(Duration);
+
 /// Marks an answer that never comes.
 #[derive(Debug, Clone, Copy)]
 struct Silent;
@@ -55,6 +99,13 @@ pub fn later(answer: Answer, after: Duration, events: &[&str]) -> Answer {
     let mut answer = answer?;
     let events: Vec<_> = events.iter().map(|data| format!("data: {data}\n\n")).collect();
     answer.extensions_mut().insert(Later(after, events.concat().into()));
+    Ok(answer)
+}
+
+/// Returns an answer that comes after a while.
+pub fn slowly(answer: Answer, after: Duration) -> Answer {
+    let mut answer = answer?;
+    answer.extensions_mut().insert(Slow(after));
     Ok(answer)
 }
 
@@ -85,14 +136,27 @@ pub fn json_answer(status: u16, text: impl Into<Bytes>) -> Answer {
 impl Memory {
     /// Makes a host whose servers all answer as `script` says.
     pub fn new(script: impl FnMut(&http::Request<Bytes>) -> Answer + Send + 'static) -> Self {
+        Self::make(Box::new(script), None)
+    }
+
+    /// Makes such a host on which somebody observes.
+    pub fn observed(
+        script: impl FnMut(&http::Request<Bytes>) -> Answer + Send + 'static,
+        observer: Arc<dyn Observe>,
+    ) -> Self {
+        Self::make(Box::new(script), Some(observer))
+    }
+
+    fn make(script: Script, observer: Option<Arc<dyn Observe>>) -> Self {
         Self(Arc::new(State {
             now: AtomicU64::new(1_800_000_000_000),
             random: AtomicU64::new(1),
             timers: Mutex::default(),
             spawned: Mutex::default(),
-            servers: Mutex::new(Box::new(script)),
+            servers: Mutex::new(script),
             sent: Mutex::default(),
             meetings: Meetings::default(),
+            observer,
         }))
     }
 
@@ -178,8 +242,10 @@ impl Clock for Memory {
 
 impl Entropy for Memory {
     fn fill(&self, buffer: &mut [u8]) {
-        for byte in buffer {
-            *byte = self.0.random.fetch_add(1, Ordering::Relaxed).to_le_bytes()[0];
+        for bytes in buffer.chunks_mut(8) {
+            // An odd factor gives a different number each time.
+            let number = self.0.random.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            bytes.copy_from_slice(&number.to_le_bytes()[..bytes.len()]);
         }
     }
 }
@@ -197,23 +263,28 @@ impl Upstream for Memory {
     ) -> impl Future<Output = Result<Response<Chunks>, Unreachable>> + Send {
         let answer = (lock(&self.0.servers))(&request);
         lock(&self.0.sent).push(request);
-        if answer.as_ref().is_ok_and(|answer| answer.extensions().get::<Silent>().is_some()) {
-            return Either::Left(future::pending());
-        }
-        Either::Right(future::ready(answer.map(|answer| {
+        let host = self.clone();
+        async move {
+            let answer = answer?;
+            if answer.extensions().get::<Silent>().is_some() {
+                return future::pending().await;
+            }
+            if let Some(Slow(after)) = answer.extensions().get() {
+                host.sleep(*after).await;
+            }
             let open = answer.extensions().get::<Open>().is_some();
             let later = answer.extensions().get::<Later>().cloned().map(|Later(after, chunk)| {
-                let host = self.clone();
+                let host = host.clone();
                 stream::once(async move {
                     host.sleep(after).await;
                     Ok(chunk)
                 })
             });
-            answer.map(|chunks| {
+            Ok(answer.map(|chunks| {
                 let chunks = stream::iter(chunks.into_iter().map(Ok)).chain(stream::iter(later).flatten());
                 if open { chunks.chain(stream::pending()).boxed() } else { chunks.boxed() }
-            })
-        })))
+            }))
+        }
     }
 
     async fn launch(
@@ -237,4 +308,8 @@ impl Rendezvous for Memory {
     }
 }
 
-impl Host for Memory {}
+impl Host for Memory {
+    fn observer(&self) -> Option<&Arc<dyn Observe>> {
+        self.0.observer.as_ref()
+    }
+}
