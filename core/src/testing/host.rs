@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{self, BoxFuture};
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode, header};
 
 use crate::config::Command;
@@ -191,6 +191,11 @@ impl Memory {
         }
     }
 
+    fn timer(&self, duration: Duration) -> Sleep {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Sleep { host: self.clone(), due: self.now().saturating_add(millis) }
+    }
+
     fn jump(&self) {
         let mut timers = lock(&self.0.timers);
         let next = timers.iter().map(|(due, _)| *due).min().expect("something still to happen");
@@ -235,8 +240,7 @@ impl Clock for Memory {
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Sleep { host: self.clone(), due: self.now().saturating_add(millis) }
+        self.timer(duration)
     }
 }
 
@@ -263,28 +267,26 @@ impl Upstream for Memory {
     ) -> impl Future<Output = Result<Response<Chunks>, Unreachable>> + Send {
         let answer = (lock(&self.0.servers))(&request);
         lock(&self.0.sent).push(request);
-        let host = self.clone();
-        async move {
-            let answer = answer?;
-            if answer.extensions().get::<Silent>().is_some() {
-                return future::pending().await;
-            }
-            if let Some(Slow(after)) = answer.extensions().get() {
-                host.sleep(*after).await;
-            }
-            let open = answer.extensions().get::<Open>().is_some();
-            let later = answer.extensions().get::<Later>().cloned().map(|Later(after, chunk)| {
-                let host = host.clone();
-                stream::once(async move {
-                    host.sleep(after).await;
-                    Ok(chunk)
+        let marks = answer.as_ref().map(|answer| answer.extensions().clone()).unwrap_or_default();
+        let begins = match marks.get::<Slow>() {
+            _ if marks.get::<Silent>().is_some() => future::pending().boxed(),
+            Some(Slow(after)) => self.timer(*after).boxed(),
+            None => future::ready(()).boxed(),
+        };
+        let later = marks.get::<Later>().map(|Later(after, chunk)| {
+            let chunk = chunk.clone();
+            stream::once(self.timer(*after)).map(move |()| Ok(chunk.clone()))
+        });
+        begins.map(move |()| {
+            answer.map(|answer| {
+                answer.map(|chunks| {
+                    let chunks =
+                        stream::iter(chunks.into_iter().map(Ok)).chain(stream::iter(later).flatten());
+                    let open = marks.get::<Open>().is_some();
+                    if open { chunks.chain(stream::pending()).boxed() } else { chunks.boxed() }
                 })
-            });
-            Ok(answer.map(|chunks| {
-                let chunks = stream::iter(chunks.into_iter().map(Ok)).chain(stream::iter(later).flatten());
-                if open { chunks.chain(stream::pending()).boxed() } else { chunks.boxed() }
-            }))
-        }
+            })
+        })
     }
 
     async fn launch(
