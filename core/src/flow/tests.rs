@@ -3,6 +3,7 @@
 mod blame;
 mod limits;
 mod narrow;
+mod sessions;
 mod succession;
 
 use bytes::Bytes;
