@@ -44,6 +44,7 @@ mod hub;
 mod limits;
 mod pieces;
 mod plan;
+pub mod quota;
 mod relay;
 mod route;
 mod session;

@@ -2,7 +2,8 @@
 //!
 //! **A task's id is a sealed address**: the server, the server's own id, and the endpoint and principal that it was made
 //! for. Nothing is kept: any instance with the key opens it, and one that was changed, made up or made for another
-//! endpoint or principal opens to nothing, as a task that never was. The same task has the same id in every result and
+//! endpoint, principal or server opens to nothing, as a task that never was; a server that has only been given the name
+//! is another one. The same task has the same id in every result and
 //! notification, since agents compare them.
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub(crate) const ID: &str = "taskId";
 /// Where a task is: the plain text of its id.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Address {
+    /// By its identity.
     #[serde(rename = "s")]
     server: String,
     #[serde(rename = "i")]
@@ -51,8 +53,9 @@ pub(crate) struct Tasks<'g> {
     scope: &'g Scope,
 }
 
-/// The tasks that somebody wants to hear of: by server, and then by the server's own id, the id that the agent knows.
-pub(crate) type Wanted = BTreeMap<ServerName, BTreeMap<String, String>>;
+/// The tasks that somebody wants to hear of: by the server's identity, and then by its own id, the id that the agent
+/// knows.
+pub(crate) type Wanted = BTreeMap<String, BTreeMap<String, String>>;
 
 impl<'g> Tasks<'g> {
     /// Takes the endpoint that the caller came through.
@@ -81,7 +84,7 @@ impl<'g> Tasks<'g> {
         require(inbound)?;
         for id in ids.elements().filter_map(Json::as_str) {
             if let Some((server, own)) = self.open(&id) {
-                wanted.entry(server.name.clone()).or_default().insert(own, id.into_owned());
+                wanted.entry(server.identity.clone()).or_default().insert(own, id.into_owned());
             }
         }
         Ok(wanted)
@@ -96,7 +99,7 @@ impl<'g> Tasks<'g> {
             }
             _ => return None,
         };
-        let server = route.server.name.to_string();
+        let server = route.server.identity.clone();
         let endpoint = endpoint::path(self.scope);
         Some(Arc::new(Ids { sealer: self.sealer.clone(), server, endpoint, known }))
     }
@@ -105,7 +108,7 @@ impl<'g> Tasks<'g> {
         let plain = self.sealer.open(Purpose::Task, id)?;
         let address: Address = serde_json::from_slice(&plain).ok()?;
         let holds = address.endpoint == endpoint::path(self.scope) && address.principal.is_none();
-        let server = self.servers.get(address.server.as_str()).filter(|_| holds)?;
+        let server = self.servers.values().find(|server| holds && server.identity == address.server)?;
         let is_legacy = server.offer.load().as_ref().is_some_and(|offer| offer.version.era() == Era::Legacy);
         (!is_legacy).then_some((server, address.id))
     }
@@ -114,6 +117,7 @@ impl<'g> Tasks<'g> {
 /// By which ids an agent knows the tasks of one server.
 pub(crate) struct Ids {
     sealer: Sealer,
+    /// By its identity.
     server: String,
     endpoint: String,
     /// The task that was asked for, by the server's own id, and the id that it was asked for by. That one stays, also
@@ -248,10 +252,14 @@ fn unknown() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Policy;
+    use crate::identity::Identity;
     use http::HeaderValue;
     use proptest::prelude::*;
 
     const META: &str = r#""_meta":{"io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}"#;
+
+    const URL: &str = "http://127.0.0.1:1/mcp";
 
     struct Stage {
         sealer: Sealer,
@@ -260,9 +268,13 @@ mod tests {
 
     impl Stage {
         fn new(key: u8, others: &[u8]) -> Self {
+            Self::at(URL, key, others)
+        }
+
+        fn at(url: &str, key: u8, others: &[u8]) -> Self {
             let server = |name: &str| {
                 let name = ServerName::parse(name).unwrap();
-                (name.clone(), Server::new(name, crate::testing::server("http://127.0.0.1:1/mcp"), 1).0)
+                (name.clone(), Server::new(name, crate::testing::server(url), 1).0)
             };
             let others: Vec<_> = others.iter().map(|key| [*key; 32]).collect();
             Self { sealer: Sealer::new(&[key; 32], &others), servers: ["a", "b"].map(server).into() }
@@ -297,6 +309,8 @@ mod tests {
             let via = HeaderValue::from_static("x");
             let caller = Caller {
                 scope,
+                who: Arc::new(Identity::anonymous(&Policy::default())),
+                now: 0,
                 session: None,
                 via,
                 streams: true,
@@ -331,6 +345,7 @@ mod tests {
         insta::assert_snapshot!(stage.check(Scope::All, &get("task 1")), @"-32602 Unknown task");
         insta::assert_snapshot!(Stage::new(2, &[]).check(Scope::All, &get(&id)), @"-32602 Unknown task");
         insta::assert_snapshot!(Stage::new(2, &[1]).check(Scope::All, &get(&id)), @"a task 1");
+        insta::assert_snapshot!(Stage::at("http://127.0.0.1:2/mcp", 1, &[]).check(Scope::All, &get(&id)), @"-32602 Unknown task");
         insta::assert_snapshot!(stage.check(Scope::All, &format!("{{\"taskId\":1,{META}}}")), @"-32602 `taskId` must be a string");
         insta::assert_snapshot!(stage.check(Scope::All, &format!("{{\"taskId\":{}}}", quote(&id))), @"-32021 the client has not declared io.modelcontextprotocol/tasks");
     }
@@ -357,7 +372,7 @@ mod tests {
             })
         };
         let of = |server: &str, id: &String| {
-            (ServerName::parse(server).unwrap(), BTreeMap::from([("1".to_owned(), id.clone())]))
+            (stage.servers[server].identity.clone(), BTreeMap::from([("1".to_owned(), id.clone())]))
         };
         assert_eq!(wanted(&format!(",{META}")), Ok(BTreeMap::from([of("a", &a), of("b", &b)])));
         assert_eq!(wanted(""), Err(code::MISSING_CAPABILITY));

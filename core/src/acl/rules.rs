@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Condition, Glob};
-use crate::config::{Agent, Group, ItemKind, Policy, Rule, Selector, What};
+use crate::config::{Agent, Dialect, Group, ItemKind, Origin, Policy, Rule, Selector, What};
 
 /// The rules of all agents of a policy.
 #[derive(Debug, Default)]
@@ -28,6 +28,8 @@ pub struct Rules {
     /// The conditions that read no arguments.
     steady: Vec<Condition>,
     is_unrestricted: bool,
+    /// How refusals are worded.
+    pub(crate) dialect: Dialect,
 }
 
 /// One rule with everything that it names.
@@ -74,8 +76,8 @@ pub enum Truth {
 pub enum Decision<'r> {
     /// It may.
     Allowed {
-        /// What allows it.
-        rule: &'r Rule,
+        /// The place of the rule that allows it, for [`Rules::rule`].
+        rule: u16,
         /// Whether another decision may come of other arguments.
         depends: bool,
     },
@@ -101,7 +103,7 @@ impl Acl {
     pub fn new(policy: &Policy) -> Self {
         let agents = policy.agents.iter().chain([&policy.default]).enumerate();
         let agents: Vec<_> =
-            agents.map(|(index, agent)| Arc::new(Rules::new(index, agent.clone(), &policy.groups))).collect();
+            agents.map(|(index, agent)| Arc::new(Rules::new(index, agent.clone(), policy))).collect();
         let by_name = agents.iter().map(|rules| (rules.agent.name.clone(), rules.index)).collect();
         Self { agents, by_name }
     }
@@ -110,18 +112,18 @@ impl Acl {
     pub fn rules(&self, agent: &str) -> Arc<Rules> {
         match self.by_name.get(agent) {
             Some(index) => self.agents[*index].clone(),
-            None => Arc::new(Rules::new(
-                self.agents.len(),
-                Arc::new(Agent::bare(agent, crate::config::Origin::default())),
-                &BTreeMap::new(),
-            )),
+            None => {
+                let nobody = Arc::new(Agent::bare(agent, Origin::default()));
+                Arc::new(Rules::new(self.agents.len(), nobody, &Policy::default()))
+            }
         }
     }
 }
 
 impl Rules {
-    fn new(index: usize, agent: Arc<Agent>, groups: &BTreeMap<String, Group>) -> Self {
-        let clauses = |rules: &[Rule]| rules.iter().map(|rule| Clause::new(rule, groups)).collect::<Vec<_>>();
+    fn new(index: usize, agent: Arc<Agent>, policy: &Policy) -> Self {
+        let clause = |rule: &Rule| Clause::new(rule, &policy.groups);
+        let clauses = |rules: &[Rule]| rules.iter().map(&clause).collect::<Vec<_>>();
         let (allow, deny) = (clauses(&agent.allow), clauses(&agent.deny));
         let conditions = allow.iter().chain(&deny).filter_map(|clause| clause.rule.when.as_ref());
         let mut steady = Vec::new();
@@ -133,7 +135,7 @@ impl Rules {
         let lets_all =
             |clause: &Clause| matches!(clause.reach, Reach::Everything) && clause.rule.when.is_none();
         let is_unrestricted = allow.iter().any(lets_all) && deny.is_empty() && agent.when.is_none();
-        Self { index, agent, allow, deny, steady, is_unrestricted }
+        Self { index, agent, allow, deny, steady, is_unrestricted, dialect: policy.dialect }
     }
 
     /// Tells whether the agent may do everything, whatever the circumstances.
@@ -144,6 +146,26 @@ impl Rules {
     /// Returns the conditions that read no arguments, each once.
     pub(crate) fn steady(&self) -> &[Condition] {
         &self.steady
+    }
+
+    /// Returns an allowing rule by its place.
+    pub fn rule(&self, place: u16) -> &Rule {
+        &self.allow[usize::from(place)].rule
+    }
+
+    /// Returns the place of the rule that allows everything, where one does whatever the circumstances.
+    pub(crate) fn first(&self) -> Option<u16> {
+        let place = self.allow.iter().position(Clause::lets_all)?;
+        u16::try_from(place).ok()
+    }
+
+    /// Tells whether some rule could allow something of a server.
+    pub(crate) fn may_reach(&self, server: &str) -> bool {
+        let reaches = |selector: &Selector| selector.server.matches_without_case(server);
+        self.allow.iter().any(|clause| match &clause.reach {
+            Reach::Everything => true,
+            Reach::Some(selectors) => selectors.iter().any(reaches),
+        })
     }
 
     /// Decides on one thing. `truth` says what each condition comes to.
@@ -159,13 +181,13 @@ impl Rules {
         }
         let mut unmet = None;
         let mut allowed = None;
-        for clause in self.allow.iter().filter(|clause| clause.allows(target)) {
+        for (place, clause) in (0..).zip(&self.allow).filter(|(_, clause)| clause.allows(target)) {
             match truth_of(clause) {
                 Truth::Holds => {
-                    allowed = Some((&clause.rule, false));
+                    allowed = Some((place, false));
                     break;
                 }
-                Truth::Depends => allowed = allowed.or(Some((&clause.rule, true))),
+                Truth::Depends => allowed = allowed.or(Some((place, true))),
                 Truth::Fails | Truth::Undecided => unmet = unmet.or(Some(&clause.rule)),
             }
         }
@@ -205,6 +227,10 @@ impl Clause {
             What::Select(selector) => Reach::Some(vec![selector.clone()]),
         };
         Self { rule: rule.clone(), reach }
+    }
+
+    fn lets_all(&self) -> bool {
+        matches!(self.reach, Reach::Everything) && self.rule.when.is_none()
     }
 
     fn allows(&self, target: &Target<'_>) -> bool {

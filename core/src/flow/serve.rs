@@ -21,6 +21,7 @@ use crate::endpoint::{self, Endpoint};
 use crate::error::{Refusal, Unreachable, code};
 use crate::front::{Caller, Inbound, LEVELS, Piped, legacy, meta, modern};
 use crate::gateway::Gateway;
+use crate::identity::Identity;
 use crate::observe::Record;
 use crate::pipe::Wait;
 use crate::plan::{self, Plan};
@@ -67,7 +68,7 @@ impl<H: Host> Gateway<H> {
     async fn admit(&self, head: &Parts, body: Body) -> Reply {
         let snapshot = self.snapshot();
         let legacy = snapshot.config.gateway.legacy;
-        let endpoint = endpoint::find(head.uri.path(), &snapshot.servers);
+        let endpoint = endpoint::find(head.uri.path(), &snapshot.servers, &snapshot.config.policy.groups);
         match endpoint {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
             Some(Endpoint::Readiness) => return endpoint::readiness(&self.readiness(), self.is_settled()),
@@ -76,7 +77,8 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
             _ => return endpoint::not_found(),
         }
-        let place = match self.take_place() {
+        let takes_place = head.extensions.get::<Piped>() != Some(&Piped::Tells);
+        let place = match takes_place.then(|| self.take_place()).transpose() {
             Ok(place) => place,
             Err(refusal) => return body::refused(None, &refusal),
         };
@@ -117,8 +119,11 @@ impl<H: Host> Gateway<H> {
         let has_come_through = head.headers.contains_key(names::VIA);
         let via =
             if has_come_through { self.0.snapshot.load().gate.via(&head.headers)? } else { self.own_via() };
+        let who = Identity::anonymous(&self.0.snapshot.load().config.policy);
         let caller = Caller {
             scope,
+            who: Arc::new(who),
+            now: self.host().now(),
             session: None,
             via,
             streams: names::accepts(&head.headers, "text/event-stream"),
@@ -344,7 +349,7 @@ impl<H: Host> Gateway<H> {
                 }
                 match retried {
                     Retried::Not | Retried::Parked(_) => {}
-                    Retried::Server { server, .. } if server != route.server.name.as_str() => {
+                    Retried::Server { server, .. } if server != route.server.identity => {
                         return Err(invalid_state());
                     }
                     Retried::Server { native, stamp, .. } => {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::catalog::Scope;
+use crate::identity::Identity;
 use crate::observe::Record;
 use crate::session::Session;
 use crate::wire::json::{Json, Object};
@@ -35,14 +36,23 @@ pub(crate) const LEVELS: [&str; 8] =
     ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// Marks a request that came over a pipe: it has no headers that could agree with its body.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Piped;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piped {
+    /// It is to be answered.
+    Asks,
+    /// It gets no answer, and may be what others wait for: it takes no place of theirs.
+    Tells,
+}
 
 /// Who sends a request, through which endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// What the endpoint shows.
     pub(crate) scope: Scope,
+    /// Who it is.
+    pub(crate) who: Arc<Identity>,
+    /// When the request came, in milliseconds since the Unix epoch.
+    pub(crate) now: u64,
     /// The legacy session; none where the request is stateless.
     pub(crate) session: Option<Arc<Session>>,
     /// The gateways that the request has come through, and this one.

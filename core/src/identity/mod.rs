@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::Agent;
+use crate::acl::{Condition, Truth};
+use crate::config::{Agent, Policy};
+use crate::wire::json::Json;
 
 /// Who sends a request, as far as it could be told.
 #[derive(Debug, Clone)]
@@ -17,6 +19,19 @@ pub struct Identity {
     pub client: Option<Arc<str>>,
     /// The tag that it claims.
     pub tag: Option<Arc<str>>,
+}
+
+impl Identity {
+    /// Returns somebody of whom nothing is known.
+    pub(crate) fn anonymous(policy: &Policy) -> Self {
+        let agent = policy.default.clone();
+        Self { agent, principal: None, auth: AuthKind::Anonymous, client: None, tag: None }
+    }
+
+    /// Returns what a condition comes to for this caller; `arguments` are there once they are known.
+    pub(crate) fn truth(&self, condition: &Condition, arguments: Option<Json<'_>>, _now: u64) -> Truth {
+        if condition.reads_arguments() && arguments.is_none() { Truth::Depends } else { Truth::Undecided }
+    }
 }
 
 /// How a caller has proved who it is.

@@ -15,7 +15,7 @@ use crate::front::gate::Exposure;
 use crate::gateway::{Gateway, Options, SealKeys};
 use crate::names::ServerName;
 
-pub use host::{Answer, Memory, Open, json_answer, open_stream, silence};
+pub use host::{Answer, Memory, Open, json_answer, later, open_stream, silence};
 pub use paths::{Path, paths};
 
 /// Returns the settings of a server at a URL.

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::server;
-use crate::catalog::{Kind, Offer, Scope, View, read_page};
-use crate::config::Gateway;
+use crate::catalog::{Kind, Offer, Scope, View, look, read_page};
+use crate::config::{Agent, Gateway, Policy};
 use crate::front::{Caller, Inbound};
+use crate::identity::Identity;
 use crate::names::ServerName;
 use crate::observe::Record;
 use crate::pieces::Pieces;
@@ -78,7 +79,7 @@ fn offering(number: usize) -> (ServerName, Arc<Server>) {
 }
 
 fn merge(servers: &BTreeMap<ServerName, Arc<Server>>) -> View {
-    View::make(&Gateway::default(), servers, |_| true)
+    look(&Gateway::default(), servers, &Scope::All, Agent::allowing_everything())
 }
 
 fn request(method: &str, params: &str) -> String {
@@ -102,7 +103,9 @@ fn planned(view: &View, sealer: &Sealer, text: &[u8]) -> usize {
     let inbound = Inbound::new(id, method, params);
     let via = HeaderValue::from_static("gateway");
     let record = Record::default();
-    let caller = Caller { scope: Scope::All, session: None, via, streams: true, resumes: true, record };
+    let who = Arc::new(Identity::anonymous(&Policy::default()));
+    let caller =
+        Caller { scope: Scope::All, who, now: 0, session: None, via, streams: true, resumes: true, record };
     let servers = BTreeMap::new();
     let tasks = Tasks::new(sealer, &servers, &caller);
     match plan(view, &tasks, &caller, &inbound, None).expect("a plan") {

@@ -174,7 +174,7 @@ fn size_and_depth_are_bounded() {
         Ok(truth) => truth.to_string(),
         Err(undecided) => undecided.to_string(),
     };
-    let list = |count| format!(r#"{{"x":[{}1]}}"#, "1,".repeat(count - 1));
+    let list = |count: usize| format!(r#"{{"x":[{}1]}}"#, "1,".repeat(count - 1));
     assert_eq!(holds("size(args.x) > 0", &list(999)), "true");
     let deep = format!(r#"{{"x":{}1{}}}"#, "[".repeat(100), "]".repeat(100));
     let text = |size| format!(r#"{{"y":1,"x":"{}"}}"#, "x".repeat(size));
