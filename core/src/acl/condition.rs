@@ -16,14 +16,14 @@ use cel::common::value::{CowVal, Val as _};
 use cel::parser::{ParseErrors, PrattParser};
 use cel::{Context, Env, ExecutionError, Value};
 
-pub use facts::{Arguments, CallerFacts, Facts, TargetFacts};
 use facts::Known;
+pub use facts::{Arguments, CallerFacts, Facts, TargetFacts};
 use reads::Reads;
 
 /// The longest expression, in bytes.
 const MAX_LENGTH: usize = 2_000;
-/// The deepest nesting. A level takes about 2 KB of the stack, of which a Worker has 1 MB.
-const MAX_DEPTH: u16 = 32;
+/// The deepest nesting. A level takes 3 KB of the stack, 50 KB where nothing is optimised.
+const MAX_DEPTH: u16 = 24;
 
 /// An expression that a rule depends on.
 #[derive(Clone)]
@@ -87,7 +87,8 @@ impl Condition {
             .parse(text)
             .map_err(|errors| ConditionError::first(text, errors))?;
         let reads = Reads::of(&expression).map_err(|problem| {
-            let offset = problem.place.as_deref().and_then(|name| reads::find(text, name)).unwrap_or_default();
+            let offset =
+                problem.place.as_deref().and_then(|name| reads::find(text, name)).unwrap_or_default();
             ConditionError::at(text, offset, problem.what)
         })?;
         Ok(Self(Arc::new(Parsed { text: text.into(), expression, reads })))
@@ -127,7 +128,13 @@ impl Condition {
                 Undecided::Missing("something that it reads".to_owned())
             }
             ExecutionError::UndeclaredReference(name) => Undecided::Missing(format!("`{name}`")),
-            ExecutionError::NoSuchOverload(error) => Undecided::Failed(error.to_string()),
+            ExecutionError::NoSuchOverload(error) => {
+                let what = error.function().trim_matches(['_', '@']);
+                Undecided::Failed(format!(
+                    "`{what}` does not apply to {}",
+                    error.argument_types().join(" and ")
+                ))
+            }
             ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
                 Undecided::Failed("it divides by zero".to_owned())
             }
@@ -165,23 +172,37 @@ impl ConditionError {
         Self { line, column, what }
     }
 
-    /// Takes the first error that has a place. The parser counts columns in bytes.
+    /// Takes the first error that has a place. The parser counts columns in bytes, and gives its own limit no place.
     fn first(text: &str, errors: ParseErrors) -> Self {
-        let error = errors.errors.iter().find(|error| error.pos.0 > 0).or(errors.errors.first());
+        let errors = errors.errors;
+        if errors.iter().any(|error| error.msg.contains("recursion limit")) {
+            return Self::at(text, 0, reads::too_deep());
+        }
+        let error = errors.iter().find(|error| error.pos.0 > 0).or(errors.first());
         let Some(error) = error else { return Self::at(text, 0, "it cannot be read".to_owned()) };
         let line = usize::try_from(error.pos.0).unwrap_or_default().max(1);
         let bytes = usize::try_from(error.pos.1).unwrap_or_default().saturating_sub(1);
         let column = text.split('\n').nth(line - 1).and_then(|line| line.get(..bytes)).unwrap_or_default();
         let what = error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg);
-        Self { line, column: column.chars().count() + 1, what: what.replace("<EOF>", "the end") }
+        Self {
+            line,
+            column: column.chars().count() + 1,
+            what: what.replace("'<EOF>'", "the end").replace("<EOF>", "the end"),
+        }
     }
 }
 
 /// The functions that expressions may call.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::default().with_optional_support(false).with_stdlib();
-    env.add_member_overload("lowerAscii", "string_lower_ascii", CelString::cel_type().to_owned(), vec![], lower_ascii)
-        .expect("the only one of its name");
+    env.add_member_overload(
+        "lowerAscii",
+        "string_lower_ascii",
+        CelString::cel_type().to_owned(),
+        vec![],
+        lower_ascii,
+    )
+    .expect("the only one of its name");
     Arc::new(env)
 });
 

@@ -1,8 +1,11 @@
 //! What a condition is about, as values of CEL. Only what an expression reads is converted.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt};
+use cel::common::types::{
+    CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt,
+};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 
@@ -131,7 +134,8 @@ impl VariableResolver for Known<'_> {
             "name" => text(self.facts.target.name),
             "kind" => text(self.facts.target.kind),
             "caller" => {
-                let members = CALLER.iter().filter_map(|key| Some((*key, boxed(CelString::from(self.caller(key)?)))));
+                let members =
+                    CALLER.iter().filter_map(|key| Some((*key, boxed(CelString::from(self.caller(key)?)))));
                 Some(CowVal::owned(map(members)))
             }
             "now" => {
@@ -165,18 +169,20 @@ fn read<'a>(arguments: Json<'a>, reads: &Reads) -> Result<CelMap<'a>, Undecided>
     let mut members = HashMap::new();
     for (key, value) in arguments.object().map_err(|_| Undecided::Duplicate)?.iter() {
         if reads.member(key) {
-            reader.text =
-                reader.text.checked_sub(key.len() + value.text().len()).ok_or(Undecided::TooLarge("too much text"))?;
+            reader.text = reader
+                .text
+                .checked_sub(key.len() + value.text().len())
+                .ok_or(Undecided::TooLarge("too much text"))?;
             members.insert(member_key(key.clone()), reader.value(value, 1)?);
         }
     }
     Ok(CelMap::from(members))
 }
 
-fn member_key(key: std::borrow::Cow<'_, str>) -> CelMapKey<'_> {
+fn member_key(key: Cow<'_, str>) -> CelMapKey<'_> {
     match key {
-        std::borrow::Cow::Borrowed(key) => CelMapKey::from(key),
-        std::borrow::Cow::Owned(key) => CelMapKey::from(key),
+        Cow::Borrowed(key) => CelMapKey::from(key),
+        Cow::Owned(key) => CelMapKey::from(key),
     }
 }
 
@@ -211,8 +217,8 @@ impl Reader {
         }
         if json.text().starts_with('"') {
             return match json.as_str().ok_or(Undecided::Unreadable("a text with half a character"))? {
-                std::borrow::Cow::Borrowed(text) => Ok(boxed(CelString::from(text))),
-                std::borrow::Cow::Owned(text) => Ok(boxed(CelString::from(text))),
+                Cow::Borrowed(text) => Ok(boxed(CelString::from(text))),
+                Cow::Owned(text) => Ok(boxed(CelString::from(text))),
             };
         }
         number(json.text())

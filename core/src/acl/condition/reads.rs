@@ -94,6 +94,11 @@ impl Reads {
     }
 }
 
+/// Says that an expression nests too deeply.
+pub(super) fn too_deep() -> String {
+    format!("it nests, or chains operators, more than {MAX_DEPTH} deep")
+}
+
 /// Returns the offset of the first name in an expression that reads like this.
 pub(super) fn find(text: &str, name: &str) -> Option<usize> {
     let mut lexer = Lexer::new(text);
@@ -101,7 +106,9 @@ pub(super) fn find(text: &str, name: &str) -> Option<usize> {
         let token = lexer.lex();
         match token.kind {
             TokenKind::TokEnd | TokenKind::TokError => return None,
-            TokenKind::TokIdent if text.get(token.start..token.end) == Some(name) => return Some(token.start),
+            TokenKind::TokIdent if text.get(token.start..token.end) == Some(name) => {
+                return Some(token.start);
+            }
             _ => {}
         }
     }
@@ -116,8 +123,7 @@ struct Walk {
 impl Walk {
     fn expression(&mut self, expression: &IdedExpr, depth: u16) -> Result<(), Problem> {
         if depth > MAX_DEPTH {
-            let what = format!("it nests, or chains operators, more than {MAX_DEPTH} deep");
-            return Err(Problem { what, place: None });
+            return Err(Problem { what: too_deep(), place: None });
         }
         let depth = depth + 1;
         match &expression.expr {
@@ -185,7 +191,11 @@ impl Walk {
             return Ok(());
         }
         known_function(call)?;
-        call.target.iter().map(AsRef::as_ref).chain(&call.args).try_for_each(|part| self.expression(part, depth))
+        call.target
+            .iter()
+            .map(AsRef::as_ref)
+            .chain(&call.args)
+            .try_for_each(|part| self.expression(part, depth))
     }
 
     /// Walks a loop. One that builds a list could be as large as the arguments squared, and so could one within another.
