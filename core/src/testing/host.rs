@@ -323,7 +323,6 @@ impl Quotas for Memory {
     }
 }
 
-impl Host for Memory {}
 impl Host for Memory {
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         self.0.observer.as_ref()
