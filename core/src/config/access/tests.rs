@@ -596,7 +596,7 @@ fn variants_are_possible() {
     p.yaml:6:37: error: variants.github.v.replace: a variant with the name of what it is made from stands in its place
       hint: give it another name, and say `from`
     p.yaml:6:50: error: variants.github.v.kind: expected `tool` or `prompt`, found "resource"
-    p.yaml:6:60: error: variants.github.v.titel: unknown key "titel"; known: from, kind, replace, title, description, arguments, result
+    p.yaml:6:60: error: variants.github.v.titel: unknown key "titel"; known: from, kind, replace, title, description, fixed, arguments, result
       hint: did you mean `title`?
     p.yaml:6:77: error: variants.github.v.title: expected a text, found an empty text
     p.yaml:6:94: error: variants.github.v.description: expected either `rewrite` or `append`
