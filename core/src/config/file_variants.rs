@@ -32,7 +32,7 @@ pub(super) struct VariantText {
     description: Option<WordingText>,
     /// What becomes of arguments, by the name that they have in what it is made from.
     arguments: Option<BTreeMap<String, ArgumentText>>,
-    /// What is left of its results; for tools.
+    /// What is left of its results.
     result: Option<ResultText>,
 }
 
@@ -62,8 +62,7 @@ pub(super) struct WordingChangeText {
     append: Option<String>,
 }
 
-/// What becomes of one argument. Beside `fix` stands nothing else. Arguments of prompts are texts, and know `fix`,
-/// `default`, `rename` and `describe`.
+/// What becomes of one argument. Beside `fix` stands nothing else. Arguments of prompts are texts.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Argument")]
 pub(super) struct ArgumentText {
@@ -90,7 +89,7 @@ pub(super) struct ArgumentText {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Narrowing")]
 pub(super) struct ResultText {
-    /// The part that is kept, as a JSON Pointer (RFC 6901) into the structured content, or into a text that is JSON.
+    /// The part that is kept, for tools, as a JSON Pointer (RFC 6901) into the structured content, or into a text that is JSON.
     select: Option<String>,
     /// The most characters of a text. What is beyond is cut, with a note.
     #[schemars(range(min = CUTS.0, max = CUTS.1))]
