@@ -269,10 +269,10 @@ fn rules_name_what_there_is() {
 
 #[test]
 fn conditions_are_read_where_they_stand() {
-    let parsed = read("agents: { a: { allow: [{ on: github, when: ' ' }], when: '' } }");
-    let places: Vec<_> = parsed.problems.iter().filter(|problem| problem.server.is_none()).collect();
-    let places: Vec<_> = places.iter().map(|problem| (problem.column, problem.field.as_str())).collect();
-    assert_eq!(places, [(44, "agents.a.allow[0].when"), (58, "agents.a.when")]);
+    insta::assert_snapshot!(agent("allow: [{ on: github, when: 'args.x ==' }], when: 'nobody.knows'"), @"
+    p.yaml:6:44: error: agents.a.allow[0].when: in the expression: line 1, column 10: mismatched input 'the end' expecting expression
+    p.yaml:6:66: error: agents.a.when: in the expression: line 1, column 1: unknown variable `nobody`; known are args, caller, server, name, kind, now
+    ");
 }
 
 #[test]
