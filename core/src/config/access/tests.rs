@@ -239,7 +239,7 @@ fn rules_name_what_there_is() {
     p.yaml:6:78: error: agents.a.allow[5]: "Resource" is no kind; known: tool, prompt, resource
       hint: did you mean `resource:`?
     "#);
-    insta::assert_snapshot!(agent("allow: [[a], {}, { on: github }, { on: github, when: x, if: y }]"), @r#"
+    insta::assert_snapshot!(agent("allow: [[a], {}, { on: github }, { on: github, when: 'true', if: y }]"), @r#"
     p.yaml:6:24: error: agents.a.allow[0]: expected a rule, found a list
     p.yaml:6:29: error: agents.a.allow[1]: the key `on` is missing
       hint: write the rule as a text, or as `{ on: RULE, when: EXPRESSION }`
@@ -247,7 +247,7 @@ fn rules_name_what_there_is() {
       hint: write the rule as a text, or as `{ on: RULE, when: EXPRESSION }`
     p.yaml:6:33: error: agents.a.allow[2]: the key `when` is missing
       hint: write the rule as a text, or as `{ on: RULE, when: EXPRESSION }`
-    p.yaml:6:72: error: agents.a.allow[3].if: unknown key "if"; known: on, when
+    p.yaml:6:77: error: agents.a.allow[3].if: unknown key "if"; known: on, when
     "#);
     insta::assert_snapshot!(check("groups: { time: { github: x }, Readers: { time: x } }\nagents: { a: { allow: [time, readrs, reader/x] } }"), @r#"
     p.yaml:7:24: error: agents.a.allow[0]: "time" is both a group and a server
@@ -269,10 +269,10 @@ fn rules_name_what_there_is() {
 
 #[test]
 fn conditions_are_read_where_they_stand() {
-    let parsed = read("agents: { a: { allow: [{ on: github, when: ' ' }], when: '' } }");
-    let places: Vec<_> = parsed.problems.iter().filter(|problem| problem.server.is_none()).collect();
-    let places: Vec<_> = places.iter().map(|problem| (problem.column, problem.field.as_str())).collect();
-    assert_eq!(places, [(44, "agents.a.allow[0].when"), (58, "agents.a.when")]);
+    insta::assert_snapshot!(agent("allow: [{ on: github, when: 'args.x ==' }], when: 'nobody.knows'"), @"
+    p.yaml:6:44: error: agents.a.allow[0].when: in the expression: line 1, column 10: mismatched input 'the end' expecting expression
+    p.yaml:6:66: error: agents.a.when: in the expression: line 1, column 1: unknown variable `nobody`; known are args, caller, server, name, kind, now
+    ");
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn an_agent_that_may_do_nothing_says_so() {
     p.yaml:6:11: warning: agents.a: this agent may do nothing, since it has no `allow`
       hint: add `allow`, or say so with `deny: ["*"]`
     "#);
-    insta::assert_snapshot!(agent("deny: [{ on: '*', when: x }]"), @r#"
+    insta::assert_snapshot!(agent("deny: [{ on: '*', when: 'args.a == 1' }]"), @r#"
     p.yaml:6:11: warning: agents.a: this agent may do nothing, since it has no `allow`
       hint: add `allow`, or say so with `deny: ["*"]`
     "#);
@@ -460,7 +460,7 @@ variants:
         size: { enum: [s, 5, "5"], pattern: "^.", minimum: -1, maximum: 9.5, describe: Big. }
       result: { select: "/items", cut: 4000 }
     create_issue: { description: Careful. }
-    ask: { from: help, kind: prompt, description: { rewrite: Ask. }, arguments: { a: { fix: "5" }, b: { default: x } } }
+    ask: { from: help, kind: prompt, description: { rewrite: Ask. }, arguments: { a: { fix: 5 }, b: { default: x, enum: [x, 1.0], pattern: "^." } } }
 "#,
     );
     let [ask, create_issue, file_bug] = &config.variants[..] else { panic!("three variants") };
@@ -469,14 +469,17 @@ variants:
     assert_eq!(create_issue.description, Some(Wording::Rewrite("Careful.".to_owned())));
     assert_eq!(file_bug.description, Some(Wording::Append("Web shop only.".to_owned())));
     assert_eq!(file_bug.fixed, Fixed::Gone);
-    insta::assert_debug_snapshot!((&ask.kind, &ask.arguments["a"].fix, &ask.arguments["b"].default), @r#"
+    insta::assert_debug_snapshot!((&ask.kind, &ask.arguments["a"].fix, &ask.arguments["b"].one_of), @r#"
     (
         Prompt,
         Some(
             "\"5\"",
         ),
         Some(
-            "\"x\"",
+            [
+                "\"x\"",
+                "\"1.0\"",
+            ],
         ),
     )
     "#);
@@ -607,16 +610,11 @@ fn variants_are_possible() {
     p.yaml:6:75: error: variants.github.v.result.cut: expected a whole number from 1 to 1000000000, found "0"
     p.yaml:6:78: error: variants.github.v.result.x: unknown key "x"; known: select, cut
     "#);
-    insta::assert_snapshot!(variant("kind: prompt, result: { select: /a }, arguments: { x: { fix: 5 }, y: { default: [a], enum: [b], pattern: x, minimum: 1, maximum: 2 } }"), @"
-    p.yaml:6:50: error: variants.github.v.result: `result` belongs to a tool
-    p.yaml:6:89: error: variants.github.v.arguments.x.fix: expected a text, as arguments of prompts are, found a number
-      hint: quote it
-    p.yaml:6:108: error: variants.github.v.arguments.y.default: expected a text, as arguments of prompts are, found a list
-      hint: quote it
-    p.yaml:6:119: error: variants.github.v.arguments.y.enum: `enum` belongs to a tool
-    p.yaml:6:133: error: variants.github.v.arguments.y.pattern: `pattern` belongs to a tool
-    p.yaml:6:145: error: variants.github.v.arguments.y.minimum: `minimum` belongs to a tool
-    p.yaml:6:157: error: variants.github.v.arguments.y.maximum: `maximum` belongs to a tool
+    insta::assert_snapshot!(variant("kind: prompt, from: p, result: { select: /a, cut: 5 }, arguments: { x: { fix: ~ }, y: { default: [a], enum: [b, {}], pattern: x, minimum: 1, maximum: 2 } }"), @"
+    p.yaml:6:69: error: variants.github.v.result.select: `select` belongs to a tool: results of prompts are messages
+    p.yaml:6:106: error: variants.github.v.arguments.x.fix: expected a text, found nothing
+    p.yaml:6:125: error: variants.github.v.arguments.y.default: expected a text, found a list
+    p.yaml:6:140: error: variants.github.v.arguments.y.enum[1]: expected a text, found a map
     ");
 }
 
@@ -719,7 +717,7 @@ const WHOLE: &str = r#"version: 1
 servers: { github: { command: a }, time: { command: b } }
 groups: { read-only: { github: ["get_*", "resource:repo://*"], time: "*" } }
 variants: { github: { bug: { from: issue, description: { append: x }, arguments: { o: { fix: [1, { a: ~ }] }, p: { rename: q, enum: [s], minimum: 1 } }, result: { select: "/a", cut: 9 } }, low: { from: bug } } }
-agents: { coder: { match: [{ api_key: coder }, { claim: { g: e } }, { tag: t }], allow: [read-only, github/bug, { on: "time/*", when: x }], deny: "*", limits: { rate: 60/m, tools: { "github/s*": { daily: 1 } } } }, default: { deny: ["*"] } }
+agents: { coder: { match: [{ api_key: coder }, { claim: { g: e } }, { tag: t }], allow: [read-only, github/bug, { on: "time/*", when: "args.a == 1" }], deny: "*", limits: { rate: 60/m, tools: { "github/s*": { daily: 1 } } } }, default: { deny: ["*"] } }
 auth: { required: true, header: X-Key, trust_tags: true, tag_header: X-Tag }
 limits: { "github/*": { concurrency: 2 } }
 audit: { redact: ["a+"], on_failure: open, rotate: 1MiB, keep: 3d }
