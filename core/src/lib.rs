@@ -24,6 +24,7 @@
 
 pub mod acl;
 pub mod body;
+pub mod calendar;
 pub mod config;
 pub mod error;
 pub mod identity;
@@ -43,6 +44,7 @@ mod hub;
 mod limits;
 mod pieces;
 mod plan;
+pub mod quota;
 mod relay;
 mod route;
 mod session;

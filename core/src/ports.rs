@@ -20,6 +20,7 @@ use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
 use crate::observe::{Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
+use crate::quota::{Counted, Exhausted, Hold};
 use crate::upstream::lock;
 
 /// The chunks of a body, in order; an error ends them.
@@ -86,6 +87,15 @@ pub trait Rendezvous {
     fn deliver(&self, place: u64, message: Bytes) -> impl Future<Output = bool> + Send;
 }
 
+/// Where requests are counted, for limits that hold across them.
+///
+/// A platform whose requests all come to one process uses [`Tallies`](crate::quota::Tallies).
+pub trait Quotas {
+    /// Takes one from each count, or nothing. A host that cannot reach its counts answers
+    /// [`Exceeded::Unknown`](crate::quota::Exceeded::Unknown).
+    fn take(&self, counted: &[Counted], now: u64) -> impl Future<Output = Result<Hold, Exhausted>> + Send;
+}
+
 /// Someone who is told of every request: to count, to trace, to write it down.
 ///
 /// **Called while requests are answered**: it returns at once, waits for nothing and takes no lock that others hold.
@@ -107,7 +117,9 @@ pub trait Observe: Send + Sync {
 }
 
 /// Everything a platform gives to the gateway. Cheap to clone.
-pub trait Host: Clock + Entropy + Upstream + Background + Rendezvous + Clone + Send + Sync + 'static {
+pub trait Host:
+    Clock + Entropy + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
+{
     /// Returns who observes; nobody, unless the platform says otherwise.
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         None

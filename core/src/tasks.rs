@@ -2,7 +2,8 @@
 //!
 //! **A task's id is a sealed address**: the server, the server's own id, and the endpoint and caller that it was made
 //! for. Nothing is kept: any instance with the key opens it, and one that was changed, made up or made for another
-//! endpoint or caller opens to nothing, as a task that never was. The same task has the same id in every result and
+//! endpoint, caller or server opens to nothing, as a task that never was; a server that has only been given the name
+//! is another one. The same task has the same id in every result and
 //! notification, since agents compare them.
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub(crate) const ID: &str = "taskId";
 /// Where a task is: the plain text of its id.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Address {
+    /// By its identity.
     #[serde(rename = "s")]
     server: String,
     #[serde(rename = "i")]
@@ -52,8 +54,9 @@ pub(crate) struct Tasks<'g> {
     who: &'g Identity,
 }
 
-/// The tasks that somebody wants to hear of: by server, and then by the server's own id, the id that the agent knows.
-pub(crate) type Wanted = BTreeMap<ServerName, BTreeMap<String, String>>;
+/// The tasks that somebody wants to hear of: by the server's identity, and then by its own id, the id that the agent
+/// knows.
+pub(crate) type Wanted = BTreeMap<String, BTreeMap<String, String>>;
 
 impl<'g> Tasks<'g> {
     /// Takes the caller, and the endpoint that it came through.
@@ -82,7 +85,7 @@ impl<'g> Tasks<'g> {
         require(inbound)?;
         for id in ids.elements().filter_map(Json::as_str) {
             if let Some((server, own)) = self.open(&id) {
-                wanted.entry(server.name.clone()).or_default().insert(own, id.into_owned());
+                wanted.entry(server.identity.clone()).or_default().insert(own, id.into_owned());
             }
         }
         Ok(wanted)
@@ -97,7 +100,7 @@ impl<'g> Tasks<'g> {
             }
             _ => return None,
         };
-        let server = route.server.name.to_string();
+        let server = route.server.identity.clone();
         let endpoint = endpoint::path(self.scope);
         Some(Arc::new(Ids { sealer: self.sealer.clone(), server, endpoint, owner: self.who.owner(), known }))
     }
@@ -106,7 +109,7 @@ impl<'g> Tasks<'g> {
         let plain = self.sealer.open(Purpose::Task, id)?;
         let address: Address = serde_json::from_slice(&plain).ok()?;
         let holds = address.endpoint == endpoint::path(self.scope) && address.owner == self.who.owner();
-        let server = self.servers.get(address.server.as_str()).filter(|_| holds)?;
+        let server = self.servers.values().find(|server| holds && server.identity == address.server)?;
         let is_legacy = server.offer.load().as_ref().is_some_and(|offer| offer.version.era() == Era::Legacy);
         (!is_legacy).then_some((server, address.id))
     }
@@ -115,6 +118,7 @@ impl<'g> Tasks<'g> {
 /// By which ids an agent knows the tasks of one server.
 pub(crate) struct Ids {
     sealer: Sealer,
+    /// By its identity.
     server: String,
     endpoint: String,
     owner: Owner,
@@ -250,11 +254,12 @@ fn unknown() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Identity;
     use http::HeaderValue;
     use proptest::prelude::*;
 
     const META: &str = r#""_meta":{"io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}"#;
+
+    const URL: &str = "http://127.0.0.1:1/mcp";
 
     struct Stage {
         sealer: Sealer,
@@ -264,9 +269,13 @@ mod tests {
 
     impl Stage {
         fn new(key: u8, others: &[u8]) -> Self {
+            Self::at(URL, key, others)
+        }
+
+        fn at(url: &str, key: u8, others: &[u8]) -> Self {
             let server = |name: &str| {
                 let name = ServerName::parse(name).unwrap();
-                (name.clone(), Server::new(name, crate::testing::server("http://127.0.0.1:1/mcp"), 1).0)
+                (name.clone(), Server::new(name, crate::testing::server(url), 1).0)
             };
             let others: Vec<_> = others.iter().map(|key| [*key; 32]).collect();
             Self {
@@ -352,6 +361,7 @@ mod tests {
         insta::assert_snapshot!(stage.check(Scope::All, &get(&of_a)), @"-32602 Unknown task");
         insta::assert_snapshot!(Stage::new(2, &[]).check(Scope::All, &get(&id)), @"-32602 Unknown task");
         insta::assert_snapshot!(Stage::new(2, &[1]).check(Scope::All, &get(&id)), @"a task 1");
+        insta::assert_snapshot!(Stage::at("http://127.0.0.1:2/mcp", 1, &[]).check(Scope::All, &get(&id)), @"-32602 Unknown task");
         insta::assert_snapshot!(stage.check(Scope::All, &format!("{{\"taskId\":1,{META}}}")), @"-32602 `taskId` must be a string");
         insta::assert_snapshot!(stage.check(Scope::All, &format!("{{\"taskId\":{}}}", quote(&id))), @"-32021 the client has not declared io.modelcontextprotocol/tasks");
     }
@@ -379,7 +389,7 @@ mod tests {
             })
         };
         let of = |server: &str, id: &String| {
-            (ServerName::parse(server).unwrap(), BTreeMap::from([("1".to_owned(), id.clone())]))
+            (stage.servers[server].identity.clone(), BTreeMap::from([("1".to_owned(), id.clone())]))
         };
         assert_eq!(wanted(&format!(",{META}")), Ok(BTreeMap::from([of("a", &a), of("b", &b)])));
         assert_eq!(wanted(""), Err(code::MISSING_CAPABILITY));

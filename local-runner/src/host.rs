@@ -21,8 +21,9 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Rendezvous, Upstream,
+    Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
 };
+use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 
 use crate::process::Processes;
 
@@ -42,6 +43,7 @@ pub(crate) struct Machine {
     https: Arc<OnceLock<HttpsClient>>,
     processes: Processes,
     meetings: Meetings,
+    tallies: Tallies,
     observer: Option<Arc<dyn Observe>>,
 }
 
@@ -52,6 +54,7 @@ impl Machine {
             https: Arc::default(),
             processes: Processes::default(),
             meetings: Meetings::default(),
+            tallies: Tallies::default(),
             observer: None,
         }
     }
@@ -162,6 +165,12 @@ impl Rendezvous for Machine {
 
     async fn deliver(&self, place: u64, message: Bytes) -> bool {
         self.meetings.deliver(place, message)
+    }
+}
+
+impl Quotas for Machine {
+    async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
+        self.tallies.take(counted, now)
     }
 }
 

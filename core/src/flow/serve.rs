@@ -86,7 +86,8 @@ impl<H: Host> Gateway<H> {
             Ok(who) => who,
             Err(refused) => return *refused,
         };
-        let place = match self.take_place() {
+        let takes_place = head.extensions.get::<Piped>() != Some(&Piped::Tells);
+        let place = match takes_place.then(|| self.take_place()).transpose() {
             Ok(place) => place,
             Err(refusal) => return body::refused(None, &refusal),
         };
@@ -363,7 +364,7 @@ impl<H: Host> Gateway<H> {
                 }
                 match retried {
                     Retried::Not | Retried::Parked(_) => {}
-                    Retried::Server { server, .. } if server != route.server.name.as_str() => {
+                    Retried::Server { server, .. } if server != route.server.identity => {
                         return Err(invalid_state());
                     }
                     Retried::Server { native, stamp, .. } => {

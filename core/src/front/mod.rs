@@ -38,8 +38,13 @@ pub(crate) const LEVELS: [&str; 8] =
     ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// Marks a request that came over a pipe: it has no headers that could agree with its body.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Piped;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piped {
+    /// It is to be answered.
+    Asks,
+    /// It gets no answer, and may be what others wait for: it takes no place of theirs.
+    Tells,
+}
 
 /// Who sends a request, through which endpoint.
 #[derive(Debug, Clone)]

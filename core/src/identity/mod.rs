@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::acl::{Condition, Truth};
+use crate::acl::{CallerFacts, Condition, Facts, TargetFacts, Truth};
 use crate::config::{Agent, Match, Policy};
 use crate::wire::json::Json;
 
@@ -76,8 +76,25 @@ impl Identity {
     }
 
     /// Returns what a condition comes to for this caller; `arguments` are there once they are known.
-    pub(crate) fn truth(&self, condition: &Condition, arguments: Option<Json<'_>>, _now: u64) -> Truth {
-        if condition.reads_arguments() && arguments.is_none() { Truth::Depends } else { Truth::Undecided }
+    pub(crate) fn truth(&self, condition: &Condition, arguments: Option<Json<'_>>, now: u64) -> Truth {
+        if condition.reads_arguments() && arguments.is_none() {
+            return Truth::Depends;
+        }
+        let caller = CallerFacts {
+            agent: &self.agent.name,
+            client: self.client.as_deref(),
+            principal: self.principal.as_deref(),
+            tag: self.tag.as_deref(),
+        };
+        let arguments = arguments.map(Into::into);
+        match condition.holds(&Facts { arguments, caller, target: TargetFacts::default(), now }) {
+            Ok(true) => Truth::Holds,
+            Ok(false) => Truth::Fails,
+            Err(why) => {
+                tracing::debug!(condition = condition.text(), %why, "a condition cannot be evaluated");
+                Truth::Undecided
+            }
+        }
     }
 
     /// Returns whose the things are that this caller is given.

@@ -19,7 +19,7 @@ const OF_A_ROUND: [&str; 3] = ["_meta", "inputResponses", "requestState"];
 /// A sealed `requestState`, opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RequestState {
-    /// The server that asks.
+    /// The server that asks, by its identity.
     #[serde(rename = "s")]
     pub server: String,
     /// Which request it was given for.
