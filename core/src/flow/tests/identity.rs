@@ -84,8 +84,8 @@ fn strangers_are_refused_before_anything_is_told() {
     stage.host.sent();
     let missing = stage.send(list(), None);
     assert_eq!(missing.headers()[header::WWW_AUTHENTICATE], "Bearer realm=\"portcullis\"");
-    insta::assert_snapshot!(stage.check(list(), None), @"");
-    insta::assert_snapshot!(stage.check(list(), Some(9)), @"");
+    insta::assert_snapshot!(stage.check(list(), None), @r#"401 application/json {"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Unauthorized: send an API key as `Authorization: Bearer KEY`"}}"#);
+    insta::assert_snapshot!(stage.check(list(), Some(9)), @r#"401 application/json {"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Unauthorized: the API key is unknown, expired or revoked"}}"#);
     let wrong = stage.send(list(), Some(9));
     assert_eq!(
         wrong.headers()[header::WWW_AUTHENTICATE],
@@ -137,7 +137,7 @@ fn a_key_counts_until_it_expires_or_is_revoked() {
 fn a_key_of_an_agent_that_is_gone_is_nobodys() {
     let stage = Stage::requiring();
     stage.gateway.set_keys(KeyRing::new([KeyRecord { agent: "gone".into(), ..key(1).1 }]));
-    insta::assert_snapshot!(stage.check(modern("1", "tools/list", ""), Some(1)), @"");
+    insta::assert_snapshot!(stage.check(modern("1", "tools/list", ""), Some(1)), @r#"403 application/json {"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Forbidden: this key is for the agent \"gone\", which the gateway's policy does not name"}}"#);
 }
 
 #[test]
@@ -149,8 +149,8 @@ fn a_wrong_credential_is_refused_where_none_is_needed() {
         stage.check(request, None)
     };
     assert!(stage.check(modern("1", "tools/list", ""), None).starts_with("200"));
-    insta::assert_snapshot!(with("Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln"), @"");
-    insta::assert_snapshot!(with("Basic dXNlcjpwYXNz"), @"");
+    insta::assert_snapshot!(with("Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln"), @r#"401 application/json {"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Unauthorized: tokens of an identity provider are not taken, only API keys, which begin with `pck_`"}}"#);
+    insta::assert_snapshot!(with("Basic dXNlcjpwYXNz"), @r#"401 application/json {"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Unauthorized: `Authorization` must be `Bearer` and an API key"}}"#);
 }
 
 #[test]
@@ -238,8 +238,8 @@ fn a_key_that_all_share_is_asked_for_as_mcpx_does() {
         request.headers_mut().insert("x-lunar-api-key", key.parse().expect("ASCII"));
         stage.check(request, None)
     };
-    insta::assert_snapshot!(stage.check(modern("1", "tools/list", ""), None), @"");
-    insta::assert_snapshot!(with("wrong"), @"");
+    insta::assert_snapshot!(stage.check(modern("1", "tools/list", ""), None), @"401 text/plain; charset=utf-8 Unauthorized: API key required");
+    insta::assert_snapshot!(with("wrong"), @"403 text/plain; charset=utf-8 Forbidden: Invalid API key");
     assert!(with("s3same").contains("a__echo"));
     stage.gateway.set_keys(KeyRing::new([KeyRecord { agent: "default".into(), ..key(1).1 }]));
     assert!(with(key(1).0.reveal()).contains("a__echo"), "one of our own");
