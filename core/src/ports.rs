@@ -18,7 +18,7 @@ use crate::config::Command;
 use crate::error::Unreachable;
 use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
-use crate::observe::{Exchange, Operation, Side, SpanContext};
+use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::quota::{Counted, Exhausted, Hold};
 use crate::upstream::lock;
@@ -111,6 +111,9 @@ pub trait Observe: Send + Sync {
 
     /// Takes note of an HTTP request whose answer is about to go out.
     fn answered(&self, exchange: &Exchange);
+
+    /// Takes note of a session that is over.
+    fn session_ended(&self, session: &Ended<'_>);
 
     /// Returns the counters, where it keeps some, and adds what only the platform knows of the moment to `gauges`.
     fn metrics(&self, gauges: &mut Vec<Gauge>) -> Option<&Metrics>;

@@ -28,8 +28,8 @@ pub(crate) enum Guarded {
     ByKeys,
 }
 
-/// What a look at the configuration found: its text, or why there is none.
-type Look = Result<Source, String>;
+/// What a look at the configuration found: its files, or why there is none.
+type Look = Result<Vec<Source>, String>;
 
 /// Puts what the configuration at `place` says in force whenever it changes, and at once on SIGHUP.
 pub(crate) fn follow(
@@ -40,7 +40,7 @@ pub(crate) fn follow(
     let hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
         match place {
-            Some(place) => keep_looking((&gateway, guarded), &place.path, Ok(place.source), hangups).await,
+            Some(place) => keep_looking((&gateway, guarded), &place.path, Ok(place.sources), hangups).await,
             None => without_a_file(hangups).await,
         }
     }))
@@ -82,11 +82,11 @@ async fn look(path: &Path) -> Look {
 
 /// Puts a configuration in force, or says why not.
 fn apply((gateway, guarded): (&Gateway<Machine>, Guarded), found: &Look) {
-    let source = match found {
-        Ok(source) => source,
+    let sources = match found {
+        Ok(sources) => sources,
         Err(error) => return tracing::error!("the configuration stays as it is: {error}"),
     };
-    let parsed = source::parse(source);
+    let parsed = source::parse(sources);
     for problem in &parsed.problems {
         match problem.severity {
             Severity::Error => tracing::error!("{problem}"),
@@ -94,7 +94,7 @@ fn apply((gateway, guarded): (&Gateway<Machine>, Guarded), found: &Look) {
         }
     }
     if parsed.is_refused() {
-        return tracing::error!("the configuration stays as it is: {} has errors", source.path);
+        return tracing::error!("the configuration stays as it is: {} has errors", source::origin(sources));
     }
     if guarded == Guarded::ByKeys && !parsed.config.auth.required {
         return tracing::error!(

@@ -172,6 +172,12 @@ pub(crate) fn read_page(
     Ok((items, skipped))
 }
 
+/// Returns the arguments that a tool of this text wants repeated in headers.
+pub(crate) fn parameters_of(tool: &str) -> Result<Vec<Parameter>, String> {
+    let json = Json::check(tool.as_bytes()).map_err(|error| error.to_string())?;
+    read_parameters(Kind::Tools, json)
+}
+
 fn read_parameters(kind: Kind, item: Json<'_>) -> Result<Vec<Parameter>, String> {
     if kind != Kind::Tools {
         return Ok(Vec::new());

@@ -8,6 +8,8 @@ use futures::channel::oneshot;
 use futures::future::{self, Either};
 use http::StatusCode;
 
+use crate::config::Narrowing;
+use crate::customize;
 use crate::error::{Refusal, Unreachable};
 use crate::front::Caller;
 use crate::gateway::Gateway;
@@ -33,6 +35,8 @@ pub(crate) struct Addressee {
     pub(crate) log_level: Option<usize>,
     /// Whether the answer is one that may be cached.
     pub(crate) cacheable: bool,
+    /// What is left of the answer's result; nothing where it stays as it is.
+    pub(crate) narrowing: Option<Arc<Narrowing>>,
     /// By which ids it knows the tasks that the answer names, where it may name any.
     pub(crate) tasks: Option<Arc<tasks::Ids>>,
     pub(crate) server: Arc<Server>,
@@ -104,6 +108,15 @@ impl Addressee {
         if let Some(lane) = &mut self.lane {
             lane.answered();
         }
+    }
+
+    /// Returns an answer that has come whole as the agent gets it, and whether it is the error of a tool.
+    pub(super) fn narrowed(&self, answer: Bytes, is_tool_error: bool) -> Result<(Bytes, bool), Unreachable> {
+        let Some(narrowing) = &self.narrowing else { return Ok((answer, is_tool_error)) };
+        let narrowed = customize::narrow_answer(&answer, narrowing);
+        let (text, failed) = narrowed
+            .map_err(|error| self.server.error(format!("sent an answer that is no JSON: {error}")))?;
+        Ok((text.into(), failed))
     }
 
     pub(super) fn error(&self, error: Unreachable) -> (String, StatusCode) {

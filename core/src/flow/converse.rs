@@ -14,7 +14,7 @@ use super::addressee::{Addressee, Cancelled};
 use super::ask::{AnswerBody, Asked};
 use super::messages::{Messages, Outgoing};
 use super::rounds::Unfinished;
-use super::{HELD, late};
+use super::{HELD, late, too_large};
 use crate::body::{self, Body, Reply};
 use crate::dialogue::{Dialogue, Round};
 use crate::error::{Refusal, Unreachable, code, status_of};
@@ -115,7 +115,13 @@ impl<H: Host> Gateway<H> {
                         raw.push(chunk);
                     }
                     let most = if may_ask { ROUND } else { STREAMED };
-                    if out.len() >= most && !splice.is_done() {
+                    if to.narrowing.is_some() {
+                        // Only a whole answer can be narrowed.
+                        let most = self.limits().message;
+                        if out.len() > most {
+                            break too_large(&server, most);
+                        }
+                    } else if out.len() >= most && !splice.is_done() {
                         let rest =
                             Document { gateway: self.clone(), asked, chunks, to, splice: Some(splice) };
                         let first = stream::iter(out.into_vec().into_iter().map(Ok));
@@ -130,13 +136,17 @@ impl<H: Host> Gateway<H> {
                     let asks = crossed && splice.result_type() == Some("input_required");
                     match splice.finish().map_err(broken) {
                         Ok(Finished::Answer) => {
+                            let (text, is_tool_error) = match to.narrowed(out.into_bytes(), is_tool_error) {
+                                Ok(narrowed) => narrowed,
+                                Err(error) => break error,
+                            };
                             asked.answered();
                             to.answered();
                             if let Some(round) = asks.then(|| raw.concat()).and_then(|raw| Round::read(&raw))
                             {
                                 return Ok(Ended::Round(round, to));
                             }
-                            let (text, code) = self.asks_by_error(&to, out.into_bytes(), code);
+                            let (text, code) = self.asks_by_error(&to, text, code);
                             to.caller.record.answered(code, is_tool_error);
                             return Ok(Ended::Reply(body::json(status(&to, code), text)));
                         }

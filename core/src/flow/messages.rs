@@ -262,13 +262,14 @@ impl<H: Host> Messages<H> {
         let (code, is_tool_error) = (splice.error_code(), splice.is_tool_error());
         match splice.finish().map_err(broken)? {
             Finished::Answer => {
+                let (text, is_tool_error) = self.to.narrowed(out.into_bytes(), is_tool_error)?;
                 asked.answered();
                 self.to.answered();
                 let crossed = self.to.caller.era() == Era::Legacy && version.era() == Era::Modern;
                 if let Some(round) = Some(raw).filter(|_| crossed).and_then(|raw| Round::read(raw)) {
                     return Ok(Some(Outgoing::Round(round)));
                 }
-                let (text, code) = self.reader.gateway.asks_by_error(&self.to, out.into_bytes(), code);
+                let (text, code) = self.reader.gateway.asks_by_error(&self.to, text, code);
                 self.to.caller.record.answered(code, is_tool_error);
                 Ok(Some(Outgoing::Last(text, code)))
             }

@@ -152,7 +152,7 @@ impl<H: Host> Gateway<H> {
                 let caller = self.resume_session(head, caller)?;
                 match (&caller.session, &head.method) {
                     (Some(session), &Method::GET) => self.get_stream(head, &caller, session),
-                    (Some(session), _) => Ok(self.delete_session(session)),
+                    (Some(session), _) => Ok(self.delete_session(head, session)),
                     (None, _) => Err(legacy::unknown_session()),
                 }
             }
@@ -405,7 +405,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Puts a request to its server and answers with what comes back.
-    async fn routed(
+    pub(super) async fn routed(
         &self,
         server: &Arc<Server>,
         ask: Ask<'_>,
@@ -421,6 +421,7 @@ impl<H: Host> Gateway<H> {
             progress_token: inbound.progress_token(),
             log_level: self.log_level(inbound, caller),
             cacheable: inbound.method == "resources/read",
+            narrowing: ask.narrowing.clone(),
             tasks,
             server: server.clone(),
             link: way.link,

@@ -117,8 +117,9 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Ends a session: its id no longer opens, and its servers forget it.
-    pub(super) fn delete_session(&self, session: &Session) -> Reply {
+    pub(super) fn delete_session(&self, head: &Parts, session: &Session) -> Reply {
         let now = self.host().now();
+        self.note_session(head, session, now);
         {
             let mut ended = lock(&self.0.sessions.ended);
             ended.retain(|_, expires| *expires > now);

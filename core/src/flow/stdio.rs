@@ -76,7 +76,9 @@ pub async fn serve_lines<H: Host>(
     let front = Front::new(gateway, out, as_line, (HeaderMap::new(), proof));
     // Streams end with the lines; what is being answered still is.
     front.answer(lines, || front.gateway.0.hub.close()).await;
-    front.gateway.stop();
+    let gateway = front.gateway.clone();
+    front.end().await;
+    gateway.stop();
 }
 
 fn as_line(message: &[u8]) -> Bytes {

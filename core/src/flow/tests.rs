@@ -3,6 +3,7 @@
 mod blame;
 mod identity;
 mod limits;
+mod narrow;
 mod succession;
 
 use bytes::Bytes;

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::handshake::own_info;
 use super::{Established, Owner, Target};
 use crate::body::Whole;
+use crate::config::Narrowing;
 use crate::observe::Record;
 use crate::session::Interaction;
 use crate::wire::http as names;
@@ -43,6 +45,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) via: Option<HeaderValue>,
     /// What the agent's `requestState` is known by, where it brought one that is now used.
     pub(crate) stamp: Option<(u64, u64)>,
+    /// What is left of its result, where that is less than what the server answers.
+    pub(crate) narrowing: Option<Arc<Narrowing>>,
     /// What is noted of it.
     pub(crate) record: Record,
 }
@@ -60,6 +64,7 @@ impl<'a> Ask<'a> {
             log_level: None,
             via: None,
             stamp: None,
+            narrowing: None,
             record: Record::default(),
         }
     }
@@ -77,6 +82,7 @@ impl<'a> Ask<'a> {
             log_level: self.log_level,
             via: self.via,
             stamp: self.stamp,
+            narrowing: self.narrowing,
             record: self.record,
         }
     }

@@ -28,6 +28,7 @@ use crate::error::Unreachable;
 use crate::flow::Remarks;
 use crate::limits::Turns;
 use crate::names::ServerName;
+use crate::observe::Lasting;
 use crate::pipe::Pipe;
 use crate::session::Interaction;
 use crate::wire::version::Version;
@@ -167,6 +168,8 @@ pub(crate) struct Established {
     pub(crate) session: Option<HeaderValue>,
     pub(crate) pipe: Option<Pipe>,
     pub(crate) introduction: Introduction,
+    /// The session's time, where it is one.
+    pub(crate) _lasting: Lasting,
 }
 
 /// A resource that a server tells of.
