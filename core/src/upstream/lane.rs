@@ -243,4 +243,22 @@ mod tests {
         let gone = lanes.drop_idle(0);
         assert!(gone.len() == 1 && Arc::ptr_eq(&link, &gone[0]));
     }
+
+    #[test]
+    fn a_lane_serves_the_caller_that_it_was_made_for() {
+        let lanes = Lanes::default();
+        let owner = |principal: &str| identity::Owner { principal: Some(principal.into()), tag: None };
+        let form = Interaction { form: true, ..Interaction::default() };
+        let take = |who: &str, now| lanes.take(owner(who), form, now);
+        let mut links: Vec<_> = (0..LANES as u64).map(|now| take(&now.to_string(), now).0).collect();
+        assert!(matches!(take("more", 50), (None, None)), "all are in use");
+        let first = links[0].as_ref().map(|lane| lane.link().clone()).expect("room");
+        let second = links[1].as_ref().map(|lane| lane.link().clone()).expect("room");
+        drop((links[0].take(), links[1].take()));
+        let (again, given_up) = take("1", 60);
+        assert!(again.is_some_and(|lane| Arc::ptr_eq(lane.link(), &second)) && given_up.is_none());
+        let (other, given_up) = take("more", 70);
+        assert!(other.is_some_and(|lane| !Arc::ptr_eq(lane.link(), &first)), "never another caller's");
+        assert!(given_up.is_some_and(|link| Arc::ptr_eq(&link, &first)), "the one that was free the longest");
+    }
 }

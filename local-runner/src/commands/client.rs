@@ -2,9 +2,11 @@
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Uri, header};
+use http::{HeaderValue, Method, Request, Response, Uri, header};
 use portcullis_core::body::{Body, Whole};
+use portcullis_core::error::Unreachable;
 use portcullis_core::identity::Proof;
+use portcullis_core::ports::Chunks;
 use portcullis_core::ports::Upstream as _;
 use portcullis_core::{Exposure, Gateway};
 use serde::{Deserialize, Serialize};
@@ -96,10 +98,39 @@ fn result(answer: &[u8]) -> anyhow::Result<Box<RawValue>> {
     }
 }
 
+/// A gateway that runs somewhere, and what it is shown.
+#[derive(Clone)]
+pub(super) struct Remote {
+    pub(super) machine: Machine,
+    /// Its endpoint.
+    pub(super) url: Uri,
+    bearer: Option<HeaderValue>,
+}
+
+impl Remote {
+    pub(super) fn new(url: &Uri, credential: &Credential) -> anyhow::Result<Self> {
+        let bearer = match &credential.key {
+            Some(key) => {
+                let value = HeaderValue::from_str(&format!("Bearer {}", key.trim())).ok();
+                let mut value = value.context("the key has characters that no key has")?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+            None => None,
+        };
+        Ok(Self { machine: Machine::new(), url: url.clone(), bearer })
+    }
+
+    async fn fetch(&self, mut request: Request<Whole>) -> Result<Response<Chunks>, Unreachable> {
+        request.headers_mut().extend(self.bearer.clone().map(|bearer| (header::AUTHORIZATION, bearer)));
+        self.machine.fetch(request).await
+    }
+}
+
 /// A gateway to ask.
 pub(super) enum Client {
-    /// One that runs, at this endpoint, and the credential for it.
-    Remote(Machine, Uri, Option<HeaderValue>),
+    /// One that runs.
+    Remote(Remote),
     /// One of this process, and who asks it.
     Local(Gateway<Machine>, Machine, Proof),
 }
@@ -108,7 +139,7 @@ impl Client {
     /// Reaches the gateway that a command is about; one of this process has first found its servers.
     pub(super) async fn of(target: &Target) -> anyhow::Result<Self> {
         if let Some(url) = &target.url {
-            return Ok(Self::Remote(Machine::new(), url.clone(), bearer(&target.credential)?));
+            return Ok(Self::Remote(Remote::new(url, &target.credential)?));
         }
         let found = find(&target.setup)?;
         let local = start(&target.setup, found, Exposure::Loopback, Machine::new())?;
@@ -147,22 +178,15 @@ impl Client {
     }
 
     async fn send(&self, mut request: Request<Whole>) -> anyhow::Result<Bytes> {
-        match self {
-            Self::Local(_, _, who) => {
+        let body = match self {
+            Self::Local(gateway, _, who) => {
                 request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
                 request.extensions_mut().insert(who.clone());
-            }
-            Self::Remote(_, _, bearer) => {
-                request.headers_mut().extend(bearer.clone().map(|bearer| (header::AUTHORIZATION, bearer)));
-            }
-        }
-        let body = match self {
-            Self::Local(gateway, ..) => {
                 Box::pin(gateway.serve(request.map(|body| Body::Full(body.into())))).await.into_body()
             }
-            Self::Remote(machine, url, _) => {
-                *request.uri_mut() = url.clone();
-                Body::Stream(machine.fetch(request).await?.into_body())
+            Self::Remote(remote) => {
+                *request.uri_mut() = remote.url.clone();
+                Body::Stream(remote.fetch(request).await?.into_body())
             }
         };
         Ok(body.collect(LARGEST).await?)
@@ -179,9 +203,7 @@ impl Client {
 
 /// A session of the legacy revisions with a gateway that runs.
 pub(super) struct Session {
-    machine: Machine,
-    url: Uri,
-    bearer: Option<HeaderValue>,
+    remote: Remote,
     id: Option<HeaderValue>,
     /// The revision that was agreed on.
     pub(super) version: String,
@@ -195,13 +217,8 @@ struct Initialized {
 
 impl Session {
     /// Begins a session.
-    pub(super) async fn begin(
-        machine: &Machine,
-        url: &Uri,
-        bearer: Option<HeaderValue>,
-    ) -> anyhow::Result<Self> {
-        let (machine, url) = (machine.clone(), url.clone());
-        let mut session = Self { machine, url, bearer, id: None, version: String::new() };
+    pub(super) async fn begin(remote: &Remote) -> anyhow::Result<Self> {
+        let mut session = Self { remote: remote.clone(), id: None, version: String::new() };
         let params = json!({
             "protocolVersion": SESSION_VERSION, "capabilities": {}, "clientInfo": own_info(),
         });
@@ -226,15 +243,14 @@ impl Session {
 
     /// Sends a message; returns the session that the answer names, and what it says.
     async fn send(&self, method: Method, message: &Value) -> anyhow::Result<(Option<HeaderValue>, Bytes)> {
-        let mut request = post(&self.url, message.to_string(), SESSION_VERSION);
+        let mut request = post(&self.remote.url, message.to_string(), SESSION_VERSION);
         *request.method_mut() = method;
         let both = HeaderValue::from_static("application/json, text/event-stream");
         request.headers_mut().insert(header::ACCEPT, both);
-        request.headers_mut().extend(self.bearer.clone().map(|bearer| (header::AUTHORIZATION, bearer)));
         if let Some(id) = &self.id {
             request.headers_mut().insert(SESSION_ID, id.clone());
         }
-        let answer = self.machine.fetch(request).await?;
+        let answer = self.remote.fetch(request).await?;
         let id = answer.headers().get(SESSION_ID).cloned();
         Ok((id, Body::Stream(answer.into_body()).collect(LARGEST).await?))
     }
@@ -242,13 +258,4 @@ impl Session {
 
 fn call(method: &str, params: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })
-}
-
-/// Returns the header that carries a credential.
-pub(super) fn bearer(credential: &Credential) -> anyhow::Result<Option<HeaderValue>> {
-    let Some(key) = &credential.key else { return Ok(None) };
-    let value = HeaderValue::from_str(&format!("Bearer {}", key.trim())).ok();
-    let mut value = value.context("the key has characters that no key has")?;
-    value.set_sensitive(true);
-    Ok(Some(value))
 }

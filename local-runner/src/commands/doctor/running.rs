@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri};
+use http::{Request, StatusCode, Uri};
 use portcullis_core::body::{Body, Whole};
 use portcullis_core::ports::Upstream as _;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Finding;
-use crate::commands::client::{Client, Params, Session};
+use crate::commands::client::{Client, Params, Remote, Session};
 use crate::commands::counted;
 use crate::host::Machine;
 
@@ -34,16 +34,8 @@ struct Server {
     reason: Option<String>,
 }
 
-/// Where the gateway is, and what it is shown.
-struct Remote<'a> {
-    machine: Machine,
-    url: &'a Uri,
-    bearer: Option<HeaderValue>,
-}
-
-pub(super) async fn check(url: &Uri, bearer: Option<HeaderValue>) -> Vec<Finding> {
-    let remote = Remote { machine: Machine::new(), url, bearer };
-    let (machine, url) = (&remote.machine, url);
+pub(super) async fn check(remote: Remote) -> Vec<Finding> {
+    let (machine, url) = (&remote.machine, &remote.url);
     let health = match get(machine, url, "/healthz").await {
         Ok((StatusCode::OK, _)) => Finding::ok("/healthz", "the gateway lives"),
         Ok((status, _)) => Finding::problem(
@@ -101,9 +93,9 @@ async fn readiness(machine: &Machine, url: &Uri) -> Vec<Finding> {
 }
 
 /// Shakes hands as agents of the stateless revision do.
-async fn stateless(remote: &Remote<'_>) -> Finding {
+async fn stateless(remote: &Remote) -> Finding {
     let begun = Instant::now();
-    let client = Client::Remote(remote.machine.clone(), remote.url.clone(), remote.bearer.clone());
+    let client = Client::Remote(remote.clone());
     let asked = async {
         client.ask("server/discover", &Params::default()).await?;
         client.ask("tools/list", &Params::default()).await
@@ -112,10 +104,10 @@ async fn stateless(remote: &Remote<'_>) -> Finding {
 }
 
 /// Shakes hands as agents of the revisions with sessions do, and ends the session.
-async fn with_session(remote: &Remote<'_>) -> Finding {
+async fn with_session(remote: &Remote) -> Finding {
     let begun = Instant::now();
     let asked = async {
-        let session = Session::begin(&remote.machine, remote.url, remote.bearer.clone()).await?;
+        let session = Session::begin(remote).await?;
         session.ask("tools/list", &json!({})).await?;
         let version = session.version.clone();
         session.end().await?;
