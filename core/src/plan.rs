@@ -23,6 +23,7 @@ use crate::wire::version::{Era, Version};
 
 /// What to do about a request.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most requests are the large one, and each is moved once")]
 pub(crate) enum Plan<'a> {
     /// Answer with this result.
     Answer(Answer),

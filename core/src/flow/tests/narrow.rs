@@ -55,7 +55,7 @@ fn call(
     };
     let narrowing = Some(Arc::new(narrowing));
     let meta = Some(r#"{"progressToken":"t"}"#.into());
-    let ask = Ask { narrowing, meta, ..Ask::own("tools/call") }.with("name", "\"echo\"");
+    let ask = Ask { meta, narrowing, ..Ask::own("tools/call") }.with("name", "\"echo\"");
     host.run(async {
         let routed = Box::pin(gateway.routed(&server, ask, &inbound, &caller, None)).await;
         text(routed.expect("an answer")).await
