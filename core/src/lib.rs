@@ -35,7 +35,6 @@ pub mod pipe;
 pub mod ports;
 
 mod catalog;
-#[allow(dead_code, unused_imports, reason = "views and plans do not make variants yet")]
 mod customize;
 mod dialogue;
 mod endpoint;

@@ -14,7 +14,7 @@ use super::addressee::{Addressee, Cancelled};
 use super::ask::{AnswerBody, Asked};
 use super::messages::{Messages, Outgoing};
 use super::rounds::Unfinished;
-use super::{HELD, late, too_large};
+use super::{HELD, late};
 use crate::body::{self, Body, Reply};
 use crate::dialogue::{Dialogue, Round};
 use crate::error::{Refusal, Unreachable, code, status_of};
@@ -98,7 +98,7 @@ impl<H: Host> Gateway<H> {
         let server = to.server.clone();
         let broken = |e: crate::relay::Broken| server.error(e.to_string());
         // One patience for all that comes before the agent gets anything: a server that drips is late as well.
-        let limit = server.settings.timeout;
+        let limit = to.patience;
         let mut patience = std::pin::pin!(self.host().sleep(limit));
         let failure = loop {
             let next = future::select(chunks.next(), patience.as_mut()).map(|first| match first {
@@ -115,11 +115,9 @@ impl<H: Host> Gateway<H> {
                         raw.push(chunk);
                     }
                     let most = if may_ask { ROUND } else { STREAMED };
-                    if to.narrowing.is_some() {
-                        // Only a whole answer can be narrowed.
-                        let most = self.limits().message;
-                        if out.len() > most {
-                            break too_large(&server, most);
+                    if to.is_held() {
+                        if let Err(error) = to.holds(out.len(), self.limits().message) {
+                            break error;
                         }
                     } else if out.len() >= most && !splice.is_done() {
                         let rest =
@@ -410,7 +408,7 @@ impl<H: Host> Document<H> {
     async fn piece(&mut self) -> Option<Result<Bytes, Unreachable>> {
         let server = self.to.server.clone();
         let mut splice = self.splice.take()?;
-        let next = self.gateway.within(&server, server.settings.timeout, self.chunks.next().map(Ok)).await;
+        let next = self.gateway.within(&server, self.to.patience, self.chunks.next().map(Ok)).await;
         let mut out = Pieces::default();
         match next {
             Ok(Some(Ok(chunk))) => {

@@ -145,11 +145,7 @@ impl<H: Host> Messages<H> {
         let began = self.reader.gateway.host().now();
         loop {
             let server = self.reader.server.clone();
-            let limit = if self.agent_is_asked {
-                ANSWERED.max(server.settings.timeout)
-            } else {
-                server.settings.timeout
-            };
+            let limit = if self.agent_is_asked { ANSWERED.max(self.to.patience) } else { self.to.patience };
             let gateway = self.reader.gateway.clone();
             let received = gateway.within(&server, limit, self.reader.receive());
             let received = self.to.unless_cancelled(received).await?;
@@ -164,7 +160,7 @@ impl<H: Host> Messages<H> {
             match outgoing {
                 Ok(Some(outgoing)) => return Ok(outgoing),
                 Ok(None) => {
-                    let limit = server.settings.timeout * FOR_NOBODY;
+                    let limit = self.to.patience * FOR_NOBODY;
                     let since = gateway.host().now().saturating_sub(began);
                     if !self.agent_is_asked && u128::from(since) > limit.as_millis() {
                         return Ok(self.failed(late(&server, limit)));
@@ -212,7 +208,7 @@ impl<H: Host> Messages<H> {
     pub(super) async fn whole(&mut self, asked: Asked<H>, chunks: Chunks) -> Bytes {
         let (server, id) = (self.reader.server.clone(), asked.id);
         let gateway = self.reader.gateway.clone();
-        let limit = server.settings.timeout;
+        let limit = self.to.patience;
         let document = gateway.message_of(AnswerBody::Json(chunks), &server, id);
         let raw = gateway.within(&server, limit, document).await;
         self.reader.asked = Some(asked);

@@ -15,17 +15,20 @@ use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
 use super::messages::Messages;
 use super::park::{Retried, invalid_state, may_be_asked_in};
+use crate::acl::{Bounds, Target};
 use crate::body::{self, Body, CollectError, Reply};
-use crate::catalog::Scope;
+use crate::catalog::{Route, Scope};
+use crate::config::ItemKind;
 use crate::endpoint::{self, Endpoint};
 use crate::error::{Refusal, Unreachable, code};
 use crate::front::{Caller, Inbound, LEVELS, Piped, legacy, meta, modern};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Snapshot};
 use crate::identity::Identity;
 use crate::observe::Record;
 use crate::pipe::Wait;
 use crate::plan::{self, Plan};
 use crate::ports::Host;
+use crate::quota::Hold;
 use crate::session::Interaction;
 use crate::tasks::{self, Tasks};
 use crate::upstream::compose::{Ask, declared};
@@ -345,6 +348,7 @@ impl<H: Host> Gateway<H> {
             // It ends where it began, whatever is served by now.
             return Box::pin(self.resume(place, inbound, caller)).await;
         }
+        let counted = self.count(&Bounds::of_agent(&caller.who.agent), caller).await?;
         let snapshot = self.snapshot();
         let view = self.view(&snapshot, caller).await;
         let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
@@ -377,7 +381,11 @@ impl<H: Host> Gateway<H> {
                 }
                 ask.record = caller.record.asking(&route.server);
                 let ids = tasks.ids(inbound, &route);
-                self.routed(&route.server, ask, inbound, caller, ids).await
+                let bounds = bounds_of(&snapshot, caller, inbound, &route);
+                let holds =
+                    [counted, self.count(&bounds, caller).await.inspect_err(|_| self.unspend(ask.stamp))?];
+                (ask.timeout, ask.most) = (bounds.timeout, bounds.result);
+                self.routed(&route.server, ask, inbound, caller, (ids, holds.into())).await
             }
             Plan::Listen(wanted) => {
                 let listening = Box::pin(self.listen(caller, id, wanted)).await?;
@@ -411,7 +419,7 @@ impl<H: Host> Gateway<H> {
         ask: Ask<'_>,
         inbound: &Inbound<'_>,
         caller: &Caller,
-        tasks: Option<Arc<tasks::Ids>>,
+        (tasks, holds): (Option<Arc<tasks::Ids>>, Vec<Hold>),
     ) -> Result<Reply, Refusal> {
         let turn = self.turn_at(server).await.inspect_err(|_| self.unspend(ask.stamp))?;
         let way = self.way_to(server, inbound, caller).await.inspect_err(|_| self.unspend(ask.stamp))?;
@@ -422,6 +430,9 @@ impl<H: Host> Gateway<H> {
             log_level: self.log_level(inbound, caller),
             cacheable: inbound.method == "resources/read",
             narrowing: ask.narrowing.clone(),
+            patience: ask.patience(server),
+            most: ask.most,
+            holds,
             tasks,
             server: server.clone(),
             link: way.link,
@@ -543,6 +554,19 @@ impl<H: Host> Gateway<H> {
     fn is_settled(&self) -> bool {
         self.is_late() || self.snapshot().servers.values().all(|server| server.settled.has_fired())
     }
+}
+
+/// Returns what a request to a server is bound by besides what all requests of its agent are.
+fn bounds_of(snapshot: &Snapshot, caller: &Caller, inbound: &Inbound<'_>, route: &Route) -> Bounds {
+    let kind = match inbound.method.as_ref() {
+        "tools/call" => ItemKind::Tool,
+        "prompts/get" => ItemKind::Prompt,
+        "resources/read" => ItemKind::Resource,
+        _ => return Bounds { counted: Vec::new(), ..Bounds::of_agent(&caller.who.agent) },
+    };
+    let (server, name) = (route.server.name.as_str(), route.own_name());
+    let target = Target { server, kind, name, is_template: false };
+    Bounds::of_call(&caller.who.agent, &snapshot.config.tool_limits, &target)
 }
 
 /// The way that a request takes to its server.

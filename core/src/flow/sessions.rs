@@ -5,6 +5,7 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 
 use super::serve::{refused, session_nonce};
+use crate::acl::Bounds;
 use crate::body::{self, Reply};
 use crate::endpoint;
 use crate::error::{Refusal, code};
@@ -71,6 +72,9 @@ impl<H: Host> Gateway<H> {
             Err(refusal) => return refused(&caller.record, id, &refusal),
         };
         caller.record.speaks(version);
+        if let Err(refusal) = self.count(&Bounds::of_agent(&caller.who.agent), caller).await {
+            return refused(&caller.record, id, &refusal);
+        }
         caller.record.succeeded();
         let session = Session {
             nonce: self.random(),

@@ -4,6 +4,7 @@ mod blame;
 mod identity;
 mod limits;
 mod narrow;
+mod policy;
 mod sessions;
 mod succession;
 

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::handshake::own_info;
-use super::{Established, Owner, Target};
+use super::{Established, Owner, Server, Target};
 use crate::body::Whole;
 use crate::config::Narrowing;
 use crate::observe::Record;
@@ -47,11 +48,20 @@ pub(crate) struct Ask<'a> {
     pub(crate) stamp: Option<(u64, u64)>,
     /// What is left of its result, where that is less than what the server answers.
     pub(crate) narrowing: Option<Arc<Narrowing>>,
+    /// How long it may take, where that is less than its server may.
+    pub(crate) timeout: Option<Duration>,
+    /// The largest result that its caller may get, in bytes.
+    pub(crate) most: Option<usize>,
     /// What is noted of it.
     pub(crate) record: Record,
 }
 
 impl<'a> Ask<'a> {
+    /// Returns how long the server may take for it.
+    pub(crate) fn patience(&self, server: &Server) -> Duration {
+        self.timeout.unwrap_or(Duration::MAX).min(server.settings.timeout)
+    }
+
     /// Makes a request of the gateway's own.
     pub(crate) fn own(method: &'a str) -> Self {
         Self {
@@ -65,6 +75,8 @@ impl<'a> Ask<'a> {
             via: None,
             stamp: None,
             narrowing: None,
+            timeout: None,
+            most: None,
             record: Record::default(),
         }
     }
@@ -83,6 +95,8 @@ impl<'a> Ask<'a> {
             via: self.via,
             stamp: self.stamp,
             narrowing: self.narrowing,
+            timeout: self.timeout,
+            most: self.most,
             record: self.record,
         }
     }
