@@ -289,10 +289,10 @@ impl Snapshot {
         let looking = Looking { scope, group: self.group(scope), rules: &rules, outcomes };
         let hidden = if gateways.is_empty() { BTreeSet::new() } else { self.leading_back(gateways) };
         if hidden.is_empty() {
-            return self.views.view(looking, &self.config.gateway, &self.servers);
+            return self.views.view(looking, &self.config, &self.servers);
         }
         let shown = |name: &ServerName| !hidden.contains(name);
-        self.views.view_of(&looking, &self.config.gateway, &self.servers, &shown)
+        self.views.view_of(&looking, &self.config, &self.servers, &shown)
     }
 
     /// Returns what an endpoint is narrowed to; one of a group that is gone to nothing.

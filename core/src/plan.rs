@@ -23,6 +23,7 @@ use crate::wire::version::{Era, Version};
 
 /// What to do about a request.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most requests are the large one, and each is moved once")]
 pub(crate) enum Plan<'a> {
     /// Answer with this result.
     Answer(Answer),
@@ -100,6 +101,9 @@ pub(crate) fn plan<'a>(
         ("subscriptions/listen", Era::Modern) => Ok(Plan::Listen(wanted(view, tasks, inbound)?)),
         ("tasks/get" | "tasks/update" | "tasks/cancel", Era::Modern) => {
             let route = tasks.route(inbound)?;
+            if !view.sees_some_of(&route.server) {
+                return Err(tasks::unknown());
+            }
             let ask = ask(caller, inbound, tasks::ID, Some(&route.name));
             Ok(Plan::Ask(route, ask))
         }
@@ -186,15 +190,30 @@ fn call<'a>(
         modern::check_parameters(&route.parameters, arguments, headers)?;
     }
     let mut ask = ask(caller, inbound, "name", Some(&route.name));
-    let known = |name: &HeaderName| route.parameters.iter().any(|p| p.header == *name);
+    let known = |name: &HeaderName| {
+        let mut all = route.parameters.iter().chain(route.server_parameters());
+        all.any(|p| p.header == *name)
+    };
     // What this gateway does not recognise is for a server that may.
     let foreign = headers
         .into_iter()
         .flatten()
         .filter(|(name, _)| name.as_str().starts_with(PARAM_PREFIX) && !known(name));
     ask.headers.extend(foreign.map(|(name, value)| (name.clone(), value.clone())));
-    ask.headers.extend(mirrored(&route.parameters, arguments));
+    customized(&route, &mut ask, arguments)?;
+    let sent = ask.params.iter().find(|(key, _)| key == "arguments").map(|(_, text)| Json::known(text));
+    let mirrored = mirrored(route.server_parameters(), sent);
+    ask.headers.extend(mirrored);
     Ok(Plan::Ask(route, ask))
+}
+
+/// Puts what a variant makes of the arguments in their place.
+fn customized<'a>(route: &Route, ask: &mut Ask<'a>, arguments: Option<Json<'a>>) -> Result<(), Refusal> {
+    if let Some(variant) = &route.variant {
+        ask.set("arguments", Some(variant.call.arguments(arguments)?));
+        ask.narrowing.clone_from(&variant.call.narrowing);
+    }
+    Ok(())
 }
 
 /// Returns the headers that repeat arguments.
@@ -216,7 +235,8 @@ fn named<'a>(
     let name = inbound.text("name").ok_or_else(|| invalid("`name` must be a string"))?;
     let found = view.find(kind, &name).ok_or_else(|| unknown(view, noun, &name))?;
     permitted(view, caller, &found, kind, inbound.params.get("arguments"))?;
-    let ask = ask(caller, inbound, "name", Some(&found.route.name));
+    let mut ask = ask(caller, inbound, "name", Some(&found.route.name));
+    customized(&found.route, &mut ask, inbound.params.get("arguments"))?;
     Ok(Plan::Ask(found.route, ask))
 }
 
@@ -274,6 +294,13 @@ fn complete<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>) -> Result<P
     ask.params.iter_mut().filter(|(k, _)| k == "ref").for_each(|(_, value)| {
         *value = replace_member(reference.text(), key, &route.name).into();
     });
+    if let Some(variant) = &route.variant
+        && let Some(argument) = inbound.params.get("argument")
+    {
+        let completed = variant.call.completion(argument, inbound.params.get("context"))?;
+        ask.set("argument", Some(completed.argument));
+        ask.set("context", completed.context);
+    }
     Ok(Plan::Ask(route, ask))
 }
 

@@ -74,7 +74,7 @@ impl<'g> Tasks<'g> {
         let id = inbound.text(ID);
         let id = id.ok_or_else(|| Refusal::new(code::INVALID_PARAMS, "`taskId` must be a string"))?;
         let (server, own) = self.open(&id).ok_or_else(unknown)?;
-        Ok(Route { server: server.clone(), name: own.into(), parameters: Arc::from([]) })
+        Ok(Route { server: server.clone(), name: own.into(), parameters: Arc::from([]), variant: None })
     }
 
     /// Returns the tasks that a request for notifications names. One that is not known is left out, as a resource is.
@@ -247,7 +247,7 @@ fn is_declared(inbound: &Inbound<'_>) -> bool {
     extensions.is_some_and(|extensions| extensions.get(EXTENSION).is_some_and(Json::is_object))
 }
 
-fn unknown() -> Refusal {
+pub(crate) fn unknown() -> Refusal {
     Refusal::new(code::INVALID_PARAMS, "Unknown task")
 }
 
@@ -304,7 +304,7 @@ mod tests {
             let params = format!("{{{META}}}");
             let exposed = self.with(scope, &params, |tasks, inbound| {
                 let server = self.servers[server].clone();
-                let route = Route { server, name: "tool".into(), parameters: Arc::from([]) };
+                let route = Route { server, name: "tool".into(), parameters: Arc::from([]), variant: None };
                 tasks.ids(inbound, &route).unwrap().exposed(&quote(own)).unwrap()
             });
             Json::check(exposed.as_bytes()).unwrap().as_str().unwrap().into_owned()

@@ -9,6 +9,6 @@ mod glob;
 mod rules;
 
 pub(crate) use bounds::Bounds;
-pub use condition::{Arguments, CallerFacts, Condition, ConditionError, Facts, TargetFacts, Undecided};
+pub use condition::{Arguments, CallerFacts, Condition, ConditionError, Facts, Undecided};
 pub use glob::Glob;
 pub use rules::{Acl, Decision, Denial, Rules, Target, Truth};

@@ -11,7 +11,8 @@ use std::sync::atomic::Ordering;
 use sha2::{Digest as _, Sha256};
 
 use super::{Item, Kind, Offer, Parameter, Template, replace_member, without_member};
-use crate::config::{Gateway, ItemKind};
+use crate::config::{Gateway, ItemKind, Variant};
+use crate::customize::{Call, Customized, Made, customize};
 use crate::names::ServerName;
 use crate::route::{colliding, expose};
 use crate::upstream::Server;
@@ -25,18 +26,37 @@ pub(crate) struct Route {
     pub(crate) server: Arc<Server>,
     /// The name that the server knows it by.
     pub(crate) name: Arc<str>,
+    /// The arguments that a caller repeats in headers.
     pub(crate) parameters: Arc<[Parameter]>,
+    /// What it is a variant of the server's own by, where it is one.
+    pub(crate) variant: Option<Arc<Varied>>,
+}
+
+/// How a variant leads to what it is made from.
+#[derive(Debug)]
+pub(crate) struct Varied {
+    /// The variant's own name.
+    pub(crate) name: Box<str>,
+    /// How it is called.
+    pub(crate) call: Arc<Call>,
+    /// The arguments of the server's own that are repeated in headers.
+    pub(crate) parameters: Vec<Parameter>,
 }
 
 impl Route {
     /// Leads to a server's resource that nothing lists.
     pub(super) fn to(server: Arc<Server>, uri: &str) -> Self {
-        Self { server, name: uri.into(), parameters: Arc::from([]) }
+        Self { server, name: uri.into(), parameters: Arc::from([]), variant: None }
     }
 
     /// Returns the name that rules know it by.
     pub(crate) fn own_name(&self) -> &str {
-        &self.name
+        self.variant.as_ref().map_or(&*self.name, |variant| &*variant.name)
+    }
+
+    /// Returns the arguments that are repeated in headers to the server.
+    pub(crate) fn server_parameters(&self) -> &[Parameter] {
+        self.variant.as_ref().map_or(&*self.parameters, |variant| &*variant.parameters)
     }
 }
 
@@ -80,6 +100,7 @@ struct Offered<'o> {
     server: &'o Arc<Server>,
     era: Era,
     item: Cow<'o, Item>,
+    variant: Option<Arc<Varied>>,
 }
 
 impl Merged {
@@ -87,6 +108,7 @@ impl Merged {
     pub(super) fn make<'s>(
         generation: u64,
         settings: &Gateway,
+        variants: &[Variant],
         servers: impl Iterator<Item = (&'s ServerName, &'s Arc<Server>)>,
     ) -> Self {
         let servers: Vec<_> = servers.map(|(_, server)| server.clone()).collect();
@@ -98,7 +120,7 @@ impl Merged {
         let all: Vec<_> = servers.iter().map(|server| server.name.as_str()).collect();
         for kind in Kind::ALL {
             let things: Vec<_> =
-                known.iter().flat_map(|(server, offer)| offered(server, offer, kind)).collect();
+                known.iter().flat_map(|(s, offer)| offered(s, offer, variants, kind)).collect();
             let keys: Vec<_> =
                 things.iter().map(|t| (t.server.name.as_str(), t.item.name.as_str())).collect();
             let names = match kind {
@@ -158,8 +180,12 @@ impl Entry {
         };
         let route = Route {
             server: thing.server.clone(),
-            name: thing.item.name.as_str().into(),
+            name: match &thing.variant {
+                Some(variant) => variant.call.name.clone(),
+                None => thing.item.name.as_str().into(),
+            },
             parameters: thing.item.parameters.as_slice().into(),
+            variant: thing.variant.clone(),
         };
         let template = (kind == Kind::Templates).then(|| Template::parse(&name));
         Self { name: name.into(), modern, legacy, route, template }
@@ -199,9 +225,33 @@ impl Kind {
     }
 }
 
-fn offered<'o>(server: &'o Arc<Server>, offer: &'o Offer, kind: Kind) -> Vec<Offered<'o>> {
+/// Returns what a server offers of one kind, and its variants; without what they stand in place of.
+fn offered<'o>(
+    server: &'o Arc<Server>,
+    offer: &'o Offer,
+    variants: &[Variant],
+    kind: Kind,
+) -> Vec<Offered<'o>> {
     let era = offer.version.era();
-    offer.items(kind).iter().map(|item| Offered { server, era, item: Cow::Borrowed(item) }).collect()
+    let items = offer.items(kind);
+    let own = |item: &'o Item| Offered { server, era, item: Cow::Borrowed(item), variant: None };
+    let variants: Vec<_> = variants.iter().filter(|variant| variant.server == server.name).collect();
+    if variants.is_empty() {
+        return items.iter().map(own).collect();
+    }
+    let Customized { made, replaced, failed } = customize(variants, kind, items);
+    for error in failed {
+        tracing::warn!(server = %server.name, %error, "a variant is left out");
+    }
+    let stays = |item: &&Item| !replaced.contains(&item.name);
+    let parameters =
+        |call: &Call| items.iter().find(|item| *item.name == *call.name).map(|item| item.parameters.clone());
+    let varied = made.into_iter().map(|Made { item, call }| {
+        let parameters = parameters(&call).unwrap_or_default();
+        let variant = Varied { name: item.name.as_str().into(), call, parameters };
+        Offered { server, era, item: Cow::Owned(item), variant: Some(Arc::new(variant)) }
+    });
+    items.iter().filter(stays).map(own).chain(varied).collect()
 }
 
 /// Returns a tool as agents of an era may see it: how it runs as a task is another matter in each, and one of them

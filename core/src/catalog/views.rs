@@ -10,7 +10,7 @@ use super::merged::Merged;
 use super::view::Sight;
 use super::{Scope, View};
 use crate::acl::{Rules, Truth};
-use crate::config::{Gateway, Selector};
+use crate::config::{Config, Selector};
 use crate::names::ServerName;
 use crate::upstream::{Server, lock};
 
@@ -61,7 +61,7 @@ impl Views {
     pub(crate) fn view(
         &self,
         looking: Looking<'_>,
-        settings: &Gateway,
+        config: &Config,
         servers: &BTreeMap<ServerName, Arc<Server>>,
     ) -> Arc<View> {
         let key = Key {
@@ -76,8 +76,8 @@ impl Views {
         if let Some(view) = self.current(&key) {
             return view;
         }
-        let merged = self.merged(settings, servers);
-        let view = Arc::new(View::make(settings, merged.clone(), &looking.sight(&|_| true)));
+        let merged = self.merged(config, servers);
+        let view = Arc::new(View::make(&config.gateway, merged.clone(), &looking.sight(&|_| true)));
         let made = self.made.load();
         let mut views = match &made.merged {
             Some(same) if Arc::ptr_eq(same, &merged) && made.views.len() < KEPT => made.views.clone(),
@@ -92,11 +92,11 @@ impl Views {
     pub(crate) fn view_of(
         &self,
         looking: &Looking<'_>,
-        settings: &Gateway,
+        config: &Config,
         servers: &BTreeMap<ServerName, Arc<Server>>,
         shown: &dyn Fn(&ServerName) -> bool,
     ) -> Arc<View> {
-        Arc::new(View::make(settings, self.merged(settings, servers), &looking.sight(shown)))
+        Arc::new(View::make(&config.gateway, self.merged(config, servers), &looking.sight(shown)))
     }
 
     fn current(&self, key: &Key) -> Option<Arc<View>> {
@@ -105,11 +105,11 @@ impl Views {
         (view.merged.generation == self.generation.load(Ordering::Acquire)).then(|| view.clone())
     }
 
-    fn merged(&self, settings: &Gateway, servers: &BTreeMap<ServerName, Arc<Server>>) -> Arc<Merged> {
+    fn merged(&self, config: &Config, servers: &BTreeMap<ServerName, Arc<Server>>) -> Arc<Merged> {
         let generation = self.generation.load(Ordering::Acquire);
         match &self.made.load().merged {
             Some(merged) if merged.generation == generation => merged.clone(),
-            _ => Arc::new(Merged::make(generation, settings, servers.iter())),
+            _ => Arc::new(Merged::make(generation, &config.gateway, &config.variants, servers.iter())),
         }
     }
 }
@@ -117,7 +117,7 @@ impl Views {
 /// Returns what an agent sees at an endpoint, where its conditions come to nothing certain.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn look(
-    settings: &Gateway,
+    settings: &crate::config::Gateway,
     servers: &BTreeMap<ServerName, Arc<Server>>,
     scope: &Scope,
     agent: crate::config::Agent,
@@ -126,7 +126,7 @@ pub(crate) fn look(
     let rules = crate::acl::Acl::new(&policy).rules(&policy.default.name);
     let outcomes = rules.steady().iter().map(|_| Truth::Undecided).collect();
     let looking = Looking { scope, group: None, rules: &rules, outcomes };
-    View::make(settings, Arc::new(Merged::make(0, settings, servers.iter())), &looking.sight(&|_| true))
+    View::make(settings, Arc::new(Merged::make(0, settings, &[], servers.iter())), &looking.sight(&|_| true))
 }
 
 impl Looking<'_> {

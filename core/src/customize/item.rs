@@ -13,13 +13,11 @@ use crate::wire::message::ObjectWriter;
 /// Returns the names of the arguments that a text lists.
 pub(super) fn arguments(text: &str, kind: ItemKind) -> BTreeSet<String> {
     let Ok(json) = Json::check(text.as_bytes()) else { return BTreeSet::new() };
-    match kind {
-        ItemKind::Tool => json.get("inputSchema").map(schema::names).unwrap_or_default(),
-        _ => {
-            let list = json.get("arguments").into_iter().flat_map(Json::elements);
-            list.filter_map(|argument| Some(argument.get("name")?.as_str()?.into_owned())).collect()
-        }
+    if kind == ItemKind::Tool {
+        return json.get("inputSchema").map(schema::names).unwrap_or_default();
     }
+    let list = json.get("arguments").into_iter().flat_map(Json::elements);
+    list.filter_map(|argument| Some(argument.get("name")?.as_str()?.into_owned())).collect()
 }
 
 /// Returns the text of a variant, made of the text of what it is made from. Members keep their order.

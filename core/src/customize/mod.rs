@@ -102,8 +102,9 @@ impl Recipe {
         }
         let mut shown: Vec<_> = recipe.rules.iter().filter(|r| !r.is_fixed()).map(|r| &r.shown).collect();
         shown.sort_unstable();
-        if let Some(twice) = shown.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(error(format!("gives two arguments the name {:?}", twice[0])));
+        let same = |pair: &&[_]| matches!(pair, [one, other] if one == other);
+        if let Some([twice, ..]) = shown.windows(2).find(same) {
+            return Err(error(format!("gives two arguments the name {twice:?}")));
         }
         recipe.narrowing =
             narrow::compose(recipe.narrowing.as_deref(), &variant.result).map_err(error)?.map(Arc::new);

@@ -87,9 +87,10 @@ pub(super) fn shown(schema: Json<'_>, said: &Argument) -> Result<String, String>
     }
     if let Some(pattern) = &said.pattern {
         of_types(&mut members, &["string"])?;
-        match members.get("pattern").is_some() {
-            true => members.extend("allOf", &[format!("{{\"pattern\":{}}}", quote(pattern))]),
-            false => members.set("pattern", quote(pattern)),
+        if members.get("pattern").is_some() {
+            members.extend("allOf", &[format!("{{\"pattern\":{}}}", quote(pattern))]);
+        } else {
+            members.set("pattern", quote(pattern));
         }
     }
     if said.minimum.is_some() || said.maximum.is_some() {

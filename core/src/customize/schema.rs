@@ -152,8 +152,6 @@ struct Rewriting<'r> {
     changed: bool,
     /// Whether what is given rules the schema out.
     never: bool,
-    /// Whether a condition cannot be told.
-    open_condition: bool,
 }
 
 impl<'r> Place<'r> {
@@ -170,7 +168,6 @@ impl<'r> Place<'r> {
             exact: true,
             changed: false,
             never: false,
-            open_condition: false,
         };
         if self.level == Level::Top {
             rewriting.top_properties(schema.get("properties").unwrap_or(Json::known("{}")))?;
@@ -197,8 +194,8 @@ impl<'r> Rewriting<'r> {
             "allOf" => drop(self.several("allOf", value)?),
             "anyOf" => drop(self.several("anyOf", value)?),
             "oneOf" => self.one_of(value)?,
-            "not" => self.not(value)?,
-            "if" => self.open_condition |= !self.one("if", value)?,
+            "not" => self.unless_exact("not", value)?,
+            "if" => self.unless_exact("if", value)?,
             "then" => drop(self.one("then", value)?),
             "else" => drop(self.one("else", value)?),
             "$ref" => self.reference(value)?,
@@ -219,9 +216,10 @@ impl<'r> Rewriting<'r> {
         if self.never && self.place.level == Level::Part {
             return Rewritten { text: "false".into(), exact: true, changed: true };
         }
-        if self.open_condition {
-            self.exact = false;
-            ["if", "then", "else"].iter().for_each(|key| self.members.remove(key));
+        if self.members.get("if").is_none() {
+            // Without a condition they say nothing.
+            self.members.remove("then");
+            self.members.remove("else");
         }
         let before: Vec<_> = self.members.get("required").into_iter().flat_map(Json::elements).collect();
         let mut names: BTreeSet<_> = before.iter().filter_map(|name| name.as_str()).collect();
@@ -300,9 +298,10 @@ impl<'r> Rewriting<'r> {
     /// Rewrites what must be there: not what is given anyhow.
     fn required_names(&mut self, names: Json<'_>) {
         let left = self.asked(names);
-        match left.is_empty() && names.elements().next().is_some() {
-            true => self.members.remove("required"),
-            false => self.members.set("required", list(&left)),
+        if left.is_empty() && names.elements().next().is_some() {
+            self.members.remove("required");
+        } else {
+            self.members.set("required", list(&left));
         }
     }
 
@@ -329,19 +328,22 @@ impl<'r> Rewriting<'r> {
             self.changed |= shape.renamed(name) != name;
             let always = shape.given(name).is_some();
             self.changed |= always;
-            if needs.is_array() {
+            let needed = if needs.is_array() {
                 let names = self.asked(needs);
-                match always {
-                    true => self.required.extend(names),
-                    false => out.push((shape.renamed(name).to_owned(), list(&names))),
+                if always {
+                    self.required.extend(names);
+                    continue;
                 }
-                continue;
-            }
-            let rewritten = self.place.part(needs)?;
-            self.note(&rewritten);
-            match always {
-                true => self.all_of.push(rewritten.text),
-                false => out.push((shape.renamed(name).to_owned(), rewritten.text)),
+                list(&names)
+            } else {
+                let rewritten = self.place.part(needs)?;
+                self.note(&rewritten);
+                rewritten.text
+            };
+            if always {
+                self.all_of.push(needed);
+            } else {
+                out.push((shape.renamed(name).to_owned(), needed));
             }
         }
         self.members.set(key, object(&out));
@@ -371,9 +373,10 @@ impl<'r> Rewriting<'r> {
         Ok(())
     }
 
-    fn not(&mut self, schema: Json<'r>) -> Result<(), String> {
-        if !self.one("not", schema)? {
-            self.members.remove("not");
+    /// Rewrites one schema that must not become wider, and leaves it out where it would.
+    fn unless_exact(&mut self, key: &'static str, schema: Json<'r>) -> Result<(), String> {
+        if !self.one(key, schema)? {
+            self.members.remove(key);
         }
         Ok(())
     }

@@ -539,6 +539,28 @@ mod tests {
     }
 
     #[test]
+    fn each_round_is_a_request_of_its_own_to_whoever_observes() {
+        let notes = std::sync::Arc::new(crate::testing::Notes::default());
+        let host = Memory::observed(asking, notes.clone());
+        let gateway = gateway(&host, &["a"]);
+        let question = r#","arguments":{"q":"are you there"}"#;
+        let asked = call(&host, &gateway, question);
+        let of_calls = |notes: Vec<String>| -> Vec<String> {
+            notes.into_iter().filter(|note| note.contains("tools/call")).collect()
+        };
+        assert_eq!(of_calls(notes.take()), ["Client tools/call a__ask Ok", "Server tools/call a__ask Ok"]);
+        host.run(host.sleep(Duration::from_mins(1)));
+        let answers =
+            format!(r#","inputResponses":{{"q1":{{"roots":[]}}}},"requestState":"{}""#, state(&asked));
+        call(&host, &gateway, &format!("{question}{answers}"));
+        assert_eq!(of_calls(notes.take()), ["Client tools/call a__ask Ok", "Server tools/call a__ask Ok"]);
+        call(&host, &gateway, question);
+        notes.take();
+        host.run(host.sleep(ANSWERED + ANSWERED / 10));
+        assert_eq!(of_calls(notes.take()), [""; 0], "nobody asks any more");
+    }
+
+    #[test]
     fn a_lane_whose_agent_did_not_come_back_serves_no_other() {
         let host = Memory::new(asking);
         let gateway = gateway(&host, &["a"]);

@@ -4,6 +4,7 @@ mod blame;
 mod identity;
 mod limits;
 mod narrow;
+mod sessions;
 mod succession;
 
 use bytes::Bytes;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::acl::{CallerFacts, Condition, Facts, TargetFacts, Truth};
+use crate::acl::{CallerFacts, Condition, Facts, Truth};
 use crate::config::{Agent, Match, Policy};
 use crate::wire::json::Json;
 
@@ -87,7 +87,7 @@ impl Identity {
             tag: self.tag.as_deref(),
         };
         let arguments = arguments.map(Into::into);
-        match condition.holds(&Facts { arguments, caller, target: TargetFacts::default(), now }) {
+        match condition.holds(&Facts { arguments, caller, now }) {
             Ok(true) => Truth::Holds,
             Ok(false) => Truth::Fails,
             Err(why) => {

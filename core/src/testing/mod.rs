@@ -18,7 +18,7 @@ use crate::identity::{ApiKey, Identity, KeyRecord};
 use crate::names::ServerName;
 use crate::ports::Entropy;
 
-pub use host::{Answer, Memory, Open, json_answer, later, open_stream, silence};
+pub use host::{Answer, Memory, Notes, Open, json_answer, later, open_stream, silence, slowly};
 pub use paths::{Path, paths};
 
 /// Returns the settings of a server at a URL.

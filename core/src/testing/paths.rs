@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::{anybody, server};
+use crate::acl::{Arguments, CallerFacts, Condition, Facts};
 use crate::catalog::{Kind, Offer, Scope, View, look, read_page};
 use crate::config::{Agent, Gateway};
 use crate::front::{Caller, Inbound};
@@ -55,6 +56,7 @@ pub fn paths() -> Vec<(&'static str, Path)> {
         ("relay_10_kb", relays(&plain(10_000), 1 << 20)),
         ("relay_1_mb", relays(&plain(1_000_000), 64 << 10)),
         ("relay_1_mb_escaped", relays(&escaped, 64 << 10)),
+        ("condition", condition()),
     ]
 }
 
@@ -138,6 +140,20 @@ fn relays(text: &str, chunk: usize) -> Path {
         }
         splice.finish().expect("a whole answer");
         passed
+    })
+}
+
+/// Evaluates a condition on an argument and the caller.
+fn condition() -> Path {
+    let text = r#"args.repo == "sandbox" && caller.client == "Cursor""#;
+    let condition = Condition::parse(text).expect("a condition");
+    Box::new(move || {
+        let facts = Facts {
+            arguments: Arguments::check(r#"{"repo":"sandbox","title":"A title","body":"Some text."}"#),
+            caller: CallerFacts { agent: "intern", client: Some("Cursor"), ..CallerFacts::default() },
+            now: 1_785_196_800_000,
+        };
+        usize::from(condition.holds(&facts).expect("an answer"))
     })
 }
 

@@ -1,5 +1,6 @@
 //! What a condition is about, as values of CEL. Only what an expression reads is converted.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use cel::common::types::{
@@ -29,8 +30,6 @@ pub struct Facts<'a> {
     pub arguments: Option<Arguments<'a>>,
     /// Who calls.
     pub caller: CallerFacts<'a>,
-    /// What is called.
-    pub target: TargetFacts<'a>,
     /// The time, in milliseconds since 1970-01-01 UTC.
     pub now: u64,
 }
@@ -46,17 +45,6 @@ pub struct CallerFacts<'a> {
     pub principal: Option<&'a str>,
     /// The tag that it claims.
     pub tag: Option<&'a str>,
-}
-
-/// What is called.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TargetFacts<'a> {
-    /// The server's name.
-    pub server: &'a str,
-    /// The name as policy knows it; a resource's URI.
-    pub name: &'a str,
-    /// `tool`, `prompt` or `resource`.
-    pub kind: &'a str,
 }
 
 /// The arguments of a call, known to be JSON.
@@ -129,9 +117,6 @@ impl VariableResolver for Known<'_> {
         let text = |text: &'b str| Some(CowVal::owned(CelString::from(text)));
         match variable {
             "args" => Some(CowVal::Borrowed(&self.arguments)),
-            "server" => text(self.facts.target.server),
-            "name" => text(self.facts.target.name),
-            "kind" => text(self.facts.target.kind),
             "caller" => {
                 let members =
                     CALLER.iter().filter_map(|key| Some((*key, boxed(CelString::from(self.caller(key)?)))));
@@ -178,10 +163,10 @@ fn read<'a>(arguments: Json<'a>, reads: &Reads) -> Result<CelMap<'a>, Undecided>
     Ok(CelMap::from(members))
 }
 
-fn member_key(key: std::borrow::Cow<'_, str>) -> CelMapKey<'_> {
+fn member_key(key: Cow<'_, str>) -> CelMapKey<'_> {
     match key {
-        std::borrow::Cow::Borrowed(key) => CelMapKey::from(key),
-        std::borrow::Cow::Owned(key) => CelMapKey::from(key),
+        Cow::Borrowed(key) => CelMapKey::from(key),
+        Cow::Owned(key) => CelMapKey::from(key),
     }
 }
 
@@ -216,8 +201,8 @@ impl Reader {
         }
         if json.text().starts_with('"') {
             return match json.as_str().ok_or(Undecided::Unreadable("a text with half a character"))? {
-                std::borrow::Cow::Borrowed(text) => Ok(boxed(CelString::from(text))),
-                std::borrow::Cow::Owned(text) => Ok(boxed(CelString::from(text))),
+                Cow::Borrowed(text) => Ok(boxed(CelString::from(text))),
+                Cow::Owned(text) => Ok(boxed(CelString::from(text))),
             };
         }
         number(json.text())

@@ -7,11 +7,9 @@ use cel::parser::pratt_parser::{Lexer, TokenKind};
 
 use super::MAX_DEPTH;
 
-/// The variables that are texts.
-const TEXTS: [&str; 3] = ["server", "name", "kind"];
 pub(super) const CALLER: [&str; 4] = ["agent", "client", "principal", "tag"];
 pub(super) const NOW: [&str; 7] = ["year", "month", "day", "hour", "minute", "weekday", "unix"];
-const VARIABLES: &str = "args, caller, server, name, kind, now";
+const VARIABLES: &str = "args, caller, now";
 
 /// The functions, how they are written, and how many arguments they take.
 const FUNCTIONS: [(&str, &str, usize); 8] = [
@@ -94,6 +92,11 @@ impl Reads {
     }
 }
 
+/// Says that an expression nests too deeply.
+pub(super) fn too_deep() -> String {
+    format!("it nests, or chains operators, more than {MAX_DEPTH} deep")
+}
+
 /// Returns the offset of the first name in an expression that reads like this.
 pub(super) fn find(text: &str, name: &str) -> Option<usize> {
     let mut lexer = Lexer::new(text);
@@ -118,8 +121,7 @@ struct Walk {
 impl Walk {
     fn expression(&mut self, expression: &IdedExpr, depth: u16) -> Result<(), Problem> {
         if depth > MAX_DEPTH {
-            let what = format!("it nests, or chains operators, more than {MAX_DEPTH} deep");
-            return Err(Problem { what, place: None });
+            return Err(Problem { what: too_deep(), place: None });
         }
         let depth = depth + 1;
         match &expression.expr {
@@ -152,7 +154,7 @@ impl Walk {
             "args" => self.reads.whole = true,
             "caller" => return Err(bare(name, &CALLER)),
             "now" => return Err(bare(name, &NOW)),
-            _ if TEXTS.contains(&name) || name == LOOP_RESULT || self.variable.as_deref() == Some(name) => {}
+            _ if name == LOOP_RESULT || self.variable.as_deref() == Some(name) => {}
             _ => {
                 let what = format!("unknown variable `{name}`; known are {VARIABLES}");
                 return Err(Problem::new(what, name.trim_start_matches('.')));
@@ -169,9 +171,6 @@ impl Walk {
             }
             "caller" => &CALLER,
             "now" => &NOW,
-            _ if TEXTS.contains(&of) => {
-                return Err(Problem::new(format!("`{of}` is a text and has no members"), field));
-            }
             _ => return self.variable(of),
         };
         if known.contains(&field) {

@@ -69,7 +69,7 @@ fn target(text: &str) -> (String, ItemKind, String) {
     )
 }
 
-/// Decides on each thing; conditions are named by what they come to.
+/// Decides on each thing; conditions are what they come to.
 fn check(agent: Agent, things: &[&str]) -> String {
     let rules = Rules::new(0, Arc::new(agent), &policy());
     let truth = |condition: &Condition| match condition.text() {
@@ -149,19 +149,19 @@ fn the_case_of_letters_never_widens() {
 
 #[test]
 fn what_cannot_be_evaluated_counts_against_the_caller() {
-    insta::assert_snapshot!(check(agent(&["git/a if yes", "git/b if no", "git/c if odd", "git/d if args"], &[], None), &["git/a", "git/b", "git/c", "git/d"]), @"
-    git/a: git/a if yes
-    git/b: the condition of `git/b if no` does not hold
-    git/c: the condition of `git/c if odd` does not hold
+    insta::assert_snapshot!(check(agent(&["git/a if true", "git/b if false", "git/c if null", "git/d if args"], &[], None), &["git/a", "git/b", "git/c", "git/d"]), @"
+    git/a: git/a if true
+    git/b: the condition of `git/b if false` does not hold
+    git/c: the condition of `git/c if null` does not hold
     git/d: perhaps git/d if args
     ");
-    insta::assert_snapshot!(check(agent(&["git/*"], &["git/a if yes", "git/b if no", "git/c if odd", "git/d if args"], None), &["git/a", "git/b", "git/c", "git/d"]), @"
-    git/a: denied by `git/a if yes`
+    insta::assert_snapshot!(check(agent(&["git/*"], &["git/a if true", "git/b if false", "git/c if null", "git/d if args"], None), &["git/a", "git/b", "git/c", "git/d"]), @"
+    git/a: denied by `git/a if true`
     git/b: git/*
-    git/c: denied by `git/c if odd`
+    git/c: denied by `git/c if null`
     git/d: perhaps git/*
     ");
-    insta::assert_snapshot!(check(agent(&["git/*"], &[], Some("no")), &["git/a"]), @"git/a: the condition of agent a does not hold");
+    insta::assert_snapshot!(check(agent(&["git/*"], &[], Some("false")), &["git/a"]), @"git/a: the condition of agent a does not hold");
     insta::assert_snapshot!(check(agent(&["git/*"], &[], Some("args")), &["git/a"]), @"git/a: perhaps git/*");
 }
 
@@ -188,9 +188,9 @@ fn rules_of(texts: Vec<String>) -> Vec<Rule> {
 proptest! {
     #[test]
     fn a_deny_rule_never_widens(
-        allow in proptest::collection::vec("(\\*|[ab]/[xy*]{1,2})( if (yes|no|args|odd))?", 0..4),
-        deny in proptest::collection::vec("(\\*|[ab]/[xy*]{1,2})( if (yes|no|args|odd))?", 0..4),
-        more in "(\\*|[ab]/[xy*]{1,2})( if (yes|no|args|odd))?",
+        allow in proptest::collection::vec("(\\*|[ab]/[xy*]{1,2})( if (true|false|args|null))?", 0..4),
+        deny in proptest::collection::vec("(\\*|[ab]/[xy*]{1,2})( if (true|false|args|null))?", 0..4),
+        more in "(\\*|[ab]/[xy*]{1,2})( if (true|false|args|null))?",
         thing in "[abc]/[xyXY]{1,2}",
     ) {
         let narrow = Agent { allow: rules_of(allow), deny: rules_of(deny), ..agent(&[], &[], None) };
@@ -201,9 +201,9 @@ proptest! {
             let rules = Rules::new(0, Arc::new(agent), &policy());
             let target = Target { server: &server, kind, name: &name, is_template: false };
             let truth = |condition: &Condition| match condition.text() {
-                "yes" => Truth::Holds,
+                "true" => Truth::Holds,
                 "args" => Truth::Depends,
-                "odd" => Truth::Undecided,
+                "null" => Truth::Undecided,
                 _ => Truth::Fails,
             };
             matches!(rules.decide(&target, truth), Decision::Allowed { .. })

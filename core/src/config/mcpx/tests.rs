@@ -790,6 +790,34 @@ fn what_has_an_error_is_written_as_allowing_nothing() {
     ");
 }
 
+#[test]
+fn a_native_file_may_note_what_is_fixed() {
+    let native = |variant: &str| {
+        let text = format!(
+            "version: 1\nservers: {{ s: {{ command: a }} }}\nvariants: {{ s: {{ v: {{ from: t, {variant} }} }} }}\n"
+        );
+        let parsed = parse(&[source("p.yaml", &text)], &env);
+        let variants = parsed.config.variants.iter().map(|variant| format!("{:?}\n", variant.fixed));
+        format!("{}{}", variants.collect::<String>(), shown(&parsed.problems))
+    };
+    insta::assert_snapshot!(native("arguments: { a: { fix: 1 } }"), @"Gone");
+    insta::assert_snapshot!(native("fixed: noted, arguments: { a: { fix: 1, describe: { append: x } } }"), @"Noted");
+    insta::assert_snapshot!(native("fixed: noted, arguments: { a: { fix: 1, rename: b } }"), @"
+    Noted
+    p.yaml:3:72: error: variants.s.v.arguments.a.rename: the argument is fixed, which leaves nothing else to say about it
+      hint: keep `fix` alone, or remove it
+    ");
+    insta::assert_snapshot!(native("fixed: gone, arguments: { a: { fix: 1, describe: { append: x } } }"), @"
+    Gone
+    p.yaml:3:71: error: variants.s.v.arguments.a.describe: the argument is fixed, which leaves nothing else to say about it
+      hint: keep `fix` alone, or remove it
+    ");
+    insta::assert_snapshot!(native("fixed: hidden"), @r#"
+    Gone
+    p.yaml:3:39: error: variants.s.v.fixed: expected `gone` or `noted`, found "hidden"
+    "#);
+}
+
 /// Texts with a taste for what YAML could misread.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![

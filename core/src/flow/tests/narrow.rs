@@ -6,6 +6,7 @@ use super::*;
 use crate::catalog::Scope;
 use crate::config::Narrowing;
 use crate::front::{Caller, Inbound};
+use crate::identity::Owner;
 use crate::observe::Record;
 use crate::session::{Interaction, Session};
 use crate::testing::open_stream;
@@ -20,7 +21,7 @@ fn session() -> Session {
         nonce: 1,
         version: Version::V2025_11_25,
         interaction: Interaction::default(),
-        owner: crate::identity::Owner::default(),
+        owner: Owner::default(),
         client: None,
         endpoint: "/mcp".into(),
         expires: u64::MAX,
@@ -43,9 +44,9 @@ fn call(
     let Ok(Message::Request { id, method, params }) = message::parse(json) else { panic!("a request") };
     let inbound = Inbound::new(id, method, params);
     let caller = Caller {
+        scope: Scope::All,
         who: crate::testing::anybody(),
         now: 0,
-        scope: Scope::All,
         session: session.map(Arc::new),
         via: http::HeaderValue::from_static("gateway"),
         streams: true,
@@ -54,7 +55,7 @@ fn call(
     };
     let narrowing = Some(Arc::new(narrowing));
     let meta = Some(r#"{"progressToken":"t"}"#.into());
-    let ask = Ask { narrowing, meta, ..Ask::own("tools/call") }.with("name", "\"echo\"");
+    let ask = Ask { meta, narrowing, ..Ask::own("tools/call") }.with("name", "\"echo\"");
     host.run(async {
         let routed = Box::pin(gateway.routed(&server, ask, &inbound, &caller, None)).await;
         text(routed.expect("an answer")).await
