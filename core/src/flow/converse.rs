@@ -117,6 +117,7 @@ impl<H: Host> Gateway<H> {
                     if out.len() >= most && !splice.is_done() {
                         let rest =
                             Document { gateway: self.clone(), asked, chunks, to, splice: Some(splice) };
+                        rest.to.caller.record.gave(out.len());
                         let first = stream::iter(out.into_vec().into_iter().map(Ok));
                         let mut reply = body::json(StatusCode::OK, Bytes::new());
                         *reply.body_mut() = Body::Stream(first.chain(rest.into_stream()).boxed());
@@ -136,6 +137,7 @@ impl<H: Host> Gateway<H> {
                                 return Ok(Ended::Round(round, to));
                             }
                             let (text, code) = self.asks_by_error(&to, out.into_bytes(), code);
+                            to.caller.record.gave(text.len());
                             to.caller.record.answered(code, is_tool_error);
                             return Ok(Ended::Reply(body::json(status(&to, code), text)));
                         }
@@ -407,6 +409,7 @@ impl<H: Host> Document<H> {
                     return Some(Err(server.error(error.to_string())));
                 }
                 self.splice = Some(splice);
+                self.to.caller.record.gave(out.len());
                 Some(Ok(out.into_bytes()))
             }
             Ok(None) => {

@@ -52,7 +52,10 @@ impl<H: Host> Gateway<H> {
         let origin = head.headers.get(header::ORIGIN).cloned();
         let checked = self.0.snapshot.load().gate.check(&head.headers, &head.uri);
         let mut reply = match checked {
-            Err(refusal) => return body::refused(None, &refusal),
+            Err(refusal) => {
+                self.record_exchange(&head, Err(&refusal));
+                return body::refused(None, &refusal);
+            }
             Ok(()) => self.admit(&head, body).await,
         };
         if let Some(origin) = origin {
@@ -70,15 +73,24 @@ impl<H: Host> Gateway<H> {
         let endpoint = endpoint::find(head.uri.path(), &snapshot.servers);
         match endpoint {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
-            Some(Endpoint::Readiness) => return endpoint::readiness(&self.readiness(), self.is_settled()),
-            Some(Endpoint::Metrics) => return self.metrics_for(&head.method, &head.headers),
+            Some(Endpoint::Readiness) => {
+                let audit = self.host().audit().map(|trail| trail.state());
+                return endpoint::readiness(&self.readiness(), self.is_settled(), audit.as_ref());
+            }
+            Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
             _ => return endpoint::not_found(),
         }
+        if let Err(refusal) = self.is_recordable() {
+            return body::refused(None, &refusal);
+        }
         let place = match self.take_place() {
             Ok(place) => place,
-            Err(refusal) => return body::refused(None, &refusal),
+            Err(refusal) => {
+                self.record_exchange(head, Err(&refusal));
+                return body::refused(None, &refusal);
+            }
         };
         let answer = match endpoint {
             Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, scope).await,
@@ -87,7 +99,10 @@ impl<H: Host> Gateway<H> {
         };
         match answer {
             Ok(reply) => self.name_reached(head, in_place(reply, place)),
-            Err(refusal) => body::refused(None, &refusal),
+            Err(refusal) => {
+                self.record_exchange(head, Err(&refusal));
+                body::refused(None, &refusal)
+            }
         }
     }
 
@@ -132,8 +147,15 @@ impl<H: Host> Gateway<H> {
             {
                 let caller = self.resume_session(head, caller)?;
                 match (&caller.session, &head.method) {
-                    (Some(session), &Method::GET) => self.get_stream(head, &caller, session),
-                    (Some(session), _) => Ok(self.delete_session(session)),
+                    (Some(session), &Method::GET) => {
+                        let stream = self.get_stream(head, &caller, session)?;
+                        self.record_exchange(head, Ok(()));
+                        Ok(stream)
+                    }
+                    (Some(session), _) => {
+                        self.record_exchange(head, Ok(()));
+                        Ok(self.delete_session(session))
+                    }
                     (None, _) => Err(legacy::unknown_session()),
                 }
             }
@@ -146,14 +168,14 @@ impl<H: Host> Gateway<H> {
         let whole = self.message_body(head, body).await?;
         let outline = match Outline::check(&whole) {
             Ok(outline) => outline,
-            Err(malformed) => return Ok(rejected(&message::not_json(malformed))),
+            Err(malformed) => return Ok(self.reject(head, &message::not_json(malformed))),
         };
         if outline.json.is_array() {
-            return Box::pin(self.batch(head, outline.json, caller)).await;
+            return Box::pin(self.batch(head, (outline.json, &whole), caller)).await;
         }
         match message::parse(outline) {
             Ok(message) => self.message(head, message, caller, &whole).await,
-            Err(rejection) => Ok(rejected(&rejection)),
+            Err(rejection) => Ok(self.reject(head, &rejection)),
         }
     }
 
@@ -175,7 +197,12 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes a batch, which one revision has: every message of it for itself, the answers together.
-    async fn batch(&self, head: &Parts, json: Json<'_>, caller: Caller) -> Result<Reply, Refusal> {
+    async fn batch(
+        &self,
+        head: &Parts,
+        (json, raw): (Json<'_>, &Bytes),
+        caller: Caller,
+    ) -> Result<Reply, Refusal> {
         let batches = || Refusal::new(code::INVALID_REQUEST, "batches are not part of this protocol version");
         if modern::is_named(&head.headers) || !head.headers.contains_key(names::SESSION_ID) {
             return Err(batches());
@@ -192,10 +219,10 @@ impl<H: Host> Gateway<H> {
         let answers = json.elements().map(|element| async move {
             let reply = match message::parse(element) {
                 Ok(message) => {
-                    let caller = self.noted(caller.clone(), head, &message);
+                    let caller = self.noted(caller.clone(), head, &message, raw);
                     self.legacy(message, caller).await.unwrap_or_else(|r| body::refused(None, &r))
                 }
-                Err(rejection) => rejected(&rejection),
+                Err(rejection) => self.reject(head, &rejection),
             };
             (element, reply)
         });
@@ -227,7 +254,7 @@ impl<H: Host> Gateway<H> {
         caller: Caller,
         raw: &Bytes,
     ) -> Result<Reply, Refusal> {
-        let caller = self.noted(caller, head, &message);
+        let caller = self.noted(caller, head, &message, raw);
         let message = match message {
             Message::Request { id, method, params } => {
                 let mut inbound = Inbound::new(id, method, params);
@@ -330,9 +357,14 @@ impl<H: Host> Gateway<H> {
         let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
         let id = inbound.id.text();
         match plan::plan(&view, &tasks, caller, inbound, headers)? {
-            Plan::Answer(result) => Ok(body::json(StatusCode::OK, message::result(id, &result))),
+            Plan::Answer(result) => {
+                let text = message::result(id, &result);
+                caller.record.gave(text.len());
+                Ok(body::json(StatusCode::OK, text))
+            }
             Plan::Ask(route, mut ask) => {
                 caller.record.concerns(&route.server, inbound);
+                caller.record.leads_to(&route.name);
                 if let Some(session) = &caller.session {
                     // What belongs to rounds is between the gateway and the server.
                     ask.set("inputResponses", None);
