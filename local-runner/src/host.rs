@@ -20,7 +20,7 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Rendezvous, Upstream,
+    AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Rendezvous, Upstream,
 };
 
 use crate::process::Processes;
@@ -42,6 +42,7 @@ pub(crate) struct Machine {
     processes: Processes,
     meetings: Meetings,
     observer: Option<Arc<dyn Observe>>,
+    audit: Option<Arc<dyn AuditSink>>,
 }
 
 impl Machine {
@@ -52,6 +53,7 @@ impl Machine {
             processes: Processes::default(),
             meetings: Meetings::default(),
             observer: None,
+            audit: None,
         }
     }
 
@@ -60,6 +62,11 @@ impl Machine {
         let machine = Self::new();
         let observer = observer(machine.processes.clone());
         Self { observer: Some(observer), ..machine }
+    }
+
+    /// Makes the same machine with an audit trail.
+    pub(crate) fn audited(self, audit: Arc<dyn AuditSink>) -> Self {
+        Self { audit: Some(audit), ..self }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
@@ -162,6 +169,10 @@ impl Rendezvous for Machine {
 impl Host for Machine {
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         self.observer.as_ref()
+    }
+
+    fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        self.audit.as_ref()
     }
 }
 

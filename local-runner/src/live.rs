@@ -13,17 +13,26 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::audit::Trail;
 use crate::host::Machine;
 use crate::source::{self, Place};
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// What a configuration is put in force for.
+type Followed = (Gateway<Machine>, Option<Trail>);
+
 /// What a look at the configuration found: its text, or why there is none.
 type Look = Result<Source, String>;
 
 /// Puts what the configuration at `place` says in force whenever it changes, and at once on SIGHUP.
-pub(crate) fn follow(gateway: Gateway<Machine>, place: Option<Place>) -> anyhow::Result<JoinHandle<()>> {
+pub(crate) fn follow(
+    gateway: Gateway<Machine>,
+    trail: Option<Trail>,
+    place: Option<Place>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let gateway = (gateway, trail);
     let hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
         match place {
@@ -39,7 +48,7 @@ async fn without_a_file(mut hangups: Signal) {
     }
 }
 
-async fn keep_looking(gateway: &Gateway<Machine>, path: &Path, mut in_force: Look, mut hangups: Signal) {
+async fn keep_looking(gateway: &Followed, path: &Path, mut in_force: Look, mut hangups: Signal) {
     let mut last = in_force.clone();
     loop {
         let asked = tokio::select! {
@@ -63,7 +72,7 @@ async fn look(path: &Path) -> Look {
 }
 
 /// Puts a configuration in force, or says why not.
-fn apply(gateway: &Gateway<Machine>, found: &Look) {
+fn apply((gateway, trail): &Followed, found: &Look) {
     let source = match found {
         Ok(source) => source,
         Err(error) => return tracing::error!("the configuration stays as it is: {error}"),
@@ -77,6 +86,9 @@ fn apply(gateway: &Gateway<Machine>, found: &Look) {
     }
     if parsed.is_refused() {
         return tracing::error!("the configuration stays as it is: {} has errors", source.path);
+    }
+    if let Some(trail) = trail {
+        trail.configure(&parsed.config.audit);
     }
     let changes = gateway.reload(parsed.config);
     tracing::info!("the configuration was read again: {}", in_words(&changes));

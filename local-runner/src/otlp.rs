@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use opentelemetry::logs::{LogRecord as _, Logger as _, LoggerProvider as _, Severity};
 use opentelemetry::metrics::{Histogram, MeterProvider as _};
 use opentelemetry::trace::{self, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
@@ -25,6 +26,7 @@ use opentelemetry_sdk::trace::{
     BatchSpanProcessor, IdGenerator as _, RandomIdGenerator, Sampler, SamplingDecision, ShouldSample as _,
     SpanData, SpanEvents, SpanLinks, SpanProcessor as _,
 };
+use portcullis_core::audit::{FIELDS, Row, parse_time};
 use portcullis_core::body::Body;
 use portcullis_core::observe::{Operation, Side, SpanContext};
 use portcullis_core::ports::Upstream as _;
@@ -91,6 +93,28 @@ impl Telemetry {
     /// Returns where log events go, where they are wanted.
     pub(crate) fn logs(&self) -> Option<&SdkLoggerProvider> {
         self.logs.as_ref()
+    }
+
+    /// Sends a line of the audit trail, where logs are wanted.
+    pub(crate) fn audited(&self, line: &str) {
+        let (Some(logs), Some(row)) = (&self.logs, Row::read(line)) else { return };
+        let logger = logs.logger("portcullis.audit");
+        let mut record = logger.create_log_record();
+        let is_allowed = row.field("decision") == "allowed";
+        record.set_event_name("portcullis.audit");
+        record.set_severity_number(if is_allowed { Severity::Info } else { Severity::Warn });
+        record.set_severity_text(if is_allowed { "INFO" } else { "WARN" });
+        if let Some(time) = parse_time(&row.field("time")) {
+            record.set_timestamp(SystemTime::UNIX_EPOCH + Duration::from_millis(time));
+        }
+        for name in FIELDS {
+            let value = row.field(name);
+            if !value.is_empty() {
+                record.add_attribute(name, value);
+            }
+        }
+        record.set_body(line.to_owned().into());
+        logger.emit(record);
     }
 
     /// Gives an operation its place in a trace; nothing where traces are not wanted.

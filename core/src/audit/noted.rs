@@ -132,5 +132,9 @@ impl Noted {
 fn part_of(whole: &Bytes, part: &str) -> Bytes {
     let (start, from) = (whole.as_ptr() as usize, part.as_ptr() as usize);
     let is_within = from >= start && from + part.len() <= start + whole.len();
-    if is_within && part.len() >= whole.len() / 2 { whole.slice_ref(part.as_bytes()) } else { Bytes::copy_from_slice(part.as_bytes()) }
+    if is_within && part.len() >= whole.len() / 2 {
+        whole.slice_ref(part.as_bytes())
+    } else {
+        Bytes::copy_from_slice(part.as_bytes())
+    }
 }

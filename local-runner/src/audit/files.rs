@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use portcullis_core::audit::{Chain, Entry, Head, Link, day, digest};
@@ -48,7 +48,7 @@ impl Files {
     /// Waits for the turn to write. Returns what is to be said of how the files were found.
     pub(super) fn take_turn(&mut self, index: &Index) -> io::Result<Vec<Entry>> {
         if self.lock.is_none() {
-            fs::DirBuilder::new().recursive(true).create(&self.folder)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
             self.lock = Some(options().write(true).open(self.folder.join("lock"))?);
         }
         if let Some(lock) = &self.lock {
@@ -120,32 +120,57 @@ impl Files {
                 break;
             }
         }
-        let written = last.as_deref().and_then(Link::read).map_or(0, |link| link.id);
-        let hash = last.map_or(self.head.chain.hash.clone(), |line| digest(&line));
-        if self.head.chain.last <= written {
-            self.head.chain = Chain { last: written, hash };
-        } else if self.restore(written, index)? {
-            say(format!("entries {} to {} were put back from audit.db", written + 1, self.head.chain.last));
+        let before = Chain { last: self.head.first.id.saturating_sub(1), hash: self.head.first.prev.clone() };
+        let found = last.map_or(before, |line| Chain {
+            last: Link::read(&line).map_or(0, |link| link.id),
+            hash: digest(&line),
+        });
+        let (from, reach) = (found.last + 1, self.head.chain.last);
+        if let Some(chain) = self.restore(&found, index)? {
+            say(format!("entries {from} to {} were put back from audit.db", chain.last));
+            self.head.chain = chain;
+        } else if reach > found.last {
+            say(format!("entries {from} to {reach} are missing"));
+            self.head.chain.hash = found.hash;
         } else {
-            say(format!("entries {} to {} are missing", written + 1, self.head.chain.last));
-            self.head.chain.hash = hash;
+            self.head.chain = found;
         }
         Ok(remarks)
     }
 
-    /// Puts lines back that the database still has, where they lead to the head.
-    fn restore(&mut self, written: u64, index: &Index) -> io::Result<bool> {
-        let lines = index.lines_after(written).unwrap_or_default();
-        let last = lines.last().map(|line| digest(line.as_bytes()));
-        let Some(current) = self.current.as_mut().filter(|_| last.as_ref() == Some(&self.head.chain.hash)) else {
-            return Ok(false);
+    /// Puts lines back that follow what was found and that the database still has, where they reach as far as the head.
+    fn restore(&mut self, found: &Chain, index: &Index) -> io::Result<Option<Chain>> {
+        let mut lines = index.lines_after(found.last).unwrap_or_default();
+        let mut chain = found.clone();
+        let follows = |line: &String| {
+            let link = Link::read(line.as_bytes());
+            let follows = link.is_some_and(|link| link.id == chain.last + 1 && link.prev == chain.hash);
+            if follows {
+                chain.append(|_, _| line.clone());
+            }
+            follows
+        };
+        let count = lines.iter().map(follows).take_while(|follows| *follows).count();
+        if count == 0 || chain.last < self.head.chain.last {
+            return Ok(None);
+        }
+        lines.truncate(count);
+        let mut current = match self.current.take() {
+            Some(current) => current,
+            None => self.open_file(&day(now()), found.last + 1)?,
         };
         current.append(&lines)?;
-        Ok(true)
+        self.current = Some(current);
+        Ok(Some(chain))
     }
 
     /// Appends lines, after which the chain is `chain`; begins another file where the day or the size asks for it.
-    pub(super) fn append(&mut self, lines: &[String], chain: Chain, (rotate, keep): (u64, u32)) -> io::Result<()> {
+    pub(super) fn append(
+        &mut self,
+        lines: &[String],
+        chain: Chain,
+        (rotate, keep): (u64, u32),
+    ) -> io::Result<()> {
         let [first, ..] = lines else { return Ok(()) };
         let today = day(now());
         let fits = |current: &Current| current.day == today && current.len < rotate.max(1);
@@ -164,12 +189,15 @@ impl Files {
     }
 
     fn begin_file(&mut self, today: &str, keep: u32) -> io::Result<()> {
-        let first = self.head.chain.last + 1;
+        self.current = Some(self.open_file(today, self.head.chain.last + 1)?);
+        self.expire(keep)
+    }
+
+    fn open_file(&self, today: &str, first: u64) -> io::Result<Current> {
         let path = self.folder.join(format!("audit-{today}-{first:012}.jsonl"));
         let file = options().read(true).append(true).open(path)?;
         let len = file.metadata()?.len();
-        self.current = Some(Current { file, day: today.to_owned(), len });
-        self.expire(keep)
+        Ok(Current { file, day: today.to_owned(), len })
     }
 
     /// Removes the files of days that are no longer kept. The head says first that they are gone.
@@ -183,10 +211,8 @@ impl Files {
         let mut line = Vec::new();
         BufReader::new(File::open(&files[kept].path)?).read_until(b'\n', &mut line)?;
         // A file that has just been begun has no line yet: the next one is its first.
-        self.head.first = Link::read(line.trim_ascii()).unwrap_or_else(|| Link {
-            id: self.head.chain.last + 1,
-            prev: self.head.chain.hash.clone(),
-        });
+        self.head.first = Link::read(line.trim_ascii())
+            .unwrap_or_else(|| Link { id: self.head.chain.last + 1, prev: self.head.chain.hash.clone() });
         self.write_head()?;
         drop_before(&mut files, self.head.first.id)
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_core::audit::{Row, parse_time};
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, Statement, TransactionBehavior, params};
 
 use super::files::Files;
 
@@ -35,6 +35,8 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS by_decision ON entries (decision) WHERE decision <> 'allowed';
 ";
 
+const INSERT: &str = "INSERT OR IGNORE INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
 /// The database, as the process that writes it knows it.
 pub(super) struct Index {
     path: PathBuf,
@@ -56,16 +58,19 @@ impl Index {
         let outcome = self.with(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let kept = files.head().first.id;
-            let last: u64 = transaction.query_row("SELECT ifnull(max(id), 0) FROM entries", [], |row| row.get(0))?;
+            let last: u64 =
+                transaction.query_row("SELECT ifnull(max(id), 0) FROM entries", [], |row| row.get(0))?;
+            let mut inserting = transaction.prepare(INSERT)?;
             if last.max(kept - 1) + 1 < first {
                 for line in files.lines_from(last.max(kept - 1) + 1)? {
-                    insert(&transaction, &line?)?;
+                    insert(&mut inserting, &line?)?;
                 }
             }
-            lines.iter().try_for_each(|line| insert(&transaction, line))?;
+            lines.iter().try_for_each(|line| insert(&mut inserting, line))?;
+            drop(inserting);
             if kept > 1 {
                 let old = "DELETE FROM entries WHERE id < min(?1, (SELECT min(id) FROM entries) + ?2)";
-                transaction.prepare_cached(old)?.execute(params![kept, REMOVED])?;
+                transaction.execute(old, params![kept, REMOVED])?;
             }
             transaction.commit()?;
             Ok(())
@@ -113,11 +118,10 @@ pub(super) fn open_to_read(path: &Path) -> anyhow::Result<Connection> {
 }
 
 /// Inserts a line; one that is none is left to `verify`.
-fn insert(transaction: &Transaction<'_>, line: &str) -> anyhow::Result<()> {
+fn insert(inserting: &mut Statement<'_>, line: &str) -> anyhow::Result<()> {
     let Some(row) = Row::read(line) else { return Ok(()) };
     let Ok(id) = row.field("id").parse::<u64>() else { return Ok(()) };
-    let insert = "INSERT OR IGNORE INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    transaction.prepare_cached(insert)?.execute(params![
+    inserting.execute(params![
         id,
         parse_time(&row.field("time")).unwrap_or_default(),
         row.field("agent"),

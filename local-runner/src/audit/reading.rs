@@ -38,7 +38,10 @@ impl Reading {
     pub(crate) fn open(data: &Path) -> anyhow::Result<Self> {
         let (folder, database) = (files::folder(data), index::path(data));
         if !database.exists() {
-            bail!("there is no audit trail in {} yet: a gateway writes it once it is asked something", data.display());
+            bail!(
+                "there is no audit trail in {} yet: a gateway writes it once it is asked something",
+                data.display()
+            );
         }
         let opened = index::open_to_read(&database);
         let connection = opened.with_context(|| format!("cannot read {}", database.display()))?;
@@ -65,7 +68,9 @@ impl Reading {
                 values.push(value);
             }
         }
-        for (condition, value) in [("time >= ?", &filter.since), ("time < ?", &filter.until), ("id > ?", &filter.after)] {
+        for (condition, value) in
+            [("time >= ?", &filter.since), ("time < ?", &filter.until), ("id > ?", &filter.after)]
+        {
             if let Some(value) = value {
                 wanted.push(condition);
                 values.push(value);
@@ -73,8 +78,13 @@ impl Reading {
         }
         let limit = filter.limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(-1);
         values.push(&limit);
-        let inner = format!("SELECT id, line FROM entries WHERE {} ORDER BY id DESC LIMIT ?", wanted.join(" AND "));
-        let text = if limit < 0 { inner.replace(" DESC", "") } else { format!("SELECT * FROM ({inner}) ORDER BY id") };
+        let inner =
+            format!("SELECT id, line FROM entries WHERE {} ORDER BY id DESC LIMIT ?", wanted.join(" AND "));
+        let text = if limit < 0 {
+            inner.replace(" DESC", "")
+        } else {
+            format!("SELECT * FROM ({inner}) ORDER BY id")
+        };
         let mut statement = self.connection.prepare(&text)?;
         let mut rows = statement.query(&values[..])?;
         while let Some(row) = rows.next()? {
@@ -87,8 +97,10 @@ impl Reading {
     pub(crate) fn verify(&self) -> anyhow::Result<Result<Verified, String>> {
         // Lines that are written meanwhile come after what the head says.
         let head = std::fs::read(files::head_path(&self.folder)).ok().and_then(|text| Head::parse(&text));
-        let known: u64 = self.connection.query_row("SELECT ifnull(max(id), 0) FROM entries", [], |row| row.get(0))?;
-        let listed = files::list(&self.folder).with_context(|| format!("cannot read {}", self.folder.display()))?;
+        let known: u64 =
+            self.connection.query_row("SELECT ifnull(max(id), 0) FROM entries", [], |row| row.get(0))?;
+        let listed =
+            files::list(&self.folder).with_context(|| format!("cannot read {}", self.folder.display()))?;
         let mut compare = self.connection.prepare("SELECT line FROM entries WHERE id = ?1")?;
         let (mut places, mut broken, mut differs) = (Vec::new(), None, None);
         let lines = Lines::new(listed).map_while(|line| match line {

@@ -110,9 +110,8 @@ impl Writer {
         });
         let mut chain = self.files.head().chain.clone();
         let all = said.iter().chain(&remarks).chain(&self.pending);
-        let lines: Vec<_> = all
-            .map(|entry| chain.append(|id, prev| entry.line(id, prev, &settings.writing)))
-            .collect();
+        let lines: Vec<_> =
+            all.map(|entry| chain.append(|id, prev| entry.line(id, prev, &settings.writing))).collect();
         if let Err(error) = self.files.append(&lines, chain, (settings.rotate, settings.keep_days)) {
             self.files.release();
             return Err(error).context("cannot write the folder audit");

@@ -11,7 +11,7 @@ use portcullis_core::error::Refusal;
 use portcullis_core::{Exposure, refuse_lines, serve_lines};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use super::{Local, observed, start, stopped};
+use super::{observed, start_recorded, stopped};
 use crate::cli::Setup;
 use crate::host::Machine;
 use crate::live;
@@ -45,8 +45,8 @@ pub(super) async fn run(setup: &Setup, telemetry: Option<Arc<Telemetry>>) -> any
             }
         }
     });
-    let machine = if telemetry.is_some() { observed(telemetry) } else { Machine::new() };
-    let Local { gateway, machine, place, .. } = match start(setup, Exposure::Loopback, machine) {
+    let machine = if telemetry.is_some() { observed(telemetry.clone()) } else { Machine::new() };
+    let mut local = match start_recorded(setup, Exposure::Loopback, (machine, telemetry)) {
         Ok(local) => local,
         Err(error) => {
             // Whoever started this hears the reason in the protocol, where a process that just ends would say nothing.
@@ -57,7 +57,8 @@ pub(super) async fn run(setup: &Setup, telemetry: Option<Arc<Telemetry>>) -> any
             return Err(error);
         }
     };
-    let following = live::follow(gateway.clone(), place)?;
+    let gateway = local.gateway.clone();
+    let following = live::follow(gateway.clone(), local.trail.clone(), local.place.take())?;
     let (ended, input_ended) = tokio::sync::oneshot::channel::<()>();
     let lines = lines.chain(stream::once(async move { drop(ended) }).filter_map(async |()| None));
     // The end of the input ends the gateway: what is being answered has a little longer.
@@ -72,6 +73,6 @@ pub(super) async fn run(setup: &Setup, telemetry: Option<Arc<Telemetry>>) -> any
     }
     following.abort();
     gateway.stop();
-    machine.stop_processes(STOP).await;
+    local.end(STOP).await;
     Ok(ExitCode::SUCCESS)
 }
