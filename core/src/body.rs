@@ -1,17 +1,20 @@
 //! Bodies of requests and answers, as hosts and core hand them to each other.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::error::{Refusal, Unreachable};
+pub use crate::pieces::Whole;
 use crate::ports::Chunks;
 use crate::wire::{http as names, message};
 
 /// A body: all there, or still coming.
 pub enum Body {
     /// All of it.
-    Full(Bytes),
+    Full(Whole),
     /// Chunks as they come. Dropping it tells the other side that nobody reads on.
     Stream(Chunks),
 }
@@ -22,7 +25,7 @@ pub type Reply = Response<Body>;
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::Full(whole) => write!(f, "Full({} bytes)", whole.len()),
             Self::Stream(_) => f.write_str("Stream"),
         }
     }
@@ -30,7 +33,7 @@ impl std::fmt::Debug for Body {
 
 impl Default for Body {
     fn default() -> Self {
-        Self::Full(Bytes::new())
+        Self::Full(Whole::default())
     }
 }
 
@@ -57,8 +60,8 @@ impl Body {
     /// Collects at most `limit` bytes, of which `expected` are announced.
     pub async fn collect_expecting(self, expected: usize, limit: usize) -> Result<Bytes, CollectError> {
         let mut chunks = match self {
-            Self::Full(bytes) if bytes.len() > limit => return Err(CollectError::TooLarge(limit)),
-            Self::Full(bytes) => return Ok(bytes),
+            Self::Full(whole) if whole.len() > limit => return Err(CollectError::TooLarge(limit)),
+            Self::Full(whole) => return Ok(whole.into_bytes()),
             Self::Stream(chunks) => chunks,
         };
         let mut first = Bytes::new();
@@ -90,7 +93,7 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
 }
 
 /// Returns an answer of one JSON document.
-pub(crate) fn json(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+pub(crate) fn json(status: StatusCode, text: impl Into<Whole>) -> Reply {
     let mut reply = Response::new(Body::Full(text.into()));
     *reply.status_mut() = status;
     reply.headers_mut().insert(header::CONTENT_TYPE, names::JSON);
@@ -110,8 +113,13 @@ pub(crate) fn events(chunks: Chunks) -> Reply {
 /// Returns the answer to a request that is refused: a JSON-RPC error under the refusal's HTTP status.
 pub(crate) fn refused(id: Option<&str>, refusal: &Refusal) -> Reply {
     let mut reply = json(refusal.status, message::error(id, refusal));
-    if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
-        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    let busy = refusal.status == StatusCode::SERVICE_UNAVAILABLE;
+    if let Some(wait) = refusal.retry_after.or(busy.then_some(Duration::from_secs(1))) {
+        // Whole seconds (RFC 9110, section 10.2.3): rather a little late than in vain.
+        let seconds = wait.as_millis().div_ceil(1000);
+        reply
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     }
     reply
 }
@@ -119,7 +127,7 @@ pub(crate) fn refused(id: Option<&str>, refusal: &Refusal) -> Reply {
 /// Keeps something until an answer that streams has ended.
 pub(crate) fn holding<T: Send + 'static>(reply: Reply, kept: T) -> Reply {
     reply.map(|body| match body {
-        Body::Full(bytes) => Body::Full(bytes),
+        Body::Full(whole) => Body::Full(whole),
         Body::Stream(chunks) => Body::Stream(
             chunks
                 .map(move |chunk| {

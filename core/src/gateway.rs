@@ -9,12 +9,14 @@ use futures::channel::{mpsc, oneshot};
 use futures::future;
 use http::HeaderValue;
 
-use crate::catalog::{Kind, Scope, View, Views};
-use crate::config::{Config, Limits};
+use crate::acl::{Acl, Condition};
+use crate::catalog::{Kind, Looking, Scope, View, Views};
+use crate::config::{Config, Limits, Selector};
 use crate::flow::{HeldStreams, Parking, Spent};
 use crate::front::admin::AdminKey;
 use crate::front::gate::{Exposure, Gate};
 use crate::hub::Hub;
+use crate::identity::{Identity, KeyRing};
 use crate::limits::Places;
 use crate::names::ServerName;
 use crate::ports::Host;
@@ -78,7 +80,9 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) sealer: Sealer,
     pub(crate) admin_key: Option<AdminKey>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
-    /// Held while another configuration is put in force.
+    /// The API keys that are known.
+    pub(crate) keys: ArcSwap<KeyRing>,
+    /// Held while another configuration, or other keys, are put in force.
     pub(crate) reloading: Mutex<()>,
     pub(crate) hub: Hub,
     /// The requests that are being answered.
@@ -104,6 +108,7 @@ pub(crate) struct Snapshot {
     /// Servers that are no longer configured, as long as calls are running there.
     pub(crate) former: Vec<Weak<Server>>,
     pub(crate) views: Views,
+    pub(crate) acl: Acl,
     /// When the gateway started, in milliseconds since the Unix epoch.
     pub(crate) since: u64,
     /// Counts the configurations that came into force, this one included.
@@ -168,6 +173,7 @@ impl<H: Host> Gateway<H> {
             sealer,
             admin_key: options.admin_key,
             snapshot: ArcSwap::from_pointee(snapshot),
+            keys: ArcSwap::default(),
             reloading: Mutex::default(),
             hub: Hub::default(),
             requests: Places::default(),
@@ -263,6 +269,7 @@ impl Snapshot {
             servers: BTreeMap::new(),
             former: Vec::new(),
             views: Views::default(),
+            acl: Acl::default(),
             since: now,
             edition: 0,
         };
@@ -276,19 +283,35 @@ impl Snapshot {
         self.servers.values().cloned().chain(former).find(|server| server.address == address)
     }
 
-    /// Returns what an endpoint shows.
-    pub(crate) fn view(&self, scope: &Scope) -> Arc<View> {
-        self.views.view(scope, &self.config.gateway, &self.servers)
-    }
-
-    /// Returns what an endpoint shows to whoever comes through other gateways: nothing that leads back to one of them.
-    pub(crate) fn view_through(&self, scope: &Scope, gateways: &[&str]) -> Arc<View> {
+    /// Returns what an endpoint shows to a caller; to one that comes through other gateways nothing that leads back to
+    /// one of them.
+    pub(crate) fn view(&self, scope: &Scope, who: &Identity, gateways: &[&str], now: u64) -> Arc<View> {
+        let rules = self.acl.rules(&who.agent.name);
+        let truth = |condition: &Condition| who.truth(condition, None, now);
+        let outcomes = rules.steady().iter().map(truth).collect();
+        let looking = Looking { scope, group: self.group(scope), rules: &rules, outcomes };
         let hidden = if gateways.is_empty() { BTreeSet::new() } else { self.leading_back(gateways) };
         if hidden.is_empty() {
-            return self.view(scope);
+            return self.views.view(looking, &self.config.gateway, &self.servers);
         }
-        let shown = |name: &ServerName| scope.includes(name) && !hidden.contains(name);
-        Arc::new(View::make(&self.config.gateway, &self.servers, shown))
+        let shown = |name: &ServerName| !hidden.contains(name);
+        self.views.view_of(&looking, &self.config.gateway, &self.servers, &shown)
+    }
+
+    /// Returns what an endpoint is narrowed to; one of a group that is gone to nothing.
+    fn group(&self, scope: &Scope) -> Option<&[Selector]> {
+        let Scope::Group(name) = scope else { return None };
+        Some(self.config.policy.groups.get(&**name).map_or(&[], |group| &group.members))
+    }
+
+    /// Tells whether an endpoint may show something of a server.
+    pub(crate) fn includes(&self, scope: &Scope, server: &ServerName) -> bool {
+        let names = |selector: &Selector| selector.server.matches_without_case(server.as_str());
+        match scope {
+            Scope::Server(only) => only == server,
+            Scope::All => true,
+            Scope::Group(_) => self.group(scope).unwrap_or_default().iter().any(names),
+        }
     }
 
     /// Returns the servers that lead to one of these gateways. What they offer came from there, or would go back there.

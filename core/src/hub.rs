@@ -4,13 +4,15 @@
 //! is told when, and only when, it has for whoever is told**: each stream is told of what its own agent is listed. Streams
 //! that do not keep up lose repetitions, never the last word: a change that finds no room is told later.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::channel::mpsc;
 
 use crate::catalog::{CAPABILITIES, Listed, Scope};
 use crate::config::Limits;
+use crate::identity::Identity;
 use crate::names::ServerName;
 use crate::upstream::lock;
 use crate::wire::version::Era;
@@ -97,6 +99,38 @@ pub(crate) struct Audience {
     /// The gateways that it listens through.
     pub(crate) through: Vec<String>,
     pub(crate) era: Era,
+    pub(crate) who: Whose,
+}
+
+/// Whose view it is. Those whom the policy cannot tell apart are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Whose(pub(crate) Arc<Identity>);
+
+impl Whose {
+    fn key(&self) -> (&str, Option<&str>, Option<&str>, Option<&str>) {
+        let who = &self.0;
+        (&who.agent.name, who.principal.as_deref(), who.client.as_deref(), who.tag.as_deref())
+    }
+}
+
+impl PartialEq for Whose {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Whose {}
+
+impl PartialOrd for Whose {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Whose {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
 }
 
 /// An open stream's end of the hub.
@@ -195,6 +229,13 @@ impl Hub {
             &Note::Goodbye,
             |listener| matches!(&listener.audience.scope, Scope::Server(name) if !is_there(name)),
         );
+    }
+
+    /// Ends the streams of principals that no longer are any.
+    pub(crate) fn keep_principals(&self, counts: impl Fn(&str) -> bool) {
+        let lost =
+            |listener: &Listener| listener.audience.who.0.principal.as_ref().is_some_and(|who| !counts(who));
+        self.state().send_all(&Note::Goodbye, lost);
     }
 
     /// Tells those who subscribed to it that a resource has changed, by the URI that each knows.
@@ -326,7 +367,8 @@ mod tests {
     /// Joins as whoever is listed what the number says.
     fn join(hub: &Hub, scope: Scope, nonce: u64, interest: Interest) -> Seat {
         let era = if interest == Interest::Session { Era::Legacy } else { Era::Modern };
-        let audience = Audience { scope, through: Vec::new(), era };
+        let who = Whose(Arc::new(Identity::anonymous(&crate::config::Policy::default())));
+        let audience = Audience { scope, through: Vec::new(), era, who };
         let limits = Limits { streams: 4, session_streams: 2, ..Limits::default() };
         hub.join(audience, nonce, interest, &limits, |_| listed([0; 3])).expect("room")
     }

@@ -25,6 +25,7 @@
 pub mod acl;
 pub mod audit;
 pub mod body;
+pub mod calendar;
 pub mod config;
 pub mod error;
 pub mod identity;
@@ -42,7 +43,9 @@ mod front;
 mod gateway;
 mod hub;
 mod limits;
+mod pieces;
 mod plan;
+pub mod quota;
 mod relay;
 mod route;
 mod session;

@@ -141,6 +141,21 @@ pub struct Exchange {
     pub duration: Duration,
 }
 
+/// A session that is over. The stateless revision has none.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// Which part the gateway had in it.
+    pub side: Side,
+    /// The server; none on the server's side.
+    pub server: Option<&'a ServerName>,
+    /// The revision that was agreed on.
+    pub version: &'static str,
+    /// Whether it went over a pipe rather than HTTP.
+    pub piped: bool,
+    /// How long it lasted.
+    pub duration: Duration,
+}
+
 /// A place in a trace (W3C Trace Context).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpanContext {
@@ -181,6 +196,49 @@ impl fmt::Display for SpanContext {
 /// What is noted of one operation; empty where nobody observes. Clones note the same, and the last one ends it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Record(Option<Arc<Open>>);
+
+/// A session with a server, which is over when this is dropped; empty where nobody observes.
+#[derive(Default)]
+pub(crate) struct Lasting(Option<Begun>);
+
+struct Begun {
+    observer: Arc<dyn Observe>,
+    server: ServerName,
+    version: Version,
+    piped: bool,
+    began: u64,
+}
+
+impl Lasting {
+    /// Begins to note a session with a server.
+    pub(crate) fn begin(observer: Option<&Arc<dyn Observe>>, server: &Server, version: Version) -> Self {
+        Self(observer.map(|observer| Begun {
+            observer: observer.clone(),
+            server: server.name.clone(),
+            version,
+            piped: matches!(server.settings.transport, config::Transport::Stdio(_)),
+            began: observer.ticks(),
+        }))
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.observer.session_ended(&Ended {
+            side: Side::Client,
+            server: Some(&self.server),
+            version: self.version.as_str(),
+            piped: self.piped,
+            duration: Duration::from_nanos(self.observer.ticks().saturating_sub(self.began)),
+        });
+    }
+}
+
+impl fmt::Debug for Lasting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Lasting" } else { "Unnoted" })
+    }
+}
 
 /// An operation that is not over.
 struct Open {
@@ -330,8 +388,7 @@ impl Record {
     }
 
     /// Notes who asks.
-    #[allow(dead_code, reason = "for the flow that knows the policy")]
-    pub(crate) fn identified(&self, identity: &Identity) {
+    pub(crate) fn identified(&self, identity: &Arc<Identity>) {
         self.note(|noted| noted.identified(identity));
     }
 

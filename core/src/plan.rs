@@ -3,11 +3,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::catalog::{Kind, Parameter, Route, View, replace_member};
+use crate::acl::{Condition, Target};
+use crate::body::Whole;
+use crate::catalog::{Found, Kind, Parameter, Route, View, replace_member};
+use crate::config::Dialect;
 use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, LEVELS, meta, modern};
+use crate::pieces::Pieces;
 use crate::tasks::{self, Tasks};
 use crate::upstream::compose::Ask;
 use crate::upstream::handshake::own_info;
@@ -19,8 +24,8 @@ use crate::wire::version::{Era, Version};
 /// What to do about a request.
 #[derive(Debug)]
 pub(crate) enum Plan<'a> {
-    /// Answer with this result, which is JSON text.
-    Answer(String),
+    /// Answer with this result.
+    Answer(Answer),
     /// Put it to a server.
     Ask(Route, Ask<'a>),
     /// Open a stream of notifications (2026-07-28).
@@ -31,6 +36,35 @@ pub(crate) enum Plan<'a> {
     Unsubscribe(Route),
     /// From now on send the session log messages of this level and above, as an index into [`LEVELS`].
     SetLevel(usize),
+}
+
+/// A result that is ready, as JSON text. The page in it is shared, however many agents are answered with it.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    head: String,
+    page: Bytes,
+    tail: String,
+}
+
+impl From<String> for Answer {
+    fn from(head: String) -> Self {
+        Self { head, ..Self::default() }
+    }
+}
+
+impl Answer {
+    /// Returns the message that answers the request of that id.
+    pub(crate) fn into_message(self, id: &str) -> Whole {
+        let mut out = Pieces::default();
+        out.expect(id.len() + self.head.len() + self.page.len() + self.tail.len());
+        for part in ["{\"jsonrpc\":\"2.0\",\"id\":", id, ",\"result\":", &self.head] {
+            out.copy(part.as_bytes());
+        }
+        out.share(&self.page, 0..self.page.len());
+        out.copy(self.tail.as_bytes());
+        out.copy(b"}");
+        out.into_whole()
+    }
 }
 
 /// Which notifications a stream is to carry.
@@ -62,14 +96,14 @@ pub(crate) fn plan<'a>(
         ("prompts/get", _) => named(view, caller, inbound, Kind::Prompts, "prompt"),
         ("resources/read", _) => read(view, caller, inbound),
         ("completion/complete", _) => complete(view, caller, inbound),
-        ("server/discover", Era::Modern) => Ok(Plan::Answer(discover(view))),
+        ("server/discover", Era::Modern) => Ok(Plan::Answer(discover(view).into())),
         ("subscriptions/listen", Era::Modern) => Ok(Plan::Listen(wanted(view, tasks, inbound)?)),
         ("tasks/get" | "tasks/update" | "tasks/cancel", Era::Modern) => {
             let route = tasks.route(inbound)?;
             let ask = ask(caller, inbound, tasks::ID, Some(&route.name));
             Ok(Plan::Ask(route, ask))
         }
-        ("ping", Era::Legacy) => Ok(Plan::Answer("{}".into())),
+        ("ping", Era::Legacy) => Ok(Plan::Answer(String::from("{}").into())),
         ("logging/setLevel", Era::Legacy) => set_level(inbound),
         ("resources/subscribe", Era::Legacy) => {
             resource(view, caller, inbound).map(|(r, uri)| Plan::Subscribe(r, uri))
@@ -128,13 +162,13 @@ fn list<'a>(view: &View, era: Era, kind: Kind, inbound: &Inbound<'_>) -> Result<
     let page = view.page(era, kind, cursor.as_deref());
     let page =
         page.ok_or_else(|| invalid("Unknown cursor: the list may have changed; list again from the start"))?;
-    let rest = match era {
+    let tail = match era {
         Era::Modern => {
-            format!(",\"resultType\":\"complete\",\"ttlMs\":{},\"cacheScope\":\"private\"", view.ttl)
+            format!(",\"resultType\":\"complete\",\"ttlMs\":{},\"cacheScope\":\"private\"}}", view.ttl)
         }
-        Era::Legacy => String::new(),
+        Era::Legacy => "}".into(),
     };
-    Ok(Plan::Answer(format!("{{{}{rest}}}", page.0)))
+    Ok(Plan::Answer(Answer { head: "{".into(), page: page.0.clone(), tail }))
 }
 
 fn call<'a>(
@@ -144,9 +178,10 @@ fn call<'a>(
     headers: Option<&HeaderMap>,
 ) -> Result<Plan<'a>, Refusal> {
     let name = inbound.text("name").ok_or_else(|| invalid("`name` must be a string"))?;
-    let route = view.route(Kind::Tools, &name);
-    let route = route.ok_or_else(|| invalid(format!("Unknown tool: {}", clip(&name))))?;
+    let found = view.find(Kind::Tools, &name).ok_or_else(|| unknown(view, "tool", &name))?;
     let arguments = inbound.params.get("arguments");
+    permitted(view, caller, &found, Kind::Tools, arguments)?;
+    let route = found.route;
     if let (Era::Modern, Some(headers)) = (caller.era(), headers) {
         modern::check_parameters(&route.parameters, arguments, headers)?;
     }
@@ -159,7 +194,7 @@ fn call<'a>(
         .filter(|(name, _)| name.as_str().starts_with(PARAM_PREFIX) && !known(name));
     ask.headers.extend(foreign.map(|(name, value)| (name.clone(), value.clone())));
     ask.headers.extend(mirrored(&route.parameters, arguments));
-    Ok(Plan::Ask(route.clone(), ask))
+    Ok(Plan::Ask(route, ask))
 }
 
 /// Returns the headers that repeat arguments.
@@ -179,8 +214,10 @@ fn named<'a>(
     noun: &str,
 ) -> Result<Plan<'a>, Refusal> {
     let name = inbound.text("name").ok_or_else(|| invalid("`name` must be a string"))?;
-    let route = view.route(kind, &name).ok_or_else(|| invalid(format!("Unknown {noun}: {}", clip(&name))))?;
-    Ok(Plan::Ask(route.clone(), ask(caller, inbound, "name", Some(&route.name))))
+    let found = view.find(kind, &name).ok_or_else(|| unknown(view, noun, &name))?;
+    permitted(view, caller, &found, kind, inbound.params.get("arguments"))?;
+    let ask = ask(caller, inbound, "name", Some(&found.route.name));
+    Ok(Plan::Ask(found.route, ask))
 }
 
 fn read<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>) -> Result<Plan<'a>, Refusal> {
@@ -195,8 +232,11 @@ fn resource<'a>(
     inbound: &Inbound<'a>,
 ) -> Result<(Route, Cow<'a, str>), Refusal> {
     let uri = inbound.text("uri").ok_or_else(|| invalid("`uri` must be a string"))?;
-    match view.route_uri(&uri) {
-        Some(route) => Ok((route, uri)),
+    match view.find_uri(&uri) {
+        Some(found) => {
+            permitted(view, caller, &found, Kind::Resources, None)?;
+            Ok((found.route, uri))
+        }
         None => Err(unknown_resource(&uri, caller.era())),
     }
 }
@@ -217,18 +257,19 @@ fn complete<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>) -> Result<P
         .filter(|r| r.is_object())
         .ok_or_else(|| invalid("`ref` must be an object"))?;
     let kind = reference.get("type").and_then(Json::as_str).unwrap_or_default();
-    let (key, route) = match kind.as_ref() {
+    let (key, found) = match kind.as_ref() {
         "ref/prompt" => {
             let name = reference.get("name").and_then(Json::as_str).unwrap_or_default();
-            ("name", view.route(Kind::Prompts, &name).cloned())
+            ("name", view.find(Kind::Prompts, &name))
         }
         "ref/resource" => {
             let uri = reference.get("uri").and_then(Json::as_str).unwrap_or_default();
-            ("uri", view.route(Kind::Templates, &uri).cloned().or_else(|| view.route_uri(&uri)))
+            ("uri", view.find(Kind::Templates, &uri).or_else(|| view.find_uri(&uri)))
         }
         _ => return Err(invalid("`ref.type` must be \"ref/prompt\" or \"ref/resource\"")),
     };
-    let route = route.ok_or_else(|| invalid("`ref` names nothing that is known"))?;
+    let found = found.ok_or_else(|| invalid("`ref` names nothing that is known"))?;
+    let route = found.route;
     let mut ask = ask(caller, inbound, "ref", None);
     ask.params.iter_mut().filter(|(k, _)| k == "ref").for_each(|(_, value)| {
         *value = replace_member(reference.text(), key, &route.name).into();
@@ -279,7 +320,7 @@ fn wanted(view: &View, tasks: &Tasks<'_>, inbound: &Inbound<'_>) -> Result<Wante
     wanted.lists.extend(lists.iter().filter(|(key, _)| asked(key)).map(|(_, capability)| *capability));
     if let Some(uris) = notifications.get("resourceSubscriptions") {
         let uris = uris.elements().filter_map(Json::as_str);
-        wanted.resources.extend(uris.filter(|uri| view.route_uri(uri).is_some()).map(Cow::into_owned));
+        wanted.resources.extend(uris.filter(|uri| view.find_uri(uri).is_some()).map(Cow::into_owned));
     }
     Ok(wanted)
 }
@@ -288,7 +329,74 @@ fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(code::INVALID_PARAMS, message)
 }
 
+/// Refuses what does not exist, and to the letter alike what the caller may not see.
+fn unknown(view: &View, noun: &str, name: &str) -> Refusal {
+    let name = clip(name);
+    match view.dialect() {
+        Dialect::Native => invalid(format!("Unknown {noun}: {name}")),
+        Dialect::Mcpx if view.is_restricted() => Refusal::new(code::INTERNAL, "Permission denied"),
+        Dialect::Mcpx => {
+            let noun = if noun == "tool" { "Tool" } else { "Prompt" };
+            Refusal::new(code::INTERNAL, format!("{noun} {name} is not available"))
+        }
+    }
+}
+
+/// Decides again where the arguments have a say in what the caller may do.
+fn permitted(
+    view: &View,
+    caller: &Caller,
+    found: &Found<'_>,
+    kind: Kind,
+    arguments: Option<Json<'_>>,
+) -> Result<(), Refusal> {
+    if !found.depends {
+        return Ok(());
+    }
+    let target = Target {
+        server: found.route.server.name.as_str(),
+        kind: kind.of_rules(),
+        name: found.route.own_name(),
+        is_template: false,
+    };
+    let arguments = arguments.unwrap_or(Json::known("{}"));
+    let truth = |condition: &Condition| caller.who.truth(condition, Some(arguments), caller.now);
+    let decided = view.decide(&target, truth);
+    decided.map(|_| ()).map_err(|_| invalid("Denied by policy: a condition on the arguments does not hold"))
+}
+
 /// Returns a name as it may be repeated to its sender: not longer than any real one.
 fn clip(name: &str) -> String {
     name.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf as _;
+
+    use super::*;
+
+    #[test]
+    fn every_answer_shares_its_page() {
+        let page = Bytes::from(format!("\"tools\":[{}1]", "1,".repeat(50_000)));
+        let answer = || Answer { head: "{".into(), page: page.clone(), tail: ",\"ttlMs\":1}".into() };
+        for id in ["1", "\"two\""] {
+            let mut whole = answer().into_message(id);
+            let text = format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{{},\"ttlMs\":1}}}}",
+                str::from_utf8(&page).unwrap()
+            );
+            assert_eq!(whole.len(), text.len());
+            assert_eq!(whole.clone().into_bytes(), text);
+            whole.advance(whole.chunk().len());
+            assert_eq!(whole.chunk().as_ptr(), page.as_ptr());
+        }
+    }
+
+    #[test]
+    fn a_short_result_is_one_piece() {
+        let whole = Answer::from(String::from("{}")).into_message("1");
+        assert_eq!(whole.chunk(), br#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        assert_eq!(whole.chunk().len(), whole.len());
+    }
 }

@@ -14,12 +14,14 @@ use futures::channel::oneshot;
 use futures::stream::BoxStream;
 
 use crate::audit::Entry;
+use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
 use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
-use crate::observe::{Exchange, Operation, Side, SpanContext};
+use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
+use crate::quota::{Counted, Exhausted, Hold};
 use crate::upstream::lock;
 
 /// The chunks of a body, in order; an error ends them.
@@ -47,7 +49,7 @@ pub trait Upstream {
     /// **Redirects are not followed**: the caller decides where credentials may go. Dropping the body closes it.
     fn fetch(
         &self,
-        request: http::Request<Bytes>,
+        request: http::Request<Whole>,
     ) -> impl Future<Output = Result<http::Response<Chunks>, Unreachable>> + Send;
 
     /// Starts `command` as a subprocess speaking newline-delimited JSON and ties it to `end`.
@@ -86,6 +88,15 @@ pub trait Rendezvous {
     fn deliver(&self, place: u64, message: Bytes) -> impl Future<Output = bool> + Send;
 }
 
+/// Where requests are counted, for limits that hold across them.
+///
+/// A platform whose requests all come to one process uses [`Tallies`](crate::quota::Tallies).
+pub trait Quotas {
+    /// Takes one from each count, or nothing. A host that cannot reach its counts answers
+    /// [`Exceeded::Unknown`](crate::quota::Exceeded::Unknown).
+    fn take(&self, counted: &[Counted], now: u64) -> impl Future<Output = Result<Hold, Exhausted>> + Send;
+}
+
 /// Someone who is told of every request: to count, to trace, to write it down.
 ///
 /// **Called while requests are answered**: it returns at once, waits for nothing and takes no lock that others hold.
@@ -101,6 +112,9 @@ pub trait Observe: Send + Sync {
 
     /// Takes note of an HTTP request whose answer is about to go out.
     fn answered(&self, exchange: &Exchange);
+
+    /// Takes note of a session that is over.
+    fn session_ended(&self, session: &Ended<'_>);
 
     /// Returns the counters, where it keeps some, and adds what only the platform knows of the moment to `gauges`.
     fn metrics(&self, gauges: &mut Vec<Gauge>) -> Option<&Metrics>;
@@ -140,7 +154,9 @@ pub struct AuditState {
 }
 
 /// Everything a platform gives to the gateway. Cheap to clone.
-pub trait Host: Clock + Entropy + Upstream + Background + Rendezvous + Clone + Send + Sync + 'static {
+pub trait Host:
+    Clock + Entropy + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
+{
     /// Returns who observes; nobody, unless the platform says otherwise.
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         None

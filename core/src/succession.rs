@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use crate::acl::Acl;
 use crate::catalog::Views;
 use crate::config::Config;
 use crate::gateway::{Keeper, Snapshot};
@@ -73,7 +74,8 @@ impl Snapshot {
         let running = self.former.iter().filter(|server| server.strong_count() > 0).cloned();
         let former = running.chain(retired.iter().map(Arc::downgrade)).collect::<Vec<Weak<Server>>>();
         let (gate, views) = (self.gate.with(&config.gateway), Views::default());
-        let snapshot = Snapshot { config, gate, servers, former, views, since: self.since, edition };
+        let acl = Acl::new(&config.policy);
+        let snapshot = Snapshot { config, gate, servers, former, views, acl, since: self.since, edition };
         Succession { snapshot, keepers, retired, changes }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_core::audit::{Decision, parse_time};
@@ -57,7 +58,7 @@ pub(crate) enum Command {
     #[command(
         after_help = "Example, in an mcpServers file:\n  {\"command\": \"portcullis\", \"args\": [\"stdio\", \"--config\", \"portcullis.yaml\"]}"
     )]
-    Stdio(Setup),
+    Stdio(Stdio),
     /// Find every problem of a configuration; exit code 1 where there is an error
     #[command(after_help = "Example:\n  portcullis check --config portcullis.yaml")]
     Check(Check),
@@ -71,7 +72,7 @@ pub(crate) enum Command {
     Import(Import),
     /// List the tools that agents see
     #[command(
-        after_help = "Examples:\n  portcullis tools --config portcullis.yaml\n  portcullis tools --url http://127.0.0.1:9000/mcp --json"
+        after_help = "Examples:\n  portcullis tools --config portcullis.yaml --as coder\n  PORTCULLIS_KEY=pck_... portcullis tools --url http://127.0.0.1:9000/mcp --json"
     )]
     Tools(Tools),
     /// Call a tool
@@ -82,6 +83,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis audit tail --follow\n  portcullis audit query --decision denied --since 24h\n  portcullis audit verify\n  portcullis audit export --format csv --output audit.csv"
     )]
     Audit(Audit),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(Keys),
     /// Print the JSON Schema of the native configuration
     #[command(after_help = "Example:\n  portcullis schema > portcullis.schema.json")]
     Schema,
@@ -117,6 +121,15 @@ pub(crate) struct Serve {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Stdio {
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+    /// The agent that the client is; without it the client's name says which
+    #[arg(long = "as", value_name = "AGENT")]
+    pub(crate) agent: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Check {
     /// A portcullis.yaml, an mcpServers file, or a folder with one
     #[arg(long, env = "PORTCULLIS_CONFIG", value_name = "PATH")]
@@ -136,6 +149,8 @@ pub(crate) struct Doctor {
     /// The endpoint of a gateway that runs: it is checked instead
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<http::Uri>,
+    #[command(flatten)]
+    pub(crate) credential: Credential,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -311,6 +326,23 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:9000".to_owned())
 }
 
+/// Reads how long a key counts.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let wanted = || "expected a duration such as 90d or 12h, of at least a second".to_owned();
+    let unit = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wanted)?;
+    let (number, unit) = text.split_at(unit);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(wanted()),
+    };
+    let number: u64 = number.parse().map_err(|_| wanted())?;
+    let all = number.checked_mul(seconds).filter(|all| (1..1 << 40).contains(all));
+    all.map(Duration::from_secs).ok_or_else(wanted)
+}
+
 fn json_object(text: &str) -> Result<Box<RawValue>, String> {
     let object: Result<Box<RawValue>, _> = serde_json::from_str(text);
     let object = object.ok().filter(|value| value.get().starts_with('{'));
@@ -325,7 +357,89 @@ pub(crate) struct Target {
     /// The endpoint of a gateway that runs; without it one is started for this command
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<http::Uri>,
+    /// The agent to be; at a gateway that runs the key says which
+    #[arg(long = "as", value_name = "AGENT", conflicts_with = "url")]
+    pub(crate) agent: Option<String>,
+    #[command(flatten)]
+    pub(crate) credential: Credential,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What a gateway that runs asks for.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Credential {
+    /// The API key for a gateway that runs; others on this machine can see arguments, so prefer the variable
+    #[arg(long, env = "PORTCULLIS_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key and show it, once
+    #[command(
+        after_help = "Example:\n  portcullis keys create --agent coder --expires 90d --comment 'laptop of Ana'"
+    )]
+    Create(CreateKey),
+    /// List the keys; what is kept of them is no secret
+    #[command(after_help = "Example:\n  portcullis keys list")]
+    List(ListKeys),
+    /// Revoke a key, by its id; a gateway that runs refuses it within a second
+    #[command(after_help = "Example:\n  portcullis keys revoke 0f3a9c41d2")]
+    Revoke(RevokeKey),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateKey {
+    /// The agent that whoever has the key is
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) agent: String,
+    /// How long the key counts, such as 90d or 12h [default: until it is revoked]
+    #[arg(long, value_name = "DURATION", value_parser = lifetime)]
+    pub(crate) expires: Option<Duration>,
+    /// What the key is for
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListKeys {
+    /// Where the gateway keeps its data [default: the user's data folder]
+    #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeKey {
+    /// The key's id, as `keys list` shows it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Where the gateway keeps its data [default: the user's data folder]
+    #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_are_read() {
+        assert_eq!(lifetime("90d"), Ok(Duration::from_hours(90 * 24)));
+        assert_eq!(lifetime("12h"), Ok(Duration::from_hours(12)));
+        for wrong in
+            ["", "d", "0d", "90", "-1d", "1.5h", "90 d", "1w", "99999999999999999999d", "999999999999999d"]
+        {
+            assert!(lifetime(wrong).is_err(), "{wrong}");
+        }
+    }
 }

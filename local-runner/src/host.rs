@@ -15,13 +15,15 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Rendezvous, Upstream,
+    AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
 };
+use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 
 use crate::process::Processes;
 
@@ -30,8 +32,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_mins(1);
 
-type HttpClient = Client<HttpConnector, Full<Bytes>>;
-type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type HttpClient = Client<HttpConnector, Full<Whole>>;
+type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Whole>>;
 
 /// This machine, as the gateway sees it.
 #[derive(Clone)]
@@ -41,6 +43,7 @@ pub(crate) struct Machine {
     https: Arc<OnceLock<HttpsClient>>,
     processes: Processes,
     meetings: Meetings,
+    tallies: Tallies,
     observer: Option<Arc<dyn Observe>>,
     audit: Option<Arc<dyn AuditSink>>,
 }
@@ -52,6 +55,7 @@ impl Machine {
             https: Arc::default(),
             processes: Processes::default(),
             meetings: Meetings::default(),
+            tallies: Tallies::default(),
             observer: None,
             audit: None,
         }
@@ -83,7 +87,7 @@ fn connector() -> HttpConnector {
     connector
 }
 
-fn client<C>(connector: C) -> Client<C, Full<Bytes>>
+fn client<C>(connector: C) -> Client<C, Full<Whole>>
 where
     C: hyper_util::client::legacy::connect::Connect + Clone,
 {
@@ -105,10 +109,15 @@ fn https() -> HttpsClient {
     client(builder.https_or_http().enable_http1().wrap_connector(connector()))
 }
 
+/// Returns milliseconds since the Unix epoch.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Clock for Machine {
     fn now(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        now()
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
@@ -129,7 +138,7 @@ impl Background for Machine {
 }
 
 impl Upstream for Machine {
-    async fn fetch(&self, request: http::Request<Bytes>) -> Result<http::Response<Chunks>, Unreachable> {
+    async fn fetch(&self, request: http::Request<Whole>) -> Result<http::Response<Chunks>, Unreachable> {
         let host = request.uri().authority().cloned();
         let secure = request.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
         let request = request.map(Full::new);
@@ -163,6 +172,12 @@ impl Rendezvous for Machine {
 
     async fn deliver(&self, place: u64, message: Bytes) -> bool {
         self.meetings.deliver(place, message)
+    }
+}
+
+impl Quotas for Machine {
+    async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
+        self.tallies.take(counted, now)
     }
 }
 

@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::Stream;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -19,7 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use portcullis_core::body::{Body, Reply};
+use portcullis_core::body::{Body, Reply, Whole};
 use portcullis_core::config::Limits;
 use portcullis_core::error::Unreachable;
 use portcullis_core::{Exposure, Gateway};
@@ -157,29 +156,29 @@ fn incoming(body: Incoming) -> Body {
 struct Outgoing(Body);
 
 impl http_body::Body for Outgoing {
-    type Data = Bytes;
+    type Data = Whole;
     type Error = Unreachable;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Unreachable>>> {
+    ) -> Poll<Option<Result<Frame<Whole>, Unreachable>>> {
         match &mut self.0 {
-            Body::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Body::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Body::Stream(chunks) => {
-                Pin::new(chunks).poll_next(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
-            }
+            Body::Full(whole) if whole.is_empty() => Poll::Ready(None),
+            Body::Full(whole) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(whole))))),
+            Body::Stream(chunks) => Pin::new(chunks)
+                .poll_next(context)
+                .map(|chunk| chunk.map(|chunk| chunk.map(|bytes| Frame::data(bytes.into())))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Body::Full(bytes) if bytes.is_empty())
+        matches!(&self.0, Body::Full(whole) if whole.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Full(whole) => SizeHint::with_exact(whole.len() as u64),
             Body::Stream(_) => SizeHint::default(),
         }
     }

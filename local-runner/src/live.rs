@@ -23,20 +23,24 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What a configuration is put in force for.
 type Followed = (Gateway<Machine>, Option<Trail>);
 
+/// What keeps strangers out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guarded {
+    /// Nothing that the configuration says.
+    No,
+    /// That it requires a credential: another one must require one, too.
+    ByKeys,
+}
+
 /// What a look at the configuration found: its text, or why there is none.
 type Look = Result<Source, String>;
 
 /// Puts what the configuration at `place` says in force whenever it changes, and at once on SIGHUP.
-pub(crate) fn follow(
-    gateway: Gateway<Machine>,
-    trail: Option<Trail>,
-    place: Option<Place>,
-) -> anyhow::Result<JoinHandle<()>> {
-    let gateway = (gateway, trail);
+pub(crate) fn follow(to: Followed, place: Option<Place>, guarded: Guarded) -> anyhow::Result<JoinHandle<()>> {
     let hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
         match place {
-            Some(place) => keep_looking(&gateway, &place.path, Ok(place.source), hangups).await,
+            Some(place) => keep_looking((&to, guarded), &place.path, Ok(place.source), hangups).await,
             None => without_a_file(hangups).await,
         }
     }))
@@ -48,7 +52,7 @@ async fn without_a_file(mut hangups: Signal) {
     }
 }
 
-async fn keep_looking(gateway: &Followed, path: &Path, mut in_force: Look, mut hangups: Signal) {
+async fn keep_looking(to: (&Followed, Guarded), path: &Path, mut in_force: Look, mut hangups: Signal) {
     let mut last = in_force.clone();
     loop {
         let asked = tokio::select! {
@@ -57,7 +61,7 @@ async fn keep_looking(gateway: &Followed, path: &Path, mut in_force: Look, mut h
         };
         let now = look(path).await;
         if asked || (now != in_force && now == last) {
-            apply(gateway, &now);
+            apply(to, &now);
             in_force.clone_from(&now);
         }
         last = now;
@@ -72,7 +76,7 @@ async fn look(path: &Path) -> Look {
 }
 
 /// Puts a configuration in force, or says why not.
-fn apply((gateway, trail): &Followed, found: &Look) {
+fn apply(((gateway, trail), guarded): (&Followed, Guarded), found: &Look) {
     let source = match found {
         Ok(source) => source,
         Err(error) => return tracing::error!("the configuration stays as it is: {error}"),
@@ -86,6 +90,12 @@ fn apply((gateway, trail): &Followed, found: &Look) {
     }
     if parsed.is_refused() {
         return tracing::error!("the configuration stays as it is: {} has errors", source.path);
+    }
+    if guarded == Guarded::ByKeys && !parsed.config.auth.required {
+        return tracing::error!(
+            "the configuration stays as it is: without `auth.required` anyone who reaches this address could use it; \
+             restart with --insecure, or on a loopback address"
+        );
     }
     if let Some(trail) = trail {
         trail.configure(&parsed.config.audit);

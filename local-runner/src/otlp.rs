@@ -27,8 +27,8 @@ use opentelemetry_sdk::trace::{
     SpanData, SpanEvents, SpanLinks, SpanProcessor as _,
 };
 use portcullis_core::audit::{FIELDS, Row, parse_time};
-use portcullis_core::body::Body;
-use portcullis_core::observe::{Operation, Side, SpanContext};
+use portcullis_core::body::{Body, Whole};
+use portcullis_core::observe::{Ended, Operation, Side, SpanContext};
 use portcullis_core::ports::Upstream as _;
 
 use crate::host::Machine;
@@ -58,6 +58,8 @@ struct Instruments {
     provider: SdkMeterProvider,
     served: Histogram<f64>,
     asked: Histogram<f64>,
+    served_sessions: Histogram<f64>,
+    asked_sessions: Histogram<f64>,
 }
 
 impl fmt::Debug for Telemetry {
@@ -170,6 +172,22 @@ impl Telemetry {
         });
     }
 
+    /// Sends how long a session lasted.
+    pub(crate) fn session_ended(&self, session: &Ended<'_>) {
+        let Some(metrics) = &self.metrics else { return };
+        let mut attributes = vec![
+            KeyValue::new("mcp.protocol.version", session.version),
+            KeyValue::new("network.transport", if session.piped { "pipe" } else { "tcp" }),
+        ];
+        attributes
+            .extend(session.server.map(|server| KeyValue::new("portcullis.server", server.to_string())));
+        let histogram = match session.side {
+            Side::Server => &metrics.served_sessions,
+            Side::Client => &metrics.asked_sessions,
+        };
+        histogram.record(session.duration.as_secs_f64(), &attributes);
+    }
+
     /// Sends what is left, and nothing more after that.
     pub(crate) fn shut_down(&self) {
         // Side by side: a collector that hangs holds up the end once, not three times.
@@ -228,6 +246,14 @@ impl Instruments {
                 "mcp.client.operation.duration",
                 "How long servers took for what they were asked for agents.",
             ),
+            served_sessions: histogram(
+                "mcp.server.session.duration",
+                "How long sessions of agents lasted that were ended.",
+            ),
+            asked_sessions: histogram(
+                "mcp.client.session.duration",
+                "How long sessions with servers lasted.",
+            ),
             provider,
         })
     }
@@ -253,7 +279,10 @@ fn check_protocols() -> anyhow::Result<()> {
         if let Ok(protocol) = env::var(&name)
             && !matches!(protocol.trim(), "" | "http/protobuf")
         {
-            bail!("{name} is {protocol:?}; only http/protobuf is spoken, which collectors take on port 4318");
+            bail!(
+                "{name} is {protocol:?}, and only http/protobuf is spoken: remove it, and name the collector's port for \
+                 HTTP in OTEL_EXPORTER_OTLP_ENDPOINT (by default 4318; 4317 is gRPC's)"
+            );
         }
     }
     Ok(())
@@ -361,7 +390,7 @@ impl Collector {
     }
 
     async fn send(self, request: http::Request<Bytes>) -> anyhow::Result<http::Response<Bytes>> {
-        let (head, chunks) = self.machine.fetch(request).await?.into_parts();
+        let (head, chunks) = self.machine.fetch(request.map(Whole::from)).await?.into_parts();
         let body = Body::Stream(chunks).collect(ANSWER).await?;
         Ok(http::Response::from_parts(head, body))
     }

@@ -171,6 +171,7 @@ fn auth(kind: AuthKind) -> &'static str {
         AuthKind::Anonymous => "anonymous",
         AuthKind::ApiKey => "api_key",
         AuthKind::SharedKey => "shared_key",
+        AuthKind::Operator => "operator",
     }
 }
 

@@ -25,7 +25,9 @@ pub(crate) struct Noted {
     name: Option<Box<str>>,
     arguments: Option<Bytes>,
     upstream_name: OnceLock<Arc<str>>,
-    identity: OnceLock<Identity>,
+    who: Arc<Identity>,
+    /// The same, once it is known which client it says it is.
+    identity: OnceLock<Arc<Identity>>,
     rule: OnceLock<(Decision, Arc<str>)>,
     trouble: OnceLock<(Decision, Cow<'static, str>)>,
     given: AtomicU64,
@@ -36,7 +38,7 @@ impl Noted {
     pub(crate) fn new(
         sink: &Arc<dyn AuditSink>,
         gateway: &Arc<str>,
-        server: Option<&str>,
+        (who, server): (&Arc<Identity>, Option<&str>),
         (method, params, raw): (&str, &Object<'_>, &Bytes),
     ) -> Self {
         let key = match method {
@@ -51,6 +53,7 @@ impl Noted {
             name: name.map(|name| name[..name.floor_char_boundary(NAME)].into()),
             arguments: params.get("arguments").map(|arguments| part_of(raw, arguments.text())),
             upstream_name: OnceLock::new(),
+            who: who.clone(),
             identity: OnceLock::new(),
             rule: OnceLock::new(),
             trouble: OnceLock::new(),
@@ -63,8 +66,7 @@ impl Noted {
         &self.sink
     }
 
-    #[allow(dead_code, reason = "for the flow that knows the policy")]
-    pub(crate) fn identified(&self, identity: &Identity) {
+    pub(crate) fn identified(&self, identity: &Arc<Identity>) {
         let _ = self.identity.set(identity.clone());
     }
 
@@ -94,10 +96,7 @@ impl Noted {
 
     /// Returns what is known for the entry; the rest is the operation's.
     pub(crate) fn entry(&mut self) -> Entry {
-        let identity = self.identity.take();
-        let (agent, principal, auth, client) = identity.map_or_else(Default::default, |identity| {
-            (Some(identity.agent.name.clone()), identity.principal, identity.auth, identity.client)
-        });
+        let who = self.identity.get().unwrap_or(&self.who).clone();
         let (mut decision, error) = self
             .trouble
             .take()
@@ -111,10 +110,10 @@ impl Noted {
         Entry {
             time: self.sink.now(),
             gateway: self.gateway.clone(),
-            agent,
-            principal,
-            auth,
-            client,
+            agent: Some(who.agent.name.clone()),
+            principal: who.principal.clone(),
+            auth: who.auth,
+            client: who.client.clone(),
             server: self.server.take(),
             name: self.name.take(),
             upstream_name: self.upstream_name.take(),

@@ -1,15 +1,22 @@
 //! What servers offer: the items of their lists, kept as the text they came in.
 
 mod annotation;
+mod introduce;
+mod merged;
 #[cfg(test)]
 mod properties;
 mod template;
 mod view;
+mod views;
 
 use annotation::parameters;
 pub(crate) use annotation::{Parameter, same_value};
+pub(crate) use merged::Route;
 pub(crate) use template::Template;
-pub(crate) use view::{Listed, Route, Scope, View, Views};
+pub(crate) use view::{Found, Listed, Scope, View};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use views::look;
+pub(crate) use views::{Looking, Views};
 
 use std::collections::BTreeSet;
 

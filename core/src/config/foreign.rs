@@ -24,7 +24,7 @@ pub(super) fn read(root: &Item<'_>, kind: Kind, source: &Source, report: &mut Re
     warn_ignored(fields, report);
     let workspace = source.workspace();
     let servers = servers.map(|item| read_servers(&item, workspace, report)).unwrap_or_default();
-    Draft { gateway: None, servers }
+    Draft { servers, ..Draft::default() }
 }
 
 fn read_settings(mut settings: Fields<'_>, source: &Source, report: &mut Report<'_>) -> Draft {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::file::{GatewayEntry, ServerEntry};
 use super::item::At;
 use super::model::Server;
+use super::native_policy::Sections;
 use super::problem::{Place, Problem, Report, quote};
 use super::server::{Context, Missing, is_enabled, resolve_name, resolve_server};
 use super::source::{Draft, DraftServer, Kind, Source, read_draft};
@@ -18,8 +19,41 @@ pub(super) struct Loaded<'s> {
     pub(super) source: &'s Source,
     pub(super) kind: Option<Kind>,
     pub(super) gateway: Option<(Place, GatewayEntry)>,
+    pub(super) sections: Sections,
     pub(super) candidates: Vec<Candidate>,
     pub(super) problems: Vec<Problem>,
+}
+
+impl Loaded<'_> {
+    /// Adds the problems that `resolve` finds where they stand in the file.
+    pub(super) fn reporting<T>(&mut self, resolve: impl FnOnce(&mut Report<'_>) -> T) -> T {
+        let mut report = Report::new(&self.source.path);
+        let resolved = resolve(&mut report);
+        self.problems.extend(report.finish());
+        self.problems.sort_by_key(|problem| (problem.line, problem.column));
+        resolved
+    }
+}
+
+/// Takes what one file alone may say from the first that says it, with the file's index, and reports it in every other.
+pub(super) fn only_one<T>(
+    loaded: &mut [Loaded<'_>],
+    section: &str,
+    take: impl Fn(&mut Loaded<'_>) -> Option<(Place, T)>,
+) -> Option<(usize, T)> {
+    let mut first = None;
+    for index in 0..loaded.len() {
+        let Some((place, value)) = take(&mut loaded[index]) else { continue };
+        match &first {
+            None => first = Some((index, value)),
+            Some((holder, _)) => {
+                let holder = &loaded[*holder].source.path;
+                let message = format!("{holder} has a section `{section}` already");
+                loaded[index].reporting(|report| report.error(&place, message));
+            }
+        }
+    }
+    first
 }
 
 /// A server that a file describes.
@@ -56,7 +90,14 @@ fn load_one<'s>(source: &'s Source, lookup: &dyn Fn(&str) -> Option<String>, mis
     let context = Context { folder, lookup, missing };
     let servers = draft.servers.into_iter();
     let candidates = servers.map(|server| resolve_candidate(server, &context, &mut report)).collect();
-    Loaded { source, kind, gateway: draft.gateway, candidates, problems: report.finish() }
+    Loaded {
+        source,
+        kind,
+        gateway: draft.gateway,
+        sections: draft.sections,
+        candidates,
+        problems: report.finish(),
+    }
 }
 
 fn resolve_candidate(draft: DraftServer, context: &Context<'_>, report: &mut Report<'_>) -> Candidate {

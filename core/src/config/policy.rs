@@ -33,7 +33,7 @@ impl fmt::Display for Origin {
 /// Who may see and call what.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// Reusable sets of what servers offer, by name. Names are compared without case.
+    /// Reusable sets of what servers offer, by their names in lower case.
     pub groups: BTreeMap<String, Group>,
     /// The agents, in the order of the file.
     pub agents: Vec<Arc<Agent>>,
@@ -52,6 +52,14 @@ impl Default for Policy {
             default: Arc::new(Agent::allowing_everything()),
             dialect: Dialect::Native,
         }
+    }
+}
+
+impl Policy {
+    /// Returns the policy of a configuration that is refused: nobody may do anything.
+    pub(super) fn refusing_everything() -> Self {
+        let origin = Origin { field: "the configuration is refused".into(), ..Origin::default() };
+        Self { default: Arc::new(Agent::bare("default", origin)), ..Self::default() }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::file::{GatewayEntry, ServerEntry};
 use super::item::{At, Item};
+use super::native_policy::Sections;
 use super::node::{Node, Syntax, Value, read};
 use super::problem::{Place, Report};
 use super::server::is_enabled;
@@ -48,6 +49,7 @@ pub(super) struct Draft {
     /// The gateway's section and where it stands.
     pub(super) gateway: Option<(Place, GatewayEntry)>,
     pub(super) servers: Vec<DraftServer>,
+    pub(super) sections: Sections,
 }
 
 /// A server as a file describes it.
@@ -121,8 +123,8 @@ fn kind_of(node: &Node, syntax: Syntax) -> Option<Kind> {
     if node.entry("mcp").is_some_and(|section| section.entry("servers").is_some()) {
         return Some(Kind::VsCodeSettings);
     }
-    let native_section =
-        ["gateway", "groups", "variants", "agents"].iter().any(|key| node.entry(key).is_some());
+    let native_sections = ["gateway", "groups", "variants", "agents", "auth", "limits", "audit"];
+    let native_section = native_sections.iter().any(|key| node.entry(key).is_some());
     if native_section {
         return Some(Kind::Native);
     }

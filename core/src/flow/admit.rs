@@ -45,10 +45,14 @@ impl<H: Host> Gateway<H> {
     }
 }
 
-/// Keeps a request's place until its answer has ended. A stream on which an agent listens is counted among those.
-pub(super) fn in_place(mut reply: Reply, place: Place) -> Reply {
+/// Keeps a request's place, where it has one, until its answer has ended. A stream on which an agent listens is counted
+/// among those.
+pub(super) fn in_place(mut reply: Reply, place: Option<Place>) -> Reply {
     let listens = reply.extensions_mut().remove::<Listens>().is_some();
-    if listens { reply } else { body::holding(reply, place) }
+    match place.filter(|_| !listens) {
+        Some(place) => body::holding(reply, place),
+        None => reply,
+    }
 }
 
 /// Refuses for want of room; the transport says when to try again.

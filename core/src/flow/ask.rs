@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 
 use super::trial::Trial;
 use super::{collect, too_large};
+use crate::body::Whole;
 use crate::catalog::Kind;
 use crate::error::{Unreachable, code};
 use crate::gateway::Gateway;
@@ -293,7 +294,7 @@ impl<H: Host> Gateway<H> {
     ) -> Result<Option<AnswerBody>, Unreachable> {
         let target = server.target.as_ref().ok_or_else(|| server.error("has no URL"))?;
         let request = || {
-            let mut request = compose::bare(Method::GET, target, &self.own_via(), Bytes::new());
+            let mut request = compose::bare(Method::GET, target, &self.own_via());
             compose::describe(request.headers_mut(), established, None);
             let headers = request.headers_mut();
             headers.insert(header::ACCEPT, names::EVENT_STREAM);
@@ -315,7 +316,7 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn fetch(
         &self,
         server: &Server,
-        request: impl Fn() -> http::Request<Bytes>,
+        request: impl Fn() -> http::Request<Whole>,
     ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
         let mut redirected = None;
         for _ in 0..REDIRECTS {

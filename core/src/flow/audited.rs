@@ -16,6 +16,7 @@ use crate::endpoint;
 use crate::error::{Refusal, code};
 use crate::front::Caller;
 use crate::gateway::Gateway;
+use crate::identity::{AuthKind, Identity};
 use crate::ports::{AuditSink, Host};
 use crate::wire::json::Object;
 use crate::wire::message;
@@ -37,9 +38,9 @@ impl<H: Host> Gateway<H> {
     ) -> Option<Noted> {
         let server = match &caller.scope {
             Scope::Server(name) => Some(name.as_str()),
-            Scope::All => None,
+            Scope::All | Scope::Group(_) => None,
         };
-        Some(Noted::new(self.trail()?, &self.0.id, server, (method, params, raw)))
+        Some(Noted::new(self.trail()?, &self.0.id, (&caller.who, server), (method, params, raw)))
     }
 
     /// Refuses where nothing may happen that is not recorded, and nothing can be recorded.
@@ -56,22 +57,38 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Records what a request came to that is none of MCP, or was refused before that could be told.
-    pub(super) fn record_exchange(&self, head: &Parts, outcome: Result<(), &Refusal>) {
+    pub(super) fn record_exchange(
+        &self,
+        head: &Parts,
+        who: Option<&Identity>,
+        outcome: Result<(), &Refusal>,
+    ) {
         let Some(method) = described(&head.method, head.uri.path()) else { return };
-        self.record_event(method, outcome);
+        self.record_event(method, who, outcome);
     }
 
     /// Records that something began or was refused.
-    pub(super) fn record_event(&self, method: &'static str, outcome: Result<(), &Refusal>) {
+    pub(super) fn record_event(
+        &self,
+        method: &'static str,
+        who: Option<&Identity>,
+        outcome: Result<(), &Refusal>,
+    ) {
         let Some(trail) = self.trail() else { return };
         let decision = match outcome {
             Ok(()) => Decision::Allowed,
-            Err(refusal) if refusal.code == code::INTERNAL => Decision::Failed,
+            Err(refusal) if refusal.code == code::INTERNAL && !refusal.status.is_client_error() => {
+                Decision::Failed
+            }
             Err(_) => Decision::Denied,
         };
         trail.record(Entry {
             time: trail.now(),
             gateway: self.0.id.clone(),
+            agent: who.map(|who| who.agent.name.clone()),
+            principal: who.and_then(|who| who.principal.clone()),
+            auth: who.map_or(AuthKind::Anonymous, |who| who.auth),
+            client: who.and_then(|who| who.client.clone()),
             method,
             decision,
             error: outcome.err().map(|refusal| refusal.message.clone()),
@@ -81,28 +98,31 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Answers what is no message, and records that.
-    pub(super) fn reject(&self, head: &Parts, rejection: &message::Rejected) -> Reply {
-        self.record_exchange(head, Err(&rejection.refusal));
+    pub(super) fn reject(&self, head: &Parts, who: &Identity, rejection: &message::Rejected) -> Reply {
+        self.record_exchange(head, Some(who), Err(&rejection.refusal));
         rejected(rejection)
     }
 
     /// Refuses who asks for what needs the admin credential and does not carry it, and records that.
     pub(super) fn refuse_stranger(&self, head: &Parts) -> Reply {
         let refusal = Refusal::new(code::INVALID_REQUEST, "the admin credential is missing or wrong");
-        self.record_exchange(head, Err(&refusal.with_status(StatusCode::UNAUTHORIZED)));
+        self.record_exchange(head, None, Err(&refusal.with_status(StatusCode::UNAUTHORIZED)));
         endpoint::unauthorized()
     }
 }
 
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 13] = [
+    const KNOWN: [&str; 16] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
         "POST /mcp/servers/{server}",
         "GET /mcp/servers/{server}",
         "DELETE /mcp/servers/{server}",
+        "POST /mcp/groups/{group}",
+        "GET /mcp/groups/{group}",
+        "DELETE /mcp/groups/{group}",
         "GET /sse",
         "POST /messages",
         "GET /healthz",

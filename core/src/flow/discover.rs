@@ -17,6 +17,7 @@ use crate::gateway::{Gateway, SETTLING, Snapshot};
 use crate::pipe::Wait;
 use crate::ports::Host;
 use crate::upstream::compose::Ask;
+use crate::upstream::pauses::BEFORE_A_SERVER;
 use crate::upstream::{Nudge, Server, Status, lock};
 use crate::wire::json::{Json, quote};
 use crate::wire::message::{self, Message};
@@ -94,10 +95,9 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Waits before the next attempt: 1 s, 2 s, 4 s ... 60 s.
+    /// Waits before the next attempt.
     async fn pause(&self, failures: u32, nudges: &mut mpsc::UnboundedReceiver<Nudge>) -> Option<Nudge> {
-        let seconds = 1u64.checked_shl(failures - 1).unwrap_or(60).min(60);
-        let mut pause = std::pin::pin!(self.host().sleep(Duration::from_secs(seconds)));
+        let mut pause = std::pin::pin!(self.host().sleep(BEFORE_A_SERVER.after(failures - 1)));
         loop {
             match future::select(&mut pause, nudges.next()).await {
                 // A server that has only just failed is not tried sooner because somebody asks for it.
@@ -274,7 +274,7 @@ impl<H: Host> Gateway<H> {
     /// Returns what an endpoint shows, once every server of it has answered or failed, or the time for that is up.
     pub(crate) async fn view(&self, snapshot: &Snapshot, caller: &Caller) -> Arc<View> {
         let scope = &caller.scope;
-        let shown = || snapshot.servers.values().filter(|server| scope.includes(&server.name));
+        let shown = || snapshot.servers.values().filter(|server| snapshot.includes(scope, &server.name));
         if shown().any(|server| !server.settled.has_fired()) {
             let left = (snapshot.since + SETTLING).saturating_sub(self.host().now());
             let settled = future::join_all(shown().map(|server| server.settled.wait()));
@@ -288,6 +288,6 @@ impl<H: Host> Gateway<H> {
                 let _ = server.nudge.unbounded_send(Nudge::Stale);
             }
         }
-        snapshot.view_through(scope, &caller.comes_through())
+        snapshot.view(scope, &caller.who, &caller.comes_through(), now)
     }
 }

@@ -13,7 +13,7 @@ use crate::catalog::{Listed, Route};
 use crate::error::{Refusal, Unreachable};
 use crate::front::Caller;
 use crate::gateway::Gateway;
-use crate::hub::{Audience, Interest, Note, Resource, Seat};
+use crate::hub::{Audience, Interest, Note, Resource, Seat, Whose};
 use crate::plan::Wanted;
 use crate::ports::Host;
 use crate::session::Session;
@@ -135,7 +135,8 @@ impl<H: Host> Gateway<H> {
 
     fn take_seat(&self, caller: &Caller, nonce: u64, interest: Interest) -> Result<Seat, Refusal> {
         let through = caller.comes_through().into_iter().map(str::to_owned).collect();
-        let audience = Audience { scope: caller.scope.clone(), through, era: caller.era() };
+        let (scope, who) = (caller.scope.clone(), Whose(caller.who.clone()));
+        let audience = Audience { scope, through, era: caller.era(), who };
         let limits = self.limits();
         let seat = self.0.hub.join(audience, nonce, interest, &limits, |audience| self.listed(audience));
         seat.ok_or_else(|| busy(format!("the gateway is busy: {} streams are open", limits.streams)))
@@ -143,7 +144,8 @@ impl<H: Host> Gateway<H> {
 
     fn listed(&self, audience: &Audience) -> Listed {
         let through: Vec<_> = audience.through.iter().map(String::as_str).collect();
-        self.snapshot().view_through(&audience.scope, &through).listed(audience.era)
+        let (snapshot, now) = (self.snapshot(), self.host().now());
+        snapshot.view(&audience.scope, &audience.who.0, &through, now).listed(audience.era)
     }
 
     /// Tells whoever listens of what has changed in its view: at once, and then of all that changes within a second
@@ -174,7 +176,7 @@ impl<H: Host> Gateway<H> {
         let view = self.view(&self.snapshot(), caller).await;
         let routed = std::mem::take(&mut wanted.resources)
             .into_iter()
-            .filter_map(|uri| Some((view.route_uri(&uri)?, uri)));
+            .filter_map(|uri| Some((view.find_uri(&uri)?.route, uri)));
         let asking = routed.map(|(route, uri)| async move {
             (self.subscribe((nonce, u64::MAX), &route, uri.clone()).await, uri)
         });

@@ -7,6 +7,7 @@ mod audited;
 mod connect;
 mod converse;
 mod discover;
+mod door;
 mod listen;
 mod messages;
 mod observed;

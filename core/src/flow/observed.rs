@@ -12,8 +12,9 @@ use crate::front::gate::Exposure;
 use crate::front::{Caller, Piped};
 use crate::gateway::Gateway;
 use crate::metrics::Gauge;
-use crate::observe::{Exchange, OTHER, Record};
+use crate::observe::{Ended, Exchange, OTHER, Record, Side};
 use crate::ports::Host;
+use crate::session::{LIFETIME, Session};
 use crate::upstream::lock;
 use crate::wire::message::Message;
 
@@ -112,6 +113,19 @@ impl<H: Host> Gateway<H> {
         };
         let duration = Duration::from_nanos(observer.ticks().saturating_sub(began));
         observer.answered(&Exchange { method, route: endpoint::route(head.uri.path()), status, duration });
+    }
+
+    /// Takes note of a session that its agent has ended. When it began is known from when it would have expired.
+    pub(super) fn note_session(&self, head: &Parts, session: &Session, now: u64) {
+        let Some(observer) = self.host().observer() else { return };
+        let began = session.expires.saturating_sub(LIFETIME);
+        observer.session_ended(&Ended {
+            side: Side::Server,
+            server: None,
+            version: session.version.as_str(),
+            piped: head.extensions.get::<Piped>().is_some(),
+            duration: Duration::from_millis(now.saturating_sub(began)),
+        });
     }
 
     /// Begins to take note of a request.

@@ -21,6 +21,7 @@ use crate::endpoint::{self, Endpoint};
 use crate::error::{Refusal, Unreachable, code};
 use crate::front::{Caller, Inbound, LEVELS, Piped, legacy, meta, modern};
 use crate::gateway::Gateway;
+use crate::identity::Identity;
 use crate::observe::Record;
 use crate::pipe::Wait;
 use crate::plan::{self, Plan};
@@ -47,16 +48,16 @@ impl<H: Host> Gateway<H> {
     /// Answers one HTTP request. Dropping the answer's body tells the servers that nobody waits any more, where the
     /// era says so.
     pub async fn serve(&self, request: http::Request<Body>) -> Reply {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let began = self.host().observer().map(|observer| observer.ticks());
         let origin = head.headers.get(header::ORIGIN).cloned();
         let checked = self.0.snapshot.load().gate.check(&head.headers, &head.uri);
         let mut reply = match checked {
             Err(refusal) => {
-                self.record_exchange(&head, Err(&refusal));
+                self.record_exchange(&head, None, Err(&refusal));
                 return body::refused(None, &refusal);
             }
-            Ok(()) => self.admit(&head, body).await,
+            Ok(()) => self.admit(&mut head, body).await,
         };
         if let Some(origin) = origin {
             endpoint::allow_origin(reply.headers_mut(), origin);
@@ -67,10 +68,10 @@ impl<H: Host> Gateway<H> {
         reply
     }
 
-    async fn admit(&self, head: &Parts, body: Body) -> Reply {
+    async fn admit(&self, head: &mut Parts, body: Body) -> Reply {
         let snapshot = self.snapshot();
         let legacy = snapshot.config.gateway.legacy;
-        let endpoint = endpoint::find(head.uri.path(), &snapshot.servers);
+        let endpoint = endpoint::find(head.uri.path(), &snapshot.servers, &snapshot.config.policy.groups);
         match endpoint {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
             Some(Endpoint::Readiness) => {
@@ -80,27 +81,38 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
+            // Whether there is such a server is not told to strangers.
+            None if endpoint::is_narrowed(head.uri.path()) => {}
             _ => return endpoint::not_found(),
+        }
+        if head.method == Method::OPTIONS {
+            return endpoint::preflight(&head.headers, &snapshot.config);
         }
         if let Err(refusal) = self.is_recordable() {
             return body::refused(None, &refusal);
         }
-        let place = match self.take_place() {
+        let who = match self.let_in(head, &snapshot) {
+            Ok(who) => who,
+            Err(refused) => return *refused,
+        };
+        let takes_place = head.extensions.get::<Piped>() != Some(&Piped::Tells);
+        let place = match takes_place.then(|| self.take_place()).transpose() {
             Ok(place) => place,
             Err(refusal) => {
-                self.record_exchange(head, Err(&refusal));
+                self.record_exchange(head, Some(&who), Err(&refusal));
                 return body::refused(None, &refusal);
             }
         };
         let answer = match endpoint {
-            Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, scope).await,
-            Some(Endpoint::Messages) => Box::pin(self.post_to_stream(head, body)).await,
-            _ => self.open_sse(head),
+            Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, (scope, who.clone())).await,
+            Some(Endpoint::Messages) => Box::pin(self.post_to_stream(head, body, &who)).await,
+            Some(_) => self.open_sse(head, &who),
+            None => return endpoint::not_found(),
         };
         match answer {
             Ok(reply) => self.name_reached(head, in_place(reply, place)),
             Err(refusal) => {
-                self.record_exchange(head, Err(&refusal));
+                self.record_exchange(head, Some(&who), Err(&refusal));
                 body::refused(None, &refusal)
             }
         }
@@ -128,12 +140,19 @@ impl<H: Host> Gateway<H> {
         behind.into_iter().fold(own, |all, hop| format!("{all}, {hop}"))
     }
 
-    async fn mcp_message(&self, head: &Parts, body: Body, scope: Scope) -> Result<Reply, Refusal> {
+    async fn mcp_message(
+        &self,
+        head: &Parts,
+        body: Body,
+        (scope, who): (Scope, Arc<Identity>),
+    ) -> Result<Reply, Refusal> {
         let has_come_through = head.headers.contains_key(names::VIA);
         let via =
             if has_come_through { self.0.snapshot.load().gate.via(&head.headers)? } else { self.own_via() };
         let caller = Caller {
             scope,
+            who,
+            now: self.host().now(),
             session: None,
             via,
             streams: names::accepts(&head.headers, "text/event-stream"),
@@ -149,17 +168,16 @@ impl<H: Host> Gateway<H> {
                 match (&caller.session, &head.method) {
                     (Some(session), &Method::GET) => {
                         let stream = self.get_stream(head, &caller, session)?;
-                        self.record_exchange(head, Ok(()));
+                        self.record_exchange(head, Some(&caller.who), Ok(()));
                         Ok(stream)
                     }
                     (Some(session), _) => {
-                        self.record_exchange(head, Ok(()));
-                        Ok(self.delete_session(session))
+                        self.record_exchange(head, Some(&caller.who), Ok(()));
+                        Ok(self.delete_session(head, session))
                     }
                     (None, _) => Err(legacy::unknown_session()),
                 }
             }
-            Method::OPTIONS => Ok(endpoint::preflight(&head.headers)),
             _ => Ok(endpoint::method_not_allowed()),
         }
     }
@@ -168,14 +186,14 @@ impl<H: Host> Gateway<H> {
         let whole = self.message_body(head, body).await?;
         let outline = match Outline::check(&whole) {
             Ok(outline) => outline,
-            Err(malformed) => return Ok(self.reject(head, &message::not_json(malformed))),
+            Err(malformed) => return Ok(self.reject(head, &caller.who, &message::not_json(malformed))),
         };
         if outline.json.is_array() {
             return Box::pin(self.batch(head, (outline.json, &whole), caller)).await;
         }
         match message::parse(outline) {
             Ok(message) => self.message(head, message, caller, &whole).await,
-            Err(rejection) => Ok(self.reject(head, &rejection)),
+            Err(rejection) => Ok(self.reject(head, &caller.who, &rejection)),
         }
     }
 
@@ -222,7 +240,7 @@ impl<H: Host> Gateway<H> {
                     let caller = self.noted(caller.clone(), head, &message, raw);
                     self.legacy(message, caller).await.unwrap_or_else(|r| body::refused(None, &r))
                 }
-                Err(rejection) => self.reject(head, &rejection),
+                Err(rejection) => self.reject(head, &caller.who, &rejection),
             };
             (element, reply)
         });
@@ -260,6 +278,7 @@ impl<H: Host> Gateway<H> {
                 let mut inbound = Inbound::new(id, method, params);
                 if modern::is_meant(&inbound, &head.headers) {
                     inbound.raw = raw.clone();
+                    let caller = self.of_client(caller, inbound.client());
                     return Ok(self.modern(head, &inbound, &caller).await);
                 }
                 if !self.0.snapshot.load().config.gateway.legacy {
@@ -267,6 +286,7 @@ impl<H: Host> Gateway<H> {
                     return Ok(refused(&caller.record, id.text(), &modern::unsupported(&requested)));
                 }
                 if inbound.method == "initialize" {
+                    let caller = self.of_client(caller, inbound.client());
                     return Ok(self.initialize(&inbound, &caller).await);
                 }
                 Message::Request { id: inbound.id, method: inbound.method, params: inbound.params }
@@ -357,8 +377,8 @@ impl<H: Host> Gateway<H> {
         let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
         let id = inbound.id.text();
         match plan::plan(&view, &tasks, caller, inbound, headers)? {
-            Plan::Answer(result) => {
-                let text = message::result(id, &result);
+            Plan::Answer(answer) => {
+                let text = answer.into_message(id);
                 caller.record.gave(text.len());
                 Ok(body::json(StatusCode::OK, text))
             }
@@ -376,7 +396,7 @@ impl<H: Host> Gateway<H> {
                 }
                 match retried {
                     Retried::Not | Retried::Parked(_) => {}
-                    Retried::Server { server, .. } if server != route.server.name.as_str() => {
+                    Retried::Server { server, .. } if server != route.server.identity => {
                         return Err(invalid_state());
                     }
                     Retried::Server { native, stamp, .. } => {
@@ -479,7 +499,7 @@ impl<H: Host> Gateway<H> {
     ) -> Result<Way, Unreachable> {
         let shared = Way { link: server.shared.clone(), interaction: Interaction::default(), lane: None };
         let Some(session) = &caller.session else {
-            return self.way_of_stateless(server, inbound, shared).await;
+            return self.way_of_stateless(server, inbound, caller, shared).await;
         };
         let interaction = Some(session.interaction).filter(|i| caller.streams && i.is_possible());
         let Some(interaction) = interaction else { return Ok(shared) };
@@ -510,6 +530,7 @@ impl<H: Host> Gateway<H> {
         &self,
         server: &Arc<Server>,
         inbound: &Inbound<'_>,
+        caller: &Caller,
         shared: Way,
     ) -> Result<Way, Unreachable> {
         if !may_be_asked_in(&inbound.method) {
@@ -529,10 +550,15 @@ impl<H: Host> Gateway<H> {
         for link in server.lanes.drop_idle(0) {
             self.give_up(server, link);
         }
-        Ok(match server.lanes.take(interaction, self.host().now()) {
+        let (lane, given_up) = server.lanes.take(caller.who.owner(), interaction, self.host().now());
+        if let Some(link) = given_up {
+            self.give_up(server, link);
+        }
+        Ok(match lane {
             Some(lane) => Way { link: lane.link().clone(), lane: Some(lane), ..shared },
-            // What is asked on an answer's own stream is certain there, too; but the server might keep roots.
-            None => Way { interaction: Interaction { roots: false, ..interaction }, ..shared },
+            // What is asked on an answer's own stream is certain there, too; but the server might keep roots, or that
+            // the user has signed in.
+            None => Way { interaction: Interaction { roots: false, url: false, ..interaction }, ..shared },
         })
     }
 

@@ -1,8 +1,6 @@
 //! Legacy sessions: how they begin, are taken up by later requests, and end; and what an agent says in one besides
 //! asking.
 
-use std::sync::Arc;
-
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 
@@ -78,7 +76,8 @@ impl<H: Host> Gateway<H> {
             nonce: self.random(),
             version,
             interaction: legacy::interaction(inbound),
-            principal: None,
+            owner: caller.who.owner(),
+            client: caller.who.client.clone(),
             endpoint: endpoint::path(&caller.scope),
             expires: self.host().now() + LIFETIME,
         };
@@ -97,10 +96,10 @@ impl<H: Host> Gateway<H> {
         legacy::check_version(&head.headers)?;
         let id = legacy::session_id(&head.headers)?;
         let endpoint = endpoint::path(&caller.scope);
-        let session = Session::open(id, &self.0.sealer, self.host(), &endpoint, None);
+        let session = Session::open(id, &self.0.sealer, self.host(), &endpoint, &caller.who);
         let session = session.filter(|s| !lock(&self.0.sessions.ended).contains_key(&s.nonce));
         let session = session.ok_or_else(legacy::unknown_session)?;
-        Ok(Caller { session: Some(Arc::new(session)), ..caller })
+        Ok(self.of_session(caller, session))
     }
 
     pub(super) fn get_stream(
@@ -120,8 +119,9 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Ends a session: its id no longer opens, and its servers forget it.
-    pub(super) fn delete_session(&self, session: &Session) -> Reply {
+    pub(super) fn delete_session(&self, head: &Parts, session: &Session) -> Reply {
         let now = self.host().now();
+        self.note_session(head, session, now);
         {
             let mut ended = lock(&self.0.sessions.ended);
             ended.retain(|_, expires| *expires > now);

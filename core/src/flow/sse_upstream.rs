@@ -51,7 +51,7 @@ impl<H: Host> Gateway<H> {
     async fn open_pipe(&self, server: &Arc<Server>, owner: Owner) -> Result<Option<Pipe>, Unreachable> {
         let Some(target) = &server.target else { return Ok(None) };
         let request = || {
-            let mut request = compose::bare(Method::GET, target, &self.own_via(), Bytes::new());
+            let mut request = compose::bare(Method::GET, target, &self.own_via());
             request.headers_mut().insert(header::ACCEPT, names::EVENT_STREAM);
             request
         };

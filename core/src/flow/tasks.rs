@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{self, Either};
@@ -17,14 +16,10 @@ use crate::ports::Host;
 use crate::tasks::{self, Change, Told};
 use crate::upstream::Server;
 use crate::upstream::compose::Ask;
+use crate::upstream::pauses::BEFORE_A_SERVER;
 use crate::wire::json::{Json, quote};
 use crate::wire::sse::Decoder;
 use crate::wire::version::Era;
-
-/// How long after a server's stream has ended it is asked for another; each further time waits twice as long.
-const RECONNECT: Duration = Duration::from_secs(1);
-/// The longest such wait.
-const SLOWEST: Duration = Duration::from_mins(1);
 
 /// What one server tells about some of its tasks, for as long as any of them can change. Dropping it tells the server
 /// that nobody listens any more.
@@ -38,7 +33,8 @@ struct News<H: Host> {
     source: BoxStream<'static, Bytes>,
     /// What was missed while there was no stream.
     missed: Vec<Change>,
-    pause: Duration,
+    /// How often a stream was asked for since something was heard.
+    attempts: u32,
 }
 
 impl<H: Host> Gateway<H> {
@@ -50,8 +46,9 @@ impl<H: Host> Gateway<H> {
         subscription: &str,
     ) -> (Vec<String>, BoxStream<'static, String>) {
         let snapshot = self.snapshot();
-        let concerned =
-            wanted.into_iter().filter_map(|(name, ids)| Some((snapshot.servers.get(&name)?, ids)));
+        let concerned = wanted.into_iter().filter_map(|(identity, ids)| {
+            Some((snapshot.servers.values().find(|server| server.identity == identity)?, ids))
+        });
         let asking = concerned.map(|(server, ids)| self.hear_tasks_of(server, ids, subscription));
         let (mut acknowledged, mut all) = (Vec::new(), Vec::new());
         for news in future::join_all(asking).await {
@@ -79,7 +76,7 @@ impl<H: Host> Gateway<H> {
             subscription: subscription.to_owned(),
             source: stream::empty().boxed(),
             missed: Vec::new(),
-            pause: RECONNECT,
+            attempts: 0,
         };
         news.connect().await?;
         Ok(news)
@@ -117,19 +114,21 @@ impl<H: Host> News<H> {
             self.reconnect().await;
             return None;
         };
-        self.pause = RECONNECT;
+        self.attempts = 0;
         match tasks::told(&raw, &self.open, &self.subscription) {
             Told::Changed(change) => Some(change),
             _ => None,
         }
     }
 
-    /// Leaves a server that another configuration has replaced for the one that has its name now; nothing where none
-    /// has.
+    /// Leaves a server that another configuration has replaced for what it is now, with other settings; nothing where
+    /// it is gone, or another server has its name.
     fn turn_to_successor(&mut self) -> Option<()> {
         self.source = stream::empty().boxed();
-        self.pause = RECONNECT;
-        self.server = self.gateway.snapshot().servers.get(&self.server.name)?.clone();
+        self.attempts = 0;
+        let snapshot = self.gateway.snapshot();
+        let successor = snapshot.servers.get(&self.server.name)?;
+        self.server = Some(successor).filter(|server| server.identity == self.server.identity)?.clone();
         Some(())
     }
 
@@ -166,8 +165,8 @@ impl<H: Host> News<H> {
 
     /// Asks for another stream after a while, and for what has changed meanwhile.
     async fn reconnect(&mut self) {
-        self.gateway.host().sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(SLOWEST);
+        self.gateway.host().sleep(BEFORE_A_SERVER.after(self.attempts)).await;
+        self.attempts = self.attempts.saturating_add(1);
         if let Err(error) = self.connect().await {
             tracing::debug!(%error, "cannot hear of tasks again");
             return;

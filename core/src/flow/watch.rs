@@ -18,17 +18,13 @@ use crate::pipe::{Wait, WeakPipe};
 use crate::ports::Host;
 use crate::shape;
 use crate::upstream::compose::Ask;
+use crate::upstream::pauses::BEFORE_A_SERVER;
 use crate::upstream::{Established, Link, Nudge, Owner, Server, Watch, lock};
 use crate::wire::json::{Json, quote};
 use crate::wire::message::{self, Message};
 use crate::wire::sse::TooLarge;
 use crate::wire::version::Era;
 
-/// How long an HTTP server may be without the stream on which it speaks unasked before the next attempt; each further
-/// one waits twice as long.
-const RECONNECT: Duration = Duration::from_secs(1);
-/// The longest wait between attempts.
-const SLOWEST: Duration = Duration::from_mins(1);
 /// A stream that lasted this long is taken for a good one, in milliseconds.
 const STABLE: u64 = 10_000;
 /// How long a session's own link may be unused before it is given up, in milliseconds.
@@ -124,7 +120,7 @@ impl<H: Host> Gateway<H> {
         mut opening: Option<oneshot::Sender<()>>,
     ) {
         let server = &hearing.server;
-        let mut pause = RECONNECT;
+        let mut attempts = 0u32;
         while let (Some(link), Some(established)) = (link.upgrade(), established.upgrade()) {
             if !link.holds(&established) {
                 return;
@@ -140,10 +136,10 @@ impl<H: Host> Gateway<H> {
                 Err(error) => tracing::debug!(%error, "cannot hear of changes"),
             }
             if self.host().now().saturating_sub(began) > STABLE {
-                pause = RECONNECT;
+                attempts = 0;
             }
-            self.host().sleep(pause).await;
-            pause = (pause * 2).min(SLOWEST);
+            self.host().sleep(BEFORE_A_SERVER.after(attempts)).await;
+            attempts = attempts.saturating_add(1);
             // What changed meanwhile was not told.
             let _ = server.nudge.unbounded_send(Nudge::Stale);
         }
@@ -338,7 +334,7 @@ impl<H: Host> Gateway<H> {
             }
             // The server has ended it: again after a while, for as long as somebody wants it.
             hearing.server.watched.lock().await.remove(&resource.1);
-            gateway.host().sleep(RECONNECT).await;
+            gateway.host().sleep(BEFORE_A_SERVER.after(0)).await;
             if gateway.0.hub.is_subscribed(&resource) {
                 gateway.restore(&hearing.server);
             }
@@ -440,8 +436,7 @@ impl<H: Host> Gateway<H> {
 
     async fn end_agreement(&self, server: &Arc<Server>, established: &Established) {
         let Some(target) = server.target.as_ref().filter(|_| established.session.is_some()) else { return };
-        let mut request =
-            crate::upstream::compose::bare(http::Method::DELETE, target, &self.own_via(), Bytes::new());
+        let mut request = crate::upstream::compose::bare(http::Method::DELETE, target, &self.own_via());
         crate::upstream::compose::describe(request.headers_mut(), established, None);
         let ended = self.within(server, server.settings.timeout, self.host().fetch(request)).await;
         if let Err(error) = ended {

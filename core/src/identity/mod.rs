@@ -1,8 +1,30 @@
-//! Who a caller is.
+//! Who a caller is: what it has proved, and what the policy knows it as.
+//!
+//! **What is proved and what is claimed are kept apart**: a principal is proved, a tag and a client's name are claimed.
+//! It is decided in two steps, since the name of a client stands in the body, which nobody reads for a stranger: at the
+//! door, [`authenticate`] tells from a request's headers what it proves; then [`identify`] finds the agent. What an agent
+//! may do is not decided here.
+
+mod client;
+mod denial;
+mod key;
+mod proof;
+mod ring;
 
 use std::sync::Arc;
 
-use crate::config::Agent;
+use serde::{Deserialize, Serialize};
+
+use crate::acl::{CallerFacts, Condition, Facts, TargetFacts, Truth};
+use crate::config::{Agent, Match, Policy};
+use crate::wire::json::Json;
+
+pub use client::canonical;
+pub(crate) use denial::Denial;
+pub use key::{ApiKey, KeyHash, NotAKey};
+pub use proof::Proof;
+pub(crate) use proof::{Evidence, authenticate, key_header};
+pub use ring::{KeyRecord, KeyRing};
 
 /// Who sends a request, as far as it could be told.
 #[derive(Debug, Clone)]
@@ -29,4 +51,154 @@ pub enum AuthKind {
     ApiKey,
     /// With the one key that all callers share (MCPX's `AUTH_KEY`).
     SharedKey,
+    /// Not at all, but whoever runs the gateway says which agent it is.
+    Operator,
+}
+
+/// Whose something is that a caller is given to bring back: it opens for nobody else. A client's name is no part of it,
+/// since a caller may say another one, or none, in every request.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Owner {
+    /// The principal; none where requests carry no credential.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) principal: Option<Arc<str>>,
+    /// The tag.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tag: Option<Arc<str>>,
+}
+
+impl Identity {
+    /// Returns somebody of whom nothing is known.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn anonymous(policy: &Policy) -> Self {
+        let agent = policy.default.clone();
+        Self { agent, principal: None, auth: AuthKind::Anonymous, client: None, tag: None }
+    }
+
+    /// Returns what a condition comes to for this caller; `arguments` are there once they are known.
+    pub(crate) fn truth(&self, condition: &Condition, arguments: Option<Json<'_>>, now: u64) -> Truth {
+        if condition.reads_arguments() && arguments.is_none() {
+            return Truth::Depends;
+        }
+        let caller = CallerFacts {
+            agent: &self.agent.name,
+            client: self.client.as_deref(),
+            principal: self.principal.as_deref(),
+            tag: self.tag.as_deref(),
+        };
+        let arguments = arguments.map(Into::into);
+        match condition.holds(&Facts { arguments, caller, target: TargetFacts::default(), now }) {
+            Ok(true) => Truth::Holds,
+            Ok(false) => Truth::Fails,
+            Err(why) => {
+                tracing::debug!(condition = condition.text(), %why, "a condition cannot be evaluated");
+                Truth::Undecided
+            }
+        }
+    }
+
+    /// Returns whose the things are that this caller is given.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner { principal: self.principal.clone(), tag: self.tag.clone() }
+    }
+
+    /// Returns the same caller, now that its client and its tag are known.
+    pub(crate) fn claiming(&self, policy: &Policy, client: Option<Arc<str>>, tag: Option<Arc<str>>) -> Self {
+        let agent = match self.auth {
+            AuthKind::ApiKey | AuthKind::Operator => self.agent.clone(),
+            AuthKind::Anonymous | AuthKind::SharedKey => claimed(policy, tag.as_deref(), client.as_deref()),
+        };
+        Self { agent, client, tag, ..self.clone() }
+    }
+}
+
+/// Finds what the policy knows a caller as, before its client is known.
+pub(crate) fn identify(policy: &Policy, proof: &Proof) -> Result<Identity, Denial> {
+    let agent = match &proof.agent {
+        Some(name) => named(policy, name).ok_or_else(|| Denial::UnknownAgent(name.clone()))?,
+        None => claimed(policy, proof.tag.as_deref(), None),
+    };
+    Ok(Identity {
+        agent,
+        principal: proof.principal.clone(),
+        auth: proof.auth,
+        client: None,
+        tag: proof.tag.clone(),
+    })
+}
+
+/// Finds the agent that a key's agent is now: the first that names it, else the one of that name.
+fn named(policy: &Policy, name: &str) -> Option<Arc<Agent>> {
+    let by_key = |way: &Match| matches!(way, Match::ApiKey(of) if same(of, name));
+    let of_name = || policy.agents.iter().chain([&policy.default]).find(|agent| same(&agent.name, name));
+    first(policy, by_key).or_else(of_name).cloned()
+}
+
+/// Finds the agent of somebody who has proved to be nobody in particular.
+fn claimed(policy: &Policy, tag: Option<&str>, client: Option<&str>) -> Arc<Agent> {
+    let by_tag = |way: &Match| matches!((way, tag), (Match::Tag(of), Some(tag)) if same(of, tag));
+    let by_client =
+        |way: &Match| matches!((way, client), (Match::Client(of), Some(client)) if same(of, client));
+    first(policy, by_tag).or_else(|| first(policy, by_client)).unwrap_or(&policy.default).clone()
+}
+
+fn first(policy: &Policy, way: impl Fn(&Match) -> bool) -> Option<&Arc<Agent>> {
+    policy.agents.iter().find(|agent| agent.matches.iter().any(&way))
+}
+
+/// Tells whether two names are the same but for the case of letters.
+fn same(one: &str, other: &str) -> bool {
+    one == other || one.to_lowercase() == other.to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Origin;
+
+    fn policy() -> Policy {
+        let agent = |name: &str, matches: &[Match]| {
+            Arc::new(Agent { matches: matches.to_vec(), ..Agent::bare(name, Origin::default()) })
+        };
+        let (key, tag) = (|of: &str| Match::ApiKey(of.into()), |of: &str| Match::Tag(of.into()));
+        let agents = vec![
+            agent("first", &[Match::Client("Cursor".into())]),
+            agent("second", &[tag("Ops"), key("coder")]),
+            agent("coder", &[Match::Client("cursor".into()), tag("ops")]),
+            agent("bot", &[]),
+        ];
+        Policy { agents, default: agent("default", &[]), ..Policy::default() }
+    }
+
+    #[track_caller]
+    fn check(key: Option<&str>, tag: Option<&str>, client: Option<&str>, expected: &str) {
+        let proof = match key {
+            Some(agent) => Proof::of_agent(agent),
+            None => Proof { tag: tag.map(Into::into), ..Proof::default() },
+        };
+        let known = identify(&policy(), &proof).map(|who| {
+            let claiming = who.claiming(&policy(), client.map(Into::into), tag.map(Into::into));
+            claiming.agent.name.to_string()
+        });
+        assert_eq!(known.unwrap_or_else(|denial| format!("{denial:?}")), expected);
+    }
+
+    #[test]
+    fn the_strongest_evidence_finds_the_agent() {
+        check(Some("CODER"), Some("x"), Some("Cursor"), "second");
+        check(Some("Bot"), Some("ops"), Some("Cursor"), "bot");
+        check(Some("default"), Some("ops"), None, "default");
+        check(Some("gone"), Some("ops"), Some("Cursor"), r#"UnknownAgent("gone")"#);
+        check(None, Some("OPS"), Some("Cursor"), "second");
+        check(None, Some("other"), Some("CURSOR"), "first");
+        check(None, None, Some("Codex"), "default");
+        check(None, None, None, "default");
+    }
+
+    #[test]
+    fn without_agents_everybody_is_the_default() {
+        let who = identify(&Policy::default(), &Proof::default()).expect("somebody");
+        assert_eq!((&*who.agent.name, who.owner()), ("default", Owner::default()));
+        assert!(identify(&Policy::default(), &Proof::of_agent("coder")).is_err());
+    }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::pieces::Pieces;
 use super::scanner::{Mark, Scanner};
+use crate::pieces::Pieces;
 use crate::wire::json::Json;
 
 /// Returns the JSON text to put in place of a value, or nothing where it stays; takes the member's key and the value.

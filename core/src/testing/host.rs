@@ -11,11 +11,13 @@ use futures::future::{self, BoxFuture, Either};
 use futures::{StreamExt, stream};
 use http::{Response, StatusCode, header};
 
+use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
 use crate::names::ServerName;
 use crate::pipe::PipeEnd;
-use crate::ports::{Background, Chunks, Clock, Entropy, Host, Meetings, Rendezvous, Upstream};
+use crate::ports::{Background, Chunks, Clock, Entropy, Host, Meetings, Quotas, Rendezvous, Upstream};
+use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
 use crate::wire::http as names;
 
@@ -36,15 +38,28 @@ struct State {
     servers: Mutex<Script>,
     sent: Mutex<Vec<http::Request<Bytes>>>,
     meetings: Meetings,
+    tallies: Tallies,
 }
 
 /// Marks an answer that does not end after its last chunk.
 #[derive(Debug, Clone, Copy)]
 pub struct Open;
 
+/// What an answer that stays open brings later.
+#[derive(Debug, Clone)]
+struct Later(Duration, Bytes);
+
 /// Marks an answer that never comes.
 #[derive(Debug, Clone, Copy)]
 struct Silent;
+
+/// Returns an answer that stays open and brings more events after a while.
+pub fn later(answer: Answer, after: Duration, events: &[&str]) -> Answer {
+    let mut answer = answer?;
+    let events: Vec<_> = events.iter().map(|data| format!("data: {data}\n\n")).collect();
+    answer.extensions_mut().insert(Later(after, events.concat().into()));
+    Ok(answer)
+}
 
 /// Returns what a server answers that never does.
 pub fn silence() -> Answer {
@@ -81,6 +96,7 @@ impl Memory {
             servers: Mutex::new(Box::new(script)),
             sent: Mutex::default(),
             meetings: Meetings::default(),
+            tallies: Tallies::default(),
         }))
     }
 
@@ -181,8 +197,9 @@ impl Background for Memory {
 impl Upstream for Memory {
     fn fetch(
         &self,
-        request: http::Request<Bytes>,
+        request: http::Request<Whole>,
     ) -> impl Future<Output = Result<Response<Chunks>, Unreachable>> + Send {
+        let request = request.map(Whole::into_bytes);
         let answer = (lock(&self.0.servers))(&request);
         lock(&self.0.sent).push(request);
         if answer.as_ref().is_ok_and(|answer| answer.extensions().get::<Silent>().is_some()) {
@@ -190,8 +207,15 @@ impl Upstream for Memory {
         }
         Either::Right(future::ready(answer.map(|answer| {
             let open = answer.extensions().get::<Open>().is_some();
+            let later = answer.extensions().get::<Later>().cloned().map(|Later(after, chunk)| {
+                let host = self.clone();
+                stream::once(async move {
+                    host.sleep(after).await;
+                    Ok(chunk)
+                })
+            });
             answer.map(|chunks| {
-                let chunks = stream::iter(chunks.into_iter().map(Ok));
+                let chunks = stream::iter(chunks.into_iter().map(Ok)).chain(stream::iter(later).flatten());
                 if open { chunks.chain(stream::pending()).boxed() } else { chunks.boxed() }
             })
         })))
@@ -215,6 +239,12 @@ impl Rendezvous for Memory {
 
     async fn deliver(&self, place: u64, message: Bytes) -> bool {
         self.0.meetings.deliver(place, message)
+    }
+}
+
+impl Quotas for Memory {
+    async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
+        self.0.tallies.take(counted, now)
     }
 }
 

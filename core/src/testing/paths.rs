@@ -7,14 +7,16 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::server;
-use crate::catalog::{Kind, Offer, Scope, View, read_page};
-use crate::config::Gateway;
+use super::{anybody, server};
+use crate::catalog::{Kind, Offer, Scope, View, look, read_page};
+use crate::config::{Agent, Gateway};
 use crate::front::{Caller, Inbound};
+use crate::identity::Identity;
 use crate::names::ServerName;
 use crate::observe::Record;
+use crate::pieces::Pieces;
 use crate::plan::{Plan, plan};
-use crate::relay::{Pieces, Splice};
+use crate::relay::Splice;
 use crate::session::Sealer;
 use crate::shape;
 use crate::tasks::Tasks;
@@ -36,10 +38,10 @@ pub type Path = Box<dyn Fn() -> usize>;
 pub fn paths() -> Vec<(&'static str, Path)> {
     let servers = Arc::new((0..SERVERS).map(offering).collect::<BTreeMap<_, _>>());
     let view = Arc::new(merge(&servers));
-    let sealer = Arc::new(Sealer::new(&[7; 32], &[]));
+    let known = Arc::new((Sealer::new(&[7; 32], &[]), anybody()));
     let plans = |text: String| -> Path {
-        let (view, sealer) = (view.clone(), sealer.clone());
-        Box::new(move || planned(&view, &sealer, text.as_bytes()))
+        let (view, known) = (view.clone(), known.clone());
+        Box::new(move || planned(&view, &known, text.as_bytes()))
     };
     let escaped = r#"Three of these \"characters\" are escaped.\n"#.repeat(1_000_000 / 44);
     vec![
@@ -77,7 +79,7 @@ fn offering(number: usize) -> (ServerName, Arc<Server>) {
 }
 
 fn merge(servers: &BTreeMap<ServerName, Arc<Server>>) -> View {
-    View::make(&Gateway::default(), servers, |_| true)
+    look(&Gateway::default(), servers, &Scope::All, Agent::allowing_everything())
 }
 
 fn request(method: &str, params: &str) -> String {
@@ -95,18 +97,27 @@ fn call(text: &str) -> String {
 }
 
 /// Reads a request, decides on it, and writes what the server gets or the agent is answered.
-fn planned(view: &View, sealer: &Sealer, text: &[u8]) -> usize {
+fn planned(view: &View, (sealer, who): &(Sealer, Arc<Identity>), text: &[u8]) -> usize {
     let outline = Outline::check(text).expect("JSON");
     let Ok(Message::Request { id, method, params }) = message::parse(outline) else { panic!("a request") };
     let inbound = Inbound::new(id, method, params);
     let via = HeaderValue::from_static("gateway");
     let record = Record::default();
-    let caller = Caller { scope: Scope::All, session: None, via, streams: true, resumes: true, record };
+    let caller = Caller {
+        scope: Scope::All,
+        who: who.clone(),
+        now: 0,
+        session: None,
+        via,
+        streams: true,
+        resumes: true,
+        record,
+    };
     let servers = BTreeMap::new();
     let tasks = Tasks::new(sealer, &servers, &caller);
     match plan(view, &tasks, &caller, &inbound, None).expect("a plan") {
         Plan::Ask(_, ask) => compose::message(&ask, Version::MODERN, 7).len(),
-        Plan::Answer(result) => message::result(inbound.id.text(), &result).len(),
+        Plan::Answer(result) => result.into_message(inbound.id.text()).len(),
         _ => panic!("neither a question nor an answer"),
     }
 }

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::handshake::own_info;
 use super::{Established, Owner, Target};
+use crate::body::Whole;
 use crate::observe::Record;
 use crate::session::Interaction;
 use crate::wire::http as names;
@@ -160,8 +160,9 @@ fn meta(ask: &Ask<'_>, version: Version, id: u64) -> String {
 }
 
 /// Returns the HTTP request that carries a message.
-pub(crate) fn post(target: &Target, via: &HeaderValue, body: impl Into<Bytes>) -> http::Request<Bytes> {
-    let mut request = bare(Method::POST, target, via, body.into());
+pub(crate) fn post(target: &Target, via: &HeaderValue, body: impl Into<Whole>) -> http::Request<Whole> {
+    let mut request = bare(Method::POST, target, via);
+    *request.body_mut() = body.into();
     let headers = request.headers_mut();
     headers.insert(header::CONTENT_TYPE, names::JSON);
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
@@ -169,8 +170,8 @@ pub(crate) fn post(target: &Target, via: &HeaderValue, body: impl Into<Bytes>) -
 }
 
 /// Returns a request without a body.
-pub(crate) fn bare(method: Method, target: &Target, via: &HeaderValue, body: Bytes) -> http::Request<Bytes> {
-    let mut request = http::Request::new(body);
+pub(crate) fn bare(method: Method, target: &Target, via: &HeaderValue) -> http::Request<Whole> {
+    let mut request = http::Request::new(Whole::default());
     *request.method_mut() = method;
     *request.uri_mut() = target.uri.clone();
     let headers = request.headers_mut();

@@ -6,12 +6,13 @@ mod check;
 mod client;
 mod doctor;
 mod import;
+mod keys;
 mod serve;
 mod stdio;
 mod tools;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,20 +27,21 @@ use crate::cli::{Cli, Command, Setup};
 use crate::host::Machine;
 use crate::observer::Observer;
 use crate::otlp::Telemetry;
-use crate::source::Place;
+use crate::source::{Found, Place};
 use crate::{data, demo, source};
 
 /// Runs the command that was given.
 pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(args, telemetry).await,
-        Command::Stdio(setup) => Box::pin(stdio::run(&setup, telemetry)).await,
+        Command::Stdio(args) => Box::pin(stdio::run(&args, telemetry)).await,
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => unless_stopped(Box::pin(doctor::run(args))).await,
         Command::Import(args) => import::run(&args),
         Command::Tools(args) => unless_stopped(Box::pin(tools::list(args))).await,
         Command::Call(args) => unless_stopped(Box::pin(tools::call(args))).await,
         Command::Audit(args) => unless_stopped(audit::run(args)).await,
+        Command::Keys(command) => keys::run(command),
         Command::Schema => {
             say(format_args!("{:#}", portcullis_core::config::schema()));
             Ok(ExitCode::SUCCESS)
@@ -74,6 +76,8 @@ struct Local {
     origin: String,
     /// Where the configuration was read; none for the demo.
     place: Option<Place>,
+    /// Where the gateway keeps its data.
+    folder: PathBuf,
     /// What is recorded; nothing where the command answers nobody else.
     trail: Option<Trail>,
 }
@@ -88,18 +92,29 @@ impl Local {
     }
 }
 
-/// Starts the gateway that a setup describes; its problems are said, and an error that is not one server's ends it.
-fn start(setup: &Setup, exposure: Exposure, machine: Machine) -> anyhow::Result<Local> {
-    start_with(setup, exposure, |_, _| Ok((machine, None)))
+/// Finds the configuration of a setup; its problems are said, and an error that is not one server's ends it.
+fn find(setup: &Setup) -> anyhow::Result<Found> {
+    let found = source::find(setup.config.as_deref())?;
+    report(&found.parsed.problems);
+    if found.parsed.is_refused() {
+        anyhow::bail!("{} has errors; `portcullis check` lists them", found.origin);
+    }
+    Ok(found)
 }
 
-/// Starts the gateway that a setup describes for others than this command: what they do is recorded.
+/// Starts the gateway that a setup describes, for this command alone.
+fn start(setup: &Setup, found: Found, exposure: Exposure, machine: Machine) -> anyhow::Result<Local> {
+    start_with(setup, found, exposure, |_, _| Ok((machine, None)))
+}
+
+/// Starts the gateway that a setup describes, for others: what they do is recorded.
 fn start_recorded(
     setup: &Setup,
+    found: Found,
     exposure: Exposure,
     (machine, telemetry): (Machine, Option<Arc<Telemetry>>),
 ) -> anyhow::Result<Local> {
-    start_with(setup, exposure, |folder, audit| {
+    start_with(setup, found, exposure, |folder, audit| {
         let trail = Trail::begin(folder, audit, telemetry).context("the audit trail")?;
         Ok((machine.audited(Arc::new(trail.clone())), Some(trail)))
     })
@@ -107,14 +122,10 @@ fn start_recorded(
 
 fn start_with(
     setup: &Setup,
+    found: Found,
     exposure: Exposure,
     machine: impl FnOnce(&Path, &Audit) -> anyhow::Result<(Machine, Option<Trail>)>,
 ) -> anyhow::Result<Local> {
-    let found = source::find(setup.config.as_deref())?;
-    report(&found.parsed.problems);
-    if found.parsed.is_refused() {
-        anyhow::bail!("{} has errors; `portcullis check` lists them", found.origin);
-    }
     let Parsed { config, .. } = found.parsed;
     let folder = data::folder(setup.data_dir.clone())?;
     let (machine, trail) = machine(&folder, &config.audit)?;
@@ -126,7 +137,7 @@ fn start_with(
         admin_key: admin_key(),
     };
     let gateway = Gateway::start(machine.clone(), options)?;
-    Ok(Local { gateway, machine, origin: found.origin, place: found.place, trail })
+    Ok(Local { gateway, machine, origin: found.origin, place: found.place, folder, trail })
 }
 
 fn started_by() -> Vec<String> {

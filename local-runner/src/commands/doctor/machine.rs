@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use http::{Request, StatusCode};
 use nix::sys::resource::{Resource, getrlimit};
+use portcullis_core::body::Whole;
 use portcullis_core::ports::Upstream as _;
 use tokio::net::TcpListener;
 
@@ -115,7 +115,7 @@ async fn port(args: &Doctor) -> Finding {
 }
 
 async fn is_gateway(url: &str) -> bool {
-    let Ok(request) = Request::get(url).body(Bytes::new()) else { return false };
+    let Ok(request) = Request::get(url).body(Whole::default()) else { return false };
     let asked = tokio::time::timeout(ANSWER, async { Machine::new().fetch(request).await });
     matches!(asked.await, Ok(Ok(response)) if response.status() == StatusCode::OK)
 }
