@@ -26,7 +26,7 @@ use opentelemetry_sdk::trace::{
     BatchSpanProcessor, IdGenerator as _, RandomIdGenerator, Sampler, SamplingDecision, ShouldSample as _,
     SpanData, SpanEvents, SpanLinks, SpanProcessor as _,
 };
-use portcullis_core::audit::{FIELDS, Row, parse_time};
+use portcullis_core::audit::{FIELDS, Redactor, Row, parse_time};
 use portcullis_core::body::{Body, Whole};
 use portcullis_core::observe::{Ended, Operation, Side, SpanContext};
 use portcullis_core::ports::Upstream as _;
@@ -144,12 +144,15 @@ impl Telemetry {
         }
         let sampled = operation.span.filter(|span| span.sampled);
         let (Some(traces), Some(span)) = (&self.traces, sampled) else { return };
-        attributes.push(KeyValue::new("jsonrpc.request.id", operation.id.trim_matches('"').to_owned()));
+        attributes.push(KeyValue::new(
+            "jsonrpc.request.id",
+            Redactor::default().text(operation.id.trim_matches('"')).into_owned(),
+        ));
         if operation.about.is_some_and(|about| about.tool.is_some()) {
             attributes.push(KeyValue::new("gen_ai.operation.name", "execute_tool"));
         }
         if let Some(uri) = operation.about.and_then(|about| about.resource.as_deref()) {
-            attributes.push(KeyValue::new("mcp.resource.uri", uri.to_owned()));
+            attributes.push(KeyValue::new("mcp.resource.uri", Redactor::default().text(uri).into_owned()));
         }
         let began = self.wall(start + Duration::from_nanos(operation.began));
         traces.processor.on_end(SpanData {

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -11,12 +11,15 @@ use futures::future::{self, BoxFuture, Either};
 use futures::{StreamExt, stream};
 use http::{Response, StatusCode, header};
 
+use super::TestTrail;
 use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
 use crate::names::ServerName;
 use crate::pipe::PipeEnd;
-use crate::ports::{Background, Chunks, Clock, Entropy, Host, Meetings, Quotas, Rendezvous, Upstream};
+use crate::ports::{
+    AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Quotas, Rendezvous, Upstream,
+};
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
 use crate::wire::http as names;
@@ -31,6 +34,7 @@ type Script = Box<dyn FnMut(&http::Request<Bytes>) -> Answer + Send>;
 pub struct Memory(Arc<State>);
 
 struct State {
+    trail: OnceLock<Arc<dyn AuditSink>>,
     now: AtomicU64,
     random: AtomicU64,
     timers: Mutex<Vec<(u64, Waker)>>,
@@ -89,6 +93,7 @@ impl Memory {
     /// Makes a host whose servers all answer as `script` says.
     pub fn new(script: impl FnMut(&http::Request<Bytes>) -> Answer + Send + 'static) -> Self {
         Self(Arc::new(State {
+            trail: OnceLock::new(),
             now: AtomicU64::new(1_800_000_000_000),
             random: AtomicU64::new(1),
             timers: Mutex::default(),
@@ -98,6 +103,13 @@ impl Memory {
             meetings: Meetings::default(),
             tallies: Tallies::default(),
         }))
+    }
+
+    /// Keeps an audit trail from now on.
+    pub fn keep_trail(&self) -> Arc<TestTrail> {
+        let trail = Arc::<TestTrail>::default();
+        let _ = self.0.trail.set(trail.clone());
+        trail
     }
 
     /// Returns what has been sent to servers since the last time, as `METHOD url body`.
@@ -248,4 +260,8 @@ impl Quotas for Memory {
     }
 }
 
-impl Host for Memory {}
+impl Host for Memory {
+    fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        self.0.trail.get()
+    }
+}
