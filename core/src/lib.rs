@@ -23,6 +23,7 @@
 //! The time, randomness, the environment, files, sockets and any runtime. It builds for `wasm32-unknown-unknown`.
 
 pub mod acl;
+pub mod audit;
 pub mod body;
 pub mod calendar;
 pub mod config;

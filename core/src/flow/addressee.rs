@@ -12,6 +12,7 @@ use http::StatusCode;
 use super::too_large;
 use crate::config::Narrowing;
 use crate::customize;
+use crate::audit::Redactor;
 use crate::error::{Refusal, Unreachable};
 use crate::front::Caller;
 use crate::gateway::Gateway;
@@ -103,8 +104,10 @@ impl Addressee {
 
     /// Writes to the log that the request was not answered.
     pub(super) fn log_unanswered(&self, error: &Unreachable) {
-        let (server, reason) = (&error.server, &error.message);
-        let (request_id, trace_id) = (&self.id, self.caller.record.trace_id());
+        // Both are worded by others, who may not know what is a secret.
+        let redactor = Redactor::default();
+        let (server, reason) = (&error.server, redactor.text(&error.message));
+        let (request_id, trace_id) = (redactor.text(&self.id), self.caller.record.trace_id());
         if trace_id.is_empty() {
             tracing::warn!(%server, %reason, %request_id, "a request was not answered");
         } else {

@@ -122,6 +122,7 @@ impl<H: Host> Gateway<H> {
                     } else if out.len() >= most && !splice.is_done() {
                         let rest =
                             Document { gateway: self.clone(), asked, chunks, to, splice: Some(splice) };
+                        rest.to.caller.record.gave(out.len());
                         let first = stream::iter(out.into_vec().into_iter().map(Ok));
                         let mut reply = body::json(StatusCode::OK, Bytes::new());
                         *reply.body_mut() = Body::Stream(first.chain(rest.into_stream()).boxed());
@@ -145,6 +146,7 @@ impl<H: Host> Gateway<H> {
                                 return Ok(Ended::Round(round, to));
                             }
                             let (text, code) = self.asks_by_error(&to, text, code);
+                            to.caller.record.gave(text.len());
                             to.caller.record.answered(code, is_tool_error);
                             return Ok(Ended::Reply(body::json(status(&to, code), text)));
                         }
@@ -416,6 +418,7 @@ impl<H: Host> Document<H> {
                     return Some(Err(server.error(error.to_string())));
                 }
                 self.splice = Some(splice);
+                self.to.caller.record.gave(out.len());
                 Some(Ok(out.into_bytes()))
             }
             Ok(None) => {

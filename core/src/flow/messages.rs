@@ -266,6 +266,7 @@ impl<H: Host> Messages<H> {
                     return Ok(Some(Outgoing::Round(round)));
                 }
                 let (text, code) = self.reader.gateway.asks_by_error(&self.to, text, code);
+                self.to.caller.record.gave(text.len());
                 self.to.caller.record.answered(code, is_tool_error);
                 Ok(Some(Outgoing::Last(text, code)))
             }

@@ -3,6 +3,7 @@
 mod addressee;
 mod admit;
 mod ask;
+mod audited;
 mod connect;
 mod converse;
 mod discover;

@@ -56,7 +56,10 @@ impl<H: Host> Gateway<H> {
         let origin = head.headers.get(header::ORIGIN).cloned();
         let checked = self.0.snapshot.load().gate.check(&head.headers, &head.uri);
         let mut reply = match checked {
-            Err(refusal) => return body::refused(None, &refusal),
+            Err(refusal) => {
+                self.record_exchange(&head, None, Err(&refusal));
+                return body::refused(None, &refusal);
+            }
             Ok(()) => self.admit(&mut head, body).await,
         };
         if let Some(origin) = origin {
@@ -74,8 +77,11 @@ impl<H: Host> Gateway<H> {
         let endpoint = endpoint::find(head.uri.path(), &snapshot.servers, &snapshot.config.policy.groups);
         match endpoint {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
-            Some(Endpoint::Readiness) => return endpoint::readiness(&self.readiness(), self.is_settled()),
-            Some(Endpoint::Metrics) => return self.metrics_for(&head.method, &head.headers),
+            Some(Endpoint::Readiness) => {
+                let audit = self.host().audit().map(|trail| trail.state());
+                return endpoint::readiness(&self.readiness(), self.is_settled(), audit.as_ref());
+            }
+            Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
             // Whether there is such a server is not told to strangers.
@@ -85,6 +91,9 @@ impl<H: Host> Gateway<H> {
         if head.method == Method::OPTIONS {
             return endpoint::preflight(&head.headers, &snapshot.config);
         }
+        if let Err(refusal) = self.is_recordable() {
+            return body::refused(None, &refusal);
+        }
         let who = match self.let_in(head, &snapshot) {
             Ok(who) => who,
             Err(refused) => return *refused,
@@ -92,17 +101,23 @@ impl<H: Host> Gateway<H> {
         let takes_place = head.extensions.get::<Piped>() != Some(&Piped::Tells);
         let place = match takes_place.then(|| self.take_place()).transpose() {
             Ok(place) => place,
-            Err(refusal) => return body::refused(None, &refusal),
+            Err(refusal) => {
+                self.record_exchange(head, Some(&who), Err(&refusal));
+                return body::refused(None, &refusal);
+            }
         };
         let answer = match endpoint {
-            Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, (scope, who)).await,
+            Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, (scope, who.clone())).await,
             Some(Endpoint::Messages) => Box::pin(self.post_to_stream(head, body, &who)).await,
             Some(_) => self.open_sse(head, &who),
             None => return endpoint::not_found(),
         };
         match answer {
             Ok(reply) => self.name_reached(head, in_place(reply, place)),
-            Err(refusal) => body::refused(None, &refusal),
+            Err(refusal) => {
+                self.record_exchange(head, Some(&who), Err(&refusal));
+                body::refused(None, &refusal)
+            }
         }
     }
 
@@ -154,8 +169,15 @@ impl<H: Host> Gateway<H> {
             {
                 let caller = self.resume_session(head, caller)?;
                 match (&caller.session, &head.method) {
-                    (Some(session), &Method::GET) => self.get_stream(head, &caller, session),
-                    (Some(session), _) => Ok(self.delete_session(head, session)),
+                    (Some(session), &Method::GET) => {
+                        let stream = self.get_stream(head, &caller, session)?;
+                        self.record_exchange(head, Some(&caller.who), Ok(()));
+                        Ok(stream)
+                    }
+                    (Some(session), _) => {
+                        self.record_exchange(head, Some(&caller.who), Ok(()));
+                        Ok(self.delete_session(head, session))
+                    }
                     (None, _) => Err(legacy::unknown_session()),
                 }
             }
@@ -167,14 +189,14 @@ impl<H: Host> Gateway<H> {
         let whole = self.message_body(head, body).await?;
         let outline = match Outline::check(&whole) {
             Ok(outline) => outline,
-            Err(malformed) => return Ok(rejected(&message::not_json(malformed))),
+            Err(malformed) => return Ok(self.reject(head, &caller.who, &message::not_json(malformed))),
         };
         if outline.json.is_array() {
-            return Box::pin(self.batch(head, outline.json, caller)).await;
+            return Box::pin(self.batch(head, (outline.json, &whole), caller)).await;
         }
         match message::parse(outline) {
             Ok(message) => self.message(head, message, caller, &whole).await,
-            Err(rejection) => Ok(rejected(&rejection)),
+            Err(rejection) => Ok(self.reject(head, &caller.who, &rejection)),
         }
     }
 
@@ -196,7 +218,12 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes a batch, which one revision has: every message of it for itself, the answers together.
-    async fn batch(&self, head: &Parts, json: Json<'_>, caller: Caller) -> Result<Reply, Refusal> {
+    async fn batch(
+        &self,
+        head: &Parts,
+        (json, raw): (Json<'_>, &Bytes),
+        caller: Caller,
+    ) -> Result<Reply, Refusal> {
         let batches = || Refusal::new(code::INVALID_REQUEST, "batches are not part of this protocol version");
         if modern::is_named(&head.headers) || !head.headers.contains_key(names::SESSION_ID) {
             return Err(batches());
@@ -213,10 +240,10 @@ impl<H: Host> Gateway<H> {
         let answers = json.elements().map(|element| async move {
             let reply = match message::parse(element) {
                 Ok(message) => {
-                    let caller = self.noted(caller.clone(), head, &message);
+                    let caller = self.noted(caller.clone(), head, &message, raw);
                     self.legacy(message, caller).await.unwrap_or_else(|r| body::refused(None, &r))
                 }
-                Err(rejection) => rejected(&rejection),
+                Err(rejection) => self.reject(head, &caller.who, &rejection),
             };
             (element, reply)
         });
@@ -248,7 +275,7 @@ impl<H: Host> Gateway<H> {
         caller: Caller,
         raw: &Bytes,
     ) -> Result<Reply, Refusal> {
-        let caller = self.noted(caller, head, &message);
+        let caller = self.noted(caller, head, &message, raw);
         let message = match message {
             Message::Request { id, method, params } => {
                 let mut inbound = Inbound::new(id, method, params);
@@ -354,9 +381,14 @@ impl<H: Host> Gateway<H> {
         let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
         let id = inbound.id.text();
         match plan::plan(&view, &tasks, caller, inbound, headers)? {
-            Plan::Answer(answer) => Ok(body::json(StatusCode::OK, answer.into_message(id))),
+            Plan::Answer(answer) => {
+                let text = answer.into_message(id);
+                caller.record.gave(text.len());
+                Ok(body::json(StatusCode::OK, text))
+            }
             Plan::Ask(route, mut ask) => {
                 caller.record.concerns(&route.server, inbound);
+                caller.record.leads_to(&route.name);
                 if let Some(session) = &caller.session {
                     // What belongs to rounds is between the gateway and the server.
                     ask.set("inputResponses", None);

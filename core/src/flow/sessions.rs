@@ -86,7 +86,9 @@ impl<H: Host> Gateway<H> {
             expires: self.host().now() + LIFETIME,
         };
         let view = self.view(&self.snapshot(), caller).await;
-        let mut reply = body::json(StatusCode::OK, message::result(id, &plan::initialized(&view, version)));
+        let text = message::result(id, &plan::initialized(&view, version));
+        caller.record.gave(text.len());
+        let mut reply = body::json(StatusCode::OK, text);
         let session_id = session.seal(&self.0.sealer, self.host());
         if let Ok(value) = HeaderValue::from_str(&session_id) {
             reply.headers_mut().insert(names::SESSION_ID, value);
