@@ -65,9 +65,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis doctor --config portcullis.yaml\n  portcullis doctor --url http://127.0.0.1:9000/mcp"
     )]
     Doctor(Doctor),
-    /// Convert files of Claude Desktop, Cursor, VS Code and MCPX to the native format
+    /// Convert files of Claude Desktop, Cursor, VS Code and MCPX to the native format, or begin with a file of your own
     #[command(
-        after_help = "Examples:\n  portcullis import ~/.cursor/mcp.json --output portcullis.yaml\n  portcullis import mcp.json app.yaml --output portcullis.yaml"
+        after_help = "Examples:\n  portcullis import ~/.cursor/mcp.json --output portcullis.yaml\n  portcullis import mcp.json app.yaml --output portcullis.yaml\n  portcullis import --output portcullis.yaml"
     )]
     Import(Import),
     /// List the tools that agents see
@@ -139,8 +139,8 @@ pub(crate) struct Doctor {
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// The files to convert
-    #[arg(required = true, value_name = "FILE")]
+    /// The files to convert; without any, what is written is a commented file in which nobody may do anything yet
+    #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// The file to write [default: standard output]
     #[arg(long, value_name = "PATH")]

@@ -103,7 +103,7 @@ fn what_is_no_command_is_a_usage_error() {
         &["call", "s__echo", "--args", "{"],
         &["call", "s__echo", "--args", "[1]"],
         &["serve", "--listen", "nowhere"],
-        &["import"],
+        &["import", "--output"],
     ] {
         let finished = cli(&folder, arguments);
         assert_eq!(finished.code(), Some(2), "{arguments:?}: {}", finished.stderr);
@@ -218,6 +218,20 @@ fn imported_files_are_right_and_say_the_same() {
         let again = cli(&folder, &["import", name, "--output", "portcullis.yaml"]);
         assert_eq!(again.code(), Some(1), "a file that is there is kept");
     }
+}
+
+#[test]
+fn importing_nothing_writes_a_file_in_which_nobody_may_do_anything() {
+    let folder = folder(&[]);
+    let printed = cli(&folder, &["import"]);
+    assert_eq!(printed.code(), Some(0), "{}", printed.stderr);
+    assert_eq!(cli(&folder, &["import", "--output", "portcullis.yaml"]).code(), Some(0));
+    let yaml = fs::read_to_string(folder.path().join("portcullis.yaml")).expect("it was written");
+    assert_eq!(yaml, printed.stdout);
+    let checked = cli(&folder, &["check", "--json"]);
+    assert_eq!((checked.code(), &parsed(&checked)["problems"]), (Some(0), &json!([])));
+    assert!(yaml.contains("required: true") && yaml.contains("deny: [\"*\"]"), "{yaml}");
+    assert_eq!(cli(&folder, &["import", "--output", "portcullis.yaml"]).code(), Some(1), "a file is kept");
 }
 
 #[test]

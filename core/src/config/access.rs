@@ -32,7 +32,7 @@ pub(super) fn resolve_access(loaded: &mut [Loaded<'_>], config: &mut Config) {
             }
             resolve_agents(&agents.value, &agents.place, &known, report)
         });
-        config.policy.agents = resolved.agents;
+        config.policy.agents = resolved.named;
         config.policy.default = resolved.default;
         config.tool_limits = resolved.tool_limits;
     }
@@ -59,4 +59,4 @@ fn only<T>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -19,7 +19,7 @@ const DEFAULT: &str = "default";
 /// What a section of agents comes to.
 pub(super) struct Agents {
     /// All but the default.
-    pub(super) agents: Vec<Arc<Agent>>,
+    pub(super) named: Vec<Arc<Agent>>,
     pub(super) default: Arc<Agent>,
     /// How much each may do with single tools.
     pub(super) tool_limits: Vec<ToolLimits>,
@@ -64,7 +64,7 @@ pub(super) fn resolve_agents(
     refuse_equal_matches(drafts, report);
     let nobody = Origin { field: "agents, where no `default` is written".into(), ..report.origin(section) };
     let mut resolved =
-        Agents { agents: Vec::new(), default: Agent::bare(DEFAULT, nobody).into(), tool_limits: Vec::new() };
+        Agents { named: Vec::new(), default: Agent::bare(DEFAULT, nobody).into(), tool_limits: Vec::new() };
     for draft in drafts {
         let agent = Arc::new(resolve_agent(draft, known, report));
         let limits = resolve_tool_limits(&draft.tools, Some(&agent.name), known, report);
@@ -72,7 +72,7 @@ pub(super) fn resolve_agents(
         if is_default(draft) {
             resolved.default = agent;
         } else {
-            resolved.agents.push(agent);
+            resolved.named.push(agent);
         }
     }
     resolved

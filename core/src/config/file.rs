@@ -337,6 +337,17 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_admits_no_key_about_access_that_says_nothing() {
+        let schema = schema();
+        for (definition, text) in PLACES.iter().filter(|(_, text)| !text.starts_with(['g', 's'])) {
+            let section = text.split_once(':').expect("begins with a section").0;
+            for object in [&schema["$defs"][definition], &schema["properties"][section]] {
+                assert!(object.is_object() && !object.to_string().contains("null"), "{object}");
+            }
+        }
+    }
+
+    #[test]
     fn the_schema_is_deterministic() {
         assert_eq!(schema().to_string(), schema().to_string());
         insta::assert_snapshot!(schema()["$defs"]["Server"]["properties"]["timeout"], @r##"{"anyOf":[{"$ref":"#/$defs/Duration"},{"type":"null"}],"description":"How long one request may take before it counts as failed: from 1ms to 1h.","default":"60s"}"##);

@@ -36,7 +36,7 @@ pub(super) struct VariantText {
     /// note that they are ignored.
     #[schemars(extend("default" = "gone"))]
     fixed: Option<FixedText>,
-    /// What is left of its results; for tools.
+    /// What is left of its results.
     result: Option<ResultText>,
 }
 
@@ -74,8 +74,8 @@ pub(super) struct WordingChangeText {
     append: Option<String>,
 }
 
-/// What becomes of one argument. Beside `fix` stands nothing else, or `describe` where it is noted. Arguments of prompts are texts, and know `fix`,
-/// `default`, `rename` and `describe`.
+/// What becomes of one argument. Beside `fix` stands nothing else, but for `describe` where what is fixed is noted.
+/// Arguments of prompts are texts.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Argument")]
 pub(super) struct ArgumentText {
@@ -102,7 +102,7 @@ pub(super) struct ArgumentText {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Narrowing")]
 pub(super) struct ResultText {
-    /// The part that is kept, as a JSON Pointer (RFC 6901) into the structured content, or into a text that is JSON.
+    /// The part that is kept, for tools, as a JSON Pointer (RFC 6901) into the structured content, or into a text that is JSON.
     select: Option<String>,
     /// The most characters of a text. What is beyond is cut, with a note.
     #[schemars(range(min = CUTS.0, max = CUTS.1))]

@@ -47,7 +47,7 @@ impl Known {
             && !self.servers.iter().any(|name| server.matches_without_case(name))
         {
             report.error(place, format!("no server's name matches {}", quote(server.as_str())));
-            self.hint_names(self.servers.iter(), "servers", report);
+            hint_names(&self.server_names(), "servers", report);
         }
     }
 
@@ -89,43 +89,41 @@ impl Known {
         let names: Vec<_> = self.groups.values().chain(&self.servers).map(String::as_str).collect();
         match name.split_once("__").and_then(|(server, item)| Some((self.server(server)?, item))) {
             Some((server, item)) => report.hint(format!("write `{server}/{item}`")),
-            None => self.hint_nearest(name, &names, "groups and servers", report),
+            None => hint_nearest(name, &names, "groups and servers", report),
         }
     }
 
     /// Reports a name that no server has.
     pub(super) fn report_unknown_server(&self, name: &str, place: &Place, report: &mut Report<'_>) {
         report.error(place, format!("no server is called {}", quote(name)));
-        let names: Vec<_> = self.servers.iter().map(String::as_str).collect();
-        self.hint_nearest(name, &names, "servers", report);
+        hint_nearest(name, &self.server_names(), "servers", report);
     }
 
-    fn hint_nearest(&self, name: &str, names: &[&str], what: &str, report: &mut Report<'_>) {
-        match nearest(name, names) {
-            Some(near) => report.hint(format!("did you mean {}?", quote(near))),
-            None => self.hint_names(names, what, report),
-        }
-    }
-
-    fn hint_names(
-        &self,
-        names: impl IntoIterator<Item = impl AsRef<str>>,
-        what: &str,
-        report: &mut Report<'_>,
-    ) {
-        let mut shown: Vec<_> = names.into_iter().map(|name| quote(name.as_ref())).collect();
-        if shown.is_empty() {
-            return report.hint(format!("there are no {what}"));
-        }
-        shown.sort();
-        let rest = shown.len().saturating_sub(SHOWN);
-        shown.truncate(SHOWN);
-        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        report.hint(format!("{what}: {}{more}", shown.join(", ")));
+    fn server_names(&self) -> Vec<&str> {
+        self.servers.iter().map(String::as_str).collect()
     }
 }
 
 /// Returns the key of a group in [`super::Policy::groups`]: names are compared without case.
 pub(super) fn group_key(name: &str) -> String {
     name.to_lowercase()
+}
+
+fn hint_nearest(name: &str, names: &[&str], what: &str, report: &mut Report<'_>) {
+    match nearest(name, names) {
+        Some(near) => report.hint(format!("did you mean {}?", quote(near))),
+        None => hint_names(names, what, report),
+    }
+}
+
+fn hint_names(names: &[&str], what: &str, report: &mut Report<'_>) {
+    if names.is_empty() {
+        return report.hint(format!("there are no {what}"));
+    }
+    let mut shown: Vec<_> = names.iter().map(|name| quote(name)).collect();
+    shown.sort();
+    let rest = shown.len().saturating_sub(SHOWN);
+    shown.truncate(SHOWN);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    report.hint(format!("{what}: {}{more}", shown.join(", ")));
 }

@@ -86,7 +86,7 @@ pub(super) fn read_condition(item: &Item<'_>, report: &mut Report<'_>) -> Option
     match Condition::parse(&text.value) {
         Ok(condition) => Some(condition),
         Err(error) => {
-            report.error(&text.place, error.to_string());
+            report.error(&text.place, format!("in the expression: {error}"));
             None
         }
     }

@@ -8,7 +8,7 @@ use super::native::read_number;
 use super::native_limits::parse_pattern;
 use super::node::{Scalar, ScalarKind, Value};
 use super::policy::{Argument, Fixed, ItemKind, Narrowing, Wording};
-use super::problem::{Place, Report, quote};
+use super::problem::{Report, quote};
 use super::value::{parse_number, read_json};
 
 /// The most characters of a name.
@@ -187,24 +187,19 @@ fn read_argument(
     Some((Argument { fix, default, rename: rename.map(|text| text.value), describe, ..restricted }, shown))
 }
 
-/// Reads a value that a server gets. Arguments of prompts are texts.
+/// Reads a value of an argument. Arguments of prompts are texts; a number or a boolean counts as the text that it is
+/// written as.
 fn read_value(item: &Item<'_>, kind: ItemKind, report: &mut Report<'_>) -> Option<String> {
-    let is_text = matches!(&item.node.value, Value::Scalar(scalar) if scalar.kind == ScalarKind::Text);
-    if kind == ItemKind::Prompt && !is_text {
-        item.mismatch("a text, as arguments of prompts are", report);
-        report.hint("quote it");
-        return None;
+    match kind {
+        ItemKind::Prompt => Some(serde_json::Value::from(item.text(report)?.value).to_string()),
+        ItemKind::Tool | ItemKind::Resource => read_json(item, report),
     }
-    read_json(item, report)
 }
 
 fn read_restrictions(fields: &mut Fields<'_>, kind: ItemKind, report: &mut Report<'_>) -> Argument {
-    let mut take = |key| {
-        let item = fields.take_even_null(key)?;
-        refuse_for_prompts(&item.place(), key, kind, report).then_some(item)
-    };
-    let [one_of, pattern, minimum, maximum] = ["enum", "pattern", "minimum", "maximum"].map(&mut take);
-    let one_of = one_of.and_then(|item| read_choices(&item, report));
+    let [one_of, pattern, minimum, maximum] =
+        ["enum", "pattern", "minimum", "maximum"].map(|key| fields.take_even_null(key));
+    let one_of = one_of.and_then(|item| read_choices(&item, kind, report));
     let pattern = pattern.and_then(|item| parse_pattern(&item.text(report)?, report));
     let minimum = minimum.and_then(|item| read_bound(&item, report));
     let maximum = maximum.and_then(|item| read_bound(&item, report));
@@ -222,21 +217,13 @@ fn read_restrictions(fields: &mut Fields<'_>, kind: ItemKind, report: &mut Repor
     }
 }
 
-fn refuse_for_prompts(place: &Place, key: &str, kind: ItemKind, report: &mut Report<'_>) -> bool {
-    let is_known = kind != ItemKind::Prompt;
-    if !is_known {
-        report.error(place, format!("`{key}` belongs to a tool"));
-    }
-    is_known
-}
-
-fn read_choices(item: &Item<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
+fn read_choices(item: &Item<'_>, kind: ItemKind, report: &mut Report<'_>) -> Option<Vec<String>> {
     let items = item.list("a list of values", report)?;
     if items.is_empty() {
         report.error(&item.place(), "expected a list of values, found an empty one");
         return None;
     }
-    Some(items.iter().filter_map(|item| read_json(item, report)).collect())
+    Some(items.iter().filter_map(|item| read_value(item, kind, report)).collect())
 }
 
 fn read_bound(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<f64>> {
@@ -258,8 +245,8 @@ fn read_result(item: &Item<'_>, kind: ItemKind, report: &mut Report<'_>) -> Opti
         .and_then(|item| item.parsed("a JSON Pointer such as \"/items/0\"", report, parse_pointer));
     let cut = fields.take_even_null("cut").and_then(|item| read_number(&item, CUTS, report));
     fields.finish(report);
-    if !refuse_for_prompts(&item.place(), "result", kind, report) {
-        return None;
+    if let Some(select) = select.as_ref().filter(|_| kind == ItemKind::Prompt) {
+        report.error(&select.place, "`select` belongs to a tool: results of prompts are messages");
     }
     Some(Narrowing {
         select: select.map(|text| text.value),

@@ -109,3 +109,6 @@ fn chain_of(draft: &VariantDraft, by_name: &BTreeMap<(ItemKind, &str), &VariantD
     }
     Chain::TooLong
 }
+
+#[cfg(test)]
+mod tests;

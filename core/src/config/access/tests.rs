@@ -5,20 +5,21 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::config::{
-    AgentLimits, Config, Fixed, Match, OnFailure, Parsed, Problem, Rate, Rule, Selector, Severity, Source,
-    What, Wording, parse,
+    AgentLimits, Config, Match, OnFailure, Parsed, Problem, Rate, Rule, Selector, Severity, Source, What,
+    parse,
 };
 
 const SERVERS: &str =
     "servers:\n  github: { command: a }\n  time: { command: a, enabled: false }\n  bad: {}\n";
 
-fn read(sections: &str) -> Parsed {
+/// Reads sections that begin on line 6, after three servers.
+pub(in crate::config) fn read(sections: &str) -> Parsed {
     let text = format!("version: 1\n{SERVERS}{sections}");
     parse(&[Source { path: "p.yaml".to_owned(), text }], &|_| None)
 }
 
-/// Lists the problems of sections that begin on line 6, with hints.
-fn check(sections: &str) -> String {
+/// Lists the problems of sections, with hints.
+pub(in crate::config) fn check(sections: &str) -> String {
     let problems = read(sections).problems.into_iter().filter(|problem| problem.server.is_none());
     problems.map(|problem| problem.to_string()).collect::<Vec<_>>().join("\n")
 }
@@ -28,17 +29,8 @@ fn agent(fields: &str) -> String {
     check(&format!("agents: {{ a: {{ {fields} }} }}"))
 }
 
-/// Lists the problems of one variant.
-fn variant(fields: &str) -> String {
-    check(&format!("variants: {{ github: {{ v: {{ {fields} }} }} }}"))
-}
-
-/// Lists the problems of one argument of a variant.
-fn argument(fields: &str) -> String {
-    variant(&format!("from: a, arguments: {{ x: {{ {fields} }} }}"))
-}
-
-fn config(sections: &str) -> Config {
+/// Reads sections in which nothing is wrong.
+pub(in crate::config) fn config(sections: &str) -> Config {
     assert_eq!(check(sections), "");
     read(sections).config
 }
@@ -194,7 +186,7 @@ fn what_says_nothing_does_not_pass_for_absent() {
     p.yaml:6:11: warning: groups.g: this group holds nothing
     p.yaml:6:22: error: groups.g.github: expected a name or a pattern, found nothing
     ");
-    insta::assert_snapshot!(variant("from: , kind: , description: , arguments: , result: "), @"
+    insta::assert_snapshot!(check("variants: { github: { v: { from: , kind: , description: , arguments: , result:  } } }"), @"
     p.yaml:6:32: error: variants.github.v.from: expected a name, found nothing
     p.yaml:6:40: error: variants.github.v.kind: expected `tool` or `prompt`, found nothing
     p.yaml:6:55: error: variants.github.v.description: expected a text, or a map with `rewrite` or `append`, found nothing
@@ -239,7 +231,7 @@ fn rules_name_what_there_is() {
     p.yaml:6:78: error: agents.a.allow[5]: "Resource" is no kind; known: tool, prompt, resource
       hint: did you mean `resource:`?
     "#);
-    insta::assert_snapshot!(agent("allow: [[a], {}, { on: github }, { on: github, when: x, if: y }]"), @r#"
+    insta::assert_snapshot!(agent("allow: [[a], {}, { on: github }, { on: github, when: 'true', if: y }]"), @r#"
     p.yaml:6:24: error: agents.a.allow[0]: expected a rule, found a list
     p.yaml:6:29: error: agents.a.allow[1]: the key `on` is missing
       hint: write the rule as a text, or as `{ on: RULE, when: EXPRESSION }`
@@ -247,7 +239,7 @@ fn rules_name_what_there_is() {
       hint: write the rule as a text, or as `{ on: RULE, when: EXPRESSION }`
     p.yaml:6:33: error: agents.a.allow[2]: the key `when` is missing
       hint: write the rule as a text, or as `{ on: RULE, when: EXPRESSION }`
-    p.yaml:6:72: error: agents.a.allow[3].if: unknown key "if"; known: on, when
+    p.yaml:6:77: error: agents.a.allow[3].if: unknown key "if"; known: on, when
     "#);
     insta::assert_snapshot!(check("groups: { time: { github: x }, Readers: { time: x } }\nagents: { a: { allow: [time, readrs, reader/x] } }"), @r#"
     p.yaml:7:24: error: agents.a.allow[0]: "time" is both a group and a server
@@ -269,10 +261,10 @@ fn rules_name_what_there_is() {
 
 #[test]
 fn conditions_are_read_where_they_stand() {
-    let parsed = read("agents: { a: { allow: [{ on: github, when: ' ' }], when: '' } }");
-    let places: Vec<_> = parsed.problems.iter().filter(|problem| problem.server.is_none()).collect();
-    let places: Vec<_> = places.iter().map(|problem| (problem.column, problem.field.as_str())).collect();
-    assert_eq!(places, [(44, "agents.a.allow[0].when"), (58, "agents.a.when")]);
+    insta::assert_snapshot!(agent("allow: [{ on: github, when: 'args.x ==' }], when: 'nobody.knows'"), @"
+    p.yaml:6:44: error: agents.a.allow[0].when: in the expression: line 1, column 10: mismatched input 'the end' expecting expression
+    p.yaml:6:66: error: agents.a.when: in the expression: line 1, column 1: unknown variable `nobody`; known are args, caller, server, name, kind, now
+    ");
 }
 
 #[test]
@@ -300,7 +292,7 @@ fn an_agent_that_may_do_nothing_says_so() {
     p.yaml:6:11: warning: agents.a: this agent may do nothing, since it has no `allow`
       hint: add `allow`, or say so with `deny: ["*"]`
     "#);
-    insta::assert_snapshot!(agent("deny: [{ on: '*', when: x }]"), @r#"
+    insta::assert_snapshot!(agent("deny: [{ on: '*', when: 'args.a == 1' }]"), @r#"
     p.yaml:6:11: warning: agents.a: this agent may do nothing, since it has no `allow`
       hint: add `allow`, or say so with `deny: ["*"]`
     "#);
@@ -440,249 +432,6 @@ fn what_is_recorded_is_read() {
 }
 
 #[test]
-fn variants_are_read() {
-    let config = config(
-        r#"
-variants:
-  GitHub:
-    file_bug:
-      from: create_issue
-      replace: true
-      title: "File a bug"
-      description: { append: "Web shop only." }
-      arguments:
-        owner: { fix: acme }
-        count: { fix: 1.50 }
-        none: { fix: ~ }
-        labels: { default: [bug, { a: 0x10 }] }
-        body: { describe: { rewrite: "Steps." }, rename: text }
-        text: { rename: body }
-        size: { enum: [s, 5, "5"], pattern: "^.", minimum: -1, maximum: 9.5, describe: Big. }
-      result: { select: "/items", cut: 4000 }
-    create_issue: { description: Careful. }
-    ask: { from: help, kind: prompt, description: { rewrite: Ask. }, arguments: { a: { fix: "5" }, b: { default: x } } }
-"#,
-    );
-    let [ask, create_issue, file_bug] = &config.variants[..] else { panic!("three variants") };
-    assert!(!ask.replaces && create_issue.replaces && file_bug.replaces);
-    assert_eq!((ask.server.as_str(), create_issue.from.as_str()), ("github", "create_issue"));
-    assert_eq!(create_issue.description, Some(Wording::Rewrite("Careful.".to_owned())));
-    assert_eq!(file_bug.description, Some(Wording::Append("Web shop only.".to_owned())));
-    assert_eq!(file_bug.fixed, Fixed::Gone);
-    insta::assert_debug_snapshot!((&ask.kind, &ask.arguments["a"].fix, &ask.arguments["b"].default), @r#"
-    (
-        Prompt,
-        Some(
-            "\"5\"",
-        ),
-        Some(
-            "\"x\"",
-        ),
-    )
-    "#);
-    let fixed =
-        ["owner", "count", "none"].map(|name| file_bug.arguments[name].fix.as_deref().unwrap_or_default());
-    insta::assert_debug_snapshot!(fixed, @r#"
-    [
-        "\"acme\"",
-        "1.50",
-        "null",
-    ]
-    "#);
-    insta::assert_debug_snapshot!(file_bug.arguments["labels"].default, @r#"
-    Some(
-        "[\"bug\",{\"a\":16}]",
-    )
-    "#);
-    insta::assert_debug_snapshot!(file_bug.arguments["body"], @r#"
-    Argument {
-        fix: None,
-        default: None,
-        rename: Some(
-            "text",
-        ),
-        describe: Some(
-            Rewrite(
-                "Steps.",
-            ),
-        ),
-        one_of: None,
-        pattern: None,
-        minimum: None,
-        maximum: None,
-    }
-    "#);
-    insta::assert_debug_snapshot!(file_bug.arguments["size"], @r#"
-    Argument {
-        fix: None,
-        default: None,
-        rename: None,
-        describe: Some(
-            Rewrite(
-                "Big.",
-            ),
-        ),
-        one_of: Some(
-            [
-                "\"s\"",
-                "5",
-                "\"5\"",
-            ],
-        ),
-        pattern: Some(
-            "^.",
-        ),
-        minimum: Some(
-            -1.0,
-        ),
-        maximum: Some(
-            9.5,
-        ),
-    }
-    "#);
-    insta::assert_debug_snapshot!((&file_bug.title, &file_bug.result, file_bug.origin.to_string()), @r#"
-    (
-        Some(
-            "File a bug",
-        ),
-        Narrowing {
-            select: Some(
-                "/items",
-            ),
-            cut: Some(
-                4000,
-            ),
-        },
-        "p.yaml:9: variants.GitHub.file_bug",
-    )
-    "#);
-}
-
-#[test]
-fn variants_have_servers_and_names() {
-    insta::assert_snapshot!(check("variants: { githb: { v: {} }, 'git*': { v: {} }, github: { v: {}, v: {}, 'a*': {}, '': {} }, GITHUB: { w: {} }, time: [] }"), @r#"
-    p.yaml:6:13: error: variants.githb: no server is called "githb"
-      hint: did you mean "github"?
-    p.yaml:6:31: error: variants."git*": no server is called "git*"
-      hint: servers: "bad", "github", "time"
-    p.yaml:6:67: error: variants.github.v: the key "v" stands here twice, on line 6 and again on line 6
-      hint: keep one of them
-    p.yaml:6:74: error: variants.github."a*": a name has 1 to 128 characters, none of them `*`, `?` or a control character; found "a*"
-    p.yaml:6:84: error: variants.github."": a name has 1 to 128 characters, none of them `*`, `?` or a control character; found ""
-    p.yaml:6:94: error: variants.GITHUB: this is the server of line 6 again; case makes no difference
-      hint: put its variants together
-    p.yaml:6:119: error: variants.time: expected a map, found a list
-    "#);
-    assert_eq!(config("variants: { time: { v: {} }, bad: { v: {} } }").variants.len(), 2);
-}
-
-#[test]
-fn variants_have_a_beginning() {
-    insta::assert_snapshot!(check("variants:\n  github:\n    a: { from: b }\n    b: { from: c }\n    c: { from: b }\n    d: { from: d }\n    e: { from: d, replace: true }\n"), @r#"
-    p.yaml:9:16: error: variants.github.b.from: this variant is made from itself: "b" from "c" from "b"
-      hint: make one of them from something that the server offers
-    p.yaml:10:16: error: variants.github.c.from: this variant is made from itself: "c" from "b" from "c"
-      hint: make one of them from something that the server offers
-    "#);
-    insta::assert_snapshot!(check("variants: { github: { a: { from: b, kind: prompt }, b: { from: a } } }"), @"");
-    insta::assert_snapshot!(check("variants: { github: { a: { from: b } }, time: { b: { from: a } } }"), @"");
-    let chain: String = (0..40).map(|n| format!("    v{n}: {{ from: v{} }}\n", n + 1)).collect();
-    assert_eq!(read(&format!("variants:\n  github:\n{chain}")).problems.len(), 1 + 7);
-}
-
-#[test]
-fn variants_are_possible() {
-    insta::assert_snapshot!(variant("replace: false, kind: resource, titel: x, title: '', description: { rewrite: a, append: b }"), @r#"
-    p.yaml:6:37: error: variants.github.v.replace: a variant with the name of what it is made from stands in its place
-      hint: give it another name, and say `from`
-    p.yaml:6:50: error: variants.github.v.kind: expected `tool` or `prompt`, found "resource"
-    p.yaml:6:60: error: variants.github.v.titel: unknown key "titel"; known: from, kind, replace, title, description, fixed, arguments, result
-      hint: did you mean `title`?
-    p.yaml:6:77: error: variants.github.v.title: expected a text, found an empty text
-    p.yaml:6:94: error: variants.github.v.description: expected either `rewrite` or `append`
-    "#);
-    insta::assert_snapshot!(variant("description: {}, result: { select: items, cut: 0, x: y }"), @r#"
-    p.yaml:6:41: error: variants.github.v.description: expected either `rewrite` or `append`
-    p.yaml:6:63: error: variants.github.v.result.select: expected a JSON Pointer such as "/items/0", found "items"
-    p.yaml:6:75: error: variants.github.v.result.cut: expected a whole number from 1 to 1000000000, found "0"
-    p.yaml:6:78: error: variants.github.v.result.x: unknown key "x"; known: select, cut
-    "#);
-    insta::assert_snapshot!(variant("kind: prompt, result: { select: /a }, arguments: { x: { fix: 5 }, y: { default: [a], enum: [b], pattern: x, minimum: 1, maximum: 2 } }"), @"
-    p.yaml:6:50: error: variants.github.v.result: `result` belongs to a tool
-    p.yaml:6:89: error: variants.github.v.arguments.x.fix: expected a text, as arguments of prompts are, found a number
-      hint: quote it
-    p.yaml:6:108: error: variants.github.v.arguments.y.default: expected a text, as arguments of prompts are, found a list
-      hint: quote it
-    p.yaml:6:119: error: variants.github.v.arguments.y.enum: `enum` belongs to a tool
-    p.yaml:6:133: error: variants.github.v.arguments.y.pattern: `pattern` belongs to a tool
-    p.yaml:6:145: error: variants.github.v.arguments.y.minimum: `minimum` belongs to a tool
-    p.yaml:6:157: error: variants.github.v.arguments.y.maximum: `maximum` belongs to a tool
-    ");
-}
-
-#[test]
-fn arguments_are_possible() {
-    insta::assert_snapshot!(argument("fix: 1, default: 2, rename: y, describe: z"), @"
-    p.yaml:6:63: error: variants.github.v.arguments.x.default: the argument is fixed, which leaves nothing else to say about it
-      hint: keep `fix` alone, or remove it
-    p.yaml:6:75: error: variants.github.v.arguments.x.rename: the argument is fixed, which leaves nothing else to say about it
-      hint: keep `fix` alone, or remove it
-    p.yaml:6:86: error: variants.github.v.arguments.x.describe: the argument is fixed, which leaves nothing else to say about it
-      hint: keep `fix` alone, or remove it
-    ");
-    insta::assert_snapshot!(argument("fix: .inf, enum: [], pattern: '(', minimum: a, maximum: 1e999, fixed: 1"), @r#"
-    p.yaml:6:60: error: variants.github.v.arguments.x.fix: ".inf" is no number in JSON
-      hint: quote it where a text is meant
-    p.yaml:6:66: error: variants.github.v.arguments.x.enum: the argument is fixed, which leaves nothing else to say about it
-      hint: keep `fix` alone, or remove it
-    p.yaml:6:72: error: variants.github.v.arguments.x.enum: expected a list of values, found an empty one
-    p.yaml:6:76: error: variants.github.v.arguments.x.pattern: the argument is fixed, which leaves nothing else to say about it
-      hint: keep `fix` alone, or remove it
-    p.yaml:6:85: error: variants.github.v.arguments.x.pattern: this is no regular expression here: found open group without closing ')'
-      hint: look-around and back references are not known
-    p.yaml:6:90: error: variants.github.v.arguments.x.minimum: the argument is fixed, which leaves nothing else to say about it
-      hint: keep `fix` alone, or remove it
-    p.yaml:6:99: error: variants.github.v.arguments.x.minimum: expected a number, found "a"
-    p.yaml:6:102: error: variants.github.v.arguments.x.maximum: the argument is fixed, which leaves nothing else to say about it
-      hint: keep `fix` alone, or remove it
-    p.yaml:6:111: error: variants.github.v.arguments.x.maximum: expected a number, found "1e999"
-    p.yaml:6:118: error: variants.github.v.arguments.x.fixed: unknown key "fixed"; known: fix, default, rename, describe, enum, pattern, minimum, maximum
-      hint: did you mean `fix`?
-    "#);
-    insta::assert_snapshot!(argument("fix: { a: [1, { b: .nan }], c: 1, c: 2 }"), @r#"
-    p.yaml:6:74: error: variants.github.v.arguments.x.fix.a[1].b: ".nan" is no number in JSON
-      hint: quote it where a text is meant
-    p.yaml:6:89: error: variants.github.v.arguments.x.fix.c: the key "c" stands here twice, on line 6 and again on line 6
-      hint: keep one of them
-    "#);
-    insta::assert_snapshot!(argument("minimum: 2, maximum: 1, enum: a, rename: 'a?'"), @r#"
-    p.yaml:6:76: error: variants.github.v.arguments.x.maximum: the maximum is less than the minimum
-    p.yaml:6:85: error: variants.github.v.arguments.x.enum: expected a list of values, found a text
-    p.yaml:6:96: error: variants.github.v.arguments.x.rename: a name has 1 to 128 characters, none of them `*`, `?` or a control character; found "a?"
-    "#);
-}
-
-#[test]
-fn arguments_have_names_of_their_own() {
-    let arguments = |fields: &str| variant(&format!("from: a, arguments: {{ {fields} }}"));
-    insta::assert_snapshot!(arguments("x: { rename: y }, y: { rename: x }, z: { rename: z }"), @"");
-    insta::assert_snapshot!(arguments("x: { rename: z }, y: { rename: z }"), @r#"
-    p.yaml:6:81: error: variants.github.v.arguments.y.rename: another argument is called "z" already, on line 6
-      hint: each argument needs a name of its own, in what it is made from and in the variant
-    "#);
-    insta::assert_snapshot!(arguments("x: { rename: y }, y: { describe: d }"), @r#"
-    p.yaml:6:68: error: variants.github.v.arguments.y: another argument is called "y" already, on line 6
-      hint: each argument needs a name of its own, in what it is made from and in the variant
-    "#);
-    insta::assert_snapshot!(arguments("x: { fix: 1 }, y: { rename: x }, y: {}"), @r#"
-    p.yaml:6:78: error: variants.github.v.arguments.y.rename: another argument is called "x" already, on line 6
-      hint: each argument needs a name of its own, in what it is made from and in the variant
-    p.yaml:6:83: error: variants.github.v.arguments.y: the key "y" stands here twice, on line 6 and again on line 6
-      hint: keep one of them
-    "#);
-}
-
-#[test]
 fn each_section_stands_in_one_file() {
     let source = |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned() };
     let sources = [
@@ -719,7 +468,7 @@ const WHOLE: &str = r#"version: 1
 servers: { github: { command: a }, time: { command: b } }
 groups: { read-only: { github: ["get_*", "resource:repo://*"], time: "*" } }
 variants: { github: { bug: { from: issue, description: { append: x }, arguments: { o: { fix: [1, { a: ~ }] }, p: { rename: q, enum: [s], minimum: 1 } }, result: { select: "/a", cut: 9 } }, low: { from: bug } } }
-agents: { coder: { match: [{ api_key: coder }, { claim: { g: e } }, { tag: t }], allow: [read-only, github/bug, { on: "time/*", when: x }], deny: "*", limits: { rate: 60/m, tools: { "github/s*": { daily: 1 } } } }, default: { deny: ["*"] } }
+agents: { coder: { match: [{ api_key: coder }, { claim: { g: e } }, { tag: t }], allow: [read-only, github/bug, { on: "time/*", when: "args.a == 1" }], deny: "*", limits: { rate: 60/m, tools: { "github/s*": { daily: 1 } } } }, default: { deny: ["*"] } }
 auth: { required: true, header: X-Key, trust_tags: true, tag_header: X-Tag }
 limits: { "github/*": { concurrency: 2 } }
 audit: { redact: ["a+"], on_failure: open, rotate: 1MiB, keep: 3d }
