@@ -67,9 +67,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis doctor --config portcullis.yaml\n  portcullis doctor --url http://127.0.0.1:9000/mcp"
     )]
     Doctor(Doctor),
-    /// Convert mcpServers files (Claude Desktop, Cursor, VS Code) to the native format, or begin with a file of your own
+    /// Convert files of Claude Desktop, Cursor, VS Code and MCPX to the native format, or begin with a file of your own
     #[command(
-        after_help = "Examples:\n  portcullis import ~/.cursor/mcp.json --output portcullis.yaml\n  portcullis import --output portcullis.yaml"
+        after_help = "Examples:\n  portcullis import ~/.cursor/mcp.json --output portcullis.yaml\n  portcullis import mcp.json app.yaml --output portcullis.yaml\n  portcullis import --output portcullis.yaml"
     )]
     Import(Import),
     /// List the tools that agents see
