@@ -393,9 +393,8 @@ impl Record {
     }
 
     /// Notes which rule decided, and what.
-    #[allow(dead_code, reason = "for the flow that knows the policy")]
-    pub(crate) fn decided(&self, decision: Decision, rule: impl Into<Arc<str>>) {
-        self.note(|noted| noted.decided(decision, rule.into()));
+    pub(crate) fn decided(&self, decision: Decision, rule: impl FnOnce() -> Arc<str>) {
+        self.note(|noted| noted.decided(decision, rule()));
     }
 
     /// Notes what the server calls that which the request names.

@@ -10,9 +10,9 @@ use futures::future::{self, Either};
 use http::StatusCode;
 
 use super::too_large;
+use crate::audit::Redactor;
 use crate::config::Narrowing;
 use crate::customize;
-use crate::audit::Redactor;
 use crate::error::{Refusal, Unreachable};
 use crate::front::Caller;
 use crate::gateway::Gateway;

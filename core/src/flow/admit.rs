@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::listen::Listens;
 use crate::acl::Bounds;
+use crate::audit::Decision;
 use crate::body::{self, Reply};
 use crate::error::{Refusal, code};
 use crate::front::Caller;
@@ -37,6 +38,7 @@ impl<H: Host> Gateway<H> {
             let Exhausted { key, limit, retry_after } = exhausted;
             let agent = &caller.who.agent.name;
             tracing::info!(%agent, %key, limit = limit.as_str(), "a request is over a limit");
+            caller.record.decided(Decision::Denied, || format!("{}: {key}", limit.as_str()).into());
             let wait = retry_after.as_millis().div_ceil(1000).max(1);
             let why = format!("{}; try again in {wait} s", limit.as_str());
             Refusal::new(code::LIMITED, why).retry_after(retry_after)
