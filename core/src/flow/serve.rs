@@ -241,7 +241,9 @@ impl<H: Host> Gateway<H> {
             let reply = match message::parse(element) {
                 Ok(message) => {
                     let caller = self.noted(caller.clone(), head, &message, raw);
-                    self.legacy(message, caller).await.unwrap_or_else(|r| body::refused(None, &r))
+                    self.legacy(message, &Bytes::new(), caller)
+                        .await
+                        .unwrap_or_else(|r| body::refused(None, &r))
                 }
                 Err(rejection) => self.reject(head, &caller.who, &rejection),
             };
@@ -278,9 +280,8 @@ impl<H: Host> Gateway<H> {
         let caller = self.noted(caller, head, &message, raw);
         let message = match message {
             Message::Request { id, method, params } => {
-                let mut inbound = Inbound::new(id, method, params);
+                let inbound = Inbound { raw: raw.clone(), ..Inbound::new(id, method, params) };
                 if modern::is_meant(&inbound, &head.headers) {
-                    inbound.raw = raw.clone();
                     let caller = self.of_client(caller, inbound.client());
                     return Ok(self.modern(head, &inbound, &caller).await);
                 }
@@ -311,7 +312,7 @@ impl<H: Host> Gateway<H> {
         };
         let record = caller.record.clone();
         match self.resume_session(head, caller) {
-            Ok(caller) => self.legacy(message, caller).await,
+            Ok(caller) => self.legacy(message, raw, caller).await,
             Err(refusal) => {
                 record.refused(&refusal);
                 Ok(body::refused(id.map(message::Id::text), &refusal))
@@ -330,11 +331,11 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes a message of a session.
-    async fn legacy(&self, message: Message<'_>, caller: Caller) -> Result<Reply, Refusal> {
+    async fn legacy(&self, message: Message<'_>, raw: &Bytes, caller: Caller) -> Result<Reply, Refusal> {
         let Some(session) = caller.session.clone() else { return Err(legacy::unknown_session()) };
         match message {
             Message::Request { id, method, params } => {
-                let inbound = Inbound::new(id, method, params);
+                let inbound = Inbound { raw: raw.clone(), ..Inbound::new(id, method, params) };
                 if let Some(Err(duplicate)) = inbound.meta().map(Json::object) {
                     let refusal = Refusal::new(code::INVALID_PARAMS, format!("{duplicate} in `_meta`"));
                     return Ok(refused(&caller.record, id.text(), &refusal));
@@ -472,7 +473,10 @@ impl<H: Host> Gateway<H> {
             interaction: way.interaction,
             turn: Some(turn),
             lane: way.lane,
-            request: inbound.raw.clone(),
+            request: match caller.era() {
+                Era::Modern => inbound.raw.clone(),
+                Era::Legacy => Bytes::new(),
+            },
         };
         if let Some(session) = caller.session.as_ref().filter(|_| caller.streams) {
             return self.converse_in_session(session, ask.into_owned(), to).await;
