@@ -448,7 +448,7 @@ impl<H: Host> Gateway<H> {
             narrowing: ask.narrowing.clone(),
             patience: ask.patience(server),
             most: ask.most,
-            holds,
+            _holds: holds,
             tasks,
             server: server.clone(),
             link: way.link,
