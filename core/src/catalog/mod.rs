@@ -14,9 +14,9 @@ pub(crate) use annotation::{Parameter, same_value};
 pub(crate) use merged::Route;
 pub(crate) use template::Template;
 pub(crate) use view::{Found, Listed, Scope, View};
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use views::look;
 pub(crate) use views::{Looking, Views};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use views::{Lookout, look};
 
 use std::collections::BTreeSet;
 

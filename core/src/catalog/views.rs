@@ -114,6 +114,29 @@ impl Views {
     }
 }
 
+/// Everything that servers offer, merged, for looking at it again and again.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) struct Lookout {
+    settings: crate::config::Gateway,
+    merged: Arc<Merged>,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Lookout {
+    /// Merges what the servers offer.
+    pub(crate) fn new(config: &Config, servers: &BTreeMap<ServerName, Arc<Server>>) -> Self {
+        let merged = Merged::make(0, &config.gateway, &config.variants, servers.iter());
+        Self { settings: config.gateway.clone(), merged: Arc::new(merged) }
+    }
+
+    /// Returns what somebody with these rules sees, where its conditions come to nothing certain.
+    pub(crate) fn view(&self, scope: &Scope, rules: &Arc<Rules>) -> View {
+        let outcomes = rules.steady().iter().map(|_| Truth::Undecided).collect();
+        let looking = Looking { scope, group: None, rules, outcomes };
+        View::make(&self.settings, self.merged.clone(), &looking.sight(&|_| true))
+    }
+}
+
 /// Returns what an agent sees at an endpoint, where its conditions come to nothing certain.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn look(
@@ -124,9 +147,8 @@ pub(crate) fn look(
 ) -> View {
     let policy = crate::config::Policy { default: Arc::new(agent), ..crate::config::Policy::default() };
     let rules = crate::acl::Acl::new(&policy).rules(&policy.default.name);
-    let outcomes = rules.steady().iter().map(|_| Truth::Undecided).collect();
-    let looking = Looking { scope, group: None, rules: &rules, outcomes };
-    View::make(settings, Arc::new(Merged::make(0, settings, &[], servers.iter())), &looking.sight(&|_| true))
+    let config = Config { gateway: settings.clone(), ..Config::default() };
+    Lookout::new(&config, servers).view(scope, &rules)
 }
 
 impl Looking<'_> {

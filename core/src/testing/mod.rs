@@ -3,6 +3,7 @@
 pub mod fuzz;
 mod host;
 mod paths;
+mod policy_paths;
 mod trail;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::{anybody, server};
+use super::{anybody, policy_paths, server};
 use crate::acl::{Arguments, CallerFacts, Condition, Facts};
 use crate::catalog::{Kind, Offer, Scope, View, look, read_page};
 use crate::config::{Agent, Gateway};
@@ -45,7 +45,8 @@ pub fn paths() -> Vec<(&'static str, Path)> {
         Box::new(move || planned(&view, &known, text.as_bytes()))
     };
     let escaped = r#"Three of these \"characters\" are escaped.\n"#.repeat(1_000_000 / 44);
-    vec![
+    let policy = policy_paths::paths(&servers);
+    let mut all: Vec<(&'static str, Path)> = vec![
         ("merge", Box::new(move || merge(&servers).capabilities.len())),
         ("list", plans(request("tools/list", ""))),
         ("plan_100_b", plans(call(&plain(100)))),
@@ -57,7 +58,9 @@ pub fn paths() -> Vec<(&'static str, Path)> {
         ("relay_1_mb", relays(&plain(1_000_000), 64 << 10)),
         ("relay_1_mb_escaped", relays(&escaped, 64 << 10)),
         ("condition", condition()),
-    ]
+    ];
+    all.extend(policy);
+    all
 }
 
 /// Makes a server that is up and offers its tools.
@@ -84,7 +87,7 @@ fn merge(servers: &BTreeMap<ServerName, Arc<Server>>) -> View {
     look(&Gateway::default(), servers, &Scope::All, Agent::allowing_everything())
 }
 
-fn request(method: &str, params: &str) -> String {
+pub(super) fn request(method: &str, params: &str) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{params}"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
     )
@@ -99,7 +102,7 @@ fn call(text: &str) -> String {
 }
 
 /// Reads a request, decides on it, and writes what the server gets or the agent is answered.
-fn planned(view: &View, (sealer, who): &(Sealer, Arc<Identity>), text: &[u8]) -> usize {
+pub(super) fn planned(view: &View, (sealer, who): &(Sealer, Arc<Identity>), text: &[u8]) -> usize {
     let outline = Outline::check(text).expect("JSON");
     let Ok(Message::Request { id, method, params }) = message::parse(outline) else { panic!("a request") };
     let inbound = Inbound::new(id, method, params);
@@ -162,7 +165,7 @@ mod tests {
     #[test]
     fn each_path_leads_somewhere() {
         let lengths: Vec<_> = super::paths().iter().map(|(name, path)| (*name, path() > 0)).collect();
-        assert_eq!(lengths.len(), 11);
+        assert_eq!(lengths.len(), 15);
         assert!(lengths.iter().all(|(_, led)| *led), "{lengths:?}");
         let length = |wanted: &str| {
             let found = super::paths().into_iter().find(|(name, _)| *name == wanted);
@@ -170,5 +173,7 @@ mod tests {
         };
         assert!(length("plan_1_mb") > 1_000_000 && length("relay_1_mb") > 1_000_000);
         assert!(length("list") > 200_000, "a thousand tools");
+        let (first, later) = (length("agent_list_first"), length("agent_list"));
+        assert!(first > 50_000 && later > first && later < length("list"), "{first} {later}");
     }
 }
