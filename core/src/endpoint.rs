@@ -11,6 +11,7 @@ use crate::config::{Config, Group};
 use crate::gateway::Readiness;
 use crate::identity::key_header;
 use crate::names::ServerName;
+use crate::ports::AuditState;
 use crate::upstream::Server;
 use crate::wire::http::PARAM_PREFIX;
 use crate::wire::message::ObjectWriter;
@@ -111,9 +112,11 @@ fn decode(segment: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Says which servers are up. The gateway is ready once each has answered or failed.
-pub(crate) fn readiness(servers: &[Readiness], settled: bool) -> Reply {
-    let degraded = servers.iter().any(|server| server.status != "up" || server.circuit.is_some());
+/// Says which servers are up, and whether the audit trail is written. The gateway is ready once each has answered or failed.
+pub(crate) fn readiness(servers: &[Readiness], settled: bool, audit: Option<&AuditState>) -> Reply {
+    let trouble = audit.and_then(|audit| audit.trouble.as_ref());
+    let degraded =
+        trouble.is_some() || servers.iter().any(|server| server.status != "up" || server.circuit.is_some());
     let mut list = ObjectWriter::default();
     for server in servers {
         let mut one = ObjectWriter::default();
@@ -142,6 +145,11 @@ pub(crate) fn readiness(servers: &[Readiness], settled: bool) -> Reply {
         },
     );
     out.member("servers", &list.finish());
+    if let Some(reason) = trouble {
+        let mut audit = ObjectWriter::default();
+        audit.string("status", "failing").string("reason", reason);
+        out.member("audit", &audit.finish());
+    }
     json(if settled { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, out.finish())
 }
 

@@ -75,6 +75,8 @@ impl<H: Host> std::fmt::Debug for Gateway<H> {
 
 pub(crate) struct Inner<H: Host> {
     pub(crate) host: H,
+    /// What the gateway is called in the chain of gateways and in the audit trail.
+    pub(crate) id: Arc<str>,
     pub(crate) sealer: Sealer,
     pub(crate) admin_key: Option<AdminKey>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
@@ -158,7 +160,7 @@ impl<H: Host> Gateway<H> {
     pub fn start(host: H, options: Options) -> Result<Self, crate::error::Refusal> {
         let sealer = Sealer::new(&options.seal_keys.first, &options.seal_keys.others);
         let id = sealer.name(&format!("{:?}", options.config.servers));
-        let gate = Gate::new(options.exposure, &options.config.gateway, id, options.started_by);
+        let gate = Gate::new(options.exposure, &options.config.gateway, id.clone(), options.started_by);
         gate.check_start()?;
         let mut first = [0; 8];
         host.fill(&mut first);
@@ -181,6 +183,7 @@ impl<H: Host> Gateway<H> {
             spent: Mutex::default(),
             held: HeldStreams::default(),
             stopping: AtomicBool::new(false),
+            id: id.into(),
             host,
         }));
         gateway.begin(keepers);

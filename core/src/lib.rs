@@ -23,6 +23,7 @@
 //! The time, randomness, the environment, files, sockets and any runtime. It builds for `wasm32-unknown-unknown`.
 
 pub mod acl;
+pub mod audit;
 pub mod body;
 pub mod calendar;
 pub mod config;
@@ -35,7 +36,6 @@ pub mod pipe;
 pub mod ports;
 
 mod catalog;
-#[allow(dead_code, unused_imports, reason = "views and plans do not make variants yet")]
 mod customize;
 mod dialogue;
 mod endpoint;

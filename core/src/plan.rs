@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::acl::{Condition, Target};
+use crate::audit::Decision;
 use crate::body::Whole;
 use crate::catalog::{Found, Kind, Parameter, Route, View, replace_member};
 use crate::config::Dialect;
@@ -14,7 +15,7 @@ use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, LEVELS, meta, modern};
 use crate::pieces::Pieces;
 use crate::tasks::{self, Tasks};
-use crate::upstream::compose::Ask;
+use crate::upstream::compose::{Ask, Text};
 use crate::upstream::handshake::own_info;
 use crate::wire::http::PARAM_PREFIX;
 use crate::wire::json::{Json, quote};
@@ -94,7 +95,7 @@ pub(crate) fn plan<'a>(
         ("resources/list", _) => list(view, era, Kind::Resources, inbound),
         ("resources/templates/list", _) => list(view, era, Kind::Templates, inbound),
         ("tools/call", _) => call(view, caller, inbound, headers),
-        ("prompts/get", _) => named(view, caller, inbound, Kind::Prompts, "prompt"),
+        ("prompts/get", _) => named(view, caller, inbound, Kind::Prompts),
         ("resources/read", _) => read(view, caller, inbound),
         ("completion/complete", _) => complete(view, caller, inbound),
         ("server/discover", Era::Modern) => Ok(Plan::Answer(discover(view).into())),
@@ -182,7 +183,7 @@ fn call<'a>(
     headers: Option<&HeaderMap>,
 ) -> Result<Plan<'a>, Refusal> {
     let name = inbound.text("name").ok_or_else(|| invalid("`name` must be a string"))?;
-    let found = view.find(Kind::Tools, &name).ok_or_else(|| unknown(view, "tool", &name))?;
+    let found = view.find(Kind::Tools, &name).ok_or_else(|| unknown(view, caller, Kind::Tools, &name))?;
     let arguments = inbound.params.get("arguments");
     permitted(view, caller, &found, Kind::Tools, arguments)?;
     let route = found.route;
@@ -200,20 +201,24 @@ fn call<'a>(
         .flatten()
         .filter(|(name, _)| name.as_str().starts_with(PARAM_PREFIX) && !known(name));
     ask.headers.extend(foreign.map(|(name, value)| (name.clone(), value.clone())));
-    customized(&route, &mut ask, arguments)?;
-    let sent = ask.params.iter().find(|(key, _)| key == "arguments").map(|(_, text)| Json::known(text));
-    let mirrored = mirrored(route.server_parameters(), sent);
-    ask.headers.extend(mirrored);
+    let translated = translated(&route, arguments)?;
+    let sent = translated.as_deref().map(Json::known).or(arguments);
+    ask.headers.extend(mirrored(route.server_parameters(), sent));
+    customize(&route, &mut ask, translated);
     Ok(Plan::Ask(route, ask))
 }
 
 /// Puts what a variant makes of the arguments in their place.
-fn customized<'a>(route: &Route, ask: &mut Ask<'a>, arguments: Option<Json<'a>>) -> Result<(), Refusal> {
+fn customize(route: &Route, ask: &mut Ask<'_>, arguments: Option<String>) {
     if let Some(variant) = &route.variant {
-        ask.set("arguments", Some(variant.call.arguments(arguments)?));
+        ask.set("arguments", arguments);
         ask.narrowing.clone_from(&variant.call.narrowing);
     }
-    Ok(())
+}
+
+/// Returns the arguments that the server of a variant gets; nothing where they stay the caller's.
+fn translated(route: &Route, arguments: Option<Json<'_>>) -> Result<Option<String>, Refusal> {
+    route.variant.as_ref().map(|variant| variant.call.arguments(arguments)).transpose()
 }
 
 /// Returns the headers that repeat arguments.
@@ -225,18 +230,13 @@ pub(crate) fn mirrored(
     parameters.iter().filter_map(value).collect()
 }
 
-fn named<'a>(
-    view: &View,
-    caller: &Caller,
-    inbound: &Inbound<'a>,
-    kind: Kind,
-    noun: &str,
-) -> Result<Plan<'a>, Refusal> {
+fn named<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>, kind: Kind) -> Result<Plan<'a>, Refusal> {
     let name = inbound.text("name").ok_or_else(|| invalid("`name` must be a string"))?;
-    let found = view.find(kind, &name).ok_or_else(|| unknown(view, noun, &name))?;
+    let found = view.find(kind, &name).ok_or_else(|| unknown(view, caller, kind, &name))?;
     permitted(view, caller, &found, kind, inbound.params.get("arguments"))?;
     let mut ask = ask(caller, inbound, "name", Some(&found.route.name));
-    customized(&found.route, &mut ask, inbound.params.get("arguments"))?;
+    let translated = translated(&found.route, inbound.params.get("arguments"))?;
+    customize(&found.route, &mut ask, translated);
     Ok(Plan::Ask(found.route, ask))
 }
 
@@ -257,7 +257,10 @@ fn resource<'a>(
             permitted(view, caller, &found, Kind::Resources, None)?;
             Ok((found.route, uri))
         }
-        None => Err(unknown_resource(&uri, caller.era())),
+        None => {
+            caller.record.decided(Decision::Denied, || view.why_not(Kind::Resources, &uri).into());
+            Err(unknown_resource(&uri, caller.era()))
+        }
     }
 }
 
@@ -292,7 +295,7 @@ fn complete<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>) -> Result<P
     let route = found.route;
     let mut ask = ask(caller, inbound, "ref", None);
     ask.params.iter_mut().filter(|(k, _)| k == "ref").for_each(|(_, value)| {
-        *value = replace_member(reference.text(), key, &route.name).into();
+        *value = Text::Plain(replace_member(reference.text(), key, &route.name).into());
     });
     if let Some(variant) = &route.variant
         && let Some(argument) = inbound.params.get("argument")
@@ -314,7 +317,7 @@ fn ask<'a>(caller: &Caller, inbound: &Inbound<'a>, key: &str, name: Option<&str>
         .filter(|(k, _)| *k != "_meta")
         .map(|(k, v)| {
             let renamed = name.filter(|_| k == key).map(|name| Cow::Owned(quote(name)));
-            (k.clone(), renamed.unwrap_or(Cow::Borrowed(v.text())))
+            (k.clone(), renamed.map_or_else(|| Text::of(v.text(), &inbound.raw), Text::Plain))
         })
         .collect();
     ask.name = name.map(|name| Cow::Owned(name.to_owned()));
@@ -357,15 +360,14 @@ fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
 }
 
 /// Refuses what does not exist, and to the letter alike what the caller may not see.
-fn unknown(view: &View, noun: &str, name: &str) -> Refusal {
+fn unknown(view: &View, caller: &Caller, kind: Kind, name: &str) -> Refusal {
+    caller.record.decided(Decision::Denied, || view.why_not(kind, name).into());
     let name = clip(name);
+    let (noun, title) = if kind == Kind::Tools { ("tool", "Tool") } else { ("prompt", "Prompt") };
     match view.dialect() {
         Dialect::Native => invalid(format!("Unknown {noun}: {name}")),
         Dialect::Mcpx if view.is_restricted() => Refusal::new(code::INTERNAL, "Permission denied"),
-        Dialect::Mcpx => {
-            let noun = if noun == "tool" { "Tool" } else { "Prompt" };
-            Refusal::new(code::INTERNAL, format!("{noun} {name} is not available"))
-        }
+        Dialect::Mcpx => Refusal::new(code::INTERNAL, format!("{title} {name} is not available")),
     }
 }
 
@@ -378,6 +380,7 @@ fn permitted(
     arguments: Option<Json<'_>>,
 ) -> Result<(), Refusal> {
     if !found.depends {
+        caller.record.decided(Decision::Allowed, || found.rule.clone());
         return Ok(());
     }
     let target = Target {
@@ -388,8 +391,14 @@ fn permitted(
     };
     let arguments = arguments.unwrap_or(Json::known("{}"));
     let truth = |condition: &Condition| caller.who.truth(condition, Some(arguments), caller.now);
-    let decided = view.decide(&target, truth);
-    decided.map(|_| ()).map_err(|_| invalid("Denied by policy: a condition on the arguments does not hold"))
+    match view.decide(&target, truth) {
+        Ok(rule) => caller.record.decided(Decision::Allowed, || rule.clone()),
+        Err(denial) => {
+            caller.record.decided(Decision::Denied, || denial.reason().into());
+            return Err(invalid("Denied by policy: a condition on the arguments does not hold"));
+        }
+    }
+    Ok(())
 }
 
 /// Returns a name as it may be repeated to its sender: not longer than any real one.

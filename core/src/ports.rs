@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use futures::stream::BoxStream;
 
+use crate::audit::Entry;
 use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
@@ -119,12 +120,50 @@ pub trait Observe: Send + Sync {
     fn metrics(&self, gauges: &mut Vec<Gauge>) -> Option<&Metrics>;
 }
 
+/// Where the audit trail goes.
+///
+/// **Called while requests are answered**: it returns at once, waits for nothing, and makes no text of what it gets.
+pub trait AuditSink: Send + Sync {
+    /// Returns nanoseconds since some fixed moment; never fewer than before.
+    fn ticks(&self) -> u64;
+
+    /// Returns milliseconds since the Unix epoch.
+    fn now(&self) -> u64;
+
+    /// Takes an entry of something that is over. One that there is no room for is lost, and counted.
+    fn record(&self, entry: Entry);
+
+    /// Tells whether entries cannot be recorded for now, or soon will not be.
+    fn is_failing(&self) -> bool;
+
+    /// Returns how it is with the trail, for people.
+    fn state(&self) -> AuditState;
+}
+
+/// How it is with the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditState {
+    /// Why entries cannot be recorded, where they cannot.
+    pub trouble: Option<String>,
+    /// How many wait to be recorded.
+    pub waiting: usize,
+    /// How many have been recorded.
+    pub recorded: usize,
+    /// How many there was no room for.
+    pub lost: usize,
+}
+
 /// Everything a platform gives to the gateway. Cheap to clone.
 pub trait Host:
     Clock + Entropy + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
 {
     /// Returns who observes; nobody, unless the platform says otherwise.
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
+        None
+    }
+
+    /// Returns where the audit trail goes; nowhere, unless the platform says otherwise.
+    fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
         None
     }
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use portcullis_core::audit::{Decision, parse_time};
 use serde_json::value::RawValue;
 
 /// One URL in front of all your MCP servers.
@@ -66,9 +67,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis doctor --config portcullis.yaml\n  portcullis doctor --url http://127.0.0.1:9000/mcp"
     )]
     Doctor(Doctor),
-    /// Convert mcpServers files (Claude Desktop, Cursor, VS Code) to the native format, or begin with a file of your own
+    /// Convert files of Claude Desktop, Cursor, VS Code and MCPX to the native format, or begin with a file of your own
     #[command(
-        after_help = "Examples:\n  portcullis import ~/.cursor/mcp.json --output portcullis.yaml\n  portcullis import --output portcullis.yaml"
+        after_help = "Examples:\n  portcullis import ~/.cursor/mcp.json --output portcullis.yaml\n  portcullis import mcp.json app.yaml --output portcullis.yaml\n  portcullis import --output portcullis.yaml"
     )]
     Import(Import),
     /// List the tools that agents see
@@ -79,6 +80,11 @@ pub(crate) enum Command {
     /// Call a tool
     #[command(after_help = "Example:\n  portcullis call demo__add --args '{\"a\": 1, \"b\": 2}'")]
     Call(Call),
+    /// The audit trail: who asked for what, what was decided, what came of it
+    #[command(
+        after_help = "Examples:\n  portcullis audit tail --follow\n  portcullis audit query --decision denied --since 24h\n  portcullis audit verify\n  portcullis audit export --format csv --output audit.csv"
+    )]
+    Audit(Audit),
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(Keys),
@@ -160,6 +166,144 @@ pub(crate) struct Import {
     /// The file to write [default: standard output]
     #[arg(long, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Where the gateway keeps its data [default: the user's data folder]
+    #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR", global = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Print the last entries
+    #[command(after_help = "Example:\n  portcullis audit tail --follow -n 20")]
+    Tail(Tail),
+    /// Print the entries that are asked for
+    #[command(after_help = "Example:\n  portcullis audit query --server github --decision denied --since 7d")]
+    Query(Query),
+    /// Check that no line was altered, removed or moved; exit code 1 and the place where one was
+    #[command(after_help = "Example:\n  portcullis audit verify")]
+    Verify,
+    /// Write the entries that are asked for to a file
+    #[command(
+        after_help = "Example:\n  portcullis audit export --format csv --since 2026-07-01 --output july.csv"
+    )]
+    Export(Export),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// Go on printing what comes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many entries to begin with
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 10)]
+    pub(crate) lines: u64,
+    /// Print JSON lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which entries.
+#[derive(Debug, Args)]
+pub(crate) struct Wanted {
+    /// Only of this agent
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Only about this server
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server: Option<String>,
+    /// Only about this tool, prompt or resource, as agents name it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool: Option<String>,
+    /// Only what was decided so
+    #[arg(long, value_name = "DECISION", value_parser = decision)]
+    pub(crate) decision: Option<Decision>,
+    /// Only from then on: 2026-07-28, 2026-07-28T12:00:00Z, or 90s, 15m, 24h, 7d ago
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<Moment>,
+    /// Only before then
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<Moment>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Query {
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
+    /// The most entries, the last ones
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: u64,
+    /// Print JSON lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
+    /// The format
+    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+    pub(crate) format: Format,
+    /// The file to write [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// How entries are exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// JSON lines, as they stand in the trail
+    Jsonl,
+    /// A table that is safe to open in a spreadsheet
+    Csv,
+}
+
+/// A moment, as people say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// In milliseconds since the Unix epoch.
+    At(u64),
+    /// So many milliseconds ago.
+    Ago(u64),
+}
+
+impl Moment {
+    /// Returns the moment in milliseconds since the Unix epoch.
+    pub(crate) fn before(self, now: u64) -> u64 {
+        match self {
+            Self::At(moment) => moment,
+            Self::Ago(past) => now.saturating_sub(past),
+        }
+    }
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    let ago = || {
+        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let unit = match unit {
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        Some(Moment::Ago(number.parse::<u64>().ok()?.checked_mul(unit)?))
+    };
+    parse_time(text).map(Moment::At).or_else(ago).ok_or_else(|| {
+        "expected a date such as 2026-07-28, a moment such as 2026-07-28T12:00:00Z, or a time ago such as 24h".to_owned()
+    })
+}
+
+fn decision(text: &str) -> Result<Decision, String> {
+    let all = [Decision::Allowed, Decision::Denied, Decision::Failed];
+    let found = all.into_iter().find(|decision| decision.as_str() == text);
+    found.ok_or_else(|| "expected allowed, denied or failed".to_owned())
 }
 
 #[derive(Debug, Args)]

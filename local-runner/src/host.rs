@@ -21,7 +21,7 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
+    AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 
@@ -45,6 +45,7 @@ pub(crate) struct Machine {
     meetings: Meetings,
     tallies: Tallies,
     observer: Option<Arc<dyn Observe>>,
+    audit: Option<Arc<dyn AuditSink>>,
 }
 
 impl Machine {
@@ -56,6 +57,7 @@ impl Machine {
             meetings: Meetings::default(),
             tallies: Tallies::default(),
             observer: None,
+            audit: None,
         }
     }
 
@@ -64,6 +66,11 @@ impl Machine {
         let machine = Self::new();
         let observer = observer(machine.processes.clone());
         Self { observer: Some(observer), ..machine }
+    }
+
+    /// Makes the same machine with an audit trail.
+    pub(crate) fn audited(self, audit: Arc<dyn AuditSink>) -> Self {
+        Self { audit: Some(audit), ..self }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
@@ -177,6 +184,10 @@ impl Quotas for Machine {
 impl Host for Machine {
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         self.observer.as_ref()
+    }
+
+    fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        self.audit.as_ref()
     }
 }
 

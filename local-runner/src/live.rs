@@ -13,11 +13,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::audit::Trail;
 use crate::host::Machine;
 use crate::source::{self, Place};
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// What a configuration is put in force for.
+type Followed = (Gateway<Machine>, Option<Trail>);
 
 /// What keeps strangers out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +36,11 @@ pub(crate) enum Guarded {
 type Look = Result<Vec<Source>, String>;
 
 /// Puts what the configuration at `place` says in force whenever it changes, and at once on SIGHUP.
-pub(crate) fn follow(
-    gateway: Gateway<Machine>,
-    place: Option<Place>,
-    guarded: Guarded,
-) -> anyhow::Result<JoinHandle<()>> {
+pub(crate) fn follow(to: Followed, place: Option<Place>, guarded: Guarded) -> anyhow::Result<JoinHandle<()>> {
     let hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
         match place {
-            Some(place) => keep_looking((&gateway, guarded), &place.path, Ok(place.sources), hangups).await,
+            Some(place) => keep_looking((&to, guarded), &place.path, Ok(place.sources), hangups).await,
             None => without_a_file(hangups).await,
         }
     }))
@@ -52,12 +52,7 @@ async fn without_a_file(mut hangups: Signal) {
     }
 }
 
-async fn keep_looking(
-    to: (&Gateway<Machine>, Guarded),
-    path: &Path,
-    mut in_force: Look,
-    mut hangups: Signal,
-) {
+async fn keep_looking(to: (&Followed, Guarded), path: &Path, mut in_force: Look, mut hangups: Signal) {
     let mut last = in_force.clone();
     loop {
         let asked = tokio::select! {
@@ -81,7 +76,7 @@ async fn look(path: &Path) -> Look {
 }
 
 /// Puts a configuration in force, or says why not.
-fn apply((gateway, guarded): (&Gateway<Machine>, Guarded), found: &Look) {
+fn apply(((gateway, trail), guarded): (&Followed, Guarded), found: &Look) {
     let sources = match found {
         Ok(sources) => sources,
         Err(error) => return tracing::error!("the configuration stays as it is: {error}"),
@@ -101,6 +96,9 @@ fn apply((gateway, guarded): (&Gateway<Machine>, Guarded), found: &Look) {
             "the configuration stays as it is: without `auth.required` anyone who reaches this address could use it; \
              restart with --insecure, or on a loopback address"
         );
+    }
+    if let Some(trail) = trail {
+        trail.configure(&parsed.config.audit);
     }
     let changes = gateway.reload(parsed.config);
     tracing::info!("the configuration was read again: {}", in_words(&changes));

@@ -1,5 +1,6 @@
 //! `portcullis`: the gateway on a laptop or server, and the commands around it.
 
+mod audit;
 mod cli;
 mod commands;
 mod data;

@@ -13,18 +13,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use opentelemetry::logs::{LogRecord as _, Logger as _, LoggerProvider as _, Severity};
 use opentelemetry::metrics::{Histogram, MeterProvider as _};
 use opentelemetry::trace::{self, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{
     BatchSpanProcessor, IdGenerator as _, RandomIdGenerator, Sampler, SamplingDecision, ShouldSample as _,
     SpanData, SpanEvents, SpanLinks, SpanProcessor as _,
 };
+use portcullis_core::audit::{FIELDS, Redactor, Row, parse_time};
 use portcullis_core::body::{Body, Whole};
 use portcullis_core::observe::{Ended, Operation, Side, SpanContext};
 use portcullis_core::ports::Upstream as _;
@@ -95,6 +97,15 @@ impl Telemetry {
         self.logs.as_ref()
     }
 
+    /// Sends lines of the audit trail, where logs are wanted.
+    pub(crate) fn audited(&self, lines: &[String]) {
+        let Some(logs) = &self.logs else { return };
+        let logger = logs.logger("portcullis.audit");
+        for (line, row) in lines.iter().filter_map(|line| Some((line, Row::read(line)?))) {
+            logger.emit(log_record(&logger, line, &row));
+        }
+    }
+
     /// Gives an operation its place in a trace; nothing where traces are not wanted.
     pub(crate) fn begin(&self, parent: Option<SpanContext>) -> Option<SpanContext> {
         let traces = self.traces.as_ref()?;
@@ -120,12 +131,15 @@ impl Telemetry {
         }
         let sampled = operation.span.filter(|span| span.sampled);
         let (Some(traces), Some(span)) = (&self.traces, sampled) else { return };
-        attributes.push(KeyValue::new("jsonrpc.request.id", operation.id.trim_matches('"').to_owned()));
+        attributes.push(KeyValue::new(
+            "jsonrpc.request.id",
+            Redactor::default().text(operation.id.trim_matches('"')).into_owned(),
+        ));
         if operation.about.is_some_and(|about| about.tool.is_some()) {
             attributes.push(KeyValue::new("gen_ai.operation.name", "execute_tool"));
         }
         if let Some(uri) = operation.about.and_then(|about| about.resource.as_deref()) {
-            attributes.push(KeyValue::new("mcp.resource.uri", uri.to_owned()));
+            attributes.push(KeyValue::new("mcp.resource.uri", Redactor::default().text(uri).into_owned()));
         }
         let began = self.wall(start + Duration::from_nanos(operation.began));
         traces.processor.on_end(SpanData {
@@ -233,6 +247,26 @@ impl Instruments {
             provider,
         })
     }
+}
+
+/// Makes what is sent of a line of the audit trail: the line, and each of its fields.
+fn log_record(logger: &SdkLogger, line: &str, row: &Row<'_>) -> SdkLogRecord {
+    let mut record = logger.create_log_record();
+    let is_allowed = row.field("decision") == "allowed";
+    record.set_event_name("portcullis.audit");
+    record.set_severity_number(if is_allowed { Severity::Info } else { Severity::Warn });
+    record.set_severity_text(if is_allowed { "INFO" } else { "WARN" });
+    if let Some(time) = parse_time(&row.field("time")) {
+        record.set_timestamp(SystemTime::UNIX_EPOCH + Duration::from_millis(time));
+    }
+    for name in FIELDS {
+        let value = row.field(name);
+        if !value.is_empty() {
+            record.add_attribute(name, value);
+        }
+    }
+    record.set_body(line.to_owned().into());
+    record
 }
 
 fn logger(collector: &Collector, resource: &Resource) -> anyhow::Result<SdkLoggerProvider> {

@@ -17,9 +17,11 @@ mod attacks {
     mod redirects;
     mod request_state;
     mod schemas;
+    mod secrets;
     mod sessions;
     mod shadowing;
     mod smuggling;
     mod sse_endpoint;
     mod target;
+    mod trail;
 }

@@ -14,7 +14,7 @@ pub(crate) struct Bounds {
     /// How long it may take, where that is less than its server may.
     pub(crate) timeout: Option<Duration>,
     /// The largest result, in bytes.
-    pub(crate) result: Option<u64>,
+    pub(crate) result: Option<usize>,
 }
 
 impl Bounds {
@@ -43,7 +43,8 @@ impl Bounds {
             self.counted.push(Counted { key: key(), limits: limits.clone() });
         }
         self.timeout = least(self.timeout, limits.timeout);
-        self.result = least(self.result, limits.result);
+        let most = limits.result.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+        self.result = least(self.result, most);
     }
 }
 

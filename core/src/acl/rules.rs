@@ -36,6 +36,8 @@ pub struct Rules {
 #[derive(Debug)]
 struct Clause {
     rule: Rule,
+    /// The rule and where it stands, for the record.
+    label: Arc<str>,
     reach: Reach,
 }
 
@@ -153,6 +155,11 @@ impl Rules {
         &self.allow[usize::from(place)].rule
     }
 
+    /// Returns an allowing rule, and where it stands, by its place.
+    pub(crate) fn label(&self, place: u16) -> &Arc<str> {
+        &self.allow[usize::from(place)].label
+    }
+
     /// Returns the place of the rule that allows everything, where one does whatever the circumstances.
     pub(crate) fn first(&self) -> Option<u16> {
         let place = self.allow.iter().position(Clause::lets_all)?;
@@ -226,7 +233,7 @@ impl Clause {
             }
             What::Select(selector) => Reach::Some(vec![selector.clone()]),
         };
-        Self { rule: rule.clone(), reach }
+        Self { rule: rule.clone(), label: format!("{} ({})", rule.text, rule.origin).into(), reach }
     }
 
     fn lets_all(&self) -> bool {

@@ -15,7 +15,7 @@ use super::introduce::{capabilities, instructions};
 use super::merged::{Entry, Merged, Route, unwrap_uri};
 use super::{CAPABILITIES, Kind};
 use crate::acl::{Condition, Decision, Denial, Rules, Target, Truth};
-use crate::config::{Dialect, Gateway, ItemKind, Rule, Selector};
+use crate::config::{Dialect, Gateway, ItemKind, Selector};
 use crate::names::ServerName;
 use crate::upstream::Server;
 use crate::wire::version::Era;
@@ -94,8 +94,8 @@ enum Seen {
 #[derive(Debug, Clone)]
 pub(crate) struct Found<'v> {
     pub(crate) route: Route,
-    /// What allows it.
-    pub(crate) rule: &'v Rule,
+    /// What allows it, and where that stands.
+    pub(crate) rule: &'v Arc<str>,
     /// Whether the arguments have a say.
     pub(crate) depends: bool,
 }
@@ -211,10 +211,19 @@ impl View {
         &self,
         target: &Target<'_>,
         truth: impl Fn(&Condition) -> Truth,
-    ) -> Result<&Rule, Denial<'_>> {
+    ) -> Result<&Arc<str>, Denial<'_>> {
         match self.rules.decide(target, truth) {
-            Decision::Allowed { rule, .. } => Ok(self.rules.rule(rule)),
+            Decision::Allowed { rule, .. } => Ok(self.rules.label(rule)),
             Decision::Denied(denial) => Err(denial),
+        }
+    }
+
+    /// Says for the record why a name leads nowhere for the caller.
+    pub(crate) fn why_not(&self, kind: Kind, name: &str) -> String {
+        let Some((_, entry)) = self.merged.find(kind, name) else { return "nothing has this name".into() };
+        match self.rules.decide(&target(kind, entry), |condition| self.steady_truth(condition)) {
+            Decision::Denied(denial) => denial.reason(),
+            Decision::Allowed { .. } => "this endpoint does not show it".into(),
         }
     }
 
@@ -230,7 +239,7 @@ impl View {
             Seen::By(rule) => (rule, false),
             Seen::Perhaps(rule) => (rule, true),
         };
-        Some(Found { route: route(), rule: self.rules.rule(rule), depends })
+        Some(Found { route: route(), rule: self.rules.label(rule), depends })
     }
 
     /// Returns where a URI leads that the caller may read: to the server that lists it, to the one whose template gives

@@ -74,8 +74,8 @@ pub(super) struct WordingChangeText {
     append: Option<String>,
 }
 
-/// What becomes of one argument. Beside `fix` stands nothing else, or `describe` where it is noted. Arguments of
-/// prompts are texts.
+/// What becomes of one argument. Beside `fix` stands nothing else, but for `describe` where what is fixed is noted.
+/// Arguments of prompts are texts.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Argument")]
 pub(super) struct ArgumentText {

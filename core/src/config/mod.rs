@@ -5,7 +5,7 @@
 //! refused**, never ignored: a section that narrows access must not vanish.
 //!
 //! A file goes from text to a tree that knows its places (`node`, `json`, `yaml`), is read into a draft (`item`,
-//! `native` and its parts, `foreign`), and its values are resolved and checked (`server`, `command`, `endpoint`,
+//! `native` and its parts, `foreign`, `mcpx`), and its values are resolved and checked (`server`, `command`, `endpoint`,
 //! `gateway`; for access `agents`, `known`, `variants`).
 
 mod access;

@@ -22,7 +22,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(crate) use call::{Call, Completed};
+pub(crate) use call::Call;
 pub(crate) use narrow::narrow_answer;
 
 use crate::catalog::{Item, Kind, parameters_of};

@@ -222,7 +222,7 @@ impl<H: Host> Gateway<H> {
                 trial: None,
             });
         }
-        let posted = self.within(server, server.settings.timeout, async {
+        let posted = self.within(server, ask.patience(server), async {
             match self.post(server, established, ask, id).await? {
                 (head, body) if head.status == StatusCode::OK => Ok((body, false)),
                 (head, body) => refused(server, established, &head, body, id).await,
@@ -251,7 +251,7 @@ impl<H: Host> Gateway<H> {
     ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
         let target = server.target.as_ref().ok_or_else(|| server.error("has no URL"))?;
         let via = ask.via.clone().unwrap_or_else(|| self.own_via());
-        let body = Bytes::from(compose::message(ask, established.version, id));
+        let body = compose::message(ask, established.version, id);
         let request = || {
             let mut request = compose::post(target, &via, body.clone());
             compose::describe(request.headers_mut(), established, Some(ask));

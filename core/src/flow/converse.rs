@@ -14,7 +14,7 @@ use super::addressee::{Addressee, Cancelled};
 use super::ask::{AnswerBody, Asked};
 use super::messages::{Messages, Outgoing};
 use super::rounds::Unfinished;
-use super::{HELD, late, too_large};
+use super::{HELD, late};
 use crate::body::{self, Body, Reply};
 use crate::dialogue::{Dialogue, Round};
 use crate::error::{Refusal, Unreachable, code, status_of};
@@ -98,7 +98,7 @@ impl<H: Host> Gateway<H> {
         let server = to.server.clone();
         let broken = |e: crate::relay::Broken| server.error(e.to_string());
         // One patience for all that comes before the agent gets anything: a server that drips is late as well.
-        let limit = server.settings.timeout;
+        let limit = to.patience;
         let mut patience = std::pin::pin!(self.host().sleep(limit));
         let failure = loop {
             let next = future::select(chunks.next(), patience.as_mut()).map(|first| match first {
@@ -115,18 +115,16 @@ impl<H: Host> Gateway<H> {
                         raw.push(chunk);
                     }
                     let most = if may_ask { ROUND } else { STREAMED };
-                    if to.narrowing.is_some() {
-                        // Only a whole answer can be narrowed.
-                        let most = self.limits().message;
-                        if out.len() > most {
-                            break too_large(&server, most);
+                    if to.is_held() {
+                        if let Err(error) = to.holds(out.len(), self.limits().message) {
+                            break error;
                         }
                     } else if out.len() >= most && !splice.is_done() {
-                        let rest =
-                            Document { gateway: self.clone(), asked, chunks, to, splice: Some(splice) };
-                        let first = stream::iter(out.into_vec().into_iter().map(Ok));
+                        to.caller.record.gave(out.len());
+                        let (gateway, pieces) = (self.clone(), out.into_vec().into_iter());
+                        let rest = Document { gateway, asked, chunks, to, splice: Some(splice), pieces };
                         let mut reply = body::json(StatusCode::OK, Bytes::new());
-                        *reply.body_mut() = Body::Stream(first.chain(rest.into_stream()).boxed());
+                        *reply.body_mut() = Body::Stream(rest.into_stream());
                         return Ok(Ended::Reply(reply));
                     }
                 }
@@ -136,7 +134,7 @@ impl<H: Host> Gateway<H> {
                     let asks = crossed && splice.result_type() == Some("input_required");
                     match splice.finish().map_err(broken) {
                         Ok(Finished::Answer) => {
-                            let (text, is_tool_error) = match to.narrowed(out.into_bytes(), is_tool_error) {
+                            let (text, is_tool_error) = match to.narrowed(out.into_whole(), is_tool_error) {
                                 Ok(narrowed) => narrowed,
                                 Err(error) => break error,
                             };
@@ -147,6 +145,7 @@ impl<H: Host> Gateway<H> {
                                 return Ok(Ended::Round(round, to));
                             }
                             let (text, code) = self.asks_by_error(&to, text, code);
+                            to.caller.record.gave(text.len());
                             to.caller.record.answered(code, is_tool_error);
                             return Ok(Ended::Reply(body::json(status(&to, code), text)));
                         }
@@ -387,6 +386,8 @@ struct Document<H: Host> {
     chunks: Chunks,
     to: Addressee,
     splice: Option<Splice>,
+    /// What can be given out already.
+    pieces: std::vec::IntoIter<Bytes>,
 }
 
 impl<H: Host> Document<H> {
@@ -399,6 +400,9 @@ impl<H: Host> Document<H> {
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, Unreachable>> {
+        if let Some(piece) = self.pieces.next() {
+            return Some(Ok(piece));
+        }
         let piece = self.piece().await;
         if let Some(Err(error)) = &piece {
             self.to.caller.record.failed();
@@ -410,7 +414,7 @@ impl<H: Host> Document<H> {
     async fn piece(&mut self) -> Option<Result<Bytes, Unreachable>> {
         let server = self.to.server.clone();
         let mut splice = self.splice.take()?;
-        let next = self.gateway.within(&server, server.settings.timeout, self.chunks.next().map(Ok)).await;
+        let next = self.gateway.within(&server, self.to.patience, self.chunks.next().map(Ok)).await;
         let mut out = Pieces::default();
         match next {
             Ok(Some(Ok(chunk))) => {
@@ -418,7 +422,9 @@ impl<H: Host> Document<H> {
                     return Some(Err(server.error(error.to_string())));
                 }
                 self.splice = Some(splice);
-                Some(Ok(out.into_bytes()))
+                self.to.caller.record.gave(out.len());
+                self.pieces = out.into_vec().into_iter();
+                Some(Ok(self.pieces.next().unwrap_or_default()))
             }
             Ok(None) => {
                 self.asked.cancel.disarm();

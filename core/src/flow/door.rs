@@ -38,6 +38,7 @@ impl<H: Host> Gateway<H> {
             }
             Err(denial) => {
                 tracing::debug!(path = head.uri.path(), reason = %denial.refusal(), "not let in");
+                self.record_exchange(head, None, Err(&denial.refusal()));
                 Err(Box::new(denial.reply(auth, policy.dialect)))
             }
         }
@@ -46,7 +47,9 @@ impl<H: Host> Gateway<H> {
     /// Returns the caller, now that it is known which client it says it is.
     pub(super) fn of_client(&self, caller: Caller, client: Option<Arc<str>>) -> Caller {
         let tag = caller.who.tag.clone();
-        self.claiming(caller, client, tag)
+        let caller = self.claiming(caller, client, tag);
+        caller.record.identified(&caller.who);
+        caller
     }
 
     /// Returns the caller with what its session began with. Its agent is found anew, as the policy in force has it.
@@ -54,6 +57,7 @@ impl<H: Host> Gateway<H> {
         let trusted = self.0.snapshot.load().config.auth.tag_header.is_some();
         let tag = session.owner.tag.clone().filter(|_| trusted);
         let caller = self.claiming(caller, session.client.clone(), tag);
+        caller.record.identified(&caller.who);
         Caller { session: Some(Arc::new(session)), ..caller }
     }
 

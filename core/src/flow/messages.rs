@@ -145,11 +145,7 @@ impl<H: Host> Messages<H> {
         let began = self.reader.gateway.host().now();
         loop {
             let server = self.reader.server.clone();
-            let limit = if self.agent_is_asked {
-                ANSWERED.max(server.settings.timeout)
-            } else {
-                server.settings.timeout
-            };
+            let limit = if self.agent_is_asked { ANSWERED.max(self.to.patience) } else { self.to.patience };
             let gateway = self.reader.gateway.clone();
             let received = gateway.within(&server, limit, self.reader.receive());
             let received = self.to.unless_cancelled(received).await?;
@@ -164,7 +160,7 @@ impl<H: Host> Messages<H> {
             match outgoing {
                 Ok(Some(outgoing)) => return Ok(outgoing),
                 Ok(None) => {
-                    let limit = server.settings.timeout * FOR_NOBODY;
+                    let limit = self.to.patience * FOR_NOBODY;
                     let since = gateway.host().now().saturating_sub(began);
                     if !self.agent_is_asked && u128::from(since) > limit.as_millis() {
                         return Ok(self.failed(late(&server, limit)));
@@ -212,7 +208,7 @@ impl<H: Host> Messages<H> {
     pub(super) async fn whole(&mut self, asked: Asked<H>, chunks: Chunks) -> Bytes {
         let (server, id) = (self.reader.server.clone(), asked.id);
         let gateway = self.reader.gateway.clone();
-        let limit = server.settings.timeout;
+        let limit = self.to.patience;
         let document = gateway.message_of(AnswerBody::Json(chunks), &server, id);
         let raw = gateway.within(&server, limit, document).await;
         self.reader.asked = Some(asked);
@@ -262,7 +258,7 @@ impl<H: Host> Messages<H> {
         let (code, is_tool_error) = (splice.error_code(), splice.is_tool_error());
         match splice.finish().map_err(broken)? {
             Finished::Answer => {
-                let (text, is_tool_error) = self.to.narrowed(out.into_bytes(), is_tool_error)?;
+                let (text, is_tool_error) = self.to.narrowed(out.into_whole(), is_tool_error)?;
                 asked.answered();
                 self.to.answered();
                 let crossed = self.to.caller.era() == Era::Legacy && version.era() == Era::Modern;
@@ -270,8 +266,9 @@ impl<H: Host> Messages<H> {
                     return Ok(Some(Outgoing::Round(round)));
                 }
                 let (text, code) = self.reader.gateway.asks_by_error(&self.to, text, code);
+                self.to.caller.record.gave(text.len());
                 self.to.caller.record.answered(code, is_tool_error);
-                Ok(Some(Outgoing::Last(text, code)))
+                Ok(Some(Outgoing::Last(text.into_bytes(), code)))
             }
             Finished::Other(bytes) => Ok(self.tell(&bytes)),
         }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::body::{self, Body, Reply};
 use crate::endpoint;
@@ -38,11 +39,11 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Answers with the counters who has the admin credential. Without one there is no such path.
-    pub(super) fn metrics_for(&self, method: &Method, headers: &HeaderMap) -> Reply {
+    pub(super) fn metrics_for(&self, head: &Parts) -> Reply {
         match &self.0.admin_key {
             None => endpoint::not_found(),
-            Some(key) if !key.is_in(headers) => endpoint::unauthorized(),
-            Some(_) => self.metrics(method),
+            Some(key) if !key.is_in(&head.headers) => self.refuse_stranger(head),
+            Some(_) => self.metrics(&head.method),
         }
     }
 
@@ -85,6 +86,15 @@ impl<H: Host> Gateway<H> {
         });
         let tools = of_servers("portcullis_server_tools", "Tools that the server offers.", &|s| s.tools);
         gauges.extend(up.into_iter().chain(tools));
+        if let Some(trail) = self.host().audit().map(|trail| trail.state()) {
+            let failing = usize::from(trail.trouble.is_some());
+            gauges.extend([
+                gauge("portcullis_audit_failing", "Whether the audit trail cannot be written.", failing),
+                gauge("portcullis_audit_waiting", "Entries that wait to be written.", trail.waiting),
+                gauge("portcullis_audit_recorded", "Entries that have been written.", trail.recorded),
+                gauge("portcullis_audit_lost", "Entries that there was no room for.", trail.lost),
+            ]);
+        }
         gauges
     }
 
@@ -119,13 +129,11 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Begins to take note of a request.
-    pub(super) fn noted(&self, caller: Caller, head: &Parts, message: &Message<'_>) -> Caller {
-        let (Some(observer), Message::Request { id, method, params }) = (self.host().observer(), message)
-        else {
-            return caller;
-        };
+    pub(super) fn noted(&self, caller: Caller, head: &Parts, message: &Message<'_>, raw: &Bytes) -> Caller {
+        let Message::Request { id, method, params } = message else { return caller };
+        let watching = (self.host().observer(), self.noted_for_trail(&caller, method, params, raw));
         let headers = head.extensions.get::<Piped>().is_none().then_some(&head.headers);
-        let record = Record::asked(observer, (id.text(), method), params.get("_meta"), headers);
+        let record = Record::asked(watching, (id.text(), method), params.get("_meta"), headers);
         Caller { record, ..caller }
     }
 }

@@ -15,17 +15,20 @@ use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
 use super::messages::Messages;
 use super::park::{Retried, invalid_state, may_be_asked_in};
+use crate::acl::{Bounds, Target};
 use crate::body::{self, Body, CollectError, Reply};
-use crate::catalog::Scope;
+use crate::catalog::{Route, Scope};
+use crate::config::ItemKind;
 use crate::endpoint::{self, Endpoint};
 use crate::error::{Refusal, Unreachable, code};
 use crate::front::{Caller, Inbound, LEVELS, Piped, legacy, meta, modern};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Snapshot};
 use crate::identity::Identity;
 use crate::observe::Record;
 use crate::pipe::Wait;
 use crate::plan::{self, Plan};
 use crate::ports::Host;
+use crate::quota::Hold;
 use crate::session::Interaction;
 use crate::tasks::{self, Tasks};
 use crate::upstream::compose::{Ask, declared};
@@ -53,7 +56,7 @@ impl<H: Host> Gateway<H> {
         let origin = head.headers.get(header::ORIGIN).cloned();
         let checked = self.0.snapshot.load().gate.check(&head.headers, &head.uri);
         let mut reply = match checked {
-            Err(refusal) => return body::refused(None, &refusal),
+            Err(refusal) => return self.turn_away(&head, None, &refusal),
             Ok(()) => self.admit(&mut head, body).await,
         };
         if let Some(origin) = origin {
@@ -71,8 +74,8 @@ impl<H: Host> Gateway<H> {
         let endpoint = endpoint::find(head.uri.path(), &snapshot.servers, &snapshot.config.policy.groups);
         match endpoint {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
-            Some(Endpoint::Readiness) => return endpoint::readiness(&self.readiness(), self.is_settled()),
-            Some(Endpoint::Metrics) => return self.metrics_for(&head.method, &head.headers),
+            Some(Endpoint::Readiness) => return self.answer_readiness(),
+            Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
             // Whether there is such a server is not told to strangers.
@@ -82,6 +85,9 @@ impl<H: Host> Gateway<H> {
         if head.method == Method::OPTIONS {
             return endpoint::preflight(&head.headers, &snapshot.config);
         }
+        if let Err(refusal) = self.is_recordable() {
+            return body::refused(None, &refusal);
+        }
         let who = match self.let_in(head, &snapshot) {
             Ok(who) => who,
             Err(refused) => return *refused,
@@ -89,17 +95,17 @@ impl<H: Host> Gateway<H> {
         let takes_place = head.extensions.get::<Piped>() != Some(&Piped::Tells);
         let place = match takes_place.then(|| self.take_place()).transpose() {
             Ok(place) => place,
-            Err(refusal) => return body::refused(None, &refusal),
+            Err(refusal) => return self.turn_away(head, Some(&who), &refusal),
         };
         let answer = match endpoint {
-            Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, (scope, who)).await,
+            Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, (scope, who.clone())).await,
             Some(Endpoint::Messages) => Box::pin(self.post_to_stream(head, body, &who)).await,
             Some(_) => self.open_sse(head, &who),
             None => return endpoint::not_found(),
         };
         match answer {
             Ok(reply) => self.name_reached(head, in_place(reply, place)),
-            Err(refusal) => body::refused(None, &refusal),
+            Err(refusal) => self.turn_away(head, Some(&who), &refusal),
         }
     }
 
@@ -150,11 +156,13 @@ impl<H: Host> Gateway<H> {
                 if head.headers.contains_key(names::SESSION_ID) && !modern::is_named(&head.headers) =>
             {
                 let caller = self.resume_session(head, caller)?;
-                match (&caller.session, &head.method) {
-                    (Some(session), &Method::GET) => self.get_stream(head, &caller, session),
-                    (Some(session), _) => Ok(self.delete_session(head, session)),
-                    (None, _) => Err(legacy::unknown_session()),
-                }
+                let reply = match (&caller.session, &head.method) {
+                    (Some(session), &Method::GET) => self.get_stream(head, &caller, session)?,
+                    (Some(session), _) => self.delete_session(head, session),
+                    (None, _) => return Err(legacy::unknown_session()),
+                };
+                self.record_exchange(head, Some(&caller.who), Ok(()));
+                Ok(reply)
             }
             _ => Ok(endpoint::method_not_allowed()),
         }
@@ -164,14 +172,14 @@ impl<H: Host> Gateway<H> {
         let whole = self.message_body(head, body).await?;
         let outline = match Outline::check(&whole) {
             Ok(outline) => outline,
-            Err(malformed) => return Ok(rejected(&message::not_json(malformed))),
+            Err(malformed) => return Ok(self.reject(head, &caller.who, &message::not_json(malformed))),
         };
         if outline.json.is_array() {
-            return Box::pin(self.batch(head, outline.json, caller)).await;
+            return Box::pin(self.batch(head, (outline.json, &whole), caller)).await;
         }
         match message::parse(outline) {
             Ok(message) => self.message(head, message, caller, &whole).await,
-            Err(rejection) => Ok(rejected(&rejection)),
+            Err(rejection) => Ok(self.reject(head, &caller.who, &rejection)),
         }
     }
 
@@ -193,7 +201,12 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes a batch, which one revision has: every message of it for itself, the answers together.
-    async fn batch(&self, head: &Parts, json: Json<'_>, caller: Caller) -> Result<Reply, Refusal> {
+    async fn batch(
+        &self,
+        head: &Parts,
+        (json, raw): (Json<'_>, &Bytes),
+        caller: Caller,
+    ) -> Result<Reply, Refusal> {
         let batches = || Refusal::new(code::INVALID_REQUEST, "batches are not part of this protocol version");
         if modern::is_named(&head.headers) || !head.headers.contains_key(names::SESSION_ID) {
             return Err(batches());
@@ -210,10 +223,12 @@ impl<H: Host> Gateway<H> {
         let answers = json.elements().map(|element| async move {
             let reply = match message::parse(element) {
                 Ok(message) => {
-                    let caller = self.noted(caller.clone(), head, &message);
-                    self.legacy(message, caller).await.unwrap_or_else(|r| body::refused(None, &r))
+                    let caller = self.noted(caller.clone(), head, &message, raw);
+                    self.legacy(message, &Bytes::new(), caller)
+                        .await
+                        .unwrap_or_else(|r| body::refused(None, &r))
                 }
-                Err(rejection) => rejected(&rejection),
+                Err(rejection) => self.reject(head, &caller.who, &rejection),
             };
             (element, reply)
         });
@@ -245,12 +260,11 @@ impl<H: Host> Gateway<H> {
         caller: Caller,
         raw: &Bytes,
     ) -> Result<Reply, Refusal> {
-        let caller = self.noted(caller, head, &message);
+        let caller = self.noted(caller, head, &message, raw);
         let message = match message {
             Message::Request { id, method, params } => {
-                let mut inbound = Inbound::new(id, method, params);
+                let inbound = Inbound { raw: raw.clone(), ..Inbound::new(id, method, params) };
                 if modern::is_meant(&inbound, &head.headers) {
-                    inbound.raw = raw.clone();
                     let caller = self.of_client(caller, inbound.client());
                     return Ok(self.modern(head, &inbound, &caller).await);
                 }
@@ -281,7 +295,7 @@ impl<H: Host> Gateway<H> {
         };
         let record = caller.record.clone();
         match self.resume_session(head, caller) {
-            Ok(caller) => self.legacy(message, caller).await,
+            Ok(caller) => self.legacy(message, raw, caller).await,
             Err(refusal) => {
                 record.refused(&refusal);
                 Ok(body::refused(id.map(message::Id::text), &refusal))
@@ -300,11 +314,11 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes a message of a session.
-    async fn legacy(&self, message: Message<'_>, caller: Caller) -> Result<Reply, Refusal> {
+    async fn legacy(&self, message: Message<'_>, raw: &Bytes, caller: Caller) -> Result<Reply, Refusal> {
         let Some(session) = caller.session.clone() else { return Err(legacy::unknown_session()) };
         match message {
             Message::Request { id, method, params } => {
-                let inbound = Inbound::new(id, method, params);
+                let inbound = Inbound { raw: raw.clone(), ..Inbound::new(id, method, params) };
                 if let Some(Err(duplicate)) = inbound.meta().map(Json::object) {
                     let refusal = Refusal::new(code::INVALID_PARAMS, format!("{duplicate} in `_meta`"));
                     return Ok(refused(&caller.record, id.text(), &refusal));
@@ -345,14 +359,20 @@ impl<H: Host> Gateway<H> {
             // It ends where it began, whatever is served by now.
             return Box::pin(self.resume(place, inbound, caller)).await;
         }
+        let counted = self.count(&Bounds::of_agent(&caller.who.agent), caller).await?;
         let snapshot = self.snapshot();
         let view = self.view(&snapshot, caller).await;
         let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
         let id = inbound.id.text();
         match plan::plan(&view, &tasks, caller, inbound, headers)? {
-            Plan::Answer(answer) => Ok(body::json(StatusCode::OK, answer.into_message(id))),
+            Plan::Answer(answer) => {
+                let text = answer.into_message(id);
+                caller.record.gave(text.len());
+                Ok(body::json(StatusCode::OK, text))
+            }
             Plan::Ask(route, mut ask) => {
                 caller.record.concerns(&route.server, inbound);
+                caller.record.leads_to(&route.name);
                 if let Some(session) = &caller.session {
                     // What belongs to rounds is between the gateway and the server.
                     ask.set("inputResponses", None);
@@ -377,7 +397,11 @@ impl<H: Host> Gateway<H> {
                 }
                 ask.record = caller.record.asking(&route.server);
                 let ids = tasks.ids(inbound, &route);
-                self.routed(&route.server, ask, inbound, caller, ids).await
+                let bounds = bounds_of(&snapshot, caller, inbound, &route);
+                let holds =
+                    [counted, self.count(&bounds, caller).await.inspect_err(|_| self.unspend(ask.stamp))?];
+                (ask.timeout, ask.most) = (bounds.timeout, bounds.result);
+                self.routed(&route.server, ask, inbound, caller, (ids, holds.into())).await
             }
             Plan::Listen(wanted) => {
                 let listening = Box::pin(self.listen(caller, id, wanted)).await?;
@@ -411,7 +435,7 @@ impl<H: Host> Gateway<H> {
         ask: Ask<'_>,
         inbound: &Inbound<'_>,
         caller: &Caller,
-        tasks: Option<Arc<tasks::Ids>>,
+        (tasks, holds): (Option<Arc<tasks::Ids>>, Vec<Hold>),
     ) -> Result<Reply, Refusal> {
         let turn = self.turn_at(server).await.inspect_err(|_| self.unspend(ask.stamp))?;
         let way = self.way_to(server, inbound, caller).await.inspect_err(|_| self.unspend(ask.stamp))?;
@@ -422,6 +446,9 @@ impl<H: Host> Gateway<H> {
             log_level: self.log_level(inbound, caller),
             cacheable: inbound.method == "resources/read",
             narrowing: ask.narrowing.clone(),
+            patience: ask.patience(server),
+            most: ask.most,
+            holds,
             tasks,
             server: server.clone(),
             link: way.link,
@@ -429,7 +456,10 @@ impl<H: Host> Gateway<H> {
             interaction: way.interaction,
             turn: Some(turn),
             lane: way.lane,
-            request: inbound.raw.clone(),
+            request: match caller.era() {
+                Era::Modern => inbound.raw.clone(),
+                Era::Legacy => Bytes::new(),
+            },
         };
         if let Some(session) = caller.session.as_ref().filter(|_| caller.streams) {
             return self.converse_in_session(session, ask.into_owned(), to).await;
@@ -540,9 +570,22 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         self.is_late() || self.snapshot().servers.values().all(|server| server.settled.has_fired())
     }
+}
+
+/// Returns what a request to a server is bound by besides what all requests of its agent are.
+fn bounds_of(snapshot: &Snapshot, caller: &Caller, inbound: &Inbound<'_>, route: &Route) -> Bounds {
+    let kind = match inbound.method.as_ref() {
+        "tools/call" => ItemKind::Tool,
+        "prompts/get" => ItemKind::Prompt,
+        "resources/read" => ItemKind::Resource,
+        _ => return Bounds { counted: Vec::new(), ..Bounds::of_agent(&caller.who.agent) },
+    };
+    let (server, name) = (route.server.name.as_str(), route.own_name());
+    let target = Target { server, kind, name, is_template: false };
+    Bounds::of_call(&caller.who.agent, &snapshot.config.tool_limits, &target)
 }
 
 /// The way that a request takes to its server.

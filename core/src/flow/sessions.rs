@@ -5,6 +5,7 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 
 use super::serve::{refused, session_nonce};
+use crate::acl::Bounds;
 use crate::body::{self, Reply};
 use crate::endpoint;
 use crate::error::{Refusal, code};
@@ -71,6 +72,9 @@ impl<H: Host> Gateway<H> {
             Err(refusal) => return refused(&caller.record, id, &refusal),
         };
         caller.record.speaks(version);
+        if let Err(refusal) = self.count(&Bounds::of_agent(&caller.who.agent), caller).await {
+            return refused(&caller.record, id, &refusal);
+        }
         caller.record.succeeded();
         let session = Session {
             nonce: self.random(),
@@ -82,7 +86,9 @@ impl<H: Host> Gateway<H> {
             expires: self.host().now() + LIFETIME,
         };
         let view = self.view(&self.snapshot(), caller).await;
-        let mut reply = body::json(StatusCode::OK, message::result(id, &plan::initialized(&view, version)));
+        let text = message::result(id, &plan::initialized(&view, version));
+        caller.record.gave(text.len());
+        let mut reply = body::json(StatusCode::OK, text);
         let session_id = session.seal(&self.0.sealer, self.host());
         if let Ok(value) = HeaderValue::from_str(&session_id) {
             reply.headers_mut().insert(names::SESSION_ID, value);

@@ -17,7 +17,6 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::admit::busy;
 use super::listen::listens;
-use super::serve::rejected;
 use super::stdio::Front;
 use crate::body::{self, Body, Reply};
 use crate::endpoint;
@@ -116,6 +115,7 @@ impl<H: Host> Gateway<H> {
             message
         });
         let events = stream::once(future::ready(first.into())).chain(messages);
+        self.record_exchange(head, Some(who), Ok(()));
         Ok(listens(body::events(self.keep_alive(events.boxed()))))
     }
 
@@ -171,12 +171,12 @@ impl<H: Host> Gateway<H> {
         let mut posts = self.0.held.find(session.nonce).ok_or_else(not_held)?;
         let whole = self.message_body(head, body).await?;
         match Outline::check(&whole) {
-            Err(malformed) => return Ok(rejected(&message::not_json(malformed))),
+            Err(malformed) => return Ok(self.reject(head, who, &message::not_json(malformed))),
             // What becomes of a batch depends on the revision.
             Ok(outline) if outline.json.is_array() => {}
             Ok(outline) => {
                 if let Err(rejection) = message::parse(outline) {
-                    return Ok(rejected(&rejection));
+                    return Ok(self.reject(head, who, &rejection));
                 }
             }
         }

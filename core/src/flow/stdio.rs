@@ -73,6 +73,7 @@ pub async fn serve_lines<H: Host>(
     lines: impl Stream<Item = Bytes>,
     out: mpsc::Sender<Bytes>,
 ) {
+    gateway.record_event("stdio", None, Ok(()));
     let front = Front::new(gateway, out, as_line, (HeaderMap::new(), proof));
     // Streams end with the lines; what is being answered still is.
     front.answer(lines, || front.gateway.0.hub.close()).await;

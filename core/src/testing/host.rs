@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use futures::future::{self, BoxFuture};
 use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode, header};
 
+use super::TestTrail;
 use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
@@ -19,7 +20,7 @@ use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
-    Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
+    AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -35,6 +36,7 @@ type Script = Box<dyn FnMut(&http::Request<Bytes>) -> Answer + Send>;
 pub struct Memory(Arc<State>);
 
 struct State {
+    trail: OnceLock<Arc<dyn AuditSink>>,
     now: AtomicU64,
     random: AtomicU64,
     timers: Mutex<Vec<(u64, Waker)>>,
@@ -154,6 +156,7 @@ impl Memory {
 
     fn make(script: Script, observer: Option<Arc<dyn Observe>>) -> Self {
         Self(Arc::new(State {
+            trail: OnceLock::new(),
             now: AtomicU64::new(1_800_000_000_000),
             random: AtomicU64::new(1),
             timers: Mutex::default(),
@@ -164,6 +167,13 @@ impl Memory {
             tallies: Tallies::default(),
             observer,
         }))
+    }
+
+    /// Keeps an audit trail from now on.
+    pub fn keep_trail(&self) -> Arc<TestTrail> {
+        let trail = Arc::<TestTrail>::default();
+        let _ = self.0.trail.set(trail.clone());
+        trail
     }
 
     /// Returns what has been sent to servers since the last time, as `METHOD url body`.
@@ -326,5 +336,9 @@ impl Quotas for Memory {
 impl Host for Memory {
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         self.0.observer.as_ref()
+    }
+
+    fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        self.0.trail.get()
     }
 }

@@ -3,6 +3,7 @@
 pub mod fuzz;
 mod host;
 mod paths;
+mod trail;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::ports::Entropy;
 
 pub use host::{Answer, Memory, Notes, Open, json_answer, later, open_stream, silence, slowly};
 pub use paths::{Path, paths};
+pub use trail::TestTrail;
 
 /// Returns the settings of a server at a URL.
 pub fn server(url: &str) -> Server {

@@ -12,7 +12,7 @@ use portcullis_core::{Exposure, Gateway};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Local, admin_key, counted, find, observed, say, start, stopped};
+use super::{admin_key, counted, find, observed, say, start_recorded, stopped};
 use crate::cli::Serve;
 use crate::host::Machine;
 use crate::live::{self, Guarded};
@@ -34,16 +34,17 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
     let listener = bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
     let asked_for = metrics.is_some() || telemetry.is_some() || admin_key().is_some();
-    let machine = if asked_for { observed(telemetry) } else { Machine::new() };
-    let Local { gateway, machine, origin, place, folder } = start(&args.setup, found, exposed, machine)?;
-    let keys = keys::follow(gateway.clone(), &folder)?;
-    greet(address, &origin);
+    let machine = if asked_for { observed(telemetry.clone()) } else { Machine::new() };
+    let mut local = start_recorded(&args.setup, found, exposed, (machine, telemetry))?;
+    let (gateway, place) = (local.gateway.clone(), local.place.take());
+    let keys = keys::follow(gateway.clone(), &local.folder)?;
+    greet(address, &local.origin);
     if let Some((exposure, listener)) = metrics {
         say(format_args!("Metrics: http://{}/metrics\n", reachable(listener.local_addr()?)));
         tokio::spawn(http::serve_metrics(gateway.clone(), listener, exposure));
     }
     let announcing = tokio::spawn(announce(gateway.clone()));
-    let following = live::follow(gateway.clone(), place, guarded)?;
+    let following = live::follow((gateway.clone(), local.trail.clone()), place, guarded)?;
     let (stopped, closed) = (stopped()?, terminal_closed()?);
     let stop = async {
         tokio::select! { () = stopped => {}, () = closed => {} }
@@ -52,7 +53,7 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
     announcing.abort();
     following.abort();
     keys.end().await;
-    machine.stop_processes(STOP).await;
+    local.end(STOP).await;
     Ok(ExitCode::SUCCESS)
 }
 

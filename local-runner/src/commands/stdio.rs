@@ -12,7 +12,7 @@ use portcullis_core::identity::Proof;
 use portcullis_core::{Exposure, refuse_lines, serve_lines};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use super::{Local, find, observed, start, stopped};
+use super::{find, observed, start_recorded, stopped};
 use crate::cli::Stdio;
 use crate::host::Machine;
 use crate::live::{self, Guarded};
@@ -46,9 +46,11 @@ pub(super) async fn run(args: &Stdio, telemetry: Option<Arc<Telemetry>>) -> anyh
             }
         }
     });
-    let machine = if telemetry.is_some() { observed(telemetry) } else { Machine::new() };
-    let started = find(&args.setup).and_then(|found| start(&args.setup, found, Exposure::Loopback, machine));
-    let Local { gateway, machine, place, .. } = match started {
+    let machine = if telemetry.is_some() { observed(telemetry.clone()) } else { Machine::new() };
+    let machine = (machine, telemetry);
+    let started =
+        find(&args.setup).and_then(|found| start_recorded(&args.setup, found, Exposure::Loopback, machine));
+    let mut local = match started {
         Ok(local) => local,
         Err(error) => {
             // Whoever started this hears the reason in the protocol, where a process that just ends would say nothing.
@@ -59,7 +61,9 @@ pub(super) async fn run(args: &Stdio, telemetry: Option<Arc<Telemetry>>) -> anyh
             return Err(error);
         }
     };
-    let following = live::follow(gateway.clone(), place, Guarded::No)?;
+    let gateway = local.gateway.clone();
+    let to = (gateway.clone(), local.trail.clone());
+    let following = live::follow(to, local.place.take(), Guarded::No)?;
     let who = args.agent.as_deref().map_or_else(Proof::default, Proof::of_agent);
     let (ended, input_ended) = tokio::sync::oneshot::channel::<()>();
     let lines = lines.chain(stream::once(async move { drop(ended) }).filter_map(async |()| None));
@@ -75,6 +79,6 @@ pub(super) async fn run(args: &Stdio, telemetry: Option<Arc<Telemetry>>) -> anyh
     }
     following.abort();
     gateway.stop();
-    machine.stop_processes(STOP).await;
+    local.end(STOP).await;
     Ok(ExitCode::SUCCESS)
 }

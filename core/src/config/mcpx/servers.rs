@@ -3,6 +3,9 @@
 //! What is written there is literal: a `$` is a dollar sign. References are `{ "fromEnv": NAME }`,
 //! `{ "fromSecret": NAME }` (looked up in the environment as well) and, in headers, `{{NAME}}`.
 
+#[cfg(test)]
+mod tests;
+
 use super::super::file::{CommandEntry, ServerEntry};
 use super::super::foreign::{read_enabled, read_kind, read_url};
 use super::super::item::{At, Item};
@@ -173,7 +176,7 @@ fn fill_template(text: At<String>, inputs: &mut Vec<String>, report: &mut Report
             return None;
         };
         value += &escape(before, Follows::Reference);
-        value += &format!("${{{name}}}");
+        value.extend(["${", name, "}"]);
         inputs.push(name.to_owned());
         rest = tail;
     }

@@ -1,5 +1,8 @@
 //! Writes what an `app.yaml` means natively.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 

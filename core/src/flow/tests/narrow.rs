@@ -57,7 +57,7 @@ fn call(
     let meta = Some(r#"{"progressToken":"t"}"#.into());
     let ask = Ask { meta, narrowing, ..Ask::own("tools/call") }.with("name", "\"echo\"");
     host.run(async {
-        let routed = Box::pin(gateway.routed(&server, ask, &inbound, &caller, None)).await;
+        let routed = Box::pin(gateway.routed(&server, ask, &inbound, &caller, (None, Vec::new()))).await;
         text(routed.expect("an answer")).await
     })
 }
