@@ -309,3 +309,77 @@ async fn keep_looking(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A data folder of its own, which goes with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("portcullis-keys-{name}-{}", std::process::id()));
+            Self(folder)
+        }
+
+        fn known(&self) -> Known {
+            Known {
+                folder: self.0.clone(),
+                store: None,
+                version: None,
+                expiry: None,
+                noted: BTreeMap::new(),
+                noted_at: Instant::now(),
+            }
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_key_is_revoked_once() {
+        let folder = Folder::new("revoke");
+        let store = KeyStore::make(&folder.0).unwrap();
+        let (key, record) = create(&store, "coder", Some(Duration::from_secs(1)), None).unwrap();
+        assert_eq!(record.hash, key.hash());
+        assert_eq!(store.all().unwrap()[0].record, record);
+        assert_eq!(store.revoke(&record.id, 7).unwrap(), Revoked::Now);
+        assert_eq!(store.revoke(&record.id, 8).unwrap(), Revoked::Before);
+        assert_eq!(store.revoke("other", 8).unwrap(), Revoked::Unknown);
+        assert_eq!(store.all().unwrap()[0].record.revoked, Some(7));
+    }
+
+    #[test]
+    fn keys_are_read_when_they_may_have_changed() {
+        let folder = Folder::new("look");
+        let mut known = folder.known();
+        let mut changed = |now| known.look(now).unwrap().is_some();
+        assert!(!changed(0), "there is no database");
+        let store = KeyStore::make(&folder.0).unwrap();
+        assert!(changed(0));
+        let (_, record) = create(&store, "coder", Some(Duration::from_secs(1)), None).unwrap();
+        assert!(changed(0) && !changed(0));
+        let expiry = record.expires.unwrap();
+        assert!(!changed(expiry - 1) && changed(expiry) && !changed(expiry));
+        store.revoke(&record.id, 1).unwrap();
+        assert!(changed(expiry));
+        fs::remove_file(folder.0.join(FILE)).unwrap();
+        assert!(changed(expiry) && !changed(expiry), "without a database there are no keys");
+    }
+
+    #[test]
+    fn the_last_use_stays_the_last() {
+        let folder = Folder::new("uses");
+        let mut store = KeyStore::make(&folder.0).unwrap();
+        let (_, record) = create(&store, "coder", None, None).unwrap();
+        for used in [5, 3] {
+            store.note_uses(&BTreeMap::from([(record.id.clone(), used)])).unwrap();
+        }
+        assert_eq!(store.all().unwrap()[0].used, Some(5));
+    }
+}

@@ -306,3 +306,31 @@ fn a_gateway_that_asks_for_keys_may_serve_other_machines() {
     wait::expect("the change is refused", || guarded.log().contains("without `auth.required`"));
     assert_eq!(Agent::modern(&url).post("tools/list", json!({})).send().status, 401);
 }
+
+#[test]
+fn the_one_key_of_an_mcpx_folder_is_asked_for_in_mcpx_own_words() {
+    let server = json!({ "type": "stdio", "command": toolbox::fixture(), "args": ["--stdio"] });
+    let servers = json!({ "mcpServers": { "s": server } }).to_string();
+    for (header, app) in [
+        ("x-lunar-api-key", "permissions: { default: { block: [] } }\nauth: { enabled: true }\n"),
+        (
+            "x-own-key",
+            "permissions: { default: { block: [] } }\nauth: { enabled: true, header: x-own-key }\n",
+        ),
+    ] {
+        let folder = Gateway::with("").file("mcp.json", &servers).file("app.yaml", app);
+        std::fs::remove_file(folder.folder().join("portcullis.yaml")).expect("the file is the test's");
+        let gateway = folder.config_path(".").env("AUTH_KEY", "the one key").start();
+        let with = |key: Option<&str>| {
+            let agent = Agent::modern(gateway.url());
+            let agent = key.map_or_else(|| Agent::modern(gateway.url()), |key| agent.header(header, key));
+            let response = agent.post("tools/list", json!({})).send();
+            (response.status, response.text())
+        };
+        assert_eq!(with(None), (401, "Unauthorized: API key required".to_owned()));
+        assert_eq!(with(Some("another key")), (403, "Forbidden: Invalid API key".to_owned()));
+        let (status, tools) = with(Some("the one key"));
+        assert!(status == 200 && tools.contains("s__echo"), "{status} {tools}");
+        assert_eq!(Request::get(&gateway.url_of("/healthcheck")).send().status, 200);
+    }
+}
