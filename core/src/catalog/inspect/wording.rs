@@ -45,7 +45,7 @@ const PHRASES: [&str; 15] = [
     "secret|hidden|covert ~0 instruction|instructions ~1 for|to ~2 model|assistant|ai|llm|agent",
 ];
 
-/// A word, or what is left of one when nothing else of a phrase matters.
+/// A word as it is read, and what stands around it.
 #[derive(Debug)]
 struct Word<'t> {
     text: &'t str,
