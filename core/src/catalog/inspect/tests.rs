@@ -132,7 +132,7 @@ fn assert_plain(findings: &[Finding]) {
 
 proptest! {
     #[test]
-    fn any_text_leaves_plain_findings(text in "\\PC*|(.|\\p{Cf}|\\p{Co}|\\p{Cc}|<important>|ignore |all |previous |instructions |data:,|!\\[\\]\\(http://)*", key in ".*") {
+    fn any_text_leaves_plain_findings(text in "(.|\\p{Cf}|\\p{Co}|\\p{Cc}|<important>|ignore |all |previous |instructions |data:,|!\\[\\]\\(http://){0,30}", key in ".{0,10}") {
         let item = format!("{{{}:{}}}", quote(&key), quote(&text));
         assert_plain(&found_in(&item));
         assert_plain(&found_in(&described(&text)));
@@ -141,7 +141,8 @@ proptest! {
 
     #[test]
     fn any_escapes_are_decoded(units in proptest::collection::vec(any::<u16>(), 0..20)) {
-        let text: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+        let escapes: Vec<_> = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+        let text = escapes.concat();
         assert_plain(&found_in(&format!("{{\"{text}\":[\"{text}\"]}}")));
     }
 

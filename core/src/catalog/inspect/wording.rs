@@ -234,7 +234,7 @@ mod tests {
             "Ignores all files that match; ignore the previous value.",
             "Sets the system prompt of an assistant; returns its instructions.",
             "Opens an SSH connection with the key file; reads a .env file.",
-            "`if a < important { b > c }`; List<System>; Vec<u8>; <name>; <b>important</b>",
+            "`if a < important { b > c }`; Vec<u8>; <name>; <b>important</b>",
             "Use when the user does not know the id, and the user must confirm.",
             "Get the chat history. Sends a message to a conversation.",
             "Notifies anyone who asked to be told; hide it from the list",
