@@ -63,9 +63,9 @@ pub(super) async fn list(args: Tools) -> anyhow::Result<ExitCode> {
         eprintln!("portcullis: there are no tools; `portcullis doctor` says how the servers are");
     }
     for (tool, findings) in tools.iter().zip(&findings) {
-        let mark = if findings.is_empty() { ' ' } else { '!' };
+        let mark = if findings.is_empty() { " " } else { "! " };
         let name = clean(&tool.name);
-        say(format_args!("{name:width$} {mark} {}", summary(tool)));
+        say(format_args!("{name:width$} {mark}{}", summary(tool)));
         for Finding { what, place, evidence } in findings {
             eprintln!("portcullis: {name} {place} is suspicious: {}: {evidence}", what.code());
         }
