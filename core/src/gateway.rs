@@ -10,6 +10,7 @@ use futures::future;
 use http::HeaderValue;
 
 use crate::acl::{Acl, Condition};
+use crate::catalog::inspect::Suspects;
 use crate::catalog::{Kind, Looking, Scope, View, Views};
 use crate::config::{Config, Limits, Selector};
 use crate::flow::{HeldStreams, Parking, Spent};
@@ -240,6 +241,15 @@ impl<H: Host> Gateway<H> {
             Readiness { reason: readiness.reason.or(outdated), ..readiness }
         });
         served.chain(left_out).collect()
+    }
+
+    /// Returns what is suspicious about the texts of each server that has been read.
+    pub fn suspects(&self) -> Vec<(String, Arc<Suspects>)> {
+        let servers = self.snapshot();
+        let of = |server: &Arc<Server>| {
+            Some((server.name.to_string(), server.offer.load().as_ref()?.suspects.clone()))
+        };
+        servers.servers.values().filter_map(of).collect()
     }
 
     /// Tells whether servers that have not answered are no longer waited for.

@@ -60,6 +60,7 @@ mod wire;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use catalog::inspect;
 pub use flow::{refuse_lines, serve_lines};
 pub use front::admin::AdminKey;
 pub use front::gate::Exposure;

@@ -12,6 +12,7 @@ mod attacks {
     mod header_mismatch;
     mod host_confusion;
     mod naming;
+    mod poisoning;
     mod rebinding;
     mod recursion;
     mod redirects;

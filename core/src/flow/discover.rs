@@ -10,6 +10,7 @@ use futures::StreamExt;
 use futures::channel::mpsc;
 use futures::future::{self, Either};
 
+use crate::catalog::inspect::{Suspect, Suspects};
 use crate::catalog::{Item, Kind, Offer, View, capability, read_page};
 use crate::error::{Unreachable, code};
 use crate::front::Caller;
@@ -33,6 +34,8 @@ const ITEMS: usize = 100_000;
 const CURSOR: usize = 16 << 10;
 /// How much of what is wrong with a list is logged.
 const REMARKS: usize = 10;
+/// How many findings about one server's texts are logged.
+const WARNINGS: usize = 1000;
 /// How long a list is taken for current at least, in milliseconds, whatever the server says.
 const LEAST_TTL: u64 = 1000;
 
@@ -65,6 +68,22 @@ impl Remarks {
             tracing::warn!(server = %server.name, list = kind.method(), more = self.more, "there is more wrong with it");
         }
         told.insert(kind, self);
+    }
+}
+
+/// Logs what is suspicious and has not been said of the server; where and what, never the text.
+fn warn(server: &Server, suspects: &Suspects) {
+    let mut warned = lock(&server.warned);
+    for suspect in &suspects.first {
+        if warned.len() >= WARNINGS || !warned.insert(suspect.clone()) {
+            continue;
+        }
+        let Suspect { item, finding } = suspect;
+        let what = finding.what.code();
+        tracing::warn!(server = %server.name, item, "where" = finding.place, what, "a text of the server is suspicious");
+        if warned.len() == WARNINGS {
+            tracing::warn!(server = %server.name, "suspicious texts of this server are no longer logged; doctor lists them");
+        }
     }
 }
 
@@ -183,6 +202,8 @@ impl<H: Host> Gateway<H> {
             offer.ttl = u64::try_from(server.settings.cache.as_millis()).unwrap_or(u64::MAX);
         }
         offer.ttl = offer.ttl.max(LEAST_TTL);
+        offer.inspect(server.offer.load().as_deref());
+        warn(server, &offer.suspects);
         Ok(offer)
     }
 

@@ -86,6 +86,14 @@ impl<H: Host> Gateway<H> {
         });
         let tools = of_servers("portcullis_server_tools", "Tools that the server offers.", &|s| s.tools);
         gauges.extend(up.into_iter().chain(tools));
+        gauges.extend(self.suspects().into_iter().map(|(server, suspects)| Gauge {
+            labels: vec![("portcullis_server", server)],
+            ..gauge(
+                "portcullis_suspicious_items",
+                "Items of the server with texts that are suspicious.",
+                suspects.items,
+            )
+        }));
         if let Some(trail) = self.host().audit().map(|trail| trail.state()) {
             let failing = usize::from(trail.trouble.is_some());
             gauges.extend([

@@ -22,6 +22,7 @@ use futures::channel::{mpsc, oneshot};
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
+use crate::catalog::inspect::Suspect;
 use crate::catalog::{Kind, Offer};
 use crate::config;
 use crate::error::Unreachable;
@@ -81,6 +82,8 @@ pub(crate) struct Server {
     pub(crate) watched: futures::lock::Mutex<BTreeMap<String, Watch>>,
     /// What has been said of its lists.
     pub(crate) remarks: Mutex<BTreeMap<Kind, Remarks>>,
+    /// What has been said of suspicious texts.
+    pub(crate) warned: Mutex<BTreeSet<Suspect>>,
     /// When a refresh was last asked for, in milliseconds since the Unix epoch.
     refresh_asked: AtomicU64,
     /// The calls that run there, and those that wait.
@@ -269,6 +272,7 @@ impl Server {
             has_no_sessions: AtomicBool::new(false),
             watched: futures::lock::Mutex::default(),
             remarks: Mutex::default(),
+            warned: Mutex::default(),
             refresh_asked: AtomicU64::new(0),
             turns: Turns::default(),
             own: Mutex::default(),
