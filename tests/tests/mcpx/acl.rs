@@ -60,11 +60,14 @@ fn check(gateway: &Gateway, tag: &str, client: &str, may: impl Fn(&str, &str) ->
         let mut caller = Caller::of(gateway, door, headers, client);
         assert_eq!(caller.tools(), expected, "{who}");
         for tool in SAMPLES {
-            let called = caller.call(tool, &json!({ "message": "hi" }));
+            let answered = caller.call(tool, &json!({ "message": "hi" }));
             if may(tool) {
-                assert!(called.as_ref().is_ok_and(|result| result["isError"] != true), "{who}: {called:?}");
+                assert!(
+                    answered.as_ref().is_ok_and(|result| result["isError"] != true),
+                    "{who}: {answered:?}"
+                );
             } else {
-                assert_eq!(called, Err("-32603 Permission denied".to_owned()), "{who}: {tool}");
+                assert_eq!(answered, Err("-32603 Permission denied".to_owned()), "{who}: {tool}");
             }
         }
     }
@@ -169,6 +172,18 @@ fn the_older_generation_holds_too() {
     check(&gateway, "developers", "somebody", not_dangerous);
     check(&gateway, "readers", "somebody", reading);
     check(&gateway, "careful", "somebody", not_dangerous);
+    let gateway = self::gateway(
+        "
+  base: allow
+  consumers:
+    developers: { profiles: { block: [dangerous] } }
+    readers: { base: block, profiles: { allow: [reading] } }
+    others: {}",
+    );
+    check(&gateway, "", "somebody", anything);
+    check(&gateway, "developers", "somebody", not_dangerous);
+    check(&gateway, "readers", "somebody", reading);
+    check(&gateway, "others", "somebody", anything);
 }
 
 #[test]

@@ -37,8 +37,8 @@ fn what_an_inactive_server_has_is_neither_listed_nor_called() {
     let gateway = folder(&two_servers(), &app("tickets: { inactive: true }")).start();
     for door in DOORS {
         let mut caller = Caller::anybody(&gateway, door);
-        let called = caller.call("tickets__echo", &json!({}));
-        assert_eq!(called, Err("-32603 Tool tickets__echo is not available".to_owned()), "{door:?}");
+        let answered = caller.call("tickets__echo", &json!({}));
+        assert_eq!(answered, Err("-32603 Tool tickets__echo is not available".to_owned()), "{door:?}");
         assert!(caller.call("files__echo", &json!({})).is_ok(), "{door:?}");
         let prompts = caller.names("prompts/list", "prompts");
         assert!(!prompts.is_empty() && prompts.iter().all(|name| name.starts_with("files__")), "{prompts:?}");
@@ -58,8 +58,8 @@ fn an_edit_switches_a_server_off_and_on_for_whoever_is_connected() {
         gateway.write("mcpx/app.yaml", &app("tickets: { inactive: true }, files: { inactive: false }"));
         for caller in &mut callers {
             wait::expect("it is off", || caller.servers() == ["files"]);
-            let called = caller.call("tickets__echo", &json!({}));
-            assert_eq!(called, Err("-32603 Tool tickets__echo is not available".to_owned()));
+            let answered = caller.call("tickets__echo", &json!({}));
+            assert_eq!(answered, Err("-32603 Tool tickets__echo is not available".to_owned()));
             assert!(caller.call("files__echo", &json!({})).is_ok());
         }
         gateway.write("mcpx/app.yaml", &app("tickets: { inactive: false }"));

@@ -16,15 +16,15 @@ fn remote(upstream: &Upstream, headers: &Value) -> Value {
 
 /// A variable as a server's process sees it.
 fn seen(gateway: &Gateway, server: &str, name: &str) -> Value {
-    let called =
+    let answered =
         Caller::anybody(gateway, Door::Session).call(&format!("{server}__env"), &json!({ "name": name }));
-    called.expect("the tool is there")["structuredContent"]["value"].take()
+    answered.expect("the tool is there")["structuredContent"]["value"].take()
 }
 
 /// The headers that a server sees.
 fn headers_at(caller: &mut Caller, server: &str) -> Value {
-    let called = caller.call(&format!("{server}__whoami"), &json!({})).expect("the tool is there");
-    called["structuredContent"]["headers"].clone()
+    let answered = caller.call(&format!("{server}__whoami"), &json!({})).expect("the tool is there");
+    answered["structuredContent"]["headers"].clone()
 }
 
 fn needy(upstream: &Upstream) -> Value {

@@ -55,8 +55,8 @@ fn nothing_is_sent_anywhere() {
     }
     let mut gateway = builder.start();
     let mut ends = far_ends(&mut gateway);
-    for door in DOORS {
-        let mut caller = Caller::anybody(&gateway, door);
+    let mut callers = DOORS.map(|door| Caller::anybody(&gateway, door));
+    for caller in &mut callers {
         caller.tools();
         assert!(caller.call("files__echo", &json!({})).is_ok());
         assert!(caller.call("files__nope", &json!({})).is_err());
@@ -65,8 +65,10 @@ fn nothing_is_sent_anywhere() {
     gateway.write("mcpx/mcp.json", &file_of(&json!({ "other": fixture() })));
     portcullis_tests::wait::expect("the edit", || Caller::anybody(&gateway, DOORS[0]).servers() == ["other"]);
     ends.extend(far_ends(&mut gateway));
+    drop(callers);
     gateway.process().stop();
     assert!(ends.contains("tcp 00000000:0000"), "it listens: {ends:?}");
+    assert!(ends.iter().any(|end| end.starts_with("tcp 0100007F:")), "an agent is connected: {ends:?}");
     assert!(ends.iter().all(|end| is_near(end)), "{ends:?}");
     vendor.set_nonblocking(true).expect("a listener can be told");
     let called = vendor.accept().map_err(|error| error.kind());
