@@ -29,6 +29,7 @@ mod mcpx {
     mod audit;
     mod auth;
     mod callers;
+    mod changes;
     mod customization;
     mod defects;
     mod environment;
