@@ -30,6 +30,7 @@ mod mcpx {
     mod auth;
     mod callers;
     mod changes;
+    mod clients;
     mod customization;
     mod defects;
     mod environment;
