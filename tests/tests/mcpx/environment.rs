@@ -1,7 +1,11 @@
 //! Variables: what a server waits for, what it gets, and that it gets nothing else.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
+use portcullis_tests::toolbox;
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
@@ -142,4 +146,30 @@ fn a_process_sees_what_it_is_given_and_a_safe_base() {
     for name in ["GIVEN", "COPIED"] {
         assert_eq!(seen(&gateway, "two", name), Value::Null, "another server's {name}");
     }
+}
+
+/// The program named `docker` here only notes what it is asked to do, and is the server itself.
+#[test]
+fn a_container_gets_its_variables_by_name_before_its_image() {
+    let bin = toolbox::scratch();
+    let docker = bin.path().join("docker");
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" > '{}/asked'\nexec '{}' --stdio\n",
+        bin.path().display(),
+        toolbox::fixture().display()
+    );
+    fs::write(&docker, script).expect("the test's folder can be written to");
+    fs::set_permissions(&docker, Permissions::from_mode(0o755)).expect("the test's file is its own");
+    let servers = json!({ "boxed": {
+        "command": "docker", "args": ["run", "-i", "--rm", "some/image"],
+        "env": { "TOKEN": { "fromSecret": "SECRET" }, "PLAIN": "x", "UNSET": null },
+    } });
+    let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap_or_default());
+    let gateway = folder(&servers, OPEN).env("PATH", &path).env("SECRET", "hidden").start();
+    assert_eq!(seen(&gateway, "boxed", "TOKEN"), "hidden");
+    let asked = fs::read_to_string(bin.path().join("asked")).expect("it was started");
+    assert_eq!(
+        asked, "run -i --rm -e PLAIN -e TOKEN some/image\n",
+        "no value is seen in the list of processes"
+    );
 }
