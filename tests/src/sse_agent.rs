@@ -51,7 +51,12 @@ impl Agent {
 
     /// Does the handshake.
     pub fn initialize(&mut self, version: &str, capabilities: &Value) {
-        let info = json!({ "name": "sse-agent", "version": "1" });
+        self.initialize_as("sse-agent", version, capabilities);
+    }
+
+    /// Does the handshake as a client of that name.
+    pub fn initialize_as(&mut self, client: &str, version: &str, capabilities: &Value) {
+        let info = json!({ "name": client, "version": "1" });
         let params = json!({ "protocolVersion": version, "capabilities": capabilities, "clientInfo": info });
         let answer = self.ask("initialize", params);
         assert_eq!(answer["result"]["protocolVersion"], version, "{answer}");
