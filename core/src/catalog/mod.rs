@@ -6,6 +6,7 @@ mod merged;
 #[cfg(test)]
 mod properties;
 mod template;
+mod unknown;
 mod view;
 mod views;
 
@@ -13,6 +14,8 @@ use annotation::parameters;
 pub(crate) use annotation::{Parameter, same_value};
 pub(crate) use merged::Route;
 pub(crate) use template::Template;
+pub use unknown::UnknownName;
+pub(crate) use unknown::unknown_names;
 pub(crate) use view::{Found, Listed, Scope, View};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use views::look;
