@@ -24,7 +24,7 @@ agents:
 
 struct Stage {
     gateway: Gateway,
-    upstream: Upstream,
+    _upstream: Upstream,
     record: std::path::PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -37,7 +37,7 @@ impl Stage {
         let upstream = Upstream::fixture(&["--era", era, "--record", &record.display().to_string()]);
         let url = json!(upstream.url());
         let config = format!("version: 1\nauth: {auth}\nservers:\n  s: {{ url: {url} }}\n{AGENTS}");
-        Self { gateway: Gateway::start(&config), upstream, record, _folder: folder }
+        Self { gateway: Gateway::start(&config), record, _upstream: upstream, _folder: folder }
     }
 
     fn requiring(era: &str) -> Self {

@@ -56,10 +56,7 @@ impl<H: Host> Gateway<H> {
         let origin = head.headers.get(header::ORIGIN).cloned();
         let checked = self.0.snapshot.load().gate.check(&head.headers, &head.uri);
         let mut reply = match checked {
-            Err(refusal) => {
-                self.record_exchange(&head, None, Err(&refusal));
-                return body::refused(None, &refusal);
-            }
+            Err(refusal) => return self.turn_away(&head, None, &refusal),
             Ok(()) => self.admit(&mut head, body).await,
         };
         if let Some(origin) = origin {
@@ -77,10 +74,7 @@ impl<H: Host> Gateway<H> {
         let endpoint = endpoint::find(head.uri.path(), &snapshot.servers, &snapshot.config.policy.groups);
         match endpoint {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
-            Some(Endpoint::Readiness) => {
-                let audit = self.host().audit().map(|trail| trail.state());
-                return endpoint::readiness(&self.readiness(), self.is_settled(), audit.as_ref());
-            }
+            Some(Endpoint::Readiness) => return self.answer_readiness(),
             Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
@@ -101,10 +95,7 @@ impl<H: Host> Gateway<H> {
         let takes_place = head.extensions.get::<Piped>() != Some(&Piped::Tells);
         let place = match takes_place.then(|| self.take_place()).transpose() {
             Ok(place) => place,
-            Err(refusal) => {
-                self.record_exchange(head, Some(&who), Err(&refusal));
-                return body::refused(None, &refusal);
-            }
+            Err(refusal) => return self.turn_away(head, Some(&who), &refusal),
         };
         let answer = match endpoint {
             Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, (scope, who.clone())).await,
@@ -114,10 +105,7 @@ impl<H: Host> Gateway<H> {
         };
         match answer {
             Ok(reply) => self.name_reached(head, in_place(reply, place)),
-            Err(refusal) => {
-                self.record_exchange(head, Some(&who), Err(&refusal));
-                body::refused(None, &refusal)
-            }
+            Err(refusal) => self.turn_away(head, Some(&who), &refusal),
         }
     }
 
@@ -168,18 +156,13 @@ impl<H: Host> Gateway<H> {
                 if head.headers.contains_key(names::SESSION_ID) && !modern::is_named(&head.headers) =>
             {
                 let caller = self.resume_session(head, caller)?;
-                match (&caller.session, &head.method) {
-                    (Some(session), &Method::GET) => {
-                        let stream = self.get_stream(head, &caller, session)?;
-                        self.record_exchange(head, Some(&caller.who), Ok(()));
-                        Ok(stream)
-                    }
-                    (Some(session), _) => {
-                        self.record_exchange(head, Some(&caller.who), Ok(()));
-                        Ok(self.delete_session(head, session))
-                    }
-                    (None, _) => Err(legacy::unknown_session()),
-                }
+                let reply = match (&caller.session, &head.method) {
+                    (Some(session), &Method::GET) => self.get_stream(head, &caller, session)?,
+                    (Some(session), _) => self.delete_session(head, session),
+                    (None, _) => return Err(legacy::unknown_session()),
+                };
+                self.record_exchange(head, Some(&caller.who), Ok(()));
+                Ok(reply)
             }
             _ => Ok(endpoint::method_not_allowed()),
         }
@@ -241,7 +224,9 @@ impl<H: Host> Gateway<H> {
             let reply = match message::parse(element) {
                 Ok(message) => {
                     let caller = self.noted(caller.clone(), head, &message, raw);
-                    self.legacy(message, caller).await.unwrap_or_else(|r| body::refused(None, &r))
+                    self.legacy(message, &Bytes::new(), caller)
+                        .await
+                        .unwrap_or_else(|r| body::refused(None, &r))
                 }
                 Err(rejection) => self.reject(head, &caller.who, &rejection),
             };
@@ -278,9 +263,8 @@ impl<H: Host> Gateway<H> {
         let caller = self.noted(caller, head, &message, raw);
         let message = match message {
             Message::Request { id, method, params } => {
-                let mut inbound = Inbound::new(id, method, params);
+                let inbound = Inbound { raw: raw.clone(), ..Inbound::new(id, method, params) };
                 if modern::is_meant(&inbound, &head.headers) {
-                    inbound.raw = raw.clone();
                     let caller = self.of_client(caller, inbound.client());
                     return Ok(self.modern(head, &inbound, &caller).await);
                 }
@@ -311,7 +295,7 @@ impl<H: Host> Gateway<H> {
         };
         let record = caller.record.clone();
         match self.resume_session(head, caller) {
-            Ok(caller) => self.legacy(message, caller).await,
+            Ok(caller) => self.legacy(message, raw, caller).await,
             Err(refusal) => {
                 record.refused(&refusal);
                 Ok(body::refused(id.map(message::Id::text), &refusal))
@@ -330,11 +314,11 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes a message of a session.
-    async fn legacy(&self, message: Message<'_>, caller: Caller) -> Result<Reply, Refusal> {
+    async fn legacy(&self, message: Message<'_>, raw: &Bytes, caller: Caller) -> Result<Reply, Refusal> {
         let Some(session) = caller.session.clone() else { return Err(legacy::unknown_session()) };
         match message {
             Message::Request { id, method, params } => {
-                let inbound = Inbound::new(id, method, params);
+                let inbound = Inbound { raw: raw.clone(), ..Inbound::new(id, method, params) };
                 if let Some(Err(duplicate)) = inbound.meta().map(Json::object) {
                     let refusal = Refusal::new(code::INVALID_PARAMS, format!("{duplicate} in `_meta`"));
                     return Ok(refused(&caller.record, id.text(), &refusal));
@@ -472,7 +456,10 @@ impl<H: Host> Gateway<H> {
             interaction: way.interaction,
             turn: Some(turn),
             lane: way.lane,
-            request: inbound.raw.clone(),
+            request: match caller.era() {
+                Era::Modern => inbound.raw.clone(),
+                Era::Legacy => Bytes::new(),
+            },
         };
         if let Some(session) = caller.session.as_ref().filter(|_| caller.streams) {
             return self.converse_in_session(session, ask.into_owned(), to).await;
@@ -583,7 +570,7 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         self.is_late() || self.snapshot().servers.values().all(|server| server.settled.has_fired())
     }
 }
