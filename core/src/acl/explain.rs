@@ -161,11 +161,36 @@ agents:
 
     #[test]
     fn every_rule_that_names_a_thing_is_told() {
-        insta::assert_snapshot!(check("get", None), @"");
-        insta::assert_snapshot!(check("get", Some(r#"{"repo":"secret"}"#)), @"");
-        insta::assert_snapshot!(check("get", Some("{}")), @"");
-        insta::assert_snapshot!(check("push", Some(r#"{"n":1}"#)), @"");
-        insta::assert_snapshot!(check("DROP", None), @"");
+        insta::assert_snapshot!(check("get", None), @r#"
+        Depends: allowed by `git/*` (p.yaml:6: agents.coder.allow[0]), where the arguments permit
+        Deny git/get Some("args.repo == \"secret\""): Depends
+        Allow git/* None: Holds
+        Agent coder Some("now.hour < 1"): Holds
+        "#);
+        insta::assert_snapshot!(check("get", Some(r#"{"repo":"secret"}"#)), @r#"
+        Denied: denied by `git/get` (p.yaml:7: agents.coder.deny[0])
+        Deny git/get Some("args.repo == \"secret\""): Holds
+        Allow git/* None: Holds
+        Agent coder Some("now.hour < 1"): Holds
+        "#);
+        insta::assert_snapshot!(check("get", Some("{}")), @r#"
+        Denied: denied by `git/get` (p.yaml:7: agents.coder.deny[0])
+        Deny git/get Some("args.repo == \"secret\""): Undecided as `repo` is missing
+        Allow git/* None: Holds
+        Agent coder Some("now.hour < 1"): Holds
+        "#);
+        insta::assert_snapshot!(check("push", Some(r#"{"n":1}"#)), @r#"
+        Allowed: allowed by `git/*` (p.yaml:6: agents.coder.allow[0])
+        Allow git/* None: Holds
+        Allow git/push Some("args.n > 1"): Fails
+        Agent coder Some("now.hour < 1"): Holds
+        "#);
+        insta::assert_snapshot!(check("DROP", None), @r#"
+        Denied: denied by `git/drop` (p.yaml:7: agents.coder.deny[1])
+        Deny git/drop None: Holds
+        Allow git/* None: Holds
+        Agent coder Some("now.hour < 1"): Holds
+        "#);
     }
 
     #[test]

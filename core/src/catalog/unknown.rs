@@ -189,19 +189,33 @@ mod tests {
 
     #[test]
     fn names_that_a_server_does_not_offer_are_found() {
-        insta::assert_snapshot!(check("agents:\n  a:\n    allow: [git/get_isue, git/push, git/help, 'git/x_*', 'git/prompt:push']\n    deny: [git/PUSH, git/drop]", None), @"");
-        insta::assert_snapshot!(check("groups: { g: { git: [push, PUSH, 'resource:a:b'] } }\nlimits: { git/Push: { rate: 1/s }, git/pull: { rate: 1/s } }", None), @"");
+        insta::assert_snapshot!(check("agents:\n  a:\n    allow: [git/get_isue, git/push, git/help, 'git/x_*', 'git/prompt:push']\n    deny: [git/PUSH, git/drop]", None), @"
+        p.yaml:5: agents.a.allow[0]: no server offers `git/get_isue` (did you mean `get_issue`?)
+        p.yaml:5: agents.a.allow[4]: no server offers `git/prompt:push`
+        p.yaml:6: agents.a.deny[1]: no server offers `git/drop`
+        ");
+        insta::assert_snapshot!(check("groups: { g: { git: [push, PUSH, 'resource:a:b'] } }\nlimits: { git/Push: { rate: 1/s }, git/pull: { rate: 1/s } }", None), @r#"
+        p.yaml:3: groups.g: no server offers `git/PUSH` (did you mean `push`?)
+        p.yaml:4: limits."git/pull": no server offers `git/pull`
+        "#);
     }
 
     #[test]
     fn a_server_that_has_not_answered_has_every_name() {
         let rules = "agents: { a: { allow: [time/now, '*/later', '*/push'] } }";
         insta::assert_snapshot!(check(rules, None), @"");
-        insta::assert_snapshot!(check(rules, Some(&["today"])), @"");
+        insta::assert_snapshot!(check(rules, Some(&["today"])), @"
+        p.yaml:3: agents.a.allow[0]: no server offers `time/now`
+        p.yaml:3: agents.a.allow[1]: no server offers `*/later`
+        ");
     }
 
     #[test]
     fn variants_have_their_names_and_take_those_that_they_replace() {
-        insta::assert_snapshot!(check("variants: { git: { bug: { from: create_issue, replace: true }, b2: { from: gone }, b3: { from: push, arguments: { x: { fix: 1 } } } } }\nagents: { a: { allow: [git/bug, git/b2, git/create_issue, git/push] } }", None), @"");
+        insta::assert_snapshot!(check("variants: { git: { bug: { from: create_issue, replace: true }, b2: { from: gone }, b3: { from: push, arguments: { x: { fix: 1 } } } } }\nagents: { a: { allow: [git/bug, git/b2, git/create_issue, git/push] } }", None), @r#"
+        p.yaml:3: variants.git.b2: the variant "b2" is made from "gone", which the server does not offer; it is left out
+        p.yaml:3: variants.git.b3: the variant "b3" changes the argument "x", which "push" does not have; it is left out
+        p.yaml:4: agents.a.allow[2]: no server offers `git/create_issue` (`bug` stands in its place (p.yaml:3: variants.git.bug))
+        "#);
     }
 }

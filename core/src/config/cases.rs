@@ -59,8 +59,8 @@ fn read_list(root: &Item<'_>, report: &mut Report<'_>) -> Vec<Case> {
 }
 
 fn read_case(item: &Item<'_>, report: &mut Report<'_>) -> Option<Case> {
-    let mut fields = item.fields(report)?;
     let mark = report.mark();
+    let mut fields = item.fields(report)?;
     let mut text = |key| Some(fields.take_even_null(key)?.filled_text("a text", report)?.value);
     let (agent, client, tag, rule) = (text("agent"), text("client"), text("tag"), text("rule"));
     let asked = read_asked(item, &mut fields, report);
@@ -169,20 +169,34 @@ mod tests {
 - agent: coder
   resource: git/repo://a
   expect: denied
-"), @"");
-        insta::assert_snapshot!(check(r#"[{"agent": "a", "call": "x", "expect": "denied"}]"#), @"");
+"), @r#"
+        c.yaml:2: [0]: coder Tool git/get {"n":1.0,"big":123456789012345678901} None allowed Some("git/*")
+        c.yaml:3: [1]: Cursor+ops Prompt git/help - Some(1785240000000) denied None
+        c.yaml:4: [2]: coder Resource git/repo://a - None denied None
+        "#);
+        insta::assert_snapshot!(check(r#"[{"agent": "a", "call": "x", "expect": "denied"}]"#), @"c.yaml:1: [0]: a Tool x - None denied None");
     }
 
     #[test]
     fn what_is_no_case_is_refused() {
-        insta::assert_snapshot!(check(""), @"");
-        insta::assert_snapshot!(check("[]"), @"");
-        insta::assert_snapshot!(check("cases: []"), @"");
-        insta::assert_snapshot!(check("- { agent: a, expect: allowed }"), @"");
-        insta::assert_snapshot!(check("- { agent: a, call: x, prompt: y, expect: allowed }"), @"");
-        insta::assert_snapshot!(check("- { agent: a, call: x }"), @"");
-        insta::assert_snapshot!(check("- { agent: , call: x, expect: maybe, at: noon, args: [1], argz: {} }"), @"");
-        insta::assert_snapshot!(check("- { resource: s/a:b, args: {}, expect: allowed }"), @"");
-        insta::assert_snapshot!(check("- { call: x, expect: allowed, expect: denied }"), @"");
+        insta::assert_snapshot!(check(""), @"c.yaml:1:1: error: the file is empty");
+        insta::assert_snapshot!(check("[]"), @"c.yaml:1:1: error: there is no case");
+        insta::assert_snapshot!(check("cases: []"), @"c.yaml:1:1: error: expected a list of cases, found a map");
+        insta::assert_snapshot!(check("- { agent: a, expect: allowed }"), @"c.yaml:1:3: error: [0]: expected one of `call`, `prompt` and `resource`, found none");
+        insta::assert_snapshot!(check("- { agent: a, call: x, prompt: y, expect: allowed }"), @"c.yaml:1:3: error: [0]: expected one of `call`, `prompt` and `resource`, found several");
+        insta::assert_snapshot!(check("- { agent: a, call: x }"), @"c.yaml:1:3: error: [0]: `expect` is missing: `allowed` or `denied`");
+        insta::assert_snapshot!(check("- { agent: , call: x, expect: maybe, at: noon, args: [1], argz: {} }"), @r#"
+        c.yaml:1:10: error: [0].agent: expected a text, found nothing
+        c.yaml:1:54: error: [0].args: expected a map of arguments, found a list
+        c.yaml:1:42: error: [0].at: expected a time such as 2026-07-28T12:00:00Z, found "noon"
+        c.yaml:1:31: error: [0].expect: expected `allowed` or `denied`, found "maybe"
+        c.yaml:1:59: error: [0].argz: unknown key "argz"; known: agent, client, tag, rule, call, prompt, resource, args, at, expect
+          hint: did you mean `args`?
+        "#);
+        insta::assert_snapshot!(check("- { resource: s/a:b, args: {}, expect: allowed }"), @"c.yaml:1:3: error: [0]: a resource is read without `args`");
+        insta::assert_snapshot!(check("- { call: x, expect: allowed, expect: denied }"), @r#"
+        c.yaml:1:31: error: [0].expect: the key "expect" stands here twice, on line 1 and again on line 1
+          hint: keep one of them
+        "#);
     }
 }

@@ -111,7 +111,18 @@ agents:
 - { agent: writer, prompt: git/help, expect: allowed }
 - { agent: writer, call: git/create_issue, expect: denied, rule: file_bug }
 - { call: git/get_issue, expect: denied }
-"#), @"");
+"#), @r#"
+        Some("reader") Some(true) allowed by `reading` (p.yaml:8: agents.reader.allow[0]): passes
+        Some("reader") Some(false) no rule of agent reader allows it (p.yaml:8: agents.reader): passes
+        Some("writer") Some(true) allowed by `git/*` (p.yaml:11: agents.writer.allow[0]): passes
+        Some("writer") Some(false) denied by `git/push` (p.yaml:12: agents.writer.deny[0]): passes
+        Some("writer") Some(true) allowed by `time/now` (p.yaml:11: agents.writer.allow[1]): passes
+        Some("writer") Some(false) the condition of `time/now` does not hold (p.yaml:11: agents.writer.allow[1]): passes
+        Some("reader") Some(true) allowed by `reading` (p.yaml:8: agents.reader.allow[0]): passes
+        Some("writer") Some(true) allowed by `git/*` (p.yaml:11: agents.writer.allow[0]): passes
+        Some("writer") Some(false) the variant "file_bug" stands in its place (p.yaml:5: variants.git.file_bug): passes
+        Some("default") Some(false) no rule of agent default allows it (p.yaml:8: agents, where no `default` is written): passes
+        "#);
     }
 
     #[test]
@@ -122,6 +133,12 @@ agents:
 - { agent: writer, call: git/push, expect: allowed }
 - { agent: raeder, call: git/get_x, expect: denied }
 - { agent: reader, call: gut/get_x, expect: denied }
-"#), @"");
+"#), @r#"
+        Some("reader") Some(false) no rule of agent reader allows it (p.yaml:8: agents.reader): c.yaml:2:3: error: [0]: git/push by agent reader: expected allowed, but it is denied: no rule of agent reader allows it (p.yaml:8: agents.reader)
+        Some("reader") Some(true) allowed by `reading` (p.yaml:8: agents.reader.allow[0]): c.yaml:3:3: error: [1]: git/get_x by agent reader: is allowed, but not by a rule with "git/get": allowed by `reading` (p.yaml:8: agents.reader.allow[0])
+        Some("writer") Some(false) denied by `git/push` (p.yaml:12: agents.writer.deny[0]): c.yaml:4:3: error: [2]: git/push by agent writer: expected allowed, but it is denied: denied by `git/push` (p.yaml:12: agents.writer.deny[0])
+        None None no agent is called "raeder"; did you mean "reader"?: c.yaml:5:3: error: [3]: no agent is called "raeder"; did you mean "reader"?
+        None None no server has "gut/get_x", by the names of the configuration; did you mean `git/…`?: c.yaml:6:3: error: [4]: no server has "gut/get_x", by the names of the configuration; did you mean `git/…`?
+        "#);
     }
 }

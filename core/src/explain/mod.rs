@@ -54,6 +54,8 @@ pub struct Explanation {
     pub tag: Option<String>,
     /// What the name comes to; nothing where nothing has it.
     pub found: Option<Found>,
+    /// Why nothing has the name, where the configuration says so.
+    pub gone: Option<String>,
     /// Names that are like it, where nothing has it.
     pub near: Vec<Near>,
     /// The servers that do not answer, and why: what they offer is not known.
@@ -125,6 +127,8 @@ impl<H: Host> Gateway<H> {
         let place = looks.locate(question.kind, question.name);
         let found = place.as_ref().map(|place| looks.found(place, question, &who, now));
         let near = if found.is_some() { Vec::new() } else { looks.near(question.kind, question.name) };
+        let led = || named::lead(config, question.kind, question.name).ok();
+        let gone = if found.is_some() { None } else { led().and_then(|named| named.nowhere) };
         let silent = snapshot.servers.values().filter_map(|server| match server.status() {
             Status::Up => None,
             Status::Starting => Some((server.name.to_string(), "has not answered yet".to_owned())),
@@ -136,6 +140,7 @@ impl<H: Host> Gateway<H> {
             client: who.client.as_deref().map(str::to_owned),
             tag: who.tag.as_deref().map(str::to_owned),
             found,
+            gone,
             near,
             silent: silent.collect(),
         })

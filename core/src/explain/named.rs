@@ -142,15 +142,37 @@ mod tests {
     #[test]
     fn names_are_split_where_it_is_certain_whose_they_are() {
         insta::assert_snapshot!(check("", ItemKind::Tool,
-            &["git/get", "GIT/get", "git/a/b", "git__get", "my_srv__get_x", "git__hub__x", "gti/get", "other", "off/x"]), @"");
-        insta::assert_snapshot!(check("", ItemKind::Resource, &["git/repo://a", "repo://a"]), @"");
+            &["git/get", "GIT/get", "git/a/b", "git__get", "my_srv__get_x", "git__hub__x", "gti/get", "other", "off/x"]), @r#"
+        git/get: git/get None
+        GIT/get: git/get None
+        git/a/b: git/a/b None
+        git__get: git/get None
+        my_srv__get_x: my.srv/get_x None
+        "git__hub__x" may be of more than one server; write `SERVER/NAME`
+        no server has "gti/get", by the names of the configuration
+        no server has "other", by the names of the configuration
+        off/x: off/x Some("the server \"off\" is disabled")
+        "#);
+        insta::assert_snapshot!(check("", ItemKind::Resource, &["git/repo://a", "repo://a"]), @r#"
+        git/repo://a: git/repo://a None
+        "repo://a" does not say whose it is; write `SERVER/URI`
+        "#);
     }
 
     #[test]
     fn names_of_the_configuration_are_known_as_they_are_written() {
         let policy = "agents: { a: { allow: [my.srv/get.x, 'git/open'] } }\nvariants: { git: { bug: { from: create, replace: true } } }";
-        insta::assert_snapshot!(check(policy, ItemKind::Tool, &["my_srv__get_x", "git__bug", "git/create", "git/bug"]), @"");
+        insta::assert_snapshot!(check(policy, ItemKind::Tool, &["my_srv__get_x", "git__bug", "git/create", "git/bug"]), @r#"
+        my_srv__get_x: my.srv/get.x None
+        git__bug: git/bug None
+        git/create: git/create Some("the variant \"bug\" stands in its place (p.yaml:3: variants.git.bug)")
+        git/bug: git/bug None
+        "#);
         let unnamed = format!("gateway: {{ naming: none }}\n{policy}");
-        insta::assert_snapshot!(check(&unnamed, ItemKind::Tool, &["open", "bug", "elsewhere"]), @"");
+        insta::assert_snapshot!(check(&unnamed, ItemKind::Tool, &["open", "bug", "elsewhere"]), @r#"
+        open: git/open None
+        bug: git/bug None
+        "elsewhere" does not say whose it is; write `SERVER/NAME`
+        "#);
     }
 }

@@ -51,7 +51,7 @@ fn started() -> (Memory, Gateway<Memory>) {
     let gateway = gateway_with(&host, &["git", "down"], config);
     host.run(async {
         for server in gateway.snapshot().servers.values() {
-            server.settled.wait().await;
+            let _ = server.settled.wait().await;
         }
     });
     (host, gateway)
@@ -65,7 +65,7 @@ fn ask(gateway: &Gateway<Memory>, who: Somebody<'_>, kind: ItemKind, call: (&str
     };
     let mut said = format!("{} ({:?}): ", explained.agent, explained.client);
     let Some(found) = explained.found else {
-        return format!("{said}nothing; {:?}; {:?}", explained.near, explained.silent);
+        return format!("{said}nothing; {:?}; {:?}; {:?}", explained.gone, explained.near, explained.silent);
     };
     let Found { exposed, server, name, upstream, variant, judgement, unfit, limits } = found;
     said += &format!("{exposed} is {name}, {upstream} of {server}");
@@ -85,19 +85,35 @@ fn tool(agent: &str, name: &str, arguments: Option<&str>) -> String {
 
 #[test]
 fn a_name_is_followed_to_its_server_and_the_rule() {
-    insta::assert_snapshot!(tool("reader", "git__get_issue", None), @"");
-    insta::assert_snapshot!(tool("writer", "git__get_issue", None), @"");
-    insta::assert_snapshot!(tool("writer", "git/get_issue", Some(r#"{"repo":"secret"}"#)), @"");
-    insta::assert_snapshot!(tool("writer", "git__file_bug", Some(r#"{"title":"c"}"#)), @"");
-    insta::assert_snapshot!(tool("reader", "git__delete_repo", None), @"");
+    insta::assert_snapshot!(tool("reader", "git__get_issue", None), @r#"
+    reader (None): git__get_issue is get_issue, get_issue of git: Allowed, allowed by `git/get_*` (p.yaml:11: agents.reader.allow[0])
+    this, by all callers together: 2/s, results up to 1MiB (p.yaml:16: limits."*/get_issue")
+    "#);
+    insta::assert_snapshot!(tool("writer", "git__get_issue", None), @r#"
+    writer (None): git__get_issue is get_issue, get_issue of git: Depends, allowed by `git/*` (p.yaml:13: agents.writer.allow[0]), where the arguments permit
+    everything that agent writer does: 60/m, 1000 a day, 30s each (p.yaml:12: agents.writer)
+    this, by all callers together: 2/s, results up to 1MiB (p.yaml:16: limits."*/get_issue")
+    "#);
+    insta::assert_snapshot!(tool("writer", "git/get_issue", Some(r#"{"repo":"secret"}"#)), @r#"
+    writer (None): git__get_issue is get_issue, get_issue of git: Denied, denied by `git/get_issue` (p.yaml:14: agents.writer.deny[1])
+    everything that agent writer does: 60/m, 1000 a day, 30s each (p.yaml:12: agents.writer)
+    this, by all callers together: 2/s, results up to 1MiB (p.yaml:16: limits."*/get_issue")
+    "#);
+    insta::assert_snapshot!(tool("writer", "git__file_bug", Some(r#"{"title":"c"}"#)), @r#"
+    writer (None): git__file_bug is file_bug, create_issue of git, a variant of create_issue (p.yaml:6: variants.git.file_bug): Allowed, allowed by `git/*` (p.yaml:13: agents.writer.allow[0])
+    unfit: argument "title" must be one of "a", "b"
+    everything that agent writer does: 60/m, 1000 a day, 30s each (p.yaml:12: agents.writer)
+    this, by agent writer: 1 at a time (p.yaml:15: agents.writer.limits.tools."git/file_*")
+    "#);
+    insta::assert_snapshot!(tool("reader", "git__delete_repo", None), @"reader (None): git__delete_repo is delete_repo, delete_repo of git: Denied, no rule of agent reader allows it (p.yaml:11: agents.reader)");
 }
 
 #[test]
 fn what_nobody_has_is_told_with_what_is_like_it() {
-    insta::assert_snapshot!(tool("writer", "git__get_isue", None), @"");
-    insta::assert_snapshot!(tool("reader", "delete_repo", None), @"");
-    insta::assert_snapshot!(tool("reader", "git/create_issue", None), @"");
-    insta::assert_snapshot!(tool("raeder", "git__get_issue", None), @"");
+    insta::assert_snapshot!(tool("writer", "git__get_isue", None), @r#"writer (None): nothing; None; [Near { name: "git__get_issue", is_seen: true }]; [("down", "answered `initialize` with HTTP 500 Internal Server Error and no JSON-RPC message; is the URL right?")]"#);
+    insta::assert_snapshot!(tool("reader", "delete_repo", None), @r#"reader (None): nothing; None; [Near { name: "git__delete_repo", is_seen: false }]; [("down", "answered `initialize` with HTTP 500 Internal Server Error and no JSON-RPC message; is the URL right?")]"#);
+    insta::assert_snapshot!(tool("reader", "git/create_issue", None), @r#"reader (None): nothing; Some("the variant \"file_bug\" stands in its place (p.yaml:6: variants.git.file_bug)"); []; [("down", "answered `initialize` with HTTP 500 Internal Server Error and no JSON-RPC message; is the URL right?")]"#);
+    insta::assert_snapshot!(tool("raeder", "git__get_issue", None), @r#"no agent is called "raeder"; did you mean "reader"?"#);
 }
 
 #[test]
@@ -107,19 +123,29 @@ fn resources_are_followed_as_agents_are_led() {
         let who = Somebody { agent: Some("reader"), ..Somebody::default() };
         ask(&gateway, who, ItemKind::Resource, (uri, None))
     };
-    insta::assert_snapshot!(check("repo://a"), @"");
-    insta::assert_snapshot!(check("git/repo://a"), @"");
-    insta::assert_snapshot!(check("repo://b/x"), @"");
-    insta::assert_snapshot!(check("repo://{name}/x"), @"");
+    insta::assert_snapshot!(check("repo://a"), @"reader (None): repo://a is repo://a, repo://a of git: Allowed, allowed by `git/resource:repo://a*` (p.yaml:11: agents.reader.allow[2])");
+    insta::assert_snapshot!(check("git/repo://a"), @"reader (None): repo://a is repo://a, repo://a of git: Allowed, allowed by `git/resource:repo://a*` (p.yaml:11: agents.reader.allow[2])");
+    insta::assert_snapshot!(check("repo://b/x"), @"reader (None): repo://b/x is repo://b/x, repo://b/x of git: Denied, no rule of agent reader allows it (p.yaml:11: agents.reader)");
+    insta::assert_snapshot!(check("repo://{name}/x"), @"reader (None): repo://{name}/x is repo://{name}/x, repo://{name}/x of git: Allowed, allowed by `git/resource:repo://a*` (p.yaml:11: agents.reader.allow[2])");
 }
 
 #[test]
 fn somebody_is_whom_the_policy_knows_them_as() {
     let (_host, gateway) = started();
     let check = |who| ask(&gateway, who, ItemKind::Tool, ("git__get_issue", None));
-    insta::assert_snapshot!(check(Somebody { client: Some("cursor-vscode"), ..Somebody::default() }), @"");
-    insta::assert_snapshot!(check(Somebody { tag: Some("ops"), ..Somebody::default() }), @"");
-    insta::assert_snapshot!(check(Somebody { agent: Some("Writer"), client: Some("Cursor"), tag: None }), @"");
+    insta::assert_snapshot!(check(Somebody { client: Some("cursor-vscode"), ..Somebody::default() }), @r#"
+    reader (Some("Cursor")): git__get_issue is get_issue, get_issue of git: Allowed, allowed by `git/get_*` (p.yaml:11: agents.reader.allow[0])
+    this, by all callers together: 2/s, results up to 1MiB (p.yaml:16: limits."*/get_issue")
+    "#);
+    insta::assert_snapshot!(check(Somebody { tag: Some("ops"), ..Somebody::default() }), @r#"
+    default (None): git__get_issue is get_issue, get_issue of git: Denied, no rule of agent default allows it (p.yaml:11: agents, where no `default` is written)
+    this, by all callers together: 2/s, results up to 1MiB (p.yaml:16: limits."*/get_issue")
+    "#);
+    insta::assert_snapshot!(check(Somebody { agent: Some("Writer"), client: Some("Cursor"), tag: None }), @r#"
+    writer (Some("Cursor")): git__get_issue is get_issue, get_issue of git: Depends, allowed by `git/*` (p.yaml:13: agents.writer.allow[0]), where the arguments permit
+    everything that agent writer does: 60/m, 1000 a day, 30s each (p.yaml:12: agents.writer)
+    this, by all callers together: 2/s, results up to 1MiB (p.yaml:16: limits."*/get_issue")
+    "#);
 }
 
 #[test]
@@ -145,7 +171,7 @@ fn what_is_explained_is_what_is_listed() {
 fn names_that_no_server_offers_are_told_once_a_change() {
     let (_host, gateway) = started();
     let said: Vec<_> = gateway.unknown_names().iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(said.join("\n"), @"");
+    insta::assert_snapshot!(said.join("\n"), @"p.yaml:11: agents.reader.allow[1]: no server offers `git/gone`");
     assert_eq!(lock(&gateway.0.told).iter().collect::<Vec<_>>(), said.iter().collect::<Vec<_>>());
     let mut config = gateway.snapshot().config.clone();
     config.policy = Policy::default();

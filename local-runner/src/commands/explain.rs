@@ -95,7 +95,8 @@ fn show_found(found: &Found) {
 
 fn show_nothing(explained: &Explanation, name: &str) {
     say(format_args!("{name}: denied"));
-    say("  because      nothing has this name");
+    let gone = explained.gone.as_deref().unwrap_or("nothing has this name");
+    say(format_args!("  because      {gone}"));
     for near in &explained.near {
         let hidden = if near.is_seen { "" } else { ", which this agent does not see" };
         say(format_args!("  like         {}{hidden}", near.name));
@@ -146,7 +147,7 @@ fn as_json(explained: &Explanation, name: &str) -> Value {
         "silent_servers": explained.silent.iter().map(|(name, _)| name).collect::<Vec<_>>(),
     });
     let Some(found) = &explained.found else {
-        value["because"] = json!("nothing has this name");
+        value["because"] = json!(explained.gone.as_deref().unwrap_or("nothing has this name"));
         return value;
     };
     value["name"] = json!(found.exposed);
