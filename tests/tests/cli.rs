@@ -213,23 +213,23 @@ fn explain_says_what_is_decided_and_by_which_rule() {
     let allowed = explain(0, &["--as", "a", "s__greet"]).stdout;
     for line in [
         "s__greet: allowed",
-        "  because      allowed by `g` (portcullis.yaml:10: agents.a.allow[0])",
+        "  because      allowed by `g` (portcullis.yaml:11: agents.a.allow[0])",
         "  leads to     greet of server s",
-        "  asked by     agent a (portcullis.yaml:8: agents.a)",
-        "  limit        everything that agent a does: 60/m (portcullis.yaml:8: agents.a)",
-        "  limit        this, by agent a: 5s each (portcullis.yaml:11: agents.a.limits.tools.\"s/greet\")",
+        "  asked by     agent a (portcullis.yaml:9: agents.a)",
+        "  limit        everything that agent a does: 60/m (portcullis.yaml:9: agents.a)",
+        "  limit        this, by agent a: 5s each (portcullis.yaml:12: agents.a.limits.tools.\"s/greet\")",
     ] {
         assert!(allowed.lines().any(|said| said == line), "no {line:?} in\n{allowed}");
     }
     let variant = explain(0, &["--client", "cursor-vscode", "s/hail"]).stdout;
     assert!(
-        variant.contains("\n  variant      hail of greet (portcullis.yaml:6: variants.s.hail)\n"),
+        variant.contains("\n  variant      hail of greet (portcullis.yaml:7: variants.s.hail)\n"),
         "{variant}"
     );
     let unfit = explain(1, &["--as", "a", "s/hail", "--args", r#"{"name": "Eve"}"#]).stdout;
     assert!(unfit.starts_with("s__hail: allowed, but not with these arguments\n"), "{unfit}");
     let denied = explain(1, &["--as", "a", "s__echo"]).stdout;
-    assert!(denied.contains("no rule of agent a allows it (portcullis.yaml:8: agents.a)"), "{denied}");
+    assert!(denied.contains("no rule of agent a allows it (portcullis.yaml:9: agents.a)"), "{denied}");
     let nothing = explain(1, &["--as", "a", "s__eco"]).stdout;
     assert!(
         nothing.contains("nothing has this name\n  like         s__echo, which this agent does not see\n"),
@@ -238,7 +238,7 @@ fn explain_says_what_is_decided_and_by_which_rule() {
     explain(0, &["--as", "a", "s__count"]);
     explain(1, &["--as", "a", "s__count", "--args", "{}"]);
     let json = parsed(&explain(0, &["--as", "a", "s__count", "--args", r#"{"n": 1}"#, "--json"]));
-    assert_eq!((&json["decision"], &json["line"]), (&json!("allowed"), &json!(10)), "{json}");
+    assert_eq!((&json["decision"], &json["line"]), (&json!("allowed"), &json!(11)), "{json}");
     assert_eq!(json["rules"][0]["comes_to"], "holds", "{json}");
     assert!(
         explain(2, &["--as", "b", "s__echo"]).stderr.contains("no agent is called \"b\"; agents: a, default")
@@ -270,7 +270,7 @@ fn check_tries_a_policy_on_cases_without_its_servers() {
     assert_eq!(
         failed.stderr,
         "wrong.yaml:3:3: error: [2]: s/count by agent a: expected allowed, but it is denied: the condition of `s/count` \
-         does not hold (portcullis.yaml:10: agents.a.allow[3])\n"
+         does not hold (portcullis.yaml:11: agents.a.allow[3])\n"
     );
     assert!(failed.stdout.ends_with("\nwrong.yaml: 2 of 3 cases passed\n"), "{}", failed.stdout);
     for (file, why) in [("odd.yaml", "`expect` is missing"), ("empty.json", "there is no case")] {
@@ -291,7 +291,7 @@ fn check_tries_a_policy_on_cases_without_its_servers() {
 fn names_that_no_server_offers_are_warned_of() {
     let folder = folder(&[("portcullis.yaml", &with_policy())]);
     let report = cli(&folder, &["doctor", "--listen", "127.0.0.1:0"]);
-    let said = "warning  policy: portcullis.yaml:10: agents.a.allow[2]: no server offers `s/ecko`\n         -> did you mean `echo`?\n";
+    let said = "warning  policy: portcullis.yaml:11: agents.a.allow[2]: no server offers `s/ecko`\n         -> did you mean `echo`?\n";
     assert!(report.stdout.contains(said), "{}", report.stdout);
     let gateway = Gateway::start(&with_policy());
     let said = || gateway.log().matches("no server offers `s/ecko`").count();
