@@ -252,16 +252,12 @@ fn resource<'a>(
     inbound: &Inbound<'a>,
 ) -> Result<(Route, Cow<'a, str>), Refusal> {
     let uri = inbound.text("uri").ok_or_else(|| invalid("`uri` must be a string"))?;
-    match view.find_uri(&uri) {
-        Some(found) => {
-            permitted(view, caller, &found, Kind::Resources, None)?;
-            Ok((found.route, uri))
-        }
-        None => {
-            caller.record.decided(Decision::Denied, || view.why_not(Kind::Resources, &uri).into());
-            Err(unknown_resource(&uri, caller.era()))
-        }
-    }
+    let Some(found) = view.find_uri(&uri) else {
+        caller.record.decided(Decision::Denied, || view.why_not(Kind::Resources, &uri).into());
+        return Err(unknown_resource(&uri, caller.era()));
+    };
+    permitted(view, caller, &found, Kind::Resources, None)?;
+    Ok((found.route, uri))
 }
 
 /// Refuses a resource that nobody has.

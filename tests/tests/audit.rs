@@ -185,7 +185,7 @@ fn lines_that_were_lost_are_put_back_from_the_database_or_said_to_be_missing() {
     let last = files(&gateway).pop().expect("a file");
     let cut = |keep: usize| {
         let text = fs::read_to_string(&last).expect("text");
-        let kept: String = text.lines().take(keep).map(|line| format!("{line}\n")).collect();
+        let kept = text.lines().take(keep).map(|line| format!("{line}\n")).collect::<Vec<_>>().concat();
         fs::write(&last, kept).expect("the file can be written to");
     };
     cut(2);

@@ -125,5 +125,4 @@ impl Redactor {
 }
 
 #[cfg(test)]
-#[path = "redact_tests.rs"]
 mod tests;

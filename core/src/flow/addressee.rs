@@ -47,7 +47,7 @@ pub(crate) struct Addressee {
     /// The largest result that the caller may get, in bytes.
     pub(crate) most: Option<usize>,
     /// What the call is counted under, as long as it runs.
-    pub(crate) holds: Vec<Hold>,
+    pub(crate) _holds: Vec<Hold>,
     /// By which ids it knows the tasks that the answer names, where it may name any.
     pub(crate) tasks: Option<Arc<tasks::Ids>>,
     pub(crate) server: Arc<Server>,

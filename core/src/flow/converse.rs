@@ -49,7 +49,7 @@ enum Ended {
     /// It answers the agent, perhaps still coming.
     Reply(Reply),
     /// It asks a session's agent for input.
-    Round(Round, Addressee),
+    Round(Round, Box<Addressee>),
 }
 
 impl<H: Host> Gateway<H> {
@@ -142,7 +142,7 @@ impl<H: Host> Gateway<H> {
                             to.answered();
                             if let Some(round) = asks.then(|| raw.concat()).and_then(|raw| Round::read(&raw))
                             {
-                                return Ok(Ended::Round(round, to));
+                                return Ok(Ended::Round(round, Box::new(to)));
                             }
                             let (text, code) = self.asks_by_error(&to, text, code);
                             to.caller.record.gave(text.len());
@@ -312,7 +312,7 @@ impl<H: Host> Gateway<H> {
         })?;
         match std::mem::replace(&mut asked.body, AnswerBody::Nothing) {
             AnswerBody::Json(chunks) => match self.document(asked, chunks, to).await? {
-                Ended::Round(round, to) if to.interaction.is_possible() => return Ok((round, to)),
+                Ended::Round(round, to) if to.interaction.is_possible() => return Ok((round, *to)),
                 Ended::Round(round, to) => give(steps, Self::refuse_round(&round, &to)).await,
                 Ended::Reply(reply) => give(steps, reply).await,
             },

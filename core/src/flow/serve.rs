@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures::channel::mpsc;
@@ -14,13 +13,13 @@ use super::HELD;
 use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
 use super::messages::Messages;
-use super::park::{Retried, invalid_state, may_be_asked_in};
+use super::park::{Retried, invalid_state};
 use crate::acl::{Bounds, Target};
 use crate::body::{self, Body, CollectError, Reply};
 use crate::catalog::{Route, Scope};
 use crate::config::ItemKind;
 use crate::endpoint::{self, Endpoint};
-use crate::error::{Refusal, Unreachable, code};
+use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, LEVELS, Piped, legacy, meta, modern};
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::Identity;
@@ -29,11 +28,10 @@ use crate::pipe::Wait;
 use crate::plan::{self, Plan};
 use crate::ports::Host;
 use crate::quota::Hold;
-use crate::session::Interaction;
 use crate::tasks::{self, Tasks};
 use crate::upstream::compose::{Ask, declared};
 use crate::upstream::lane::Lane;
-use crate::upstream::{Link, Owner, Server, lock};
+use crate::upstream::{Owner, Server, lock};
 use crate::wire::http as names;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
@@ -448,7 +446,7 @@ impl<H: Host> Gateway<H> {
             narrowing: ask.narrowing.clone(),
             patience: ask.patience(server),
             most: ask.most,
-            holds,
+            _holds: holds,
             tasks,
             server: server.clone(),
             link: way.link,
@@ -488,79 +486,6 @@ impl<H: Host> Gateway<H> {
         Messages::asking(self.clone(), asking.boxed(), besides, to)
     }
 
-    /// Returns the way that a request takes: on a link of the caller's own where it can be asked something and the
-    /// server offers sessions, else on the shared one. A server of both eras is spoken to in the agent's own.
-    async fn way_to(
-        &self,
-        server: &Arc<Server>,
-        inbound: &Inbound<'_>,
-        caller: &Caller,
-    ) -> Result<Way, Unreachable> {
-        let shared = Way { link: server.shared.clone(), interaction: Interaction::default(), lane: None };
-        let Some(session) = &caller.session else {
-            return self.way_of_stateless(server, inbound, caller, shared).await;
-        };
-        let interaction = Some(session.interaction).filter(|i| caller.streams && i.is_possible());
-        let Some(interaction) = interaction else { return Ok(shared) };
-        let shared = Way { interaction, ..shared };
-        let version = self.establish(server, &server.shared).await?.version;
-        if version.era() == Era::Modern && server.has_no_sessions.load(Ordering::Relaxed) {
-            return Ok(shared);
-        }
-        if server.has_no_links() {
-            self.reap(server);
-        }
-        let (own, evicted) = server.link_of(session.nonce, session.interaction, self.host().now());
-        if let Some(link) = evicted {
-            self.give_up(server, link);
-        }
-        if version.era() == Era::Modern
-            && let Err(error) = self.establish(server, &own).await
-        {
-            tracing::debug!(%error, "no session of its own");
-            server.drop_link(session.nonce);
-            return Ok(shared);
-        }
-        Ok(Way { link: own, ..shared })
-    }
-
-    /// A stateless agent that can be asked something takes a lane to a server that asks in sessions.
-    async fn way_of_stateless(
-        &self,
-        server: &Arc<Server>,
-        inbound: &Inbound<'_>,
-        caller: &Caller,
-        shared: Way,
-    ) -> Result<Way, Unreachable> {
-        if !may_be_asked_in(&inbound.method) {
-            return Ok(shared);
-        }
-        let declared = inbound.meta().and_then(|meta| meta.get(meta::CLIENT_CAPABILITIES));
-        let interaction = declared.map_or_else(Interaction::default, Interaction::declared);
-        let shared = Way { interaction, ..shared };
-        if !interaction.is_possible()
-            || self.establish(server, &server.shared).await?.version.era() == Era::Modern
-        {
-            return Ok(shared);
-        }
-        if server.has_no_links() {
-            self.reap(server);
-        }
-        for link in server.lanes.drop_idle(0) {
-            self.give_up(server, link);
-        }
-        let (lane, given_up) = server.lanes.take(caller.who.owner(), interaction, self.host().now());
-        if let Some(link) = given_up {
-            self.give_up(server, link);
-        }
-        Ok(match lane {
-            Some(lane) => Way { link: lane.link().clone(), lane: Some(lane), ..shared },
-            // What is asked on an answer's own stream is certain there, too; but the server might keep roots, or that
-            // the user has signed in.
-            None => Way { interaction: Interaction { roots: false, url: false, ..interaction }, ..shared },
-        })
-    }
-
     pub(super) fn log_level(&self, inbound: &Inbound<'_>, caller: &Caller) -> Option<usize> {
         if let Some(session) = &caller.session {
             Some(lock(&self.0.sessions.levels).get(session.nonce).copied().unwrap_or(DEFAULT_LEVEL))
@@ -586,13 +511,6 @@ fn bounds_of(snapshot: &Snapshot, caller: &Caller, inbound: &Inbound<'_>, route:
     let (server, name) = (route.server.name.as_str(), route.own_name());
     let target = Target { server, kind, name, is_template: false };
     Bounds::of_call(&caller.who.agent, &snapshot.config.tool_limits, &target)
-}
-
-/// The way that a request takes to its server.
-struct Way {
-    link: Arc<Link>,
-    interaction: Interaction,
-    lane: Option<Lane>,
 }
 
 fn cancelled(_: Cancelled) -> Reply {

@@ -1,3 +1,5 @@
+//! What rules come to, and that denying never widens.
+
 use proptest::prelude::*;
 
 use super::*;

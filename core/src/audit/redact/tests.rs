@@ -1,3 +1,5 @@
+//! What is taken out, and what stays.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
