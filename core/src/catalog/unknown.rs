@@ -39,7 +39,14 @@ enum Spelling {
 }
 
 /// The names that one server offers: of tools, and of prompts.
-struct Names<'n>([BTreeSet<&'n str>; 2]);
+struct Names<'n>([Named<'n>; 2]);
+
+/// Names of one kind.
+struct Named<'n> {
+    kind: ItemKind,
+    exact: BTreeSet<&'n str>,
+    small: BTreeSet<String>,
+}
 
 /// Finds what a configuration names and no server offers. `offers` are those of the servers that have answered.
 pub(crate) fn unknown_names<O: Deref<Target = Offer>>(
@@ -89,29 +96,28 @@ fn look_for(
     if !selector.item.is_exact() || selector.kind == Some(ItemKind::Resource) {
         return None;
     }
-    let servers =
-        config.servers.keys().filter(|server| selector.server.matches_without_case(server.as_str()));
-    let servers: Vec<_> = servers.collect();
+    let served = config.servers.iter().filter(|(_, settings)| settings.enabled).map(|(server, _)| server);
+    let servers: Vec<_> =
+        served.filter(|server| selector.server.matches_without_case(server.as_str())).collect();
     let answered: Vec<_> = servers.iter().filter_map(|server| names.get(server)).collect();
     if answered.is_empty() || answered.len() < servers.len() {
         return None;
     }
     let item = selector.item.as_str();
-    let offered: BTreeSet<&str> = answered.iter().flat_map(|names| names.of_kind(selector.kind)).collect();
+    let offered = || answered.iter().flat_map(|names| names.of_kind(selector.kind));
     let is_offered = match spelling {
-        Spelling::Exact => offered.contains(item),
-        Spelling::Loose => offered.iter().any(|name| selector.item.matches_without_case(name)),
+        Spelling::Exact => offered().any(|named| named.exact.contains(item)),
+        Spelling::Loose => offered().any(|named| named.small.contains(&item.to_lowercase())),
     };
     if is_offered {
         return None;
     }
     let replaces =
         |variant: &&Variant| variant.replaces && variant.from == item && servers.contains(&&variant.server);
-    let offered: Vec<_> = offered.into_iter().collect();
-    let hint = match config.variants.iter().find(replaces) {
-        Some(Variant { name, origin, .. }) => Some(format!("`{name}` stands in its place ({origin})")),
-        None => nearest(item, &offered).map(|near| format!("did you mean `{near}`?")),
-    };
+    let names = || offered().flat_map(|named| named.exact.iter().copied()).collect::<Vec<_>>();
+    let replaced = config.variants.iter().find(replaces);
+    let replaced = replaced.map(|of| format!("`{}` stands in its place ({})", of.name, of.origin));
+    let hint = replaced.or_else(|| nearest(item, &names()).map(|near| format!("did you mean `{near}`?")));
     Some(UnknownName { origin: origin.clone(), message: format!("no server offers `{selector}`"), hint })
 }
 
@@ -129,18 +135,14 @@ impl<'n> Names<'n> {
             let own = own.filter(|name| !replaced.iter().any(|gone| gone == name));
             // A variant that is left out has been reported already.
             let varied = variants.iter().filter(|variant| variant.kind == kind.of_rules());
-            own.chain(varied.map(|variant| variant.name.as_str())).collect()
+            let exact: BTreeSet<_> = own.chain(varied.map(|variant| variant.name.as_str())).collect();
+            let small = exact.iter().map(|name| name.to_lowercase()).collect();
+            Named { kind: kind.of_rules(), exact, small }
         }))
     }
 
-    fn of_kind(&self, kind: Option<ItemKind>) -> impl Iterator<Item = &'n str> {
-        let [tools, prompts] = &self.0;
-        let (tools, prompts) = match kind {
-            None => (Some(tools), Some(prompts)),
-            Some(ItemKind::Prompt) => (None, Some(prompts)),
-            Some(_) => (Some(tools), None),
-        };
-        tools.into_iter().chain(prompts).flatten().copied()
+    fn of_kind(&self, kind: Option<ItemKind>) -> impl Iterator<Item = &Named<'n>> {
+        self.0.iter().filter(move |named| kind.is_none_or(|kind| kind == named.kind))
     }
 }
 

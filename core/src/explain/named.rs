@@ -133,7 +133,7 @@ mod tests {
         let parsed = parse(&[Source { path: "p.yaml".into(), text }], &|_| None);
         assert_eq!(parsed.problems, []);
         let said = names.iter().map(|name| match lead(&parsed.config, kind, name) {
-            Ok(named) => format!("{name}: {}/{} {:?}", named.server, named.name, named.nowhere),
+            Ok(led) => format!("{name}: {}/{} {:?}", led.server, led.name, led.nowhere),
             Err(why) => why,
         });
         said.collect::<Vec<_>>().join("\n")

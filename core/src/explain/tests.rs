@@ -1,7 +1,9 @@
+//! Explanations of a gateway in memory: where names lead, which rules decide, and that lists agree.
+
 use super::*;
 use crate::config::{Source, parse};
 use crate::ports::Clock as _;
-use crate::testing::{Memory, gateway_with, json_answer};
+use crate::testing::{Memory, gateway_with, json_answer, modern};
 
 const TOOLS: &str = r#"{"tools":[
 {"name":"get_issue","inputSchema":{"type":"object","properties":{"repo":{"type":"string"}}}},
@@ -49,11 +51,9 @@ fn started() -> (Memory, Gateway<Memory>) {
     });
     let config = parse(&[Source { path: "p.yaml".into(), text: POLICY.into() }], &|_| None).config;
     let gateway = gateway_with(&host, &["git", "down"], config);
-    host.run(async {
-        for server in gateway.snapshot().servers.values() {
-            let _ = server.settled.wait().await;
-        }
-    });
+    // A list is answered once every server has answered or failed.
+    let listed = host.run(Box::pin(gateway.serve(modern("1", "tools/list", ""))));
+    assert_eq!(listed.status(), 200);
     (host, gateway)
 }
 
@@ -63,19 +63,19 @@ fn ask(gateway: &Gateway<Memory>, who: Somebody<'_>, kind: ItemKind, call: (&str
         Ok(explained) => explained,
         Err(unknown) => return unknown.to_string(),
     };
-    let mut said = format!("{} ({:?}): ", explained.agent, explained.client);
+    let who = format!("{} ({:?})", explained.agent, explained.client);
     let Some(found) = explained.found else {
-        return format!("{said}nothing; {:?}; {:?}; {:?}", explained.gone, explained.near, explained.silent);
+        return format!("{who}: nothing; {:?}; {:?}; {:?}", explained.gone, explained.near, explained.silent);
     };
     let Found { exposed, server, name, upstream, variant, judgement, unfit, limits } = found;
-    said += &format!("{exposed} is {name}, {upstream} of {server}");
-    let variant = variant.map(|of| format!(", a variant of {} ({})", of.from, of.origin));
-    said += &format!("{}: {:?}, {}", variant.unwrap_or_default(), judgement.verdict, judgement.by);
-    said += &unfit.map(|why| format!("\nunfit: {why}")).unwrap_or_default();
-    for limit in limits {
-        said += &format!("\n{}: {} ({})", limit.what, limit.limits, limit.origin);
-    }
-    said
+    let variant = variant.map(|of| format!(", a variant of {} ({})", of.from, of.origin)).unwrap_or_default();
+    let mut lines = vec![
+        format!("{who}: {exposed} is {name}, {upstream} of {server}{variant}"),
+        format!("{:?}, {}", judgement.verdict, judgement.by),
+    ];
+    lines.extend(unfit.map(|why| format!("unfit: {why}")));
+    lines.extend(limits.iter().map(|of| format!("{}: {} ({})", of.what, of.limits, of.origin)));
+    lines.join("\n")
 }
 
 fn tool(agent: &str, name: &str, arguments: Option<&str>) -> String {
@@ -86,26 +86,33 @@ fn tool(agent: &str, name: &str, arguments: Option<&str>) -> String {
 #[test]
 fn a_name_is_followed_to_its_server_and_the_rule() {
     insta::assert_snapshot!(tool("reader", "git__get_issue", None), @r#"
-    reader (None): git__get_issue is get_issue, get_issue of git: Allowed, allowed by `git/get_*` (p.yaml:11: agents.reader.allow[0])
+    reader (None): git__get_issue is get_issue, get_issue of git
+    Allowed, allowed by `git/get_*` (p.yaml:11: agents.reader.allow[0])
     this, by all callers together: 2/s, results up to 1MiB (p.yaml:16: limits."*/get_issue")
     "#);
     insta::assert_snapshot!(tool("writer", "git__get_issue", None), @r#"
-    writer (None): git__get_issue is get_issue, get_issue of git: Depends, allowed by `git/*` (p.yaml:13: agents.writer.allow[0]), where the arguments permit
+    writer (None): git__get_issue is get_issue, get_issue of git
+    Depends, allowed by `git/*` (p.yaml:13: agents.writer.allow[0]), where the arguments permit
     everything that agent writer does: 60/m, 1000 a day, 30s each (p.yaml:12: agents.writer)
     this, by all callers together: 2/s, results up to 1MiB (p.yaml:16: limits."*/get_issue")
     "#);
     insta::assert_snapshot!(tool("writer", "git/get_issue", Some(r#"{"repo":"secret"}"#)), @r#"
-    writer (None): git__get_issue is get_issue, get_issue of git: Denied, denied by `git/get_issue` (p.yaml:14: agents.writer.deny[1])
+    writer (None): git__get_issue is get_issue, get_issue of git
+    Denied, denied by `git/get_issue` (p.yaml:14: agents.writer.deny[1])
     everything that agent writer does: 60/m, 1000 a day, 30s each (p.yaml:12: agents.writer)
     this, by all callers together: 2/s, results up to 1MiB (p.yaml:16: limits."*/get_issue")
     "#);
     insta::assert_snapshot!(tool("writer", "git__file_bug", Some(r#"{"title":"c"}"#)), @r#"
-    writer (None): git__file_bug is file_bug, create_issue of git, a variant of create_issue (p.yaml:6: variants.git.file_bug): Allowed, allowed by `git/*` (p.yaml:13: agents.writer.allow[0])
+    writer (None): git__file_bug is file_bug, create_issue of git, a variant of create_issue (p.yaml:6: variants.git.file_bug)
+    Allowed, allowed by `git/*` (p.yaml:13: agents.writer.allow[0])
     unfit: argument "title" must be one of "a", "b"
     everything that agent writer does: 60/m, 1000 a day, 30s each (p.yaml:12: agents.writer)
     this, by agent writer: 1 at a time (p.yaml:15: agents.writer.limits.tools."git/file_*")
     "#);
-    insta::assert_snapshot!(tool("reader", "git__delete_repo", None), @"reader (None): git__delete_repo is delete_repo, delete_repo of git: Denied, no rule of agent reader allows it (p.yaml:11: agents.reader)");
+    insta::assert_snapshot!(tool("reader", "git__delete_repo", None), @"
+    reader (None): git__delete_repo is delete_repo, delete_repo of git
+    Denied, no rule of agent reader allows it (p.yaml:11: agents.reader)
+    ");
 }
 
 #[test]
@@ -123,10 +130,22 @@ fn resources_are_followed_as_agents_are_led() {
         let who = Somebody { agent: Some("reader"), ..Somebody::default() };
         ask(&gateway, who, ItemKind::Resource, (uri, None))
     };
-    insta::assert_snapshot!(check("repo://a"), @"reader (None): repo://a is repo://a, repo://a of git: Allowed, allowed by `git/resource:repo://a*` (p.yaml:11: agents.reader.allow[2])");
-    insta::assert_snapshot!(check("git/repo://a"), @"reader (None): repo://a is repo://a, repo://a of git: Allowed, allowed by `git/resource:repo://a*` (p.yaml:11: agents.reader.allow[2])");
-    insta::assert_snapshot!(check("repo://b/x"), @"reader (None): repo://b/x is repo://b/x, repo://b/x of git: Denied, no rule of agent reader allows it (p.yaml:11: agents.reader)");
-    insta::assert_snapshot!(check("repo://{name}/x"), @"reader (None): repo://{name}/x is repo://{name}/x, repo://{name}/x of git: Allowed, allowed by `git/resource:repo://a*` (p.yaml:11: agents.reader.allow[2])");
+    insta::assert_snapshot!(check("repo://a"), @"
+    reader (None): repo://a is repo://a, repo://a of git
+    Allowed, allowed by `git/resource:repo://a*` (p.yaml:11: agents.reader.allow[2])
+    ");
+    insta::assert_snapshot!(check("git/repo://a"), @"
+    reader (None): repo://a is repo://a, repo://a of git
+    Allowed, allowed by `git/resource:repo://a*` (p.yaml:11: agents.reader.allow[2])
+    ");
+    insta::assert_snapshot!(check("repo://b/x"), @"
+    reader (None): repo://b/x is repo://b/x, repo://b/x of git
+    Denied, no rule of agent reader allows it (p.yaml:11: agents.reader)
+    ");
+    insta::assert_snapshot!(check("repo://{name}/x"), @"
+    reader (None): repo://{name}/x is repo://{name}/x, repo://{name}/x of git
+    Allowed, allowed by `git/resource:repo://a*` (p.yaml:11: agents.reader.allow[2])
+    ");
 }
 
 #[test]
@@ -134,15 +153,18 @@ fn somebody_is_whom_the_policy_knows_them_as() {
     let (_host, gateway) = started();
     let check = |who| ask(&gateway, who, ItemKind::Tool, ("git__get_issue", None));
     insta::assert_snapshot!(check(Somebody { client: Some("cursor-vscode"), ..Somebody::default() }), @r#"
-    reader (Some("Cursor")): git__get_issue is get_issue, get_issue of git: Allowed, allowed by `git/get_*` (p.yaml:11: agents.reader.allow[0])
+    reader (Some("Cursor")): git__get_issue is get_issue, get_issue of git
+    Allowed, allowed by `git/get_*` (p.yaml:11: agents.reader.allow[0])
     this, by all callers together: 2/s, results up to 1MiB (p.yaml:16: limits."*/get_issue")
     "#);
     insta::assert_snapshot!(check(Somebody { tag: Some("ops"), ..Somebody::default() }), @r#"
-    default (None): git__get_issue is get_issue, get_issue of git: Denied, no rule of agent default allows it (p.yaml:11: agents, where no `default` is written)
+    default (None): git__get_issue is get_issue, get_issue of git
+    Denied, no rule of agent default allows it (p.yaml:11: agents, where no `default` is written)
     this, by all callers together: 2/s, results up to 1MiB (p.yaml:16: limits."*/get_issue")
     "#);
     insta::assert_snapshot!(check(Somebody { agent: Some("Writer"), client: Some("Cursor"), tag: None }), @r#"
-    writer (Some("Cursor")): git__get_issue is get_issue, get_issue of git: Depends, allowed by `git/*` (p.yaml:13: agents.writer.allow[0]), where the arguments permit
+    writer (Some("Cursor")): git__get_issue is get_issue, get_issue of git
+    Depends, allowed by `git/*` (p.yaml:13: agents.writer.allow[0]), where the arguments permit
     everything that agent writer does: 60/m, 1000 a day, 30s each (p.yaml:12: agents.writer)
     this, by all callers together: 2/s, results up to 1MiB (p.yaml:16: limits."*/get_issue")
     "#);
