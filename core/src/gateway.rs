@@ -96,6 +96,8 @@ pub(crate) struct Inner<H: Host> {
     /// The streams of agents on HTTP+SSE.
     pub(crate) held: HeldStreams,
     pub(crate) stopping: AtomicBool,
+    /// What has been said of names that no server offers.
+    pub(crate) told: Mutex<BTreeSet<String>>,
     /// The chain of gateways, for what this one asks of itself.
     pub(crate) own_via: HeaderValue,
     next_id: AtomicU64,
@@ -184,6 +186,7 @@ impl<H: Host> Gateway<H> {
             spent: Mutex::default(),
             held: HeldStreams::default(),
             stopping: AtomicBool::new(false),
+            told: Mutex::default(),
             id: id.into(),
             host,
         }));

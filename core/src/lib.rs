@@ -28,6 +28,7 @@ pub mod body;
 pub mod calendar;
 pub mod config;
 pub mod error;
+pub mod explain;
 pub mod identity;
 pub mod metrics;
 pub mod names;

@@ -60,7 +60,9 @@ pub(crate) enum Command {
     )]
     Stdio(Stdio),
     /// Find every problem of a configuration; exit code 1 where there is an error
-    #[command(after_help = "Example:\n  portcullis check --config portcullis.yaml")]
+    #[command(
+        after_help = "Examples:\n  portcullis check --config portcullis.yaml\n  portcullis check --config portcullis.yaml --cases cases.yaml\n\nA file of cases is a list of maps such as\n  - { agent: coder, call: github/get_issue, args: { repo: shop }, expect: allowed }\nNo server has to run for them: they are decided by names alone."
+    )]
     Check(Check),
     /// Check this machine, the configuration and every server; exit code 1 where there is a problem
     #[command(
@@ -80,6 +82,11 @@ pub(crate) enum Command {
     /// Call a tool
     #[command(after_help = "Example:\n  portcullis call demo__add --args '{\"a\": 1, \"b\": 2}'")]
     Call(Call),
+    /// Say what an agent may do with a tool, by which rule, and where it stands; exit code 1 where it may not
+    #[command(
+        after_help = "Examples:\n  portcullis explain --as coder github__create_issue --args '{\"repo\": \"shop\"}'\n  portcullis explain --as coder github/create_issue\n  portcullis explain --client Cursor --resource repo://readme"
+    )]
+    Explain(Explain),
     /// The audit trail: who asked for what, what was decided, what came of it
     #[command(
         after_help = "Examples:\n  portcullis audit tail --follow\n  portcullis audit query --decision denied --since 24h\n  portcullis audit verify\n  portcullis audit export --format csv --output audit.csv"
@@ -136,6 +143,9 @@ pub(crate) struct Check {
     /// A portcullis.yaml, an mcpServers file, or a folder with one
     #[arg(long, env = "PORTCULLIS_CONFIG", value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
+    /// Also try the policy on these cases, by names alone; exit code 1 where one comes to something else
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cases: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -322,6 +332,36 @@ pub(crate) struct Call {
     pub(crate) args: Box<RawValue>,
     #[command(flatten)]
     pub(crate) target: Target,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The tool's name, as agents see it or as SERVER/NAME
+    #[arg(value_name = "TOOL", required_unless_present_any = ["prompt", "resource"])]
+    pub(crate) tool: Option<String>,
+    /// A prompt's name instead
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tool", "resource"])]
+    pub(crate) prompt: Option<String>,
+    /// A resource's URI instead
+    #[arg(long, value_name = "URI", conflicts_with_all = ["tool", "args"])]
+    pub(crate) resource: Option<String>,
+    /// The arguments of the call, a JSON object
+    #[arg(long, value_name = "JSON", value_parser = json_object)]
+    pub(crate) args: Option<Box<RawValue>>,
+    /// The agent that asks; without it, client and tag tell which
+    #[arg(long = "as", value_name = "AGENT")]
+    pub(crate) agent: Option<String>,
+    /// The name of its client
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client: Option<String>,
+    /// The tag that it claims
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

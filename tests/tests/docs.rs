@@ -2,7 +2,7 @@
 //!
 //! A fenced block of `sh` holds commands; one of `console` holds commands after `$ ` and lines that they print; one of
 //! `yaml` or `json` is a configuration: one that passes `check`, is `refused` by it, or is `part` of a folder, which a
-//! command of the page has to check. **A command that is not run stands in [`OTHERS`] with the reason.**
+//! command of the page has to check; or it holds `cases` of a policy, which a command has to try. **A command that is not run stands in [`OTHERS`] with the reason.**
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,6 +43,8 @@ struct Block {
     refused: bool,
     /// Whether it is nothing without the other files of its folder.
     part: bool,
+    /// Whether it is no configuration, but cases of a policy.
+    cases: bool,
     text: String,
     line: usize,
 }
@@ -176,6 +178,7 @@ fn blocks_of(text: &str) -> Vec<Block> {
                     title: words.iter().find_map(|word| Some(word.strip_prefix("title=")?.to_owned())),
                     refused: words.contains(&"refused"),
                     part: words.contains(&"part"),
+                    cases: words.contains(&"cases"),
                     text: String::new(),
                     line: index + 1,
                 });
@@ -298,6 +301,10 @@ fn every_configuration_is_what_it_is_said_to_be() {
     let mut checked = 0;
     for page in manual() {
         for block in page.blocks.iter().filter(|block| is_configuration(block)) {
+            if block.cases {
+                assert!(is_tried(&page, block), "{}: no command tries these cases", page.place(block.line));
+                continue;
+            }
             if block.part {
                 assert!(is_checked(&page, block), "{}: no command checks its folder", page.place(block.line));
                 continue;
@@ -320,6 +327,15 @@ fn is_checked(page: &Page, block: &Block) -> bool {
     let consoles = page.blocks.iter().filter(|block| block.language == "console");
     let mut steps = consoles.flat_map(steps_of);
     steps.any(|step| folder.is_some_and(|folder| step.command.ends_with(&format!("check --config {folder}"))))
+}
+
+/// Tells whether a command of the page tries the cases of a block.
+fn is_tried(page: &Page, block: &Block) -> bool {
+    let consoles = page.blocks.iter().filter(|block| block.language == "console");
+    let mut steps = consoles.flat_map(steps_of);
+    steps.any(|step| {
+        block.title.as_ref().is_some_and(|file| step.command.ends_with(&format!("--cases {file}")))
+    })
 }
 
 #[test]

@@ -28,8 +28,7 @@ impl Bounds {
     /// Returns what a call is bound by besides. Each thing that limits name is counted for itself.
     pub(crate) fn of_call(agent: &Agent, limits: &[ToolLimits], target: &Target<'_>) -> Self {
         let mut bounds = Self { counted: Vec::new(), ..Self::of_agent(agent) };
-        let holds = |of: &&ToolLimits| of.agent.as_ref().is_none_or(|name| *name == agent.name);
-        for of in limits.iter().filter(holds).filter(|of| of.selector.denies(target)) {
+        for of in limits.iter().filter(|of| of.bind(agent, target)) {
             let whose = of.agent.as_ref().map_or(String::new(), |name| format!(" by agent {name}"));
             let key =
                 || format!("{:?} {}/{}{whose} ({})", target.kind, target.server, target.name, of.origin);
@@ -45,6 +44,13 @@ impl Bounds {
         self.timeout = least(self.timeout, limits.timeout);
         let most = limits.result.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
         self.result = least(self.result, most);
+    }
+}
+
+impl ToolLimits {
+    /// Tells whether a call of that agent's is bound by these.
+    pub(crate) fn bind(&self, agent: &Agent, target: &Target<'_>) -> bool {
+        self.agent.as_ref().is_none_or(|name| *name == agent.name) && self.selector.denies(target)
     }
 }
 

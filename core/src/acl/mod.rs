@@ -5,10 +5,12 @@
 
 mod bounds;
 mod condition;
+mod explain;
 mod glob;
 mod rules;
 
 pub(crate) use bounds::Bounds;
 pub use condition::{Arguments, CallerFacts, Condition, ConditionError, Facts, Undecided};
+pub use explain::{Considered, Judgement, Side, Verdict};
 pub use glob::Glob;
 pub use rules::{Acl, Decision, Denial, Rules, Target, Truth};

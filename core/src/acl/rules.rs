@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::explain::Side;
 use super::{Condition, Glob};
 use crate::config::{Agent, Dialect, Group, ItemKind, Origin, Policy, Rule, Selector, What};
 
@@ -171,6 +172,14 @@ impl Rules {
             Reach::Everything => true,
             Reach::Some(selectors) => selectors.iter().any(reaches),
         })
+    }
+
+    /// Returns the rules that name a thing, first those that deny.
+    pub(super) fn naming(&self, target: &Target<'_>) -> impl Iterator<Item = (Side, &Rule)> {
+        let deny = self.deny.iter().filter(|clause| clause.denies(target));
+        let allow = self.allow.iter().filter(|clause| clause.allows(target));
+        let deny = deny.map(|clause| (Side::Deny, &clause.rule));
+        deny.chain(allow.map(|clause| (Side::Allow, &clause.rule)))
     }
 
     /// Decides on one thing. `truth` says what each condition comes to.

@@ -238,10 +238,8 @@ fn offered<'o>(
     if variants.is_empty() {
         return items.iter().map(own).collect();
     }
-    let Customized { made, replaced, failed } = customize(variants, kind, items);
-    for error in failed {
-        tracing::warn!(server = %server.name, %error, "a variant is left out");
-    }
+    // Variants that are left out are told of where names are that nobody has: once, not with every merge.
+    let Customized { made, replaced, .. } = customize(variants, kind, items);
     let stays = |item: &&Item| !replaced.contains(&item.name);
     let parameters =
         |call: &Call| items.iter().find(|item| *item.name == *call.name).map(|item| item.parameters.clone());

@@ -7,6 +7,7 @@ mod merged;
 #[cfg(test)]
 mod properties;
 mod template;
+mod unknown;
 mod view;
 mod views;
 
@@ -15,6 +16,8 @@ pub(crate) use annotation::{Parameter, same_value};
 use inspect::Suspects;
 pub(crate) use merged::Route;
 pub(crate) use template::Template;
+pub use unknown::UnknownName;
+pub(crate) use unknown::unknown_names;
 pub(crate) use view::{Found, Listed, Scope, View};
 pub(crate) use views::{Looking, Views};
 #[cfg(any(test, feature = "testing"))]

@@ -225,6 +225,11 @@ impl View {
         }
     }
 
+    /// Returns all that servers offer of a kind, whoever may see it: each exposed name, and where it leads.
+    pub(crate) fn everything(&self, kind: Kind) -> impl Iterator<Item = (&str, &Route)> {
+        self.merged.list(kind).iter().map(|entry| (&*entry.name, &entry.route))
+    }
+
     /// Returns where an exposed name leads that the caller sees.
     pub(crate) fn find(&self, kind: Kind, name: &str) -> Option<Found<'_>> {
         let (index, entry) = self.merged.find(kind, name)?;

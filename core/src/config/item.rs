@@ -271,7 +271,7 @@ impl<'n> Fields<'n> {
 }
 
 /// Returns the known word that `word` is most likely a misspelling of.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     if word.len() > 64 {
         return None;
     }

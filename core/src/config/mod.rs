@@ -10,6 +10,7 @@
 
 mod access;
 mod agents;
+mod cases;
 mod command;
 mod denied;
 mod emit;
@@ -44,8 +45,10 @@ mod value;
 mod variants;
 mod yaml;
 
+pub use cases::{Case, read_cases};
 pub use file::schema;
 pub use import::{Imported, import, to_yaml};
+pub(crate) use item::nearest;
 pub use model::{Command, Config, Endpoint, Gateway, Limits, Naming, Server, Transport};
 pub use policy::{
     Agent, Argument, Audit, Auth, Dialect, Fixed, Group, ItemKind, Limits as AgentLimits, Match, Narrowing,

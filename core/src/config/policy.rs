@@ -7,11 +7,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::quantity::{format_duration, format_size};
 use crate::acl::{Condition, Glob};
 use crate::names::ServerName;
 
 /// Where something stands in a file.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Origin {
     /// The file, as the user named it; empty where it stands in none.
     pub file: Arc<str>,
@@ -96,6 +97,18 @@ pub struct Selector {
     pub kind: Option<ItemKind>,
     /// The names that the server (or a variant) gives them, or URIs of resources.
     pub item: Glob,
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Some(ItemKind::Tool) => "tool:",
+            Some(ItemKind::Prompt) => "prompt:",
+            Some(ItemKind::Resource) => "resource:",
+            None => "",
+        };
+        write!(f, "{}/{kind}{}", self.server.as_str(), self.item.as_str())
+    }
 }
 
 /// The kinds of things that a selector can name.
@@ -209,6 +222,31 @@ pub struct Rate {
     pub count: u32,
     /// In how long a time.
     pub period: Duration,
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let period = format_duration(self.period);
+        match period.as_str() {
+            "1s" | "1m" | "1h" => write!(f, "{}/{}", self.count, &period[1..]),
+            "24h" => write!(f, "{}/d", self.count),
+            _ => write!(f, "{} in {period}", self.count),
+        }
+    }
+}
+
+impl fmt::Display for Limits {
+    /// Writes each limit that there is, as people say it; nothing where there is none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = [
+            self.rate.map(|rate| rate.to_string()),
+            self.concurrency.map(|most| format!("{most} at a time")),
+            self.daily.map(|most| format!("{most} a day")),
+            self.result.map(|most| format!("results up to {}", format_size(most))),
+            self.timeout.map(|most| format!("{} each", format_duration(most))),
+        ];
+        f.write_str(&said.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// Limits of what a selector names.

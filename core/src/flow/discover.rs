@@ -142,6 +142,7 @@ impl<H: Host> Gateway<H> {
             tracing::info!(server = %server.name, %version, tools, prompts, resources, "server is up");
         }
         self.views_changed();
+        self.tell_unknown_names();
     }
 
     /// Notes that a server does not answer. What it offered stays listed through a first failure, so that a restart

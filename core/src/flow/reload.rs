@@ -32,6 +32,7 @@ impl<H: Host> Gateway<H> {
             self.host().spawn(async move { gateway.retire(server).await });
         }
         self.views_changed();
+        self.tell_unknown_names();
         changes
     }
 

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::acl::{CallerFacts, Condition, Facts, Truth};
-use crate::config::{Agent, Match, Policy};
+use crate::acl::{Arguments, CallerFacts, Condition, Facts, Truth, Undecided};
+use crate::config::{Agent, Auth, Match, Policy, nearest};
 use crate::wire::json::Json;
 
 pub use client::canonical;
@@ -77,24 +77,28 @@ impl Identity {
 
     /// Returns what a condition comes to for this caller; `arguments` are there once they are known.
     pub(crate) fn truth(&self, condition: &Condition, arguments: Option<Json<'_>>, now: u64) -> Truth {
-        if condition.reads_arguments() && arguments.is_none() {
-            return Truth::Depends;
+        let outcome = self.holds(condition, arguments.map(Into::into), now);
+        let truth = Truth::from(&outcome);
+        if let (Truth::Undecided, Err(why)) = (truth, outcome) {
+            tracing::debug!(condition = condition.text(), %why, "a condition cannot be evaluated");
         }
+        truth
+    }
+
+    /// Tells whether a condition holds for this caller, or why that cannot be told.
+    pub(crate) fn holds(
+        &self,
+        condition: &Condition,
+        arguments: Option<Arguments<'_>>,
+        now: u64,
+    ) -> Result<bool, Undecided> {
         let caller = CallerFacts {
             agent: &self.agent.name,
             client: self.client.as_deref(),
             principal: self.principal.as_deref(),
             tag: self.tag.as_deref(),
         };
-        let arguments = arguments.map(Into::into);
-        match condition.holds(&Facts { arguments, caller, now }) {
-            Ok(true) => Truth::Holds,
-            Ok(false) => Truth::Fails,
-            Err(why) => {
-                tracing::debug!(condition = condition.text(), %why, "a condition cannot be evaluated");
-                Truth::Undecided
-            }
-        }
+        condition.holds(&Facts { arguments, caller, now })
     }
 
     /// Returns whose the things are that this caller is given.
@@ -125,6 +129,52 @@ pub(crate) fn identify(policy: &Policy, proof: &Proof) -> Result<Identity, Denia
         client: None,
         tag: proof.tag.clone(),
     })
+}
+
+/// Somebody whom whoever runs the gateway asks about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Somebody<'a> {
+    /// The agent that it is; without one, what it claims tells which.
+    pub agent: Option<&'a str>,
+    /// The name of its client, in any spelling.
+    pub client: Option<&'a str>,
+    /// The tag that it claims.
+    pub tag: Option<&'a str>,
+}
+
+/// An agent that the policy does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no agent is called {name:?}{hint}")]
+pub struct UnknownAgent {
+    name: String,
+    /// What to write instead.
+    hint: String,
+}
+
+/// Finds what the policy knows somebody as, as it would if it came to the door.
+pub(crate) fn suppose(
+    policy: &Policy,
+    auth: &Auth,
+    somebody: &Somebody<'_>,
+) -> Result<Identity, UnknownAgent> {
+    let proof = somebody.agent.map_or_else(Proof::default, Proof::of_agent);
+    let known = identify(policy, &proof);
+    let who = known.map_err(|_| UnknownAgent::new(policy, somebody.agent.unwrap_or_default()))?;
+    let client = somebody.client.and_then(canonical).map(Into::into);
+    let tag = somebody.tag.filter(|_| auth.tag_header.is_some()).map(Into::into);
+    Ok(who.claiming(policy, client, tag))
+}
+
+impl UnknownAgent {
+    fn new(policy: &Policy, name: &str) -> Self {
+        let agents = policy.agents.iter().chain([&policy.default]);
+        let names: Vec<_> = agents.map(|agent| &*agent.name).collect();
+        let hint = match nearest(name, &names) {
+            Some(near) => format!("; did you mean {near:?}?"),
+            None => format!("; agents: {}", names.join(", ")),
+        };
+        Self { name: name.to_owned(), hint }
+    }
 }
 
 /// Finds the agent that a key's agent is now: the first that names it, else the one of that name.

@@ -144,21 +144,8 @@ impl Client {
         let found = find(&target.setup)?;
         let local = start(&target.setup, found, Exposure::Loopback, Machine::new())?;
         let who = target.agent.as_deref().map_or_else(Proof::default, Proof::of_agent);
-        let client = Self::Local(local.gateway, local.machine, who);
-        client.settle().await;
-        Ok(client)
-    }
-
-    async fn settle(&self) {
-        let Self::Local(gateway, ..) = self else { return };
-        while gateway.readiness().iter().any(|server| server.status == "starting") {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        for server in gateway.readiness() {
-            if let Some(reason) = server.reason {
-                eprintln!("portcullis: server {:?} is left out: it {reason}", server.server);
-            }
-        }
+        settle(&local.gateway).await;
+        Ok(Self::Local(local.gateway, local.machine, who))
     }
 
     /// Asks, and returns the result as the text it came in; `params` are the members besides `_meta`.
@@ -197,6 +184,18 @@ impl Client {
         if let Self::Local(gateway, machine, _) = self {
             gateway.stop();
             machine.stop_processes(std::time::Duration::from_secs(6)).await;
+        }
+    }
+}
+
+/// Waits until every server has answered or failed, and names those that failed.
+pub(super) async fn settle(gateway: &Gateway<Machine>) {
+    while gateway.readiness().iter().any(|server| server.status == "starting") {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    for server in gateway.readiness() {
+        if let Some(reason) = server.reason {
+            eprintln!("portcullis: server {:?} is left out: it {reason}", server.server);
         }
     }
 }

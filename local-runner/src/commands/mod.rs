@@ -2,9 +2,11 @@
 #![allow(clippy::print_stderr, reason = "this is the command line's output")]
 
 mod audit;
+mod cases;
 mod check;
 mod client;
 mod doctor;
+mod explain;
 mod import;
 mod keys;
 mod serve;
@@ -40,6 +42,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Import(args) => import::run(&args),
         Command::Tools(args) => unless_stopped(Box::pin(tools::list(args))).await,
         Command::Call(args) => unless_stopped(Box::pin(tools::call(args))).await,
+        Command::Explain(args) => unless_stopped(Box::pin(explain::run(args))).await,
         Command::Audit(args) => unless_stopped(audit::run(args)).await,
         Command::Keys(command) => keys::run(command),
         Command::Schema => {

@@ -92,6 +92,7 @@ pub(super) async fn check(config: Config) -> Vec<Finding> {
         }
         Ok(gateway) => {
             findings.extend(settled(&gateway).await);
+            findings.extend(gateway.unknown_names().iter().map(unknown));
             gateway.stop();
             machine.stop_processes(STOP).await;
         }
@@ -179,6 +180,12 @@ fn against(what: Suspicion) -> &'static str {
              in a rule, or remove the server"
         }
     }
+}
+
+/// Tells of a name that no server offers; each rule with one is without effect.
+fn unknown(name: &portcullis_core::explain::UnknownName) -> Finding {
+    let advice = name.hint.clone().unwrap_or_else(|| "`portcullis tools` lists what there is".to_owned());
+    Finding::warning("policy", name.to_string(), advice)
 }
 
 /// Says what helps against what a server's reason tells of.
