@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::moment::write_time;
 use super::redact::Redactor;
-use super::text::write_string;
+use super::text::{visible, write_string};
 use crate::identity::AuthKind;
 use crate::wire::json::Json;
 
@@ -93,6 +93,23 @@ pub struct Entry {
     pub trace: Option<u128>,
 }
 
+/// What a line is searched by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Searched<'l> {
+    /// Its number.
+    pub id: u64,
+    /// When it was over, in milliseconds since the Unix epoch.
+    pub time: u64,
+    /// The agent; empty where there is none.
+    pub agent: Cow<'l, str>,
+    /// The server; empty where there is none.
+    pub server: Cow<'l, str>,
+    /// The name; empty where there is none.
+    pub name: Cow<'l, str>,
+    /// The decision.
+    pub decision: Cow<'l, str>,
+}
+
 /// How entries become lines.
 #[derive(Debug, Clone, Default)]
 pub struct Writing {
@@ -112,6 +129,23 @@ impl Entry {
     pub fn forget_arguments(&mut self) {
         if let Some(arguments) = self.arguments.take() {
             self.digest = Some(super::digest(&arguments).into());
+        }
+    }
+
+    /// Returns what the line of the entry is searched by, in the line's own words.
+    pub fn searched<'e>(&'e self, id: u64, writing: &Writing) -> Searched<'e> {
+        let shown = |text: &'e Option<Arc<str>>| visible(cut(text.as_deref().unwrap_or_default()));
+        let name = writing.redactor.text(cut(self.name.as_deref().unwrap_or_default()));
+        Searched {
+            id,
+            time: self.time,
+            agent: shown(&self.agent),
+            server: shown(&self.server),
+            name: match name {
+                Cow::Borrowed(name) => visible(name),
+                Cow::Owned(name) => visible(&name).into_owned().into(),
+            },
+            decision: self.decision.as_str().into(),
         }
     }
 
@@ -255,7 +289,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::audit::FIRST;
+    use crate::audit::{FIRST, Row};
 
     fn full(text: &str, arguments: &str) -> Entry {
         Entry {
@@ -315,6 +349,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_line_is_searched_by_what_stands_in_it(text in any::<String>(), agent in any::<String>()) {
+            let mut entry = full(&text, "{}");
+            entry.agent = Some(agent.as_str().into());
+            let line = entry.line(7, FIRST, &Writing::default());
+            let read = Row::read(&line).and_then(|row| row.searched());
+            prop_assert_eq!(read, Some(entry.searched(7, &Writing::default())));
+        }
+
         #[test]
         fn one_entry_is_one_line(text in any::<String>(), id in "\"[^\"\\\\]{0,8}\"|-?[0-9]{1,30}|.{0,5}") {
             let mut entry = full(&text, &serde_json::json!({ &text: [&text] }).to_string());

@@ -1,5 +1,7 @@
 //! A line that is read again: for people, for tables, for filters.
 
+use super::entry::Searched;
+use super::moment::parse_time;
 use super::text::visible;
 use crate::wire::json::Json;
 
@@ -46,6 +48,18 @@ impl<'l> Row<'l> {
         let Some(value) = self.0.get(name) else { return String::new() };
         let text = value.as_str();
         visible(text.as_deref().unwrap_or(value.text())).into_owned()
+    }
+
+    /// Returns what the line is searched by; nothing where it has no number.
+    pub fn searched(&self) -> Option<Searched<'static>> {
+        Some(Searched {
+            id: self.field("id").parse().ok()?,
+            time: parse_time(&self.field("time")).unwrap_or_default(),
+            agent: self.field("agent").into(),
+            server: self.field("server").into(),
+            name: self.field("name").into(),
+            decision: self.field("decision").into(),
+        })
     }
 
     /// Returns the row of a table (RFC 4180), without a line break. **What a spreadsheet would take for a formula is

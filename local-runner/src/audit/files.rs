@@ -185,7 +185,11 @@ impl Files {
             self.head.first = link;
         }
         self.head.chain = chain;
-        self.write_head()
+        // The lines are written: the next turn finds out by them how far they reach.
+        if let Err(error) = self.write_head() {
+            tracing::warn!(%error, "cannot write how far the audit trail reaches");
+        }
+        Ok(())
     }
 
     fn begin_file(&mut self, today: &str, keep: u32) -> io::Result<()> {

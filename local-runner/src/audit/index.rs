@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portcullis_core::audit::{Row, parse_time};
+use portcullis_core::audit::{Row, Searched};
 use rusqlite::{Connection, OpenFlags, Statement, TransactionBehavior, params};
 
 use super::files::Files;
@@ -19,6 +19,7 @@ const REMOVED: u64 = 5000;
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
+    PRAGMA cache_size = -1024;
     CREATE TABLE IF NOT EXISTS entries (
         id INTEGER PRIMARY KEY,
         time INTEGER NOT NULL,
@@ -53,20 +54,21 @@ impl Index {
         Self { path: path(data), connection: RefCell::default() }
     }
 
-    /// Adds lines, the first of which has this number, and what is missing before them.
-    pub(super) fn add(&self, files: &Files, first: u64, lines: &[String]) -> anyhow::Result<()> {
+    /// Adds lines that the files have, and what is missing before them.
+    pub(super) fn add(&self, files: &Files, added: &[(String, Searched<'_>)]) -> anyhow::Result<()> {
         let outcome = self.with(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let kept = files.head().first.id;
+            let first = files.head().chain.last + 1 - added.len() as u64;
             let last: u64 =
                 transaction.query_row("SELECT ifnull(max(id), 0) FROM entries", [], |row| row.get(0))?;
             let mut inserting = transaction.prepare(INSERT)?;
             if last.max(kept - 1) + 1 < first {
                 for line in files.lines_from(last.max(kept - 1) + 1)? {
-                    insert(&mut inserting, &line?)?;
+                    insert_read(&mut inserting, &line?)?;
                 }
             }
-            lines.iter().try_for_each(|line| insert(&mut inserting, line))?;
+            added.iter().try_for_each(|(line, by)| insert(&mut inserting, line, by))?;
             drop(inserting);
             if kept > 1 {
                 let old = "DELETE FROM entries WHERE id < min(?1, (SELECT min(id) FROM entries) + ?2)";
@@ -117,18 +119,15 @@ pub(super) fn open_to_read(path: &Path) -> anyhow::Result<Connection> {
     Ok(connection)
 }
 
-/// Inserts a line; one that is none is left to `verify`.
-fn insert(inserting: &mut Statement<'_>, line: &str) -> anyhow::Result<()> {
-    let Some(row) = Row::read(line) else { return Ok(()) };
-    let Ok(id) = row.field("id").parse::<u64>() else { return Ok(()) };
-    inserting.execute(params![
-        id,
-        parse_time(&row.field("time")).unwrap_or_default(),
-        row.field("agent"),
-        row.field("server"),
-        row.field("name"),
-        row.field("decision"),
-        line
-    ])?;
+/// Inserts a line that is read again; one that is none is left to `verify`.
+fn insert_read(inserting: &mut Statement<'_>, line: &str) -> anyhow::Result<()> {
+    match Row::read(line).and_then(|row| row.searched()) {
+        Some(by) => insert(inserting, line, &by),
+        None => Ok(()),
+    }
+}
+
+fn insert(inserting: &mut Statement<'_>, line: &str, by: &Searched<'_>) -> anyhow::Result<()> {
+    inserting.execute(params![by.id, by.time, &*by.agent, &*by.server, &*by.name, &*by.decision, line])?;
     Ok(())
 }

@@ -30,6 +30,8 @@ pub(super) struct Writer {
     telemetry: Option<Arc<Telemetry>>,
     /// What is to be written next.
     pending: Vec<Entry>,
+    /// What is to be said of how the files were found.
+    remarks: Vec<Entry>,
     /// Of how many lost entries the trail tells.
     told_lost: usize,
 }
@@ -42,7 +44,16 @@ impl Writer {
         telemetry: Option<Arc<Telemetry>>,
     ) -> Self {
         let (files, index) = (Files::new(folder), Index::new(folder));
-        Self { entries, shared, files, index, telemetry, pending: Vec::new(), told_lost: 0 }
+        Self {
+            entries,
+            shared,
+            files,
+            index,
+            telemetry,
+            pending: Vec::new(),
+            remarks: Vec::new(),
+            told_lost: 0,
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -70,7 +81,8 @@ impl Writer {
             Err(RecvTimeoutError::Disconnected) => return !self.pending.is_empty(),
         }
         // Whoever comes meanwhile wakes nobody.
-        if !self.shared.stops.load(Ordering::Relaxed) {
+        let waiting = self.shared.waiting.load(Ordering::Relaxed);
+        if waiting < TOGETHER && !self.shared.stops.load(Ordering::Relaxed) {
             std::thread::sleep(if fails { AGAIN } else { GATHER });
         }
         while self.pending.len() < TOGETHER
@@ -90,39 +102,49 @@ impl Writer {
     /// Writes what is pending: first the lines, then what makes them searchable.
     fn write(&mut self) -> anyhow::Result<()> {
         let settings = lock(&self.shared.settings).clone();
-        let lines = self.append(&settings)?;
+        let (entries, lines) = self.append(&settings)?;
         if let Some(telemetry) = &self.telemetry {
             telemetry.audited(&lines);
         }
         let first = self.files.head().chain.last + 1 - lines.len() as u64;
-        let indexed = self.index.add(&self.files, first, &lines);
+        let searched = (first..).zip(&entries).map(|(id, entry)| entry.searched(id, &settings.writing));
+        let added: Vec<_> = lines.into_iter().zip(searched).collect();
+        let indexed = self.index.add(&self.files, &added);
         self.files.release();
         indexed.context("cannot write audit.db")
     }
 
-    /// Appends lines to the files, and keeps those locked.
-    fn append(&mut self, settings: &Settings) -> anyhow::Result<Vec<String>> {
-        let remarks = self.files.take_turn(&self.index).context("cannot write the folder audit")?;
+    /// Appends lines to the files, and keeps those locked. Returns the entries that were written, and their lines.
+    fn append(&mut self, settings: &Settings) -> anyhow::Result<(Vec<Entry>, Vec<String>)> {
+        let found = self.files.take_turn(&self.index).context("cannot write the folder audit")?;
+        self.remarks.extend(found);
         let lost = self.shared.lost.load(Ordering::Relaxed);
         let said = (lost > self.told_lost).then(|| {
             let count = lost - self.told_lost;
             Entry::own(now(), "audit/lost", format!("{count} entries were lost: there was no room for them"))
         });
+        let mut entries: Vec<_> = said.into_iter().collect();
+        let told = entries.len();
+        entries.append(&mut self.remarks);
+        let own = entries.len();
+        entries.append(&mut self.pending);
         let mut chain = self.files.head().chain.clone();
-        let all = said.iter().chain(&remarks).chain(&self.pending);
-        let lines: Vec<_> =
-            all.map(|entry| chain.append(|id, prev| entry.line(id, prev, &settings.writing))).collect();
+        let lines: Vec<_> = entries
+            .iter()
+            .map(|entry| chain.append(|id, prev| entry.line(id, prev, &settings.writing)))
+            .collect();
         if let Err(error) = self.files.append(&lines, chain, (settings.rotate, settings.keep_days)) {
             self.files.release();
+            self.pending = entries.split_off(own);
+            self.remarks = entries.split_off(told);
             return Err(error).context("cannot write the folder audit");
         }
         self.told_lost = lost;
-        let written = self.pending.len();
-        let held: usize = self.pending.drain(..).filter_map(|entry| Some(entry.arguments?.len())).sum();
+        let held = entries.iter().filter_map(|entry| Some(entry.arguments.as_ref()?.len())).sum();
         self.shared.held.fetch_sub(held, Ordering::Relaxed);
-        self.shared.waiting.fetch_sub(written, Ordering::Relaxed);
-        self.shared.recorded.fetch_add(written, Ordering::Relaxed);
-        Ok(lines)
+        self.shared.waiting.fetch_sub(lines.len() - own, Ordering::Relaxed);
+        self.shared.recorded.fetch_add(lines.len() - own, Ordering::Relaxed);
+        Ok((entries, lines))
     }
 
     /// Says what has changed about how writing goes.
