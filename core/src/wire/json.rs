@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::scan::{Specials, find_end, find_special};
+use super::scan::{find_end, find_odd, find_special};
 
 /// The deepest nesting that is accepted, as in `serde_json`.
 pub(crate) const MAX_DEPTH: u32 = 128;
@@ -358,19 +358,16 @@ fn skip_key(bytes: &[u8], at: usize, depth: u32, seen: &mut impl Seen) -> Result
 }
 
 fn skip_string(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
-    let first = find_special(bytes, start + 1);
-    if bytes.get(first) == Some(&b'"') {
-        return Ok(first + 1);
-    }
-    let mut specials = Specials::new(bytes, first);
-    while let Some(at) = specials.find() {
-        match bytes[at] {
-            b'"' => return Ok(at + 1),
-            b'\\' => specials.pass(skip_escape(bytes, at)?),
-            _ => return Err(Malformed { at: start, what: "control character in a string" }),
+    let mut at = start + 1;
+    loop {
+        at = find_odd(bytes, at);
+        match bytes.get(at) {
+            Some(b'"') => return Ok(at + 1),
+            Some(b'\\') => at = skip_escape(bytes, at)?,
+            Some(_) => return Err(Malformed { at: start, what: "control character in a string" }),
+            None => return Err(Malformed { at: start, what: "unterminated string" }),
         }
     }
-    Err(Malformed { at: start, what: "unterminated string" })
 }
 
 /// Returns the index after the value that begins at `at`, of text that has been checked.
@@ -398,20 +395,9 @@ fn is_of_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
 }
 
-/// The bytes that are an escape with the backslash before them.
-const ESCAPES: [bool; 256] = {
-    let mut escapes = [false; 256];
-    let (all, mut at) = (b"\"\\/bfnrt", 0);
-    while at < all.len() {
-        escapes[all[at] as usize] = true;
-        at += 1;
-    }
-    escapes
-};
-
 fn skip_escape(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
     match bytes.get(at + 1) {
-        Some(byte) if ESCAPES[usize::from(*byte)] => Ok(at + 2),
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
         Some(b'u') if bytes.len() >= at + 6 && bytes[at + 2..at + 6].iter().all(u8::is_ascii_hexdigit) => {
             Ok(at + 6)
         }
