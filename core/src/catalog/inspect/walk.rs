@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::plain;
-use crate::wire::json::{Json, find_end};
+use crate::wire::json::Json;
+use crate::wire::scan::find_end;
 
 /// The longest place that is told, in characters.
 const PLACE: usize = 200;
@@ -96,15 +97,7 @@ pub(super) fn walk<'a>(json: Json<'a>, mut show: impl FnMut(&Path<'a>, Part, &st
 }
 
 fn after_string(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    loop {
-        at = find_end(bytes, at);
-        match bytes.get(at) {
-            Some(b'"') => return at + 1,
-            Some(_) => at = (at + 2).min(bytes.len()),
-            None => return at,
-        }
-    }
+    (find_end(bytes, start + 1) + 1).min(bytes.len())
 }
 
 /// Only a key is followed by a colon.
