@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::acl::{CallerFacts, Condition, Facts, Truth};
-use crate::config::{Agent, Match, Policy};
+use crate::config::{Agent, Config, Match, Policy};
 use crate::wire::json::Json;
 
 pub use client::canonical;
@@ -97,6 +97,28 @@ impl Identity {
         }
     }
 
+    /// Tells whether the agent stays the same, whatever the client says it is called.
+    pub(crate) fn is_final(&self, policy: &Policy) -> bool {
+        let by_client = |way: &Match| matches!(way, Match::Client(_));
+        matches!(self.auth, AuthKind::ApiKey | AuthKind::Operator)
+            || !policy.agents.iter().flat_map(|agent| &agent.matches).any(by_client)
+    }
+
+    /// Returns the same caller as another configuration knows it; nothing where it would not be let in.
+    pub(crate) fn under(&self, config: &Config, keys: &KeyRing, now: u64) -> Option<Self> {
+        let policy = &config.policy;
+        let tag = self.tag.clone().filter(|_| config.auth.tag_header.is_some());
+        let agent = match self.auth {
+            AuthKind::ApiKey => named(policy, keys.agent_of(self.principal.as_deref()?, now)?)?,
+            AuthKind::Operator => of_name(policy, &self.agent.name)?.clone(),
+            AuthKind::Anonymous if config.auth.required => return None,
+            AuthKind::Anonymous | AuthKind::SharedKey => {
+                claimed(policy, tag.as_deref(), self.client.as_deref())
+            }
+        };
+        Some(Self { agent, tag, ..self.clone() })
+    }
+
     /// Returns whose the things are that this caller is given.
     pub(crate) fn owner(&self) -> Owner {
         Owner { principal: self.principal.clone(), tag: self.tag.clone() }
@@ -130,8 +152,16 @@ pub(crate) fn identify(policy: &Policy, proof: &Proof) -> Result<Identity, Denia
 /// Finds the agent that a key's agent is now: the first that names it, else the one of that name.
 fn named(policy: &Policy, name: &str) -> Option<Arc<Agent>> {
     let by_key = |way: &Match| matches!(way, Match::ApiKey(of) if same(of, name));
-    let of_name = || policy.agents.iter().chain([&policy.default]).find(|agent| same(&agent.name, name));
-    first(policy, by_key).or_else(of_name).cloned()
+    first(policy, by_key).or_else(|| of_name(policy, name)).cloned()
+}
+
+/// Tells whether the policy knows the agent that a key was made for.
+pub(crate) fn knows(policy: &Policy, agent: &str) -> bool {
+    named(policy, agent).is_some()
+}
+
+fn of_name<'p>(policy: &'p Policy, name: &str) -> Option<&'p Arc<Agent>> {
+    policy.agents.iter().chain([&policy.default]).find(|agent| same(&agent.name, name))
 }
 
 /// Finds the agent of somebody who has proved to be nobody in particular.
