@@ -9,9 +9,17 @@ mod attacks {
     mod double;
     mod env_injection;
     mod envelope;
+    mod evasion;
+    mod fixed;
+    mod governed;
+    mod groups;
     mod header_mismatch;
     mod host_confusion;
+    mod leak;
+    mod live_policy;
     mod naming;
+    mod no_process;
+    mod policy_naming;
     mod rebinding;
     mod recursion;
     mod redirects;
@@ -24,4 +32,5 @@ mod attacks {
     mod sse_endpoint;
     mod target;
     mod trail;
+    mod unknown_id;
 }
