@@ -79,8 +79,12 @@ fn case_20_a_result_that_is_cut_or_limited_does_not_come_as_a_task() {
     let file = json!({
         "version": 1,
         "servers": { "up": fixture() },
-        "variants": { "up": { "brief": { "from": "slow_compute", "result": { "cut": 3 } } } },
-        "limits": { "up/failing_job": { "result": "1KiB" } },
+        "variants": { "up": {
+            "brief": { "from": "slow_compute", "result": { "cut": 3 } },
+            "bounded": { "from": "slow_compute" },
+            "brief_job": { "from": "failing_job", "result": { "cut": 3 } },
+        }},
+        "limits": { "up/bounded": { "result": "1KiB" } },
     });
     let gateway = Gateway::start(&file.to_string());
     let with_tasks = json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } });
@@ -88,5 +92,8 @@ fn case_20_a_result_that_is_cut_or_limited_does_not_come_as_a_task() {
     let kind = |tool: &str| agent.call(tool, &json!({ "seconds": 0 }))["resultType"].clone();
     assert_eq!(kind("up__slow_compute"), "task");
     assert_eq!(kind("up__brief"), "complete");
-    assert_eq!(kind("up__failing_job"), "complete");
+    assert_eq!(kind("up__bounded"), "complete");
+    // What runs as a task only cannot be had in part.
+    assert_eq!(kind("up__failing_job"), "task");
+    assert_eq!(agent.error("tools/call", json!({ "name": "up__brief_job" }))["code"], -32021);
 }

@@ -86,7 +86,8 @@ fn case_20_no_spelling_reaches_a_denied_tool() {
             );
         }
         for name in [json!(null), json!(["up__write"]), json!({ "toString": "up__write" }), json!(1e300)] {
-            assert_eq!(agent.error("tools/call", json!({ "name": name }))["code"], -32602, "{name}");
+            let code = agent.error("tools/call", json!({ "name": name }))["code"].take();
+            assert!(code == -32602 || code == -32020, "{name}: {code}");
         }
         assert_eq!(up.calls(), Vec::<String>::new());
     }
