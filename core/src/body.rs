@@ -38,7 +38,7 @@ impl Default for Body {
 }
 
 /// For as many announced bytes room is made before they have come.
-const EXPECTED: usize = 1 << 20;
+const EXPECTED: usize = 4 << 20;
 
 /// Why a body could not be collected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut as _, Bytes};
 
 /// From this size on a span is shared rather than copied, in bytes.
-const SHARED: usize = 16 << 10;
+pub(crate) const SHARED: usize = 16 << 10;
 
 /// A message that is all there, in pieces whose bounds mean nothing. Clones share its bytes.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +42,12 @@ impl<T: Into<Bytes>> From<T> for Whole {
     }
 }
 
+impl From<Whole> for Vec<u8> {
+    fn from(whole: Whole) -> Self {
+        whole.into_bytes().into()
+    }
+}
+
 impl Buf for Whole {
     fn remaining(&self) -> usize {
         self.len()
@@ -71,8 +77,8 @@ impl Buf for Whole {
             self.advance(len);
             return bytes;
         }
-        let mut bytes = vec![0; len];
-        self.copy_to_slice(&mut bytes);
+        let mut bytes = Vec::with_capacity(len);
+        bytes.put(self.take(len));
         bytes.into()
     }
 }
@@ -82,15 +88,21 @@ impl Buf for Whole {
 pub(crate) struct Pieces {
     /// Everything but the end.
     done: Vec<Bytes>,
+    /// How many bytes those are.
+    done_len: usize,
     /// The end, to which short spans are copied.
     open: Vec<u8>,
-    len: usize,
 }
 
 impl Pieces {
     /// Returns how many bytes these are.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.done_len + self.open.len()
+    }
+
+    /// Returns the end, for something to be written to it.
+    pub(crate) fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.open
     }
 
     /// Returns the pieces.
@@ -109,11 +121,6 @@ impl Pieces {
         Whole { first: rest.pop_front().unwrap_or_default(), rest }
     }
 
-    /// Returns all of it as one; a single piece is not copied.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        self.into_whole().into_bytes()
-    }
-
     /// Makes room for what will be copied of a chunk of that size.
     pub(crate) fn expect(&mut self, chunk: usize) {
         self.open.reserve(chunk.min(SHARED) + 64);
@@ -121,7 +128,6 @@ impl Pieces {
 
     /// Appends a copy.
     pub(crate) fn copy(&mut self, bytes: &[u8]) {
-        self.len += bytes.len();
         self.open.extend_from_slice(bytes);
     }
 
@@ -131,23 +137,24 @@ impl Pieces {
             return self.copy(&chunk[span]);
         }
         self.close();
-        self.len += span.len();
+        self.done_len += span.len();
         self.done.push(chunk.slice(span));
     }
 
     /// Appends all of another.
     pub(crate) fn append(&mut self, other: Self) {
-        if self.len == 0 {
+        if self.len() == 0 {
             *self = other;
             return;
         }
         self.close();
-        self.len += other.len;
+        self.done_len += other.len();
         self.done.extend(other.into_vec());
     }
 
     fn close(&mut self) {
         if !self.open.is_empty() {
+            self.done_len += self.open.len();
             self.done.push(std::mem::take(&mut self.open).into());
         }
     }
@@ -178,14 +185,14 @@ mod tests {
         let chunk = Bytes::from(vec![b'x'; SHARED]);
         let mut single = Pieces::default();
         single.share(&chunk, 0..SHARED);
-        assert_eq!(single.into_bytes().as_ptr(), chunk.as_ptr());
+        assert_eq!(single.into_whole().into_bytes().as_ptr(), chunk.as_ptr());
         let (mut one, mut two) = (Pieces::default(), Pieces::default());
         one.copy(b"a");
         two.share(&chunk, 0..SHARED);
         two.copy(b"b");
         one.append(two);
         assert_eq!(one.len(), SHARED + 2);
-        assert_eq!(one.into_bytes(), [b"a", &chunk[..], b"b"].concat());
+        assert_eq!(one.into_whole().into_bytes(), [b"a", &chunk[..], b"b"].concat());
     }
 
     #[test]

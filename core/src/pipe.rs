@@ -141,8 +141,8 @@ impl Pipe {
     }
 
     /// Writes one message, waiting while too many others wait to be written.
-    pub async fn send(&self, message: String) -> Result<(), Unreachable> {
-        let mut line = message.into_bytes();
+    pub async fn send(&self, message: impl Into<Vec<u8>>) -> Result<(), Unreachable> {
+        let mut line = message.into();
         line.push(b'\n');
         if self.closed().is_none() && self.0.lines.clone().send(line.into()).await.is_ok() {
             return Ok(());
@@ -440,7 +440,7 @@ mod tests {
         let (pipe, end, _unasked) = pipe("s", Users::Many);
         let mut answer = pipe.expect(1, Wait::Call);
         end.leave("exited".into());
-        assert!(pipe.send("late".into()).now_or_never().unwrap().unwrap_err().undelivered);
+        assert!(pipe.send("late").now_or_never().unwrap().unwrap_err().undelivered);
         end.receive(message::result("1", "{}").into());
         assert_eq!(drain(&mut answer), [message::result("1", "{}")]);
     }

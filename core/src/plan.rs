@@ -15,7 +15,7 @@ use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, LEVELS, meta, modern};
 use crate::pieces::Pieces;
 use crate::tasks::{self, Tasks};
-use crate::upstream::compose::Ask;
+use crate::upstream::compose::{Ask, Text};
 use crate::upstream::handshake::own_info;
 use crate::wire::http::PARAM_PREFIX;
 use crate::wire::json::{Json, quote};
@@ -201,20 +201,24 @@ fn call<'a>(
         .flatten()
         .filter(|(name, _)| name.as_str().starts_with(PARAM_PREFIX) && !known(name));
     ask.headers.extend(foreign.map(|(name, value)| (name.clone(), value.clone())));
-    customized(&route, &mut ask, arguments)?;
-    let sent = ask.params.iter().find(|(key, _)| key == "arguments").map(|(_, text)| Json::known(text));
-    let mirrored = mirrored(route.server_parameters(), sent);
-    ask.headers.extend(mirrored);
+    let translated = translated(&route, arguments)?;
+    let sent = translated.as_deref().map(Json::known).or(arguments);
+    ask.headers.extend(mirrored(route.server_parameters(), sent));
+    customize(&route, &mut ask, translated);
     Ok(Plan::Ask(route, ask))
 }
 
 /// Puts what a variant makes of the arguments in their place.
-fn customized<'a>(route: &Route, ask: &mut Ask<'a>, arguments: Option<Json<'a>>) -> Result<(), Refusal> {
+fn customize(route: &Route, ask: &mut Ask<'_>, arguments: Option<String>) {
     if let Some(variant) = &route.variant {
-        ask.set("arguments", Some(variant.call.arguments(arguments)?));
+        ask.set("arguments", arguments);
         ask.narrowing.clone_from(&variant.call.narrowing);
     }
-    Ok(())
+}
+
+/// Returns the arguments that the server of a variant gets; nothing where they stay the caller's.
+fn translated(route: &Route, arguments: Option<Json<'_>>) -> Result<Option<String>, Refusal> {
+    route.variant.as_ref().map(|variant| variant.call.arguments(arguments)).transpose()
 }
 
 /// Returns the headers that repeat arguments.
@@ -251,7 +255,8 @@ fn named<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>, kind: Kind) ->
     let found = view.find(kind, &name).ok_or_else(|| unknown(view, caller, kind, &name))?;
     permitted(view, caller, &found, kind, inbound.params.get("arguments"))?;
     let mut ask = ask(caller, inbound, "name", Some(&found.route.name));
-    customized(&found.route, &mut ask, inbound.params.get("arguments"))?;
+    let translated = translated(&found.route, inbound.params.get("arguments"))?;
+    customize(&found.route, &mut ask, translated);
     Ok(Plan::Ask(found.route, ask))
 }
 
@@ -267,16 +272,12 @@ fn resource<'a>(
     inbound: &Inbound<'a>,
 ) -> Result<(Route, Cow<'a, str>), Refusal> {
     let uri = inbound.text("uri").ok_or_else(|| invalid("`uri` must be a string"))?;
-    match view.find_uri(&uri) {
-        Some(found) => {
-            permitted(view, caller, &found, Kind::Resources, None)?;
-            Ok((found.route, uri))
-        }
-        None => {
-            caller.record.decided(Decision::Denied, || view.why_not(Kind::Resources, &uri).into());
-            Err(unknown_resource(&uri, caller.era()))
-        }
-    }
+    let Some(found) = view.find_uri(&uri) else {
+        caller.record.decided(Decision::Denied, || view.why_not(Kind::Resources, &uri).into());
+        return Err(unknown_resource(&uri, caller.era()));
+    };
+    permitted(view, caller, &found, Kind::Resources, None)?;
+    Ok((found.route, uri))
 }
 
 /// Refuses a resource that nobody has.
@@ -310,7 +311,7 @@ fn complete<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>) -> Result<P
     let route = found.route;
     let mut ask = ask(caller, inbound, "ref", None);
     ask.params.iter_mut().filter(|(k, _)| k == "ref").for_each(|(_, value)| {
-        *value = replace_member(reference.text(), key, &route.name).into();
+        *value = Text::Plain(replace_member(reference.text(), key, &route.name).into());
     });
     if let Some(variant) = &route.variant
         && let Some(argument) = inbound.params.get("argument")
@@ -332,7 +333,7 @@ fn ask<'a>(caller: &Caller, inbound: &Inbound<'a>, key: &str, name: Option<&str>
         .filter(|(k, _)| *k != "_meta")
         .map(|(k, v)| {
             let renamed = name.filter(|_| k == key).map(|name| Cow::Owned(quote(name)));
-            (k.clone(), renamed.unwrap_or(Cow::Borrowed(v.text())))
+            (k.clone(), renamed.map_or_else(|| Text::of(v.text(), &inbound.raw), Text::Plain))
         })
         .collect();
     ask.name = name.map(|name| Cow::Owned(name.to_owned()));

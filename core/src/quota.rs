@@ -3,7 +3,7 @@
 //! **All that a request is counted under is taken together, or nothing is.** Where the counts are kept is the host's
 //! matter ([`Quotas`](crate::ports::Quotas)); [`Tallies`] keeps them in one process.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ impl Drop for Hold {
 
 /// The counts of one process. Cheap to clone; clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Tallies(Arc<Mutex<HashMap<String, Tally>>>);
+pub struct Tallies(Arc<Mutex<BTreeMap<String, Tally>>>);
 
 /// One count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -35,12 +35,18 @@ pub struct Changes {
     pub kept: Vec<String>,
     /// Whether a setting of the gateway itself has changed.
     pub gateway: bool,
+    /// Whether it has changed who may do what, under which name, or what is recorded of it.
+    pub access: bool,
 }
 
 impl Snapshot {
     /// Returns what follows this snapshot when another configuration comes into force.
     pub(crate) fn succeeded_by(&self, mut config: Config) -> Succession {
-        let mut changes = Changes { gateway: config.gateway != self.config.gateway, ..Changes::default() };
+        let mut changes = Changes {
+            gateway: config.gateway != self.config.gateway,
+            access: config.access() != self.config.access(),
+            ..Changes::default()
+        };
         for broken in config.broken.keys() {
             if let Some((name, settings)) = self.config.servers.get_key_value(broken.as_str()) {
                 config.servers.insert(name.clone(), settings.clone());
@@ -110,6 +116,7 @@ mod tests {
             changed: names(&["other"]),
             kept: Vec::new(),
             gateway: true,
+            access: false,
         };
         assert_eq!(changes, expected);
         assert!(Arc::ptr_eq(&snapshot.servers["same"], &before.servers["same"]));

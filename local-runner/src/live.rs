@@ -116,6 +116,9 @@ fn in_words(changes: &Changes) -> String {
         .filter(|(_, servers)| !servers.is_empty())
         .map(|(what, servers)| format!("{what} {}", servers.join(", ")))
         .collect();
+    if changes.access {
+        said.push("changed who may do what".to_owned());
+    }
     if changes.gateway {
         said.push("changed settings of the gateway".to_owned());
     }
@@ -133,9 +136,11 @@ mod tests {
             added: names(&["a", "b"]),
             changed: names(&["c"]),
             gateway: true,
+            access: true,
             ..Changes::default()
         };
-        assert_eq!(in_words(&changes), "added a, b; changed c; changed settings of the gateway");
+        let said = "added a, b; changed c; changed who may do what; changed settings of the gateway";
+        assert_eq!(in_words(&changes), said);
         assert_eq!(in_words(&Changes::default()), "nothing has changed");
     }
 }

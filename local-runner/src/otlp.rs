@@ -20,7 +20,7 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{
     BatchSpanProcessor, IdGenerator as _, RandomIdGenerator, Sampler, SamplingDecision, ShouldSample as _,
@@ -97,26 +97,13 @@ impl Telemetry {
         self.logs.as_ref()
     }
 
-    /// Sends a line of the audit trail, where logs are wanted.
-    pub(crate) fn audited(&self, line: &str) {
-        let (Some(logs), Some(row)) = (&self.logs, Row::read(line)) else { return };
+    /// Sends lines of the audit trail, where logs are wanted.
+    pub(crate) fn audited(&self, lines: &[String]) {
+        let Some(logs) = &self.logs else { return };
         let logger = logs.logger("portcullis.audit");
-        let mut record = logger.create_log_record();
-        let is_allowed = row.field("decision") == "allowed";
-        record.set_event_name("portcullis.audit");
-        record.set_severity_number(if is_allowed { Severity::Info } else { Severity::Warn });
-        record.set_severity_text(if is_allowed { "INFO" } else { "WARN" });
-        if let Some(time) = parse_time(&row.field("time")) {
-            record.set_timestamp(SystemTime::UNIX_EPOCH + Duration::from_millis(time));
+        for (line, row) in lines.iter().filter_map(|line| Some((line, Row::read(line)?))) {
+            logger.emit(log_record(&logger, line, &row));
         }
-        for name in FIELDS {
-            let value = row.field(name);
-            if !value.is_empty() {
-                record.add_attribute(name, value);
-            }
-        }
-        record.set_body(line.to_owned().into());
-        logger.emit(record);
     }
 
     /// Gives an operation its place in a trace; nothing where traces are not wanted.
@@ -260,6 +247,26 @@ impl Instruments {
             provider,
         })
     }
+}
+
+/// Makes what is sent of a line of the audit trail: the line, and each of its fields.
+fn log_record(logger: &SdkLogger, line: &str, row: &Row<'_>) -> SdkLogRecord {
+    let mut record = logger.create_log_record();
+    let is_allowed = row.field("decision") == "allowed";
+    record.set_event_name("portcullis.audit");
+    record.set_severity_number(if is_allowed { Severity::Info } else { Severity::Warn });
+    record.set_severity_text(if is_allowed { "INFO" } else { "WARN" });
+    if let Some(time) = parse_time(&row.field("time")) {
+        record.set_timestamp(SystemTime::UNIX_EPOCH + Duration::from_millis(time));
+    }
+    for name in FIELDS {
+        let value = row.field(name);
+        if !value.is_empty() {
+            record.add_attribute(name, value);
+        }
+    }
+    record.set_body(line.to_owned().into());
+    record
 }
 
 fn logger(collector: &Collector, resource: &Resource) -> anyhow::Result<SdkLoggerProvider> {

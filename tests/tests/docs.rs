@@ -16,13 +16,14 @@ use portcullis_tests::wait::PATIENCE;
 use tempfile::TempDir;
 
 /// Commands of other programs, by their beginning, and why they are not run here.
-const OTHERS: [(&str, &str); 8] = [
+const OTHERS: [(&str, &str); 9] = [
     ("cargo run --release", "builds the program that the other commands run"),
     ("tests/run", "runs this test"),
     ("cd fuzz && cargo +nightly fuzz", "needs a nightly compiler"),
     ("cargo run --profile count", "puts new counts on record"),
     ("benches/", "measures for minutes, on a machine that does nothing else"),
     ("claude mcp add", "is Claude Code's"),
+    ("portcullis audit ", "reads what a gateway has recorded; `audit.rs` runs it"),
     ("openssl rand -base64 32", "is OpenSSL's, which need not be installed"),
     ("portcullis schema > docs/", "is what `the_schema_is_the_programs_own` compares"),
 ];

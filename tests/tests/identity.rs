@@ -24,7 +24,7 @@ agents:
 
 struct Stage {
     gateway: Gateway,
-    upstream: Upstream,
+    _upstream: Upstream,
     record: std::path::PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -37,7 +37,7 @@ impl Stage {
         let upstream = Upstream::fixture(&["--era", era, "--record", &record.display().to_string()]);
         let url = json!(upstream.url());
         let config = format!("version: 1\nauth: {auth}\nservers:\n  s: {{ url: {url} }}\n{AGENTS}");
-        Self { gateway: Gateway::start(&config), upstream, record, _folder: folder }
+        Self { gateway: Gateway::start(&config), record, _upstream: upstream, _folder: folder }
     }
 
     fn requiring(era: &str) -> Self {
@@ -213,7 +213,8 @@ fn a_stolen_request_state_opens_for_nobody_else() {
         }
         let mut forged = retry.clone();
         forged["requestState"] = json!("forged");
-        let calls = || received(stage.record.clone()).iter().filter(|line| line["method"] == "tools/call").count();
+        let calls =
+            || received(stage.record.clone()).iter().filter(|line| line["method"] == "tools/call").count();
         let before = calls();
         let by_two = |params: &Value| agent(Some(&two)).error("tools/call", params.clone());
         assert_eq!(by_two(&retry), by_two(&forged), "{era}");

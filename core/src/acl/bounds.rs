@@ -70,7 +70,7 @@ mod tests {
     use crate::config::{ItemKind, Origin, Rate, Selector};
 
     fn limits(count: u32, timeout: u64) -> AgentLimits {
-        let rate = Rate { count, period: Duration::from_secs(60) };
+        let rate = Rate { count, period: Duration::from_mins(1) };
         AgentLimits {
             rate: Some(rate),
             timeout: Some(Duration::from_secs(timeout)),

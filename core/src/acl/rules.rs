@@ -112,13 +112,11 @@ impl Acl {
 
     /// Returns the rules of an agent by its name; of nobody's name, rules that allow nothing.
     pub fn rules(&self, agent: &str) -> Arc<Rules> {
-        match self.by_name.get(agent) {
-            Some(index) => self.agents[*index].clone(),
-            None => {
-                let nobody = Arc::new(Agent::bare(agent, Origin::default()));
-                Arc::new(Rules::new(self.agents.len(), nobody, &Policy::default()))
-            }
+        if let Some(index) = self.by_name.get(agent) {
+            return self.agents[*index].clone();
         }
+        let nobody = Arc::new(Agent::bare(agent, Origin::default()));
+        Arc::new(Rules::new(self.agents.len(), nobody, &Policy::default()))
     }
 }
 

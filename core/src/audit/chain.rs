@@ -199,23 +199,23 @@ impl Reader<'_> {
         self.line += 1;
         let expected = self.chain.last + 1;
         let fault = |entry, fault| Err(Breach { line: self.line, entry, fault });
-        let Some(link) = Link::read(line) else { return fault(expected, Fault::Altered) };
+        let Some(place) = Link::read(line) else { return fault(expected, Fault::Altered) };
         let hash = digest(line);
         // Whoever comes next, or the head, vouches for this line.
         let is_vouched_for = next.and_then(Link::read).is_some_and(|next| next.prev == hash)
-            || self.head.is_some_and(|head| head.chain.last == link.id && head.chain.hash == hash);
-        if link.id > expected {
-            return if is_vouched_for || link.prev != self.chain.hash {
-                fault(expected, Fault::Removed(link.id - 1))
+            || self.head.is_some_and(|head| head.chain.last == place.id && head.chain.hash == hash);
+        if place.id > expected {
+            return if is_vouched_for || place.prev != self.chain.hash {
+                fault(expected, Fault::Removed(place.id - 1))
             } else {
                 fault(expected, Fault::Altered)
             };
         }
-        if link.id < expected {
-            let follows = link.prev == self.chain.hash;
-            return fault(link.id, if follows { Fault::Altered } else { Fault::Reordered });
+        if place.id < expected {
+            let follows = place.prev == self.chain.hash;
+            return fault(place.id, if follows { Fault::Altered } else { Fault::Reordered });
         }
-        if link.prev != self.chain.hash {
+        if place.prev != self.chain.hash {
             let before = self.line > 1 && is_vouched_for;
             return Err(Breach {
                 line: self.line - u64::from(before),
@@ -223,14 +223,14 @@ impl Reader<'_> {
                 fault: Fault::Altered,
             });
         }
-        if self.head.is_some_and(|head| head.chain.last == link.id && head.chain.hash != hash) {
+        if self.head.is_some_and(|head| head.chain.last == place.id && head.chain.hash != hash) {
             return fault(expected, Fault::Altered);
         }
         if line.windows(METHOD.len()).any(|part| part == METHOD) {
-            self.verified.remarks.push(link.id);
+            self.verified.remarks.push(place.id);
         }
         self.verified.entries += 1;
-        self.chain = Chain { last: link.id, hash };
+        self.chain = Chain { last: place.id, hash };
         Ok(())
     }
 

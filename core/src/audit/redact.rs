@@ -114,9 +114,9 @@ impl Redactor {
                 Names::Nothing => is_named && matches!(&*name, "value" | "values" | "content"),
             };
             if is_secret {
-                write_string(out, REDACTED)
+                write_string(out, REDACTED);
             } else {
-                self.write_value(out, value)
+                self.write_value(out, value);
             }
             separator = ',';
         }
@@ -125,5 +125,4 @@ impl Redactor {
 }
 
 #[cfg(test)]
-#[path = "redact_tests.rs"]
 mod tests;

@@ -152,9 +152,9 @@ fn find_within(text: &str, depth: u32) -> Vec<Range<usize>> {
     let mut at = 0;
     while at < scan.text.len() {
         match scan.at(at) {
-            Some(span) => {
-                at = span.end.max(at + 1);
-                found.push(span);
+            Some(secret) => {
+                at = secret.end.max(at + 1);
+                found.push(secret);
             }
             None => at += 1,
         }
@@ -383,17 +383,13 @@ fn unescaped(word: &str) -> Option<Vec<u8>> {
         };
         let code = word.get(at + skipped..at + skipped + digits).filter(|_| digits > 0);
         let code = code.and_then(|code| u32::from_str_radix(code, 16).ok()).and_then(char::from_u32);
-        match code {
-            Some(c) => {
-                any = true;
-                let mut buffer = [0; 4];
-                out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
-                at += skipped + digits;
-            }
-            None => {
-                out.push(*byte);
-                at += 1;
-            }
+        if let Some(c) = code {
+            any = true;
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            at += skipped + digits;
+        } else {
+            out.push(*byte);
+            at += 1;
         }
     }
     any.then_some(out)

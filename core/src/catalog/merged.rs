@@ -127,26 +127,25 @@ impl Merged {
                 Kind::Tools | Kind::Prompts => expose(settings.naming, settings.name_limit, &all, &keys),
                 Kind::Resources | Kind::Templates => expose_uris(&keys),
             };
-            let named = things.into_iter().zip(names);
-            merged.add_list(kind, named.filter(|(thing, _)| offers_now(thing)));
+            let pairs = things.into_iter().zip(names);
+            merged.add_list(kind, pairs.filter(|(thing, _)| offers_now(thing)));
         }
-        Self { offers, servers, ..merged }
+        Self { servers, offers, ..merged }
     }
 
     fn add_list<'o>(&mut self, kind: Kind, named: impl Iterator<Item = (Offered<'o>, Option<String>)>) {
         let mut entries: Vec<Entry> = Vec::new();
         for (thing, name) in named {
-            match name {
-                Some(name) => entries.push(Entry::new(kind, &thing, name)),
-                None => {
-                    let server = &thing.server.name;
-                    tracing::error!(%server, name = %thing.item.name, "left out: another server has the same name, and `naming: none` keeps names as they are");
-                }
+            if let Some(name) = name {
+                entries.push(Entry::new(kind, &thing, name));
+            } else {
+                let server = &thing.server.name;
+                tracing::error!(%server, name = %thing.item.name, "left out: another server has the same name, and `naming: none` keeps names as they are");
             }
         }
         entries.sort_by(|a, b| (&a.route.server.name, &a.name).cmp(&(&b.route.server.name, &b.name)));
-        let names = entries.iter().enumerate().map(|(index, entry)| (entry.name.clone(), index));
-        self.by_name[kind as usize] = names.collect();
+        let places = entries.iter().enumerate().map(|(index, entry)| (entry.name.clone(), index));
+        self.by_name[kind as usize] = places.collect();
         self.lists[kind as usize] = entries;
     }
 

@@ -130,10 +130,8 @@ impl View {
         let offering = view.merged.offers.iter().filter(|(server, _)| view.shows(server));
         let offering: Vec<_> = offering.cloned().collect();
         let incomplete = offering.len() < shown().count();
-        let speaking: Vec<_> = match view.sees_everything() {
-            true => offering.clone(),
-            false => offering.iter().filter(|(server, _)| view.sees_some_of(server)).cloned().collect(),
-        };
+        let speaks = |server: &Arc<Server>| view.sees_everything() || view.sees_some_of(server);
+        let speaking: Vec<_> = offering.iter().filter(|(server, _)| speaks(server)).cloned().collect();
         view.instructions = instructions(settings, &speaking);
         view.capabilities = capabilities(&speaking, incomplete, Era::Modern);
         view.legacy_capabilities = capabilities(&speaking, incomplete, Era::Legacy);
@@ -357,7 +355,7 @@ impl List {
             let end = (index + 1) * page_size;
             let texts = chunk.iter().map(|entry| entry.text(era).len() + 1).sum::<usize>();
             let mut page = String::with_capacity(texts + 64);
-            page.push_str(&format!("\"{}\":[", kind.member()));
+            page.extend(["\"", kind.member(), "\":["]);
             for (index, entry) in chunk.iter().enumerate() {
                 if index > 0 {
                     page.push(',');
@@ -367,7 +365,7 @@ impl List {
             page.push(']');
             if end < items.len() {
                 let cursor = URL_SAFE_NO_PAD.encode(format!("{digest}.{end}"));
-                page.push_str(&format!(",\"nextCursor\":\"{cursor}\""));
+                page.extend([",\"nextCursor\":\"", &cursor, "\""]);
             }
             pages.push(Page(page.into()));
         }
@@ -382,7 +380,7 @@ fn resource<'n>(server: &'n ServerName, name: &'n str) -> Target<'n> {
     Target { server: server.as_str(), kind: ItemKind::Resource, name, is_template: false }
 }
 
-fn target<'e>(kind: Kind, entry: &'e Entry) -> Target<'e> {
+fn target(kind: Kind, entry: &Entry) -> Target<'_> {
     Target {
         server: entry.route.server.name.as_str(),
         kind: kind.of_rules(),

@@ -28,6 +28,13 @@ pub struct Config {
     pub audit: Audit,
 }
 
+impl Config {
+    /// Returns everything that decides who may do what, under which name, and what is recorded of it.
+    pub(crate) fn access(&self) -> impl PartialEq + '_ {
+        (&self.policy, &self.variants, &self.tool_limits, &self.auth, &self.audit)
+    }
+}
+
 /// Settings of the gateway itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gateway {

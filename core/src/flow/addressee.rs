@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use super::too_large;
 use crate::audit::Redactor;
+use crate::body::Whole;
 use crate::config::Narrowing;
 use crate::customize;
 use crate::error::{Refusal, Unreachable};
@@ -46,7 +47,7 @@ pub(crate) struct Addressee {
     /// The largest result that the caller may get, in bytes.
     pub(crate) most: Option<usize>,
     /// What the call is counted under, as long as it runs.
-    pub(crate) holds: Vec<Hold>,
+    pub(crate) _holds: Vec<Hold>,
     /// By which ids it knows the tasks that the answer names, where it may name any.
     pub(crate) tasks: Option<Arc<tasks::Ids>>,
     pub(crate) server: Arc<Server>,
@@ -143,11 +144,11 @@ impl Addressee {
     }
 
     /// Returns an answer that has come whole as the agent gets it, and whether it is the error of a tool.
-    pub(super) fn narrowed(&self, answer: Bytes, is_tool_error: bool) -> Result<(Bytes, bool), Unreachable> {
+    pub(super) fn narrowed(&self, answer: Whole, is_tool_error: bool) -> Result<(Whole, bool), Unreachable> {
         let (text, failed) = match &self.narrowing {
             None => (answer, is_tool_error),
             Some(narrowing) => {
-                let narrowed = customize::narrow_answer(&answer, narrowing);
+                let narrowed = customize::narrow_answer(&answer.into_bytes(), narrowing);
                 let (text, failed) = narrowed
                     .map_err(|error| self.server.error(format!("sent an answer that is no JSON: {error}")))?;
                 (text.into(), failed)

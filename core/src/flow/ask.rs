@@ -251,7 +251,7 @@ impl<H: Host> Gateway<H> {
     ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
         let target = server.target.as_ref().ok_or_else(|| server.error("has no URL"))?;
         let via = ask.via.clone().unwrap_or_else(|| self.own_via());
-        let body = Bytes::from(compose::message(ask, established.version, id));
+        let body = compose::message(ask, established.version, id);
         let request = || {
             let mut request = compose::post(target, &via, body.clone());
             compose::describe(request.headers_mut(), established, Some(ask));

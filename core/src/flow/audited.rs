@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use super::admit::busy;
 use super::serve::rejected;
 use crate::audit::{Decision, Entry, Noted};
-use crate::body::Reply;
+use crate::body::{self, Reply};
 use crate::catalog::Scope;
 use crate::config::OnFailure;
 use crate::endpoint;
@@ -95,6 +95,18 @@ impl<H: Host> Gateway<H> {
             duration: Duration::ZERO,
             ..Entry::default()
         });
+    }
+
+    /// Refuses a request of which nothing more is known, and records that.
+    pub(super) fn turn_away(&self, head: &Parts, who: Option<&Identity>, refusal: &Refusal) -> Reply {
+        self.record_exchange(head, who, Err(refusal));
+        body::refused(None, refusal)
+    }
+
+    /// Says which servers are up, and whether the trail is written.
+    pub(super) fn answer_readiness(&self) -> Reply {
+        let audit = self.host().audit().map(|trail| trail.state());
+        endpoint::readiness(&self.readiness(), self.is_settled(), audit.as_ref())
     }
 
     /// Answers what is no message, and records that.

@@ -1,5 +1,6 @@
 //! Getting to know a server: which era it speaks, and a session where it wants one. One handshake at a time.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -326,7 +327,10 @@ pub(super) fn initialize(link: &Link) -> Ask<'static> {
     let params = handshake::initialize_params(&compose::declared(link.owner));
     let mut ask = Ask::own("initialize");
     let params = crate::wire::json::Json::check(params.as_bytes()).expect("we wrote it");
-    ask.params = params.members().map(|(k, v)| (k.into_owned().into(), v.text().to_owned().into())).collect();
+    ask.params = params
+        .members()
+        .map(|(k, v)| (k.into_owned().into(), Cow::<str>::Owned(v.text().to_owned()).into()))
+        .collect();
     ask
 }
 

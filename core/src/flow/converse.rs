@@ -49,7 +49,7 @@ enum Ended {
     /// It answers the agent, perhaps still coming.
     Reply(Reply),
     /// It asks a session's agent for input.
-    Round(Round, Addressee),
+    Round(Round, Box<Addressee>),
 }
 
 impl<H: Host> Gateway<H> {
@@ -120,12 +120,11 @@ impl<H: Host> Gateway<H> {
                             break error;
                         }
                     } else if out.len() >= most && !splice.is_done() {
-                        let rest =
-                            Document { gateway: self.clone(), asked, chunks, to, splice: Some(splice) };
-                        rest.to.caller.record.gave(out.len());
-                        let first = stream::iter(out.into_vec().into_iter().map(Ok));
+                        to.caller.record.gave(out.len());
+                        let (gateway, pieces) = (self.clone(), out.into_vec().into_iter());
+                        let rest = Document { gateway, asked, chunks, to, splice: Some(splice), pieces };
                         let mut reply = body::json(StatusCode::OK, Bytes::new());
-                        *reply.body_mut() = Body::Stream(first.chain(rest.into_stream()).boxed());
+                        *reply.body_mut() = Body::Stream(rest.into_stream());
                         return Ok(Ended::Reply(reply));
                     }
                 }
@@ -135,7 +134,7 @@ impl<H: Host> Gateway<H> {
                     let asks = crossed && splice.result_type() == Some("input_required");
                     match splice.finish().map_err(broken) {
                         Ok(Finished::Answer) => {
-                            let (text, is_tool_error) = match to.narrowed(out.into_bytes(), is_tool_error) {
+                            let (text, is_tool_error) = match to.narrowed(out.into_whole(), is_tool_error) {
                                 Ok(narrowed) => narrowed,
                                 Err(error) => break error,
                             };
@@ -143,7 +142,7 @@ impl<H: Host> Gateway<H> {
                             to.answered();
                             if let Some(round) = asks.then(|| raw.concat()).and_then(|raw| Round::read(&raw))
                             {
-                                return Ok(Ended::Round(round, to));
+                                return Ok(Ended::Round(round, Box::new(to)));
                             }
                             let (text, code) = self.asks_by_error(&to, text, code);
                             to.caller.record.gave(text.len());
@@ -313,7 +312,7 @@ impl<H: Host> Gateway<H> {
         })?;
         match std::mem::replace(&mut asked.body, AnswerBody::Nothing) {
             AnswerBody::Json(chunks) => match self.document(asked, chunks, to).await? {
-                Ended::Round(round, to) if to.interaction.is_possible() => return Ok((round, to)),
+                Ended::Round(round, to) if to.interaction.is_possible() => return Ok((round, *to)),
                 Ended::Round(round, to) => give(steps, Self::refuse_round(&round, &to)).await,
                 Ended::Reply(reply) => give(steps, reply).await,
             },
@@ -387,6 +386,8 @@ struct Document<H: Host> {
     chunks: Chunks,
     to: Addressee,
     splice: Option<Splice>,
+    /// What can be given out already.
+    pieces: std::vec::IntoIter<Bytes>,
 }
 
 impl<H: Host> Document<H> {
@@ -399,6 +400,9 @@ impl<H: Host> Document<H> {
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, Unreachable>> {
+        if let Some(piece) = self.pieces.next() {
+            return Some(Ok(piece));
+        }
         let piece = self.piece().await;
         if let Some(Err(error)) = &piece {
             self.to.caller.record.failed();
@@ -419,7 +423,8 @@ impl<H: Host> Document<H> {
                 }
                 self.splice = Some(splice);
                 self.to.caller.record.gave(out.len());
-                Some(Ok(out.into_bytes()))
+                self.pieces = out.into_vec().into_iter();
+                Some(Ok(self.pieces.next().unwrap_or_default()))
             }
             Ok(None) => {
                 self.asked.cancel.disarm();

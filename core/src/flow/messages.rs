@@ -258,7 +258,7 @@ impl<H: Host> Messages<H> {
         let (code, is_tool_error) = (splice.error_code(), splice.is_tool_error());
         match splice.finish().map_err(broken)? {
             Finished::Answer => {
-                let (text, is_tool_error) = self.to.narrowed(out.into_bytes(), is_tool_error)?;
+                let (text, is_tool_error) = self.to.narrowed(out.into_whole(), is_tool_error)?;
                 asked.answered();
                 self.to.answered();
                 let crossed = self.to.caller.era() == Era::Legacy && version.era() == Era::Modern;
@@ -268,7 +268,7 @@ impl<H: Host> Messages<H> {
                 let (text, code) = self.reader.gateway.asks_by_error(&self.to, text, code);
                 self.to.caller.record.gave(text.len());
                 self.to.caller.record.answered(code, is_tool_error);
-                Ok(Some(Outgoing::Last(text, code)))
+                Ok(Some(Outgoing::Last(text.into_bytes(), code)))
             }
             Finished::Other(bytes) => Ok(self.tell(&bytes)),
         }

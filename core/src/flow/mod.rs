@@ -24,6 +24,7 @@ mod tasks;
 mod tests;
 mod trial;
 mod watch;
+mod way;
 
 use std::task::Poll;
 use std::time::Duration;

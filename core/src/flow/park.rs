@@ -12,7 +12,7 @@ use futures::future::{self, Either};
 
 use super::addressee::{Addressee, Cancelled};
 use super::messages::{ANSWERED, Messages, Outgoing};
-use crate::body::{self, Reply};
+use crate::body::{self, Reply, Whole};
 use crate::dialogue::{self, Question, Round};
 use crate::endpoint;
 use crate::error::{Refusal, code};
@@ -331,13 +331,15 @@ impl<H: Host> Gateway<H> {
     pub(super) fn asks_by_error(
         &self,
         to: &Addressee,
-        text: Bytes,
+        text: Whole,
         error: Option<i64>,
-    ) -> (Bytes, Option<i64>) {
+    ) -> (Whole, Option<i64>) {
         let asks = error == Some(code::INTERNAL) && to.caller.era() == Era::Modern && to.interaction.url;
-        let Some(round) = Some(&text).filter(|_| asks).and_then(|text| Round::of_error(text)) else {
+        if !asks {
             return (text, error);
-        };
+        }
+        let text = text.into_bytes();
+        let Some(round) = Round::of_error(&text) else { return (text.into(), error) };
         let state = self.sealed_state(to, self.host().now() + STATE_LIFETIME, Next::Again);
         let result = dialogue::input_required(&round.questions, &state, own_info());
         (message::result(&to.id, &result).into(), None)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures::channel::mpsc;
@@ -14,13 +13,13 @@ use super::HELD;
 use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
 use super::messages::Messages;
-use super::park::{Retried, invalid_state, may_be_asked_in};
+use super::park::{Retried, invalid_state};
 use crate::acl::{Bounds, Target};
 use crate::body::{self, Body, CollectError, Reply};
 use crate::catalog::{Route, Scope};
 use crate::config::ItemKind;
 use crate::endpoint::{self, Endpoint};
-use crate::error::{Refusal, Unreachable, code};
+use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, LEVELS, Piped, legacy, meta, modern};
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::Identity;
@@ -29,11 +28,10 @@ use crate::pipe::Wait;
 use crate::plan::{self, Plan};
 use crate::ports::Host;
 use crate::quota::Hold;
-use crate::session::Interaction;
 use crate::tasks::{self, Tasks};
 use crate::upstream::compose::{Ask, declared};
 use crate::upstream::lane::Lane;
-use crate::upstream::{Link, Owner, Server, lock};
+use crate::upstream::{Owner, Server, lock};
 use crate::wire::http as names;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
@@ -56,10 +54,7 @@ impl<H: Host> Gateway<H> {
         let origin = head.headers.get(header::ORIGIN).cloned();
         let checked = self.0.snapshot.load().gate.check(&head.headers, &head.uri);
         let mut reply = match checked {
-            Err(refusal) => {
-                self.record_exchange(&head, None, Err(&refusal));
-                return body::refused(None, &refusal);
-            }
+            Err(refusal) => return self.turn_away(&head, None, &refusal),
             Ok(()) => self.admit(&mut head, body).await,
         };
         if let Some(origin) = origin {
@@ -77,10 +72,7 @@ impl<H: Host> Gateway<H> {
         let endpoint = endpoint::find(head.uri.path(), &snapshot.servers, &snapshot.config.policy.groups);
         match endpoint {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
-            Some(Endpoint::Readiness) => {
-                let audit = self.host().audit().map(|trail| trail.state());
-                return endpoint::readiness(&self.readiness(), self.is_settled(), audit.as_ref());
-            }
+            Some(Endpoint::Readiness) => return self.answer_readiness(),
             Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
@@ -101,10 +93,7 @@ impl<H: Host> Gateway<H> {
         let takes_place = head.extensions.get::<Piped>() != Some(&Piped::Tells);
         let place = match takes_place.then(|| self.take_place()).transpose() {
             Ok(place) => place,
-            Err(refusal) => {
-                self.record_exchange(head, Some(&who), Err(&refusal));
-                return body::refused(None, &refusal);
-            }
+            Err(refusal) => return self.turn_away(head, Some(&who), &refusal),
         };
         let answer = match endpoint {
             // An endpoint at which there is nothing for the caller is as one that is not there.
@@ -118,10 +107,7 @@ impl<H: Host> Gateway<H> {
         };
         match answer {
             Ok(reply) => self.name_reached(head, in_place(reply, place)),
-            Err(refusal) => {
-                self.record_exchange(head, Some(&who), Err(&refusal));
-                body::refused(None, &refusal)
-            }
+            Err(refusal) => self.turn_away(head, Some(&who), &refusal),
         }
     }
 
@@ -172,18 +158,13 @@ impl<H: Host> Gateway<H> {
                 if head.headers.contains_key(names::SESSION_ID) && !modern::is_named(&head.headers) =>
             {
                 let caller = self.resume_session(head, caller)?;
-                match (&caller.session, &head.method) {
-                    (Some(session), &Method::GET) => {
-                        let stream = self.get_stream(head, &caller, session)?;
-                        self.record_exchange(head, Some(&caller.who), Ok(()));
-                        Ok(stream)
-                    }
-                    (Some(session), _) => {
-                        self.record_exchange(head, Some(&caller.who), Ok(()));
-                        Ok(self.delete_session(head, session))
-                    }
-                    (None, _) => Err(legacy::unknown_session()),
-                }
+                let reply = match (&caller.session, &head.method) {
+                    (Some(session), &Method::GET) => self.get_stream(head, &caller, session)?,
+                    (Some(session), _) => self.delete_session(head, session),
+                    (None, _) => return Err(legacy::unknown_session()),
+                };
+                self.record_exchange(head, Some(&caller.who), Ok(()));
+                Ok(reply)
             }
             _ => Ok(endpoint::method_not_allowed()),
         }
@@ -245,7 +226,9 @@ impl<H: Host> Gateway<H> {
             let reply = match message::parse(element) {
                 Ok(message) => {
                     let caller = self.noted(caller.clone(), head, &message, raw);
-                    self.legacy(message, caller).await.unwrap_or_else(|r| body::refused(None, &r))
+                    self.legacy(message, &Bytes::new(), caller)
+                        .await
+                        .unwrap_or_else(|r| body::refused(None, &r))
                 }
                 Err(rejection) => self.reject(head, &caller.who, &rejection),
             };
@@ -282,9 +265,8 @@ impl<H: Host> Gateway<H> {
         let caller = self.noted(caller, head, &message, raw);
         let message = match message {
             Message::Request { id, method, params } => {
-                let mut inbound = Inbound::new(id, method, params);
+                let inbound = Inbound { raw: raw.clone(), ..Inbound::new(id, method, params) };
                 if modern::is_meant(&inbound, &head.headers) {
-                    inbound.raw = raw.clone();
                     let caller = self.of_client(caller, inbound.client());
                     return Ok(self.modern(head, &inbound, &caller).await);
                 }
@@ -315,7 +297,7 @@ impl<H: Host> Gateway<H> {
         };
         let record = caller.record.clone();
         match self.resume_session(head, caller) {
-            Ok(caller) => self.legacy(message, caller).await,
+            Ok(caller) => self.legacy(message, raw, caller).await,
             Err(refusal) => {
                 record.refused(&refusal);
                 Ok(body::refused(id.map(message::Id::text), &refusal))
@@ -334,11 +316,11 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes a message of a session.
-    async fn legacy(&self, message: Message<'_>, caller: Caller) -> Result<Reply, Refusal> {
+    async fn legacy(&self, message: Message<'_>, raw: &Bytes, caller: Caller) -> Result<Reply, Refusal> {
         let Some(session) = caller.session.clone() else { return Err(legacy::unknown_session()) };
         match message {
             Message::Request { id, method, params } => {
-                let inbound = Inbound::new(id, method, params);
+                let inbound = Inbound { raw: raw.clone(), ..Inbound::new(id, method, params) };
                 if let Some(Err(duplicate)) = inbound.meta().map(Json::object) {
                     let refusal = Refusal::new(code::INVALID_PARAMS, format!("{duplicate} in `_meta`"));
                     return Ok(refused(&caller.record, id.text(), &refusal));
@@ -486,7 +468,7 @@ impl<H: Host> Gateway<H> {
             narrowing: ask.narrowing.clone(),
             patience: ask.patience(server),
             most: ask.most,
-            holds,
+            _holds: holds,
             tasks,
             server: server.clone(),
             link: way.link,
@@ -494,7 +476,10 @@ impl<H: Host> Gateway<H> {
             interaction: way.interaction,
             turn: Some(turn),
             lane: way.lane,
-            request: inbound.raw.clone(),
+            request: match caller.era() {
+                Era::Modern => inbound.raw.clone(),
+                Era::Legacy => Bytes::new(),
+            },
         };
         if let Some(session) = caller.session.as_ref().filter(|_| caller.streams) {
             return self.converse_in_session(session, ask.into_owned(), to).await;
@@ -523,79 +508,6 @@ impl<H: Host> Gateway<H> {
         Messages::asking(self.clone(), asking.boxed(), besides, to)
     }
 
-    /// Returns the way that a request takes: on a link of the caller's own where it can be asked something and the
-    /// server offers sessions, else on the shared one. A server of both eras is spoken to in the agent's own.
-    async fn way_to(
-        &self,
-        server: &Arc<Server>,
-        inbound: &Inbound<'_>,
-        caller: &Caller,
-    ) -> Result<Way, Unreachable> {
-        let shared = Way { link: server.shared.clone(), interaction: Interaction::default(), lane: None };
-        let Some(session) = &caller.session else {
-            return self.way_of_stateless(server, inbound, caller, shared).await;
-        };
-        let interaction = Some(session.interaction).filter(|i| caller.streams && i.is_possible());
-        let Some(interaction) = interaction else { return Ok(shared) };
-        let shared = Way { interaction, ..shared };
-        let version = self.establish(server, &server.shared).await?.version;
-        if version.era() == Era::Modern && server.has_no_sessions.load(Ordering::Relaxed) {
-            return Ok(shared);
-        }
-        if server.has_no_links() {
-            self.reap(server);
-        }
-        let (own, evicted) = server.link_of(session.nonce, session.interaction, self.host().now());
-        if let Some(link) = evicted {
-            self.give_up(server, link);
-        }
-        if version.era() == Era::Modern
-            && let Err(error) = self.establish(server, &own).await
-        {
-            tracing::debug!(%error, "no session of its own");
-            server.drop_link(session.nonce);
-            return Ok(shared);
-        }
-        Ok(Way { link: own, ..shared })
-    }
-
-    /// A stateless agent that can be asked something takes a lane to a server that asks in sessions.
-    async fn way_of_stateless(
-        &self,
-        server: &Arc<Server>,
-        inbound: &Inbound<'_>,
-        caller: &Caller,
-        shared: Way,
-    ) -> Result<Way, Unreachable> {
-        if !may_be_asked_in(&inbound.method) {
-            return Ok(shared);
-        }
-        let declared = inbound.meta().and_then(|meta| meta.get(meta::CLIENT_CAPABILITIES));
-        let interaction = declared.map_or_else(Interaction::default, Interaction::declared);
-        let shared = Way { interaction, ..shared };
-        if !interaction.is_possible()
-            || self.establish(server, &server.shared).await?.version.era() == Era::Modern
-        {
-            return Ok(shared);
-        }
-        if server.has_no_links() {
-            self.reap(server);
-        }
-        for link in server.lanes.drop_idle(0) {
-            self.give_up(server, link);
-        }
-        let (lane, given_up) = server.lanes.take(caller.who.owner(), interaction, self.host().now());
-        if let Some(link) = given_up {
-            self.give_up(server, link);
-        }
-        Ok(match lane {
-            Some(lane) => Way { link: lane.link().clone(), lane: Some(lane), ..shared },
-            // What is asked on an answer's own stream is certain there, too; but the server might keep roots, or that
-            // the user has signed in.
-            None => Way { interaction: Interaction { roots: false, url: false, ..interaction }, ..shared },
-        })
-    }
-
     pub(super) fn log_level(&self, inbound: &Inbound<'_>, caller: &Caller) -> Option<usize> {
         if let Some(session) = &caller.session {
             Some(lock(&self.0.sessions.levels).get(session.nonce).copied().unwrap_or(DEFAULT_LEVEL))
@@ -605,7 +517,7 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         self.is_late() || self.snapshot().servers.values().all(|server| server.settled.has_fired())
     }
 }
@@ -621,13 +533,6 @@ fn bounds_of(snapshot: &Snapshot, caller: &Caller, inbound: &Inbound<'_>, route:
     let (server, name) = (route.server.name.as_str(), route.own_name());
     let target = Target { server, kind, name, is_template: false };
     Bounds::of_call(&caller.who.agent, &snapshot.config.tool_limits, &target)
-}
-
-/// The way that a request takes to its server.
-struct Way {
-    link: Arc<Link>,
-    interaction: Interaction,
-    lane: Option<Lane>,
 }
 
 fn cancelled(_: Cancelled) -> Reply {

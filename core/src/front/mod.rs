@@ -91,7 +91,7 @@ pub(crate) struct Inbound<'a> {
     pub(crate) id: Id<'a>,
     pub(crate) method: Cow<'a, str>,
     pub(crate) params: Object<'a>,
-    /// The whole message, where a stateless agent sends it.
+    /// What it is part of: the whole message, unless that is a batch.
     pub(crate) raw: Bytes,
 }
 

@@ -97,7 +97,8 @@ impl KeyHash {
 
     /// Returns a short name for the key, which tells nothing of it: by it people speak of the key.
     pub fn id(&self) -> String {
-        self.0[..5].iter().map(|byte| format!("{byte:02x}")).collect()
+        let number = self.0[..5].iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+        format!("{number:010x}")
     }
 }
 

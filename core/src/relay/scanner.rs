@@ -3,7 +3,7 @@
 //! Values are skipped without being looked at, so a byte of a long string or of deep structure costs next to nothing.
 
 use super::Broken;
-use crate::wire::json::find_end;
+use crate::wire::scan::{find_end, is_escaped};
 
 /// The longest key whose text is kept, in bytes; none that matters is as long.
 const KEY: usize = 128;
@@ -126,22 +126,14 @@ impl Scanner {
         if std::mem::take(&mut self.escaped) {
             *at += 1;
         }
-        loop {
-            *at = find_end(chunk, *at);
-            match chunk.get(*at) {
-                None => return false,
-                Some(b'"') => {
-                    *at += 1;
-                    return true;
-                }
-                Some(_) if *at + 1 == chunk.len() => {
-                    *at += 1;
-                    self.escaped = true;
-                    return false;
-                }
-                Some(_) => *at += 2,
-            }
+        let end = find_end(chunk, *at);
+        if end == chunk.len() {
+            self.escaped = is_escaped(chunk, *at, end);
+            *at = end;
+            return false;
         }
+        *at = end + 1;
+        true
     }
 
     fn read_key(&mut self, chunk: &[u8], at: &mut usize) {

@@ -395,7 +395,7 @@ mod tests {
             splice.push(&text.slice(start..text.len().min(start + cut)), &mut out)?;
         }
         let told = (splice.error_code(), splice.result_type().map(str::to_owned));
-        let out = String::from_utf8(out.into_bytes().into()).unwrap();
+        let out = String::from_utf8(out.into_whole().into_bytes().into()).unwrap();
         Ok((out, splice.finish()?, told.0, told.1))
     }
 

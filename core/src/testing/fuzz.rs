@@ -211,7 +211,7 @@ fn relayed<'c>(edits: Edits, chunks: impl Iterator<Item = &'c [u8]>) -> Result<(
     for chunk in chunks {
         splice.push(&Bytes::copy_from_slice(chunk), &mut out)?;
     }
-    Ok((out.into_bytes(), splice.finish()?))
+    Ok((out.into_whole().into_bytes(), splice.finish()?))
 }
 
 /// Cuts a text into pieces of two lengths by turns.

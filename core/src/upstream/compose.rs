@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::handshake::own_info;
@@ -12,6 +13,7 @@ use super::{Established, Owner, Server, Target};
 use crate::body::Whole;
 use crate::config::Narrowing;
 use crate::observe::Record;
+use crate::pieces::{Pieces, SHARED};
 use crate::session::Interaction;
 use crate::tasks;
 use crate::wire::http as names;
@@ -32,7 +34,7 @@ pub(crate) struct Ask<'a> {
     /// The method.
     pub(crate) method: Cow<'a, str>,
     /// The members of `params` besides `_meta`, in their order, with their JSON text.
-    pub(crate) params: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub(crate) params: Vec<(Cow<'a, str>, Text<'a>)>,
     /// The agent's `_meta`, as JSON text.
     pub(crate) meta: Option<Cow<'a, str>>,
     /// What `Mcp-Name` repeats.
@@ -55,6 +57,47 @@ pub(crate) struct Ask<'a> {
     pub(crate) most: Option<usize>,
     /// What is noted of it.
     pub(crate) record: Record,
+}
+
+/// JSON text that is sent on.
+#[derive(Debug, Clone)]
+pub(crate) enum Text<'a> {
+    /// Text of the agent's or of the gateway's own.
+    Plain(Cow<'a, str>),
+    /// A large part of the agent's message, which is shared with it.
+    Shared(Bytes),
+}
+
+impl<'a> Text<'a> {
+    /// Makes it of text that may be part of a message.
+    pub(crate) fn of(text: &'a str, message: &Bytes) -> Self {
+        let (part, whole) = (text.as_bytes().as_ptr_range(), message.as_ptr_range());
+        if text.len() >= SHARED && whole.start <= part.start && part.end <= whole.end {
+            return Self::Shared(message.slice_ref(text.as_bytes()));
+        }
+        Self::Plain(text.into())
+    }
+
+    /// Returns the text.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Plain(text) => text.as_bytes(),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn into_owned(self) -> Text<'static> {
+        match self {
+            Self::Plain(text) => Text::Plain(text.into_owned().into()),
+            Self::Shared(bytes) => Text::Shared(bytes),
+        }
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for Text<'a> {
+    fn from(text: Cow<'a, str>) -> Self {
+        Self::Plain(text)
+    }
 }
 
 impl<'a> Ask<'a> {
@@ -92,7 +135,7 @@ impl<'a> Ask<'a> {
         let own = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
         Ask {
             method: own(self.method),
-            params: self.params.into_iter().map(|(key, value)| (own(key), own(value))).collect(),
+            params: self.params.into_iter().map(|(key, value)| (own(key), value.into_owned())).collect(),
             meta: self.meta.map(own),
             name: self.name.map(own),
             headers: self.headers,
@@ -110,22 +153,28 @@ impl<'a> Ask<'a> {
     /// Sets a member of `params` to this JSON text, or leaves it out.
     pub(crate) fn set(&mut self, key: &'static str, value: Option<String>) {
         self.params.retain(|(k, _)| k != key);
-        self.params.extend(value.map(|value| (key.into(), value.into())));
+        self.params.extend(value.map(|value| (key.into(), Cow::from(value).into())));
     }
 
     /// Adds a member to `params`; `value` is JSON text.
     pub(crate) fn with(mut self, key: &'a str, value: impl Into<Cow<'a, str>>) -> Self {
-        self.params.push((key.into(), value.into()));
+        self.params.push((key.into(), value.into().into()));
         self
     }
 }
 
 /// Returns the message for a server of that revision.
-pub(crate) fn message(ask: &Ask<'_>, version: Version, id: u64) -> String {
-    let size: usize = ask.params.iter().map(|(k, v)| k.len() + v.len() + 8).sum();
-    let mut out = Vec::with_capacity(size + 512 + ask.meta.as_ref().map_or(0, |m| m.len()));
+pub(crate) fn message(ask: &Ask<'_>, version: Version, id: u64) -> Whole {
+    let copied = |text: &Text<'_>| match text {
+        Text::Plain(text) => text.len(),
+        Text::Shared(_) => 0,
+    };
+    let size: usize = ask.params.iter().map(|(k, v)| k.len() + copied(v) + 8).sum();
+    let mut pieces = Pieces::default();
+    let out = pieces.end();
+    out.reserve(size + 512 + ask.meta.as_ref().map_or(0, |m| m.len()));
     write!(out, "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":").expect("writing to a vector cannot fail");
-    push_string(&mut out, &ask.method);
+    push_string(out, &ask.method);
     out.extend_from_slice(b",\"params\":{");
     let mut separate = false;
     let of_a_round = |key: &str| matches!(key, "inputResponses" | "requestState");
@@ -133,13 +182,18 @@ pub(crate) fn message(ask: &Ask<'_>, version: Version, id: u64) -> String {
         if version.era() == Era::Legacy && of_a_round(key) {
             continue;
         }
+        let out = pieces.end();
         if std::mem::replace(&mut separate, true) {
             out.push(b',');
         }
-        push_string(&mut out, key);
+        push_string(out, key);
         out.push(b':');
-        out.extend_from_slice(value.as_bytes());
+        match value {
+            Text::Plain(text) => pieces.copy(text.as_bytes()),
+            Text::Shared(bytes) => pieces.share(bytes, 0..bytes.len()),
+        }
     }
+    let out = pieces.end();
     let meta = meta(ask, version, id);
     if meta != "{}" {
         if separate {
@@ -149,7 +203,7 @@ pub(crate) fn message(ask: &Ask<'_>, version: Version, id: u64) -> String {
         out.extend_from_slice(meta.as_bytes());
     }
     out.extend_from_slice(b"}}");
-    String::from_utf8(out).expect("only text was appended")
+    pieces.into_whole()
 }
 
 /// Writes `_meta`: this hop's own fields, then whatever the agent sent that belongs to no hop.
@@ -254,13 +308,15 @@ pub(crate) fn declared(owner: Owner) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf as _;
+
     use super::*;
 
     fn check(version: Version, meta: &str) -> String {
         let mut ask = Ask::own("tools/call").with("name", "\"x\"").with("arguments", "{\"n\":1.0}");
         ask.meta = Some(meta.to_owned().into());
         ask.capabilities = "{\"roots\":{}}".into();
-        message(&ask, version, 7)
+        String::from_utf8(message(&ask, version, 7).into()).unwrap()
     }
 
     #[test]
@@ -269,6 +325,24 @@ mod tests {
         insta::assert_snapshot!(check(Version::V2026_07_28, meta).replace(env!("CARGO_PKG_VERSION"), "V"), @r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x","arguments":{"n":1.0},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"roots":{}},"io.modelcontextprotocol/clientInfo":{"name":"portcullis","title":"Portcullis","version":"V"},"progressToken":7,"traceparent":"00-1","acme/x":{"b":1,"a":1.0},"io.modelcontextprotocol/logLevel":"info"}}}"#);
         insta::assert_snapshot!(check(Version::V2025_06_18, meta), @r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x","arguments":{"n":1.0},"_meta":{"progressToken":7,"traceparent":"00-1","acme/x":{"b":1,"a":1.0}}}}"#);
         insta::assert_snapshot!(check(Version::V2025_03_26, "{}"), @r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x","arguments":{"n":1.0}}}"#);
+    }
+
+    #[test]
+    fn large_text_is_sent_on_as_it_lies_there() {
+        let message = Bytes::from(format!("{{\"arguments\":\"{}\"}}", "x".repeat(SHARED)));
+        let text = Json::check(&message).unwrap().get("arguments").unwrap().text();
+        let mut ask = Ask::own("tools/call").with("name", "\"x\"").into_owned();
+        ask.params.push(("arguments".into(), Text::of(text, &message)));
+        let mut sent = super::message(&ask.into_owned(), Version::V2025_06_18, 7);
+        let head = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x","arguments":"#;
+        assert_eq!(sent.clone().into_bytes(), format!("{head}{text}}}}}"));
+        assert_eq!(sent.copy_to_bytes(head.len()), head);
+        assert_eq!(sent.chunk().as_ptr(), text.as_ptr());
+        assert!(matches!(Text::of(&text[1..9], &message), Text::Plain(_)), "too short to be worth it");
+        assert!(
+            matches!(Text::of(text, &Bytes::from(text.to_owned())), Text::Plain(_)),
+            "of another message"
+        );
     }
 
     #[test]

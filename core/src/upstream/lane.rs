@@ -68,20 +68,19 @@ impl Lanes {
         let key = (owner, interaction);
         let free = lanes.get(&key).into_iter().flatten().find(|link| link.carried.begin()).cloned();
         let mut given_up = None;
-        let link = match free {
-            Some(link) => link,
-            None => {
-                if lanes.values().map(Vec::len).sum::<usize>() >= LANES {
-                    given_up = give_up_one(&mut lanes);
-                    if given_up.is_none() {
-                        return (None, None);
-                    }
+        let link = if let Some(link) = free {
+            link
+        } else {
+            if lanes.values().map(Vec::len).sum::<usize>() >= LANES {
+                given_up = give_up_one(&mut lanes);
+                if given_up.is_none() {
+                    return (None, None);
                 }
-                let link = Link::new(Owner::Lane(interaction));
-                link.carried.begin();
-                lanes.entry(key).or_default().push(link.clone());
-                link
             }
+            let link = Link::new(Owner::Lane(interaction));
+            link.carried.begin();
+            lanes.entry(key).or_default().push(link.clone());
+            link
         };
         link.used.store(now, Ordering::Relaxed);
         (Some(Lane { link, knows_roots: false, is_asked: false }), given_up)

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use memchr::memchr2;
+use super::scan::{Specials, find_end, find_special};
 
 /// The deepest nesting that is accepted, as in `serde_json`.
 pub(crate) const MAX_DEPTH: u32 = 128;
@@ -100,7 +100,7 @@ impl<'a> Json<'a> {
     /// Returns the string, its escapes resolved; nothing where the value is no string or has a lone surrogate.
     pub(crate) fn as_str(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        if find_end(inner.as_bytes(), 0) == inner.len() {
+        if find_special(inner.as_bytes(), 0) == inner.len() {
             return Some(Cow::Borrowed(inner));
         }
         serde_json::from_str(self.0).ok().map(Cow::Owned)
@@ -216,7 +216,7 @@ impl<'a> Walk<'a> {
     fn key(&mut self) -> Cow<'a, str> {
         let bytes = self.text.as_bytes();
         let start = self.at + 1;
-        let plain = find_end(bytes, start);
+        let plain = find_special(bytes, start);
         let (key, end) = if bytes.get(plain) == Some(&b'"') {
             (Cow::Borrowed(&self.text[start..plain]), plain + 1)
         } else {
@@ -358,50 +358,19 @@ fn skip_key(bytes: &[u8], at: usize, depth: u32, seen: &mut impl Seen) -> Result
 }
 
 fn skip_string(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
-    let mut at = start + 1;
-    loop {
-        at = find_end(bytes, at);
-        match bytes.get(at) {
-            Some(b'"') => break,
-            Some(_) => at = skip_escape(bytes, at)?,
-            None => return Err(Malformed { at: start, what: "unterminated string" }),
+    let first = find_special(bytes, start + 1);
+    if bytes.get(first) == Some(&b'"') {
+        return Ok(first + 1);
+    }
+    let mut specials = Specials::new(bytes, first);
+    while let Some(at) = specials.find() {
+        match bytes[at] {
+            b'"' => return Ok(at + 1),
+            b'\\' => specials.pass(skip_escape(bytes, at)?),
+            _ => return Err(Malformed { at: start, what: "control character in a string" }),
         }
     }
-    if has_control(&bytes[start..at]) {
-        return Err(Malformed { at: start, what: "control character in a string" });
-    }
-    Ok(at + 1)
-}
-
-/// A word of eight bytes that are all this.
-const fn eight(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
-/// Returns the index of the first quote or backslash from `at`, or the length.
-pub(crate) fn find_end(bytes: &[u8], at: usize) -> usize {
-    // The high bit of each byte that is zero; above the first one others may be set that are not (Mycroft, 1987).
-    let zeros = |word: u64| word.wrapping_sub(eight(1)) & !word & eight(0x80);
-    // Most strings are short: a search that is fast for long ones would take longer to begin.
-    let mut at = at;
-    for word in bytes[at..].as_chunks().0.iter().take(8) {
-        let word = u64::from_le_bytes(*word);
-        let found = zeros(word ^ eight(b'"')) | zeros(word ^ eight(b'\\'));
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    memchr2(b'"', b'\\', &bytes[at..]).map_or(bytes.len(), |run| at + run)
-}
-
-/// Tells whether a string has a character that must be escaped, besides quotes and backslashes.
-fn has_control(bytes: &[u8]) -> bool {
-    let words = bytes.chunks_exact(8);
-    let rest = words.remainder().iter().any(|b| *b < 0x20);
-    let below = |word: u64| word.wrapping_sub(eight(0x20)) & !word & eight(0x80);
-    let words = words.map(|word| below(u64::from_le_bytes(word.try_into().expect("eight bytes"))));
-    rest || words.fold(0, |all, word| all | word) != 0
+    Err(Malformed { at: start, what: "unterminated string" })
 }
 
 /// Returns the index after the value that begins at `at`, of text that has been checked.
@@ -411,7 +380,7 @@ fn pass_value(bytes: &[u8], at: usize) -> usize {
     while let Some(byte) = bytes.get(at) {
         at += 1;
         match byte {
-            b'"' => at = pass_string(bytes, at),
+            b'"' => at = (find_end(bytes, at) + 1).min(bytes.len()),
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
             _ if depth == 0 => return at + bytes[at..].iter().take_while(|b| is_of_word(**b)).count(),
@@ -424,26 +393,25 @@ fn pass_value(bytes: &[u8], at: usize) -> usize {
     bytes.len()
 }
 
-/// Returns the index after the string whose first quote stands before `at`.
-fn pass_string(bytes: &[u8], mut at: usize) -> usize {
-    loop {
-        at = find_end(bytes, at);
-        match bytes.get(at) {
-            Some(b'"') => return at + 1,
-            Some(_) => at = (at + 2).min(bytes.len()),
-            None => return at,
-        }
-    }
-}
-
 /// Tells whether a byte can belong to a number or a literal.
 fn is_of_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
 }
 
+/// The bytes that are an escape with the backslash before them.
+const ESCAPES: [bool; 256] = {
+    let mut escapes = [false; 256];
+    let (all, mut at) = (b"\"\\/bfnrt", 0);
+    while at < all.len() {
+        escapes[all[at] as usize] = true;
+        at += 1;
+    }
+    escapes
+};
+
 fn skip_escape(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
     match bytes.get(at + 1) {
-        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+        Some(byte) if ESCAPES[usize::from(*byte)] => Ok(at + 2),
         Some(b'u') if bytes.len() >= at + 6 && bytes[at + 2..at + 6].iter().all(u8::is_ascii_hexdigit) => {
             Ok(at + 6)
         }
@@ -483,7 +451,7 @@ fn skip_number(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
 /// Appends `text` as a JSON string, quotes included.
 pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
-    if find_end(bytes, 0) < bytes.len() || has_control(bytes) {
+    if find_special(bytes, 0) < bytes.len() {
         serde_json::to_writer(&mut *out, text).expect("writing to a vector cannot fail");
         return;
     }

@@ -4,5 +4,6 @@ pub(crate) mod http;
 pub(crate) mod json;
 pub(crate) mod message;
 pub(crate) mod outline;
+pub(crate) mod scan;
 pub(crate) mod sse;
 pub(crate) mod version;

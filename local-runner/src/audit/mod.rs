@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use portcullis_core::audit::{Entry, Redactor, Writing};
 use portcullis_core::config::Audit;
 use portcullis_core::ports::{AuditSink, AuditState};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use reading::{Filter, Reading};
 
@@ -40,6 +41,7 @@ struct Kept {
     queue: SyncSender<Sent>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    _limited: Signal,
 }
 
 /// What goes to the thread.
@@ -84,6 +86,8 @@ impl Trail {
         audit: &Audit,
         telemetry: Option<Arc<Telemetry>>,
     ) -> anyhow::Result<Self> {
+        // Where the size of files is limited, a full one is a failure to write and not the end of the process.
+        let limited = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?;
         let (queue, entries) = sync_channel(QUEUE);
         let shared = Arc::new(Shared {
             start: Instant::now(),
@@ -98,7 +102,7 @@ impl Trail {
         });
         let writer = Writer::new(folder, entries, shared.clone(), telemetry);
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
-        Ok(Self(Arc::new(Kept { queue, shared, thread: Mutex::new(Some(thread)) })))
+        Ok(Self(Arc::new(Kept { queue, shared, _limited: limited, thread: Mutex::new(Some(thread)) })))
     }
 
     /// Puts other settings in force; those that cannot be are said, and change nothing.

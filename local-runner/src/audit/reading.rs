@@ -104,23 +104,23 @@ impl Reading {
         let mut compare = self.connection.prepare("SELECT line FROM entries WHERE id = ?1")?;
         let (mut places, mut broken, mut differs) = (Vec::new(), None, None);
         let lines = Lines::new(listed).map_while(|line| match line {
-            Ok(placed) => {
-                if placed.line == 1 {
-                    places.push((placed.path.clone(), 0_u64));
+            Ok(found) => {
+                if found.line == 1 {
+                    places.push((found.path.clone(), 0_u64));
                 }
                 if let Some(place) = places.last_mut() {
-                    place.1 = placed.line;
+                    place.1 = found.line;
                 }
-                let id = Link::read(&placed.text).map_or(0, |link| link.id);
+                let id = Link::read(&found.text).map_or(0, |link| link.id);
                 if differs.is_none() && (1..=known).contains(&id) {
                     let kept: Option<String> = compare.query_row([id], |row| row.get(0)).ok();
                     differs = match kept {
-                        Some(kept) if kept.as_bytes() == placed.text => None,
+                        Some(kept) if kept.as_bytes() == found.text => None,
                         Some(_) => Some(format!("entry {id}: differs from the line in the file")),
                         None => Some(format!("entry {id}: was removed")),
                     };
                 }
-                Some(placed.text)
+                Some(found.text)
             }
             Err(error) => {
                 broken = Some(error);

@@ -91,8 +91,8 @@ impl Writer {
     fn write(&mut self) -> anyhow::Result<()> {
         let settings = lock(&self.shared.settings).clone();
         let lines = self.append(&settings)?;
-        if let (Some(telemetry), false) = (&self.telemetry, lines.is_empty()) {
-            lines.iter().for_each(|line| telemetry.audited(line));
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.audited(&lines);
         }
         let first = self.files.head().chain.last + 1 - lines.len() as u64;
         let indexed = self.index.add(&self.files, first, &lines);

@@ -133,14 +133,14 @@ fn summary(row: &Row<'_>) -> String {
     let field = |name: &str| row.field(name);
     let who = [field("agent"), field("client")].into_iter().find(|who| !who.is_empty());
     let mut text = format!("{} {:7} {}", field("time"), field("decision"), field("method"));
+    let took = format!("{} ms", field("duration_ms"));
     let (server, name) = (field("server"), field("name"));
-    for (before, part) in [(" ", name), (" at ", server), (" for ", who.unwrap_or_default())] {
+    for (before, part) in [(" ", name), (" at ", server), (" for ", who.unwrap_or_default()), (", ", took)] {
         if !part.is_empty() {
             text.push_str(before);
             text.push_str(&part);
         }
     }
-    text.push_str(&format!(", {} ms", field("duration_ms")));
     if field("is_error") == "true" {
         text.push_str(", the tool says error");
     }

@@ -182,7 +182,7 @@ impl Client {
             Self::Local(gateway, _, who) => {
                 request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
                 request.extensions_mut().insert(who.clone());
-                Box::pin(gateway.serve(request.map(|body| Body::Full(body.into())))).await.into_body()
+                Box::pin(gateway.serve(request.map(Body::Full))).await.into_body()
             }
             Self::Remote(remote) => {
                 *request.uri_mut() = remote.url.clone();

@@ -66,9 +66,9 @@ fn case_29_every_request_is_counted_whatever_changes() {
     };
     assert_eq!(answered, 13);
     assert!(!is_refused(begin(&session, "first")));
-    for turn in 0..3 {
+    for (turn, url) in urls.iter().enumerate() {
         assert!(is_refused(begin(&session, &format!("client {turn}"))), "another session");
-        let agent = Agent::modern(&urls[turn]).bearer(&key).header("x-lunar-consumer-tag", "two");
+        let agent = Agent::modern(url).bearer(&key).header("x-lunar-consumer-tag", "two");
         for method in [
             "server/discover",
             "tools/list",

@@ -50,6 +50,9 @@ fn case_21_nothing_denied_is_in_what_an_agent_is_told() {
     }
 }
 
+/// A method, what it is asked with, what is forbidden, and what is not there.
+type Case<'c> = (&'c str, &'c dyn Fn(&str) -> Value, &'c str, &'c str);
+
 /// What is forbidden and what is not there, in every method that names something, in both eras.
 #[test]
 fn case_21_forbidden_and_absent_are_answered_alike() {
@@ -67,7 +70,7 @@ fn case_21_forbidden_and_absent_are_answered_alike() {
         })
     };
     let listen = |uri: &str| json!({ "notifications": { "resourceSubscriptions": [uri] } });
-    let cases: Vec<(&str, &dyn Fn(&str) -> Value, &str, &str)> = vec![
+    let cases: [Case<'_>; 12] = [
         ("tools/call", &name, "up__greet", "up__qqqqq"),
         ("tools/call", &name, "hidden__echo", "qqqqqq__echo"),
         ("prompts/get", &name, "up__test_prompt_with_image", "up__test_prompt_with_qqqqq"),

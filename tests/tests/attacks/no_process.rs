@@ -111,7 +111,7 @@ fn case_15_no_request_starts_a_process() {
     let listed = Agent::modern(gateway.url()).bearer(&key).tools();
     assert!(listed.iter().all(|tool| tool.starts_with("up__")), "{listed:?}");
     let state = Request::get(&gateway.url_of("/readyz")).send().json();
-    assert_eq!(state["servers"].as_object().map(|servers| servers.len()), Some(1), "{state}");
+    assert_eq!(state["servers"].as_object().map(serde_json::Map::len), Some(1), "{state}");
     assert!(!marker.exists(), "a request started a process");
     assert_eq!(started(), before, "no server was started again");
     // The marker is one: the file of the configuration, which no request can write, does start it.

@@ -64,7 +64,7 @@ fn case_27_no_sink_holds_a_planted_secret() {
     let agent = Agent::modern(gateway.url());
     let mut planted = secrets();
     for secret in secrets() {
-        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = secret.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
         let base64 = STANDARD.encode(format!("the key is {secret}."));
         agent.call(
             "s__echo",

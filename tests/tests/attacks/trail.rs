@@ -15,9 +15,12 @@ fn gateway() -> Gateway {
 }
 
 fn file(gateway: &Gateway) -> PathBuf {
-    let folder = fs::read_dir(gateway.data_dir().join("audit")).expect("the trail has a folder");
-    let mut paths = folder.flatten().map(|entry| entry.path());
-    paths.find(|path| path.extension().is_some_and(|e| e == "jsonl")).expect("there are lines")
+    let find = || {
+        let folder = fs::read_dir(gateway.data_dir().join("audit")).ok()?;
+        let mut paths = folder.flatten().map(|entry| entry.path());
+        paths.find(|path| path.extension().is_some_and(|e| e == "jsonl"))
+    };
+    wait::until(wait::PATIENCE, find).expect("there are lines")
 }
 
 fn lines(gateway: &Gateway, count: usize) -> Vec<String> {

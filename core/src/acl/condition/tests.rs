@@ -1,3 +1,5 @@
+//! What conditions come to, what is refused, and that nothing makes them panic.
+
 use std::fmt::Write as _;
 
 use proptest::prelude::*;

@@ -262,8 +262,8 @@ fn rules_name_what_there_is() {
 #[test]
 fn conditions_are_read_where_they_stand() {
     insta::assert_snapshot!(agent("allow: [{ on: github, when: 'args.x ==' }], when: 'nobody.knows'"), @"
-    p.yaml:6:44: error: agents.a.allow[0].when: in the expression: line 1, column 10: mismatched input 'the end' expecting expression
-    p.yaml:6:66: error: agents.a.when: in the expression: line 1, column 1: unknown variable `nobody`; known are args, caller, server, name, kind, now
+    p.yaml:6:44: error: agents.a.allow[0].when: in the expression: line 1, column 10: mismatched input the end expecting expression
+    p.yaml:6:66: error: agents.a.when: in the expression: line 1, column 1: unknown variable `nobody`; known are args, caller, now
     ");
 }
 

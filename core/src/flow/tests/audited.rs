@@ -44,7 +44,7 @@ fn stage(
 #[test]
 fn every_request_becomes_one_entry() {
     let (host, trail, gateway) = stage(modern_server);
-    let mut check = |request| {
+    let check = |request| {
         ask(&host, &gateway, request);
         told(&trail)
     };

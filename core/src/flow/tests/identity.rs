@@ -33,7 +33,7 @@ struct Stage {
 impl Stage {
     fn new(auth: Auth, policy: Policy) -> Self {
         let host = Memory::new(modern_server);
-        let gateway = gateway_with(&host, &["a"], Config { auth, policy, ..Config::default() });
+        let gateway = gateway_with(&host, &["a"], Config { policy, auth, ..Config::default() });
         gateway.set_keys(KeyRing::new([1, 2].map(|number| key(number).1)));
         Self { host, gateway }
     }
@@ -211,7 +211,7 @@ fn credentials_never_reach_a_server() {
         noting.lock().expect("nobody panicked").push_str(&format!("{request:?}").to_lowercase());
         modern_server(request)
     });
-    let config = Config { auth, policy: policy(), ..Config::default() };
+    let config = Config { policy: policy(), auth, ..Config::default() };
     let gateway = gateway_with(&host, &["a"], config);
     gateway.set_keys(KeyRing::new([key(1).1]));
     let stage = Stage { host, gateway };
