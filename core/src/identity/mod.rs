@@ -226,6 +226,36 @@ mod tests {
     }
 
     #[test]
+    fn another_policy_finds_the_agent_anew() {
+        let (_, record) = crate::testing::key(1);
+        let ring = KeyRing::new([KeyRecord { agent: "coder".into(), ..record.clone() }]);
+        let bare = |auth| Identity { auth, ..Identity::anonymous(&policy()) };
+        let by_key = Identity { principal: Some(record.principal()), ..bare(AuthKind::ApiKey) };
+        let by_client = Identity { client: Some("Cursor".into()), ..bare(AuthKind::Anonymous) };
+        let by_tag = Identity { tag: Some("ops".into()), ..bare(AuthKind::Anonymous) };
+        let check = |who: &Identity, edit: &dyn Fn(&mut Config)| {
+            let mut config = Config { policy: policy(), ..Config::default() };
+            config.auth.tag_header = Some(http::HeaderName::from_static("x-tag"));
+            edit(&mut config);
+            who.under(&config, &ring, 0).map_or("nobody".into(), |who| who.agent.name.to_string())
+        };
+        let same = |_: &mut Config| {};
+        let fewer = |config: &mut Config| drop(config.policy.agents.drain(..2));
+        let none = |config: &mut Config| config.policy.agents.clear();
+        let found = |who| [check(who, &same), check(who, &fewer), check(who, &none)];
+        assert_eq!(found(&by_key), ["second", "coder", "nobody"]);
+        assert_eq!(found(&by_client), ["first", "coder", "default"]);
+        assert_eq!(found(&by_tag), ["second", "coder", "default"]);
+        assert_eq!(
+            check(&by_tag, &|config| config.auth.tag_header = None),
+            "default",
+            "tags are trusted no more"
+        );
+        assert_eq!(check(&by_client, &|config| config.auth.required = true), "nobody");
+        assert_eq!(check(&by_key, &|config| config.auth.required = true), "second");
+    }
+
+    #[test]
     fn without_agents_everybody_is_the_default() {
         let who = identify(&Policy::default(), &Proof::default()).expect("somebody");
         assert_eq!((&*who.agent.name, who.owner()), ("default", Owner::default()));
