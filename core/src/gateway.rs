@@ -327,6 +327,13 @@ impl Snapshot {
         }
     }
 
+    /// Tells whether an endpoint could show anything to a caller of whom no more will be known.
+    pub(crate) fn has_anything_for(&self, who: &Identity, scope: &Scope) -> bool {
+        let rules = self.acl.rules(&who.agent.name);
+        let reaches = |server: &ServerName| self.includes(scope, server) && rules.may_reach(server.as_str());
+        *scope == Scope::All || !who.is_final(&self.config.policy) || self.servers.keys().any(reaches)
+    }
+
     /// Returns the servers that lead to one of these gateways. What they offer came from there, or would go back there.
     fn leading_back(&self, gateways: &[&str]) -> BTreeSet<ServerName> {
         let leads = |server: &Server| lock(&server.behind).iter().any(|hop| gateways.contains(&hop.as_str()));

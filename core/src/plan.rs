@@ -230,6 +230,26 @@ pub(crate) fn mirrored(
     parameters.iter().filter_map(value).collect()
 }
 
+/// Refuses to go on with a call that its caller may not make any more. One of a server that is gone goes on.
+pub(crate) fn still_permitted(view: &View, caller: &Caller, inbound: &Inbound<'_>) -> Result<(), Refusal> {
+    let kind = match inbound.method.as_ref() {
+        "tools/call" => Kind::Tools,
+        "prompts/get" => Kind::Prompts,
+        _ => Kind::Resources,
+    };
+    let name = inbound.text(kind.key()).unwrap_or_default();
+    match kind {
+        Kind::Resources if view.may_read_somewhere(&name) => return Ok(()),
+        Kind::Resources => return Err(unknown_resource(&name, caller.era())),
+        _ if view.withholds(kind, &name) => return Err(unknown(view, caller, kind, &name)),
+        _ => {}
+    }
+    match view.find(kind, &name) {
+        Some(found) => permitted(view, caller, &found, kind, inbound.params.get("arguments")),
+        None => Ok(()),
+    }
+}
+
 fn named<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>, kind: Kind) -> Result<Plan<'a>, Refusal> {
     let name = inbound.text("name").ok_or_else(|| invalid("`name` must be a string"))?;
     let found = view.find(kind, &name).ok_or_else(|| unknown(view, caller, kind, &name))?;
@@ -337,7 +357,8 @@ fn wanted(view: &View, tasks: &Tasks<'_>, inbound: &Inbound<'_>) -> Result<Wante
     let notifications = inbound.params.get("notifications").filter(|n| n.is_object());
     let notifications = notifications.ok_or_else(|| invalid("`notifications` must be an object"))?;
     let asked = |key: &str| notifications.get(key).and_then(Json::as_bool) == Some(true);
-    let mut wanted = Wanted { tasks: tasks.wanted(inbound)?, ..Wanted::default() };
+    let mut wanted =
+        Wanted { tasks: tasks.wanted(inbound, |server| view.sees_some_of(server))?, ..Wanted::default() };
     let lists = [
         ("toolsListChanged", "tools"),
         ("promptsListChanged", "prompts"),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Route, Scope};
+use crate::catalog::{Route, Scope, without_member};
 use crate::endpoint;
 use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, meta};
@@ -77,14 +77,19 @@ impl<'g> Tasks<'g> {
         Ok(Route { server: server.clone(), name: own.into(), parameters: Arc::from([]), variant: None })
     }
 
-    /// Returns the tasks that a request for notifications names. One that is not known is left out, as a resource is.
-    pub(crate) fn wanted(&self, inbound: &Inbound<'_>) -> Result<Wanted, Refusal> {
+    /// Returns the tasks that a request for notifications names, of servers that the caller sees. One that is not known
+    /// is left out, as a resource is.
+    pub(crate) fn wanted(
+        &self,
+        inbound: &Inbound<'_>,
+        sees: impl Fn(&Arc<Server>) -> bool,
+    ) -> Result<Wanted, Refusal> {
         let mut wanted = Wanted::new();
         let ids = inbound.params.get("notifications").and_then(|n| n.get("taskIds"));
         let Some(ids) = ids.filter(|ids| !ids.is_null()) else { return Ok(wanted) };
         require(inbound)?;
         for id in ids.elements().filter_map(Json::as_str) {
-            if let Some((server, own)) = self.open(&id) {
+            if let Some((server, own)) = self.open(&id).filter(|(server, _)| sees(server)) {
                 wanted.entry(server.identity.clone()).or_default().insert(own, id.into_owned());
             }
         }
@@ -230,6 +235,20 @@ fn change<'p>(
     let members = out.finish();
     let params = format!("{},{}}}", members.strip_suffix('}')?, subscription_meta(subscription));
     Some(Change { id: id?, is_last, text: message::notification("notifications/tasks", &params) })
+}
+
+/// Returns client capabilities, as JSON text, without the extension.
+pub(crate) fn undeclared(capabilities: &str) -> String {
+    let extensions = Json::known(capabilities).get("extensions").filter(|extensions| extensions.is_object());
+    let Some(extensions) = extensions else { return capabilities.to_owned() };
+    let mut out = ObjectWriter::with_capacity(capabilities.len());
+    for (name, value) in Json::known(capabilities).members() {
+        match name.as_ref() {
+            "extensions" => out.member(&name, &without_member(extensions.text(), EXTENSION)),
+            _ => out.member(&name, value.text()),
+        };
+    }
+    out.finish()
 }
 
 /// Refuses a request about tasks whose client has not declared the extension.
@@ -385,7 +404,9 @@ mod tests {
         let wanted = |meta: &str| {
             let params = format!(r#"{{"notifications":{{"taskIds":["{a}","1",{{}},"{b}","{a}x"]}}{meta}}}"#);
             stage.with(Scope::All, &params, |tasks, inbound| {
-                tasks.wanted(inbound).map_err(|refusal| refusal.code)
+                tasks
+                    .wanted(inbound, |server| server.name.as_str() != "hidden")
+                    .map_err(|refusal| refusal.code)
             })
         };
         let of = |server: &str, id: &String| {
@@ -393,6 +414,14 @@ mod tests {
         };
         assert_eq!(wanted(&format!(",{META}")), Ok(BTreeMap::from([of("a", &a), of("b", &b)])));
         assert_eq!(wanted(""), Err(code::MISSING_CAPABILITY));
+    }
+
+    #[test]
+    fn the_extension_can_be_taken_back() {
+        insta::assert_snapshot!(undeclared("{}"), @"{}");
+        insta::assert_snapshot!(undeclared(r#"{"extensions":1,"roots":{}}"#), @r#"{"extensions":1,"roots":{}}"#);
+        insta::assert_snapshot!(undeclared(r#"{"roots":{"a":1.0},"ext\u0065nsions":{"io.modelcontextprotocol\/tasks":{},"x":{"y":1.0}}}"#), @r#"{"roots":{"a":1.0},"extensions":{"x":{"y":1.0}}}"#);
+        insta::assert_snapshot!(undeclared(DECLARED), @r#"{"extensions":{}}"#);
     }
 
     #[test]

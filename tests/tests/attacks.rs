@@ -9,10 +9,18 @@ mod attacks {
     mod double;
     mod env_injection;
     mod envelope;
+    mod evasion;
+    mod fixed;
+    mod governed;
+    mod groups;
     mod header_mismatch;
     mod host_confusion;
+    mod leak;
+    mod live_policy;
     mod naming;
+    mod no_process;
     mod poisoning;
+    mod policy_naming;
     mod rebinding;
     mod recursion;
     mod redirects;
@@ -25,4 +33,5 @@ mod attacks {
     mod sse_endpoint;
     mod target;
     mod trail;
+    mod unknown_id;
 }

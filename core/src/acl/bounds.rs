@@ -25,6 +25,14 @@ impl Bounds {
         bounds
     }
 
+    /// Returns the same bounds for what goes on with a call that is counted already among those that run.
+    pub(crate) fn without_concurrency(mut self) -> Self {
+        for counted in &mut self.counted {
+            counted.limits.concurrency = None;
+        }
+        self
+    }
+
     /// Returns what a call is bound by besides. Each thing that limits name is counted for itself.
     pub(crate) fn of_call(agent: &Agent, limits: &[ToolLimits], target: &Target<'_>) -> Self {
         let mut bounds = Self { counted: Vec::new(), ..Self::of_agent(agent) };

@@ -165,13 +165,22 @@ impl Rules {
         u16::try_from(place).ok()
     }
 
-    /// Tells whether some rule could allow something of a server.
+    /// Tells whether some rule could allow something of a server, and none denies all of it.
     pub(crate) fn may_reach(&self, server: &str) -> bool {
         let reaches = |selector: &Selector| selector.server.matches_without_case(server);
-        self.allow.iter().any(|clause| match &clause.reach {
+        let covers = |selector: &Selector| {
+            reaches(selector) && selector.kind.is_none() && selector.item.is_everything()
+        };
+        let shuts = |clause: &Clause| match &clause.reach {
+            _ if clause.rule.when.is_some() => false,
+            Reach::Everything => true,
+            Reach::Some(selectors) => selectors.iter().any(covers),
+        };
+        let opens = |clause: &Clause| match &clause.reach {
             Reach::Everything => true,
             Reach::Some(selectors) => selectors.iter().any(reaches),
-        })
+        };
+        !self.deny.iter().any(shuts) && self.allow.iter().any(opens)
     }
 
     /// Returns the rules that name a thing, first those that deny.

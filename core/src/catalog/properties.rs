@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 
-use super::{Item, Kind, Offer, Scope, View, look};
+use super::{Item, Kind, Offer, Route, Scope, View, look};
 use crate::acl::{Glob, Target, Truth};
 use crate::config::{Agent, Gateway, ItemKind, Naming, Origin, Rule, Selector, What};
 use crate::names::ServerName;
@@ -172,7 +172,13 @@ proptest! {
                     prop_assert_eq!(found.is_some(), part.decide(&target, |_| Truth::Holds).is_ok());
                 }
                 if kind == Kind::Resources {
-                    prop_assert_eq!(part.find_uri(&item.0).is_some(), found.is_some());
+                    // A resource that is not seen might as well not be there: another server may have one of that URI.
+                    let read = part.find_uri(&item.0).map(|found| found.route);
+                    let is_it = |read: &Route| {
+                        Arc::ptr_eq(&read.server, &route.server) && read.name == route.name
+                    };
+                    prop_assert_eq!(read.as_ref().is_some_and(is_it), found.is_some());
+                    prop_assert!(read.is_none_or(|read| part.may_read(&read.server.name, &read.name)));
                 }
             }
         }

@@ -204,6 +204,37 @@ impl View {
         })
     }
 
+    /// Tells whether the caller may read a resource of a server by the server's own URI, be it listed or not.
+    pub(crate) fn may_read(&self, server: &ServerName, uri: &str) -> bool {
+        self.shows_named(server) && self.seen_as(&resource(server, uri)) != Seen::Not
+    }
+
+    /// Tells whether the caller may read a URI at any server.
+    pub(crate) fn may_read_somewhere(&self, uri: &str) -> bool {
+        let mut servers = self.merged.servers.iter();
+        servers.any(|server| self.may_read(&server.name, &unwrap_uri(server.name.as_str(), uri)))
+    }
+
+    /// Tells whether a server is one of which the caller may see nothing.
+    pub(crate) fn hides(&self, server: &ServerName) -> bool {
+        let seen_of = |kind: Kind| {
+            let items = self.merged.list(kind).iter().zip(&self.seen[kind as usize]);
+            items.filter(|(entry, _)| entry.route.server.name == *server).map(|(_, seen)| *seen)
+        };
+        let mut all = Kind::ALL.into_iter().flat_map(seen_of).peekable();
+        !self.shows_named(server) || (all.peek().is_some() && all.all(|seen| seen == Seen::Not))
+    }
+
+    fn shows_named(&self, server: &ServerName) -> bool {
+        let place = self.merged.servers.iter().position(|known| known.name == *server);
+        place.is_some_and(|place| self.shown[place])
+    }
+
+    /// Tells whether a name is one that leads somewhere, but not for the caller.
+    pub(crate) fn withholds(&self, kind: Kind, name: &str) -> bool {
+        self.merged.find(kind, name).is_some() && self.find(kind, name).is_none()
+    }
+
     /// Decides once more, now that everything is known that conditions may read.
     pub(crate) fn decide(
         &self,
@@ -246,31 +277,27 @@ impl View {
     }
 
     /// Returns where a URI leads that the caller may read: to the server that lists it, to the one whose template gives
-    /// it, or to the only one with resources at all.
+    /// it, or to the only one with resources at all. Servers where the caller may not read it are none here, whatever
+    /// they list: who may not see a resource cannot tell that somebody has it.
     pub(crate) fn find_uri(&self, uri: &str) -> Option<Found<'_>> {
-        if self.merged.find(Kind::Resources, uri).is_some() {
-            return self.find(Kind::Resources, uri);
+        if let Some(found) = self.find(Kind::Resources, uri) {
+            return Some(found);
         }
+        let may_read = |server: &&Arc<Server>| {
+            self.may_read(&server.name, &unwrap_uri(server.name.as_str(), uri)) && self.shows(server)
+        };
         let templates = self.merged.list(Kind::Templates).iter();
         let giving = templates.filter(|entry| entry.template.as_ref().is_some_and(|t| t.matches(uri)));
-        let mut servers: Vec<_> = giving.map(|entry| &entry.route.server).collect();
-        servers.retain(|server| self.shows(server));
+        let mut servers: Vec<_> = giving.map(|entry| &entry.route.server).filter(may_read).collect();
         servers.dedup_by(|a, b| Arc::ptr_eq(a, b));
         if servers.is_empty() {
             let offers = self.merged.offers.iter();
             let with_resources = offers.filter(|(_, offer)| offer.capability("resources").is_some());
-            servers = with_resources.map(|(server, _)| server).filter(|server| self.shows(server)).collect();
+            servers = with_resources.map(|(server, _)| server).filter(may_read).collect();
         }
         let [server] = servers[..] else { return None };
         let name = unwrap_uri(server.name.as_str(), uri);
-        let target = Target {
-            server: server.name.as_str(),
-            kind: ItemKind::Resource,
-            name: &name,
-            is_template: false,
-        };
-        let seen = self.seen_as(&target);
-        self.found(seen, || Route::to(server.clone(), &name))
+        self.found(self.seen_as(&resource(&server.name, &name)), || Route::to(server.clone(), &name))
     }
 
     /// Returns what an agent of an era is listed, as digests.
@@ -352,6 +379,10 @@ impl List {
         }
         Self { digest, pages }
     }
+}
+
+fn resource<'n>(server: &'n ServerName, name: &'n str) -> Target<'n> {
+    Target { server: server.as_str(), kind: ItemKind::Resource, name, is_template: false }
 }
 
 fn target(kind: Kind, entry: &Entry) -> Target<'_> {

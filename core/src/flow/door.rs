@@ -11,7 +11,7 @@ use http::request::Parts;
 use crate::body::Reply;
 use crate::front::Caller;
 use crate::gateway::{Gateway, Snapshot};
-use crate::identity::{Evidence, Identity, KeyRing, Proof, authenticate, identify, key_header};
+use crate::identity::{Evidence, Identity, KeyRing, Proof, authenticate, identify, key_header, knows};
 use crate::ports::Host;
 use crate::session::Session;
 use crate::upstream::lock;
@@ -75,10 +75,18 @@ impl<H: Host> Gateway<H> {
         let _one_at_a_time = lock(&self.0.reloading);
         ring.succeed(&self.0.keys.load());
         let ring = Arc::new(ring);
-        self.0.keys.store(ring.clone());
-        let now = self.host().now();
-        let shared = self.0.snapshot.load().config.auth.shared_key.is_some();
-        let counts = |principal: &str| ring.knows(principal, now) || (shared && principal == Proof::SHARED);
+        self.0.keys.store(ring);
+        self.end_streams_of_strangers();
+    }
+
+    /// Ends the streams of principals that would not be let in any more.
+    pub(super) fn end_streams_of_strangers(&self) {
+        let (snapshot, ring, now) = (self.0.snapshot.load(), self.0.keys.load(), self.host().now());
+        let (auth, policy) = (&snapshot.config.auth, &snapshot.config.policy);
+        let is_agents = |principal: &str| ring.agent_of(principal, now).is_some_and(|of| knows(policy, of));
+        let counts = |principal: &str| {
+            is_agents(principal) || (auth.shared_key.is_some() && principal == Proof::SHARED)
+        };
         self.0.hub.keep_principals(counts);
         self.0.held.keep_principals(counts);
     }

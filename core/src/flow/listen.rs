@@ -1,5 +1,6 @@
 //! The streams on which agents hear of changes: `subscriptions/listen`, and a session's own stream.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,11 +10,11 @@ use futures::stream::{self, BoxStream};
 
 use super::admit::busy;
 use crate::body::{self, Reply};
-use crate::catalog::{Listed, Route};
+use crate::catalog::{Listed, Route, View};
 use crate::error::{Refusal, Unreachable};
 use crate::front::Caller;
 use crate::gateway::Gateway;
-use crate::hub::{Audience, Interest, Note, Resource, Seat, Whose};
+use crate::hub::{Audience, Interest, Note, Resource, Seat};
 use crate::plan::Wanted;
 use crate::ports::Host;
 use crate::session::Session;
@@ -134,18 +135,33 @@ impl<H: Host> Gateway<H> {
     }
 
     fn take_seat(&self, caller: &Caller, nonce: u64, interest: Interest) -> Result<Seat, Refusal> {
-        let through = caller.comes_through().into_iter().map(str::to_owned).collect();
-        let (scope, who) = (caller.scope.clone(), Whose(caller.who.clone()));
-        let audience = Audience { scope, through, era: caller.era(), who };
+        let audience = Audience::of(caller);
         let limits = self.limits();
-        let seat = self.0.hub.join(audience, nonce, interest, &limits, |audience| self.listed(audience));
+        let seat = self
+            .0
+            .hub
+            .join(audience, nonce, interest, &limits, |audience| self.listed(audience).unwrap_or_default());
         seat.ok_or_else(|| busy(format!("the gateway is busy: {} streams are open", limits.streams)))
     }
 
-    fn listed(&self, audience: &Audience) -> Listed {
-        let through: Vec<_> = audience.through.iter().map(String::as_str).collect();
+    /// Returns what somebody who listens is shown now, whatever it was known as when it began to; nothing where it is
+    /// no longer known.
+    pub(super) fn shown_to(&self, audience: &Audience) -> Option<Arc<View>> {
         let (snapshot, now) = (self.snapshot(), self.host().now());
-        snapshot.view(&audience.scope, &audience.who.0, &through, now).listed(audience.era)
+        let who = audience.who.0.under(&snapshot.config, &self.0.keys.load(), now)?;
+        let through: Vec<_> = audience.through.iter().map(String::as_str).collect();
+        Some(snapshot.view(&audience.scope, &who, &through, now))
+    }
+
+    fn listed(&self, audience: &Audience) -> Option<Listed> {
+        Some(self.shown_to(audience)?.listed(audience.era))
+    }
+
+    /// Tells those who subscribed to it, and may still read it, that a resource has changed.
+    pub(super) fn resource_updated(&self, resource: Resource) {
+        self.0.hub.updated(&resource, |audience, (server, uri)| {
+            self.shown_to(audience).is_some_and(|view| view.may_read(server, uri))
+        });
     }
 
     /// Tells whoever listens of what has changed in its view: at once, and then of all that changes within a second
@@ -189,7 +205,8 @@ impl<H: Host> Gateway<H> {
                 Err(error) => tracing::debug!(%error, "a resource cannot be subscribed to"),
             }
         }
-        let (tasks, news) = self.hear_tasks(std::mem::take(&mut wanted.tasks), id).await;
+        let audience = Audience::of(caller);
+        let (tasks, news) = self.hear_tasks(std::mem::take(&mut wanted.tasks), id, &audience).await;
         listening.tasks = news;
         let acknowledged = acknowledged(id, &wanted, &tasks);
         let id = id.to_owned();

@@ -96,6 +96,10 @@ impl<H: Host> Gateway<H> {
             Err(refusal) => return self.turn_away(head, Some(&who), &refusal),
         };
         let answer = match endpoint {
+            // An endpoint at which there is nothing for the caller is as one that is not there.
+            Some(Endpoint::Mcp(scope)) if !snapshot.has_anything_for(&who, &scope) => {
+                return endpoint::not_found();
+            }
             Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, (scope, who.clone())).await,
             Some(Endpoint::Messages) => Box::pin(self.post_to_stream(head, body, &who)).await,
             Some(_) => self.open_sse(head, &who),
@@ -352,14 +356,16 @@ impl<H: Host> Gateway<H> {
         caller: &Caller,
     ) -> Result<Reply, Refusal> {
         caller.record.speaks(caller.version());
-        let retried = self.retried(inbound, caller)?;
-        if let Retried::Parked(place) = retried {
-            // It ends where it began, whatever is served by now.
-            return Box::pin(self.resume(place, inbound, caller)).await;
-        }
-        let counted = self.count(&Bounds::of_agent(&caller.who.agent), caller).await?;
+        let retried = self.retried(inbound, caller);
+        let counted = self.counted(&retried, caller).await?;
+        let retried = retried?;
         let snapshot = self.snapshot();
         let view = self.view(&snapshot, caller).await;
+        if let Retried::Parked(place) = retried {
+            // It ends where it began, whatever is served by now; but not for whom it is no longer meant.
+            plan::still_permitted(&view, caller, inbound)?;
+            return Box::pin(self.resume(place, inbound, caller)).await;
+        }
         let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
         let id = inbound.id.text();
         match plan::plan(&view, &tasks, caller, inbound, headers)? {
@@ -394,11 +400,15 @@ impl<H: Host> Gateway<H> {
                     }
                 }
                 ask.record = caller.record.asking(&route.server);
-                let ids = tasks.ids(inbound, &route);
                 let bounds = bounds_of(&snapshot, caller, inbound, &route);
                 let holds =
                     [counted, self.count(&bounds, caller).await.inspect_err(|_| self.unspend(ask.stamp))?];
                 (ask.timeout, ask.most) = (bounds.timeout, bounds.result);
+                let mut ids = tasks.ids(inbound, &route);
+                if ask.narrowing.is_some() || ask.most.is_some_and(|_| inbound.method == "tools/call") {
+                    ask.forgo_tasks();
+                    ids = None;
+                }
                 self.routed(&route.server, ask, inbound, caller, (ids, holds.into())).await
             }
             Plan::Listen(wanted) => {
@@ -423,6 +433,18 @@ impl<H: Host> Gateway<H> {
                 Box::pin(self.pass_level_on(caller, level)).await;
                 Ok(body::json(StatusCode::OK, message::result(id, "{}")))
             }
+        }
+    }
+
+    /// Counts a request, whatever it comes to. One that goes on with a call holds no place besides the call's.
+    async fn counted(&self, retried: &Result<Retried, Refusal>, caller: &Caller) -> Result<Hold, Refusal> {
+        let bounds = Bounds::of_agent(&caller.who.agent);
+        match retried {
+            Ok(Retried::Parked(_)) => self.count(&bounds.without_concurrency(), caller).await,
+            Ok(Retried::Server { stamp, .. }) => {
+                self.count(&bounds, caller).await.inspect_err(|_| self.unspend(Some(*stamp)))
+            }
+            Ok(Retried::Not) | Err(_) => self.count(&bounds, caller).await,
         }
     }
 

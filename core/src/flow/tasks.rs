@@ -11,6 +11,7 @@ use futures::{FutureExt, StreamExt};
 use super::ask::{AnswerBody, Asked};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
+use crate::hub::Audience;
 use crate::pipe::Wait;
 use crate::ports::Host;
 use crate::tasks::{self, Change, Told};
@@ -30,6 +31,8 @@ struct News<H: Host> {
     open: BTreeMap<String, String>,
     /// The id of the agent's subscription, as JSON text.
     subscription: String,
+    /// Who listens.
+    audience: Audience,
     source: BoxStream<'static, Bytes>,
     /// What was missed while there was no stream.
     missed: Vec<Change>,
@@ -44,12 +47,13 @@ impl<H: Host> Gateway<H> {
         &self,
         wanted: tasks::Wanted,
         subscription: &str,
+        audience: &Audience,
     ) -> (Vec<String>, BoxStream<'static, String>) {
         let snapshot = self.snapshot();
         let concerned = wanted.into_iter().filter_map(|(identity, ids)| {
             Some((snapshot.servers.values().find(|server| server.identity == identity)?, ids))
         });
-        let asking = concerned.map(|(server, ids)| self.hear_tasks_of(server, ids, subscription));
+        let asking = concerned.map(|(server, ids)| self.hear_tasks_of(server, ids, (subscription, audience)));
         let (mut acknowledged, mut all) = (Vec::new(), Vec::new());
         for news in future::join_all(asking).await {
             match news {
@@ -67,13 +71,14 @@ impl<H: Host> Gateway<H> {
         &self,
         server: &Arc<Server>,
         ids: BTreeMap<String, String>,
-        subscription: &str,
+        (subscription, audience): (&str, &Audience),
     ) -> Result<News<H>, Unreachable> {
         let mut news = News {
             gateway: self.clone(),
             server: server.clone(),
             open: ids,
             subscription: subscription.to_owned(),
+            audience: audience.clone(),
             source: stream::empty().boxed(),
             missed: Vec::new(),
             attempts: 0,
@@ -92,7 +97,7 @@ impl<H: Host> News<H> {
     async fn next(&mut self) -> Option<String> {
         while !self.open.is_empty() {
             if let Some(change) = self.missed.pop() {
-                return Some(self.note(change));
+                return self.note(change);
             }
             let given_up = self.server.shared.given_up.wait();
             let heard = match future::select(given_up, std::pin::pin!(self.hear())).await {
@@ -102,7 +107,7 @@ impl<H: Host> News<H> {
             match heard {
                 None => self.turn_to_successor()?,
                 Some(None) => {}
-                Some(Some(change)) => return Some(self.note(change)),
+                Some(Some(change)) => return self.note(change),
             }
         }
         None
@@ -132,11 +137,16 @@ impl<H: Host> News<H> {
         Some(())
     }
 
-    fn note(&mut self, change: Change) -> String {
+    /// Returns what the agent is told; nothing where it may see nothing of the server any more.
+    fn note(&mut self, change: Change) -> Option<String> {
+        let view = self.gateway.shown_to(&self.audience)?;
+        if view.hides(&self.server.name) {
+            return None;
+        }
         if change.is_last {
             self.open.remove(&change.id);
         }
-        change.text
+        Some(change.text)
     }
 
     /// Asks for a stream, and keeps those tasks that the server will tell of.

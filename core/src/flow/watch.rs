@@ -230,7 +230,7 @@ impl<H: Host> Gateway<H> {
                     }
                     "notifications/resources/updated" => {
                         if let Some(uri) = params.get("uri").and_then(Json::as_str) {
-                            self.0.hub.updated(&(server.name.clone(), uri.into_owned()));
+                            self.resource_updated((server.name.clone(), uri.into_owned()));
                         }
                     }
                     // What belongs to a request has no place on a stream of its own.
@@ -354,7 +354,7 @@ impl<H: Host> Gateway<H> {
                 if let Err(error) = gateway.watch_resource(&server, &uri).await {
                     tracing::debug!(%error, uri, "a resource is no longer watched");
                 }
-                gateway.0.hub.updated(&(server.name.clone(), uri));
+                gateway.resource_updated((server.name.clone(), uri));
             }
         });
     }

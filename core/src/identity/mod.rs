@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::acl::{Arguments, CallerFacts, Condition, Facts, Truth, Undecided};
-use crate::config::{Agent, Auth, Match, Policy, nearest};
+use crate::config::{Agent, Auth, Config, Match, Policy, nearest};
 use crate::wire::json::Json;
 
 pub use client::canonical;
@@ -101,6 +101,28 @@ impl Identity {
         condition.holds(&Facts { arguments, caller, now })
     }
 
+    /// Tells whether the agent stays the same, whatever the client says it is called.
+    pub(crate) fn is_final(&self, policy: &Policy) -> bool {
+        let by_client = |way: &Match| matches!(way, Match::Client(_));
+        matches!(self.auth, AuthKind::ApiKey | AuthKind::Operator)
+            || !policy.agents.iter().flat_map(|agent| &agent.matches).any(by_client)
+    }
+
+    /// Returns the same caller as another configuration knows it; nothing where it would not be let in.
+    pub(crate) fn under(&self, config: &Config, keys: &KeyRing, now: u64) -> Option<Self> {
+        let policy = &config.policy;
+        let tag = self.tag.clone().filter(|_| config.auth.tag_header.is_some());
+        let agent = match self.auth {
+            AuthKind::ApiKey => named(policy, keys.agent_of(self.principal.as_deref()?, now)?)?,
+            AuthKind::Operator => of_name(policy, &self.agent.name)?.clone(),
+            AuthKind::Anonymous if config.auth.required => return None,
+            AuthKind::Anonymous | AuthKind::SharedKey => {
+                claimed(policy, tag.as_deref(), self.client.as_deref())
+            }
+        };
+        Some(Self { agent, tag, ..self.clone() })
+    }
+
     /// Returns whose the things are that this caller is given.
     pub(crate) fn owner(&self) -> Owner {
         Owner { principal: self.principal.clone(), tag: self.tag.clone() }
@@ -180,8 +202,16 @@ impl UnknownAgent {
 /// Finds the agent that a key's agent is now: the first that names it, else the one of that name.
 fn named(policy: &Policy, name: &str) -> Option<Arc<Agent>> {
     let by_key = |way: &Match| matches!(way, Match::ApiKey(of) if same(of, name));
-    let of_name = || policy.agents.iter().chain([&policy.default]).find(|agent| same(&agent.name, name));
-    first(policy, by_key).or_else(of_name).cloned()
+    first(policy, by_key).or_else(|| of_name(policy, name)).cloned()
+}
+
+/// Tells whether the policy knows the agent that a key was made for.
+pub(crate) fn knows(policy: &Policy, agent: &str) -> bool {
+    named(policy, agent).is_some()
+}
+
+fn of_name<'p>(policy: &'p Policy, name: &str) -> Option<&'p Arc<Agent>> {
+    policy.agents.iter().chain([&policy.default]).find(|agent| same(&agent.name, name))
 }
 
 /// Finds the agent of somebody who has proved to be nobody in particular.
@@ -243,6 +273,36 @@ mod tests {
         check(None, Some("other"), Some("CURSOR"), "first");
         check(None, None, Some("Codex"), "default");
         check(None, None, None, "default");
+    }
+
+    #[test]
+    fn another_policy_finds_the_agent_anew() {
+        let (_, record) = crate::testing::key(1);
+        let ring = KeyRing::new([KeyRecord { agent: "coder".into(), ..record.clone() }]);
+        let bare = |auth| Identity { auth, ..Identity::anonymous(&policy()) };
+        let by_key = Identity { principal: Some(record.principal()), ..bare(AuthKind::ApiKey) };
+        let by_client = Identity { client: Some("Cursor".into()), ..bare(AuthKind::Anonymous) };
+        let by_tag = Identity { tag: Some("ops".into()), ..bare(AuthKind::Anonymous) };
+        let check = |who: &Identity, edit: &dyn Fn(&mut Config)| {
+            let mut config = Config { policy: policy(), ..Config::default() };
+            config.auth.tag_header = Some(http::HeaderName::from_static("x-tag"));
+            edit(&mut config);
+            who.under(&config, &ring, 0).map_or("nobody".into(), |who| who.agent.name.to_string())
+        };
+        let same = |_: &mut Config| {};
+        let fewer = |config: &mut Config| drop(config.policy.agents.drain(..2));
+        let none = |config: &mut Config| config.policy.agents.clear();
+        let found = |who| [check(who, &same), check(who, &fewer), check(who, &none)];
+        assert_eq!(found(&by_key), ["second", "coder", "nobody"]);
+        assert_eq!(found(&by_client), ["first", "coder", "default"]);
+        assert_eq!(found(&by_tag), ["second", "coder", "default"]);
+        assert_eq!(
+            check(&by_tag, &|config| config.auth.tag_header = None),
+            "default",
+            "tags are trusted no more"
+        );
+        assert_eq!(check(&by_client, &|config| config.auth.required = true), "nobody");
+        assert_eq!(check(&by_key, &|config| config.auth.required = true), "second");
     }
 
     #[test]

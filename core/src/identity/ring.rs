@@ -69,10 +69,11 @@ impl KeyRing {
         Some(record)
     }
 
-    /// Tells whether somebody who has proved to be this still is.
-    pub(crate) fn knows(&self, principal: &str, now: u64) -> bool {
-        let id = principal.strip_prefix("key:");
-        id.is_some_and(|id| self.0.values().any(|held| *held.record.id == *id && held.record.is_valid(now)))
+    /// Returns the agent for whom the key was made by which somebody has proved to be this.
+    pub(crate) fn agent_of(&self, principal: &str, now: u64) -> Option<&str> {
+        let id = principal.strip_prefix("key:")?;
+        let held = self.0.values().find(|held| *held.record.id == *id && held.record.is_valid(now))?;
+        Some(&held.record.agent)
     }
 
     /// Goes on noting uses where another ring did.
@@ -109,8 +110,8 @@ mod tests {
         assert_eq!(check(1, 50), Some(record(1).id.to_string()));
         assert_eq!((check(2, 99).is_some(), check(2, 100)), (true, None));
         assert_eq!((check(3, 50), check(4, 50)), (None, None));
-        assert!(ring.knows(&record(2).principal(), 99) && !ring.knows(&record(2).principal(), 100));
-        assert!(!ring.knows("1", 50) && !ring.knows("", 50));
+        assert!(ring.agent_of(&record(2).principal(), 99).is_some());
+        assert!(ring.agent_of(&record(2).principal(), 100).is_none() && ring.agent_of("1", 50).is_none());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::config::Narrowing;
 use crate::observe::Record;
 use crate::pieces::{Pieces, SHARED};
 use crate::session::Interaction;
+use crate::tasks;
 use crate::wire::http as names;
 use crate::wire::json::{Json, push_string};
 use crate::wire::message::ObjectWriter;
@@ -122,6 +123,11 @@ impl<'a> Ask<'a> {
             most: None,
             record: Record::default(),
         }
+    }
+
+    /// Lets the server answer at once only: what is left of an answer that is a task could not be seen to.
+    pub(crate) fn forgo_tasks(&mut self) {
+        self.capabilities = tasks::undeclared(&self.capabilities).into();
     }
 
     /// Returns the same request without anything borrowed.

@@ -201,4 +201,31 @@ proptest! {
         };
         prop_assert!(allowed(narrow) || !allowed(narrower));
     }
+
+    #[test]
+    fn a_server_that_cannot_be_reached_has_nothing_that_is_allowed(
+        allow in proptest::collection::vec("(\\*|[ab*]/[xy*]{1,2}|[ab]/resource:[xy*]{1,2})( if (true|false|args))?", 0..4),
+        deny in proptest::collection::vec("(\\*|[ab*]/[xy*]{1,2}|[ab]/resource:[xy*]{1,2})( if (true|false|args))?", 0..4),
+        thing in "[ab]/(resource:)?[xyXY]{1,2}",
+    ) {
+        let agent = Agent { allow: rules_of(allow), deny: rules_of(deny), ..agent(&[], &[], None) };
+        let rules = Rules::new(0, Arc::new(agent), &policy());
+        let (server, kind, name) = target(&thing);
+        let target = Target { server: &server, kind, name: &name, is_template: false };
+        let allowed = matches!(rules.decide(&target, |_| Truth::Depends), Decision::Allowed { .. });
+        prop_assert!(rules.may_reach(&server) || !allowed);
+    }
+}
+
+#[test]
+fn a_server_is_out_of_reach_where_all_of_it_is_denied() {
+    let check = |allow: &[&str], deny: &[&str]| {
+        Rules::new(0, Arc::new(agent(allow, deny, None)), &policy()).may_reach("git")
+    };
+    assert!(check(&["*"], &[]) && check(&["git/x"], &["git/y*"]) && check(&["*"], &["git/* if true"]));
+    assert!(check(&["*"], &["git/tool:*"]) && check(&["git/resource:a"], &[]));
+    assert!(
+        !check(&[], &[]) && !check(&["a/*"], &[]) && !check(&["*"], &["*"]) && !check(&["*"], &["GIT/*"])
+    );
+    assert!(!check(&["git/x"], &["g?t/*"]));
 }
