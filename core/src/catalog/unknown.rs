@@ -115,9 +115,9 @@ fn look_for(
     let replaces =
         |variant: &&Variant| variant.replaces && variant.from == item && servers.contains(&&variant.server);
     let names = || offered().flat_map(|named| named.exact.iter().copied()).collect::<Vec<_>>();
-    let replaced = config.variants.iter().find(replaces);
-    let replaced = replaced.map(|of| format!("`{}` stands in its place ({})", of.name, of.origin));
-    let hint = replaced.or_else(|| nearest(item, &names()).map(|near| format!("did you mean `{near}`?")));
+    let instead = config.variants.iter().find(replaces);
+    let instead = instead.map(|of| format!("`{}` stands in its place ({})", of.name, of.origin));
+    let hint = instead.or_else(|| nearest(item, &names()).map(|near| format!("did you mean `{near}`?")));
     Some(UnknownName { origin: origin.clone(), message: format!("no server offers `{selector}`"), hint })
 }
 
