@@ -2,7 +2,8 @@
 # Installs what the tests run against, into one cache folder: a Node, the Node packages and the Python packages of
 # the real clients and servers, and the conformance suite. Nothing outside that folder is touched.
 #
-#   tests/setup.sh            # everything that is missing or out of date
+#   tests/setup.sh            # everything of these that is missing or out of date
+#   tests/setup.sh --deny     # cargo-deny alone, which checks the dependencies; building it takes a few minutes, once
 #   tests/setup.sh --where    # prints the cache folder, installs nothing
 #
 # Each part carries a stamp, a hash of what it was made from; a part whose stamp agrees is left alone.
@@ -12,6 +13,7 @@
 set -euo pipefail
 
 node_version=22.23.3
+deny_version=0.20.2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${PORTCULLIS_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/portcullis-tests}
 
@@ -20,7 +22,7 @@ die() { say "$*"; exit 1; }
 sum() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -d' ' -f1; }
 
 case ${1:-} in
-    '') ;;
+    '' | --deny) ;;
     --where) printf '%s\n' "$cache"; exit 0 ;;
     *) say "unknown option $1"; exit 2 ;;
 esac
@@ -38,6 +40,17 @@ part() {
     printf '%s\n' "$hash" > "$cache/$name/.stamp"
     say "$name: done in $((SECONDS - started)) s"
 }
+
+# --- cargo-deny ----------------------------------------------------------------------------------
+install_deny() {
+    cargo install --quiet --locked --root "$1" --target-dir "$1/target" "cargo-deny@$deny_version" &&
+        rm -rf "${1:?}/target"
+}
+
+if [ "${1:-}" = --deny ]; then
+    part deny "$(printf '%s' "cargo-deny@$deny_version" | sum)" install_deny
+    exit 0
+fi
 
 # --- Node ----------------------------------------------------------------------------------------
 # The registry carries Node itself, one package for each platform; what `npm install node` would unpack.

@@ -65,10 +65,16 @@ enum Work {
 /// Prints one line of JSON.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let options = Arc::new(options);
-    load(&options, 0.5).await?;
-    let before = usage(&options.pid)?;
-    let (mut taken, failure) = load(&options, options.seconds).await?;
-    let after = usage(&options.pid)?;
+    // What is slow to open a session is not measured while it does.
+    let mut clients = Vec::new();
+    for _ in 0..options.concurrency {
+        clients.push(Client::open(&options).await?);
+    }
+    let (clients, _, first_failure) = load(&options, clients, 0.5).await?;
+    ensure!(!clients.is_empty(), "nothing was answered: {}", first_failure.unwrap_or_default());
+    let (before, began) = (usage(&options.pid)?, Instant::now());
+    let (_, mut taken, failure) = load(&options, clients, options.seconds).await?;
+    let (after, lasted) = (usage(&options.pid)?, began.elapsed());
     ensure!(!taken.is_empty(), "nothing was answered: {}", failure.unwrap_or_default());
     taken.sort_unstable();
     let count = u32::try_from(taken.len())?;
@@ -81,46 +87,52 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
             "era": if options.modern { "modern" } else { "legacy" },
             "payload": options.payload,
             "requests": count,
-            "failure": failure,
+            "failure": first_failure.or(failure),
             "cpu_us": ((after.0 - before.0) / f64::from(count) * 10.0).round() / 10.0,
             "p50_us": u64::try_from(quantile(50))?,
             "p99_us": u64::try_from(quantile(99))?,
-            "per_second": (f64::from(count) / options.seconds).round(),
+            "per_second": (f64::from(count) / lasted.as_secs_f64()).round(),
             "rss_kib": after.1,
         })
     );
     Ok(())
 }
 
-/// Loads the target; returns how long each round took, and what went wrong, if anything did.
-async fn load(options: &Arc<Options>, seconds: f64) -> anyhow::Result<(Vec<Duration>, Option<String>)> {
+/// Loads the target; returns the clients that are still good, how long each round took, and what went wrong, if anything
+/// did.
+async fn load(
+    options: &Arc<Options>,
+    clients: Vec<Client>,
+    seconds: f64,
+) -> anyhow::Result<(Vec<Client>, Vec<Duration>, Option<String>)> {
     let end = Instant::now() + Duration::from_secs_f64(seconds);
-    let workers = (0..options.concurrency).map(|_| tokio::spawn(work(options.clone(), end)));
-    let (mut taken, mut failure) = (Vec::new(), None);
+    let workers = clients.into_iter().map(|client| tokio::spawn(work(options.clone(), client, end)));
+    let (mut good, mut taken, mut failure) = (Vec::new(), Vec::new(), None);
     for worker in workers.collect::<Vec<_>>() {
         let (times, outcome) = worker.await?;
         taken.extend(times);
-        failure = failure.or(outcome.err().map(|error| format!("{error:#}")));
+        match outcome {
+            Ok(client) => good.push(client),
+            Err(error) => failure = failure.or(Some(format!("{error:#}"))),
+        }
     }
-    Ok((taken, failure))
+    Ok((good, taken, failure))
 }
 
-async fn work(options: Arc<Options>, end: Instant) -> (Vec<Duration>, anyhow::Result<()>) {
+async fn work(
+    options: Arc<Options>,
+    mut client: Client,
+    end: Instant,
+) -> (Vec<Duration>, anyhow::Result<Client>) {
     let mut taken = Vec::new();
-    let outcome = async {
-        let mut client = Client::connect(&options).await?;
-        if !matches!(options.work, Work::Session) {
-            client.open(&options).await?;
+    while Instant::now() < end {
+        let start = Instant::now();
+        if let Err(error) = client.round(&options).await {
+            return (taken, Err(error));
         }
-        while Instant::now() < end {
-            let start = Instant::now();
-            client.round(&options).await?;
-            taken.push(start.elapsed());
-        }
-        Ok(())
-    };
-    let outcome = outcome.await;
-    (taken, outcome)
+        taken.push(start.elapsed());
+    }
+    (taken, Ok(client))
 }
 
 /// One connection, and the headers of its session.
@@ -131,6 +143,17 @@ struct Client {
 }
 
 impl Client {
+    /// Connects, and opens a session where rounds do not open one each.
+    async fn open(options: &Options) -> anyhow::Result<Self> {
+        let mut client = Self::connect(options).await?;
+        if !options.modern && !matches!(options.work, Work::Session) {
+            client.initialize(options).await?;
+            let message = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+            client.send(Method::POST, message.to_string().into()).await?;
+        }
+        Ok(client)
+    }
+
     async fn connect(options: &Options) -> anyhow::Result<Self> {
         let authority = options.url.authority().context("the URL names no host")?;
         let port = options.url.port_u16().unwrap_or(80);
@@ -156,7 +179,9 @@ impl Client {
             Work::Call => self.call(options).await,
             Work::List => self.ask(options, "tools/list", json!({}), 0).await,
             Work::Session => {
-                self.open(options).await?;
+                if !options.modern {
+                    self.initialize(options).await?;
+                }
                 self.call(options).await?;
                 self.send(Method::DELETE, Bytes::new()).await?;
                 self.headers.remove("mcp-session-id");
@@ -166,10 +191,7 @@ impl Client {
     }
 
     /// Opens a session, in the revisions that have sessions.
-    async fn open(&mut self, options: &Options) -> anyhow::Result<()> {
-        if options.modern {
-            return Ok(());
-        }
+    async fn initialize(&mut self, options: &Options) -> anyhow::Result<()> {
         let client = json!({ "name": "bench", "version": "1" });
         let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
         self.ask(options, "initialize", params, 0).await

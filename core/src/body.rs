@@ -1,5 +1,7 @@
 //! Bodies of requests and answers, as hosts and core hand them to each other.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -111,8 +113,13 @@ pub(crate) fn events(chunks: Chunks) -> Reply {
 /// Returns the answer to a request that is refused: a JSON-RPC error under the refusal's HTTP status.
 pub(crate) fn refused(id: Option<&str>, refusal: &Refusal) -> Reply {
     let mut reply = json(refusal.status, message::error(id, refusal));
-    if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
-        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    let busy = refusal.status == StatusCode::SERVICE_UNAVAILABLE;
+    if let Some(wait) = refusal.retry_after.or(busy.then_some(Duration::from_secs(1))) {
+        // Whole seconds (RFC 9110, section 10.2.3): rather a little late than in vain.
+        let seconds = wait.as_millis().div_ceil(1000);
+        reply
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     }
     reply
 }

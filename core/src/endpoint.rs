@@ -7,8 +7,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::body::{Reply, empty, json};
 use crate::catalog::Scope;
+use crate::config::{Config, Group};
 use crate::gateway::Readiness;
+use crate::identity::key_header;
 use crate::names::ServerName;
+use crate::ports::AuditState;
 use crate::upstream::Server;
 use crate::wire::http::PARAM_PREFIX;
 use crate::wire::message::ObjectWriter;
@@ -22,7 +25,7 @@ pub(crate) enum Endpoint {
     Readiness,
     /// `/metrics`: what has been counted.
     Metrics,
-    /// `/mcp`, `/mcp/servers/{server}`.
+    /// `/mcp`, `/mcp/servers/{server}`, `/mcp/groups/{group}`.
     Mcp(Scope),
     /// `/sse`: the event stream of an agent that speaks HTTP+SSE.
     Sse,
@@ -34,9 +37,17 @@ pub(crate) enum Endpoint {
 pub(crate) const SSE: &str = "/sse";
 /// The path to which they post.
 pub(crate) const MESSAGES: &str = "/messages";
+/// What the paths of single servers begin with.
+const SERVERS: &str = "/mcp/servers/";
+/// What the paths of groups begin with.
+const GROUPS: &str = "/mcp/groups/";
 
 /// Finds what a path leads to. A path is compared as it is written: dots and empty segments lead nowhere.
-pub(crate) fn find(path: &str, servers: &BTreeMap<ServerName, Arc<Server>>) -> Option<Endpoint> {
+pub(crate) fn find(
+    path: &str,
+    servers: &BTreeMap<ServerName, Arc<Server>>,
+    groups: &BTreeMap<String, Group>,
+) -> Option<Endpoint> {
     match path {
         "/healthz" | "/healthcheck" => Some(Endpoint::Health),
         "/readyz" => Some(Endpoint::Readiness),
@@ -44,8 +55,13 @@ pub(crate) fn find(path: &str, servers: &BTreeMap<ServerName, Arc<Server>>) -> O
         "/mcp" => Some(Endpoint::Mcp(Scope::All)),
         SSE => Some(Endpoint::Sse),
         MESSAGES => Some(Endpoint::Messages),
+        _ if path.starts_with(GROUPS) => {
+            let name = decode(path.strip_prefix(GROUPS)?)?;
+            let (name, _) = groups.get_key_value(&name.to_lowercase())?;
+            Some(Endpoint::Mcp(Scope::Group(name.as_str().into())))
+        }
         _ => {
-            let name = decode(path.strip_prefix("/mcp/servers/")?)?;
+            let name = decode(path.strip_prefix(SERVERS)?)?;
             let (name, _) = servers.get_key_value(name.as_str())?;
             Some(Endpoint::Mcp(Scope::Server(name.clone())))
         }
@@ -57,19 +73,24 @@ pub(crate) fn route(path: &str) -> &'static str {
     const WHOLE: [&str; 7] = ["/mcp", SSE, MESSAGES, "/healthz", "/healthcheck", "/readyz", "/metrics"];
     match WHOLE.into_iter().find(|whole| *whole == path) {
         Some(whole) => whole,
-        None if path.starts_with("/mcp/servers/") => "/mcp/servers/{server}",
+        None if path.starts_with(SERVERS) => "/mcp/servers/{server}",
+        None if path.starts_with(GROUPS) => "/mcp/groups/{group}",
         None => "",
     }
 }
 
+/// Tells whether a path is that of an endpoint which shows only some servers, whether or not there are such.
+pub(crate) fn is_narrowed(path: &str) -> bool {
+    path.starts_with("/mcp/")
+}
+
 /// Returns the path of an endpoint.
 pub(crate) fn path(scope: &Scope) -> String {
+    let encode = |name: &str| name.replace(' ', "%20");
     match scope {
         Scope::All => "/mcp".into(),
-        Scope::Server(name) => {
-            let encode = |c: char| if c == ' ' { "%20".to_owned() } else { c.to_string() };
-            format!("/mcp/servers/{}", name.as_str().chars().map(encode).collect::<String>())
-        }
+        Scope::Server(name) => format!("{SERVERS}{}", encode(name.as_str())),
+        Scope::Group(name) => format!("{GROUPS}{}", encode(name)),
     }
 }
 
@@ -91,9 +112,11 @@ fn decode(segment: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Says which servers are up. The gateway is ready once each has answered or failed.
-pub(crate) fn readiness(servers: &[Readiness], settled: bool) -> Reply {
-    let degraded = servers.iter().any(|server| server.status != "up" || server.circuit.is_some());
+/// Says which servers are up, and whether the audit trail is written. The gateway is ready once each has answered or failed.
+pub(crate) fn readiness(servers: &[Readiness], settled: bool, audit: Option<&AuditState>) -> Reply {
+    let trouble = audit.and_then(|audit| audit.trouble.as_ref());
+    let degraded =
+        trouble.is_some() || servers.iter().any(|server| server.status != "up" || server.circuit.is_some());
     let mut list = ObjectWriter::default();
     for server in servers {
         let mut one = ObjectWriter::default();
@@ -122,6 +145,11 @@ pub(crate) fn readiness(servers: &[Readiness], settled: bool) -> Reply {
         },
     );
     out.member("servers", &list.finish());
+    if let Some(reason) = trouble {
+        let mut audit = ObjectWriter::default();
+        audit.string("status", "failing").string("reason", reason);
+        out.member("audit", &audit.finish());
+    }
     json(if settled { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, out.finish())
 }
 
@@ -153,7 +181,7 @@ pub(crate) fn only(method: &'static str) -> Reply {
 /// The answer to a browser that asks what it may send.
 ///
 /// The names of headers that repeat arguments are the tools' own, so the answer repeats those that were asked for.
-pub(crate) fn preflight(asked: &HeaderMap) -> Reply {
+pub(crate) fn preflight(asked: &HeaderMap, config: &Config) -> Reply {
     let mut reply = empty(StatusCode::NO_CONTENT);
     let headers = reply.headers_mut();
     headers
@@ -165,7 +193,9 @@ pub(crate) fn preflight(asked: &HeaderMap) -> Reply {
     let params = params.split(',').map(str::trim).filter(|name| {
         HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| name.as_str().starts_with(PARAM_PREFIX))
     });
-    let allowed = std::iter::once(own).chain(params).collect::<Vec<_>>().join(", ");
+    let of_callers = [key_header(&config.auth, config.policy.dialect), config.auth.tag_header.clone()];
+    let of_callers = of_callers.iter().flatten().map(HeaderName::as_str);
+    let allowed = std::iter::once(own).chain(of_callers).chain(params).collect::<Vec<_>>().join(", ");
     if let Ok(allowed) = HeaderValue::from_str(&allowed) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     }
@@ -192,7 +222,17 @@ mod tests {
         let name = ServerName::parse("my srv").unwrap();
         let settings = crate::testing::server("http://127.0.0.1:1/mcp");
         let servers = BTreeMap::from([(name.clone(), Server::new(name.clone(), settings, 0).0)]);
-        let check = |path: &str| find(path, &servers);
+        let group = Group {
+            name: "Read only".into(),
+            description: None,
+            members: Vec::new(),
+            origin: crate::config::Origin::default(),
+        };
+        let groups = BTreeMap::from([("read only".to_owned(), group)]);
+        let check = |path: &str| find(path, &servers, &groups);
+        assert_eq!(check("/mcp/groups/Read%20Only"), Some(Endpoint::Mcp(Scope::Group("read only".into()))));
+        assert_eq!(check(&path(&Scope::Group("read only".into()))), check("/mcp/groups/read%20only"));
+        assert_eq!((check("/mcp/groups/other"), check("/mcp/groups/")), (None, None));
         assert_eq!((check("/sse"), check("/messages")), (Some(Endpoint::Sse), Some(Endpoint::Messages)));
         assert_eq!(check("/mcp"), Some(Endpoint::Mcp(Scope::All)));
         assert_eq!(check("/mcp/servers/my%20srv"), Some(Endpoint::Mcp(Scope::Server(name.clone()))));

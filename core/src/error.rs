@@ -1,6 +1,7 @@
 //! What can go wrong, sorted by whose fault it is, and the one table from error to HTTP and JSON-RPC.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -26,6 +27,8 @@ pub mod code {
     pub const HEADER_MISMATCH: i64 = -32020;
     /// The request needs a capability that the client did not declare (2026-07-28).
     pub const MISSING_CAPABILITY: i64 = -32021;
+    /// Too many requests: of the range that implementations may use (JSON-RPC 2.0 §5.1), and of no revision of MCP.
+    pub const LIMITED: i64 = -32029;
     /// The protocol version is not served (2026-07-28).
     pub const UNSUPPORTED_VERSION: i64 = -32022;
 }
@@ -42,13 +45,15 @@ pub struct Refusal {
     pub message: Cow<'static, str>,
     /// The error's `data`, as JSON text.
     pub data: Option<String>,
+    /// When asking again makes sense, where that is known.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
     /// Makes a refusal whose HTTP status follows from its code: the protocol's own errors are 400 or 404, and what
     /// a method says about its parameters is an ordinary answer.
     pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: status_of(code), code, message: message.into(), data: None }
+        Self { status: status_of(code), code, message: message.into(), data: None, retry_after: None }
     }
 
     /// Sets another HTTP status.
@@ -62,6 +67,14 @@ impl Refusal {
     #[must_use]
     pub fn with_data(mut self, data: String) -> Self {
         self.data = Some(data);
+        self
+    }
+
+    /// Says when asking again makes sense, to people who read headers and to programs that read `data`.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.data = Some(format!("{{\"retryAfterMs\":{}}}", wait.as_millis()));
+        self.retry_after = Some(wait);
         self
     }
 
@@ -81,6 +94,7 @@ pub fn status_of(code: i64) -> StatusCode {
         | code::MISSING_CAPABILITY
         | code::UNSUPPORTED_VERSION => StatusCode::BAD_REQUEST,
         code::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+        code::LIMITED => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::OK,
     }
 }

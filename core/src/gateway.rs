@@ -9,12 +9,15 @@ use futures::channel::{mpsc, oneshot};
 use futures::future;
 use http::HeaderValue;
 
-use crate::catalog::{Kind, Scope, View, Views};
-use crate::config::{Config, Limits};
+use crate::acl::{Acl, Condition};
+use crate::catalog::inspect::Suspects;
+use crate::catalog::{Kind, Looking, Scope, View, Views};
+use crate::config::{Config, Limits, Selector};
 use crate::flow::{HeldStreams, Parking, Spent};
 use crate::front::admin::AdminKey;
 use crate::front::gate::{Exposure, Gate};
 use crate::hub::Hub;
+use crate::identity::{Identity, KeyRing};
 use crate::limits::Places;
 use crate::names::ServerName;
 use crate::ports::Host;
@@ -73,10 +76,14 @@ impl<H: Host> std::fmt::Debug for Gateway<H> {
 
 pub(crate) struct Inner<H: Host> {
     pub(crate) host: H,
+    /// What the gateway is called in the chain of gateways and in the audit trail.
+    pub(crate) id: Arc<str>,
     pub(crate) sealer: Sealer,
     pub(crate) admin_key: Option<AdminKey>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
-    /// Held while another configuration is put in force.
+    /// The API keys that are known.
+    pub(crate) keys: ArcSwap<KeyRing>,
+    /// Held while another configuration, or other keys, are put in force.
     pub(crate) reloading: Mutex<()>,
     pub(crate) hub: Hub,
     /// The requests that are being answered.
@@ -89,6 +96,8 @@ pub(crate) struct Inner<H: Host> {
     /// The streams of agents on HTTP+SSE.
     pub(crate) held: HeldStreams,
     pub(crate) stopping: AtomicBool,
+    /// What has been said of names that no server offers.
+    pub(crate) told: Mutex<BTreeSet<String>>,
     /// The chain of gateways, for what this one asks of itself.
     pub(crate) own_via: HeaderValue,
     next_id: AtomicU64,
@@ -102,6 +111,7 @@ pub(crate) struct Snapshot {
     /// Servers that are no longer configured, as long as calls are running there.
     pub(crate) former: Vec<Weak<Server>>,
     pub(crate) views: Views,
+    pub(crate) acl: Acl,
     /// When the gateway started, in milliseconds since the Unix epoch.
     pub(crate) since: u64,
     /// Counts the configurations that came into force, this one included.
@@ -153,7 +163,7 @@ impl<H: Host> Gateway<H> {
     pub fn start(host: H, options: Options) -> Result<Self, crate::error::Refusal> {
         let sealer = Sealer::new(&options.seal_keys.first, &options.seal_keys.others);
         let id = sealer.name(&format!("{:?}", options.config.servers));
-        let gate = Gate::new(options.exposure, &options.config.gateway, id, options.started_by);
+        let gate = Gate::new(options.exposure, &options.config.gateway, id.clone(), options.started_by);
         gate.check_start()?;
         let mut first = [0; 8];
         host.fill(&mut first);
@@ -166,6 +176,7 @@ impl<H: Host> Gateway<H> {
             sealer,
             admin_key: options.admin_key,
             snapshot: ArcSwap::from_pointee(snapshot),
+            keys: ArcSwap::default(),
             reloading: Mutex::default(),
             hub: Hub::default(),
             requests: Places::default(),
@@ -175,6 +186,8 @@ impl<H: Host> Gateway<H> {
             spent: Mutex::default(),
             held: HeldStreams::default(),
             stopping: AtomicBool::new(false),
+            told: Mutex::default(),
+            id: id.into(),
             host,
         }));
         gateway.begin(keepers);
@@ -233,6 +246,15 @@ impl<H: Host> Gateway<H> {
         served.chain(left_out).collect()
     }
 
+    /// Returns what is suspicious about the texts of each server that has been read.
+    pub fn suspects(&self) -> Vec<(String, Arc<Suspects>)> {
+        let servers = self.snapshot();
+        let of = |server: &Arc<Server>| {
+            Some((server.name.to_string(), server.offer.load().as_ref()?.suspects.clone()))
+        };
+        servers.servers.values().filter_map(of).collect()
+    }
+
     /// Tells whether servers that have not answered are no longer waited for.
     pub(crate) fn is_late(&self) -> bool {
         self.host().now() >= self.0.snapshot.load().since + SETTLING
@@ -260,6 +282,7 @@ impl Snapshot {
             servers: BTreeMap::new(),
             former: Vec::new(),
             views: Views::default(),
+            acl: Acl::default(),
             since: now,
             edition: 0,
         };
@@ -273,19 +296,42 @@ impl Snapshot {
         self.servers.values().cloned().chain(former).find(|server| server.address == address)
     }
 
-    /// Returns what an endpoint shows.
-    pub(crate) fn view(&self, scope: &Scope) -> Arc<View> {
-        self.views.view(scope, &self.config.gateway, &self.servers)
-    }
-
-    /// Returns what an endpoint shows to whoever comes through other gateways: nothing that leads back to one of them.
-    pub(crate) fn view_through(&self, scope: &Scope, gateways: &[&str]) -> Arc<View> {
+    /// Returns what an endpoint shows to a caller; to one that comes through other gateways nothing that leads back to
+    /// one of them.
+    pub(crate) fn view(&self, scope: &Scope, who: &Identity, gateways: &[&str], now: u64) -> Arc<View> {
+        let rules = self.acl.rules(&who.agent.name);
+        let truth = |condition: &Condition| who.truth(condition, None, now);
+        let outcomes = rules.steady().iter().map(truth).collect();
+        let looking = Looking { scope, group: self.group(scope), rules: &rules, outcomes };
         let hidden = if gateways.is_empty() { BTreeSet::new() } else { self.leading_back(gateways) };
         if hidden.is_empty() {
-            return self.view(scope);
+            return self.views.view(looking, &self.config, &self.servers);
         }
-        let shown = |name: &ServerName| scope.includes(name) && !hidden.contains(name);
-        Arc::new(View::make(&self.config.gateway, &self.servers, shown))
+        let shown = |name: &ServerName| !hidden.contains(name);
+        self.views.view_of(&looking, &self.config, &self.servers, &shown)
+    }
+
+    /// Returns what an endpoint is narrowed to; one of a group that is gone to nothing.
+    fn group(&self, scope: &Scope) -> Option<&[Selector]> {
+        let Scope::Group(name) = scope else { return None };
+        Some(self.config.policy.groups.get(&**name).map_or(&[], |group| &group.members))
+    }
+
+    /// Tells whether an endpoint may show something of a server.
+    pub(crate) fn includes(&self, scope: &Scope, server: &ServerName) -> bool {
+        let names = |selector: &Selector| selector.server.matches_without_case(server.as_str());
+        match scope {
+            Scope::Server(only) => only == server,
+            Scope::All => true,
+            Scope::Group(_) => self.group(scope).unwrap_or_default().iter().any(names),
+        }
+    }
+
+    /// Tells whether an endpoint could show anything to a caller of whom no more will be known.
+    pub(crate) fn has_anything_for(&self, who: &Identity, scope: &Scope) -> bool {
+        let rules = self.acl.rules(&who.agent.name);
+        let reaches = |server: &ServerName| self.includes(scope, server) && rules.may_reach(server.as_str());
+        *scope == Scope::All || !who.is_final(&self.config.policy) || self.servers.keys().any(reaches)
     }
 
     /// Returns the servers that lead to one of these gateways. What they offer came from there, or would go back there.

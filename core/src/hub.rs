@@ -4,13 +4,16 @@
 //! is told when, and only when, it has for whoever is told**: each stream is told of what its own agent is listed. Streams
 //! that do not keep up lose repetitions, never the last word: a change that finds no room is told later.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::channel::mpsc;
 
 use crate::catalog::{CAPABILITIES, Listed, Scope};
 use crate::config::Limits;
+use crate::front::Caller;
+use crate::identity::Identity;
 use crate::names::ServerName;
 use crate::upstream::lock;
 use crate::wire::version::Era;
@@ -97,6 +100,46 @@ pub(crate) struct Audience {
     /// The gateways that it listens through.
     pub(crate) through: Vec<String>,
     pub(crate) era: Era,
+    pub(crate) who: Whose,
+}
+
+impl Audience {
+    /// Returns whom a caller's streams are for.
+    pub(crate) fn of(caller: &Caller) -> Self {
+        let through = caller.comes_through().into_iter().map(str::to_owned).collect();
+        Self { scope: caller.scope.clone(), through, era: caller.era(), who: Whose(caller.who.clone()) }
+    }
+}
+
+/// Whose view it is. Those whom the policy cannot tell apart are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Whose(pub(crate) Arc<Identity>);
+
+impl Whose {
+    fn key(&self) -> (&str, Option<&str>, Option<&str>, Option<&str>) {
+        let who = &self.0;
+        (&who.agent.name, who.principal.as_deref(), who.client.as_deref(), who.tag.as_deref())
+    }
+}
+
+impl PartialEq for Whose {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Whose {}
+
+impl PartialOrd for Whose {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Whose {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
 }
 
 /// An open stream's end of the hub.
@@ -148,16 +191,20 @@ impl Hub {
         self.state().listeners.remove(&id);
     }
 
-    /// Looks at what everybody is listed now, and notes who is to be told of a change. Returns whether [`Hub::announce`]
-    /// has to be called, until it returns `false`.
-    pub(crate) fn compare(&self, look: impl Fn(&Audience) -> Listed) -> bool {
+    /// Looks at what everybody is listed now, and notes who is to be told of a change; the streams of those end who would
+    /// not be let in any more. Returns whether [`Hub::announce`] has to be called, until it returns `false`.
+    pub(crate) fn compare(&self, look: impl Fn(&Audience) -> Option<Listed>) -> bool {
         let mut state = self.state();
-        let mut seen: BTreeMap<Audience, Listed> = BTreeMap::new();
+        let mut seen: BTreeMap<Audience, Option<Listed>> = BTreeMap::new();
         for listener in state.listeners.values_mut() {
             if !seen.contains_key(&listener.audience) {
                 seen.insert(listener.audience.clone(), look(&listener.audience));
             }
-            let now = &seen[&listener.audience];
+            let Some(now) = &seen[&listener.audience] else {
+                listener.due.clear();
+                let _ = listener.notes.try_send(Note::Goodbye);
+                continue;
+            };
             for (index, capability) in CAPABILITIES.into_iter().enumerate() {
                 if listener.listed.0[index] != now.0[index] && listener.interest.includes(capability) {
                     listener.due.insert(capability);
@@ -197,8 +244,16 @@ impl Hub {
         );
     }
 
-    /// Tells those who subscribed to it that a resource has changed, by the URI that each knows.
-    pub(crate) fn updated(&self, resource: &Resource) {
+    /// Ends the streams of principals that no longer are any.
+    pub(crate) fn keep_principals(&self, counts: impl Fn(&str) -> bool) {
+        let lost =
+            |listener: &Listener| listener.audience.who.0.principal.as_ref().is_some_and(|who| !counts(who));
+        self.state().send_all(&Note::Goodbye, lost);
+    }
+
+    /// Tells those who subscribed to it that a resource has changed, by the URI that each knows. `sees` says who still
+    /// may read it.
+    pub(crate) fn updated(&self, resource: &Resource, sees: impl Fn(&Audience, &Resource) -> bool) {
         let mut state = self.state();
         let subscribers: Vec<_> = state
             .subscriptions
@@ -206,7 +261,9 @@ impl Hub {
             .filter_map(|(nonce, subscriber)| Some((*nonce, subscriber.resources.get(resource)?.clone())))
             .collect();
         for (nonce, uri) in subscribers {
-            state.send(&Note::Updated(uri), |listener| listener.nonce == nonce);
+            state.send(&Note::Updated(uri), |listener| {
+                listener.nonce == nonce && sees(&listener.audience, resource)
+            });
         }
     }
 
@@ -326,7 +383,8 @@ mod tests {
     /// Joins as whoever is listed what the number says.
     fn join(hub: &Hub, scope: Scope, nonce: u64, interest: Interest) -> Seat {
         let era = if interest == Interest::Session { Era::Legacy } else { Era::Modern };
-        let audience = Audience { scope, through: Vec::new(), era };
+        let who = Whose(Arc::new(Identity::anonymous(&crate::config::Policy::default())));
+        let audience = Audience { scope, through: Vec::new(), era, who };
         let limits = Limits { streams: 4, session_streams: 2, ..Limits::default() };
         hub.join(audience, nonce, interest, &limits, |_| listed([0; 3])).expect("room")
     }
@@ -352,17 +410,18 @@ mod tests {
         let mut narrow = join(&hub, Scope::Server(name("b")), 8, Interest::Session);
         hub.subscribe((1, 9), resource.clone(), "portcullis://a/x:1".into());
         let look =
-            |audience: &Audience| listed(if audience.scope == Scope::All { [1, 1, 0] } else { [0; 3] });
+            |audience: &Audience| Some(listed(if audience.scope == Scope::All { [1, 1, 0] } else { [0; 3] }));
         assert!(hub.compare(look) && hub.announce() && !hub.announce());
-        hub.updated(&resource);
+        hub.updated(&resource, |_, _| true);
         assert_eq!(drain(&mut modern), [TOOLS, Note::Updated("portcullis://a/x:1".into())]);
         assert_eq!(drain(&mut session), [TOOLS, PROMPTS]);
         assert!(drain(&mut narrow).is_empty());
         assert!(drain(&mut older).is_empty(), "one stream of a session is enough");
         assert!(!hub.compare(look), "nothing has changed since");
         hub.subscribe((7, 9), resource.clone(), "x:1".into());
-        hub.updated(&resource);
+        hub.updated(&resource, |audience, _| audience.era == Era::Legacy);
         assert_eq!(drain(&mut session), [Note::Updated("x:1".into())]);
+        assert!(drain(&mut modern).is_empty(), "it no longer sees the resource");
         hub.unsubscribe(7, &resource);
         assert!(hub.is_subscribed(&resource));
         hub.unsubscribe(1, &resource);
@@ -373,15 +432,15 @@ mod tests {
     fn changes_are_told_together_and_the_last_one_always() {
         let hub = Hub::default();
         let mut seat = join(&hub, Scope::All, 1, Interest::Session);
-        assert!(hub.compare(|_| listed([1, 0, 0])));
+        assert!(hub.compare(|_| Some(listed([1, 0, 0]))));
         assert!(hub.announce());
         for version in 2..100 {
-            assert!(!hub.compare(|_| listed([version, 0, 0])), "somebody announces already");
+            assert!(!hub.compare(|_| Some(listed([version, 0, 0]))), "somebody announces already");
         }
         assert!(hub.announce() && !hub.announce());
         assert_eq!(drain(&mut seat), [TOOLS, TOOLS]);
         for version in [5, 99] {
-            hub.compare(|_| listed([version, 0, 0]));
+            hub.compare(|_| Some(listed([version, 0, 0])));
         }
         hub.announce();
         assert_eq!(drain(&mut seat), [TOOLS], "it may have seen what was there in between");
@@ -392,7 +451,7 @@ mod tests {
         let hub = Hub::default();
         let mut seat = join(&hub, Scope::All, 1, Interest::Session);
         while hub.tell(1, "{}".into()) {}
-        hub.compare(|_| listed([1, 0, 0]));
+        hub.compare(|_| Some(listed([1, 0, 0])));
         assert!(hub.announce() && hub.announce());
         assert!(!drain(&mut seat).contains(&TOOLS));
         assert!(hub.announce() && !hub.announce());
@@ -411,6 +470,15 @@ mod tests {
         hub.keep_only(|server| *server == name("b"));
         assert!(!hub.is_subscribed(&one) && hub.is_subscribed(&two));
         assert_eq!((drain(&mut gone), drain(&mut all)), (vec![Note::Goodbye], Vec::new()));
+    }
+
+    #[test]
+    fn who_is_let_in_no_more_hears_nothing_more() {
+        let hub = Hub::default();
+        let mut seat = join(&hub, Scope::All, 1, Interest::Session);
+        assert!(hub.compare(|_| Some(listed([1, 0, 0]))));
+        assert!(!hub.compare(|_| None) && !hub.announce());
+        assert_eq!(drain(&mut seat), [Note::Goodbye]);
     }
 
     #[test]

@@ -22,9 +22,14 @@
 //!
 //! The time, randomness, the environment, files, sockets and any runtime. It builds for `wasm32-unknown-unknown`.
 
+pub mod acl;
+pub mod audit;
 pub mod body;
+pub mod calendar;
 pub mod config;
 pub mod error;
+pub mod explain;
+pub mod identity;
 pub mod metrics;
 pub mod names;
 pub mod observe;
@@ -32,6 +37,7 @@ pub mod pipe;
 pub mod ports;
 
 mod catalog;
+mod customize;
 mod dialogue;
 mod endpoint;
 mod flow;
@@ -41,6 +47,7 @@ mod hub;
 mod limits;
 mod pieces;
 mod plan;
+pub mod quota;
 mod relay;
 mod route;
 mod session;
@@ -54,6 +61,7 @@ mod wire;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use catalog::inspect;
 pub use flow::{refuse_lines, serve_lines};
 pub use front::admin::AdminKey;
 pub use front::gate::Exposure;

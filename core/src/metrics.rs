@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::observe::{Exchange, OTHER, Operation, Side};
+use crate::names::ServerName;
+use crate::observe::{Ended, Exchange, OTHER, Operation, Side};
 
 /// The most series of one metric.
 const SERIES: usize = 4096;
@@ -36,6 +37,8 @@ const OPERATION_LABELS: [&str; 8] = [
     "rpc_response_status_code",
 ];
 
+const SESSION_LABELS: [&str; 3] = ["portcullis_server", "mcp_protocol_version", "network_transport"];
+
 /// What has happened since the gateway started.
 #[derive(Debug)]
 pub struct Metrics {
@@ -43,6 +46,8 @@ pub struct Metrics {
     asked: Histograms<8>,
     overhead: Histograms<1>,
     exchanges: Histograms<4>,
+    served_sessions: Histograms<3>,
+    asked_sessions: Histograms<3>,
     running: AtomicI64,
 }
 
@@ -86,6 +91,18 @@ impl Default for Metrics {
                 ["http_request_method", "http_route", "http_response_status_code", "url_scheme"],
                 &EXCHANGE,
             ),
+            served_sessions: Histograms::new(
+                "mcp_server_session_duration_seconds",
+                "How long sessions of agents lasted that were ended.",
+                SESSION_LABELS,
+                &OPERATION,
+            ),
+            asked_sessions: Histograms::new(
+                "mcp_client_session_duration_seconds",
+                "How long sessions with servers lasted.",
+                SESSION_LABELS,
+                &OPERATION,
+            ),
             running: AtomicI64::new(0),
         }
     }
@@ -109,7 +126,7 @@ impl Metrics {
             about.and_then(|about| about.tool.as_deref()).unwrap_or_default(),
             about.and_then(|about| about.prompt.as_deref()).unwrap_or_default(),
             operation.version,
-            if operation.piped { "pipe" } else { "tcp" },
+            transport(operation.piped),
             error.as_deref().unwrap_or_default(),
             code.as_deref().unwrap_or_default(),
         ];
@@ -132,6 +149,16 @@ impl Metrics {
         self.exchanges.observe(labels, exchange.duration);
     }
 
+    /// Counts a session that is over.
+    pub fn session_ended(&self, session: &Ended<'_>) {
+        let server = session.server.map_or("", ServerName::as_str);
+        let labels = [server, session.version, transport(session.piped)];
+        match session.side {
+            Side::Server => self.served_sessions.observe(labels, session.duration),
+            Side::Client => self.asked_sessions.observe(labels, session.duration),
+        }
+    }
+
     /// Returns everything in Prometheus' text format, with what is true at the moment.
     pub fn render(&self, gauges: &[Gauge]) -> String {
         let mut out = String::with_capacity(16 << 10);
@@ -139,6 +166,8 @@ impl Metrics {
         self.asked.render(&mut out);
         self.overhead.render(&mut out);
         self.exchanges.render(&mut out);
+        self.served_sessions.render(&mut out);
+        self.asked_sessions.render(&mut out);
         let running = Gauge {
             name: "portcullis_requests_running",
             help: "Requests of agents that are being answered, streams among them.",
@@ -156,6 +185,11 @@ impl Metrics {
         }
         out
     }
+}
+
+/// Returns `network.transport`.
+fn transport(piped: bool) -> &'static str {
+    if piped { "pipe" } else { "tcp" }
 }
 
 /// One metric: a histogram for each combination of labels.

@@ -1,7 +1,8 @@
 //! What is noted of each request while it is answered, and handed to whoever observes the gateway when it is over.
 //!
-//! **Where nobody observes, nothing is noted**: a [`Record`] is then empty and costs nothing. **An operation is over
-//! when nobody works on it any more**, however that came about: its answer was given, its agent left, its stream ended.
+//! **Where nobody observes and no audit trail is kept, nothing is noted**: a [`Record`] is then empty and costs nothing.
+//! **An operation is over when nobody works on it any more**, however that came about: its answer was given, its agent
+//! left, its stream ended.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
@@ -10,14 +11,16 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
+use crate::audit::{Decision, Noted};
 use crate::config;
 use crate::error::{Refusal, code};
 use crate::front::Inbound;
+use crate::identity::Identity;
 use crate::names::ServerName;
-use crate::ports::Observe;
+use crate::ports::{AuditSink, Observe};
 use crate::upstream::Server;
 use crate::wire::json::Json;
-use crate::wire::version::Version;
+use crate::wire::version::{Era, Version};
 
 /// Stands for every method that no revision has.
 pub const OTHER: &str = "_OTHER";
@@ -138,6 +141,21 @@ pub struct Exchange {
     pub duration: Duration,
 }
 
+/// A session that is over. The stateless revision has none.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// Which part the gateway had in it.
+    pub side: Side,
+    /// The server; none on the server's side.
+    pub server: Option<&'a ServerName>,
+    /// The revision that was agreed on.
+    pub version: &'static str,
+    /// Whether it went over a pipe rather than HTTP.
+    pub piped: bool,
+    /// How long it lasted.
+    pub duration: Duration,
+}
+
 /// A place in a trace (W3C Trace Context).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpanContext {
@@ -179,9 +197,56 @@ impl fmt::Display for SpanContext {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Record(Option<Arc<Open>>);
 
+/// A session with a server, which is over when this is dropped; empty where nobody observes.
+#[derive(Default)]
+pub(crate) struct Lasting(Option<Begun>);
+
+struct Begun {
+    observer: Arc<dyn Observe>,
+    server: ServerName,
+    version: Version,
+    piped: bool,
+    began: u64,
+}
+
+impl Lasting {
+    /// Begins to note a session with a server.
+    pub(crate) fn begin(observer: Option<&Arc<dyn Observe>>, server: &Server, version: Version) -> Self {
+        Self(observer.map(|observer| Begun {
+            observer: observer.clone(),
+            server: server.name.clone(),
+            version,
+            piped: matches!(server.settings.transport, config::Transport::Stdio(_)),
+            began: observer.ticks(),
+        }))
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.observer.session_ended(&Ended {
+            side: Side::Client,
+            server: Some(&self.server),
+            version: self.version.as_str(),
+            piped: self.piped,
+            duration: Duration::from_nanos(self.observer.ticks().saturating_sub(self.began)),
+        });
+    }
+}
+
+impl fmt::Debug for Lasting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Lasting" } else { "Unnoted" })
+    }
+}
+
 /// An operation that is not over.
 struct Open {
-    observer: Arc<dyn Observe>,
+    observer: Option<Arc<dyn Observe>>,
+    /// What the audit trail gets besides; nothing where there is none, or the server's part is noted.
+    noted: Option<Box<Noted>>,
+    /// Whose clock tells how long it takes.
+    clock: Clock,
     side: Side,
     method: &'static str,
     version: OnceLock<&'static str>,
@@ -217,16 +282,22 @@ const FAILED: u8 = 4;
 impl Record {
     /// Begins to note an agent's request; `headers` are there where it came over HTTP.
     pub(crate) fn asked(
-        observer: &Arc<dyn Observe>,
+        (observer, noted): (Option<&Arc<dyn Observe>>, Option<Noted>),
         (id, method): (&str, &str),
         meta: Option<Json<'_>>,
         headers: Option<&HeaderMap>,
     ) -> Self {
+        let clock = match (observer, &noted) {
+            (Some(observer), _) => Clock::Observer(observer.clone()),
+            (None, Some(noted)) => Clock::Audit(noted.sink().clone()),
+            (None, None) => return Self::default(),
+        };
         let in_meta = meta.and_then(|meta| meta.get("traceparent")).and_then(Json::as_str);
         let header = |name: &str| headers?.get(name)?.to_str().ok();
         let parent = in_meta.as_deref().or_else(|| header("traceparent")).and_then(SpanContext::parse);
         let tracestate = header("tracestate").filter(|_| in_meta.is_none()).map(Into::into);
-        let mut open = Open::new(observer, Side::Server, (id, method), parent);
+        let mut open = Open::new((observer, clock), Side::Server, (id, method), parent);
+        open.noted = noted.map(Box::new);
         open.piped = headers.is_none();
         open.tracestate = tracestate;
         Self(Some(Arc::new(open)))
@@ -251,7 +322,8 @@ impl Record {
     /// Begins to note what `server` is asked for this request.
     pub(crate) fn asking(&self, server: &Server) -> Self {
         let Some(asker) = &self.0 else { return Self::default() };
-        let mut open = Open::new(&asker.observer, Side::Client, (&asker.id, asker.method), asker.span);
+        let watching = (asker.observer.as_ref(), asker.clock.clone());
+        let mut open = Open::new(watching, Side::Client, (&asker.id, asker.method), asker.span);
         open.piped = matches!(server.settings.transport, config::Transport::Stdio(_));
         open.about = asker.about.clone();
         open.tracestate.clone_from(&asker.tracestate);
@@ -270,7 +342,7 @@ impl Record {
     pub(crate) fn sent(&self, version: Version) {
         if let Some(open) = &self.0 {
             self.speaks(version);
-            open.began.store(open.observer.ticks(), Ordering::Relaxed);
+            open.began.store(open.clock.ticks(), Ordering::Relaxed);
             open.ended.store(0, Ordering::Relaxed);
         }
     }
@@ -278,7 +350,7 @@ impl Record {
     /// Notes that the answer has come.
     pub(crate) fn received(&self) {
         if let Some(open) = &self.0 {
-            open.ended.store(open.observer.ticks(), Ordering::Relaxed);
+            open.ended.store(open.clock.ticks(), Ordering::Relaxed);
         }
     }
 
@@ -291,7 +363,10 @@ impl Record {
     /// Notes an answer: the code of its error, or whether it is a tool's result that says it is one.
     pub(crate) fn answered(&self, code: Option<i64>, is_tool_error: bool) {
         match code {
-            Some(code) => self.erred(code),
+            Some(code) => {
+                self.note(|noted| noted.answered_with(code));
+                self.erred(code);
+            }
             None => self.decide(if is_tool_error { TOOL_ERROR } else { OK }, None),
         }
     }
@@ -303,12 +378,39 @@ impl Record {
 
     /// Notes a refusal.
     pub(crate) fn refused(&self, refusal: &Refusal) {
+        self.note(|noted| noted.refused(refusal));
         self.erred(refusal.code);
     }
 
     /// Notes that the server could not be asked, or did not answer.
     pub(crate) fn failed(&self) {
         self.decide(FAILED, None);
+    }
+
+    /// Notes who asks.
+    pub(crate) fn identified(&self, identity: &Arc<Identity>) {
+        self.note(|noted| noted.identified(identity));
+    }
+
+    /// Notes which rule decided, and what.
+    pub(crate) fn decided(&self, decision: Decision, rule: impl FnOnce() -> Arc<str>) {
+        self.note(|noted| noted.decided(decision, rule()));
+    }
+
+    /// Notes what the server calls that which the request names.
+    pub(crate) fn leads_to(&self, upstream_name: &Arc<str>) {
+        self.note(|noted| noted.leads_to(upstream_name));
+    }
+
+    /// Notes that so many bytes of the answer were given out.
+    pub(crate) fn gave(&self, bytes: usize) {
+        self.note(|noted| noted.gave(bytes));
+    }
+
+    fn note(&self, note: impl FnOnce(&Noted)) {
+        if let Some(noted) = self.0.as_ref().and_then(|open| open.noted.as_deref()) {
+            note(noted);
+        }
     }
 
     /// Returns what a server is told of the trace; nothing where there is none.
@@ -340,28 +442,30 @@ impl Record {
 
 impl Open {
     fn new(
-        observer: &Arc<dyn Observe>,
+        (observer, clock): (Option<&Arc<dyn Observe>>, Clock),
         side: Side,
         (id, method): (&str, &str),
         parent: Option<SpanContext>,
     ) -> Self {
         Self {
+            noted: None,
             side,
             method: METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER),
             version: OnceLock::new(),
             piped: false,
             id: id.into(),
             about: OnceLock::new(),
-            began: observer.ticks().into(),
+            began: clock.ticks().into(),
+            clock,
             ended: AtomicU64::new(0),
             upstream: AtomicU64::new(0),
             verdict: AtomicU8::new(0),
             code: AtomicI64::new(0),
-            span: observer.begin(side, parent),
+            span: observer.and_then(|observer| observer.begin(side, parent)),
             parent,
             tracestate: None,
             asker: Record::default(),
-            observer: observer.clone(),
+            observer: observer.cloned(),
         }
     }
 
@@ -384,19 +488,9 @@ impl Open {
     }
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        let began = self.began.load(Ordering::Relaxed);
-        let ended = Some(self.ended.load(Ordering::Relaxed)).filter(|ended| *ended > 0);
-        let duration = ended.unwrap_or_else(|| self.observer.ticks()).saturating_sub(began);
-        let (outcome, code) = self.verdict();
-        if let Some(asker) = &self.asker.0 {
-            asker.upstream.fetch_add(duration, Ordering::Relaxed);
-            if outcome == Outcome::Failed {
-                self.asker.erred(code::INTERNAL);
-            }
-        }
-        self.observer.end(&Operation {
+impl Open {
+    fn operation(&self, began: u64, duration: u64, (outcome, code): (Outcome, Option<i64>)) -> Operation<'_> {
+        Operation {
             side: self.side,
             method: self.method,
             about: self.about.get(),
@@ -410,7 +504,73 @@ impl Drop for Open {
             upstream: Duration::from_nanos(self.upstream.load(Ordering::Relaxed)),
             span: self.span,
             parent: self.parent,
-        });
+        }
+    }
+
+    /// Gives the entry to the audit trail.
+    fn record(&mut self, duration: Duration, outcome: Outcome) {
+        let Some(mut noted) = self.noted.take() else { return };
+        let mut entry = noted.entry();
+        match outcome {
+            // Nobody asks whether it is there but to keep a connection open.
+            Outcome::Ok if self.method == "ping" => return,
+            Outcome::Failed => entry.decision = entry.decision.max(Decision::Failed),
+            Outcome::Cancelled => entry.error = entry.error.or(Some("cancelled".into())),
+            Outcome::Ok | Outcome::ToolError | Outcome::Refused => {}
+        }
+        entry.era = match self.version.get().and_then(|version| Version::parse(version)).map(Version::era) {
+            Some(Era::Modern) => "modern",
+            Some(Era::Legacy) => "legacy",
+            None => "",
+        };
+        entry.method = self.method;
+        if let Some(about) = self.about.get() {
+            entry.server = Some(about.server.as_str().into());
+        }
+        let is_answered = matches!(outcome, Outcome::Ok | Outcome::ToolError);
+        entry.is_error =
+            (self.method == "tools/call" && is_answered).then_some(outcome == Outcome::ToolError);
+        entry.duration = duration;
+        let upstream = self.upstream.load(Ordering::Relaxed);
+        entry.upstream = (upstream > 0).then(|| Duration::from_nanos(upstream));
+        entry.request_id = Some(std::mem::take(&mut self.id));
+        entry.trace = self.span.or(self.parent).map(|span| span.trace);
+        noted.sink().record(entry);
+    }
+}
+
+/// Where the time comes from.
+#[derive(Clone)]
+enum Clock {
+    Observer(Arc<dyn Observe>),
+    Audit(Arc<dyn AuditSink>),
+}
+
+impl Clock {
+    fn ticks(&self) -> u64 {
+        match self {
+            Self::Observer(observer) => observer.ticks(),
+            Self::Audit(sink) => sink.ticks(),
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let began = self.began.load(Ordering::Relaxed);
+        let ended = Some(self.ended.load(Ordering::Relaxed)).filter(|ended| *ended > 0);
+        let duration = ended.unwrap_or_else(|| self.clock.ticks()).saturating_sub(began);
+        let (outcome, code) = self.verdict();
+        if let Some(asker) = &self.asker.0 {
+            asker.upstream.fetch_add(duration, Ordering::Relaxed);
+            if outcome == Outcome::Failed {
+                self.asker.erred(code::INTERNAL);
+            }
+        }
+        if let Some(observer) = &self.observer {
+            observer.end(&self.operation(began, duration, (outcome, code)));
+        }
+        self.record(Duration::from_nanos(duration), outcome);
     }
 }
 

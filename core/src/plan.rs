@@ -6,8 +6,11 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::acl::{Condition, Target};
+use crate::audit::Decision;
 use crate::body::Whole;
-use crate::catalog::{Kind, Parameter, Route, View, replace_member};
+use crate::catalog::{Found, Kind, Parameter, Route, View, replace_member};
+use crate::config::Dialect;
 use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, LEVELS, meta, modern};
 use crate::pieces::Pieces;
@@ -21,6 +24,7 @@ use crate::wire::version::{Era, Version};
 
 /// What to do about a request.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most requests are the large one, and each is moved once")]
 pub(crate) enum Plan<'a> {
     /// Answer with this result.
     Answer(Answer),
@@ -91,13 +95,16 @@ pub(crate) fn plan<'a>(
         ("resources/list", _) => list(view, era, Kind::Resources, inbound),
         ("resources/templates/list", _) => list(view, era, Kind::Templates, inbound),
         ("tools/call", _) => call(view, caller, inbound, headers),
-        ("prompts/get", _) => named(view, caller, inbound, Kind::Prompts, "prompt"),
+        ("prompts/get", _) => named(view, caller, inbound, Kind::Prompts),
         ("resources/read", _) => read(view, caller, inbound),
         ("completion/complete", _) => complete(view, caller, inbound),
         ("server/discover", Era::Modern) => Ok(Plan::Answer(discover(view).into())),
         ("subscriptions/listen", Era::Modern) => Ok(Plan::Listen(wanted(view, tasks, inbound)?)),
         ("tasks/get" | "tasks/update" | "tasks/cancel", Era::Modern) => {
             let route = tasks.route(inbound)?;
+            if !view.sees_some_of(&route.server) {
+                return Err(tasks::unknown());
+            }
             let ask = ask(caller, inbound, tasks::ID, Some(&route.name));
             Ok(Plan::Ask(route, ask))
         }
@@ -176,22 +183,42 @@ fn call<'a>(
     headers: Option<&HeaderMap>,
 ) -> Result<Plan<'a>, Refusal> {
     let name = inbound.text("name").ok_or_else(|| invalid("`name` must be a string"))?;
-    let route = view.route(Kind::Tools, &name);
-    let route = route.ok_or_else(|| invalid(format!("Unknown tool: {}", clip(&name))))?;
+    let found = view.find(Kind::Tools, &name).ok_or_else(|| unknown(view, caller, Kind::Tools, &name))?;
     let arguments = inbound.params.get("arguments");
+    permitted(view, caller, &found, Kind::Tools, arguments)?;
+    let route = found.route;
     if let (Era::Modern, Some(headers)) = (caller.era(), headers) {
         modern::check_parameters(&route.parameters, arguments, headers)?;
     }
     let mut ask = ask(caller, inbound, "name", Some(&route.name));
-    let known = |name: &HeaderName| route.parameters.iter().any(|p| p.header == *name);
+    let known = |name: &HeaderName| {
+        let mut all = route.parameters.iter().chain(route.server_parameters());
+        all.any(|p| p.header == *name)
+    };
     // What this gateway does not recognise is for a server that may.
     let foreign = headers
         .into_iter()
         .flatten()
         .filter(|(name, _)| name.as_str().starts_with(PARAM_PREFIX) && !known(name));
     ask.headers.extend(foreign.map(|(name, value)| (name.clone(), value.clone())));
-    ask.headers.extend(mirrored(&route.parameters, arguments));
-    Ok(Plan::Ask(route.clone(), ask))
+    let translated = translated(&route, arguments)?;
+    let sent = translated.as_deref().map(Json::known).or(arguments);
+    ask.headers.extend(mirrored(route.server_parameters(), sent));
+    customize(&route, &mut ask, translated);
+    Ok(Plan::Ask(route, ask))
+}
+
+/// Puts what a variant makes of the arguments in their place.
+fn customize(route: &Route, ask: &mut Ask<'_>, arguments: Option<String>) {
+    if let Some(variant) = &route.variant {
+        ask.set("arguments", arguments);
+        ask.narrowing.clone_from(&variant.call.narrowing);
+    }
+}
+
+/// Returns the arguments that the server of a variant gets; nothing where they stay the caller's.
+fn translated(route: &Route, arguments: Option<Json<'_>>) -> Result<Option<String>, Refusal> {
+    route.variant.as_ref().map(|variant| variant.call.arguments(arguments)).transpose()
 }
 
 /// Returns the headers that repeat arguments.
@@ -203,16 +230,34 @@ pub(crate) fn mirrored(
     parameters.iter().filter_map(value).collect()
 }
 
-fn named<'a>(
-    view: &View,
-    caller: &Caller,
-    inbound: &Inbound<'a>,
-    kind: Kind,
-    noun: &str,
-) -> Result<Plan<'a>, Refusal> {
+/// Refuses to go on with a call that its caller may not make any more. One of a server that is gone goes on.
+pub(crate) fn still_permitted(view: &View, caller: &Caller, inbound: &Inbound<'_>) -> Result<(), Refusal> {
+    let kind = match inbound.method.as_ref() {
+        "tools/call" => Kind::Tools,
+        "prompts/get" => Kind::Prompts,
+        _ => Kind::Resources,
+    };
+    let name = inbound.text(kind.key()).unwrap_or_default();
+    match kind {
+        Kind::Resources if view.may_read_somewhere(&name) => return Ok(()),
+        Kind::Resources => return Err(unknown_resource(&name, caller.era())),
+        _ if view.withholds(kind, &name) => return Err(unknown(view, caller, kind, &name)),
+        _ => {}
+    }
+    match view.find(kind, &name) {
+        Some(found) => permitted(view, caller, &found, kind, inbound.params.get("arguments")),
+        None => Ok(()),
+    }
+}
+
+fn named<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>, kind: Kind) -> Result<Plan<'a>, Refusal> {
     let name = inbound.text("name").ok_or_else(|| invalid("`name` must be a string"))?;
-    let route = view.route(kind, &name).ok_or_else(|| invalid(format!("Unknown {noun}: {}", clip(&name))))?;
-    Ok(Plan::Ask(route.clone(), ask(caller, inbound, "name", Some(&route.name))))
+    let found = view.find(kind, &name).ok_or_else(|| unknown(view, caller, kind, &name))?;
+    permitted(view, caller, &found, kind, inbound.params.get("arguments"))?;
+    let mut ask = ask(caller, inbound, "name", Some(&found.route.name));
+    let translated = translated(&found.route, inbound.params.get("arguments"))?;
+    customize(&found.route, &mut ask, translated);
+    Ok(Plan::Ask(found.route, ask))
 }
 
 fn read<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>) -> Result<Plan<'a>, Refusal> {
@@ -227,10 +272,12 @@ fn resource<'a>(
     inbound: &Inbound<'a>,
 ) -> Result<(Route, Cow<'a, str>), Refusal> {
     let uri = inbound.text("uri").ok_or_else(|| invalid("`uri` must be a string"))?;
-    match view.route_uri(&uri) {
-        Some(route) => Ok((route, uri)),
-        None => Err(unknown_resource(&uri, caller.era())),
-    }
+    let Some(found) = view.find_uri(&uri) else {
+        caller.record.decided(Decision::Denied, || view.why_not(Kind::Resources, &uri).into());
+        return Err(unknown_resource(&uri, caller.era()));
+    };
+    permitted(view, caller, &found, Kind::Resources, None)?;
+    Ok((found.route, uri))
 }
 
 /// Refuses a resource that nobody has.
@@ -249,22 +296,30 @@ fn complete<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>) -> Result<P
         .filter(|r| r.is_object())
         .ok_or_else(|| invalid("`ref` must be an object"))?;
     let kind = reference.get("type").and_then(Json::as_str).unwrap_or_default();
-    let (key, route) = match kind.as_ref() {
+    let (key, found) = match kind.as_ref() {
         "ref/prompt" => {
             let name = reference.get("name").and_then(Json::as_str).unwrap_or_default();
-            ("name", view.route(Kind::Prompts, &name).cloned())
+            ("name", view.find(Kind::Prompts, &name))
         }
         "ref/resource" => {
             let uri = reference.get("uri").and_then(Json::as_str).unwrap_or_default();
-            ("uri", view.route(Kind::Templates, &uri).cloned().or_else(|| view.route_uri(&uri)))
+            ("uri", view.find(Kind::Templates, &uri).or_else(|| view.find_uri(&uri)))
         }
         _ => return Err(invalid("`ref.type` must be \"ref/prompt\" or \"ref/resource\"")),
     };
-    let route = route.ok_or_else(|| invalid("`ref` names nothing that is known"))?;
+    let found = found.ok_or_else(|| invalid("`ref` names nothing that is known"))?;
+    let route = found.route;
     let mut ask = ask(caller, inbound, "ref", None);
     ask.params.iter_mut().filter(|(k, _)| k == "ref").for_each(|(_, value)| {
         *value = Text::Plain(replace_member(reference.text(), key, &route.name).into());
     });
+    if let Some(variant) = &route.variant
+        && let Some(argument) = inbound.params.get("argument")
+    {
+        let completed = variant.call.completion(argument, inbound.params.get("context"))?;
+        ask.set("argument", Some(completed.argument));
+        ask.set("context", completed.context);
+    }
     Ok(Plan::Ask(route, ask))
 }
 
@@ -302,7 +357,8 @@ fn wanted(view: &View, tasks: &Tasks<'_>, inbound: &Inbound<'_>) -> Result<Wante
     let notifications = inbound.params.get("notifications").filter(|n| n.is_object());
     let notifications = notifications.ok_or_else(|| invalid("`notifications` must be an object"))?;
     let asked = |key: &str| notifications.get(key).and_then(Json::as_bool) == Some(true);
-    let mut wanted = Wanted { tasks: tasks.wanted(inbound)?, ..Wanted::default() };
+    let mut wanted =
+        Wanted { tasks: tasks.wanted(inbound, |server| view.sees_some_of(server))?, ..Wanted::default() };
     let lists = [
         ("toolsListChanged", "tools"),
         ("promptsListChanged", "prompts"),
@@ -311,13 +367,55 @@ fn wanted(view: &View, tasks: &Tasks<'_>, inbound: &Inbound<'_>) -> Result<Wante
     wanted.lists.extend(lists.iter().filter(|(key, _)| asked(key)).map(|(_, capability)| *capability));
     if let Some(uris) = notifications.get("resourceSubscriptions") {
         let uris = uris.elements().filter_map(Json::as_str);
-        wanted.resources.extend(uris.filter(|uri| view.route_uri(uri).is_some()).map(Cow::into_owned));
+        wanted.resources.extend(uris.filter(|uri| view.find_uri(uri).is_some()).map(Cow::into_owned));
     }
     Ok(wanted)
 }
 
 fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(code::INVALID_PARAMS, message)
+}
+
+/// Refuses what does not exist, and to the letter alike what the caller may not see.
+fn unknown(view: &View, caller: &Caller, kind: Kind, name: &str) -> Refusal {
+    caller.record.decided(Decision::Denied, || view.why_not(kind, name).into());
+    let name = clip(name);
+    let (noun, title) = if kind == Kind::Tools { ("tool", "Tool") } else { ("prompt", "Prompt") };
+    match view.dialect() {
+        Dialect::Native => invalid(format!("Unknown {noun}: {name}")),
+        Dialect::Mcpx if view.is_restricted() => Refusal::new(code::INTERNAL, "Permission denied"),
+        Dialect::Mcpx => Refusal::new(code::INTERNAL, format!("{title} {name} is not available")),
+    }
+}
+
+/// Decides again where the arguments have a say in what the caller may do.
+fn permitted(
+    view: &View,
+    caller: &Caller,
+    found: &Found<'_>,
+    kind: Kind,
+    arguments: Option<Json<'_>>,
+) -> Result<(), Refusal> {
+    if !found.depends {
+        caller.record.decided(Decision::Allowed, || found.rule.clone());
+        return Ok(());
+    }
+    let target = Target {
+        server: found.route.server.name.as_str(),
+        kind: kind.of_rules(),
+        name: found.route.own_name(),
+        is_template: false,
+    };
+    let arguments = arguments.unwrap_or(Json::known("{}"));
+    let truth = |condition: &Condition| caller.who.truth(condition, Some(arguments), caller.now);
+    match view.decide(&target, truth) {
+        Ok(rule) => caller.record.decided(Decision::Allowed, || rule.clone()),
+        Err(denial) => {
+            caller.record.decided(Decision::Denied, || denial.reason().into());
+            return Err(invalid("Denied by policy: a condition on the arguments does not hold"));
+        }
+    }
+    Ok(())
 }
 
 /// Returns a name as it may be repeated to its sender: not longer than any real one.

@@ -13,13 +13,15 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use futures::stream::BoxStream;
 
+use crate::audit::Entry;
 use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
 use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
-use crate::observe::{Exchange, Operation, Side, SpanContext};
+use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
+use crate::quota::{Counted, Exhausted, Hold};
 use crate::upstream::lock;
 
 /// The chunks of a body, in order; an error ends them.
@@ -86,6 +88,15 @@ pub trait Rendezvous {
     fn deliver(&self, place: u64, message: Bytes) -> impl Future<Output = bool> + Send;
 }
 
+/// Where requests are counted, for limits that hold across them.
+///
+/// A platform whose requests all come to one process uses [`Tallies`](crate::quota::Tallies).
+pub trait Quotas {
+    /// Takes one from each count, or nothing. A host that cannot reach its counts answers
+    /// [`Exceeded::Unknown`](crate::quota::Exceeded::Unknown).
+    fn take(&self, counted: &[Counted], now: u64) -> impl Future<Output = Result<Hold, Exhausted>> + Send;
+}
+
 /// Someone who is told of every request: to count, to trace, to write it down.
 ///
 /// **Called while requests are answered**: it returns at once, waits for nothing and takes no lock that others hold.
@@ -102,14 +113,57 @@ pub trait Observe: Send + Sync {
     /// Takes note of an HTTP request whose answer is about to go out.
     fn answered(&self, exchange: &Exchange);
 
+    /// Takes note of a session that is over.
+    fn session_ended(&self, session: &Ended<'_>);
+
     /// Returns the counters, where it keeps some, and adds what only the platform knows of the moment to `gauges`.
     fn metrics(&self, gauges: &mut Vec<Gauge>) -> Option<&Metrics>;
 }
 
+/// Where the audit trail goes.
+///
+/// **Called while requests are answered**: it returns at once, waits for nothing, and makes no text of what it gets.
+pub trait AuditSink: Send + Sync {
+    /// Returns nanoseconds since some fixed moment; never fewer than before.
+    fn ticks(&self) -> u64;
+
+    /// Returns milliseconds since the Unix epoch.
+    fn now(&self) -> u64;
+
+    /// Takes an entry of something that is over. One that there is no room for is lost, and counted.
+    fn record(&self, entry: Entry);
+
+    /// Tells whether entries cannot be recorded for now, or soon will not be.
+    fn is_failing(&self) -> bool;
+
+    /// Returns how it is with the trail, for people.
+    fn state(&self) -> AuditState;
+}
+
+/// How it is with the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditState {
+    /// Why entries cannot be recorded, where they cannot.
+    pub trouble: Option<String>,
+    /// How many wait to be recorded.
+    pub waiting: usize,
+    /// How many have been recorded.
+    pub recorded: usize,
+    /// How many there was no room for.
+    pub lost: usize,
+}
+
 /// Everything a platform gives to the gateway. Cheap to clone.
-pub trait Host: Clock + Entropy + Upstream + Background + Rendezvous + Clone + Send + Sync + 'static {
+pub trait Host:
+    Clock + Entropy + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
+{
     /// Returns who observes; nobody, unless the platform says otherwise.
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
+        None
+    }
+
+    /// Returns where the audit trail goes; nowhere, unless the platform says otherwise.
+    fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
         None
     }
 }

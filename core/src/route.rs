@@ -66,7 +66,8 @@ fn prefixed(server: &str, name: &str, limit: usize, prefixes: &[(&str, String)])
     if ambiguous || plain.len() > limit { hashed(&plain, server, name, limit) } else { plain }
 }
 
-fn plain(server: &str, name: &str) -> String {
+/// Returns the exposed name that is neither cut nor made to differ from another.
+pub(crate) fn plain(server: &str, name: &str) -> String {
     let clean = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
     server.chars().map(clean).chain("__".chars()).chain(name.chars().map(clean)).collect()
 }

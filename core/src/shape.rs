@@ -102,6 +102,14 @@ pub(crate) fn told(raw: &Bytes, to: &Addressee, sealer: &Sealer, entropy: &impl 
     }
 }
 
+/// Returns the answer to a message that is a ping.
+pub(crate) fn pong(raw: &Bytes) -> Option<String> {
+    match message::parse(Json::check(raw).ok()?).ok()? {
+        Message::Request { id, method, .. } if method == "ping" => Some(message::result(id.text(), "{}")),
+        _ => None,
+    }
+}
+
 fn wants_log(to: &Addressee, level: Option<Json<'_>>) -> bool {
     to.log_level.is_some_and(|least| severity(level) >= least)
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use crate::acl::Acl;
 use crate::catalog::Views;
 use crate::config::Config;
 use crate::gateway::{Keeper, Snapshot};
@@ -34,12 +35,18 @@ pub struct Changes {
     pub kept: Vec<String>,
     /// Whether a setting of the gateway itself has changed.
     pub gateway: bool,
+    /// Whether it has changed who may do what, under which name, or what is recorded of it.
+    pub access: bool,
 }
 
 impl Snapshot {
     /// Returns what follows this snapshot when another configuration comes into force.
     pub(crate) fn succeeded_by(&self, mut config: Config) -> Succession {
-        let mut changes = Changes { gateway: config.gateway != self.config.gateway, ..Changes::default() };
+        let mut changes = Changes {
+            gateway: config.gateway != self.config.gateway,
+            access: config.access() != self.config.access(),
+            ..Changes::default()
+        };
         for broken in config.broken.keys() {
             if let Some((name, settings)) = self.config.servers.get_key_value(broken.as_str()) {
                 config.servers.insert(name.clone(), settings.clone());
@@ -73,7 +80,8 @@ impl Snapshot {
         let running = self.former.iter().filter(|server| server.strong_count() > 0).cloned();
         let former = running.chain(retired.iter().map(Arc::downgrade)).collect::<Vec<Weak<Server>>>();
         let (gate, views) = (self.gate.with(&config.gateway), Views::default());
-        let snapshot = Snapshot { config, gate, servers, former, views, since: self.since, edition };
+        let acl = Acl::new(&config.policy);
+        let snapshot = Snapshot { config, gate, servers, former, views, acl, since: self.since, edition };
         Succession { snapshot, keepers, retired, changes }
     }
 }
@@ -108,6 +116,7 @@ mod tests {
             changed: names(&["other"]),
             kept: Vec::new(),
             gateway: true,
+            access: false,
         };
         assert_eq!(changes, expected);
         assert!(Arc::ptr_eq(&snapshot.servers["same"], &before.servers["same"]));

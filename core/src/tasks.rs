@@ -1,8 +1,9 @@
 //! Tasks: by which id an agent knows a server's task, and where what it says about one goes. Pure.
 //!
-//! **A task's id is a sealed address**: the server, the server's own id, and the endpoint and principal that it was made
+//! **A task's id is a sealed address**: the server, the server's own id, and the endpoint and caller that it was made
 //! for. Nothing is kept: any instance with the key opens it, and one that was changed, made up or made for another
-//! endpoint or principal opens to nothing, as a task that never was. The same task has the same id in every result and
+//! endpoint, caller or server opens to nothing, as a task that never was; a server that has only been given the name
+//! is another one. The same task has the same id in every result and
 //! notification, since agents compare them.
 
 use std::collections::BTreeMap;
@@ -10,10 +11,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Route, Scope};
+use crate::catalog::{Route, Scope, without_member};
 use crate::endpoint;
 use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, meta};
+use crate::identity::{Identity, Owner};
 use crate::names::ServerName;
 use crate::session::{Purpose, Sealer};
 use crate::shape::subscription_meta;
@@ -32,15 +34,15 @@ pub(crate) const ID: &str = "taskId";
 /// Where a task is: the plain text of its id.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Address {
+    /// By its identity.
     #[serde(rename = "s")]
     server: String,
     #[serde(rename = "i")]
     id: String,
     #[serde(rename = "e")]
     endpoint: String,
-    /// None where requests carry no credential.
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    principal: Option<String>,
+    #[serde(flatten)]
+    owner: Owner,
 }
 
 /// Tasks as one caller sees them.
@@ -49,19 +51,21 @@ pub(crate) struct Tasks<'g> {
     sealer: &'g Sealer,
     servers: &'g BTreeMap<ServerName, Arc<Server>>,
     scope: &'g Scope,
+    who: &'g Identity,
 }
 
-/// The tasks that somebody wants to hear of: by server, and then by the server's own id, the id that the agent knows.
-pub(crate) type Wanted = BTreeMap<ServerName, BTreeMap<String, String>>;
+/// The tasks that somebody wants to hear of: by the server's identity, and then by its own id, the id that the agent
+/// knows.
+pub(crate) type Wanted = BTreeMap<String, BTreeMap<String, String>>;
 
 impl<'g> Tasks<'g> {
-    /// Takes the endpoint that the caller came through.
+    /// Takes the caller, and the endpoint that it came through.
     pub(crate) fn new(
         sealer: &'g Sealer,
         servers: &'g BTreeMap<ServerName, Arc<Server>>,
         caller: &'g Caller,
     ) -> Self {
-        Self { sealer, servers, scope: &caller.scope }
+        Self { sealer, servers, scope: &caller.scope, who: &caller.who }
     }
 
     /// Returns where a request about a task goes; its name there is the server's own id.
@@ -70,18 +74,23 @@ impl<'g> Tasks<'g> {
         let id = inbound.text(ID);
         let id = id.ok_or_else(|| Refusal::new(code::INVALID_PARAMS, "`taskId` must be a string"))?;
         let (server, own) = self.open(&id).ok_or_else(unknown)?;
-        Ok(Route { server: server.clone(), name: own.into(), parameters: Arc::from([]) })
+        Ok(Route { server: server.clone(), name: own.into(), parameters: Arc::from([]), variant: None })
     }
 
-    /// Returns the tasks that a request for notifications names. One that is not known is left out, as a resource is.
-    pub(crate) fn wanted(&self, inbound: &Inbound<'_>) -> Result<Wanted, Refusal> {
+    /// Returns the tasks that a request for notifications names, of servers that the caller sees. One that is not known
+    /// is left out, as a resource is.
+    pub(crate) fn wanted(
+        &self,
+        inbound: &Inbound<'_>,
+        sees: impl Fn(&Arc<Server>) -> bool,
+    ) -> Result<Wanted, Refusal> {
         let mut wanted = Wanted::new();
         let ids = inbound.params.get("notifications").and_then(|n| n.get("taskIds"));
         let Some(ids) = ids.filter(|ids| !ids.is_null()) else { return Ok(wanted) };
         require(inbound)?;
         for id in ids.elements().filter_map(Json::as_str) {
-            if let Some((server, own)) = self.open(&id) {
-                wanted.entry(server.name.clone()).or_default().insert(own, id.into_owned());
+            if let Some((server, own)) = self.open(&id).filter(|(server, _)| sees(server)) {
+                wanted.entry(server.identity.clone()).or_default().insert(own, id.into_owned());
             }
         }
         Ok(wanted)
@@ -96,16 +105,16 @@ impl<'g> Tasks<'g> {
             }
             _ => return None,
         };
-        let server = route.server.name.to_string();
+        let server = route.server.identity.clone();
         let endpoint = endpoint::path(self.scope);
-        Some(Arc::new(Ids { sealer: self.sealer.clone(), server, endpoint, known }))
+        Some(Arc::new(Ids { sealer: self.sealer.clone(), server, endpoint, owner: self.who.owner(), known }))
     }
 
     fn open(&self, id: &str) -> Option<(&'g Arc<Server>, String)> {
         let plain = self.sealer.open(Purpose::Task, id)?;
         let address: Address = serde_json::from_slice(&plain).ok()?;
-        let holds = address.endpoint == endpoint::path(self.scope) && address.principal.is_none();
-        let server = self.servers.get(address.server.as_str()).filter(|_| holds)?;
+        let holds = address.endpoint == endpoint::path(self.scope) && address.owner == self.who.owner();
+        let server = self.servers.values().find(|server| holds && server.identity == address.server)?;
         let is_legacy = server.offer.load().as_ref().is_some_and(|offer| offer.version.era() == Era::Legacy);
         (!is_legacy).then_some((server, address.id))
     }
@@ -114,8 +123,10 @@ impl<'g> Tasks<'g> {
 /// By which ids an agent knows the tasks of one server.
 pub(crate) struct Ids {
     sealer: Sealer,
+    /// By its identity.
     server: String,
     endpoint: String,
+    owner: Owner,
     /// The task that was asked for, by the server's own id, and the id that it was asked for by. That one stays, also
     /// where another key seals by now.
     known: Option<(String, String)>,
@@ -142,7 +153,7 @@ impl Ids {
             server: self.server.clone(),
             id: own.to_owned(),
             endpoint: self.endpoint.clone(),
-            principal: None,
+            owner: self.owner.clone(),
         };
         let plain = serde_json::to_vec(&address).expect("an address is plain data");
         self.sealer.seal_alike(Purpose::Task, &plain)
@@ -226,6 +237,20 @@ fn change<'p>(
     Some(Change { id: id?, is_last, text: message::notification("notifications/tasks", &params) })
 }
 
+/// Returns client capabilities, as JSON text, without the extension.
+pub(crate) fn undeclared(capabilities: &str) -> String {
+    let extensions = Json::known(capabilities).get("extensions").filter(|extensions| extensions.is_object());
+    let Some(extensions) = extensions else { return capabilities.to_owned() };
+    let mut out = ObjectWriter::with_capacity(capabilities.len());
+    for (name, value) in Json::known(capabilities).members() {
+        match name.as_ref() {
+            "extensions" => out.member(&name, &without_member(extensions.text(), EXTENSION)),
+            _ => out.member(&name, value.text()),
+        };
+    }
+    out.finish()
+}
+
 /// Refuses a request about tasks whose client has not declared the extension.
 fn require(inbound: &Inbound<'_>) -> Result<(), Refusal> {
     if is_declared(inbound) {
@@ -241,7 +266,7 @@ fn is_declared(inbound: &Inbound<'_>) -> bool {
     extensions.is_some_and(|extensions| extensions.get(EXTENSION).is_some_and(Json::is_object))
 }
 
-fn unknown() -> Refusal {
+pub(crate) fn unknown() -> Refusal {
     Refusal::new(code::INVALID_PARAMS, "Unknown task")
 }
 
@@ -253,19 +278,36 @@ mod tests {
 
     const META: &str = r#""_meta":{"io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}"#;
 
+    const URL: &str = "http://127.0.0.1:1/mcp";
+
     struct Stage {
         sealer: Sealer,
         servers: BTreeMap<ServerName, Arc<Server>>,
+        who: Arc<Identity>,
     }
 
     impl Stage {
         fn new(key: u8, others: &[u8]) -> Self {
+            Self::at(URL, key, others)
+        }
+
+        fn at(url: &str, key: u8, others: &[u8]) -> Self {
             let server = |name: &str| {
                 let name = ServerName::parse(name).unwrap();
-                (name.clone(), Server::new(name, crate::testing::server("http://127.0.0.1:1/mcp"), 1).0)
+                (name.clone(), Server::new(name, crate::testing::server(url), 1).0)
             };
             let others: Vec<_> = others.iter().map(|key| [*key; 32]).collect();
-            Self { sealer: Sealer::new(&[key; 32], &others), servers: ["a", "b"].map(server).into() }
+            Self {
+                sealer: Sealer::new(&[key; 32], &others),
+                servers: ["a", "b"].map(server).into(),
+                who: crate::testing::anybody(),
+            }
+        }
+
+        /// The same, asked by that principal.
+        fn of(self, principal: &str) -> Self {
+            let who = Identity { principal: Some(principal.into()), ..Identity::clone(&self.who) };
+            Self { who: Arc::new(who), ..self }
         }
 
         /// What a request comes to at an endpoint: the server and its id, or the error.
@@ -281,7 +323,7 @@ mod tests {
             let params = format!("{{{META}}}");
             let exposed = self.with(scope, &params, |tasks, inbound| {
                 let server = self.servers[server].clone();
-                let route = Route { server, name: "tool".into(), parameters: Arc::from([]) };
+                let route = Route { server, name: "tool".into(), parameters: Arc::from([]), variant: None };
                 tasks.ids(inbound, &route).unwrap().exposed(&quote(own)).unwrap()
             });
             Json::check(exposed.as_bytes()).unwrap().as_str().unwrap().into_owned()
@@ -297,6 +339,8 @@ mod tests {
             let via = HeaderValue::from_static("x");
             let caller = Caller {
                 scope,
+                who: self.who.clone(),
+                now: 0,
                 session: None,
                 via,
                 streams: true,
@@ -329,8 +373,14 @@ mod tests {
         insta::assert_snapshot!(stage.check(only("a"), &get(&id)), @"-32602 Unknown task");
         insta::assert_snapshot!(stage.check(Scope::All, &get(&stage.id(only("a"), "a", "task 1"))), @"-32602 Unknown task");
         insta::assert_snapshot!(stage.check(Scope::All, &get("task 1")), @"-32602 Unknown task");
+        insta::assert_snapshot!(Stage::new(1, &[]).of("key:a").check(Scope::All, &get(&id)), @"-32602 Unknown task");
+        let of_a = Stage::new(1, &[]).of("key:a").id(Scope::All, "a", "task 1");
+        insta::assert_snapshot!(Stage::new(1, &[]).of("key:a").check(Scope::All, &get(&of_a)), @"a task 1");
+        insta::assert_snapshot!(Stage::new(1, &[]).of("key:b").check(Scope::All, &get(&of_a)), @"-32602 Unknown task");
+        insta::assert_snapshot!(stage.check(Scope::All, &get(&of_a)), @"-32602 Unknown task");
         insta::assert_snapshot!(Stage::new(2, &[]).check(Scope::All, &get(&id)), @"-32602 Unknown task");
         insta::assert_snapshot!(Stage::new(2, &[1]).check(Scope::All, &get(&id)), @"a task 1");
+        insta::assert_snapshot!(Stage::at("http://127.0.0.1:2/mcp", 1, &[]).check(Scope::All, &get(&id)), @"-32602 Unknown task");
         insta::assert_snapshot!(stage.check(Scope::All, &format!("{{\"taskId\":1,{META}}}")), @"-32602 `taskId` must be a string");
         insta::assert_snapshot!(stage.check(Scope::All, &format!("{{\"taskId\":{}}}", quote(&id))), @"-32021 the client has not declared io.modelcontextprotocol/tasks");
     }
@@ -340,7 +390,8 @@ mod tests {
         let before = Stage::new(1, &[]).id(Scope::All, "a", "7");
         let known = Some(("7".to_owned(), before.clone()));
         let sealer = Stage::new(2, &[1]).sealer;
-        let ids = Ids { sealer, server: "a".into(), endpoint: "/mcp".into(), known };
+        let owner = Owner::default();
+        let ids = Ids { sealer, server: "a".into(), endpoint: "/mcp".into(), owner, known };
         assert_eq!(ids.exposed("\"7\""), Some(quote(&before)));
         assert_ne!(ids.exposed("\"8\""), Some(quote(&before)));
         assert_eq!(ids.exposed("8"), None, "no string");
@@ -353,14 +404,24 @@ mod tests {
         let wanted = |meta: &str| {
             let params = format!(r#"{{"notifications":{{"taskIds":["{a}","1",{{}},"{b}","{a}x"]}}{meta}}}"#);
             stage.with(Scope::All, &params, |tasks, inbound| {
-                tasks.wanted(inbound).map_err(|refusal| refusal.code)
+                tasks
+                    .wanted(inbound, |server| server.name.as_str() != "hidden")
+                    .map_err(|refusal| refusal.code)
             })
         };
         let of = |server: &str, id: &String| {
-            (ServerName::parse(server).unwrap(), BTreeMap::from([("1".to_owned(), id.clone())]))
+            (stage.servers[server].identity.clone(), BTreeMap::from([("1".to_owned(), id.clone())]))
         };
         assert_eq!(wanted(&format!(",{META}")), Ok(BTreeMap::from([of("a", &a), of("b", &b)])));
         assert_eq!(wanted(""), Err(code::MISSING_CAPABILITY));
+    }
+
+    #[test]
+    fn the_extension_can_be_taken_back() {
+        insta::assert_snapshot!(undeclared("{}"), @"{}");
+        insta::assert_snapshot!(undeclared(r#"{"extensions":1,"roots":{}}"#), @r#"{"extensions":1,"roots":{}}"#);
+        insta::assert_snapshot!(undeclared(r#"{"roots":{"a":1.0},"ext\u0065nsions":{"io.modelcontextprotocol\/tasks":{},"x":{"y":1.0}}}"#), @r#"{"roots":{"a":1.0},"extensions":{"x":{"y":1.0}}}"#);
+        insta::assert_snapshot!(undeclared(DECLARED), @r#"{"extensions":{}}"#);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use portcullis_core::audit::{Decision, parse_time};
 use serde_json::value::RawValue;
 
 /// One URL in front of all your MCP servers.
@@ -56,26 +58,43 @@ pub(crate) enum Command {
     #[command(
         after_help = "Example, in an mcpServers file:\n  {\"command\": \"portcullis\", \"args\": [\"stdio\", \"--config\", \"portcullis.yaml\"]}"
     )]
-    Stdio(Setup),
+    Stdio(Stdio),
     /// Find every problem of a configuration; exit code 1 where there is an error
-    #[command(after_help = "Example:\n  portcullis check --config portcullis.yaml")]
+    #[command(
+        after_help = "Examples:\n  portcullis check --config portcullis.yaml\n  portcullis check --config portcullis.yaml --cases cases.yaml\n\nA file of cases is a list of maps such as\n  - { agent: coder, call: github/get_issue, args: { repo: shop }, expect: allowed }\nNo server has to run for them: they are decided by names alone."
+    )]
     Check(Check),
     /// Check this machine, the configuration and every server; exit code 1 where there is a problem
     #[command(
         after_help = "Examples:\n  portcullis doctor --config portcullis.yaml\n  portcullis doctor --url http://127.0.0.1:9000/mcp"
     )]
     Doctor(Doctor),
-    /// Convert mcpServers files (Claude Desktop, Cursor, VS Code) to the native format
-    #[command(after_help = "Example:\n  portcullis import ~/.cursor/mcp.json --output portcullis.yaml")]
+    /// Convert files of Claude Desktop, Cursor, VS Code and MCPX to the native format, or begin with a file of your own
+    #[command(
+        after_help = "Examples:\n  portcullis import ~/.cursor/mcp.json --output portcullis.yaml\n  portcullis import mcp.json app.yaml --output portcullis.yaml\n  portcullis import --output portcullis.yaml"
+    )]
     Import(Import),
     /// List the tools that agents see
     #[command(
-        after_help = "Examples:\n  portcullis tools --config portcullis.yaml\n  portcullis tools --url http://127.0.0.1:9000/mcp --json"
+        after_help = "Examples:\n  portcullis tools --config portcullis.yaml --as coder\n  PORTCULLIS_KEY=pck_... portcullis tools --url http://127.0.0.1:9000/mcp --json"
     )]
     Tools(Tools),
     /// Call a tool
     #[command(after_help = "Example:\n  portcullis call demo__add --args '{\"a\": 1, \"b\": 2}'")]
     Call(Call),
+    /// Say what an agent may do with a tool, by which rule, and where it stands; exit code 1 where it may not
+    #[command(
+        after_help = "Examples:\n  portcullis explain --as coder github__create_issue --args '{\"repo\": \"shop\"}'\n  portcullis explain --as coder github/create_issue\n  portcullis explain --client Cursor --resource repo://readme"
+    )]
+    Explain(Explain),
+    /// The audit trail: who asked for what, what was decided, what came of it
+    #[command(
+        after_help = "Examples:\n  portcullis audit tail --follow\n  portcullis audit query --decision denied --since 24h\n  portcullis audit verify\n  portcullis audit export --format csv --output audit.csv"
+    )]
+    Audit(Audit),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(Keys),
     /// Print the JSON Schema of the native configuration
     #[command(after_help = "Example:\n  portcullis schema > portcullis.schema.json")]
     Schema,
@@ -111,10 +130,22 @@ pub(crate) struct Serve {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Stdio {
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+    /// The agent that the client is; without it the client's name says which
+    #[arg(long = "as", value_name = "AGENT")]
+    pub(crate) agent: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Check {
     /// A portcullis.yaml, an mcpServers file, or a folder with one
     #[arg(long, env = "PORTCULLIS_CONFIG", value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
+    /// Also try the policy on these cases, by names alone; exit code 1 where one comes to something else
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cases: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -130,6 +161,8 @@ pub(crate) struct Doctor {
     /// The endpoint of a gateway that runs: it is checked instead
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<http::Uri>,
+    #[command(flatten)]
+    pub(crate) credential: Credential,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -137,12 +170,150 @@ pub(crate) struct Doctor {
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// The files to convert
-    #[arg(required = true, value_name = "FILE")]
+    /// The files to convert; without any, what is written is a commented file in which nobody may do anything yet
+    #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// The file to write [default: standard output]
     #[arg(long, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Where the gateway keeps its data [default: the user's data folder]
+    #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR", global = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Print the last entries
+    #[command(after_help = "Example:\n  portcullis audit tail --follow -n 20")]
+    Tail(Tail),
+    /// Print the entries that are asked for
+    #[command(after_help = "Example:\n  portcullis audit query --server github --decision denied --since 7d")]
+    Query(Query),
+    /// Check that no line was altered, removed or moved; exit code 1 and the place where one was
+    #[command(after_help = "Example:\n  portcullis audit verify")]
+    Verify,
+    /// Write the entries that are asked for to a file
+    #[command(
+        after_help = "Example:\n  portcullis audit export --format csv --since 2026-07-01 --output july.csv"
+    )]
+    Export(Export),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// Go on printing what comes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many entries to begin with
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 10)]
+    pub(crate) lines: u64,
+    /// Print JSON lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which entries.
+#[derive(Debug, Args)]
+pub(crate) struct Wanted {
+    /// Only of this agent
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Only about this server
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server: Option<String>,
+    /// Only about this tool, prompt or resource, as agents name it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool: Option<String>,
+    /// Only what was decided so
+    #[arg(long, value_name = "DECISION", value_parser = decision)]
+    pub(crate) decision: Option<Decision>,
+    /// Only from then on: 2026-07-28, 2026-07-28T12:00:00Z, or 90s, 15m, 24h, 7d ago
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<Moment>,
+    /// Only before then
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<Moment>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Query {
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
+    /// The most entries, the last ones
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: u64,
+    /// Print JSON lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
+    /// The format
+    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+    pub(crate) format: Format,
+    /// The file to write [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// How entries are exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// JSON lines, as they stand in the trail
+    Jsonl,
+    /// A table that is safe to open in a spreadsheet
+    Csv,
+}
+
+/// A moment, as people say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// In milliseconds since the Unix epoch.
+    At(u64),
+    /// So many milliseconds ago.
+    Ago(u64),
+}
+
+impl Moment {
+    /// Returns the moment in milliseconds since the Unix epoch.
+    pub(crate) fn before(self, now: u64) -> u64 {
+        match self {
+            Self::At(moment) => moment,
+            Self::Ago(past) => now.saturating_sub(past),
+        }
+    }
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    let ago = || {
+        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let unit = match unit {
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        Some(Moment::Ago(number.parse::<u64>().ok()?.checked_mul(unit)?))
+    };
+    parse_time(text).map(Moment::At).or_else(ago).ok_or_else(|| {
+        "expected a date such as 2026-07-28, a moment such as 2026-07-28T12:00:00Z, or a time ago such as 24h".to_owned()
+    })
+}
+
+fn decision(text: &str) -> Result<Decision, String> {
+    let all = [Decision::Allowed, Decision::Denied, Decision::Failed];
+    let found = all.into_iter().find(|decision| decision.as_str() == text);
+    found.ok_or_else(|| "expected allowed, denied or failed".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -163,8 +334,55 @@ pub(crate) struct Call {
     pub(crate) target: Target,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The tool's name, as agents see it or as SERVER/NAME
+    #[arg(value_name = "TOOL", required_unless_present_any = ["prompt", "resource"])]
+    pub(crate) tool: Option<String>,
+    /// A prompt's name instead
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tool", "resource"])]
+    pub(crate) prompt: Option<String>,
+    /// A resource's URI instead
+    #[arg(long, value_name = "URI", conflicts_with_all = ["tool", "args"])]
+    pub(crate) resource: Option<String>,
+    /// The arguments of the call, a JSON object
+    #[arg(long, value_name = "JSON", value_parser = json_object)]
+    pub(crate) args: Option<Box<RawValue>>,
+    /// The agent that asks; without it, client and tag tell which
+    #[arg(long = "as", value_name = "AGENT")]
+    pub(crate) agent: Option<String>,
+    /// The name of its client
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client: Option<String>,
+    /// The tag that it claims
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:9000".to_owned())
+}
+
+/// Reads how long a key counts.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let wanted = || "expected a duration such as 90d or 12h, of at least a second".to_owned();
+    let unit = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wanted)?;
+    let (number, unit) = text.split_at(unit);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(wanted()),
+    };
+    let number: u64 = number.parse().map_err(|_| wanted())?;
+    let all = number.checked_mul(seconds).filter(|all| (1..1 << 40).contains(all));
+    all.map(Duration::from_secs).ok_or_else(wanted)
 }
 
 fn json_object(text: &str) -> Result<Box<RawValue>, String> {
@@ -181,7 +399,89 @@ pub(crate) struct Target {
     /// The endpoint of a gateway that runs; without it one is started for this command
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<http::Uri>,
+    /// The agent to be; at a gateway that runs the key says which
+    #[arg(long = "as", value_name = "AGENT", conflicts_with = "url")]
+    pub(crate) agent: Option<String>,
+    #[command(flatten)]
+    pub(crate) credential: Credential,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What a gateway that runs asks for.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Credential {
+    /// The API key for a gateway that runs; others on this machine can see arguments, so prefer the variable
+    #[arg(long, env = "PORTCULLIS_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key and show it, once
+    #[command(
+        after_help = "Example:\n  portcullis keys create --agent coder --expires 90d --comment 'laptop of Ana'"
+    )]
+    Create(CreateKey),
+    /// List the keys; what is kept of them is no secret
+    #[command(after_help = "Example:\n  portcullis keys list")]
+    List(ListKeys),
+    /// Revoke a key, by its id; a gateway that runs refuses it within a second
+    #[command(after_help = "Example:\n  portcullis keys revoke 0f3a9c41d2")]
+    Revoke(RevokeKey),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateKey {
+    /// The agent that whoever has the key is
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) agent: String,
+    /// How long the key counts, such as 90d or 12h [default: until it is revoked]
+    #[arg(long, value_name = "DURATION", value_parser = lifetime)]
+    pub(crate) expires: Option<Duration>,
+    /// What the key is for
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListKeys {
+    /// Where the gateway keeps its data [default: the user's data folder]
+    #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeKey {
+    /// The key's id, as `keys list` shows it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Where the gateway keeps its data [default: the user's data folder]
+    #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_are_read() {
+        assert_eq!(lifetime("90d"), Ok(Duration::from_hours(90 * 24)));
+        assert_eq!(lifetime("12h"), Ok(Duration::from_hours(12)));
+        for wrong in
+            ["", "d", "0d", "90", "-1d", "1.5h", "90 d", "1w", "99999999999999999999d", "999999999999999d"]
+        {
+            assert!(lifetime(wrong).is_err(), "{wrong}");
+        }
+    }
 }

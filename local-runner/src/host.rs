@@ -21,8 +21,9 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Rendezvous, Upstream,
+    AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
 };
+use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 
 use crate::process::Processes;
 
@@ -42,7 +43,9 @@ pub(crate) struct Machine {
     https: Arc<OnceLock<HttpsClient>>,
     processes: Processes,
     meetings: Meetings,
+    tallies: Tallies,
     observer: Option<Arc<dyn Observe>>,
+    audit: Option<Arc<dyn AuditSink>>,
 }
 
 impl Machine {
@@ -52,7 +55,9 @@ impl Machine {
             https: Arc::default(),
             processes: Processes::default(),
             meetings: Meetings::default(),
+            tallies: Tallies::default(),
             observer: None,
+            audit: None,
         }
     }
 
@@ -61,6 +66,11 @@ impl Machine {
         let machine = Self::new();
         let observer = observer(machine.processes.clone());
         Self { observer: Some(observer), ..machine }
+    }
+
+    /// Makes the same machine with an audit trail.
+    pub(crate) fn audited(self, audit: Arc<dyn AuditSink>) -> Self {
+        Self { audit: Some(audit), ..self }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
@@ -99,10 +109,15 @@ fn https() -> HttpsClient {
     client(builder.https_or_http().enable_http1().wrap_connector(connector()))
 }
 
+/// Returns milliseconds since the Unix epoch.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Clock for Machine {
     fn now(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        now()
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
@@ -160,9 +175,19 @@ impl Rendezvous for Machine {
     }
 }
 
+impl Quotas for Machine {
+    async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
+        self.tallies.take(counted, now)
+    }
+}
+
 impl Host for Machine {
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         self.observer.as_ref()
+    }
+
+    fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        self.audit.as_ref()
     }
 }
 

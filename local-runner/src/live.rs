@@ -13,21 +13,34 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::audit::Trail;
 use crate::host::Machine;
 use crate::source::{self, Place};
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What a look at the configuration found: its text, or why there is none.
-type Look = Result<Source, String>;
+/// What a configuration is put in force for.
+type Followed = (Gateway<Machine>, Option<Trail>);
+
+/// What keeps strangers out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guarded {
+    /// Nothing that the configuration says.
+    No,
+    /// That it requires a credential: another one must require one, too.
+    ByKeys,
+}
+
+/// What a look at the configuration found: its files, or why there is none.
+type Look = Result<Vec<Source>, String>;
 
 /// Puts what the configuration at `place` says in force whenever it changes, and at once on SIGHUP.
-pub(crate) fn follow(gateway: Gateway<Machine>, place: Option<Place>) -> anyhow::Result<JoinHandle<()>> {
+pub(crate) fn follow(to: Followed, place: Option<Place>, guarded: Guarded) -> anyhow::Result<JoinHandle<()>> {
     let hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
         match place {
-            Some(place) => keep_looking(&gateway, &place.path, Ok(place.source), hangups).await,
+            Some(place) => keep_looking((&to, guarded), &place.path, Ok(place.sources), hangups).await,
             None => without_a_file(hangups).await,
         }
     }))
@@ -39,7 +52,7 @@ async fn without_a_file(mut hangups: Signal) {
     }
 }
 
-async fn keep_looking(gateway: &Gateway<Machine>, path: &Path, mut in_force: Look, mut hangups: Signal) {
+async fn keep_looking(to: (&Followed, Guarded), path: &Path, mut in_force: Look, mut hangups: Signal) {
     let mut last = in_force.clone();
     loop {
         let asked = tokio::select! {
@@ -48,7 +61,7 @@ async fn keep_looking(gateway: &Gateway<Machine>, path: &Path, mut in_force: Loo
         };
         let now = look(path).await;
         if asked || (now != in_force && now == last) {
-            apply(gateway, &now);
+            apply(to, &now);
             in_force.clone_from(&now);
         }
         last = now;
@@ -63,12 +76,12 @@ async fn look(path: &Path) -> Look {
 }
 
 /// Puts a configuration in force, or says why not.
-fn apply(gateway: &Gateway<Machine>, found: &Look) {
-    let source = match found {
-        Ok(source) => source,
+fn apply(((gateway, trail), guarded): (&Followed, Guarded), found: &Look) {
+    let sources = match found {
+        Ok(sources) => sources,
         Err(error) => return tracing::error!("the configuration stays as it is: {error}"),
     };
-    let parsed = source::parse(source);
+    let parsed = source::parse(sources);
     for problem in &parsed.problems {
         match problem.severity {
             Severity::Error => tracing::error!("{problem}"),
@@ -76,7 +89,16 @@ fn apply(gateway: &Gateway<Machine>, found: &Look) {
         }
     }
     if parsed.is_refused() {
-        return tracing::error!("the configuration stays as it is: {} has errors", source.path);
+        return tracing::error!("the configuration stays as it is: {} has errors", source::origin(sources));
+    }
+    if guarded == Guarded::ByKeys && !parsed.config.auth.required {
+        return tracing::error!(
+            "the configuration stays as it is: without `auth.required` anyone who reaches this address could use it; \
+             restart with --insecure, or on a loopback address"
+        );
+    }
+    if let Some(trail) = trail {
+        trail.configure(&parsed.config.audit);
     }
     let changes = gateway.reload(parsed.config);
     tracing::info!("the configuration was read again: {}", in_words(&changes));
@@ -94,6 +116,9 @@ fn in_words(changes: &Changes) -> String {
         .filter(|(_, servers)| !servers.is_empty())
         .map(|(what, servers)| format!("{what} {}", servers.join(", ")))
         .collect();
+    if changes.access {
+        said.push("changed who may do what".to_owned());
+    }
     if changes.gateway {
         said.push("changed settings of the gateway".to_owned());
     }
@@ -111,9 +136,11 @@ mod tests {
             added: names(&["a", "b"]),
             changed: names(&["c"]),
             gateway: true,
+            access: true,
             ..Changes::default()
         };
-        assert_eq!(in_words(&changes), "added a, b; changed c; changed settings of the gateway");
+        let said = "added a, b; changed c; changed who may do what; changed settings of the gateway";
+        assert_eq!(in_words(&changes), said);
         assert_eq!(in_words(&Changes::default()), "nothing has changed");
     }
 }

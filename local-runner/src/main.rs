@@ -1,13 +1,16 @@
 //! `portcullis`: the gateway on a laptop or server, and the commands around it.
 
+mod audit;
 mod cli;
 mod commands;
 mod data;
 mod demo;
 mod host;
 mod http;
+mod keys;
 mod live;
 mod logging;
+mod moment;
 mod observer;
 mod otlp;
 mod pace;

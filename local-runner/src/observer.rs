@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use portcullis_core::metrics::{Gauge, Metrics};
-use portcullis_core::observe::{Exchange, Operation, Side, SpanContext};
+use portcullis_core::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use portcullis_core::ports::Observe;
 
 use crate::otlp::Telemetry;
@@ -43,6 +43,13 @@ impl Observe for Observer {
 
     fn answered(&self, exchange: &Exchange) {
         self.metrics.answered(exchange);
+    }
+
+    fn session_ended(&self, session: &Ended<'_>) {
+        self.metrics.session_ended(session);
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.session_ended(session);
+        }
     }
 
     fn metrics(&self, gauges: &mut Vec<Gauge>) -> Option<&Metrics> {

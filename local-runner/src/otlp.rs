@@ -13,20 +13,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use opentelemetry::logs::{LogRecord as _, Logger as _, LoggerProvider as _, Severity};
 use opentelemetry::metrics::{Histogram, MeterProvider as _};
 use opentelemetry::trace::{self, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{
     BatchSpanProcessor, IdGenerator as _, RandomIdGenerator, Sampler, SamplingDecision, ShouldSample as _,
     SpanData, SpanEvents, SpanLinks, SpanProcessor as _,
 };
+use portcullis_core::audit::{FIELDS, Redactor, Row, parse_time};
 use portcullis_core::body::{Body, Whole};
-use portcullis_core::observe::{Operation, Side, SpanContext};
+use portcullis_core::observe::{Ended, Operation, Side, SpanContext};
 use portcullis_core::ports::Upstream as _;
 
 use crate::host::Machine;
@@ -56,6 +58,8 @@ struct Instruments {
     provider: SdkMeterProvider,
     served: Histogram<f64>,
     asked: Histogram<f64>,
+    served_sessions: Histogram<f64>,
+    asked_sessions: Histogram<f64>,
 }
 
 impl fmt::Debug for Telemetry {
@@ -93,6 +97,15 @@ impl Telemetry {
         self.logs.as_ref()
     }
 
+    /// Sends lines of the audit trail, where logs are wanted.
+    pub(crate) fn audited(&self, lines: &[String]) {
+        let Some(logs) = &self.logs else { return };
+        let logger = logs.logger("portcullis.audit");
+        for (line, row) in lines.iter().filter_map(|line| Some((line, Row::read(line)?))) {
+            logger.emit(log_record(&logger, line, &row));
+        }
+    }
+
     /// Gives an operation its place in a trace; nothing where traces are not wanted.
     pub(crate) fn begin(&self, parent: Option<SpanContext>) -> Option<SpanContext> {
         let traces = self.traces.as_ref()?;
@@ -118,12 +131,15 @@ impl Telemetry {
         }
         let sampled = operation.span.filter(|span| span.sampled);
         let (Some(traces), Some(span)) = (&self.traces, sampled) else { return };
-        attributes.push(KeyValue::new("jsonrpc.request.id", operation.id.trim_matches('"').to_owned()));
+        attributes.push(KeyValue::new(
+            "jsonrpc.request.id",
+            Redactor::default().text(operation.id.trim_matches('"')).into_owned(),
+        ));
         if operation.about.is_some_and(|about| about.tool.is_some()) {
             attributes.push(KeyValue::new("gen_ai.operation.name", "execute_tool"));
         }
         if let Some(uri) = operation.about.and_then(|about| about.resource.as_deref()) {
-            attributes.push(KeyValue::new("mcp.resource.uri", uri.to_owned()));
+            attributes.push(KeyValue::new("mcp.resource.uri", Redactor::default().text(uri).into_owned()));
         }
         let began = self.wall(start + Duration::from_nanos(operation.began));
         traces.processor.on_end(SpanData {
@@ -144,6 +160,22 @@ impl Telemetry {
             status: if operation.error_type().is_some() { Status::error("") } else { Status::Unset },
             instrumentation_scope: self.scope.clone(),
         });
+    }
+
+    /// Sends how long a session lasted.
+    pub(crate) fn session_ended(&self, session: &Ended<'_>) {
+        let Some(metrics) = &self.metrics else { return };
+        let mut attributes = vec![
+            KeyValue::new("mcp.protocol.version", session.version),
+            KeyValue::new("network.transport", if session.piped { "pipe" } else { "tcp" }),
+        ];
+        attributes
+            .extend(session.server.map(|server| KeyValue::new("portcullis.server", server.to_string())));
+        let histogram = match session.side {
+            Side::Server => &metrics.served_sessions,
+            Side::Client => &metrics.asked_sessions,
+        };
+        histogram.record(session.duration.as_secs_f64(), &attributes);
     }
 
     /// Sends what is left, and nothing more after that.
@@ -204,9 +236,37 @@ impl Instruments {
                 "mcp.client.operation.duration",
                 "How long servers took for what they were asked for agents.",
             ),
+            served_sessions: histogram(
+                "mcp.server.session.duration",
+                "How long sessions of agents lasted that were ended.",
+            ),
+            asked_sessions: histogram(
+                "mcp.client.session.duration",
+                "How long sessions with servers lasted.",
+            ),
             provider,
         })
     }
+}
+
+/// Makes what is sent of a line of the audit trail: the line, and each of its fields.
+fn log_record(logger: &SdkLogger, line: &str, row: &Row<'_>) -> SdkLogRecord {
+    let mut record = logger.create_log_record();
+    let is_allowed = row.field("decision") == "allowed";
+    record.set_event_name("portcullis.audit");
+    record.set_severity_number(if is_allowed { Severity::Info } else { Severity::Warn });
+    record.set_severity_text(if is_allowed { "INFO" } else { "WARN" });
+    if let Some(time) = parse_time(&row.field("time")) {
+        record.set_timestamp(SystemTime::UNIX_EPOCH + Duration::from_millis(time));
+    }
+    for name in FIELDS {
+        let value = row.field(name);
+        if !value.is_empty() {
+            record.add_attribute(name, value);
+        }
+    }
+    record.set_body(line.to_owned().into());
+    record
 }
 
 fn logger(collector: &Collector, resource: &Resource) -> anyhow::Result<SdkLoggerProvider> {
@@ -229,7 +289,10 @@ fn check_protocols() -> anyhow::Result<()> {
         if let Ok(protocol) = env::var(&name)
             && !matches!(protocol.trim(), "" | "http/protobuf")
         {
-            bail!("{name} is {protocol:?}; only http/protobuf is spoken, which collectors take on port 4318");
+            bail!(
+                "{name} is {protocol:?}, and only http/protobuf is spoken: remove it, and name the collector's port for \
+                 HTTP in OTEL_EXPORTER_OTLP_ENDPOINT (by default 4318; 4317 is gRPC's)"
+            );
         }
     }
     Ok(())

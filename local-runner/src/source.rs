@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use portcullis_core::config::{self, Command, Config, Parsed, Server, Source, Transport};
 use portcullis_core::names::ServerName;
 use std::time::Duration;
@@ -24,38 +24,39 @@ pub(crate) struct Found {
 /// A file, or a folder with one, and what was read there.
 pub(crate) struct Place {
     pub(crate) path: PathBuf,
-    pub(crate) source: Source,
+    pub(crate) sources: Vec<Source>,
 }
 
 /// Reads the configuration at `path`; without one, that of the current folder, and where there is none, the demo.
 pub(crate) fn find(path: Option<&Path>) -> anyhow::Result<Found> {
     let own = || Path::new(NAMES[0]).is_file().then(|| PathBuf::from(NAMES[0]));
     let Some(path) = path.map(Path::to_owned).or_else(own) else { return demo() };
-    let source = look(&path)?;
-    let (parsed, origin) = (parse(&source), source.path.clone());
-    Ok(Found { parsed, origin, place: Some(Place { path, source }) })
+    let sources = look(&path)?;
+    Ok(Found { parsed: parse(&sources), origin: origin(&sources), place: Some(Place { path, sources }) })
 }
 
-/// Reads the file that a path, of a file or of a folder with one, leads to at this moment.
-pub(crate) fn look(path: &Path) -> anyhow::Result<Source> {
+/// Reads the file that a path, of a file or of a folder with one, leads to at this moment, and MCPX's second file where
+/// it lies beside an `mcp.json`: without it, nobody's permissions would be known.
+pub(crate) fn look(path: &Path) -> anyhow::Result<Vec<Source>> {
     let file = if path.is_dir() {
         let within = NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file());
         within.with_context(|| format!("{} has none of {}", path.display(), NAMES.join(", ")))?
     } else {
         path.to_owned()
     };
-    if let Some(app) = file.parent().map(|folder| folder.join("app.yaml"))
-        && file.file_name().is_some_and(|name| name == "mcp.json")
-        && app.is_file()
-    {
-        bail!("{} is not supported by this version: its permissions would not be enforced", app.display());
-    }
-    load_one(&file)
+    let beside = file.with_file_name("app.yaml");
+    let is_mcpx = file.file_name().is_some_and(|name| name == "mcp.json") && beside.exists();
+    load(&if is_mcpx { vec![file, beside] } else { vec![file] })
 }
 
-/// Understands a file, with the environment of this process.
-pub(crate) fn parse(source: &Source) -> Parsed {
-    config::parse(std::slice::from_ref(source), &|name| std::env::var(name).ok())
+/// Understands files, with the environment of this process.
+pub(crate) fn parse(sources: &[Source]) -> Parsed {
+    config::parse(sources, &|name| std::env::var(name).ok())
+}
+
+/// Says where files stand, for people.
+pub(crate) fn origin(sources: &[Source]) -> String {
+    sources.iter().map(|source| source.path.as_str()).collect::<Vec<_>>().join(" and ")
 }
 
 /// Reads files as they are, for core to understand.

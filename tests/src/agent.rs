@@ -24,6 +24,7 @@ pub struct Agent {
     session: Option<String>,
     headers: Vec<(String, String)>,
     capabilities: Value,
+    client: String,
     next_id: Cell<u64>,
 }
 
@@ -36,6 +37,7 @@ impl Agent {
             session: None,
             headers: Vec::new(),
             capabilities: json!({}),
+            client: "portcullis-tests".to_owned(),
             next_id: Cell::new(1),
         }
     }
@@ -65,6 +67,13 @@ impl Agent {
         self
     }
 
+    /// Gives this as its client's name from now on.
+    #[must_use]
+    pub fn named(mut self, client: &str) -> Self {
+        client.clone_into(&mut self.client);
+        self
+    }
+
     /// Does the handshake of a revision with sessions, with the headers and capabilities it has by now.
     #[must_use]
     pub fn handshake(mut self, version: &str) -> Self {
@@ -73,7 +82,7 @@ impl Agent {
         let params = json!({
             "protocolVersion": version,
             "capabilities": self.capabilities,
-            "clientInfo": client_info(),
+            "clientInfo": self.client_info(),
         });
         let response = self.post("initialize", params).send();
         let session = response.header("mcp-session-id").map(str::to_owned);
@@ -172,12 +181,16 @@ impl Agent {
         request.json(&message)
     }
 
+    fn client_info(&self) -> Value {
+        json!({ "name": self.client, "version": "1.0.0" })
+    }
+
     /// What every modern request carries, beside what the test put there.
     fn add_meta(&self, params: &mut Value) {
         let standard = [
             ("io.modelcontextprotocol/protocolVersion", json!(MODERN)),
             ("io.modelcontextprotocol/clientCapabilities", self.capabilities.clone()),
-            ("io.modelcontextprotocol/clientInfo", client_info()),
+            ("io.modelcontextprotocol/clientInfo", self.client_info()),
         ];
         if params.get("_meta").is_none() {
             params["_meta"] = json!({});
@@ -197,10 +210,6 @@ pub fn header_value(name: &str) -> String {
         return name.to_owned();
     }
     format!("=?base64?{}?=", STANDARD.encode(name))
-}
-
-fn client_info() -> Value {
-    json!({ "name": "portcullis-tests", "version": "1.0.0" })
 }
 
 /// The response message, which comes last.

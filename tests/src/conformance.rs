@@ -5,15 +5,29 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
 use crate::process::{self, Finished};
 use crate::toolbox;
+use crate::upstream::Upstream;
 use crate::wait::PATIENCE;
 
 /// A scenario, or one check of it as `SCENARIO:CHECK`, that must fail, and why it cannot be otherwise.
 pub type Expected = (&'static str, &'static str);
+
+/// What the suite is run against: a gateway that changes no name, before a single server at this URL.
+pub fn configuration(url: &str) -> String {
+    json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "server": { "url": url } } })
+        .to_string()
+}
+
+/// A gateway for the suite before a fixture server with these options.
+pub fn before(options: &[&str]) -> (Upstream, Gateway) {
+    let upstream = Upstream::fixture(options);
+    let gateway = Gateway::start(&configuration(upstream.url()));
+    (upstream, gateway)
+}
 
 /// Judges a gateway as a server: `["--requirements", "2026-07-28"]`. What is expected to fail has to fail.
 pub fn judge_server(gateway: &Gateway, selection: &[&str], expected: &[Expected]) -> Finished {

@@ -11,6 +11,7 @@ use crate::sse::Events;
 pub struct Agent {
     /// The URL that it posts to.
     pub endpoint: String,
+    headers: Vec<(String, String)>,
     events: Events<Body>,
     next_id: u64,
 }
@@ -18,14 +19,22 @@ pub struct Agent {
 impl Agent {
     /// An agent that has opened its stream and been told where to post.
     pub fn open(gateway: &Gateway) -> Self {
-        let response = Request::get(&gateway.url_of("/sse")).header("Accept", "text/event-stream").send();
+        Self::opened_with(gateway, &[])
+    }
+
+    /// The same with headers that every request carries.
+    pub fn opened_with(gateway: &Gateway, headers: &[(&str, &str)]) -> Self {
+        let headers: Vec<_> =
+            headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let request = Request::get(&gateway.url_of("/sse")).header("Accept", "text/event-stream");
+        let response = carrying(request, &headers).send();
         assert_eq!(response.status, 200);
         assert!(response.is_stream());
         let mut events = response.events();
         let first = events.next().expect("the stream says where to post");
         assert_eq!(first.event.as_deref(), Some("endpoint"));
         assert!(first.data.starts_with("/messages?sessionId="), "{first:?}");
-        Self { endpoint: gateway.url_of(&first.data), events, next_id: 1 }
+        Self { endpoint: gateway.url_of(&first.data), headers, events, next_id: 1 }
     }
 
     /// An agent that has done the handshake.
@@ -36,12 +45,22 @@ impl Agent {
     /// The same with a revision and capabilities.
     pub fn with(gateway: &Gateway, version: &str, capabilities: &Value) -> Self {
         let mut agent = Self::open(gateway);
-        let info = json!({ "name": "sse-agent", "version": "1" });
-        let params = json!({ "protocolVersion": version, "capabilities": capabilities, "clientInfo": info });
-        let answer = agent.ask("initialize", params);
-        assert_eq!(answer["result"]["protocolVersion"], version, "{answer}");
-        agent.tell("notifications/initialized", json!({}));
+        agent.initialize(version, capabilities);
         agent
+    }
+
+    /// Does the handshake.
+    pub fn initialize(&mut self, version: &str, capabilities: &Value) {
+        self.initialize_as("sse-agent", version, capabilities);
+    }
+
+    /// Does the handshake as a client of that name.
+    pub fn initialize_as(&mut self, client: &str, version: &str, capabilities: &Value) {
+        let info = json!({ "name": client, "version": "1" });
+        let params = json!({ "protocolVersion": version, "capabilities": capabilities, "clientInfo": info });
+        let answer = self.ask("initialize", params);
+        assert_eq!(answer["result"]["protocolVersion"], version, "{answer}");
+        self.tell("notifications/initialized", json!({}));
     }
 
     /// The session's id, as the stream's first event gave it.
@@ -51,7 +70,7 @@ impl Agent {
 
     /// Posts a message.
     pub fn post(&self, message: &Value) -> Response {
-        Request::post(&self.endpoint).json(message).send()
+        carrying(Request::post(&self.endpoint), &self.headers).json(message).send()
     }
 
     /// Posts a message that is taken.
@@ -113,4 +132,8 @@ impl Agent {
         let text = answer["result"]["content"][0]["text"].as_str();
         text.unwrap_or_else(|| panic!("no text in {answer}")).to_owned()
     }
+}
+
+fn carrying(request: Request, headers: &[(String, String)]) -> Request {
+    headers.iter().fold(request, |request, (name, value)| request.header(name, value))
 }

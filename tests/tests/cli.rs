@@ -103,14 +103,14 @@ fn what_is_no_command_is_a_usage_error() {
         &["call", "s__echo", "--args", "{"],
         &["call", "s__echo", "--args", "[1]"],
         &["serve", "--listen", "nowhere"],
-        &["import"],
+        &["import", "--output"],
     ] {
         let finished = cli(&folder, arguments);
         assert_eq!(finished.code(), Some(2), "{arguments:?}: {}", finished.stderr);
         assert!(!finished.stderr.is_empty() && finished.stdout.is_empty(), "{arguments:?}");
     }
     assert_eq!(cli(&folder, &["--version"]).code(), Some(0));
-    for command in ["serve", "stdio", "check", "import", "tools", "call"] {
+    for command in ["serve", "stdio", "check", "import", "tools", "call", "explain"] {
         let help = cli(&folder, &[command, "--help"]);
         assert_eq!(help.code(), Some(0));
         assert!(help.stdout.contains("Example"), "{command} --help has no example: {}", help.stdout);
@@ -182,6 +182,123 @@ fn the_schema_describes_the_native_file() {
     assert!(schema["properties"]["gateway"].is_object(), "{schema}");
 }
 
+/// A configuration of one server, which is the fixture, with a policy.
+fn with_policy() -> String {
+    policy_of(&stdio_fixture(&[]))
+}
+
+fn policy_of(server: &Value) -> String {
+    format!(
+        "version: 1\nservers:\n  s: {server}\ngroups: {{ g: {{ s: [greet] }} }}
+variants:
+  s:
+    hail: {{ from: greet, arguments: {{ name: {{ enum: [Ada] }} }} }}
+agents:
+  a:
+    match: [{{ client: Cursor }}]
+    allow: [g, s/hail, s/ecko, {{ on: s/count, when: 'args.n == 1' }}]
+    limits: {{ rate: 60/m, tools: {{ s/greet: {{ timeout: 5s }} }} }}
+"
+    )
+}
+
+#[test]
+fn explain_says_what_is_decided_and_by_which_rule() {
+    let folder = folder(&[("portcullis.yaml", &with_policy())]);
+    let explain = |code: i32, arguments: &[&str]| {
+        let explained = cli(&folder, &[&["explain"], arguments].concat());
+        assert_eq!(explained.code(), Some(code), "{arguments:?}: {}{}", explained.stdout, explained.stderr);
+        explained
+    };
+    let allowed = explain(0, &["--as", "a", "s__greet"]).stdout;
+    for line in [
+        "s__greet: allowed",
+        "  because      allowed by `g` (portcullis.yaml:11: agents.a.allow[0])",
+        "  leads to     greet of server s",
+        "  asked by     agent a (portcullis.yaml:9: agents.a)",
+        "  limit        everything that agent a does: 60/m (portcullis.yaml:9: agents.a)",
+        "  limit        this, by agent a: 5s each (portcullis.yaml:12: agents.a.limits.tools.\"s/greet\")",
+    ] {
+        assert!(allowed.lines().any(|said| said == line), "no {line:?} in\n{allowed}");
+    }
+    let variant = explain(0, &["--client", "cursor-vscode", "s/hail"]).stdout;
+    assert!(
+        variant.contains("\n  variant      hail of greet (portcullis.yaml:7: variants.s.hail)\n"),
+        "{variant}"
+    );
+    let unfit = explain(1, &["--as", "a", "s/hail", "--args", r#"{"name": "Eve"}"#]).stdout;
+    assert!(unfit.starts_with("s__hail: allowed, but not with these arguments\n"), "{unfit}");
+    let denied = explain(1, &["--as", "a", "s__echo"]).stdout;
+    assert!(denied.contains("no rule of agent a allows it (portcullis.yaml:9: agents.a)"), "{denied}");
+    let nothing = explain(1, &["--as", "a", "s__eco"]).stdout;
+    assert!(
+        nothing.contains("nothing has this name\n  like         s__echo, which this agent does not see\n"),
+        "{nothing}"
+    );
+    explain(0, &["--as", "a", "s__count"]);
+    explain(1, &["--as", "a", "s__count", "--args", "{}"]);
+    let json = parsed(&explain(0, &["--as", "a", "s__count", "--args", r#"{"n": 1}"#, "--json"]));
+    assert_eq!((&json["decision"], &json["line"]), (&json!("allowed"), &json!(11)), "{json}");
+    assert_eq!(json["rules"][0]["comes_to"], "holds", "{json}");
+    assert!(
+        explain(2, &["--as", "b", "s__echo"]).stderr.contains("no agent is called \"b\"; agents: a, default")
+    );
+    explain(2, &["--as", "a"]);
+    explain(2, &["s__echo", "--prompt", "x"]);
+}
+
+#[test]
+fn check_tries_a_policy_on_cases_without_its_servers() {
+    let policy = policy_of(&json!({ "command": ["no-such-program"] }));
+    let right =
+        "- { agent: a, call: s/greet, expect: allowed, rule: g }\n- { call: s__greet, expect: denied }\n";
+    let wrong = format!("{right}- {{ agent: a, call: s/count,\n    args: {{ n: 2 }}, expect: allowed }}\n");
+    let odd = format!("{right}- {{ agent: a, call: s/count }}\n");
+    let folder = folder(&[
+        ("portcullis.yaml", &policy),
+        ("right.yaml", right),
+        ("wrong.yaml", &wrong),
+        ("odd.yaml", &odd),
+        ("empty.json", "[]"),
+    ]);
+    let check = |file| cli(&folder, &["check", "--cases", file]);
+    let passed = check("right.yaml");
+    assert_eq!(passed.code(), Some(0), "{}", passed.stderr);
+    assert!(passed.stdout.ends_with("\nright.yaml: 2 of 2 cases passed\n"), "{}", passed.stdout);
+    let failed = check("wrong.yaml");
+    assert_eq!(failed.code(), Some(1));
+    assert_eq!(
+        failed.stderr,
+        "wrong.yaml:3:3: error: [2]: s/count by agent a: expected allowed, but it is denied: the condition of `s/count` \
+         does not hold (portcullis.yaml:11: agents.a.allow[3])\n"
+    );
+    assert!(failed.stdout.ends_with("\nwrong.yaml: 2 of 3 cases passed\n"), "{}", failed.stdout);
+    for (file, why) in [("odd.yaml", "`expect` is missing"), ("empty.json", "there is no case")] {
+        let checked = check(file);
+        assert_eq!(checked.code(), Some(1), "{file}");
+        assert!(checked.stderr.contains(why), "{}", checked.stderr);
+    }
+    let json = parsed(&cli(&folder, &["check", "--cases", "wrong.yaml", "--json"]));
+    assert_eq!(
+        (&json["cases"]["passed"], &json["cases"]["problems"][0]["line"]),
+        (&json!(2), &json!(3)),
+        "{json}"
+    );
+    assert_eq!(check("missing.yaml").code(), Some(1));
+}
+
+#[test]
+fn names_that_no_server_offers_are_warned_of() {
+    let folder = folder(&[("portcullis.yaml", &with_policy())]);
+    let report = cli(&folder, &["doctor", "--listen", "127.0.0.1:0"]);
+    let said = "warning  policy: portcullis.yaml:11: agents.a.allow[2]: no server offers `s/ecko`\n         -> did you mean `echo`?\n";
+    assert!(report.stdout.contains(said), "{}", report.stdout);
+    let gateway = Gateway::start(&with_policy());
+    let said = || gateway.log().matches("no server offers `s/ecko`").count();
+    portcullis_tests::wait::expect("a warning", || said() > 0);
+    assert_eq!(said(), 1);
+}
+
 /// The same two servers as three programs write them.
 fn foreign_files() -> [(&'static str, Value); 3] {
     let servers = json!({
@@ -218,6 +335,20 @@ fn imported_files_are_right_and_say_the_same() {
         let again = cli(&folder, &["import", name, "--output", "portcullis.yaml"]);
         assert_eq!(again.code(), Some(1), "a file that is there is kept");
     }
+}
+
+#[test]
+fn importing_nothing_writes_a_file_in_which_nobody_may_do_anything() {
+    let folder = folder(&[]);
+    let printed = cli(&folder, &["import"]);
+    assert_eq!(printed.code(), Some(0), "{}", printed.stderr);
+    assert_eq!(cli(&folder, &["import", "--output", "portcullis.yaml"]).code(), Some(0));
+    let yaml = fs::read_to_string(folder.path().join("portcullis.yaml")).expect("it was written");
+    assert_eq!(yaml, printed.stdout);
+    let checked = cli(&folder, &["check", "--json"]);
+    assert_eq!((checked.code(), &parsed(&checked)["problems"]), (Some(0), &json!([])));
+    assert!(yaml.contains("required: true") && yaml.contains("deny: [\"*\"]"), "{yaml}");
+    assert_eq!(cli(&folder, &["import", "--output", "portcullis.yaml"]).code(), Some(1), "a file is kept");
 }
 
 #[test]

@@ -2,10 +2,9 @@
 
 use std::sync::OnceLock;
 
-use portcullis_tests::conformance::judge_server;
+use portcullis_tests::conformance::{before, judge_server};
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::upstream::Upstream;
-use serde_json::json;
 
 /// Runs everything that a revision requires.
 fn requirements(revision: &str) {
@@ -28,17 +27,7 @@ fn extension(name: &str) {
 /// One gateway for all tests; the suite cleans up after itself.
 fn gateway() -> &'static Gateway {
     static RUNNING: OnceLock<(Upstream, Gateway)> = OnceLock::new();
-    let (_, gateway) = RUNNING.get_or_init(|| {
-        let upstream = Upstream::fixture(&["--era", "dual"]);
-        let config = json!({
-            "version": 1,
-            "gateway": { "naming": "none" },
-            "servers": { "fixture": { "url": upstream.url() } },
-        });
-        let gateway = Gateway::start(&config.to_string());
-        (upstream, gateway)
-    });
-    gateway
+    &RUNNING.get_or_init(|| before(&["--era", "dual"])).1
 }
 
 #[test]

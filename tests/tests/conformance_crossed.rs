@@ -2,10 +2,7 @@
 //!
 //! **What is expected to fail is listed with its reason, and fails the test once it passes.**
 
-use portcullis_tests::conformance::{Expected, judge_server};
-use portcullis_tests::gateway::Gateway;
-use portcullis_tests::upstream::Upstream;
-use serde_json::json;
+use portcullis_tests::conformance::{Expected, before, judge_server};
 
 const PER_SESSION: &str = "a server with sessions is told once for all requests what the client can do";
 const NAMELESS: &str = "the scenario knows a question by the name that a stateless server gives it";
@@ -17,17 +14,6 @@ const MODERN_ON_LEGACY: &[Expected] = &[
     ("input-required-result-basic-elicitation", NAMELESS),
     ("input-required-result-ignore-extra-params", NAMELESS),
 ];
-
-fn before(options: &[&str]) -> (Upstream, Gateway) {
-    let upstream = Upstream::fixture(options);
-    let config = json!({
-        "version": 1,
-        "gateway": { "naming": "none" },
-        "servers": { "fixture": { "url": upstream.url() } },
-    });
-    let gateway = Gateway::start(&config.to_string());
-    (upstream, gateway)
-}
 
 #[test]
 fn requirements_2025_11_25_before_a_stateless_server() {

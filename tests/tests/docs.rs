@@ -1,7 +1,8 @@
 //! The documentation against the program: its commands run, its configurations pass `check`, its links lead somewhere.
 //!
 //! A fenced block of `sh` holds commands; one of `console` holds commands after `$ ` and lines that they print; one of
-//! `yaml` or `json` is a configuration. **A command that is not run stands in [`OTHERS`] with the reason.**
+//! `yaml` or `json` is a configuration: one that passes `check`, is `refused` by it, or is `part` of a folder, which a
+//! command of the page has to check; or it holds `cases` of a policy, which a command has to try. **A command that is not run stands in [`OTHERS`] with the reason.**
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,13 +16,14 @@ use portcullis_tests::wait::PATIENCE;
 use tempfile::TempDir;
 
 /// Commands of other programs, by their beginning, and why they are not run here.
-const OTHERS: [(&str, &str); 8] = [
+const OTHERS: [(&str, &str); 9] = [
     ("cargo run --release", "builds the program that the other commands run"),
     ("tests/run", "runs this test"),
     ("cd fuzz && cargo +nightly fuzz", "needs a nightly compiler"),
     ("cargo run --profile count", "puts new counts on record"),
     ("benches/", "measures for minutes, on a machine that does nothing else"),
     ("claude mcp add", "is Claude Code's"),
+    ("portcullis audit ", "reads what a gateway has recorded; `audit.rs` runs it"),
     ("openssl rand -base64 32", "is OpenSSL's, which need not be installed"),
     ("portcullis schema > docs/", "is what `the_schema_is_the_programs_own` compares"),
 ];
@@ -39,6 +41,10 @@ struct Block {
     title: Option<String>,
     /// Whether `check` has to refuse it.
     refused: bool,
+    /// Whether it is nothing without the other files of its folder.
+    part: bool,
+    /// Whether it is no configuration, but cases of a policy.
+    cases: bool,
     text: String,
     line: usize,
 }
@@ -106,8 +112,13 @@ impl Page {
     /// The variables that the page's configurations refer to without a default.
     fn variables(&self) -> BTreeSet<&str> {
         let configurations = self.blocks.iter().filter(|block| is_configuration(block));
-        let references = configurations.flat_map(|block| block.text.split("${").skip(1));
-        let names = references.filter_map(|rest| Some(rest.split_once('}')?.0));
+        let references = configurations.flat_map(|block| {
+            let native = block.text.split("${").skip(1).map(|rest| rest.split_once('}'));
+            let template = block.text.split("{{").skip(1).map(|rest| rest.split_once("}}"));
+            let inputs = ["\"fromEnv\": \"", "\"fromSecret\": \""].map(|key| block.text.split(key).skip(1));
+            native.chain(template).chain(inputs.into_iter().flatten().map(|rest| rest.split_once('"')))
+        });
+        let names = references.filter_map(|found| Some(found?.0));
         names
             .map(|name| name.trim_start_matches("env:"))
             .filter(|name| !name.contains(":-") && *name != "HOME")
@@ -166,6 +177,8 @@ fn blocks_of(text: &str) -> Vec<Block> {
                     language: words.first().copied().unwrap_or_default().to_owned(),
                     title: words.iter().find_map(|word| Some(word.strip_prefix("title=")?.to_owned())),
                     refused: words.contains(&"refused"),
+                    part: words.contains(&"part"),
+                    cases: words.contains(&"cases"),
                     text: String::new(),
                     line: index + 1,
                 });
@@ -212,7 +225,8 @@ fn without_comment(line: &str) -> &str {
 /// The words of a command after the variables that it sets.
 fn words(command: &str) -> Vec<&str> {
     let is_variable = |word: &&str| {
-        word.contains('=') && ["PORTCULLIS_", "OTEL_"].iter().any(|prefix| word.starts_with(prefix))
+        word.contains('=')
+            && ["PORTCULLIS_", "OTEL_", "AUTH_KEY"].iter().any(|prefix| word.starts_with(prefix))
     };
     command.split_whitespace().skip_while(is_variable).collect()
 }
@@ -287,6 +301,14 @@ fn every_configuration_is_what_it_is_said_to_be() {
     let mut checked = 0;
     for page in manual() {
         for block in page.blocks.iter().filter(|block| is_configuration(block)) {
+            if block.cases {
+                assert!(is_tried(&page, block), "{}: no command tries these cases", page.place(block.line));
+                continue;
+            }
+            if block.part {
+                assert!(is_checked(&page, block), "{}: no command checks its folder", page.place(block.line));
+                continue;
+            }
             let file = format!("block.{}", block.language);
             page.write(&file, &block.text);
             let finished = page.run(&format!("portcullis check --config {file}"));
@@ -297,6 +319,23 @@ fn every_configuration_is_what_it_is_said_to_be() {
         }
     }
     assert!(checked >= 8, "only {checked} configurations");
+}
+
+/// Tells whether a command of the page checks the folder that a block is part of.
+fn is_checked(page: &Page, block: &Block) -> bool {
+    let folder = block.title.as_ref().and_then(|title| Some(title.split_once('/')?.0));
+    let consoles = page.blocks.iter().filter(|block| block.language == "console");
+    let mut steps = consoles.flat_map(steps_of);
+    steps.any(|step| folder.is_some_and(|folder| step.command.ends_with(&format!("check --config {folder}"))))
+}
+
+/// Tells whether a command of the page tries the cases of a block.
+fn is_tried(page: &Page, block: &Block) -> bool {
+    let consoles = page.blocks.iter().filter(|block| block.language == "console");
+    let mut steps = consoles.flat_map(steps_of);
+    steps.any(|step| {
+        block.title.as_ref().is_some_and(|file| step.command.ends_with(&format!("--cases {file}")))
+    })
 }
 
 #[test]
@@ -315,7 +354,9 @@ fn every_key_of_the_schema_is_documented() {
     let page = Page::read(root().join("docs/configure.md"));
     let schema: serde_json::Value =
         serde_json::from_str(&page.run("portcullis schema").stdout).expect("JSON");
-    for definition in ["Gateway", "Server"] {
+    let described =
+        ["Gateway", "Server", "Agent", "Match", "AgentLimits", "Auth", "Variant", "Argument", "Audit"];
+    for definition in described {
         let keys = schema["$defs"][definition]["properties"].as_object().expect("has properties");
         for key in keys.keys() {
             assert!(page.text.contains(&format!("| `{key}` |")), "{definition}: {key} is not described");

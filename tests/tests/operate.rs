@@ -88,6 +88,34 @@ fn what_agents_do_is_counted() {
 }
 
 #[test]
+fn a_session_is_counted_when_it_ends() {
+    let port = free_port();
+    let gateway = Gateway::with(&one_fixture(&["--era", "legacy"]))
+        .arg("--metrics-listen")
+        .arg(&format!("127.0.0.1:{port}"))
+        .start();
+    let scrape = || samples(&Request::get(&format!("http://127.0.0.1:{port}/metrics")).send().text());
+    let served = |version: &str| {
+        let labels = json!({ "mcp_protocol_version": version, "network_transport": "tcp" });
+        value(&scrape(), "mcp_server_session_duration_seconds_count", &labels)
+    };
+    let asked = || {
+        let labels = json!({ "portcullis_server": "s", "network_transport": "pipe" });
+        value(&scrape(), "mcp_client_session_duration_seconds_count", &labels)
+    };
+    let able = Agent::modern(gateway.url()).capabilities(json!({ "roots": {} })).handshake("2025-06-18");
+    able.call("s__echo", &json!({ "message": "x" }));
+    let forgotten = Agent::legacy(gateway.url());
+    forgotten.call("s__echo", &json!({ "message": "x" }));
+    assert_eq!((served("2025-06-18"), served("2025-11-25"), asked()), (None, None, None));
+    let session = able.session().expect("a session");
+    let end = || Request::new("DELETE", gateway.url()).header("Mcp-Session-Id", session).send().status;
+    assert_eq!((end(), end()), (200, 404));
+    assert_eq!((served("2025-06-18"), served("2025-11-25")), (Some(1.0), None));
+    wait::expect("the end of the session's own at the server", || asked() == Some(1.0));
+}
+
+#[test]
 fn a_request_is_counted_when_its_stream_ends_or_its_agent_leaves() {
     let port = free_port();
     let gateway =
@@ -217,7 +245,17 @@ fn a_call_is_one_span_of_the_agents_trace_and_one_for_its_server() {
 fn metrics_and_logs_reach_the_collector_too() {
     let collector = collector();
     let gateway = observed(&one_fixture(&[]), &collector).env("OTEL_SERVICE_NAME", "gates").start();
-    Agent::legacy(gateway.url()).call("s__echo", &json!({}));
+    let agent = Agent::legacy(gateway.url());
+    agent.call("s__echo", &json!({}));
+    let session = agent.session().expect("a session");
+    Request::new("DELETE", gateway.url()).header("Mcp-Session-Id", session).send();
+    wait::expect("the session's time", || {
+        received(&collector, "metrics").iter().any(|metric| {
+            metric["name"] == "mcp.server.session.duration"
+                && metric["attributes"]["mcp.protocol.version"] == "2025-11-25"
+                && metric["count"] == 1
+        })
+    });
     wait::expect("a histogram", || {
         received(&collector, "metrics").iter().any(|metric| {
             metric["name"] == "mcp.server.operation.duration"
@@ -283,7 +321,7 @@ fn telemetry_that_cannot_be_sent_harms_nothing_and_is_said() {
         .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
         .until(Readiness::Listening);
     let refused = gateway_refuses(grpc.folder());
-    assert!(refused.contains("http/protobuf"), "{refused}");
+    assert!(refused.contains("only http/protobuf is spoken") && refused.contains("4318"), "{refused}");
 }
 
 fn gateway_refuses(folder: &std::path::Path) -> String {

@@ -1,17 +1,30 @@
 //! What servers offer: the items of their lists, kept as the text they came in.
 
 mod annotation;
+pub mod inspect;
+mod introduce;
+mod merged;
 #[cfg(test)]
 mod properties;
 mod template;
+mod unknown;
 mod view;
+mod views;
 
 use annotation::parameters;
 pub(crate) use annotation::{Parameter, same_value};
+use inspect::Suspects;
+pub(crate) use merged::Route;
 pub(crate) use template::Template;
-pub(crate) use view::{Listed, Route, Scope, View, Views};
+pub use unknown::UnknownName;
+pub(crate) use unknown::unknown_names;
+pub(crate) use view::{Found, Listed, Scope, View};
+pub(crate) use views::{Looking, Views};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use views::{Lookout, look};
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::upstream::handshake::{Introduction, shorten};
 use crate::wire::json::{Json, push_string};
@@ -93,12 +106,21 @@ pub(crate) struct Offer {
     pub(crate) ttl: u64,
     /// When the lists were read, in milliseconds since the Unix epoch.
     pub(crate) read: u64,
+    /// What is suspicious about its texts, once they have been inspected.
+    pub(crate) suspects: Arc<Suspects>,
 }
 
 impl Offer {
     /// Makes an offer without items.
     pub(crate) fn new(version: Version, introduction: Introduction, read: u64) -> Self {
-        Self { version, introduction, lists: Default::default(), ttl: u64::MAX, read }
+        Self {
+            version,
+            introduction,
+            lists: Default::default(),
+            ttl: u64::MAX,
+            read,
+            suspects: Arc::default(),
+        }
     }
 
     /// Returns the items of one list.
@@ -109,6 +131,17 @@ impl Offer {
     /// Sets the items of one list.
     pub(crate) fn set_items(&mut self, kind: Kind, items: Vec<Item>) {
         self.lists[kind as usize] = items;
+    }
+
+    /// Inspects its texts; where they are those of the offer before, what was found then holds.
+    pub(crate) fn inspect(&mut self, before: Option<&Self>) {
+        let is_same = |before: &&Self| {
+            before.lists == self.lists && before.introduction.instructions == self.introduction.instructions
+        };
+        self.suspects = match before.filter(is_same) {
+            Some(before) => before.suspects.clone(),
+            None => Arc::new(Suspects::of(self)),
+        };
     }
 
     /// Returns a capability that the server declared, as JSON.
@@ -163,6 +196,12 @@ pub(crate) fn read_page(
         }
     }
     Ok((items, skipped))
+}
+
+/// Returns the arguments that a tool of this text wants repeated in headers.
+pub(crate) fn parameters_of(tool: &str) -> Result<Vec<Parameter>, String> {
+    let json = Json::check(tool.as_bytes()).map_err(|error| error.to_string())?;
+    read_parameters(Kind::Tools, json)
 }
 
 fn read_parameters(kind: Kind, item: Json<'_>) -> Result<Vec<Parameter>, String> {

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 
-use super::{Item, Kind, Offer, View};
-use crate::config::{Gateway, Naming};
+use super::{Item, Kind, Offer, Route, Scope, View, look};
+use crate::acl::{Glob, Target, Truth};
+use crate::config::{Agent, Gateway, ItemKind, Naming, Origin, Rule, Selector, What};
 use crate::names::ServerName;
 use crate::testing;
 use crate::upstream::Server;
@@ -76,6 +77,10 @@ fn listed(view: &View, kind: Kind) -> Vec<(String, String)> {
     }
 }
 
+fn everything(settings: &Gateway, servers: &BTreeMap<ServerName, Arc<Server>>) -> View {
+    look(settings, servers, &Scope::All, Agent::allowing_everything())
+}
+
 fn settings(naming: Naming, page_size: usize) -> Gateway {
     Gateway { naming, page_size, name_limit: 48, ..Gateway::default() }
 }
@@ -90,20 +95,20 @@ proptest! {
         page_size in 1usize..4,
     ) {
         let naming = if prefix { Naming::Prefix } else { Naming::None };
-        let view = View::make(&settings(naming, page_size), &servers(&offers, |items| items), |_| true);
+        let view = everything(&settings(naming, page_size), &servers(&offers, |items| items));
         for kind in Kind::ALL {
             let mut reached = BTreeSet::new();
             let mut exposed = BTreeSet::new();
             for (name, server) in listed(&view, kind) {
                 prop_assert!(exposed.insert(name.clone()), "{name} is listed twice");
-                let route = view.route(kind, &name);
+                let route = view.find(kind, &name).map(|found| found.route);
                 prop_assert!(route.is_some(), "{name} is listed and leads nowhere");
                 let route = route.unwrap();
                 prop_assert_eq!(route.server.name.as_str(), &server, "{} is of another server", name);
                 prop_assert!(offers[&*server][kind as usize].contains(&*route.name), "{name} is not offered");
                 prop_assert!(reached.insert((server, route.name.to_string())), "{name} is listed under two names");
                 if kind == Kind::Resources {
-                    let by_uri = view.route_uri(&name).unwrap();
+                    let by_uri = view.find_uri(&name).unwrap().route;
                     prop_assert_eq!((&by_uri.server.name, &by_uri.name), (&route.server.name, &route.name));
                 }
             }
@@ -117,8 +122,8 @@ proptest! {
     fn a_view_does_not_depend_on_the_order_of_lists(offers in offers(), prefix in any::<bool>()) {
         let settings = settings(if prefix { Naming::Prefix } else { Naming::None }, 100);
         let reversed = |items: Vec<Item>| items.into_iter().rev().collect();
-        let one = View::make(&settings, &servers(&offers, |items| items), |_| true);
-        let other = View::make(&settings, &servers(&offers, reversed), |_| true);
+        let one = everything(&settings, &servers(&offers, |items| items));
+        let other = everything(&settings, &servers(&offers, reversed));
         for kind in Kind::ALL {
             prop_assert_eq!(one.page(Era::Modern, kind, None), other.page(Era::Modern, kind, None));
         }
@@ -128,9 +133,9 @@ proptest! {
     fn an_endpoint_of_one_server_shows_its_part_under_the_same_names(offers in offers(), prefix in any::<bool>()) {
         let settings = settings(if prefix { Naming::Prefix } else { Naming::None }, 2);
         let servers = servers(&offers, |items| items);
-        let whole = View::make(&settings, &servers, |_| true);
+        let whole = everything(&settings, &servers);
         for shown in servers.keys() {
-            let part = View::make(&settings, &servers, |name| name == shown);
+            let part = look(&settings, &servers, &Scope::Server(shown.clone()), Agent::allowing_everything());
             for kind in Kind::ALL {
                 let expected: Vec<_> =
                     listed(&whole, kind).into_iter().filter(|(_, server)| server == shown.as_str()).collect();
@@ -138,4 +143,60 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn what_is_seen_is_what_the_rules_allow(offers in offers(), allow in rules(), deny in rules(), prefix in any::<bool>()) {
+        let settings = settings(if prefix { Naming::Prefix } else { Naming::None }, 3);
+        let servers = servers(&offers, |items| items);
+        let agent = Agent { allow, deny, ..Agent::bare("a", Origin::default()) };
+        let whole = everything(&settings, &servers);
+        let part = look(&settings, &servers, &Scope::All, agent.clone());
+        for kind in Kind::ALL {
+            let seen = listed(&part, kind);
+            for item in listed(&whole, kind) {
+                let route = whole.find(kind, &item.0).unwrap().route;
+                let target = Target {
+                    server: route.server.name.as_str(),
+                    kind: kind.of_rules(),
+                    name: route.own_name(),
+                    is_template: kind == Kind::Templates,
+                };
+                let names = |rules: &[Rule]| rules.iter().any(|rule| match &rule.what {
+                    What::Select(selector) => selector.allows(&target),
+                    _ => true,
+                });
+                let found = part.find(kind, &item.0);
+                prop_assert_eq!(seen.contains(&item), found.is_some(), "listed and callable are the same");
+                if kind != Kind::Templates {
+                    prop_assert_eq!(found.is_some(), names(&agent.allow) && !names(&agent.deny));
+                    prop_assert_eq!(found.is_some(), part.decide(&target, |_| Truth::Holds).is_ok());
+                }
+                if kind == Kind::Resources {
+                    // A resource that is not seen might as well not be there: another server may have one of that URI.
+                    let read = part.find_uri(&item.0).map(|found| found.route);
+                    let is_it = |read: &Route| {
+                        Arc::ptr_eq(&read.server, &route.server) && read.name == route.name
+                    };
+                    prop_assert_eq!(read.as_ref().is_some_and(is_it), found.is_some());
+                    prop_assert!(read.is_none_or(|read| part.may_read(&read.server.name, &read.name)));
+                }
+            }
+        }
+    }
+}
+
+/// Rules over servers and names that differ in no case of a letter.
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    let kind = prop::sample::select(vec![
+        None,
+        Some(ItemKind::Tool),
+        Some(ItemKind::Prompt),
+        Some(ItemKind::Resource),
+    ]);
+    let (server, item) = ("(a|b|a\\*|\\*)", "(\\*|[a_.é-]{1,2}\\*?|b__\\*|x:a|portcullis:\\*)");
+    let rule = (server, kind, item).prop_map(|(server, kind, item)| {
+        let selector = Selector { server: Glob::new(&server), kind, item: Glob::new(&item) };
+        Rule { what: What::Select(selector), when: None, text: String::new(), origin: Origin::default() }
+    });
+    prop::collection::vec(rule, 0..3)
 }

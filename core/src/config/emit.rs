@@ -11,20 +11,19 @@ pub(super) struct Document {
     head: String,
     servers: String,
     described: usize,
+    sections: String,
 }
 
 impl Document {
     /// Begins a file.
     pub(super) fn begin() -> Self {
         let head = "# ${NAME} in a text is replaced by an environment variable of the gateway.\nversion: 1\n";
-        Self { head: head.to_owned(), servers: String::new(), described: 0 }
+        Self { head: head.to_owned(), servers: String::new(), described: 0, sections: String::new() }
     }
 
     /// Adds a comment between servers.
     pub(super) fn comment(&mut self, text: &str) {
-        let line: String =
-            text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| is_plain(*c)).collect();
-        let _ = writeln!(self.servers, "  # {line}");
+        let _ = writeln!(self.servers, "  # {}", plain_line(text));
     }
 
     /// Adds a server, and where it comes from.
@@ -51,10 +50,15 @@ impl Document {
         self.field("enabled", entry.enabled.as_ref().map(|enabled| enabled.value.to_string()));
     }
 
+    /// Adds what comes after the servers.
+    pub(super) fn sections(&mut self, text: &str) {
+        self.sections.push_str(text);
+    }
+
     /// Ends the file and returns its text.
     pub(super) fn finish(self) -> String {
         let servers = if self.described == 0 { "servers: {}\n" } else { "servers:\n" };
-        format!("{}{servers}{}", self.head, self.servers)
+        format!("{}{servers}{}{}", self.head, self.servers, self.sections)
     }
 
     fn field(&mut self, key: &str, value: Option<String>) {
@@ -77,8 +81,13 @@ fn list<'t>(texts: impl IntoIterator<Item = &'t At<String>>) -> String {
     format!("[{}]", texts.join(", "))
 }
 
+/// Returns a text as one line that can stand in a comment.
+pub(super) fn plain_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| is_plain(*c)).collect()
+}
+
 /// Writes a text, plain where it cannot be taken for anything else.
-fn scalar(text: &str) -> String {
+pub(super) fn scalar(text: &str) -> String {
     if is_unmistakable(text) { text.to_owned() } else { quoted(text) }
 }
 
@@ -110,6 +119,6 @@ fn quoted(text: &str) -> String {
 }
 
 /// Returns whether a character shows as itself.
-fn is_plain(c: char) -> bool {
+pub(super) fn is_plain(c: char) -> bool {
     matches!(c, ' '..='~') || (!c.is_ascii() && c.is_alphanumeric())
 }

@@ -101,12 +101,17 @@ fn parse_header_name(name: &At<String>, report: &mut Report<'_>) -> Option<Heade
         report.error(&name.place, format!("{} is no name of a header", quote(&name.value)));
         return None;
     };
-    if MANAGED.contains(&parsed.as_str()) || parsed.as_str().starts_with(MANAGED_PREFIX) {
+    if is_managed(&parsed) {
         report.error(&name.place, format!("the gateway sets the header `{parsed}` itself"));
         report.hint("remove it");
         return None;
     }
     Some(parsed)
+}
+
+/// Tells whether a header belongs to one connection or to the protocol.
+pub(super) fn is_managed(name: &HeaderName) -> bool {
+    MANAGED.contains(&name.as_str()) || name.as_str().starts_with(MANAGED_PREFIX)
 }
 
 fn parse_header_value(text: &str, from: &At<String>, report: &mut Report<'_>) -> Option<HeaderValue> {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use super::file_policy::{AgentText, AuditText, AuthText, GroupText, ToolLimitsText, refuse_null};
+use super::file_variants::VariantText;
 use super::item::At;
 use super::model::Naming;
 use super::quantity::{DURATION_PATTERN, SIZE_PATTERN};
@@ -50,6 +52,34 @@ struct File {
     /// `.`, or a space in between. Two names may not be equal once case is ignored and other characters than
     /// `[A-Za-z0-9_-]` are `_`.
     servers: Option<BTreeMap<String, ServerEntry>>,
+    /// Reusable sets of what servers offer, by name. A name has 1 to 64 characters, each a letter, a digit, `_`, `-`,
+    /// `.`, or a space in between; case makes no difference.
+    #[schemars(transform = refuse_null_section)]
+    groups: Option<BTreeMap<String, GroupText>>,
+    /// Tools and prompts under other names, with other descriptions and arguments, by server and by their own name.
+    #[schemars(transform = refuse_null_section)]
+    variants: Option<BTreeMap<String, BTreeMap<String, VariantText>>>,
+    /// Who may do what, by the agent's name; `default` is every caller that no other agent matches, and may do nothing
+    /// where it is not written. Names are made as those of groups are. Without this section everybody may do
+    /// everything.
+    #[schemars(transform = refuse_null_section)]
+    agents: Option<BTreeMap<String, AgentText>>,
+    /// Who is let in.
+    #[schemars(transform = refuse_null_section)]
+    auth: Option<AuthText>,
+    /// How much may be done with single tools, by `SERVER/NAME` with `*` and `?` as wildcards; all callers count
+    /// together.
+    #[schemars(transform = refuse_null_section)]
+    limits: Option<BTreeMap<String, ToolLimitsText>>,
+    /// What is recorded.
+    #[schemars(transform = refuse_null_section)]
+    audit: Option<AuditText>,
+}
+
+fn refuse_null_section(section: &mut Schema) {
+    if let Some(section) = section.as_object_mut() {
+        refuse_null(section);
+    }
 }
 
 /// Settings of the gateway itself.
@@ -204,13 +234,13 @@ enum PlainText {
 #[derive(JsonSchema)]
 #[schemars(rename = "Duration")]
 #[expect(dead_code, reason = "describes texts in the schema")]
-struct DurationText(#[schemars(regex(pattern = DURATION_PATTERN))] String);
+pub(super) struct DurationText(#[schemars(regex(pattern = DURATION_PATTERN))] String);
 
 /// A number of bytes, or a text with a unit.
 #[derive(JsonSchema)]
 #[schemars(untagged, rename = "Size")]
 #[expect(dead_code, reason = "describes texts in the schema")]
-enum SizeText {
+pub(super) enum SizeText {
     Bytes(u64),
     Text(#[schemars(regex(pattern = SIZE_PATTERN))] String),
 }
@@ -265,29 +295,56 @@ mod tests {
     fn the_schema_and_the_reader_know_the_same_keys() {
         let schema = schema();
         assert_eq!(keys_of_schema(&schema), keys_of_reader("version: 1\nzzzzzz: 1"));
-        assert_eq!(
-            keys_of_schema(&schema["$defs"]["Gateway"]),
-            keys_of_reader("version: 1\ngateway: { zzzzzz: 1 }")
-        );
-        assert_eq!(
-            keys_of_schema(&schema["$defs"]["Limits"]),
-            keys_of_reader("version: 1\ngateway: { limits: { zzzzzz: 1 } }")
-        );
-        let server = keys_of_reader("version: 1\nservers: { a: { zzzzzz: 1 } }");
-        assert_eq!(keys_of_schema(&schema["$defs"]["Server"]), server);
+        for (definition, text) in PLACES {
+            let reader = keys_of_reader(&format!("version: 1\n{text}"));
+            assert_eq!(keys_of_schema(&schema["$defs"][definition]), reader, "{definition}");
+        }
     }
+
+    /// Definitions of objects with keys of their own, and where a file has one.
+    const PLACES: [(&str, &str); 14] = [
+        ("Gateway", "gateway: { zzzzzz: 1 }"),
+        ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
+        ("Server", "servers: { a: { zzzzzz: 1 } }"),
+        ("Agent", "agents: { a: { zzzzzz: 1 } }"),
+        ("AgentLimits", "agents: { a: { limits: { zzzzzz: 1 } } }"),
+        ("Match", "agents: { a: { match: [{ zzzzzz: 1 }] } }"),
+        ("ConditionalRule", "agents: { a: { allow: { on: '*', when: x, zzzzzz: 1 } } }"),
+        ("ToolLimits", "limits: { '*/x': { zzzzzz: 1 } }"),
+        ("Auth", "auth: { zzzzzz: 1 }"),
+        ("Audit", "audit: { zzzzzz: 1 }"),
+        ("Variant", "variants: { a: { v: { zzzzzz: 1 } } }"),
+        ("WordingChange", "variants: { a: { v: { description: { zzzzzz: 1 } } } }"),
+        ("Argument", "variants: { a: { v: { arguments: { x: { zzzzzz: 1 } } } } }"),
+        ("Narrowing", "variants: { a: { v: { result: { zzzzzz: 1 } } } }"),
+    ];
 
     #[test]
     fn the_schema_describes_every_key_and_admits_no_other() {
         let schema = schema();
-        let parts = ["Gateway", "Limits", "Server"].map(|name| &schema["$defs"][name]);
-        for object in parts.into_iter().chain([&schema]) {
-            assert_eq!(object["additionalProperties"], false);
+        let definitions = schema["$defs"].as_object().into_iter().flatten();
+        let objects = definitions.filter(|(_, definition)| definition["properties"].is_object());
+        let objects: Vec<_> = objects.collect();
+        assert_eq!(objects.len(), PLACES.len());
+        let objects = objects.into_iter().map(|(_, definition)| definition);
+        for object in objects.chain([&schema]) {
+            assert_eq!(object["additionalProperties"], false, "{object}");
             for (key, property) in object["properties"].as_object().into_iter().flatten() {
                 assert!(property["description"].is_string(), "{key}");
             }
         }
         assert_eq!(schema["required"], serde_json::json!(["version"]));
+    }
+
+    #[test]
+    fn the_schema_admits_no_key_about_access_that_says_nothing() {
+        let schema = schema();
+        for (definition, text) in PLACES.iter().filter(|(_, text)| !text.starts_with(['g', 's'])) {
+            let section = text.split_once(':').expect("begins with a section").0;
+            for object in [&schema["$defs"][definition], &schema["properties"][section]] {
+                assert!(object.is_object() && !object.to_string().contains("null"), "{object}");
+            }
+        }
     }
 
     #[test]

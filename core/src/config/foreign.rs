@@ -19,12 +19,12 @@ pub(super) fn read(root: &Item<'_>, kind: Kind, source: &Source, report: &mut Re
             fields.take("servers")
         }
         Kind::VsCodeSettings => return read_settings(fields, source, report),
-        Kind::McpServers | Kind::Native => fields.take("mcpServers"),
+        Kind::McpServers | Kind::Mcpx | Kind::App | Kind::Native => fields.take("mcpServers"),
     };
-    warn_ignored(fields, report);
+    fields.warn_ignored(report);
     let workspace = source.workspace();
     let servers = servers.map(|item| read_servers(&item, workspace, report)).unwrap_or_default();
-    Draft { gateway: None, servers }
+    Draft { servers, ..Draft::default() }
 }
 
 fn read_settings(mut settings: Fields<'_>, source: &Source, report: &mut Report<'_>) -> Draft {
@@ -65,16 +65,16 @@ fn read_server(item: &Item<'_>, workspace: &str, report: &mut Report<'_>) -> Opt
     if let Some(kind) = kind {
         read_kind(&kind, &mut entry, report);
     }
-    warn_ignored(fields, report);
+    fields.warn_ignored(report);
     Some(entry)
 }
 
 /// Takes the URL under the names that editors give it.
-fn read_url<'n>(fields: &mut Fields<'n>) -> Option<Item<'n>> {
+pub(super) fn read_url<'n>(fields: &mut Fields<'n>) -> Option<Item<'n>> {
     ["url", "serverUrl", "httpUrl"].into_iter().find_map(|key| fields.take(key))
 }
 
-fn read_enabled(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<At<bool>> {
+pub(super) fn read_enabled(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<At<bool>> {
     let disabled = fields.take("disabled").and_then(|item| item.flag(report));
     let enabled = fields.take("enabled").and_then(|item| item.flag(report));
     match disabled {
@@ -84,7 +84,7 @@ fn read_enabled(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<At<b
 }
 
 /// Reads `type`: it has to be one that is spoken, and to go with the rest.
-fn read_kind(kind: &Item<'_>, entry: &mut ServerEntry, report: &mut Report<'_>) {
+pub(super) fn read_kind(kind: &Item<'_>, entry: &mut ServerEntry, report: &mut Report<'_>) {
     let text = match &kind.node.value {
         Value::Scalar(scalar) if scalar.kind == ScalarKind::Text => scalar.text.as_str(),
         _ => "",
@@ -101,13 +101,6 @@ fn read_kind(kind: &Item<'_>, entry: &mut ServerEntry, report: &mut Report<'_>) 
     };
     if let (key, false) = needed {
         report.error(&kind.place(), format!("a server of this type needs the key `{key}`"));
-    }
-}
-
-fn warn_ignored(fields: Fields<'_>, report: &mut Report<'_>) {
-    for (name, _) in fields.rest() {
-        report
-            .warn(&name.place, format!("the key {} has no meaning here and is ignored", quote(&name.value)));
     }
 }
 

@@ -5,7 +5,8 @@
 use super::command::is_absolute;
 use super::emit::Document;
 use super::file::ServerEntry;
-use super::load::{Candidate, Loaded, load};
+use super::load::{Candidate, Loaded, load, resolve_app};
+use super::mcpx::{self, Purpose, Resolved};
 use super::problem::{Place, Problem, Report, quote};
 use super::server::Missing;
 use super::source::{Kind, Source};
@@ -16,6 +17,8 @@ pub struct Imported {
     /// What could not be carried over, or not as it was.
     pub problems: Vec<Problem>,
     servers: Vec<ImportedServer>,
+    /// What an `app.yaml` says, where there is one.
+    app: Option<Resolved>,
 }
 
 /// One server of a foreign file.
@@ -30,7 +33,9 @@ struct ImportedServer {
 /// Reads foreign files, as far as that is possible without knowing any variable.
 pub fn import(sources: &[Source]) -> Imported {
     let mut imported = Imported::default();
-    for file in load(sources, &|_| None, Missing::Leave) {
+    let mut loaded = load(sources, &|_| None, Missing::Leave);
+    imported.app = resolve_app(&mut loaded, Purpose::Import);
+    for file in loaded {
         if file.kind == Some(Kind::Native) {
             let mut report = Report::new(&file.source.path);
             report.error(&Place::default(), "this is a native file already");
@@ -82,6 +87,9 @@ pub fn to_yaml(imported: &Imported) -> String {
                 document.comment(&format!("left out: {name} from {}: {why}", server.origin));
             }
         }
+    }
+    if let Some(app) = &imported.app {
+        document.sections(&mcpx::sections(app));
     }
     document.finish()
 }

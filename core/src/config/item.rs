@@ -63,6 +63,23 @@ impl<'n> Item<'n> {
         }
     }
 
+    /// Reads a text that says something.
+    pub(super) fn filled_text(&self, expected: &str, report: &mut Report<'_>) -> Option<At<String>> {
+        match &self.node.value {
+            Value::Scalar(scalar) if scalar.kind != ScalarKind::Null && !scalar.text.is_empty() => {
+                self.text(report)
+            }
+            Value::Scalar(scalar) if scalar.kind == ScalarKind::Text => {
+                report.error(&self.place(), format!("expected {expected}, found an empty text"));
+                None
+            }
+            _ => {
+                self.mismatch(expected, report);
+                None
+            }
+        }
+    }
+
     /// Reads `true` or `false`.
     pub(super) fn flag(&self, report: &mut Report<'_>) -> Option<At<bool>> {
         let value = match &self.node.value {
@@ -96,13 +113,28 @@ impl<'n> Item<'n> {
 
     /// Reads a list of texts.
     pub(super) fn texts(&self, report: &mut Report<'_>) -> Option<Vec<At<String>>> {
-        let Value::List(nodes) = &self.node.value else {
-            self.mismatch("a list of texts", report);
-            return None;
-        };
+        let items = self.list("a list of texts", report)?;
+        Some(items.iter().filter_map(|item| item.text(report)).collect())
+    }
+
+    /// Opens a list.
+    pub(super) fn list(&self, expected: &str, report: &mut Report<'_>) -> Option<Vec<Item<'n>>> {
+        let items = self.listed();
+        if items.is_none() {
+            self.mismatch(expected, report);
+        }
+        items
+    }
+
+    /// Opens a list; a value that is none counts as a list of it alone.
+    pub(super) fn one_or_several(&self) -> Vec<Item<'n>> {
+        self.listed().unwrap_or_else(|| vec![self.clone()])
+    }
+
+    fn listed(&self) -> Option<Vec<Item<'n>>> {
+        let Value::List(nodes) = &self.node.value else { return None };
         let items = nodes.iter().enumerate();
-        let items = items.map(|(index, node)| Item { node, field: format!("{}[{index}]", self.field) });
-        Some(items.filter_map(|item| item.text(report)).collect())
+        Some(items.map(|(index, node)| Item { node, field: format!("{}[{index}]", self.field) }).collect())
     }
 
     /// Reads a map from names to texts; the names stand where their keys do.
@@ -168,6 +200,11 @@ pub(super) struct Fields<'n> {
 impl<'n> Fields<'n> {
     /// Takes the entry with this key; one that says nothing (`key:`) counts as absent.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Item<'n>> {
+        self.take_even_null(key).filter(|item| !item.node.is_null())
+    }
+
+    /// Takes the entry with this key, even one that says nothing: where that must not pass for absent.
+    pub(super) fn take_even_null(&mut self, key: &'static str) -> Option<Item<'n>> {
         self.asked.push(key);
         let mut found = None;
         self.entries.retain(|(name, item)| {
@@ -177,7 +214,7 @@ impl<'n> Fields<'n> {
             }
             !matches
         });
-        found.filter(|item| !item.node.is_null())
+        found
     }
 
     /// Refuses an entry that a later version may know, even where it says nothing.
@@ -195,6 +232,12 @@ impl<'n> Fields<'n> {
         });
     }
 
+    /// Returns where the keys of the entries that are left stand.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let place = |(key, item): &(&Key, Item<'_>)| Place { at: key.at, field: item.field.clone() };
+        self.entries.iter().map(place).collect()
+    }
+
     /// Returns the entries that are left, with their names.
     pub(super) fn rest(self) -> Vec<(At<String>, Item<'n>)> {
         let named = |(key, item): (&'n Key, Item<'n>)| {
@@ -202,6 +245,14 @@ impl<'n> Fields<'n> {
             (At { value: key.text.clone(), place }, item)
         };
         self.entries.into_iter().map(named).collect()
+    }
+
+    /// Ignores the entries that are left, and says so.
+    pub(super) fn warn_ignored(self, report: &mut Report<'_>) {
+        for (name, _) in self.rest() {
+            let shown = quote(&name.value);
+            report.warn(&name.place, format!("the key {shown} has no meaning here and is ignored"));
+        }
     }
 
     /// Refuses the entries that are left.
@@ -220,7 +271,7 @@ impl<'n> Fields<'n> {
 }
 
 /// Returns the known word that `word` is most likely a misspelling of.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     if word.len() > 64 {
         return None;
     }

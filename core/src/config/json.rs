@@ -72,7 +72,7 @@ fn uncapitalized(message: &str) -> String {
     chars.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(chars).collect()
 }
 
-/// Where the lines of a text begin.
+/// Where the lines of a text begin. A carriage return alone ends one too, as in YAML and in editors.
 struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
@@ -80,7 +80,10 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn of(text: &'a str) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let ends = text
+            .match_indices(['\n', '\r'])
+            .filter(|(at, end)| *end == "\n" || text.as_bytes().get(at + 1) != Some(&b'\n'));
+        let starts = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
         Self { text, starts }
     }
 
@@ -111,6 +114,7 @@ mod tests {
     #[test]
     fn errors_have_their_place() {
         insta::assert_snapshot!(check("{\n  \"é\": tru\n}"), @"2:8: this is not JSON: unexpected word");
+        insta::assert_snapshot!(check("{\r\n \"a\": 1,\r \"b\": tru\r}"), @"3:7: this is not JSON: unexpected word");
         insta::assert_snapshot!(check("{\"a\": 1"), @"1:1: this is not JSON: unterminated object");
         insta::assert_snapshot!(check("{'a': 1}"), @"1:2: this is not JSON: single-quoted strings are not allowed");
         insta::assert_snapshot!(check(" "), @"1:1: the file is empty");

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 
 use super::file::{GatewayEntry, ServerEntry};
 use super::item::At;
+use super::mcpx::{self, App, Purpose, Resolved};
 use super::model::Server;
+use super::native_policy::Sections;
 use super::problem::{Place, Problem, Report, quote};
 use super::server::{Context, Missing, is_enabled, resolve_name, resolve_server};
-use super::source::{Draft, DraftServer, Kind, Source, read_draft};
+use super::source::{Beside, Draft, DraftServer, Kind, Source, read_draft};
 use crate::names::ServerName;
 
 /// What came of one file.
@@ -18,8 +20,42 @@ pub(super) struct Loaded<'s> {
     pub(super) source: &'s Source,
     pub(super) kind: Option<Kind>,
     pub(super) gateway: Option<(Place, GatewayEntry)>,
+    pub(super) app: Option<App>,
+    pub(super) sections: Sections,
     pub(super) candidates: Vec<Candidate>,
     pub(super) problems: Vec<Problem>,
+}
+
+impl Loaded<'_> {
+    /// Adds the problems that `resolve` finds where they stand in the file.
+    pub(super) fn reporting<T>(&mut self, resolve: impl FnOnce(&mut Report<'_>) -> T) -> T {
+        let mut report = Report::new(&self.source.path);
+        let resolved = resolve(&mut report);
+        self.problems.extend(report.finish());
+        self.problems.sort_by_key(|problem| (problem.line, problem.column));
+        resolved
+    }
+}
+
+/// Takes what one file alone may say from the first that says it, with the file's index, and reports it in every other.
+pub(super) fn only_one<T>(
+    loaded: &mut [Loaded<'_>],
+    section: &str,
+    take: impl Fn(&mut Loaded<'_>) -> Option<(Place, T)>,
+) -> Option<(usize, T)> {
+    let mut first = None;
+    for index in 0..loaded.len() {
+        let Some((place, value)) = take(&mut loaded[index]) else { continue };
+        match &first {
+            None => first = Some((index, value)),
+            Some((holder, _)) => {
+                let holder = &loaded[*holder].source.path;
+                let message = format!("{holder} has a section `{section}` already");
+                loaded[index].reporting(|report| report.error(&place, message));
+            }
+        }
+    }
+    first
 }
 
 /// A server that a file describes.
@@ -38,7 +74,10 @@ pub(super) fn load<'s>(
     lookup: &dyn Fn(&str) -> Option<String>,
     missing: Missing,
 ) -> Vec<Loaded<'s>> {
-    let mut loaded: Vec<_> = sources.iter().map(|source| load_one(source, lookup, missing)).collect();
+    let beside = Beside::of(sources);
+    let mut drafts: Vec<_> = sources.iter().map(|source| draft_one(source, beside)).collect();
+    switch_off(&mut drafts);
+    let mut loaded: Vec<_> = drafts.into_iter().map(|drafted| load_one(drafted, lookup, missing)).collect();
     refuse_equal_names(&mut loaded);
     for file in &mut loaded {
         file.problems.sort_by_key(|problem| (problem.line, problem.column));
@@ -46,26 +85,56 @@ pub(super) fn load<'s>(
     loaded
 }
 
-fn load_one<'s>(source: &'s Source, lookup: &dyn Fn(&str) -> Option<String>, missing: Missing) -> Loaded<'s> {
+/// A file that has been read, before anything is resolved.
+struct Drafted<'s> {
+    source: &'s Source,
+    kind: Option<Kind>,
+    draft: Draft,
+    report: Report<'s>,
+}
+
+fn draft_one(source: &Source, beside: Beside) -> Drafted<'_> {
     let mut report = Report::new(&source.path);
-    let (kind, draft) = match read_draft(source, &mut report) {
+    let (kind, draft) = match read_draft(source, beside, &mut report) {
         Some((kind, draft)) => (Some(kind), draft),
         None => (None, Draft::default()),
     };
+    Drafted { source, kind, draft, report }
+}
+
+/// Switches the servers off that an `app.yaml` says are not to be served.
+fn switch_off(drafts: &mut [Drafted<'_>]) {
+    let apps: Vec<_> = drafts.iter().filter_map(|drafted| drafted.draft.app.clone()).collect();
+    for server in drafts.iter_mut().flat_map(|drafted| &mut drafted.draft.servers) {
+        if let Some(place) = apps.iter().find_map(|app| app.inactive(&server.name.value)) {
+            server.entry.enabled = Some(At { value: false, place: place.clone() });
+        }
+    }
+}
+
+fn load_one<'s>(
+    drafted: Drafted<'s>,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    missing: Missing,
+) -> Loaded<'s> {
+    let Drafted { source, kind, draft, mut report } = drafted;
     let folder = if kind == Some(Kind::Native) { source.folder() } else { source.workspace() };
     let context = Context { folder, lookup, missing };
     let servers = draft.servers.into_iter();
     let candidates = servers.map(|server| resolve_candidate(server, &context, &mut report)).collect();
-    Loaded { source, kind, gateway: draft.gateway, candidates, problems: report.finish() }
+    let Draft { gateway, app, sections, .. } = draft;
+    Loaded { source, kind, gateway, app, sections, candidates, problems: report.finish() }
 }
 
 fn resolve_candidate(draft: DraftServer, context: &Context<'_>, report: &mut Report<'_>) -> Candidate {
-    let DraftServer { name, entry, broken } = draft;
+    let DraftServer { name, entry, inputs, broken } = draft;
     let resolve = |report: &mut Report<'_>| {
         let parsed = resolve_name(&name, report);
         let server = match broken {
-            None => resolve_server(&name.place, &entry, context, report),
-            Some(_) => None,
+            None if context.has_all(&inputs, &name.place, report) => {
+                resolve_server(&name.place, &entry, context, report)
+            }
+            None | Some(_) => None,
         };
         Some((parsed?, server?))
     };
@@ -77,6 +146,30 @@ fn resolve_candidate(draft: DraftServer, context: &Context<'_>, report: &mut Rep
     }
     let server = server.filter(|_| fault.is_none());
     Candidate { name, entry, server, fault }
+}
+
+/// Resolves the `app.yaml` among the files; nothing where there is none.
+pub(super) fn resolve_app(loaded: &mut [Loaded<'_>], purpose: Purpose<'_>) -> Option<Resolved> {
+    let is_native = loaded.iter().any(|file| file.kind == Some(Kind::Native));
+    let index = loaded.iter().position(|file| file.app.is_some())?;
+    let first = loaded[index].source.path.clone();
+    let other = loaded.iter().skip(index + 1).find(|file| file.app.is_some());
+    if let Some(other) = other.map(|file| file.source.path.clone()) {
+        let message = format!("{other} is an `app.yaml`, too; there can be one");
+        loaded[index].reporting(|report| report.error(&Place::default(), message));
+    }
+    if is_native {
+        let message = "an `app.yaml` goes with MCPX's `mcp.json`, not with a native file";
+        loaded[index].reporting(|report| report.error(&Place::default(), message));
+    }
+    let app = loaded[index].app.take()?;
+    let candidates = loaded.iter().flat_map(|file| &file.candidates);
+    let names: Vec<_> = candidates
+        .filter(|candidate| candidate.fault.is_none() || matches!(purpose, Purpose::Serve(_)))
+        .map(|candidate| candidate.name.value.clone())
+        .collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    Some(mcpx::resolve(&app, &first, &names, purpose, &mut loaded[index].problems))
 }
 
 /// Refuses servers whose names are equal once case is ignored and every other character than `[A-Za-z0-9_-]` is `_`,

@@ -5,37 +5,62 @@
 //! refused**, never ignored: a section that narrows access must not vanish.
 //!
 //! A file goes from text to a tree that knows its places (`node`, `json`, `yaml`), is read into a draft (`item`,
-//! `native`, `foreign`), and its values are resolved and checked (`server`, `command`, `endpoint`, `gateway`).
+//! `native` and its parts, `foreign`, `mcpx`), and its values are resolved and checked (`server`, `command`, `endpoint`,
+//! `gateway`; for access `agents`, `known`, `variants`).
 
+mod access;
+mod agents;
+mod cases;
 mod command;
 mod denied;
 mod emit;
 mod endpoint;
 mod file;
+mod file_policy;
+mod file_variants;
 mod foreign;
 mod gateway;
 mod import;
 mod item;
 mod json;
+mod known;
 mod load;
+mod mcpx;
 mod model;
 mod native;
+mod native_agents;
+mod native_limits;
+mod native_policy;
+mod native_rules;
+mod native_variants;
 mod node;
+mod policy;
 mod problem;
 mod quantity;
 mod server;
 mod source;
+mod starter;
 mod template;
+mod value;
+mod variants;
 mod yaml;
 
+pub use cases::{Case, read_cases};
 pub use file::schema;
 pub use import::{Imported, import, to_yaml};
+pub(crate) use item::nearest;
 pub use model::{Command, Config, Endpoint, Gateway, Limits, Naming, Server, Transport};
+pub use policy::{
+    Agent, Argument, Audit, Auth, Dialect, Fixed, Group, ItemKind, Limits as AgentLimits, Match, Narrowing,
+    OnFailure, Origin, Policy, Rate, Rule, Selector, ToolLimits, Variant, What, Wording,
+};
 pub use problem::{Problem, Severity};
 pub use source::Source;
+pub use starter::STARTER;
 
+use access::resolve_access;
 use load::Loaded;
-use problem::Report;
+use mcpx::Resolved;
 use server::{Missing, is_enabled};
 
 /// What files say, and what is wrong with them.
@@ -58,6 +83,10 @@ impl Parsed {
 pub fn parse(sources: &[Source], env: &dyn Fn(&str) -> Option<String>) -> Parsed {
     let mut loaded = load::load(sources, env, Missing::Refuse);
     let mut config = Config { gateway: resolve_gateway(&mut loaded), ..Config::default() };
+    resolve_access(&mut loaded, &mut config);
+    if let Some(resolved) = load::resolve_app(&mut loaded, mcpx::Purpose::Serve(env)) {
+        Resolved { policy: config.policy, variants: config.variants, auth: config.auth } = resolved;
+    }
     let mut problems = Vec::new();
     for file in loaded {
         problems.extend(file.problems);
@@ -73,24 +102,18 @@ pub fn parse(sources: &[Source], env: &dyn Fn(&str) -> Option<String>) -> Parsed
             }
         }
     }
-    Parsed { config, problems }
+    let mut parsed = Parsed { config, problems };
+    if parsed.is_refused() {
+        parsed.config.policy = Policy::refusing_everything();
+    }
+    parsed
 }
 
 fn resolve_gateway(loaded: &mut [Loaded<'_>]) -> Gateway {
-    let mut resolved: Option<(Gateway, String)> = None;
-    for file in loaded {
-        let Some((place, entry)) = file.gateway.take() else { continue };
-        let mut report = Report::new(&file.source.path);
-        match &resolved {
-            Some((_, first)) => report.error(&place, format!("{first} has a section `gateway` already")),
-            None => {
-                resolved = Some((gateway::resolve_gateway(&entry, &mut report), file.source.path.clone()));
-            }
-        }
-        file.problems.extend(report.finish());
-        file.problems.sort_by_key(|problem| (problem.line, problem.column));
-    }
-    resolved.map(|(gateway, _)| gateway).unwrap_or_default()
+    let section = load::only_one(loaded, "gateway", |file| file.gateway.take());
+    let resolved = section
+        .map(|(file, entry)| loaded[file].reporting(|report| gateway::resolve_gateway(&entry, report)));
+    resolved.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -227,12 +250,12 @@ servers:
     comand: [uvx]
     timeout: soon
   web: { url: https://example.com/mcp, timeout: 2h }
-agents: {}
+agents: []
 ";
         let shown: Vec<_> = read("p.yaml", text).problems.iter().map(Problem::to_string).collect();
         insta::assert_snapshot!(shown.join("\n"), @r#"
         p.yaml:1:10: error: version: expected version 1, found "2"
-        p.yaml:2:1: error: gatway: unknown key "gatway"; known: version, gateway, servers
+        p.yaml:2:1: error: gatway: unknown key "gatway"; known: version, gateway, servers, groups, variants, agents, auth, limits, audit
           hint: did you mean `gateway`?
         p.yaml:4:14: error: gateway.page_size: expected a whole number from 1 to 10000, found "many"
         p.yaml:5:18: error: gateway.request_limit: expected a size from 1KiB to 256MiB, such as "8MiB" or a number of bytes, found "1B"
@@ -240,8 +263,7 @@ agents: {}
           hint: did you mean `command`?
         p.yaml:9:14: error: servers.time.timeout: expected a duration such as "30s", found "soon"
         p.yaml:10:49: error: servers.web.timeout: expected a duration from 1ms to 1h, found "2h"
-        p.yaml:11:1: error: agents: `agents` is not supported by this version
-          hint: remove it, or use a version of Portcullis that supports it
+        p.yaml:11:9: error: agents: expected a map, found a list
         "#);
     }
 
@@ -260,7 +282,7 @@ agents: {}
     #[test]
     fn errors_beyond_one_server_refuse_the_configuration() {
         for text in [
-            "version: 1\nagents: {}",
+            "version: 1\nagents:",
             "servers: {}\ngateway: {}",
             "version: 1\ngateway: { legacy: maybe }",
             "version: 1\nx: [",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use crate::names::ServerName;
 
 /// A whole configuration.
@@ -15,6 +16,23 @@ pub struct Config {
     /// Servers that were described but cannot be served, by the name they were given, and why. No value of an
     /// environment variable, header, argument or URL is repeated.
     pub broken: BTreeMap<String, String>,
+    /// Who may see and call what.
+    pub policy: Policy,
+    /// Tools and prompts under other names, with other arguments, in the order of their servers and names.
+    pub variants: Vec<Variant>,
+    /// How much may be done with single tools.
+    pub tool_limits: Vec<ToolLimits>,
+    /// Who is let in.
+    pub auth: Auth,
+    /// What is recorded.
+    pub audit: Audit,
+}
+
+impl Config {
+    /// Returns everything that decides who may do what, under which name, and what is recorded of it.
+    pub(crate) fn access(&self) -> impl PartialEq + '_ {
+        (&self.policy, &self.variants, &self.tool_limits, &self.auth, &self.audit)
+    }
 }
 
 /// Settings of the gateway itself.

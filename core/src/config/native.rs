@@ -8,13 +8,14 @@ use super::file::{
 };
 use super::item::{At, Item};
 use super::model::Naming;
+use super::native_policy::take_sections;
 use super::node::Value;
 use super::problem::Report;
 use super::quantity::{format_duration, format_size, parse_duration, parse_size};
 use super::source::{Draft, DraftServer};
 
-/// Sections that are planned and not read yet. **They are refused, never ignored**: they narrow what is allowed.
-const LATER_SECTIONS: [&str; 4] = ["groups", "variants", "agents", "auth"];
+/// Keys of servers that are planned and not read yet. **They are refused, never ignored**: they narrow what is allowed.
+const LATER_KEYS: [&str; 1] = ["auth"];
 
 /// Reads a native file.
 pub(super) fn read(root: &Item<'_>, report: &mut Report<'_>) -> Draft {
@@ -27,11 +28,9 @@ pub(super) fn read(root: &Item<'_>, report: &mut Report<'_>) -> Draft {
     }
     let gateway = fields.take("gateway").and_then(|item| Some((item.place(), read_gateway(&item, report)?)));
     let servers = fields.take("servers").map(|item| read_servers(&item, report)).unwrap_or_default();
-    for section in LATER_SECTIONS {
-        fields.refuse(section, report);
-    }
+    let sections = take_sections(&mut fields, report);
     fields.finish(report);
-    Draft { gateway, servers }
+    Draft { gateway, servers, sections, app: None }
 }
 
 fn read_gateway(item: &Item<'_>, report: &mut Report<'_>) -> Option<GatewayEntry> {
@@ -101,8 +100,8 @@ fn read_server(item: &Item<'_>, report: &mut Report<'_>) -> Option<ServerEntry> 
             .and_then(|item| read_duration(&item, (Duration::ZERO, CACHE_LIMIT), report)),
         enabled: fields.take("enabled").and_then(|item| item.flag(report)),
     };
-    for section in LATER_SECTIONS {
-        fields.refuse(section, report);
+    for key in LATER_KEYS {
+        fields.refuse(key, report);
     }
     fields.finish(report);
     Some(entry)
@@ -139,12 +138,16 @@ fn parse_http_kind(text: &str) -> Option<HttpKind> {
     }
 }
 
-fn read_number(item: &Item<'_>, (least, most): (u64, u64), report: &mut Report<'_>) -> Option<At<u64>> {
+pub(super) fn read_number(
+    item: &Item<'_>,
+    (least, most): (u64, u64),
+    report: &mut Report<'_>,
+) -> Option<At<u64>> {
     let expected = format!("a whole number from {least} to {most}");
     item.parsed(&expected, report, |text| text.parse().ok().filter(|n| (least..=most).contains(n)))
 }
 
-fn read_size(
+pub(super) fn read_size(
     item: &Item<'_>,
     (least, most): (u64, u64),
     example: &str,
@@ -155,7 +158,7 @@ fn read_size(
     item.parsed(&expected, report, |text| parse_size(text).filter(|n| (least..=most).contains(n)))
 }
 
-fn read_duration(
+pub(super) fn read_duration(
     item: &Item<'_>,
     (least, most): (Duration, Duration),
     report: &mut Report<'_>,

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::node::Position;
+use super::policy::Origin;
 
 /// How bad a [`Problem`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +89,11 @@ impl<'a> Report<'a> {
         if let Some(latest) = self.problems.last_mut() {
             latest.hint = Some(hint.into());
         }
+    }
+
+    /// Returns a place as the policy remembers it.
+    pub(super) fn origin(&self, place: &Place) -> Origin {
+        Origin { file: self.file.into(), line: place.at.line, field: place.field.clone() }
     }
 
     /// Runs `read`, whose errors take `server` down and nothing else, and returns the first of them.

@@ -1,5 +1,7 @@
 //! From a server's description to a [`Server`]: references are replaced, then every value is checked.
 
+use std::collections::BTreeSet;
+
 use super::command::resolve_command;
 use super::endpoint::resolve_endpoint;
 use super::file::{DEFAULT_CACHE, DEFAULT_TIMEOUT, HttpKind, ServerEntry};
@@ -45,6 +47,21 @@ impl Context<'_> {
                 None
             }
         }
+    }
+}
+
+impl Context<'_> {
+    /// Tells whether all variables that a server waits for have a value, and reports those that do not at once.
+    pub(super) fn has_all(&self, inputs: &[String], place: &Place, report: &mut Report<'_>) -> bool {
+        let is_empty = |name: &&String| (self.lookup)(name).is_none_or(|value| value.trim().is_empty());
+        let missing: BTreeSet<&str> = inputs.iter().filter(is_empty).map(String::as_str).collect();
+        if missing.is_empty() || self.missing == Missing::Leave {
+            return true;
+        }
+        let names = missing.into_iter().collect::<Vec<_>>().join(", ");
+        report.error(place, format!("waits for input: not set, or empty, in the environment: {names}"));
+        report.hint("set them for the gateway");
+        false
     }
 }
 

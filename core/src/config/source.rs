@@ -1,14 +1,17 @@
 //! A file that was given, what kind it is, and what it says before anything is resolved.
 //!
 //! **The kind is told from the content**, never from the name alone: `version` makes a native file, `mcpServers` one
-//! of Claude Desktop or Cursor, `servers` without `version` one of VS Code.
+//! of Claude Desktop or Cursor, `servers` without `version` one of VS Code, `permissions` an `app.yaml` of MCPX. Beside
+//! one, `mcpServers` are MCPX's, too. Only an `app.yaml` without any of its sections is known by its name.
 
 use super::file::{GatewayEntry, ServerEntry};
 use super::item::{At, Item};
+use super::mcpx::App;
+use super::native_policy::Sections;
 use super::node::{Node, Syntax, Value, read};
 use super::problem::{Place, Report};
 use super::server::is_enabled;
-use super::{foreign, native};
+use super::{foreign, mcpx, native};
 
 /// A file to read: its text, and the name that problems call it by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,11 @@ impl Source {
             Some(end) => &self.path[..end],
             None => "",
         }
+    }
+
+    /// Tells whether the file has the name of MCPX's second file.
+    fn is_named_app(&self) -> bool {
+        matches!(self.path.rsplit(['/', '\\']).next(), Some("app.yaml" | "app.yml"))
     }
 
     /// Returns the folder that an editor's file is about: the one that holds the editor's own.
@@ -48,6 +56,9 @@ pub(super) struct Draft {
     /// The gateway's section and where it stands.
     pub(super) gateway: Option<(Place, GatewayEntry)>,
     pub(super) servers: Vec<DraftServer>,
+    /// What an `app.yaml` says.
+    pub(super) app: Option<App>,
+    pub(super) sections: Sections,
 }
 
 /// A server as a file describes it.
@@ -55,6 +66,8 @@ pub(super) struct Draft {
 pub(super) struct DraftServer {
     pub(super) name: At<String>,
     pub(super) entry: ServerEntry,
+    /// The variables without which it is not served, and which may not be empty.
+    pub(super) inputs: Vec<String>,
     /// Why the description cannot be used, where it cannot.
     pub(super) broken: Option<String>,
 }
@@ -72,7 +85,7 @@ impl DraftServer {
         if !is_enabled(&entry) {
             report.excuse_since(mark);
         }
-        Self { name, entry, broken }
+        Self { name, entry, inputs: Vec::new(), broken }
     }
 }
 
@@ -84,19 +97,48 @@ pub(super) enum Kind {
     VsCode,
     /// The `mcp` section of VS Code's settings.
     VsCodeSettings,
+    /// MCPX's `mcp.json`.
+    Mcpx,
+    /// MCPX's `app.yaml`.
+    App,
+}
+
+/// Whether a file stands beside an `app.yaml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    Nothing,
+    App,
+}
+
+impl Beside {
+    /// Tells it from all files that are read together.
+    pub(super) fn of(sources: &[Source]) -> Self {
+        let is_app = |source: &Source| {
+            read(source).map_or_else(
+                |_| source.is_named_app(),
+                |(syntax, node)| kind_of(&node, syntax, source) == Some(Kind::App),
+            )
+        };
+        if sources.len() > 1 && sources.iter().any(is_app) { Self::App } else { Self::Nothing }
+    }
 }
 
 /// Reads a file of any kind.
-pub(super) fn read_draft(source: &Source, report: &mut Report<'_>) -> Option<(Kind, Draft)> {
+pub(super) fn read_draft(source: &Source, beside: Beside, report: &mut Report<'_>) -> Option<(Kind, Draft)> {
+    if beside == Beside::App && source.text.trim().is_empty() && !source.is_named_app() {
+        return Some((Kind::Mcpx, Draft::default()));
+    }
     let (syntax, node) = match read(source) {
         Ok(document) => document,
         Err(error) => {
             report.error(&Place { at: error.at, field: String::new() }, error.message);
-            return None;
+            // What it would have denied is not known, so that nothing may be allowed.
+            let app = source.is_named_app().then(App::default);
+            return app.map(|app| (Kind::App, Draft { app: Some(app), ..Draft::default() }));
         }
     };
     let root = Item::root(&node);
-    let Some(kind) = kind_of(&node, syntax) else {
+    let Some(kind) = kind_beside(beside, &node, syntax, source) else {
         report.error(&root.place(), "this is no configuration that Portcullis knows");
         report.hint(
             "a native file begins with `version: 1`; others have a map `mcpServers` (Claude Desktop, Cursor) or \
@@ -106,23 +148,41 @@ pub(super) fn read_draft(source: &Source, report: &mut Report<'_>) -> Option<(Ki
     };
     let draft = match kind {
         Kind::Native => native::read(&root, report),
+        Kind::Mcpx => Draft { servers: mcpx::read_servers(&root, report), ..Draft::default() },
+        Kind::App => Draft { app: Some(mcpx::read_app(&root, report)), ..Draft::default() },
         _ => foreign::read(&root, kind, source, report),
     };
     Some((kind, draft))
 }
 
-fn kind_of(node: &Node, syntax: Syntax) -> Option<Kind> {
+/// Tells the kind of a file: beside an `app.yaml`, one with `mcpServers`, or with nothing, is MCPX's.
+fn kind_beside(beside: Beside, node: &Node, syntax: Syntax, source: &Source) -> Option<Kind> {
+    let is_empty = matches!(&node.value, Value::Map(entries) if entries.is_empty());
+    match (beside, kind_of(node, syntax, source)) {
+        (Beside::App, Some(Kind::McpServers)) => Some(Kind::Mcpx),
+        (Beside::App, None) if is_empty => Some(Kind::Mcpx),
+        (_, kind) => kind,
+    }
+}
+
+fn kind_of(node: &Node, syntax: Syntax, source: &Source) -> Option<Kind> {
     if node.entry("version").is_some() {
         return Some(Kind::Native);
     }
     if node.entry("mcpServers").is_some() {
-        return Some(Kind::McpServers);
+        return Some(if mcpx::looks_like_one(node) { Kind::Mcpx } else { Kind::McpServers });
+    }
+    let app_section = ["permissions", "toolGroups", "toolExtensions", "targetServerAttributes"]
+        .iter()
+        .any(|key| node.entry(key).is_some());
+    if app_section || source.is_named_app() {
+        return Some(Kind::App);
     }
     if node.entry("mcp").is_some_and(|section| section.entry("servers").is_some()) {
         return Some(Kind::VsCodeSettings);
     }
-    let native_section =
-        ["gateway", "groups", "variants", "agents"].iter().any(|key| node.entry(key).is_some());
+    let native_sections = ["gateway", "groups", "variants", "agents", "auth", "limits", "audit"];
+    let native_section = native_sections.iter().any(|key| node.entry(key).is_some());
     if native_section {
         return Some(Kind::Native);
     }

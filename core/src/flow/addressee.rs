@@ -1,6 +1,7 @@
 //! Who waits for an answer, and how its waiting ends early.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -8,11 +9,17 @@ use futures::channel::oneshot;
 use futures::future::{self, Either};
 use http::StatusCode;
 
+use super::too_large;
+use crate::audit::Redactor;
+use crate::body::Whole;
+use crate::config::Narrowing;
+use crate::customize;
 use crate::error::{Refusal, Unreachable};
 use crate::front::Caller;
 use crate::gateway::Gateway;
 use crate::limits::Turn;
 use crate::ports::Host;
+use crate::quota::Hold;
 use crate::relay::Splice;
 use crate::session::{Interaction, Session};
 use crate::shape;
@@ -33,6 +40,14 @@ pub(crate) struct Addressee {
     pub(crate) log_level: Option<usize>,
     /// Whether the answer is one that may be cached.
     pub(crate) cacheable: bool,
+    /// What is left of the answer's result; nothing where it stays as it is.
+    pub(crate) narrowing: Option<Arc<Narrowing>>,
+    /// How long the server may be silent.
+    pub(crate) patience: Duration,
+    /// The largest result that the caller may get, in bytes.
+    pub(crate) most: Option<usize>,
+    /// What the call is counted under, as long as it runs.
+    pub(crate) _holds: Vec<Hold>,
     /// By which ids it knows the tasks that the answer names, where it may name any.
     pub(crate) tasks: Option<Arc<tasks::Ids>>,
     pub(crate) server: Arc<Server>,
@@ -90,8 +105,10 @@ impl Addressee {
 
     /// Writes to the log that the request was not answered.
     pub(super) fn log_unanswered(&self, error: &Unreachable) {
-        let (server, reason) = (&error.server, &error.message);
-        let (request_id, trace_id) = (&self.id, self.caller.record.trace_id());
+        // Both are worded by others, who may not know what is a secret.
+        let redactor = Redactor::default();
+        let (server, reason) = (&error.server, redactor.text(&error.message));
+        let (request_id, trace_id) = (redactor.text(&self.id), self.caller.record.trace_id());
         if trace_id.is_empty() {
             tracing::warn!(%server, %reason, %request_id, "a request was not answered");
         } else {
@@ -103,6 +120,43 @@ impl Addressee {
     pub(super) fn answered(&mut self) {
         if let Some(lane) = &mut self.lane {
             lane.answered();
+        }
+    }
+
+    /// Tells whether an answer has to be there whole before the agent gets any of it: to be narrowed, or to be seen not
+    /// to be larger than it may be.
+    pub(super) fn is_held(&self) -> bool {
+        self.narrowing.is_some() || self.most.is_some()
+    }
+
+    /// Refuses an answer that has grown larger than may be held, of `most` bytes at most.
+    pub(super) fn holds(&self, size: usize, most: usize) -> Result<(), Unreachable> {
+        match self.most.filter(|_| self.narrowing.is_none()) {
+            Some(limit) if size > limit => Err(self.too_much(limit)),
+            _ if size > most => Err(too_large(&self.server, most)),
+            _ => Ok(()),
+        }
+    }
+
+    fn too_much(&self, limit: usize) -> Unreachable {
+        let why = format!("answered with more than the {limit} bytes that the caller is limited to");
+        self.server.error(why).refused()
+    }
+
+    /// Returns an answer that has come whole as the agent gets it, and whether it is the error of a tool.
+    pub(super) fn narrowed(&self, answer: Whole, is_tool_error: bool) -> Result<(Whole, bool), Unreachable> {
+        let (text, failed) = match &self.narrowing {
+            None => (answer, is_tool_error),
+            Some(narrowing) => {
+                let narrowed = customize::narrow_answer(&answer.into_bytes(), narrowing);
+                let (text, failed) = narrowed
+                    .map_err(|error| self.server.error(format!("sent an answer that is no JSON: {error}")))?;
+                (text.into(), failed)
+            }
+        };
+        match self.most {
+            Some(limit) if text.len() > limit => Err(self.too_much(limit)),
+            _ => Ok((text, failed)),
         }
     }
 

@@ -6,11 +6,15 @@ use futures::future::{self, Either};
 use http::StatusCode;
 
 use super::listen::Listens;
+use crate::acl::Bounds;
+use crate::audit::Decision;
 use crate::body::{self, Reply};
 use crate::error::{Refusal, code};
+use crate::front::Caller;
 use crate::gateway::Gateway;
 use crate::limits::{Entry, Place, Turn};
 use crate::ports::Host;
+use crate::quota::{Exhausted, Hold};
 use crate::upstream::Server;
 
 /// How long a request waits for its turn at a server that is busy.
@@ -22,6 +26,22 @@ impl<H: Host> Gateway<H> {
         let most = self.limits().requests;
         self.0.requests.take(most).ok_or_else(|| {
             busy(format!("the gateway is busy: {most} requests are being answered; try again in a moment"))
+        })
+    }
+
+    /// Counts a request under everything that limits it, or refuses it.
+    pub(super) async fn count(&self, bounds: &Bounds, caller: &Caller) -> Result<Hold, Refusal> {
+        if bounds.counted.is_empty() {
+            return Ok(Hold::default());
+        }
+        self.host().take(&bounds.counted, caller.now).await.map_err(|exhausted| {
+            let Exhausted { key, limit, retry_after } = exhausted;
+            let agent = &caller.who.agent.name;
+            tracing::info!(%agent, %key, limit = limit.as_str(), "a request is over a limit");
+            caller.record.decided(Decision::Denied, || format!("{}: {key}", limit.as_str()).into());
+            let wait = retry_after.as_millis().div_ceil(1000).max(1);
+            let why = format!("{}; try again in {wait} s", limit.as_str());
+            Refusal::new(code::LIMITED, why).retry_after(retry_after)
         })
     }
 
@@ -45,10 +65,14 @@ impl<H: Host> Gateway<H> {
     }
 }
 
-/// Keeps a request's place until its answer has ended. A stream on which an agent listens is counted among those.
-pub(super) fn in_place(mut reply: Reply, place: Place) -> Reply {
+/// Keeps a request's place, where it has one, until its answer has ended. A stream on which an agent listens is counted
+/// among those.
+pub(super) fn in_place(mut reply: Reply, place: Option<Place>) -> Reply {
     let listens = reply.extensions_mut().remove::<Listens>().is_some();
-    if listens { reply } else { body::holding(reply, place) }
+    match place.filter(|_| !listens) {
+        Some(place) => body::holding(reply, place),
+        None => reply,
+    }
 }
 
 /// Refuses for want of room; the transport says when to try again.

@@ -222,7 +222,7 @@ impl<H: Host> Gateway<H> {
                 trial: None,
             });
         }
-        let posted = self.within(server, server.settings.timeout, async {
+        let posted = self.within(server, ask.patience(server), async {
             match self.post(server, established, ask, id).await? {
                 (head, body) if head.status == StatusCode::OK => Ok((body, false)),
                 (head, body) => refused(server, established, &head, body, id).await,

@@ -15,6 +15,7 @@ use crate::config::{Command, Transport};
 use crate::error::Unreachable;
 use crate::front::LEVELS;
 use crate::gateway::Gateway;
+use crate::observe::Lasting;
 use crate::pipe::{Pipe, PipeAnswer, Users, Wait, pipe};
 use crate::ports::Host;
 use crate::upstream::compose::{self, Ask};
@@ -270,8 +271,9 @@ impl<H: Host> Gateway<H> {
             }
             server.error(why)
         })?;
-        let established =
-            Established { version, introduction, session: reply.session.clone(), ..established };
+        let session = reply.session.clone();
+        let lasting = Lasting::begin(self.host().observer(), server, version);
+        let established = Established { version, introduction, session, _lasting: lasting, ..established };
         let told = message::notification("notifications/initialized", "");
         self.within(server, HANDSHAKE, self.tell(server, &established, told)).await?;
         Ok(established)
@@ -317,7 +319,8 @@ impl Link {
 }
 
 pub(super) fn blank(version: Version, pipe: Option<Pipe>) -> Established {
-    Established { version, session: None, pipe, introduction: Introduction::default() }
+    let introduction = Introduction::default();
+    Established { version, session: None, pipe, introduction, _lasting: Lasting::default() }
 }
 
 pub(super) fn initialize(link: &Link) -> Ask<'static> {

@@ -49,7 +49,7 @@ enum Ended {
     /// It answers the agent, perhaps still coming.
     Reply(Reply),
     /// It asks a session's agent for input.
-    Round(Round, Addressee),
+    Round(Round, Box<Addressee>),
 }
 
 impl<H: Host> Gateway<H> {
@@ -98,7 +98,7 @@ impl<H: Host> Gateway<H> {
         let server = to.server.clone();
         let broken = |e: crate::relay::Broken| server.error(e.to_string());
         // One patience for all that comes before the agent gets anything: a server that drips is late as well.
-        let limit = server.settings.timeout;
+        let limit = to.patience;
         let mut patience = std::pin::pin!(self.host().sleep(limit));
         let failure = loop {
             let next = future::select(chunks.next(), patience.as_mut()).map(|first| match first {
@@ -115,7 +115,12 @@ impl<H: Host> Gateway<H> {
                         raw.push(chunk);
                     }
                     let most = if may_ask { ROUND } else { STREAMED };
-                    if out.len() >= most && !splice.is_done() {
+                    if to.is_held() {
+                        if let Err(error) = to.holds(out.len(), self.limits().message) {
+                            break error;
+                        }
+                    } else if out.len() >= most && !splice.is_done() {
+                        to.caller.record.gave(out.len());
                         let (gateway, pieces) = (self.clone(), out.into_vec().into_iter());
                         let rest = Document { gateway, asked, chunks, to, splice: Some(splice), pieces };
                         let mut reply = body::json(StatusCode::OK, Bytes::new());
@@ -129,13 +134,18 @@ impl<H: Host> Gateway<H> {
                     let asks = crossed && splice.result_type() == Some("input_required");
                     match splice.finish().map_err(broken) {
                         Ok(Finished::Answer) => {
+                            let (text, is_tool_error) = match to.narrowed(out.into_whole(), is_tool_error) {
+                                Ok(narrowed) => narrowed,
+                                Err(error) => break error,
+                            };
                             asked.answered();
                             to.answered();
                             if let Some(round) = asks.then(|| raw.concat()).and_then(|raw| Round::read(&raw))
                             {
-                                return Ok(Ended::Round(round, to));
+                                return Ok(Ended::Round(round, Box::new(to)));
                             }
-                            let (text, code) = self.asks_by_error(&to, out.into_whole(), code);
+                            let (text, code) = self.asks_by_error(&to, text, code);
+                            to.caller.record.gave(text.len());
                             to.caller.record.answered(code, is_tool_error);
                             return Ok(Ended::Reply(body::json(status(&to, code), text)));
                         }
@@ -302,7 +312,7 @@ impl<H: Host> Gateway<H> {
         })?;
         match std::mem::replace(&mut asked.body, AnswerBody::Nothing) {
             AnswerBody::Json(chunks) => match self.document(asked, chunks, to).await? {
-                Ended::Round(round, to) if to.interaction.is_possible() => return Ok((round, to)),
+                Ended::Round(round, to) if to.interaction.is_possible() => return Ok((round, *to)),
                 Ended::Round(round, to) => give(steps, Self::refuse_round(&round, &to)).await,
                 Ended::Reply(reply) => give(steps, reply).await,
             },
@@ -404,7 +414,7 @@ impl<H: Host> Document<H> {
     async fn piece(&mut self) -> Option<Result<Bytes, Unreachable>> {
         let server = self.to.server.clone();
         let mut splice = self.splice.take()?;
-        let next = self.gateway.within(&server, server.settings.timeout, self.chunks.next().map(Ok)).await;
+        let next = self.gateway.within(&server, self.to.patience, self.chunks.next().map(Ok)).await;
         let mut out = Pieces::default();
         match next {
             Ok(Some(Ok(chunk))) => {
@@ -412,6 +422,7 @@ impl<H: Host> Document<H> {
                     return Some(Err(server.error(error.to_string())));
                 }
                 self.splice = Some(splice);
+                self.to.caller.record.gave(out.len());
                 self.pieces = out.into_vec().into_iter();
                 Some(Ok(self.pieces.next().unwrap_or_default()))
             }

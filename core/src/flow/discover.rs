@@ -10,6 +10,7 @@ use futures::StreamExt;
 use futures::channel::mpsc;
 use futures::future::{self, Either};
 
+use crate::catalog::inspect::{Suspect, Suspects};
 use crate::catalog::{Item, Kind, Offer, View, capability, read_page};
 use crate::error::{Unreachable, code};
 use crate::front::Caller;
@@ -17,6 +18,7 @@ use crate::gateway::{Gateway, SETTLING, Snapshot};
 use crate::pipe::Wait;
 use crate::ports::Host;
 use crate::upstream::compose::Ask;
+use crate::upstream::pauses::BEFORE_A_SERVER;
 use crate::upstream::{Nudge, Server, Status, lock};
 use crate::wire::json::{Json, quote};
 use crate::wire::message::{self, Message};
@@ -32,6 +34,8 @@ const ITEMS: usize = 100_000;
 const CURSOR: usize = 16 << 10;
 /// How much of what is wrong with a list is logged.
 const REMARKS: usize = 10;
+/// How many findings about one server's texts are logged.
+const WARNINGS: usize = 1000;
 /// How long a list is taken for current at least, in milliseconds, whatever the server says.
 const LEAST_TTL: u64 = 1000;
 
@@ -67,6 +71,22 @@ impl Remarks {
     }
 }
 
+/// Logs what is suspicious and has not been said of the server; where and what, never the text.
+fn warn(server: &Server, suspects: &Suspects) {
+    let mut warned = lock(&server.warned);
+    for suspect in &suspects.first {
+        if warned.len() >= WARNINGS || !warned.insert(suspect.clone()) {
+            continue;
+        }
+        let Suspect { item, finding } = suspect;
+        let what = finding.what.code();
+        tracing::warn!(server = %server.name, item, "where" = finding.place, what, "a text of the server is suspicious");
+        if warned.len() == WARNINGS {
+            tracing::warn!(server = %server.name, "suspicious texts of this server are no longer logged; doctor lists them");
+        }
+    }
+}
+
 impl<H: Host> Gateway<H> {
     /// Keeps the offer of one server for as long as the gateway lives.
     pub(crate) async fn keep(self, server: Arc<Server>, mut nudges: mpsc::UnboundedReceiver<Nudge>) {
@@ -94,10 +114,9 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Waits before the next attempt: 1 s, 2 s, 4 s ... 60 s.
+    /// Waits before the next attempt.
     async fn pause(&self, failures: u32, nudges: &mut mpsc::UnboundedReceiver<Nudge>) -> Option<Nudge> {
-        let seconds = 1u64.checked_shl(failures - 1).unwrap_or(60).min(60);
-        let mut pause = std::pin::pin!(self.host().sleep(Duration::from_secs(seconds)));
+        let mut pause = std::pin::pin!(self.host().sleep(BEFORE_A_SERVER.after(failures - 1)));
         loop {
             match future::select(&mut pause, nudges.next()).await {
                 // A server that has only just failed is not tried sooner because somebody asks for it.
@@ -123,6 +142,7 @@ impl<H: Host> Gateway<H> {
             tracing::info!(server = %server.name, %version, tools, prompts, resources, "server is up");
         }
         self.views_changed();
+        self.tell_unknown_names();
     }
 
     /// Notes that a server does not answer. What it offered stays listed through a first failure, so that a restart
@@ -183,6 +203,8 @@ impl<H: Host> Gateway<H> {
             offer.ttl = u64::try_from(server.settings.cache.as_millis()).unwrap_or(u64::MAX);
         }
         offer.ttl = offer.ttl.max(LEAST_TTL);
+        offer.inspect(server.offer.load().as_deref());
+        warn(server, &offer.suspects);
         Ok(offer)
     }
 
@@ -274,7 +296,7 @@ impl<H: Host> Gateway<H> {
     /// Returns what an endpoint shows, once every server of it has answered or failed, or the time for that is up.
     pub(crate) async fn view(&self, snapshot: &Snapshot, caller: &Caller) -> Arc<View> {
         let scope = &caller.scope;
-        let shown = || snapshot.servers.values().filter(|server| scope.includes(&server.name));
+        let shown = || snapshot.servers.values().filter(|server| snapshot.includes(scope, &server.name));
         if shown().any(|server| !server.settled.has_fired()) {
             let left = (snapshot.since + SETTLING).saturating_sub(self.host().now());
             let settled = future::join_all(shown().map(|server| server.settled.wait()));
@@ -288,6 +310,6 @@ impl<H: Host> Gateway<H> {
                 let _ = server.nudge.unbounded_send(Nudge::Stale);
             }
         }
-        snapshot.view_through(scope, &caller.comes_through())
+        snapshot.view(scope, &caller.who, &caller.comes_through(), now)
     }
 }

@@ -1,5 +1,6 @@
 //! The streams on which agents hear of changes: `subscriptions/listen`, and a session's own stream.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use futures::stream::{self, BoxStream};
 
 use super::admit::busy;
 use crate::body::{self, Reply};
-use crate::catalog::{Listed, Route};
+use crate::catalog::{Listed, Route, View};
 use crate::error::{Refusal, Unreachable};
 use crate::front::Caller;
 use crate::gateway::Gateway;
@@ -134,16 +135,33 @@ impl<H: Host> Gateway<H> {
     }
 
     fn take_seat(&self, caller: &Caller, nonce: u64, interest: Interest) -> Result<Seat, Refusal> {
-        let through = caller.comes_through().into_iter().map(str::to_owned).collect();
-        let audience = Audience { scope: caller.scope.clone(), through, era: caller.era() };
+        let audience = Audience::of(caller);
         let limits = self.limits();
-        let seat = self.0.hub.join(audience, nonce, interest, &limits, |audience| self.listed(audience));
+        let seat = self
+            .0
+            .hub
+            .join(audience, nonce, interest, &limits, |audience| self.listed(audience).unwrap_or_default());
         seat.ok_or_else(|| busy(format!("the gateway is busy: {} streams are open", limits.streams)))
     }
 
-    fn listed(&self, audience: &Audience) -> Listed {
+    /// Returns what somebody who listens is shown now, whatever it was known as when it began to; nothing where it is
+    /// no longer known.
+    pub(super) fn shown_to(&self, audience: &Audience) -> Option<Arc<View>> {
+        let (snapshot, now) = (self.snapshot(), self.host().now());
+        let who = audience.who.0.under(&snapshot.config, &self.0.keys.load(), now)?;
         let through: Vec<_> = audience.through.iter().map(String::as_str).collect();
-        self.snapshot().view_through(&audience.scope, &through).listed(audience.era)
+        Some(snapshot.view(&audience.scope, &who, &through, now))
+    }
+
+    fn listed(&self, audience: &Audience) -> Option<Listed> {
+        Some(self.shown_to(audience)?.listed(audience.era))
+    }
+
+    /// Tells those who subscribed to it, and may still read it, that a resource has changed.
+    pub(super) fn resource_updated(&self, resource: Resource) {
+        self.0.hub.updated(&resource, |audience, (server, uri)| {
+            self.shown_to(audience).is_some_and(|view| view.may_read(server, uri))
+        });
     }
 
     /// Tells whoever listens of what has changed in its view: at once, and then of all that changes within a second
@@ -174,7 +192,7 @@ impl<H: Host> Gateway<H> {
         let view = self.view(&self.snapshot(), caller).await;
         let routed = std::mem::take(&mut wanted.resources)
             .into_iter()
-            .filter_map(|uri| Some((view.route_uri(&uri)?, uri)));
+            .filter_map(|uri| Some((view.find_uri(&uri)?.route, uri)));
         let asking = routed.map(|(route, uri)| async move {
             (self.subscribe((nonce, u64::MAX), &route, uri.clone()).await, uri)
         });
@@ -187,7 +205,8 @@ impl<H: Host> Gateway<H> {
                 Err(error) => tracing::debug!(%error, "a resource cannot be subscribed to"),
             }
         }
-        let (tasks, news) = self.hear_tasks(std::mem::take(&mut wanted.tasks), id).await;
+        let audience = Audience::of(caller);
+        let (tasks, news) = self.hear_tasks(std::mem::take(&mut wanted.tasks), id, &audience).await;
         listening.tasks = news;
         let acknowledged = acknowledged(id, &wanted, &tasks);
         let id = id.to_owned();

@@ -30,6 +30,8 @@ use crate::wire::version::Era;
 const RESUMPTIONS: u32 = 8;
 /// How long a server waits for what an agent, most likely a person, is asked.
 pub(super) const ANSWERED: Duration = Duration::from_mins(10);
+/// How much is read of an answer that nobody waits for, in bytes.
+const AHEAD: usize = 64 << 10;
 /// How many times its timeout a server may take that says only what is for nobody.
 const FOR_NOBODY: u32 = 4;
 
@@ -70,6 +72,8 @@ struct Reader<H: Host> {
     last_event: Option<String>,
     retry: Duration,
     resumptions: u32,
+    /// What was read while nobody waited, as it came.
+    ahead: VecDeque<Result<Received, Unreachable>>,
 }
 
 /// Where the messages come from.
@@ -78,6 +82,8 @@ enum Source<H: Host> {
     Asking(BoxFuture<'static, Result<Asked<H>, Unreachable>>),
     /// It answers.
     Body(AnswerBody),
+    /// Its stream has ended before the answer, perhaps by an error.
+    Ended(Option<Unreachable>),
 }
 
 /// What comes from a server.
@@ -139,11 +145,7 @@ impl<H: Host> Messages<H> {
         let began = self.reader.gateway.host().now();
         loop {
             let server = self.reader.server.clone();
-            let limit = if self.agent_is_asked {
-                ANSWERED.max(server.settings.timeout)
-            } else {
-                server.settings.timeout
-            };
+            let limit = if self.agent_is_asked { ANSWERED.max(self.to.patience) } else { self.to.patience };
             let gateway = self.reader.gateway.clone();
             let received = gateway.within(&server, limit, self.reader.receive());
             let received = self.to.unless_cancelled(received).await?;
@@ -158,13 +160,38 @@ impl<H: Host> Messages<H> {
             match outgoing {
                 Ok(Some(outgoing)) => return Ok(outgoing),
                 Ok(None) => {
-                    let limit = server.settings.timeout * FOR_NOBODY;
+                    let limit = self.to.patience * FOR_NOBODY;
                     let since = gateway.host().now().saturating_sub(began);
                     if !self.agent_is_asked && u128::from(since) > limit.as_millis() {
                         return Ok(self.failed(late(&server, limit)));
                     }
                 }
                 Err(error) => return Ok(self.failed(error)),
+            }
+        }
+    }
+
+    /// Reads on while nobody waits for the answer, as far as there is room: pings are answered, and everything else is
+    /// kept for whoever waits next. Never ends, and nothing is lost when it is given up.
+    pub(super) async fn mind(&mut self) {
+        let mut room = AHEAD;
+        loop {
+            let received = self.reader.read().await;
+            let read = match &received {
+                Ok(Received::Message(raw)) => {
+                    if let Some(answer) = shape::pong(raw) {
+                        self.send_back(answer);
+                        continue;
+                    }
+                    raw.len()
+                }
+                // What follows is not read before somebody waits.
+                Ok(Received::Document(_)) | Err(_) => room,
+            };
+            self.reader.ahead.push_back(received);
+            room = room.saturating_sub(read);
+            if room == 0 {
+                return future::pending().await;
             }
         }
     }
@@ -181,7 +208,7 @@ impl<H: Host> Messages<H> {
     pub(super) async fn whole(&mut self, asked: Asked<H>, chunks: Chunks) -> Bytes {
         let (server, id) = (self.reader.server.clone(), asked.id);
         let gateway = self.reader.gateway.clone();
-        let limit = server.settings.timeout;
+        let limit = self.to.patience;
         let document = gateway.message_of(AnswerBody::Json(chunks), &server, id);
         let raw = gateway.within(&server, limit, document).await;
         self.reader.asked = Some(asked);
@@ -231,13 +258,15 @@ impl<H: Host> Messages<H> {
         let (code, is_tool_error) = (splice.error_code(), splice.is_tool_error());
         match splice.finish().map_err(broken)? {
             Finished::Answer => {
+                let (text, is_tool_error) = self.to.narrowed(out.into_whole(), is_tool_error)?;
                 asked.answered();
                 self.to.answered();
                 let crossed = self.to.caller.era() == Era::Legacy && version.era() == Era::Modern;
                 if let Some(round) = Some(raw).filter(|_| crossed).and_then(|raw| Round::read(raw)) {
                     return Ok(Some(Outgoing::Round(round)));
                 }
-                let (text, code) = self.reader.gateway.asks_by_error(&self.to, out.into_whole(), code);
+                let (text, code) = self.reader.gateway.asks_by_error(&self.to, text, code);
+                self.to.caller.record.gave(text.len());
                 self.to.caller.record.answered(code, is_tool_error);
                 Ok(Some(Outgoing::Last(text.into_bytes(), code)))
             }
@@ -287,12 +316,25 @@ impl<H: Host> Reader<H> {
             last_event: None,
             retry: Duration::from_millis(500),
             resumptions: RESUMPTIONS,
+            ahead: VecDeque::new(),
         }
     }
 
-    /// Waits for the next message of the server. Nothing is lost when the wait is given up.
+    /// Returns what was read ahead, or waits for the next message of the server. Nothing is lost when the wait is given
+    /// up.
     async fn receive(&mut self) -> Result<Received, Unreachable> {
+        match self.ahead.pop_front() {
+            Some(received) => received,
+            None => self.read().await,
+        }
+    }
+
+    async fn read(&mut self) -> Result<Received, Unreachable> {
         loop {
+            if let Source::Ended(cause) = &mut self.source {
+                let cause = cause.take();
+                self.resume(cause).await?;
+            }
             if let Some(event) = self.events.next() {
                 self.last_event = event.id.or(self.last_event.take());
                 self.retry = event.retry.map_or(self.retry, Duration::from_millis);
@@ -320,8 +362,8 @@ impl<H: Host> Reader<H> {
                     taken.map_err(|TooLarge(limit)| too_large(&self.server, limit))?;
                     self.events = events.into_iter();
                 }
-                Next::Chunk(Some(Err(error))) => self.resume(Some(error)).await?,
-                Next::Chunk(None) => self.resume(None).await?,
+                Next::Chunk(Some(Err(error))) => self.source = Source::Ended(Some(error)),
+                Next::Chunk(None) => self.source = Source::Ended(None),
                 Next::Nothing => return Err(self.server.error("answered with nothing")),
             }
         }
@@ -374,7 +416,7 @@ impl<H: Host> Source<H> {
             Self::Asking(asking) => Next::Asked(asking.await),
             Self::Body(AnswerBody::Pipe(answer)) => Next::Message(answer.next().await),
             Self::Body(AnswerBody::Events(chunks)) => Next::Chunk(chunks.next().await),
-            Self::Body(AnswerBody::Json(_) | AnswerBody::Nothing) => Next::Nothing,
+            Self::Body(AnswerBody::Json(_) | AnswerBody::Nothing) | Self::Ended(_) => Next::Nothing,
         }
     }
 }

@@ -3,9 +3,11 @@
 mod addressee;
 mod admit;
 mod ask;
+mod audited;
 mod connect;
 mod converse;
 mod discover;
+mod door;
 mod listen;
 mod messages;
 mod observed;
@@ -22,6 +24,7 @@ mod tasks;
 mod tests;
 mod trial;
 mod watch;
+mod way;
 
 use std::task::Poll;
 use std::time::Duration;
@@ -70,9 +73,11 @@ fn too_large(server: &Server, limit: usize) -> Unreachable {
     server.error(format!("sent a message of more than {limit} bytes (`gateway.limits.message`)"))
 }
 
-/// The error about a server that took longer than it may.
+/// The error about a server that took longer than it may. A server that had less time than it may take otherwise, because
+/// of limits of its caller, is not to blame.
 fn late(server: &Server, limit: Duration) -> Unreachable {
-    server.error(format!("did not answer within {}", seconds(limit))).absent()
+    let error = server.error(format!("did not answer within {}", seconds(limit)));
+    if limit < server.settings.timeout { error.refused() } else { error.absent() }
 }
 
 fn seconds(limit: Duration) -> String {

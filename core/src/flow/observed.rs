@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::body::{self, Body, Reply};
 use crate::endpoint;
@@ -11,8 +12,9 @@ use crate::front::gate::Exposure;
 use crate::front::{Caller, Piped};
 use crate::gateway::Gateway;
 use crate::metrics::Gauge;
-use crate::observe::{Exchange, OTHER, Record};
+use crate::observe::{Ended, Exchange, OTHER, Record, Side};
 use crate::ports::Host;
+use crate::session::{LIFETIME, Session};
 use crate::upstream::lock;
 use crate::wire::message::Message;
 
@@ -37,11 +39,11 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Answers with the counters who has the admin credential. Without one there is no such path.
-    pub(super) fn metrics_for(&self, method: &Method, headers: &HeaderMap) -> Reply {
+    pub(super) fn metrics_for(&self, head: &Parts) -> Reply {
         match &self.0.admin_key {
             None => endpoint::not_found(),
-            Some(key) if !key.is_in(headers) => endpoint::unauthorized(),
-            Some(_) => self.metrics(method),
+            Some(key) if !key.is_in(&head.headers) => self.refuse_stranger(head),
+            Some(_) => self.metrics(&head.method),
         }
     }
 
@@ -84,6 +86,23 @@ impl<H: Host> Gateway<H> {
         });
         let tools = of_servers("portcullis_server_tools", "Tools that the server offers.", &|s| s.tools);
         gauges.extend(up.into_iter().chain(tools));
+        gauges.extend(self.suspects().into_iter().map(|(server, suspects)| Gauge {
+            labels: vec![("portcullis_server", server)],
+            ..gauge(
+                "portcullis_suspicious_items",
+                "Items of the server with texts that are suspicious.",
+                suspects.items,
+            )
+        }));
+        if let Some(trail) = self.host().audit().map(|trail| trail.state()) {
+            let failing = usize::from(trail.trouble.is_some());
+            gauges.extend([
+                gauge("portcullis_audit_failing", "Whether the audit trail cannot be written.", failing),
+                gauge("portcullis_audit_waiting", "Entries that wait to be written.", trail.waiting),
+                gauge("portcullis_audit_recorded", "Entries that have been written.", trail.recorded),
+                gauge("portcullis_audit_lost", "Entries that there was no room for.", trail.lost),
+            ]);
+        }
         gauges
     }
 
@@ -104,14 +123,25 @@ impl<H: Host> Gateway<H> {
         observer.answered(&Exchange { method, route: endpoint::route(head.uri.path()), status, duration });
     }
 
+    /// Takes note of a session that its agent has ended. When it began is known from when it would have expired.
+    pub(super) fn note_session(&self, head: &Parts, session: &Session, now: u64) {
+        let Some(observer) = self.host().observer() else { return };
+        let began = session.expires.saturating_sub(LIFETIME);
+        observer.session_ended(&Ended {
+            side: Side::Server,
+            server: None,
+            version: session.version.as_str(),
+            piped: head.extensions.get::<Piped>().is_some(),
+            duration: Duration::from_millis(now.saturating_sub(began)),
+        });
+    }
+
     /// Begins to take note of a request.
-    pub(super) fn noted(&self, caller: Caller, head: &Parts, message: &Message<'_>) -> Caller {
-        let (Some(observer), Message::Request { id, method, params }) = (self.host().observer(), message)
-        else {
-            return caller;
-        };
+    pub(super) fn noted(&self, caller: Caller, head: &Parts, message: &Message<'_>, raw: &Bytes) -> Caller {
+        let Message::Request { id, method, params } = message else { return caller };
+        let watching = (self.host().observer(), self.noted_for_trail(&caller, method, params, raw));
         let headers = head.extensions.get::<Piped>().is_none().then_some(&head.headers);
-        let record = Record::asked(observer, (id.text(), method), params.get("_meta"), headers);
+        let record = Record::asked(watching, (id.text(), method), params.get("_meta"), headers);
         Caller { record, ..caller }
     }
 }

@@ -1,12 +1,13 @@
 //! Calls that wait in this process until a stateless agent has answered what their server asks.
 //!
 //! **A parked call is resumed once**: whoever brings its state takes it out. What nobody comes back for is given up,
-//! and its server told so.
+//! and its server told so. Meanwhile a background task holds the call, so that its server's pings are answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::channel::oneshot;
 use futures::future::{self, Either};
 
 use super::addressee::{Addressee, Cancelled};
@@ -17,6 +18,7 @@ use crate::endpoint;
 use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound};
 use crate::gateway::Gateway;
+use crate::identity::Owner;
 use crate::ports::Host;
 use crate::session::{Binding, Next, RequestState};
 use crate::upstream::handshake::own_info;
@@ -36,9 +38,10 @@ const STATE_LIFETIME: u64 = 60 * 60 * 1000;
 pub(crate) struct Parked<H: Host> {
     messages: Messages<H>,
     open: Vec<Open>,
-    /// When it is given up, in milliseconds since the Unix epoch.
-    expires: u64,
 }
+
+/// Takes a call out of where it waits.
+type Taker<H> = oneshot::Sender<oneshot::Sender<Parked<H>>>;
 
 /// A question that the agent has not answered.
 struct Open {
@@ -47,18 +50,16 @@ struct Open {
     id: String,
 }
 
-/// The calls that wait for stateless agents, by where they wait.
+/// The calls that wait for stateless agents, by where they wait. One that is removed is given up, unless it is taken.
 pub(crate) struct Parking<H: Host> {
-    pub(crate) calls: BTreeMap<u64, Parked<H>>,
-    /// Whether somebody gives up those that are late.
-    watched: bool,
+    pub(crate) calls: BTreeMap<u64, Taker<H>>,
     /// Whether no more are taken.
     closed: bool,
 }
 
 impl<H: Host> Default for Parking<H> {
     fn default() -> Self {
-        Self { calls: BTreeMap::new(), watched: false, closed: false }
+        Self { calls: BTreeMap::new(), closed: false }
     }
 }
 
@@ -74,9 +75,9 @@ pub(super) enum Retried {
     Not,
     /// With a call that waits here.
     Parked(u64),
-    /// With another call of the named server, which gets this state of its own, as JSON text, where it gave one.
+    /// With another call of that server, which gets this state of its own, as JSON text, where it gave one.
     Server {
-        /// Which one.
+        /// Which one, by its identity.
         server: String,
         /// The state.
         native: Option<String>,
@@ -154,45 +155,54 @@ impl<H: Host> Gateway<H> {
             let refusal = Refusal::new(code::INTERNAL, "too many calls wait for answers; try again later");
             return message::error(Some(&messages.to.id), &refusal).into();
         }
-        parked.calls.insert(place, Parked { messages, open, expires });
-        if !std::mem::replace(&mut parked.watched, true) {
-            let gateway = self.clone();
-            self.host().spawn(async move { gateway.give_up_late().await });
-        }
+        let (taker, wanted) = oneshot::channel();
+        parked.calls.insert(place, taker);
+        drop(parked);
+        self.host().spawn(self.clone().hold(place, Parked { messages, open }, wanted));
         text.into()
     }
 
-    /// Gives up the calls that nobody has come back for, until none waits.
-    async fn give_up_late(&self) {
-        loop {
-            self.host().sleep(ANSWERED / 20).await;
-            let now = self.host().now();
-            let (late, watched) = {
-                let mut parked = lock(&self.0.parked);
-                let late: Vec<_> = parked.calls.extract_if(.., |_, call| call.expires <= now).collect();
-                parked.watched = !parked.calls.is_empty();
-                (late, parked.watched)
-            };
-            for (_, call) in late {
-                tracing::debug!(server = %call.messages.to.server.name, "nobody has answered a question");
-                call.messages.refuse(call.open);
+    /// Holds a call until it is taken out, or given up since nobody has come back for it.
+    async fn hold(
+        self,
+        place: u64,
+        mut call: Parked<H>,
+        mut wanted: oneshot::Receiver<oneshot::Sender<Parked<H>>>,
+    ) {
+        let taker = {
+            let minding = std::pin::pin!(call.messages.mind());
+            let late = std::pin::pin!(self.host().sleep(ANSWERED));
+            match future::select(&mut wanted, future::select(late, minding)).await {
+                Either::Left((taker, _)) => taker,
+                Either::Right(_) => {
+                    drop(lock(&self.0.parked).calls.remove(&place));
+                    wanted.await
+                }
             }
-            if !watched {
-                return;
-            }
+        };
+        let left = match taker {
+            Ok(taker) => taker.send(call).err(),
+            Err(oneshot::Canceled) => Some(call),
+        };
+        if let Some(call) = left {
+            tracing::debug!(server = %call.messages.to.server.name, "nobody has answered a question");
+            call.messages.refuse(call.open);
         }
+    }
+
+    /// Takes out the call that waits there.
+    async fn take_parked(&self, place: u64) -> Option<Parked<H>> {
+        let taker = lock(&self.0.parked).calls.remove(&place)?;
+        let (sender, call) = oneshot::channel();
+        taker.send(sender).ok()?;
+        call.await.ok()
     }
 
     /// Gives up every call that waits for an agent, and takes no more.
     pub(crate) fn give_up_parked(&self) {
-        let calls = {
-            let mut parked = lock(&self.0.parked);
-            parked.closed = true;
-            std::mem::take(&mut parked.calls)
-        };
-        for call in calls.into_values() {
-            call.messages.refuse(call.open);
-        }
+        let mut parked = lock(&self.0.parked);
+        parked.closed = true;
+        parked.calls.clear();
     }
 
     /// Opens the state that a stateless agent brings back.
@@ -203,7 +213,8 @@ impl<H: Host> Gateway<H> {
         let Some(token) = inbound.params.get("requestState").filter(|state| !state.is_null()) else {
             return Ok(Retried::Not);
         };
-        let binding = Binding::new(endpoint::path(&caller.scope), &inbound.method, &inbound.params);
+        let binding =
+            Binding::new(endpoint::path(&caller.scope), caller.who.owner(), &inbound.method, &inbound.params);
         let now = self.host().now();
         let token = token.as_str().ok_or_else(invalid_state)?;
         let state = RequestState::open(&token, &self.0.sealer, now, &binding).ok_or_else(invalid_state)?;
@@ -243,8 +254,7 @@ impl<H: Host> Gateway<H> {
         inbound: &Inbound<'_>,
         caller: &Caller,
     ) -> Result<Reply, Refusal> {
-        let parked = lock(&self.0.parked).calls.remove(&place);
-        let Some(Parked { mut messages, open, .. }) = parked else {
+        let Some(Parked { mut messages, open }) = self.take_parked(place).await else {
             return Err(Refusal::new(
                 code::INVALID_PARAMS,
                 "the call that this `requestState` belongs to no longer waits for an answer (it was answered, took too \
@@ -290,7 +300,7 @@ impl<H: Host> Gateway<H> {
     /// Returns what an agent brings back to go on with a call, sealed.
     fn sealed_state(&self, to: &Addressee, expires: u64, next: Next) -> String {
         let state = RequestState {
-            server: to.server.name.to_string(),
+            server: to.server.identity.clone(),
             binding: to.binding(),
             nonce: self.random(),
             expires,
@@ -302,12 +312,12 @@ impl<H: Host> Gateway<H> {
     /// Returns what seals the state of a server's own, for the agent's way.
     pub(super) fn seals_state(&self, to: &Addressee) -> impl Fn(&str) -> String + Send + Sync + use<H> {
         let gateway = self.clone();
-        let (server, request) = (to.server.name.to_string(), to.request.clone());
-        let path = endpoint::path(&to.caller.scope);
+        let (server, request) = (to.server.identity.clone(), to.request.clone());
+        let (path, owner) = (endpoint::path(&to.caller.scope), to.caller.who.owner());
         move |native| {
             let state = RequestState {
                 server: server.clone(),
-                binding: Binding::of(&request, path.clone()),
+                binding: Binding::of(&request, path.clone(), owner.clone()),
                 nonce: gateway.random(),
                 expires: gateway.host().now() + STATE_LIFETIME,
                 next: Next::Server(native.to_owned()),
@@ -364,16 +374,16 @@ fn all_accepted(inbound: &Inbound<'_>) -> bool {
 impl Addressee {
     /// Returns what binds a state to the agent's request.
     fn binding(&self) -> Binding {
-        Binding::of(&self.request, endpoint::path(&self.caller.scope))
+        Binding::of(&self.request, endpoint::path(&self.caller.scope), self.caller.who.owner())
     }
 }
 
 impl Binding {
     /// Returns what binds a state to a request, from its message.
-    fn of(request: &Bytes, endpoint: String) -> Self {
+    fn of(request: &Bytes, endpoint: String, owner: Owner) -> Self {
         match Json::check(request).map(message::parse) {
-            Ok(Ok(Message::Request { method, params, .. })) => Self::new(endpoint, &method, &params),
-            _ => Self::new(endpoint, "", &crate::wire::json::Object::default()),
+            Ok(Ok(Message::Request { method, params, .. })) => Self::new(endpoint, owner, &method, &params),
+            _ => Self::new(endpoint, owner, "", &crate::wire::json::Object::default()),
         }
     }
 }
@@ -382,7 +392,7 @@ impl Binding {
 mod tests {
     use super::*;
     use crate::ports::Clock;
-    use crate::testing::{Answer, Memory, gateway, json_answer, modern_with, open_stream};
+    use crate::testing::{Answer, Memory, gateway, json_answer, later, modern_with, open_stream};
     use crate::wire::http as names;
 
     const ABLE: &str = r#"{"elicitation":{},"roots":{}}"#;
@@ -403,6 +413,15 @@ mod tests {
             "\"tools/list\"" => result(r#"{"tools":[{"name":"ask","inputSchema":{"type":"object"}}]}"#),
             "\"tools/call\"" if text("params").contains("which folders") => {
                 open_stream(&[r#"{"jsonrpc":"2.0","id":"e1","method":"roots/list"}"#])
+            }
+            "\"tools/call\"" if text("params").contains("are you there") => {
+                let asks = open_stream(&[r#"{"jsonrpc":"2.0","id":"e1","method":"roots/list"}"#]);
+                let ping = r#"{"jsonrpc":"2.0","id":"p1","method":"ping"}"#;
+                later(
+                    asks,
+                    Duration::from_secs(30),
+                    &[ping, &message::result(text("id"), r#"{"content":[]}"#), ping],
+                )
             }
             "\"tools/call\"" => open_stream(&[
                 r#"{"jsonrpc":"2.0","id":"e1","method":"elicitation/create","params":{"message":"?","requestedSchema":{}}}"#,
@@ -442,6 +461,23 @@ mod tests {
         let answers = r#","inputResponses":{"q1":{"action":"accept"}}"#;
         let late = call(&host, &gateway, &format!("{answers},\"requestState\":\"{}\"", state(&asked)));
         assert!(late.contains("-32602") && host.sent().is_empty(), "{late}");
+    }
+
+    #[test]
+    fn a_ping_is_answered_while_the_call_waits_and_the_rest_is_kept() {
+        let host = Memory::new(asking);
+        let gateway = gateway(&host, &["a"]);
+        let question = r#","arguments":{"q":"are you there"}"#;
+        let asked = call(&host, &gateway, question);
+        host.sent();
+        host.run(host.sleep(Duration::from_mins(1)));
+        let pong = r#"POST http://a.test/mcp {"jsonrpc":"2.0","id":"p1","result":{}}"#;
+        assert_eq!(host.sent(), [pong, pong]);
+        assert_eq!(lock(&gateway.0.parked).calls.len(), 1);
+        let answers =
+            format!(r#","inputResponses":{{"q1":{{"roots":[]}}}},"requestState":"{}""#, state(&asked));
+        let ended = call(&host, &gateway, &format!("{question}{answers}"));
+        assert!(ended.contains(r#""result":{"content":[]"#) && ended.contains(r#""id":7"#), "{ended}");
     }
 
     #[test]
@@ -502,6 +538,28 @@ mod tests {
         assert!(lock(&gateway.0.parked).calls.is_empty());
         let sent = host.sent().join("\n");
         assert!(sent.contains(r#""id":"e1","error""#) && sent.contains("notifications/cancelled"), "{sent}");
+    }
+
+    #[test]
+    fn each_round_is_a_request_of_its_own_to_whoever_observes() {
+        let notes = std::sync::Arc::new(crate::testing::Notes::default());
+        let host = Memory::observed(asking, notes.clone());
+        let gateway = gateway(&host, &["a"]);
+        let question = r#","arguments":{"q":"are you there"}"#;
+        let asked = call(&host, &gateway, question);
+        let of_calls = |notes: Vec<String>| -> Vec<String> {
+            notes.into_iter().filter(|note| note.contains("tools/call")).collect()
+        };
+        assert_eq!(of_calls(notes.take()), ["Client tools/call a__ask Ok", "Server tools/call a__ask Ok"]);
+        host.run(host.sleep(Duration::from_mins(1)));
+        let answers =
+            format!(r#","inputResponses":{{"q1":{{"roots":[]}}}},"requestState":"{}""#, state(&asked));
+        call(&host, &gateway, &format!("{question}{answers}"));
+        assert_eq!(of_calls(notes.take()), ["Client tools/call a__ask Ok", "Server tools/call a__ask Ok"]);
+        call(&host, &gateway, question);
+        notes.take();
+        host.run(host.sleep(ANSWERED + ANSWERED / 10));
+        assert_eq!(of_calls(notes.take()), [""; 0], "nobody asks any more");
     }
 
     #[test]

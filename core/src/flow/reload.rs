@@ -23,6 +23,7 @@ impl<H: Host> Gateway<H> {
         let Succession { snapshot, keepers, retired, changes } = self.snapshot().succeeded_by(config);
         let snapshot = Arc::new(snapshot);
         self.0.snapshot.store(snapshot.clone());
+        self.end_streams_of_strangers();
         self.0.hub.keep_only(|name| snapshot.servers.contains_key(name));
         self.begin(keepers);
         for server in retired {
@@ -32,6 +33,7 @@ impl<H: Host> Gateway<H> {
             self.host().spawn(async move { gateway.retire(server).await });
         }
         self.views_changed();
+        self.tell_unknown_names();
         changes
     }
 

@@ -16,15 +16,13 @@ use crate::error::{Refusal, code};
 use crate::gateway::Gateway;
 use crate::ports::Host;
 use crate::session::{Asker, ServerRequest};
+use crate::upstream::pauses::Pauses;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
 use crate::wire::version::Version;
 
-/// How long the gateway waits at first before it calls a server again that asked for nothing but that; each further
-/// time twice as long.
-const PAUSE: Duration = Duration::from_millis(100);
-/// The longest of these waits.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long the gateway waits before it calls a server again that asked for nothing but that.
+const PAUSES: Pauses = Pauses::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Why a round has no outcome.
 pub(super) enum Unfinished {
@@ -46,8 +44,7 @@ impl<H: Host> Gateway<H> {
             Step::Ask(questions) => questions,
             Step::Fail(refusal) => return Err(Unfinished::Refused(refusal)),
             Step::Retry(members) => {
-                let pause = PAUSE * 2u32.saturating_pow(dialogue.rounds().min(10));
-                let wait = self.host().sleep(pause.min(LONGEST_PAUSE));
+                let wait = self.host().sleep(PAUSES.after(dialogue.rounds().saturating_sub(1)));
                 to.unless_cancelled(wait).await.map_err(|Cancelled| Unfinished::Cancelled)?;
                 return Ok(members);
             }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures::channel::mpsc;
@@ -14,22 +13,25 @@ use super::HELD;
 use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
 use super::messages::Messages;
-use super::park::{Retried, invalid_state, may_be_asked_in};
+use super::park::{Retried, invalid_state};
+use crate::acl::{Bounds, Target};
 use crate::body::{self, Body, CollectError, Reply};
-use crate::catalog::Scope;
+use crate::catalog::{Route, Scope};
+use crate::config::ItemKind;
 use crate::endpoint::{self, Endpoint};
-use crate::error::{Refusal, Unreachable, code};
+use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, LEVELS, Piped, legacy, meta, modern};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Snapshot};
+use crate::identity::Identity;
 use crate::observe::Record;
 use crate::pipe::Wait;
 use crate::plan::{self, Plan};
 use crate::ports::Host;
-use crate::session::Interaction;
+use crate::quota::Hold;
 use crate::tasks::{self, Tasks};
 use crate::upstream::compose::{Ask, declared};
 use crate::upstream::lane::Lane;
-use crate::upstream::{Link, Owner, Server, lock};
+use crate::upstream::{Owner, Server, lock};
 use crate::wire::http as names;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
@@ -47,13 +49,13 @@ impl<H: Host> Gateway<H> {
     /// Answers one HTTP request. Dropping the answer's body tells the servers that nobody waits any more, where the
     /// era says so.
     pub async fn serve(&self, request: http::Request<Body>) -> Reply {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let began = self.host().observer().map(|observer| observer.ticks());
         let origin = head.headers.get(header::ORIGIN).cloned();
         let checked = self.0.snapshot.load().gate.check(&head.headers, &head.uri);
         let mut reply = match checked {
-            Err(refusal) => return body::refused(None, &refusal),
-            Ok(()) => self.admit(&head, body).await,
+            Err(refusal) => return self.turn_away(&head, None, &refusal),
+            Ok(()) => self.admit(&mut head, body).await,
         };
         if let Some(origin) = origin {
             endpoint::allow_origin(reply.headers_mut(), origin);
@@ -64,30 +66,48 @@ impl<H: Host> Gateway<H> {
         reply
     }
 
-    async fn admit(&self, head: &Parts, body: Body) -> Reply {
+    async fn admit(&self, head: &mut Parts, body: Body) -> Reply {
         let snapshot = self.snapshot();
         let legacy = snapshot.config.gateway.legacy;
-        let endpoint = endpoint::find(head.uri.path(), &snapshot.servers);
+        let endpoint = endpoint::find(head.uri.path(), &snapshot.servers, &snapshot.config.policy.groups);
         match endpoint {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
-            Some(Endpoint::Readiness) => return endpoint::readiness(&self.readiness(), self.is_settled()),
-            Some(Endpoint::Metrics) => return self.metrics_for(&head.method, &head.headers),
+            Some(Endpoint::Readiness) => return self.answer_readiness(),
+            Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
+            // Whether there is such a server is not told to strangers.
+            None if endpoint::is_narrowed(head.uri.path()) => {}
             _ => return endpoint::not_found(),
         }
-        let place = match self.take_place() {
+        if head.method == Method::OPTIONS {
+            return endpoint::preflight(&head.headers, &snapshot.config);
+        }
+        if let Err(refusal) = self.is_recordable() {
+            return body::refused(None, &refusal);
+        }
+        let who = match self.let_in(head, &snapshot) {
+            Ok(who) => who,
+            Err(refused) => return *refused,
+        };
+        let takes_place = head.extensions.get::<Piped>() != Some(&Piped::Tells);
+        let place = match takes_place.then(|| self.take_place()).transpose() {
             Ok(place) => place,
-            Err(refusal) => return body::refused(None, &refusal),
+            Err(refusal) => return self.turn_away(head, Some(&who), &refusal),
         };
         let answer = match endpoint {
-            Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, scope).await,
-            Some(Endpoint::Messages) => Box::pin(self.post_to_stream(head, body)).await,
-            _ => self.open_sse(head),
+            // An endpoint at which there is nothing for the caller is as one that is not there.
+            Some(Endpoint::Mcp(scope)) if !snapshot.has_anything_for(&who, &scope) => {
+                return endpoint::not_found();
+            }
+            Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, (scope, who.clone())).await,
+            Some(Endpoint::Messages) => Box::pin(self.post_to_stream(head, body, &who)).await,
+            Some(_) => self.open_sse(head, &who),
+            None => return endpoint::not_found(),
         };
         match answer {
             Ok(reply) => self.name_reached(head, in_place(reply, place)),
-            Err(refusal) => body::refused(None, &refusal),
+            Err(refusal) => self.turn_away(head, Some(&who), &refusal),
         }
     }
 
@@ -113,12 +133,19 @@ impl<H: Host> Gateway<H> {
         behind.into_iter().fold(own, |all, hop| format!("{all}, {hop}"))
     }
 
-    async fn mcp_message(&self, head: &Parts, body: Body, scope: Scope) -> Result<Reply, Refusal> {
+    async fn mcp_message(
+        &self,
+        head: &Parts,
+        body: Body,
+        (scope, who): (Scope, Arc<Identity>),
+    ) -> Result<Reply, Refusal> {
         let has_come_through = head.headers.contains_key(names::VIA);
         let via =
             if has_come_through { self.0.snapshot.load().gate.via(&head.headers)? } else { self.own_via() };
         let caller = Caller {
             scope,
+            who,
+            now: self.host().now(),
             session: None,
             via,
             streams: names::accepts(&head.headers, "text/event-stream"),
@@ -131,13 +158,14 @@ impl<H: Host> Gateway<H> {
                 if head.headers.contains_key(names::SESSION_ID) && !modern::is_named(&head.headers) =>
             {
                 let caller = self.resume_session(head, caller)?;
-                match (&caller.session, &head.method) {
-                    (Some(session), &Method::GET) => self.get_stream(head, &caller, session),
-                    (Some(session), _) => Ok(self.delete_session(session)),
-                    (None, _) => Err(legacy::unknown_session()),
-                }
+                let reply = match (&caller.session, &head.method) {
+                    (Some(session), &Method::GET) => self.get_stream(head, &caller, session)?,
+                    (Some(session), _) => self.delete_session(head, session),
+                    (None, _) => return Err(legacy::unknown_session()),
+                };
+                self.record_exchange(head, Some(&caller.who), Ok(()));
+                Ok(reply)
             }
-            Method::OPTIONS => Ok(endpoint::preflight(&head.headers)),
             _ => Ok(endpoint::method_not_allowed()),
         }
     }
@@ -146,14 +174,14 @@ impl<H: Host> Gateway<H> {
         let whole = self.message_body(head, body).await?;
         let outline = match Outline::check(&whole) {
             Ok(outline) => outline,
-            Err(malformed) => return Ok(rejected(&message::not_json(malformed))),
+            Err(malformed) => return Ok(self.reject(head, &caller.who, &message::not_json(malformed))),
         };
         if outline.json.is_array() {
-            return Box::pin(self.batch(head, outline.json, caller)).await;
+            return Box::pin(self.batch(head, (outline.json, &whole), caller)).await;
         }
         match message::parse(outline) {
             Ok(message) => self.message(head, message, caller, &whole).await,
-            Err(rejection) => Ok(rejected(&rejection)),
+            Err(rejection) => Ok(self.reject(head, &caller.who, &rejection)),
         }
     }
 
@@ -175,7 +203,12 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes a batch, which one revision has: every message of it for itself, the answers together.
-    async fn batch(&self, head: &Parts, json: Json<'_>, caller: Caller) -> Result<Reply, Refusal> {
+    async fn batch(
+        &self,
+        head: &Parts,
+        (json, raw): (Json<'_>, &Bytes),
+        caller: Caller,
+    ) -> Result<Reply, Refusal> {
         let batches = || Refusal::new(code::INVALID_REQUEST, "batches are not part of this protocol version");
         if modern::is_named(&head.headers) || !head.headers.contains_key(names::SESSION_ID) {
             return Err(batches());
@@ -192,12 +225,12 @@ impl<H: Host> Gateway<H> {
         let answers = json.elements().map(|element| async move {
             let reply = match message::parse(element) {
                 Ok(message) => {
-                    let caller = self.noted(caller.clone(), head, &message);
+                    let caller = self.noted(caller.clone(), head, &message, raw);
                     self.legacy(message, &Bytes::new(), caller)
                         .await
                         .unwrap_or_else(|r| body::refused(None, &r))
                 }
-                Err(rejection) => rejected(&rejection),
+                Err(rejection) => self.reject(head, &caller.who, &rejection),
             };
             (element, reply)
         });
@@ -229,11 +262,12 @@ impl<H: Host> Gateway<H> {
         caller: Caller,
         raw: &Bytes,
     ) -> Result<Reply, Refusal> {
-        let caller = self.noted(caller, head, &message);
+        let caller = self.noted(caller, head, &message, raw);
         let message = match message {
             Message::Request { id, method, params } => {
                 let inbound = Inbound { raw: raw.clone(), ..Inbound::new(id, method, params) };
                 if modern::is_meant(&inbound, &head.headers) {
+                    let caller = self.of_client(caller, inbound.client());
                     return Ok(self.modern(head, &inbound, &caller).await);
                 }
                 if !self.0.snapshot.load().config.gateway.legacy {
@@ -241,6 +275,7 @@ impl<H: Host> Gateway<H> {
                     return Ok(refused(&caller.record, id.text(), &modern::unsupported(&requested)));
                 }
                 if inbound.method == "initialize" {
+                    let caller = self.of_client(caller, inbound.client());
                     return Ok(self.initialize(&inbound, &caller).await);
                 }
                 Message::Request { id: inbound.id, method: inbound.method, params: inbound.params }
@@ -321,19 +356,27 @@ impl<H: Host> Gateway<H> {
         caller: &Caller,
     ) -> Result<Reply, Refusal> {
         caller.record.speaks(caller.version());
-        let retried = self.retried(inbound, caller)?;
-        if let Retried::Parked(place) = retried {
-            // It ends where it began, whatever is served by now.
-            return Box::pin(self.resume(place, inbound, caller)).await;
-        }
+        let retried = self.retried(inbound, caller);
+        let counted = self.counted(&retried, caller).await?;
+        let retried = retried?;
         let snapshot = self.snapshot();
         let view = self.view(&snapshot, caller).await;
+        if let Retried::Parked(place) = retried {
+            // It ends where it began, whatever is served by now; but not for whom it is no longer meant.
+            plan::still_permitted(&view, caller, inbound)?;
+            return Box::pin(self.resume(place, inbound, caller)).await;
+        }
         let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
         let id = inbound.id.text();
         match plan::plan(&view, &tasks, caller, inbound, headers)? {
-            Plan::Answer(answer) => Ok(body::json(StatusCode::OK, answer.into_message(id))),
+            Plan::Answer(answer) => {
+                let text = answer.into_message(id);
+                caller.record.gave(text.len());
+                Ok(body::json(StatusCode::OK, text))
+            }
             Plan::Ask(route, mut ask) => {
                 caller.record.concerns(&route.server, inbound);
+                caller.record.leads_to(&route.name);
                 if let Some(session) = &caller.session {
                     // What belongs to rounds is between the gateway and the server.
                     ask.set("inputResponses", None);
@@ -345,7 +388,7 @@ impl<H: Host> Gateway<H> {
                 }
                 match retried {
                     Retried::Not | Retried::Parked(_) => {}
-                    Retried::Server { server, .. } if server != route.server.name.as_str() => {
+                    Retried::Server { server, .. } if server != route.server.identity => {
                         return Err(invalid_state());
                     }
                     Retried::Server { native, stamp, .. } => {
@@ -357,8 +400,16 @@ impl<H: Host> Gateway<H> {
                     }
                 }
                 ask.record = caller.record.asking(&route.server);
-                let ids = tasks.ids(inbound, &route);
-                self.routed(&route.server, ask, inbound, caller, ids).await
+                let bounds = bounds_of(&snapshot, caller, inbound, &route);
+                let holds =
+                    [counted, self.count(&bounds, caller).await.inspect_err(|_| self.unspend(ask.stamp))?];
+                (ask.timeout, ask.most) = (bounds.timeout, bounds.result);
+                let mut ids = tasks.ids(inbound, &route);
+                if ask.narrowing.is_some() || ask.most.is_some_and(|_| inbound.method == "tools/call") {
+                    ask.forgo_tasks();
+                    ids = None;
+                }
+                self.routed(&route.server, ask, inbound, caller, (ids, holds.into())).await
             }
             Plan::Listen(wanted) => {
                 let listening = Box::pin(self.listen(caller, id, wanted)).await?;
@@ -385,14 +436,26 @@ impl<H: Host> Gateway<H> {
         }
     }
 
+    /// Counts a request, whatever it comes to. One that goes on with a call holds no place besides the call's.
+    async fn counted(&self, retried: &Result<Retried, Refusal>, caller: &Caller) -> Result<Hold, Refusal> {
+        let bounds = Bounds::of_agent(&caller.who.agent);
+        match retried {
+            Ok(Retried::Parked(_)) => self.count(&bounds.without_concurrency(), caller).await,
+            Ok(Retried::Server { stamp, .. }) => {
+                self.count(&bounds, caller).await.inspect_err(|_| self.unspend(Some(*stamp)))
+            }
+            Ok(Retried::Not) | Err(_) => self.count(&bounds, caller).await,
+        }
+    }
+
     /// Puts a request to its server and answers with what comes back.
-    async fn routed(
+    pub(super) async fn routed(
         &self,
         server: &Arc<Server>,
         ask: Ask<'_>,
         inbound: &Inbound<'_>,
         caller: &Caller,
-        tasks: Option<Arc<tasks::Ids>>,
+        (tasks, holds): (Option<Arc<tasks::Ids>>, Vec<Hold>),
     ) -> Result<Reply, Refusal> {
         let turn = self.turn_at(server).await.inspect_err(|_| self.unspend(ask.stamp))?;
         let way = self.way_to(server, inbound, caller).await.inspect_err(|_| self.unspend(ask.stamp))?;
@@ -402,6 +465,10 @@ impl<H: Host> Gateway<H> {
             progress_token: inbound.progress_token(),
             log_level: self.log_level(inbound, caller),
             cacheable: inbound.method == "resources/read",
+            narrowing: ask.narrowing.clone(),
+            patience: ask.patience(server),
+            most: ask.most,
+            _holds: holds,
             tasks,
             server: server.clone(),
             link: way.link,
@@ -441,73 +508,6 @@ impl<H: Host> Gateway<H> {
         Messages::asking(self.clone(), asking.boxed(), besides, to)
     }
 
-    /// Returns the way that a request takes: on a link of the caller's own where it can be asked something and the
-    /// server offers sessions, else on the shared one. A server of both eras is spoken to in the agent's own.
-    async fn way_to(
-        &self,
-        server: &Arc<Server>,
-        inbound: &Inbound<'_>,
-        caller: &Caller,
-    ) -> Result<Way, Unreachable> {
-        let shared = Way { link: server.shared.clone(), interaction: Interaction::default(), lane: None };
-        let Some(session) = &caller.session else {
-            return self.way_of_stateless(server, inbound, shared).await;
-        };
-        let interaction = Some(session.interaction).filter(|i| caller.streams && i.is_possible());
-        let Some(interaction) = interaction else { return Ok(shared) };
-        let shared = Way { interaction, ..shared };
-        let version = self.establish(server, &server.shared).await?.version;
-        if version.era() == Era::Modern && server.has_no_sessions.load(Ordering::Relaxed) {
-            return Ok(shared);
-        }
-        if server.has_no_links() {
-            self.reap(server);
-        }
-        let (own, evicted) = server.link_of(session.nonce, session.interaction, self.host().now());
-        if let Some(link) = evicted {
-            self.give_up(server, link);
-        }
-        if version.era() == Era::Modern
-            && let Err(error) = self.establish(server, &own).await
-        {
-            tracing::debug!(%error, "no session of its own");
-            server.drop_link(session.nonce);
-            return Ok(shared);
-        }
-        Ok(Way { link: own, ..shared })
-    }
-
-    /// A stateless agent that can be asked something takes a lane to a server that asks in sessions.
-    async fn way_of_stateless(
-        &self,
-        server: &Arc<Server>,
-        inbound: &Inbound<'_>,
-        shared: Way,
-    ) -> Result<Way, Unreachable> {
-        if !may_be_asked_in(&inbound.method) {
-            return Ok(shared);
-        }
-        let declared = inbound.meta().and_then(|meta| meta.get(meta::CLIENT_CAPABILITIES));
-        let interaction = declared.map_or_else(Interaction::default, Interaction::declared);
-        let shared = Way { interaction, ..shared };
-        if !interaction.is_possible()
-            || self.establish(server, &server.shared).await?.version.era() == Era::Modern
-        {
-            return Ok(shared);
-        }
-        if server.has_no_links() {
-            self.reap(server);
-        }
-        for link in server.lanes.drop_idle(0) {
-            self.give_up(server, link);
-        }
-        Ok(match server.lanes.take(interaction, self.host().now()) {
-            Some(lane) => Way { link: lane.link().clone(), lane: Some(lane), ..shared },
-            // What is asked on an answer's own stream is certain there, too; but the server might keep roots.
-            None => Way { interaction: Interaction { roots: false, ..interaction }, ..shared },
-        })
-    }
-
     pub(super) fn log_level(&self, inbound: &Inbound<'_>, caller: &Caller) -> Option<usize> {
         if let Some(session) = &caller.session {
             Some(lock(&self.0.sessions.levels).get(session.nonce).copied().unwrap_or(DEFAULT_LEVEL))
@@ -517,16 +517,22 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         self.is_late() || self.snapshot().servers.values().all(|server| server.settled.has_fired())
     }
 }
 
-/// The way that a request takes to its server.
-struct Way {
-    link: Arc<Link>,
-    interaction: Interaction,
-    lane: Option<Lane>,
+/// Returns what a request to a server is bound by besides what all requests of its agent are.
+fn bounds_of(snapshot: &Snapshot, caller: &Caller, inbound: &Inbound<'_>, route: &Route) -> Bounds {
+    let kind = match inbound.method.as_ref() {
+        "tools/call" => ItemKind::Tool,
+        "prompts/get" => ItemKind::Prompt,
+        "resources/read" => ItemKind::Resource,
+        _ => return Bounds { counted: Vec::new(), ..Bounds::of_agent(&caller.who.agent) },
+    };
+    let (server, name) = (route.server.name.as_str(), route.own_name());
+    let target = Target { server, kind, name, is_template: false };
+    Bounds::of_call(&caller.who.agent, &snapshot.config.tool_limits, &target)
 }
 
 fn cancelled(_: Cancelled) -> Reply {

@@ -1,12 +1,11 @@
 //! Legacy sessions: how they begin, are taken up by later requests, and end; and what an agent says in one besides
 //! asking.
 
-use std::sync::Arc;
-
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 
 use super::serve::{refused, session_nonce};
+use crate::acl::Bounds;
 use crate::body::{self, Reply};
 use crate::endpoint;
 use crate::error::{Refusal, code};
@@ -73,17 +72,23 @@ impl<H: Host> Gateway<H> {
             Err(refusal) => return refused(&caller.record, id, &refusal),
         };
         caller.record.speaks(version);
+        if let Err(refusal) = self.count(&Bounds::of_agent(&caller.who.agent), caller).await {
+            return refused(&caller.record, id, &refusal);
+        }
         caller.record.succeeded();
         let session = Session {
             nonce: self.random(),
             version,
             interaction: legacy::interaction(inbound),
-            principal: None,
+            owner: caller.who.owner(),
+            client: caller.who.client.clone(),
             endpoint: endpoint::path(&caller.scope),
             expires: self.host().now() + LIFETIME,
         };
         let view = self.view(&self.snapshot(), caller).await;
-        let mut reply = body::json(StatusCode::OK, message::result(id, &plan::initialized(&view, version)));
+        let text = message::result(id, &plan::initialized(&view, version));
+        caller.record.gave(text.len());
+        let mut reply = body::json(StatusCode::OK, text);
         let session_id = session.seal(&self.0.sealer, self.host());
         if let Ok(value) = HeaderValue::from_str(&session_id) {
             reply.headers_mut().insert(names::SESSION_ID, value);
@@ -95,10 +100,10 @@ impl<H: Host> Gateway<H> {
         legacy::check_version(&head.headers)?;
         let id = legacy::session_id(&head.headers)?;
         let endpoint = endpoint::path(&caller.scope);
-        let session = Session::open(id, &self.0.sealer, self.host(), &endpoint, None);
+        let session = Session::open(id, &self.0.sealer, self.host(), &endpoint, &caller.who);
         let session = session.filter(|s| !lock(&self.0.sessions.ended).contains_key(&s.nonce));
         let session = session.ok_or_else(legacy::unknown_session)?;
-        Ok(Caller { session: Some(Arc::new(session)), ..caller })
+        Ok(self.of_session(caller, session))
     }
 
     pub(super) fn get_stream(
@@ -118,8 +123,9 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Ends a session: its id no longer opens, and its servers forget it.
-    pub(super) fn delete_session(&self, session: &Session) -> Reply {
+    pub(super) fn delete_session(&self, head: &Parts, session: &Session) -> Reply {
         let now = self.host().now();
+        self.note_session(head, session, now);
         {
             let mut ended = lock(&self.0.sessions.ended);
             ended.retain(|_, expires| *expires > now);

@@ -2,10 +2,10 @@
 //! comes as a POST.
 //!
 //! **A POST belongs to the stream whose sealed id it carries, or to none**: there is no stream that another id, or a
-//! missing one, leads to. A stream is held by the process that opened it and ends with its connection; so does its session.
+//! missing one, leads to. It belongs to the caller that opened it. A stream is held by the process that opened it and ends with its connection; so does its session.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,12 +17,12 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::admit::busy;
 use super::listen::listens;
-use super::serve::rejected;
 use super::stdio::Front;
 use crate::body::{self, Body, Reply};
 use crate::endpoint;
 use crate::error::{Refusal, code};
 use crate::gateway::Gateway;
+use crate::identity::{Identity, Proof};
 use crate::ports::Host;
 use crate::session::{Interaction, LIFETIME, Session};
 use crate::upstream::lock;
@@ -35,36 +35,49 @@ use crate::wire::version::Version;
 /// How many messages may wait on the way to an agent, and from it, before senders have to wait themselves.
 const BACKLOG: usize = 64;
 
-/// The streams that this process holds: where the messages of their agents go, by the nonce of their session.
+/// The streams that this process holds, by the nonce of their session.
 #[derive(Debug, Default)]
 pub(crate) struct HeldStreams(Mutex<Held>);
 
 #[derive(Debug, Default)]
 struct Held {
     closed: bool,
-    posts: BTreeMap<u64, mpsc::Sender<Bytes>>,
+    streams: BTreeMap<u64, HeldStream>,
+}
+
+#[derive(Debug)]
+struct HeldStream {
+    /// Whose it is, where anybody has proved who it is.
+    principal: Option<Arc<str>>,
+    /// Where the messages of its agent go.
+    posts: mpsc::Sender<Bytes>,
 }
 
 impl HeldStreams {
     /// Holds a stream, where it is one of `most` at a time.
-    fn hold(&self, nonce: u64, posts: mpsc::Sender<Bytes>, most: usize) -> Result<(), Refusal> {
+    fn hold(&self, nonce: u64, stream: HeldStream, most: usize) -> Result<(), Refusal> {
         let mut held = lock(&self.0);
         if held.closed {
             return Err(busy("the gateway is stopping".into()));
         }
-        if held.posts.len() >= most {
+        if held.streams.len() >= most {
             return Err(busy(format!("the gateway is busy: {most} streams are open")));
         }
-        held.posts.insert(nonce, posts);
+        held.streams.insert(nonce, stream);
         Ok(())
     }
 
     fn find(&self, nonce: u64) -> Option<mpsc::Sender<Bytes>> {
-        lock(&self.0).posts.get(&nonce).cloned()
+        lock(&self.0).streams.get(&nonce).map(|stream| stream.posts.clone())
     }
 
     fn release(&self, nonce: u64) {
-        lock(&self.0).posts.remove(&nonce);
+        lock(&self.0).streams.remove(&nonce);
+    }
+
+    /// Takes no messages any more for principals that no longer are any: their streams end.
+    pub(super) fn keep_principals(&self, counts: impl Fn(&str) -> bool) {
+        lock(&self.0).streams.retain(|_, stream| stream.principal.as_ref().is_none_or(|who| counts(who)));
     }
 
     /// Takes no messages any more: each stream ends once what runs on it has been answered.
@@ -75,24 +88,24 @@ impl HeldStreams {
 
 impl<H: Host> Gateway<H> {
     /// Opens an agent's stream (`GET /sse`). Its first event says where to post.
-    pub(super) fn open_sse(&self, head: &Parts) -> Result<Reply, Refusal> {
-        match head.method {
-            Method::GET => {}
-            Method::OPTIONS => return Ok(endpoint::preflight(&head.headers)),
-            _ => return Ok(endpoint::only("GET")),
+    pub(super) fn open_sse(&self, head: &Parts, who: &Identity) -> Result<Reply, Refusal> {
+        if head.method != Method::GET {
+            return Ok(endpoint::only("GET"));
         }
         self.0.snapshot.load().gate.via(&head.headers)?;
         if !names::accepts(&head.headers, "text/event-stream") {
             return Ok(body::empty(StatusCode::NOT_ACCEPTABLE));
         }
-        let session = self.new_sse_session();
+        let session = self.new_sse_session(who);
         let (posts, posted) = mpsc::channel(BACKLOG);
-        self.0.held.hold(session.nonce, posts, self.limits().streams)?;
+        let stream = HeldStream { principal: who.principal.clone(), posts };
+        self.0.held.hold(session.nonce, stream, self.limits().streams)?;
         let (out, messages) = mpsc::channel(BACKLOG);
         let (stays, left) = oneshot::channel();
         let mut headers = HeaderMap::new();
         headers.extend(head.headers.get_all(names::VIA).iter().map(|via| (names::VIA, via.clone())));
-        let front = Front::new(self.clone(), out, |message| sse::encode(None, message), headers);
+        let proof = head.extensions.get::<Proof>().cloned().unwrap_or_default();
+        let front = Front::new(self.clone(), out, |message| sse::encode(None, message), (headers, proof));
         self.host().spawn(self.clone().hold_stream(session.nonce, front, posted, left));
         let id = session.seal(&self.0.sealer, self.host());
         let first = format!("event: endpoint\ndata: {}?sessionId={id}\n\n", endpoint::MESSAGES);
@@ -102,16 +115,18 @@ impl<H: Host> Gateway<H> {
             message
         });
         let events = stream::once(future::ready(first.into())).chain(messages);
+        self.record_exchange(head, Some(who), Ok(()));
         Ok(listens(body::events(self.keep_alive(events.boxed()))))
     }
 
     /// What the stream's id carries. What `initialize` agrees on is a session of its own, which the agent never sees.
-    fn new_sse_session(&self) -> Session {
+    fn new_sse_session(&self, who: &Identity) -> Session {
         Session {
             nonce: self.random(),
             version: Version::V2024_11_05,
             interaction: Interaction::default(),
-            principal: None,
+            owner: who.owner(),
+            client: None,
             endpoint: endpoint::SSE.into(),
             expires: self.host().now() + LIFETIME,
         }
@@ -140,25 +155,28 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes one message for a stream (`POST /messages`); its answer goes there.
-    pub(super) async fn post_to_stream(&self, head: &Parts, body: Body) -> Result<Reply, Refusal> {
-        match head.method {
-            Method::POST => {}
-            Method::OPTIONS => return Ok(endpoint::preflight(&head.headers)),
-            _ => return Ok(endpoint::method_not_allowed()),
+    pub(super) async fn post_to_stream(
+        &self,
+        head: &Parts,
+        body: Body,
+        who: &Identity,
+    ) -> Result<Reply, Refusal> {
+        if head.method != Method::POST {
+            return Ok(endpoint::method_not_allowed());
         }
         self.0.snapshot.load().gate.via(&head.headers)?;
         let id = session_id(head.uri.query().unwrap_or_default())?;
-        let session = Session::open(&id, &self.0.sealer, self.host(), endpoint::SSE, None);
+        let session = Session::open(&id, &self.0.sealer, self.host(), endpoint::SSE, who);
         let session = session.ok_or_else(unknown_stream)?;
         let mut posts = self.0.held.find(session.nonce).ok_or_else(not_held)?;
         let whole = self.message_body(head, body).await?;
         match Outline::check(&whole) {
-            Err(malformed) => return Ok(rejected(&message::not_json(malformed))),
+            Err(malformed) => return Ok(self.reject(head, who, &message::not_json(malformed))),
             // What becomes of a batch depends on the revision.
             Ok(outline) if outline.json.is_array() => {}
             Ok(outline) => {
                 if let Err(rejection) = message::parse(outline) {
-                    return Ok(rejected(&rejection));
+                    return Ok(self.reject(head, who, &rejection));
                 }
             }
         }

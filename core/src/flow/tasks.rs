@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{self, Either};
@@ -12,19 +11,16 @@ use futures::{FutureExt, StreamExt};
 use super::ask::{AnswerBody, Asked};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
+use crate::hub::Audience;
 use crate::pipe::Wait;
 use crate::ports::Host;
 use crate::tasks::{self, Change, Told};
 use crate::upstream::Server;
 use crate::upstream::compose::Ask;
+use crate::upstream::pauses::BEFORE_A_SERVER;
 use crate::wire::json::{Json, quote};
 use crate::wire::sse::Decoder;
 use crate::wire::version::Era;
-
-/// How long after a server's stream has ended it is asked for another; each further time waits twice as long.
-const RECONNECT: Duration = Duration::from_secs(1);
-/// The longest such wait.
-const SLOWEST: Duration = Duration::from_mins(1);
 
 /// What one server tells about some of its tasks, for as long as any of them can change. Dropping it tells the server
 /// that nobody listens any more.
@@ -35,10 +31,13 @@ struct News<H: Host> {
     open: BTreeMap<String, String>,
     /// The id of the agent's subscription, as JSON text.
     subscription: String,
+    /// Who listens.
+    audience: Audience,
     source: BoxStream<'static, Bytes>,
     /// What was missed while there was no stream.
     missed: Vec<Change>,
-    pause: Duration,
+    /// How often a stream was asked for since something was heard.
+    attempts: u32,
 }
 
 impl<H: Host> Gateway<H> {
@@ -48,11 +47,13 @@ impl<H: Host> Gateway<H> {
         &self,
         wanted: tasks::Wanted,
         subscription: &str,
+        audience: &Audience,
     ) -> (Vec<String>, BoxStream<'static, String>) {
         let snapshot = self.snapshot();
-        let concerned =
-            wanted.into_iter().filter_map(|(name, ids)| Some((snapshot.servers.get(&name)?, ids)));
-        let asking = concerned.map(|(server, ids)| self.hear_tasks_of(server, ids, subscription));
+        let concerned = wanted.into_iter().filter_map(|(identity, ids)| {
+            Some((snapshot.servers.values().find(|server| server.identity == identity)?, ids))
+        });
+        let asking = concerned.map(|(server, ids)| self.hear_tasks_of(server, ids, (subscription, audience)));
         let (mut acknowledged, mut all) = (Vec::new(), Vec::new());
         for news in future::join_all(asking).await {
             match news {
@@ -70,16 +71,17 @@ impl<H: Host> Gateway<H> {
         &self,
         server: &Arc<Server>,
         ids: BTreeMap<String, String>,
-        subscription: &str,
+        (subscription, audience): (&str, &Audience),
     ) -> Result<News<H>, Unreachable> {
         let mut news = News {
             gateway: self.clone(),
             server: server.clone(),
             open: ids,
             subscription: subscription.to_owned(),
+            audience: audience.clone(),
             source: stream::empty().boxed(),
             missed: Vec::new(),
-            pause: RECONNECT,
+            attempts: 0,
         };
         news.connect().await?;
         Ok(news)
@@ -95,7 +97,7 @@ impl<H: Host> News<H> {
     async fn next(&mut self) -> Option<String> {
         while !self.open.is_empty() {
             if let Some(change) = self.missed.pop() {
-                return Some(self.note(change));
+                return self.note(change);
             }
             let given_up = self.server.shared.given_up.wait();
             let heard = match future::select(given_up, std::pin::pin!(self.hear())).await {
@@ -105,7 +107,7 @@ impl<H: Host> News<H> {
             match heard {
                 None => self.turn_to_successor()?,
                 Some(None) => {}
-                Some(Some(change)) => return Some(self.note(change)),
+                Some(Some(change)) => return self.note(change),
             }
         }
         None
@@ -117,27 +119,34 @@ impl<H: Host> News<H> {
             self.reconnect().await;
             return None;
         };
-        self.pause = RECONNECT;
+        self.attempts = 0;
         match tasks::told(&raw, &self.open, &self.subscription) {
             Told::Changed(change) => Some(change),
             _ => None,
         }
     }
 
-    /// Leaves a server that another configuration has replaced for the one that has its name now; nothing where none
-    /// has.
+    /// Leaves a server that another configuration has replaced for what it is now, with other settings; nothing where
+    /// it is gone, or another server has its name.
     fn turn_to_successor(&mut self) -> Option<()> {
         self.source = stream::empty().boxed();
-        self.pause = RECONNECT;
-        self.server = self.gateway.snapshot().servers.get(&self.server.name)?.clone();
+        self.attempts = 0;
+        let snapshot = self.gateway.snapshot();
+        let successor = snapshot.servers.get(&self.server.name)?;
+        self.server = Some(successor).filter(|server| server.identity == self.server.identity)?.clone();
         Some(())
     }
 
-    fn note(&mut self, change: Change) -> String {
+    /// Returns what the agent is told; nothing where it may see nothing of the server any more.
+    fn note(&mut self, change: Change) -> Option<String> {
+        let view = self.gateway.shown_to(&self.audience)?;
+        if view.hides(&self.server.name) {
+            return None;
+        }
         if change.is_last {
             self.open.remove(&change.id);
         }
-        change.text
+        Some(change.text)
     }
 
     /// Asks for a stream, and keeps those tasks that the server will tell of.
@@ -166,8 +175,8 @@ impl<H: Host> News<H> {
 
     /// Asks for another stream after a while, and for what has changed meanwhile.
     async fn reconnect(&mut self) {
-        self.gateway.host().sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(SLOWEST);
+        self.gateway.host().sleep(BEFORE_A_SERVER.after(self.attempts)).await;
+        self.attempts = self.attempts.saturating_add(1);
         if let Err(error) = self.connect().await {
             tracing::debug!(%error, "cannot hear of tasks again");
             return;

@@ -1,7 +1,12 @@
 //! Whole requests against servers that are scripts: what is answered, what was sent, and that nothing else was.
 
+mod audited;
 mod blame;
+mod identity;
 mod limits;
+mod narrow;
+mod policy;
+mod sessions;
 mod succession;
 
 use bytes::Bytes;

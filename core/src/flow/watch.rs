@@ -18,17 +18,13 @@ use crate::pipe::{Wait, WeakPipe};
 use crate::ports::Host;
 use crate::shape;
 use crate::upstream::compose::Ask;
+use crate::upstream::pauses::BEFORE_A_SERVER;
 use crate::upstream::{Established, Link, Nudge, Owner, Server, Watch, lock};
 use crate::wire::json::{Json, quote};
 use crate::wire::message::{self, Message};
 use crate::wire::sse::TooLarge;
 use crate::wire::version::Era;
 
-/// How long an HTTP server may be without the stream on which it speaks unasked before the next attempt; each further
-/// one waits twice as long.
-const RECONNECT: Duration = Duration::from_secs(1);
-/// The longest wait between attempts.
-const SLOWEST: Duration = Duration::from_mins(1);
 /// A stream that lasted this long is taken for a good one, in milliseconds.
 const STABLE: u64 = 10_000;
 /// How long a session's own link may be unused before it is given up, in milliseconds.
@@ -124,7 +120,7 @@ impl<H: Host> Gateway<H> {
         mut opening: Option<oneshot::Sender<()>>,
     ) {
         let server = &hearing.server;
-        let mut pause = RECONNECT;
+        let mut attempts = 0u32;
         while let (Some(link), Some(established)) = (link.upgrade(), established.upgrade()) {
             if !link.holds(&established) {
                 return;
@@ -140,10 +136,10 @@ impl<H: Host> Gateway<H> {
                 Err(error) => tracing::debug!(%error, "cannot hear of changes"),
             }
             if self.host().now().saturating_sub(began) > STABLE {
-                pause = RECONNECT;
+                attempts = 0;
             }
-            self.host().sleep(pause).await;
-            pause = (pause * 2).min(SLOWEST);
+            self.host().sleep(BEFORE_A_SERVER.after(attempts)).await;
+            attempts = attempts.saturating_add(1);
             // What changed meanwhile was not told.
             let _ = server.nudge.unbounded_send(Nudge::Stale);
         }
@@ -234,7 +230,7 @@ impl<H: Host> Gateway<H> {
                     }
                     "notifications/resources/updated" => {
                         if let Some(uri) = params.get("uri").and_then(Json::as_str) {
-                            self.0.hub.updated(&(server.name.clone(), uri.into_owned()));
+                            self.resource_updated((server.name.clone(), uri.into_owned()));
                         }
                     }
                     // What belongs to a request has no place on a stream of its own.
@@ -338,7 +334,7 @@ impl<H: Host> Gateway<H> {
             }
             // The server has ended it: again after a while, for as long as somebody wants it.
             hearing.server.watched.lock().await.remove(&resource.1);
-            gateway.host().sleep(RECONNECT).await;
+            gateway.host().sleep(BEFORE_A_SERVER.after(0)).await;
             if gateway.0.hub.is_subscribed(&resource) {
                 gateway.restore(&hearing.server);
             }
@@ -358,7 +354,7 @@ impl<H: Host> Gateway<H> {
                 if let Err(error) = gateway.watch_resource(&server, &uri).await {
                     tracing::debug!(%error, uri, "a resource is no longer watched");
                 }
-                gateway.0.hub.updated(&(server.name.clone(), uri));
+                gateway.resource_updated((server.name.clone(), uri));
             }
         });
     }

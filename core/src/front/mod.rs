@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::catalog::Scope;
+use crate::identity::{self, Identity};
 use crate::observe::Record;
 use crate::session::Session;
 use crate::wire::json::{Json, Object};
@@ -22,6 +23,8 @@ use crate::wire::version::{Era, Version};
 pub(crate) mod meta {
     /// The revision that a request speaks.
     pub(crate) const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+    /// Which program the client is.
+    pub(crate) const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
     /// What the client can be asked.
     pub(crate) const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
     /// From which level on log messages are wanted.
@@ -35,14 +38,23 @@ pub(crate) const LEVELS: [&str; 8] =
     ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// Marks a request that came over a pipe: it has no headers that could agree with its body.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Piped;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piped {
+    /// It is to be answered.
+    Asks,
+    /// It gets no answer, and may be what others wait for: it takes no place of theirs.
+    Tells,
+}
 
 /// Who sends a request, through which endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// What the endpoint shows.
     pub(crate) scope: Scope,
+    /// Who it is.
+    pub(crate) who: Arc<Identity>,
+    /// When the request came, in milliseconds since the Unix epoch.
+    pub(crate) now: u64,
     /// The legacy session; none where the request is stateless.
     pub(crate) session: Option<Arc<Session>>,
     /// The gateways that the request has come through, and this one.
@@ -97,6 +109,16 @@ impl<'a> Inbound<'a> {
     /// Returns the agent's `_meta`.
     pub(crate) fn meta(&self) -> Option<Json<'a>> {
         self.params.get("_meta").filter(|m| m.is_object())
+    }
+
+    /// Returns the client that the request names: in `_meta` where it is stateless, in its parameters where it is
+    /// `initialize`.
+    pub(crate) fn client(&self) -> Option<Arc<str>> {
+        let said = match self.meta().and_then(|meta| meta.get(meta::CLIENT_INFO)) {
+            None if self.method == "initialize" => self.params.get("clientInfo"),
+            said => said,
+        };
+        identity::canonical(&said?.get("name")?.as_str()?).map(Into::into)
     }
 
     /// Returns a parameter that must be a string.

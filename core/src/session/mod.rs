@@ -7,12 +7,15 @@ mod remembered;
 mod seal;
 mod state;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 pub(crate) use remembered::Remembered;
 pub(crate) use seal::{Purpose, Sealer};
 pub(crate) use state::{Binding, Next, RequestState};
 
+use crate::identity::{Identity, Owner};
 use crate::ports::{Clock, Entropy};
 use crate::wire::json::Json;
 use crate::wire::version::Version;
@@ -80,9 +83,12 @@ pub(crate) struct Session {
     /// What the agent may be asked.
     #[serde(rename = "i", default)]
     pub interaction: Interaction,
-    /// The principal it was made for; none where requests carry no credential.
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    pub principal: Option<String>,
+    /// Whose it is.
+    #[serde(flatten)]
+    pub owner: Owner,
+    /// The name of the client that began it, in its canonical form.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Arc<str>>,
     /// The endpoint's path, which the session is bound to.
     #[serde(rename = "e")]
     pub endpoint: String,
@@ -98,18 +104,20 @@ impl Session {
         sealer.seal(entropy, Purpose::Session, &plain)
     }
 
-    /// Opens a session id; nothing where it is not ours, has expired, or belongs to another endpoint or principal.
+    /// Opens a session id; nothing where it is not ours, has expired, or belongs to another endpoint or caller. A caller
+    /// need not repeat its tag, but must not claim another.
     pub(crate) fn open(
         id: &str,
         sealer: &Sealer,
         clock: &impl Clock,
         endpoint: &str,
-        principal: Option<&str>,
+        who: &Identity,
     ) -> Option<Self> {
         let session: Self = serde_json::from_slice(&sealer.open(Purpose::Session, id)?).ok()?;
         let holds = session.expires > clock.now()
             && session.endpoint == endpoint
-            && session.principal.as_deref() == principal;
+            && session.owner.principal == who.principal
+            && (who.tag.is_none() || session.owner.tag == who.tag);
         holds.then_some(session)
     }
 }

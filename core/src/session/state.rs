@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Purpose, Sealer};
+use crate::identity::Owner;
 use crate::ports::Entropy;
 use crate::wire::json::{Json, Object};
 
@@ -18,7 +19,7 @@ const OF_A_ROUND: [&str; 3] = ["_meta", "inputResponses", "requestState"];
 /// A sealed `requestState`, opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RequestState {
-    /// The server that asks.
+    /// The server that asks, by its identity.
     #[serde(rename = "s")]
     pub server: String,
     /// Which request it was given for.
@@ -55,9 +56,9 @@ pub(crate) struct Binding {
     /// The endpoint's path.
     #[serde(rename = "e")]
     pub endpoint: String,
-    /// Who asks; none where requests carry no credential.
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    pub principal: Option<String>,
+    /// Who asks.
+    #[serde(flatten)]
+    pub owner: Owner,
     /// A digest of method and parameters.
     #[serde(rename = "d")]
     pub digest: String,
@@ -79,7 +80,7 @@ impl RequestState {
 
 impl Binding {
     /// Returns what binds a state to a request.
-    pub(crate) fn new(endpoint: String, method: &str, params: &Object<'_>) -> Self {
+    pub(crate) fn new(endpoint: String, owner: Owner, method: &str, params: &Object<'_>) -> Self {
         let mut hash = Sha256::new();
         hash_text(&mut hash, b'm', method);
         let mut members: Vec<_> =
@@ -90,7 +91,7 @@ impl Binding {
             hash_value(&mut hash, value);
         }
         let digest = URL_SAFE_NO_PAD.encode(&hash.finalize()[..18]);
-        Self { endpoint, principal: None, digest }
+        Self { endpoint, owner, digest }
     }
 }
 
@@ -136,7 +137,7 @@ mod tests {
 
     fn binding(method: &str, params: &str) -> Binding {
         let object = Json::check(params.as_bytes()).unwrap().object().unwrap();
-        Binding::new("/mcp".into(), method, &object)
+        Binding::new("/mcp".into(), Owner::default(), method, &object)
     }
 
     #[test]
@@ -171,12 +172,25 @@ mod tests {
             next: Next::Server("\"x\"".into()),
         };
         let token = state.seal(&sealer, &Fixed);
-        assert_eq!(RequestState::open(&token, &sealer, 99, &own), Some(state));
+        assert_eq!(RequestState::open(&token, &sealer, 99, &own), Some(state.clone()));
         assert_eq!(RequestState::open(&token, &sealer, 100, &own), None, "expired");
         let elsewhere = Binding { endpoint: "/mcp/servers/s".into(), ..own.clone() };
         assert_eq!(RequestState::open(&token, &sealer, 1, &elsewhere), None, "another endpoint");
-        let other = Binding { principal: Some("eve".into()), ..own.clone() };
+        let eve = Owner { principal: Some("key:eve".into()), tag: None };
+        let other = Binding { owner: eve, ..own.clone() };
         assert_eq!(RequestState::open(&token, &sealer, 1, &other), None, "another principal");
+        assert_eq!(
+            RequestState::open(
+                &RequestState { binding: other, ..state }.seal(&sealer, &Fixed),
+                &sealer,
+                1,
+                &own
+            ),
+            None,
+            "nobody"
+        );
+        let other = Binding { owner: Owner { principal: None, tag: Some("t".into()) }, ..own.clone() };
+        assert_eq!(RequestState::open(&token, &sealer, 1, &other), None, "another tag");
         assert_eq!(RequestState::open(&token, &sealer, 1, &binding("tools/call", "{}")), None);
         assert_eq!(RequestState::open(&token[1..], &sealer, 1, &own), None);
     }

@@ -2,21 +2,27 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{self, BoxFuture, Either};
-use futures::{StreamExt, stream};
+use futures::future::{self, BoxFuture};
+use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode, header};
 
+use super::TestTrail;
 use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
+use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
+use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
-use crate::ports::{Background, Chunks, Clock, Entropy, Host, Meetings, Rendezvous, Upstream};
+use crate::ports::{
+    AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
+};
+use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
 use crate::wire::http as names;
 
@@ -30,6 +36,7 @@ type Script = Box<dyn FnMut(&http::Request<Bytes>) -> Answer + Send>;
 pub struct Memory(Arc<State>);
 
 struct State {
+    trail: OnceLock<Arc<dyn AuditSink>>,
     now: AtomicU64,
     random: AtomicU64,
     timers: Mutex<Vec<(u64, Waker)>>,
@@ -37,15 +44,77 @@ struct State {
     servers: Mutex<Script>,
     sent: Mutex<Vec<http::Request<Bytes>>>,
     meetings: Meetings,
+    tallies: Tallies,
+    observer: Option<Arc<dyn Observe>>,
+}
+
+/// What somebody who observes is told, in its order.
+#[derive(Debug, Default)]
+pub struct Notes(Mutex<Vec<String>>);
+
+impl Notes {
+    /// Returns what was told since the last time: of each operation its side, its method and how it ended.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.0))
+    }
+}
+
+impl Observe for Notes {
+    fn ticks(&self) -> u64 {
+        1
+    }
+
+    fn begin(&self, _: Side, _: Option<SpanContext>) -> Option<SpanContext> {
+        None
+    }
+
+    fn end(&self, operation: &Operation<'_>) {
+        let tool = operation.about.and_then(|about| about.tool.as_deref()).unwrap_or("-");
+        let note = format!("{:?} {} {tool} {:?}", operation.side, operation.method, operation.outcome);
+        lock(&self.0).push(note);
+    }
+
+    fn answered(&self, _: &Exchange) {}
+
+    fn session_ended(&self, session: &Ended<'_>) {
+        lock(&self.0).push(format!("{:?} session {:?}", session.side, session.duration));
+    }
+
+    fn metrics(&self, _: &mut Vec<Gauge>) -> Option<&Metrics> {
+        None
+    }
 }
 
 /// Marks an answer that does not end after its last chunk.
 #[derive(Debug, Clone, Copy)]
 pub struct Open;
 
+/// What an answer that stays open brings later.
+#[derive(Debug, Clone)]
+struct Later(Duration, Bytes);
+
+/// Marks an answer that takes its time.
+#[derive(Debug, Clone, Copy)]
+struct Slow(Duration);
+
 /// Marks an answer that never comes.
 #[derive(Debug, Clone, Copy)]
 struct Silent;
+
+/// Returns an answer that stays open and brings more events after a while.
+pub fn later(answer: Answer, after: Duration, events: &[&str]) -> Answer {
+    let mut answer = answer?;
+    let events: Vec<_> = events.iter().map(|data| format!("data: {data}\n\n")).collect();
+    answer.extensions_mut().insert(Later(after, events.concat().into()));
+    Ok(answer)
+}
+
+/// Returns an answer that comes after a while.
+pub fn slowly(answer: Answer, after: Duration) -> Answer {
+    let mut answer = answer?;
+    answer.extensions_mut().insert(Slow(after));
+    Ok(answer)
+}
 
 /// Returns what a server answers that never does.
 pub fn silence() -> Answer {
@@ -74,15 +143,37 @@ pub fn json_answer(status: u16, text: impl Into<Bytes>) -> Answer {
 impl Memory {
     /// Makes a host whose servers all answer as `script` says.
     pub fn new(script: impl FnMut(&http::Request<Bytes>) -> Answer + Send + 'static) -> Self {
+        Self::make(Box::new(script), None)
+    }
+
+    /// Makes such a host on which somebody observes.
+    pub fn observed(
+        script: impl FnMut(&http::Request<Bytes>) -> Answer + Send + 'static,
+        observer: Arc<dyn Observe>,
+    ) -> Self {
+        Self::make(Box::new(script), Some(observer))
+    }
+
+    fn make(script: Script, observer: Option<Arc<dyn Observe>>) -> Self {
         Self(Arc::new(State {
+            trail: OnceLock::new(),
             now: AtomicU64::new(1_800_000_000_000),
             random: AtomicU64::new(1),
             timers: Mutex::default(),
             spawned: Mutex::default(),
-            servers: Mutex::new(Box::new(script)),
+            servers: Mutex::new(script),
             sent: Mutex::default(),
             meetings: Meetings::default(),
+            tallies: Tallies::default(),
+            observer,
         }))
+    }
+
+    /// Keeps an audit trail from now on.
+    pub fn keep_trail(&self) -> Arc<TestTrail> {
+        let trail = Arc::<TestTrail>::default();
+        let _ = self.0.trail.set(trail.clone());
+        trail
     }
 
     /// Returns what has been sent to servers since the last time, as `METHOD url body`.
@@ -114,6 +205,11 @@ impl Memory {
                 self.jump();
             }
         }
+    }
+
+    fn timer(&self, duration: Duration) -> Sleep {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Sleep { host: self.clone(), due: self.now().saturating_add(millis) }
     }
 
     fn jump(&self) {
@@ -160,15 +256,16 @@ impl Clock for Memory {
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Sleep { host: self.clone(), due: self.now().saturating_add(millis) }
+        self.timer(duration)
     }
 }
 
 impl Entropy for Memory {
     fn fill(&self, buffer: &mut [u8]) {
-        for byte in buffer {
-            *byte = self.0.random.fetch_add(1, Ordering::Relaxed).to_le_bytes()[0];
+        for bytes in buffer.chunks_mut(8) {
+            // An odd factor gives a different number each time.
+            let number = self.0.random.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            bytes.copy_from_slice(&number.to_le_bytes()[..bytes.len()]);
         }
     }
 }
@@ -187,16 +284,26 @@ impl Upstream for Memory {
         let request = request.map(Whole::into_bytes);
         let answer = (lock(&self.0.servers))(&request);
         lock(&self.0.sent).push(request);
-        if answer.as_ref().is_ok_and(|answer| answer.extensions().get::<Silent>().is_some()) {
-            return Either::Left(future::pending());
-        }
-        Either::Right(future::ready(answer.map(|answer| {
-            let open = answer.extensions().get::<Open>().is_some();
-            answer.map(|chunks| {
-                let chunks = stream::iter(chunks.into_iter().map(Ok));
-                if open { chunks.chain(stream::pending()).boxed() } else { chunks.boxed() }
+        let marks = answer.as_ref().map(|answer| answer.extensions().clone()).unwrap_or_default();
+        let begins = match marks.get::<Slow>() {
+            _ if marks.get::<Silent>().is_some() => future::pending().boxed(),
+            Some(Slow(after)) => self.timer(*after).boxed(),
+            None => future::ready(()).boxed(),
+        };
+        let later = marks.get::<Later>().map(|Later(after, chunk)| {
+            let chunk = chunk.clone();
+            stream::once(self.timer(*after)).map(move |()| Ok(chunk.clone()))
+        });
+        begins.map(move |()| {
+            answer.map(|answer| {
+                answer.map(|chunks| {
+                    let chunks =
+                        stream::iter(chunks.into_iter().map(Ok)).chain(stream::iter(later).flatten());
+                    let open = marks.get::<Open>().is_some();
+                    if open { chunks.chain(stream::pending()).boxed() } else { chunks.boxed() }
+                })
             })
-        })))
+        })
     }
 
     async fn launch(
@@ -220,4 +327,18 @@ impl Rendezvous for Memory {
     }
 }
 
-impl Host for Memory {}
+impl Quotas for Memory {
+    async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
+        self.0.tallies.take(counted, now)
+    }
+}
+
+impl Host for Memory {
+    fn observer(&self) -> Option<&Arc<dyn Observe>> {
+        self.0.observer.as_ref()
+    }
+
+    fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        self.0.trail.get()
+    }
+}

@@ -3,20 +3,26 @@
 pub mod fuzz;
 mod host;
 mod paths;
+mod policy_paths;
+mod trail;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, header};
 
 use crate::body::Body;
-use crate::config::{Config, Endpoint, Server, Transport};
+use crate::config::{Config, Endpoint, Policy, Server, Transport};
 use crate::front::gate::Exposure;
 use crate::gateway::{Gateway, Options, SealKeys};
+use crate::identity::{ApiKey, Identity, KeyRecord};
 use crate::names::ServerName;
+use crate::ports::Entropy;
 
-pub use host::{Answer, Memory, Open, json_answer, open_stream, silence};
+pub use host::{Answer, Memory, Notes, Open, json_answer, later, open_stream, silence, slowly};
 pub use paths::{Path, paths};
+pub use trail::TestTrail;
 
 /// Returns the settings of a server at a URL.
 pub fn server(url: &str) -> Server {
@@ -31,13 +37,45 @@ pub fn server(url: &str) -> Server {
     }
 }
 
+/// Returns the API key of that number and what is known of it: it is the agent `coder`'s, and never expires.
+pub fn key(number: u8) -> (ApiKey, KeyRecord) {
+    struct Always(u8);
+    impl Entropy for Always {
+        fn fill(&self, buffer: &mut [u8]) {
+            buffer.fill(self.0);
+        }
+    }
+    let key = ApiKey::generate(&Always(number));
+    let hash = key.hash();
+    let record = KeyRecord {
+        id: hash.id().into(),
+        agent: "coder".into(),
+        hash,
+        created: 1,
+        expires: None,
+        revoked: None,
+        comment: None,
+    };
+    (key, record)
+}
+
+/// Returns who a caller is of whom nothing is known, where everybody may do everything.
+pub(crate) fn anybody() -> Arc<Identity> {
+    Arc::new(Identity::anonymous(&Policy::default()))
+}
+
 /// Starts a gateway in front of servers with these names, each at `http://NAME.test/mcp`.
 pub fn gateway(host: &Memory, servers: &[&str]) -> Gateway<Memory> {
+    gateway_with(host, servers, Config::default())
+}
+
+/// Starts such a gateway, which otherwise is as `config` says.
+pub fn gateway_with(host: &Memory, servers: &[&str], config: Config) -> Gateway<Memory> {
     let named = |name: &&str| {
         let parsed = ServerName::parse(name).expect("a name");
         (parsed, server(&format!("http://{name}.test/mcp")))
     };
-    let config = Config { servers: servers.iter().map(named).collect(), ..Config::default() };
+    let config = Config { servers: servers.iter().map(named).collect(), ..config };
     let seal_keys = SealKeys { first: [7; 32], others: Vec::new() };
     let options =
         Options { config, seal_keys, exposure: Exposure::Loopback, started_by: Vec::new(), admin_key: None };

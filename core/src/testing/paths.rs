@@ -7,10 +7,12 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::server;
-use crate::catalog::{Kind, Offer, Scope, View, read_page};
-use crate::config::Gateway;
+use super::{anybody, policy_paths, server};
+use crate::acl::{Arguments, CallerFacts, Condition, Facts};
+use crate::catalog::{Kind, Offer, Scope, View, look, read_page};
+use crate::config::{Agent, Gateway};
 use crate::front::{Caller, Inbound};
+use crate::identity::Identity;
 use crate::names::ServerName;
 use crate::observe::Record;
 use crate::pieces::Pieces;
@@ -37,13 +39,14 @@ pub type Path = Box<dyn Fn() -> usize>;
 pub fn paths() -> Vec<(&'static str, Path)> {
     let servers = Arc::new((0..SERVERS).map(offering).collect::<BTreeMap<_, _>>());
     let view = Arc::new(merge(&servers));
-    let sealer = Arc::new(Sealer::new(&[7; 32], &[]));
+    let known = Arc::new((Sealer::new(&[7; 32], &[]), anybody()));
     let plans = |text: String| -> Path {
-        let (view, sealer) = (view.clone(), sealer.clone());
-        Box::new(move || planned(&view, &sealer, text.as_bytes()))
+        let (view, known) = (view.clone(), known.clone());
+        Box::new(move || planned(&view, &known, text.as_bytes()))
     };
     let escaped = r#"Three of these \"characters\" are escaped.\n"#.repeat(1_000_000 / 44);
-    vec![
+    let policy = policy_paths::paths(&servers);
+    let mut all: Vec<(&'static str, Path)> = vec![
         ("merge", Box::new(move || merge(&servers).capabilities.len())),
         ("list", plans(request("tools/list", ""))),
         ("plan_100_b", plans(call(&plain(100)))),
@@ -54,7 +57,10 @@ pub fn paths() -> Vec<(&'static str, Path)> {
         ("relay_10_kb", relays(&plain(10_000), 1 << 20)),
         ("relay_1_mb", relays(&plain(1_000_000), 64 << 10)),
         ("relay_1_mb_escaped", relays(&escaped, 64 << 10)),
-    ]
+        ("condition", condition()),
+    ];
+    all.extend(policy);
+    all
 }
 
 /// Makes a server that is up and offers its tools.
@@ -78,10 +84,10 @@ fn offering(number: usize) -> (ServerName, Arc<Server>) {
 }
 
 fn merge(servers: &BTreeMap<ServerName, Arc<Server>>) -> View {
-    View::make(&Gateway::default(), servers, |_| true)
+    look(&Gateway::default(), servers, &Scope::All, Agent::allowing_everything())
 }
 
-fn request(method: &str, params: &str) -> String {
+pub(super) fn request(method: &str, params: &str) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{params}"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
     )
@@ -96,13 +102,22 @@ fn call(text: &str) -> String {
 }
 
 /// Reads a request, decides on it, and writes what the server gets or the agent is answered.
-fn planned(view: &View, sealer: &Sealer, text: &[u8]) -> usize {
+pub(super) fn planned(view: &View, (sealer, who): &(Sealer, Arc<Identity>), text: &[u8]) -> usize {
     let outline = Outline::check(text).expect("JSON");
     let Ok(Message::Request { id, method, params }) = message::parse(outline) else { panic!("a request") };
     let inbound = Inbound::new(id, method, params);
     let via = HeaderValue::from_static("gateway");
     let record = Record::default();
-    let caller = Caller { scope: Scope::All, session: None, via, streams: true, resumes: true, record };
+    let caller = Caller {
+        scope: Scope::All,
+        who: who.clone(),
+        now: 0,
+        session: None,
+        via,
+        streams: true,
+        resumes: true,
+        record,
+    };
     let servers = BTreeMap::new();
     let tasks = Tasks::new(sealer, &servers, &caller);
     match plan(view, &tasks, &caller, &inbound, None).expect("a plan") {
@@ -131,12 +146,26 @@ fn relays(text: &str, chunk: usize) -> Path {
     })
 }
 
+/// Evaluates a condition on an argument and the caller.
+fn condition() -> Path {
+    let text = r#"args.repo == "sandbox" && caller.client == "Cursor""#;
+    let condition = Condition::parse(text).expect("a condition");
+    Box::new(move || {
+        let facts = Facts {
+            arguments: Arguments::check(r#"{"repo":"sandbox","title":"A title","body":"Some text."}"#),
+            caller: CallerFacts { agent: "intern", client: Some("Cursor"), ..CallerFacts::default() },
+            now: 1_785_196_800_000,
+        };
+        usize::from(condition.holds(&facts).expect("an answer"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn each_path_leads_somewhere() {
         let lengths: Vec<_> = super::paths().iter().map(|(name, path)| (*name, path() > 0)).collect();
-        assert_eq!(lengths.len(), 10);
+        assert_eq!(lengths.len(), 15);
         assert!(lengths.iter().all(|(_, led)| *led), "{lengths:?}");
         let length = |wanted: &str| {
             let found = super::paths().into_iter().find(|(name, _)| *name == wanted);
@@ -144,5 +173,7 @@ mod tests {
         };
         assert!(length("plan_1_mb") > 1_000_000 && length("relay_1_mb") > 1_000_000);
         assert!(length("list") > 200_000, "a thousand tools");
+        let (first, later) = (length("agent_list_first"), length("agent_list"));
+        assert!(first > 50_000 && later > first && later < length("list"), "{first} {later}");
     }
 }

@@ -6,16 +6,16 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::lock;
+use super::pauses::Pauses;
 use crate::error::Failure;
 
 /// How many calls in a row must fail.
 const THRESHOLD: u32 = 5;
-/// The pause before the first trial, in milliseconds; each further one is twice as long.
-const FIRST_PAUSE: u64 = 1000;
-/// The longest pause, in milliseconds.
-const LONGEST_PAUSE: u64 = 30_000;
+/// The waits before the trials.
+const PAUSES: Pauses = Pauses::new(Duration::from_secs(1), Duration::from_secs(30));
 
 /// The circuit of one server. Closed at first.
 #[derive(Debug, Default)]
@@ -36,7 +36,8 @@ struct Open {
     reason: String,
     /// Whether an answer to anything shows that the reason has gone.
     absent: bool,
-    pause: u64,
+    /// How many trials have failed.
+    trials: u32,
     /// From when on a call tries the server.
     next: u64,
     /// Whether a call is trying it.
@@ -125,8 +126,8 @@ impl Circuit {
                     since: now,
                     reason: failure.reason.to_owned(),
                     absent: failure.kind == Failure::Absent,
-                    pause: FIRST_PAUSE,
-                    next: now + FIRST_PAUSE,
+                    trials: 0,
+                    next: now + PAUSES.millis_after(0),
                     trying: false,
                 });
                 self.is_open.store(true, Ordering::Release);
@@ -135,8 +136,8 @@ impl Circuit {
             Some(open) if admission == Admission::Trial => {
                 failure.reason.clone_into(&mut open.reason);
                 open.absent = failure.kind == Failure::Absent;
-                open.pause = (open.pause * 2).min(LONGEST_PAUSE);
-                open.next = now + open.pause;
+                open.trials = open.trials.saturating_add(1);
+                open.next = now + PAUSES.millis_after(open.trials);
                 open.trying = false;
                 true
             }

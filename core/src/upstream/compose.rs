@@ -2,16 +2,20 @@
 
 use std::borrow::Cow;
 use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::handshake::own_info;
-use super::{Established, Owner, Target};
+use super::{Established, Owner, Server, Target};
 use crate::body::Whole;
+use crate::config::Narrowing;
 use crate::observe::Record;
 use crate::pieces::{Pieces, SHARED};
 use crate::session::Interaction;
+use crate::tasks;
 use crate::wire::http as names;
 use crate::wire::json::{Json, push_string};
 use crate::wire::message::ObjectWriter;
@@ -45,6 +49,12 @@ pub(crate) struct Ask<'a> {
     pub(crate) via: Option<HeaderValue>,
     /// What the agent's `requestState` is known by, where it brought one that is now used.
     pub(crate) stamp: Option<(u64, u64)>,
+    /// What is left of its result, where that is less than what the server answers.
+    pub(crate) narrowing: Option<Arc<Narrowing>>,
+    /// How long it may take, where that is less than its server may.
+    pub(crate) timeout: Option<Duration>,
+    /// The largest result that its caller may get, in bytes.
+    pub(crate) most: Option<usize>,
     /// What is noted of it.
     pub(crate) record: Record,
 }
@@ -91,6 +101,11 @@ impl<'a> From<Cow<'a, str>> for Text<'a> {
 }
 
 impl<'a> Ask<'a> {
+    /// Returns how long the server may take for it.
+    pub(crate) fn patience(&self, server: &Server) -> Duration {
+        self.timeout.unwrap_or(Duration::MAX).min(server.settings.timeout)
+    }
+
     /// Makes a request of the gateway's own.
     pub(crate) fn own(method: &'a str) -> Self {
         Self {
@@ -103,8 +118,16 @@ impl<'a> Ask<'a> {
             log_level: None,
             via: None,
             stamp: None,
+            narrowing: None,
+            timeout: None,
+            most: None,
             record: Record::default(),
         }
+    }
+
+    /// Lets the server answer at once only: what is left of an answer that is a task could not be seen to.
+    pub(crate) fn forgo_tasks(&mut self) {
+        self.capabilities = tasks::undeclared(&self.capabilities).into();
     }
 
     /// Returns the same request without anything borrowed.
@@ -120,6 +143,9 @@ impl<'a> Ask<'a> {
             log_level: self.log_level,
             via: self.via,
             stamp: self.stamp,
+            narrowing: self.narrowing,
+            timeout: self.timeout,
+            most: self.most,
             record: self.record,
         }
     }

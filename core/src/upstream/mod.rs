@@ -8,6 +8,7 @@ pub(crate) mod circuit;
 pub(crate) mod compose;
 pub(crate) mod handshake;
 pub(crate) mod lane;
+pub(crate) mod pauses;
 mod signal;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,21 +16,27 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::channel::{mpsc, oneshot};
 use http::HeaderValue;
+use sha2::{Digest, Sha256};
 
+use crate::catalog::inspect::Suspect;
 use crate::catalog::{Kind, Offer};
 use crate::config;
 use crate::error::Unreachable;
 use crate::flow::Remarks;
 use crate::limits::Turns;
 use crate::names::ServerName;
+use crate::observe::Lasting;
 use crate::pipe::Pipe;
 use crate::session::Interaction;
 use crate::wire::version::Version;
 use circuit::Circuit;
 use handshake::Introduction;
 use lane::{Carried, Lanes};
+use pauses::BEFORE_A_SERVER;
 pub(crate) use signal::Signal;
 
 /// The most links to one server that belong to single sessions.
@@ -44,6 +51,8 @@ pub(crate) struct Server {
     pub(crate) name: ServerName,
     /// What tells it from every other server of this process, those that had its name before among them.
     pub(crate) address: String,
+    /// What a sealed handle knows it by: the same on every instance, and another one once its name means another server.
+    pub(crate) identity: String,
     pub(crate) settings: config::Server,
     /// Where it is, if it is reached over HTTP.
     pub(crate) target: Option<Target>,
@@ -73,6 +82,8 @@ pub(crate) struct Server {
     pub(crate) watched: futures::lock::Mutex<BTreeMap<String, Watch>>,
     /// What has been said of its lists.
     pub(crate) remarks: Mutex<BTreeMap<Kind, Remarks>>,
+    /// What has been said of suspicious texts.
+    pub(crate) warned: Mutex<BTreeSet<Suspect>>,
     /// When a refresh was last asked for, in milliseconds since the Unix epoch.
     refresh_asked: AtomicU64,
     /// The calls that run there, and those that wait.
@@ -160,6 +171,8 @@ pub(crate) struct Established {
     pub(crate) session: Option<HeaderValue>,
     pub(crate) pipe: Option<Pipe>,
     pub(crate) introduction: Introduction,
+    /// The session's time, where it is one.
+    pub(crate) _lasting: Lasting,
 }
 
 /// A resource that a server tells of.
@@ -172,11 +185,10 @@ pub(crate) struct Watch {
 }
 
 impl Attempts {
-    /// Notes a failed handshake: the next may come after 1 s, 2 s, 4 s ... 60 s.
+    /// Notes a failed handshake: the next may come after a while.
     pub(crate) fn failed(&mut self, error: Unreachable, now: u64) {
-        let seconds = 1u64.checked_shl(self.failures).unwrap_or(60).min(60);
-        self.failures = (self.failures + 1).min(8);
-        self.not_before = now + seconds * 1000;
+        self.not_before = now + BEFORE_A_SERVER.millis_after(self.failures);
+        self.failures = self.failures.saturating_add(1);
         self.last = Some(error);
     }
 
@@ -243,6 +255,7 @@ impl Server {
         let speaks_sse = AtomicBool::new(matches!(settings.transport, config::Transport::Sse(_)));
         let server = Self {
             address: format!("{name}#{edition}"),
+            identity: identity(&name, &settings.transport),
             name,
             settings,
             target,
@@ -259,6 +272,7 @@ impl Server {
             has_no_sessions: AtomicBool::new(false),
             watched: futures::lock::Mutex::default(),
             remarks: Mutex::default(),
+            warned: Mutex::default(),
             refresh_asked: AtomicU64::new(0),
             turns: Turns::default(),
             own: Mutex::default(),
@@ -346,6 +360,31 @@ impl Server {
     }
 }
 
+/// Returns a digest of a server's name and of where it is. The headers that requests carry are left out: credentials
+/// change while a server stays. A process is what it is started with, its environment included.
+fn identity(name: &ServerName, transport: &config::Transport) -> String {
+    let mut hash = Sha256::new();
+    let mut take = |text: &str| {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    };
+    take(name.as_str());
+    match transport {
+        config::Transport::Http(endpoint) | config::Transport::Sse(endpoint) => take(endpoint.url.as_str()),
+        config::Transport::Stdio(command) => {
+            take(&command.program);
+            take(command.cwd.as_deref().unwrap_or_default());
+            command
+                .env
+                .iter()
+                .for_each(|(name, value)| [name, value].into_iter().for_each(|text| take(text)));
+            take("args");
+            command.args.iter().for_each(|arg| take(arg));
+        }
+    }
+    URL_SAFE_NO_PAD.encode(&hash.finalize()[..12])
+}
+
 /// A link is idle when nobody has used it since `time` and nobody holds it.
 fn is_idle(link: &Arc<Link>, time: u64) -> bool {
     link.used.load(Ordering::Relaxed) < time && Arc::strong_count(link) == 1
@@ -354,4 +393,54 @@ fn is_idle(link: &Arc<Link>, time: u64) -> bool {
 /// Locks a mutex; what a panicking holder left is taken as it is.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Command, Transport};
+
+    fn process(args: &[&str], env: &[(&str, &str)]) -> Transport {
+        Transport::Stdio(Command {
+            program: "p".into(),
+            args: args.iter().map(|arg| (*arg).into()).collect(),
+            env: env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            cwd: None,
+        })
+    }
+
+    #[test]
+    fn another_place_or_name_is_another_identity() {
+        let url = |url: &str| crate::testing::server(url).transport;
+        let name = |name: &str| ServerName::parse(name).unwrap();
+        let mut all: Vec<_> = [
+            url("http://a.test/mcp"),
+            url("http://b.test/mcp"),
+            url("http://a.test/mcp/x"),
+            process(&[], &[]),
+            process(&["x", "y"], &[]),
+            process(&["xy"], &[]),
+            process(&[], &[("x", "y")]),
+            process(&[], &[("x", "z")]),
+        ]
+        .iter()
+        .flat_map(|transport| ["a", "b"].map(|of| identity(&name(of), transport)))
+        .collect();
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn other_credentials_at_the_same_place_are_the_same_identity() {
+        let mut settings = crate::testing::server("http://a.test/mcp");
+        let before = Server::new(ServerName::parse("a").unwrap(), settings.clone(), 1).0;
+        if let Transport::Http(endpoint) = &mut settings.transport {
+            endpoint.headers.insert("x-key", HeaderValue::from_static("another"));
+        }
+        let after = Server::new(ServerName::parse("a").unwrap(), settings, 2).0;
+        assert_eq!(before.identity, after.identity);
+        assert_ne!(before.address, after.address);
+    }
 }

@@ -1,38 +1,57 @@
-//! `check`: every problem of a configuration.
+//! `check`: every problem of a configuration, and what a policy comes to in the cases of a file.
 
 use std::process::ExitCode;
 
 use portcullis_core::config::{Problem, Severity};
 use serde_json::json;
 
+use super::cases::{self, Tried};
 use super::{counted, report, say};
 use crate::cli::Check;
-use crate::source;
+use crate::source::{self, Found};
 
 pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
     let found = source::find(args.config.as_deref())?;
     let problems = &found.parsed.problems;
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-    let config = &found.parsed.config;
+    // What a configuration comes to that is refused, is no policy to try.
+    let cases = args.cases.as_ref().filter(|_| !found.parsed.is_refused());
+    let tried = cases.map(|file| cases::run(file, &found.parsed.config)).transpose()?;
+    let failed = tried.as_ref().map_or(0, |tried| tried.problems.len());
     if args.json {
-        let servers: Vec<_> = config.servers.keys().map(ToString::to_string).collect();
-        let problems: Vec<_> = problems.iter().map(as_json).collect();
-        say(format_args!(
-            "{:#}",
-            json!({ "config": found.origin, "servers": servers, "problems": problems })
-        ));
+        say_json(&found, tried.as_ref());
     } else {
         report(problems);
         let warnings = problems.len() - errors;
         say(format_args!(
             "{}: {}, {}, {}",
             found.origin,
-            counted(config.servers.len(), "server"),
+            counted(found.parsed.config.servers.len(), "server"),
             counted(errors, "error"),
             counted(warnings, "warning"),
         ));
+        if let (Some(file), Some(tried)) = (cases, &tried) {
+            report(&tried.problems);
+            say(format_args!(
+                "{}: {} of {} passed",
+                file.display(),
+                tried.passed,
+                counted(tried.passed + failed, "case"),
+            ));
+        }
     }
-    Ok(ExitCode::from(u8::from(errors > 0)))
+    Ok(ExitCode::from(u8::from(errors + failed > 0)))
+}
+
+fn say_json(found: &Found, tried: Option<&Tried>) {
+    let servers: Vec<_> = found.parsed.config.servers.keys().map(ToString::to_string).collect();
+    let problems: Vec<_> = found.parsed.problems.iter().map(as_json).collect();
+    let mut said = json!({ "config": found.origin, "servers": servers, "problems": problems });
+    if let Some(tried) = tried {
+        let problems: Vec<_> = tried.problems.iter().map(as_json).collect();
+        said["cases"] = json!({ "passed": tried.passed, "failed": problems.len(), "problems": problems });
+    }
+    say(format_args!("{said:#}"));
 }
 
 fn as_json(problem: &Problem) -> serde_json::Value {

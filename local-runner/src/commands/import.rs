@@ -1,4 +1,4 @@
-//! `import`: other programs' files in the native format.
+//! `import`: other programs' files in the native format, or a file to begin with.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,20 +12,27 @@ use crate::cli::Import;
 use crate::source;
 
 pub(super) fn run(args: &Import) -> anyhow::Result<ExitCode> {
+    if args.files.is_empty() {
+        write(args, config::STARTER, "a file to begin with")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let imported = config::import(&source::load(&args.files)?);
     report(&imported.problems);
-    let text = config::to_yaml(&imported);
-    match &args.output {
-        None => say(text.trim_end()),
-        Some(path) => {
-            let mut file =
-                fs::OpenOptions::new().write(true).create_new(true).open(path).with_context(|| {
-                    format!("cannot write {} (a file that is there is not replaced)", path.display())
-                })?;
-            file.write_all(text.as_bytes())?;
-            eprintln!("wrote {} with {}", path.display(), counted(imported.servers().count(), "server"));
-        }
-    }
+    write(args, &config::to_yaml(&imported), &counted(imported.servers().count(), "server"))?;
     let lost = imported.problems.iter().any(|problem| problem.severity == Severity::Error);
     Ok(ExitCode::from(u8::from(lost)))
+}
+
+fn write(args: &Import, text: &str, what: &str) -> anyhow::Result<()> {
+    let Some(path) = &args.output else {
+        say(text.trim_end());
+        return Ok(());
+    };
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).open(path).with_context(|| {
+            format!("cannot write {} (a file that is there is not replaced)", path.display())
+        })?;
+    file.write_all(text.as_bytes())?;
+    eprintln!("wrote {} with {what}", path.display());
+    Ok(())
 }

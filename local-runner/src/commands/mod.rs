@@ -1,39 +1,50 @@
 //! The commands, a file each. Only here does the program write to standard output.
 #![allow(clippy::print_stderr, reason = "this is the command line's output")]
 
+mod audit;
+mod cases;
 mod check;
 mod client;
 mod doctor;
+mod explain;
 mod import;
+mod keys;
 mod serve;
 mod stdio;
 mod tools;
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use portcullis_core::config::{Parsed, Problem};
+use anyhow::Context as _;
+use portcullis_core::config::{Audit, Parsed, Problem};
 use portcullis_core::{AdminKey, Exposure, Gateway, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::audit::Trail;
 use crate::cli::{Cli, Command, Setup};
 use crate::host::Machine;
 use crate::observer::Observer;
 use crate::otlp::Telemetry;
-use crate::source::Place;
+use crate::source::{Found, Place};
 use crate::{data, demo, source};
 
 /// Runs the command that was given.
 pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(args, telemetry).await,
-        Command::Stdio(setup) => Box::pin(stdio::run(&setup, telemetry)).await,
+        Command::Stdio(args) => Box::pin(stdio::run(&args, telemetry)).await,
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => unless_stopped(Box::pin(doctor::run(args))).await,
         Command::Import(args) => import::run(&args),
         Command::Tools(args) => unless_stopped(Box::pin(tools::list(args))).await,
         Command::Call(args) => unless_stopped(Box::pin(tools::call(args))).await,
+        Command::Explain(args) => unless_stopped(Box::pin(explain::run(args))).await,
+        Command::Audit(args) => unless_stopped(audit::run(args)).await,
+        Command::Keys(command) => keys::run(command),
         Command::Schema => {
             say(format_args!("{:#}", portcullis_core::config::schema()));
             Ok(ExitCode::SUCCESS)
@@ -68,17 +79,59 @@ struct Local {
     origin: String,
     /// Where the configuration was read; none for the demo.
     place: Option<Place>,
+    /// Where the gateway keeps its data.
+    folder: PathBuf,
+    /// What is recorded; nothing where the command answers nobody else.
+    trail: Option<Trail>,
 }
 
-/// Starts the gateway that a setup describes; its problems are said, and an error that is not one server's ends it.
-fn start(setup: &Setup, exposure: Exposure, machine: Machine) -> anyhow::Result<Local> {
+impl Local {
+    /// Ends what goes on beside the gateway.
+    async fn end(&self, within: Duration) {
+        self.machine.stop_processes(within).await;
+        if let Some(trail) = &self.trail {
+            trail.stop();
+        }
+    }
+}
+
+/// Finds the configuration of a setup; its problems are said, and an error that is not one server's ends it.
+fn find(setup: &Setup) -> anyhow::Result<Found> {
     let found = source::find(setup.config.as_deref())?;
     report(&found.parsed.problems);
     if found.parsed.is_refused() {
         anyhow::bail!("{} has errors; `portcullis check` lists them", found.origin);
     }
+    Ok(found)
+}
+
+/// Starts the gateway that a setup describes, for this command alone.
+fn start(setup: &Setup, found: Found, exposure: Exposure, machine: Machine) -> anyhow::Result<Local> {
+    start_with(setup, found, exposure, |_, _| Ok((machine, None)))
+}
+
+/// Starts the gateway that a setup describes, for others: what they do is recorded.
+fn start_recorded(
+    setup: &Setup,
+    found: Found,
+    exposure: Exposure,
+    (machine, telemetry): (Machine, Option<Arc<Telemetry>>),
+) -> anyhow::Result<Local> {
+    start_with(setup, found, exposure, |folder, audit| {
+        let trail = Trail::begin(folder, audit, telemetry).context("the audit trail")?;
+        Ok((machine.audited(Arc::new(trail.clone())), Some(trail)))
+    })
+}
+
+fn start_with(
+    setup: &Setup,
+    found: Found,
+    exposure: Exposure,
+    machine: impl FnOnce(&Path, &Audit) -> anyhow::Result<(Machine, Option<Trail>)>,
+) -> anyhow::Result<Local> {
     let Parsed { config, .. } = found.parsed;
     let folder = data::folder(setup.data_dir.clone())?;
+    let (machine, trail) = machine(&folder, &config.audit)?;
     let options = Options {
         config,
         seal_keys: data::seal_keys(&folder)?,
@@ -87,7 +140,7 @@ fn start(setup: &Setup, exposure: Exposure, machine: Machine) -> anyhow::Result<
         admin_key: admin_key(),
     };
     let gateway = Gateway::start(machine.clone(), options)?;
-    Ok(Local { gateway, machine, origin: found.origin, place: found.place })
+    Ok(Local { gateway, machine, origin: found.origin, place: found.place, folder, trail })
 }
 
 fn started_by() -> Vec<String> {

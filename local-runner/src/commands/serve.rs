@@ -7,37 +7,44 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use portcullis_core::config::Config;
 use portcullis_core::{Exposure, Gateway};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Local, admin_key, counted, observed, say, start, stopped};
+use super::{admin_key, counted, find, observed, say, start_recorded, stopped};
 use crate::cli::Serve;
 use crate::host::Machine;
+use crate::live::{self, Guarded};
 use crate::otlp::Telemetry;
-use crate::{http, live};
+use crate::{http, keys};
 
 /// How long the servers' processes may take to stop.
 const STOP: Duration = Duration::from_secs(6);
 
 pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
-    let exposed = exposure(args.listen, &args)?;
+    let found = find(&args.setup)?;
+    let (exposed, guarded) = exposure(&args, &found.parsed.config)?;
     let metrics = match args.metrics_listen {
-        Some(address) => Some((exposure(address, &args)?, bind(address, "--metrics-listen").await?)),
+        Some(address) => {
+            Some((exposure_of_metrics(address, &args)?, bind(address, "--metrics-listen").await?))
+        }
         None => None,
     };
     let listener = bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
     let asked_for = metrics.is_some() || telemetry.is_some() || admin_key().is_some();
-    let machine = if asked_for { observed(telemetry) } else { Machine::new() };
-    let Local { gateway, machine, origin, place } = start(&args.setup, exposed, machine)?;
-    greet(address, &origin);
+    let machine = if asked_for { observed(telemetry.clone()) } else { Machine::new() };
+    let mut local = start_recorded(&args.setup, found, exposed, (machine, telemetry))?;
+    let (gateway, place) = (local.gateway.clone(), local.place.take());
+    let keys = keys::follow(gateway.clone(), &local.folder)?;
+    greet(address, &local.origin);
     if let Some((exposure, listener)) = metrics {
         say(format_args!("Metrics: http://{}/metrics\n", reachable(listener.local_addr()?)));
         tokio::spawn(http::serve_metrics(gateway.clone(), listener, exposure));
     }
     let announcing = tokio::spawn(announce(gateway.clone()));
-    let following = live::follow(gateway.clone(), place)?;
+    let following = live::follow((gateway.clone(), local.trail.clone()), place, guarded)?;
     let (stopped, closed) = (stopped()?, terminal_closed()?);
     let stop = async {
         tokio::select! { () = stopped => {}, () = closed => {} }
@@ -45,7 +52,8 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
     http::serve(gateway, listener, stop).await;
     announcing.abort();
     following.abort();
-    machine.stop_processes(STOP).await;
+    keys.end().await;
+    local.end(STOP).await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -63,18 +71,35 @@ fn terminal_closed() -> anyhow::Result<impl Future<Output = ()> + use<>> {
     })
 }
 
-/// Refuses to serve strangers: there is nothing yet that asks them who they are.
-fn exposure(address: SocketAddr, args: &Serve) -> anyhow::Result<Exposure> {
+/// Refuses to serve strangers: whoever comes from another machine is asked who they are.
+fn exposure(args: &Serve, config: &Config) -> anyhow::Result<(Exposure, Guarded)> {
+    let address = args.listen;
     if address.ip().is_loopback() {
-        return Ok(Exposure::Loopback);
+        return Ok((Exposure::Loopback, Guarded::No));
     }
-    if !args.insecure {
+    if args.insecure {
+        return Ok((Exposure::Network, Guarded::No));
+    }
+    if !config.auth.required {
         bail!(
             "{address} can be reached from other machines, and no authentication is configured: anyone there could use \
-             every server and its credentials. Listen on 127.0.0.1, or say --insecure if something in front asks for it"
+             every server and its credentials. Listen on 127.0.0.1, set `auth.required` and make keys with `portcullis \
+             keys create`, or say --insecure if something in front asks for it"
         );
     }
-    Ok(Exposure::Network)
+    Ok((Exposure::Network, Guarded::ByKeys))
+}
+
+/// Refuses to show the metrics to strangers: nobody is asked who they are there.
+fn exposure_of_metrics(address: SocketAddr, args: &Serve) -> anyhow::Result<Exposure> {
+    match (address.ip().is_loopback(), args.insecure) {
+        (true, _) => Ok(Exposure::Loopback),
+        (false, true) => Ok(Exposure::Network),
+        (false, false) => bail!(
+            "{address} can be reached from other machines, and the metrics there are for everybody; choose a loopback \
+             address, or say --insecure"
+        ),
+    }
 }
 
 async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {

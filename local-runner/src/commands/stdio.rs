@@ -8,13 +8,14 @@ use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::{StreamExt, stream};
 use portcullis_core::error::Refusal;
+use portcullis_core::identity::Proof;
 use portcullis_core::{Exposure, refuse_lines, serve_lines};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use super::{Local, observed, start, stopped};
-use crate::cli::Setup;
+use super::{find, observed, start_recorded, stopped};
+use crate::cli::Stdio;
 use crate::host::Machine;
-use crate::live;
+use crate::live::{self, Guarded};
 use crate::otlp::Telemetry;
 
 /// How long the servers' processes may take to stop.
@@ -23,7 +24,7 @@ const STOP: Duration = Duration::from_secs(6);
 /// How long requests that are being answered when the input ends may take.
 const GRACE: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(setup: &Setup, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: &Stdio, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
     let input = BufReader::new(tokio::io::stdin());
     let lines = stream::unfold(input, |mut input| async move {
         let mut line = Vec::new();
@@ -45,8 +46,11 @@ pub(super) async fn run(setup: &Setup, telemetry: Option<Arc<Telemetry>>) -> any
             }
         }
     });
-    let machine = if telemetry.is_some() { observed(telemetry) } else { Machine::new() };
-    let Local { gateway, machine, place, .. } = match start(setup, Exposure::Loopback, machine) {
+    let machine = if telemetry.is_some() { observed(telemetry.clone()) } else { Machine::new() };
+    let machine = (machine, telemetry);
+    let started =
+        find(&args.setup).and_then(|found| start_recorded(&args.setup, found, Exposure::Loopback, machine));
+    let mut local = match started {
         Ok(local) => local,
         Err(error) => {
             // Whoever started this hears the reason in the protocol, where a process that just ends would say nothing.
@@ -57,7 +61,10 @@ pub(super) async fn run(setup: &Setup, telemetry: Option<Arc<Telemetry>>) -> any
             return Err(error);
         }
     };
-    let following = live::follow(gateway.clone(), place)?;
+    let gateway = local.gateway.clone();
+    let to = (gateway.clone(), local.trail.clone());
+    let following = live::follow(to, local.place.take(), Guarded::No)?;
+    let who = args.agent.as_deref().map_or_else(Proof::default, Proof::of_agent);
     let (ended, input_ended) = tokio::sync::oneshot::channel::<()>();
     let lines = lines.chain(stream::once(async move { drop(ended) }).filter_map(async |()| None));
     // The end of the input ends the gateway: what is being answered has a little longer.
@@ -66,12 +73,12 @@ pub(super) async fn run(setup: &Setup, telemetry: Option<Arc<Telemetry>>) -> any
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        () = Box::pin(serve_lines(gateway.clone(), lines, sender)) => writing.await?,
+        () = Box::pin(serve_lines(gateway.clone(), who, lines, sender)) => writing.await?,
         () = grace => tracing::warn!("some requests did not end in time"),
         () = stopped()? => {}
     }
     following.abort();
     gateway.stop();
-    machine.stop_processes(STOP).await;
+    local.end(STOP).await;
     Ok(ExitCode::SUCCESS)
 }

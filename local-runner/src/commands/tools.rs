@@ -1,7 +1,9 @@
 //! `tools` and `call`: what agents see, tried out.
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
+use portcullis_core::inspect::{Finding, inspect_tools, is_invisible, marked};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -46,8 +48,11 @@ pub(super) async fn list(args: Tools) -> anyhow::Result<ExitCode> {
     let tools = all_tools(&client).await;
     client.close().await;
     let tools = tools?;
+    let texts: Vec<_> = tools.iter().map(|tool| tool.get()).collect();
+    let findings = inspect_tools(&texts);
     if args.target.json {
-        let texts: Vec<_> = tools.iter().map(|tool| tool.get()).collect();
+        let texts: Vec<_> =
+            texts.iter().zip(&findings).map(|(tool, findings)| as_json(tool, findings)).collect();
         say(format_args!("[{}]", texts.join(",\n")));
         return Ok(ExitCode::SUCCESS);
     }
@@ -57,10 +62,20 @@ pub(super) async fn list(args: Tools) -> anyhow::Result<ExitCode> {
     if tools.is_empty() {
         eprintln!("portcullis: there are no tools; `portcullis doctor` says how the servers are");
     }
-    for tool in &tools {
-        say(format_args!("{:width$}  {}", tool.name, summary(tool)));
+    for (tool, findings) in tools.iter().zip(&findings) {
+        let mark = if findings.is_empty() { " " } else { "! " };
+        let name = clean(&tool.name);
+        say(format_args!("{name:width$} {mark}{}", summary(tool)));
+        for Finding { what, place, evidence } in findings {
+            eprintln!("portcullis: {name} {place} is suspicious: {}: {evidence}", what.code());
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A tool as it came, and with what is suspicious about it where something is.
+fn as_json<'t>(tool: &'t str, findings: &[Finding]) -> Cow<'t, str> {
+    if findings.is_empty() { Cow::Borrowed(tool) } else { Cow::Owned(marked(tool, findings)) }
 }
 
 async fn all_tools(client: &Client) -> anyhow::Result<Vec<Box<RawValue>>> {
@@ -82,8 +97,14 @@ async fn all_tools(client: &Client) -> anyhow::Result<Vec<Box<RawValue>>> {
 fn summary(tool: &Tool) -> String {
     let text = tool.description.as_deref().or(tool.title.as_deref()).unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
-    let clean: String = line.chars().filter(|c| !c.is_control()).take(SUMMARY).collect();
-    if line.chars().count() > SUMMARY { format!("{clean}…") } else { clean }
+    let clean = clean(line);
+    let short: String = clean.chars().take(SUMMARY).collect();
+    if short.len() < clean.len() { format!("{short}…") } else { short }
+}
+
+/// Leaves out what a terminal would obey, and what nobody would see.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect()
 }
 
 pub(super) async fn call(args: Call) -> anyhow::Result<ExitCode> {

@@ -4,7 +4,6 @@
 //! nothing of the gateway that it runs behind. **Every answer depends on its request alone**: there is no session.
 
 mod content;
-mod moment;
 mod protocol;
 mod rpc;
 mod tools;

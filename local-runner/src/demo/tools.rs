@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value, json};
 
-use super::moment::{Moment, Offset};
 use super::rpc::{Failure, Params};
+use crate::moment::{Moment, Offset};
 
 const SIDES_LIMIT: u64 = 1000;
 const COUNT_LIMIT: u64 = 100;

@@ -9,6 +9,7 @@ use std::env;
 use std::process::ExitCode;
 
 use portcullis_tests::agent::{Agent, LEGACY};
+use portcullis_tests::conformance::configuration;
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
 use portcullis_tests::scenario::answer;
@@ -22,9 +23,7 @@ fn main() -> ExitCode {
     let Some(url) = env::args().next_back().filter(|url| url.starts_with("http")) else {
         return ExitCode::from(2);
     };
-    let config =
-        json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "mock": { "url": url } } });
-    let gateway = Gateway::start(&config.to_string());
+    let gateway = Gateway::start(&configuration(&url));
     let agent = Agent::modern(gateway.url());
     let elicitation = json!({ "elicitation": { "form": {} } });
     match env::var("MCP_CONFORMANCE_SCENARIO").as_deref() {

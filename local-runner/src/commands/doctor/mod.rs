@@ -13,6 +13,7 @@ use portcullis_core::config::Severity;
 use serde::Serialize;
 use serde_json::json;
 
+use super::client::Remote;
 use super::{counted, say};
 use crate::cli::Doctor;
 use crate::source::{self, Found};
@@ -56,7 +57,7 @@ impl Finding {
 pub(super) async fn run(args: Doctor) -> anyhow::Result<ExitCode> {
     let mut report = Report { json: args.json, findings: Vec::new() };
     if let Some(url) = &args.url {
-        report.all(running::check(url).await);
+        report.all(running::check(Remote::new(url, &args.credential)?).await);
         return Ok(report.end());
     }
     report.all(machine::check(&args).await);

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{Request, StatusCode, Uri};
 use portcullis_core::body::{Body, Whole};
 use portcullis_core::ports::Upstream as _;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Finding;
-use crate::commands::client::{Client, Params};
+use crate::commands::client::{Client, Params, Remote, Session};
 use crate::commands::counted;
 use crate::host::Machine;
 
@@ -34,9 +34,9 @@ struct Server {
     reason: Option<String>,
 }
 
-pub(super) async fn check(url: &Uri) -> Vec<Finding> {
-    let machine = Machine::new();
-    let health = match get(&machine, url, "/healthz").await {
+pub(super) async fn check(remote: Remote) -> Vec<Finding> {
+    let (machine, url) = (&remote.machine, &remote.url);
+    let health = match get(machine, url, "/healthz").await {
         Ok((StatusCode::OK, _)) => Finding::ok("/healthz", "the gateway lives"),
         Ok((status, _)) => Finding::problem(
             "/healthz",
@@ -49,9 +49,9 @@ pub(super) async fn check(url: &Uri) -> Vec<Finding> {
         }
     };
     let mut findings = vec![health];
-    findings.extend(readiness(&machine, url).await);
-    findings.push(stateless(&machine, url).await);
-    findings.push(with_session(&machine, url).await);
+    findings.extend(readiness(machine, url).await);
+    findings.push(stateless(&remote).await);
+    findings.push(with_session(&remote).await);
     findings
 }
 
@@ -93,9 +93,9 @@ async fn readiness(machine: &Machine, url: &Uri) -> Vec<Finding> {
 }
 
 /// Shakes hands as agents of the stateless revision do.
-async fn stateless(machine: &Machine, url: &Uri) -> Finding {
+async fn stateless(remote: &Remote) -> Finding {
     let begun = Instant::now();
-    let client = Client::Remote(machine.clone(), url.clone());
+    let client = Client::Remote(remote.clone());
     let asked = async {
         client.ask("server/discover", &Params::default()).await?;
         client.ask("tools/list", &Params::default()).await
@@ -104,23 +104,13 @@ async fn stateless(machine: &Machine, url: &Uri) -> Finding {
 }
 
 /// Shakes hands as agents of the revisions with sessions do, and ends the session.
-async fn with_session(machine: &Machine, url: &Uri) -> Finding {
+async fn with_session(remote: &Remote) -> Finding {
     let begun = Instant::now();
     let asked = async {
-        let params = json!({
-            "protocolVersion": "2025-11-25",
-            "capabilities": {},
-            "clientInfo": { "name": "portcullis-doctor", "version": env!("CARGO_PKG_VERSION") },
-        });
-        let answer = send(machine, url, Method::POST, None, &call("initialize", params)).await?;
-        let session = answer.headers().get("mcp-session-id").cloned();
-        let version = result(answer).await?["protocolVersion"].as_str().unwrap_or_default().to_owned();
-        let answer =
-            send(machine, url, Method::POST, session.as_ref(), &call("tools/list", json!({}))).await?;
-        result(answer).await?;
-        if let Some(session) = session {
-            send(machine, url, Method::DELETE, Some(&session), &Value::Null).await?;
-        }
+        let session = Session::begin(remote).await?;
+        session.ask("tools/list", &json!({})).await?;
+        let version = session.version.clone();
+        session.end().await?;
         Ok(version)
     };
     let asked = timely(asked).await;
@@ -157,38 +147,4 @@ async fn get(machine: &Machine, url: &Uri, path: &str) -> anyhow::Result<(Status
         Ok((status, Body::Stream(response.into_body()).collect(LARGEST).await?))
     })
     .await
-}
-
-fn call(method: &str, params: Value) -> Value {
-    json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })
-}
-
-async fn send(
-    machine: &Machine,
-    url: &Uri,
-    method: Method,
-    session: Option<&HeaderValue>,
-    message: &Value,
-) -> anyhow::Result<Response<Body>> {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    if let Some(session) = session {
-        headers.insert("mcp-session-id", session.clone());
-        headers.insert("mcp-protocol-version", HeaderValue::from_static("2025-11-25"));
-    }
-    let mut request = Request::new(Whole::from(message.to_string()));
-    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, url.clone(), headers);
-    Ok(machine.fetch(request).await?.map(Body::Stream))
-}
-
-async fn result(answer: Response<Body>) -> anyhow::Result<Value> {
-    let status = answer.status();
-    let text = answer.into_body().collect(LARGEST).await?;
-    let mut message: Value =
-        serde_json::from_slice(&text).with_context(|| format!("HTTP {status}, and no JSON-RPC response"))?;
-    match message["error"]["message"].as_str() {
-        Some(error) => bail!("{error}"),
-        None => Ok(message["result"].take()),
-    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use portcullis_core::config::{Command, Config, Transport};
+use portcullis_core::inspect::{Suspect, Suspicion};
 use portcullis_core::{Exposure, Gateway, Options, SealKeys};
 
 use super::Finding;
@@ -91,6 +92,7 @@ pub(super) async fn check(config: Config) -> Vec<Finding> {
         }
         Ok(gateway) => {
             findings.extend(settled(&gateway).await);
+            findings.extend(gateway.unknown_names().iter().map(unknown));
             gateway.stop();
             machine.stop_processes(STOP).await;
         }
@@ -108,7 +110,8 @@ async fn settled(gateway: &Gateway<Machine>) -> Vec<Finding> {
             took.entry(server.server.clone()).or_insert_with(|| begun.elapsed());
         }
         if over || took.len() == servers.len() {
-            return servers.iter().map(|server| finding(server, took.get(&server.server))).collect();
+            let states = servers.iter().map(|server| finding(server, took.get(&server.server)));
+            return states.chain(suspicious(gateway)).collect();
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -136,6 +139,53 @@ fn finding(server: &portcullis_core::Readiness, took: Option<&Duration>) -> Find
         counted(server.resources, "resource"),
     );
     Finding::ok(subject, found)
+}
+
+/// Lists the texts that are not what texts about tools are.
+fn suspicious(gateway: &Gateway<Machine>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (server, suspects) in gateway.suspects() {
+        let subject = format!("texts of {server}");
+        findings.extend(suspects.first.iter().map(|Suspect { item, finding }| {
+            let place = [item.as_str(), &finding.place].join(" ");
+            let found = format!("{}: {}: {}", place.trim_end(), finding.what.code(), finding.evidence);
+            Finding::warning(subject.clone(), found, against(finding.what))
+        }));
+        if suspects.more > 0 {
+            let found = format!("{} more like these", suspects.more);
+            findings.push(Finding::warning(subject, found, "remove a server that you do not trust"));
+        }
+    }
+    findings
+}
+
+/// Says what to do about a text.
+fn against(what: Suspicion) -> &'static str {
+    match what {
+        Suspicion::Instructions => {
+            "read the whole text: it speaks to the model, not about the tool. Where that is not wanted, deny the tool \
+             in a rule, give it another description with a variant, or remove the server"
+        }
+        Suspicion::TooLong => {
+            "read the whole text, or give the tool a description of your own with a variant"
+        }
+        Suspicion::DataUrl | Suspicion::RemoteImage => {
+            "a client that shows the description loads this: ask the server's authors, or describe it with a variant"
+        }
+        Suspicion::MixedScripts | Suspicion::LookAlike => {
+            "a name that passes for another: find out which is meant, and deny the other in a rule"
+        }
+        _ => {
+            "people do not see this, and models do: ask the server's authors what it is for; until then deny the tool \
+             in a rule, or remove the server"
+        }
+    }
+}
+
+/// Tells of a name that no server offers; each rule with one is without effect.
+fn unknown(name: &portcullis_core::explain::UnknownName) -> Finding {
+    let advice = name.hint.clone().unwrap_or_else(|| "`portcullis tools` lists what there is".to_owned());
+    Finding::warning("policy", name.to_string(), advice)
 }
 
 /// Says what helps against what a server's reason tells of.

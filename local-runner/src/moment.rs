@@ -1,18 +1,18 @@
-//! Moments in RFC 3339, after the calendar arithmetic of Howard Hinnant's `civil_from_days`.
+//! Moments in RFC 3339.
 
 use std::fmt;
 
-const DAY: i64 = 86_400;
+use portcullis_core::calendar::{DAY, date};
 
 /// An offset from UTC, less than a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Offset {
+pub(crate) struct Offset {
     minutes: i64,
 }
 
 impl Offset {
     /// Parses `Z` or `+hh:mm`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text == "Z" {
             return Some(Self { minutes: 0 });
         }
@@ -46,7 +46,7 @@ impl fmt::Display for Offset {
 
 /// A moment as clocks at an offset show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     /// Seconds since 1970-01-01 00:00 at the offset.
     local: i64,
     offset: Offset,
@@ -54,7 +54,7 @@ pub(super) struct Moment {
 
 impl Moment {
     /// Makes the moment so many seconds after 1970-01-01 00:00 UTC.
-    pub(super) fn at(unix_seconds: u64, offset: Offset) -> Self {
+    pub(crate) fn at(unix_seconds: u64, offset: Offset) -> Self {
         // No clock shows what an `i64` cannot hold.
         let utc = i64::try_from(unix_seconds).unwrap_or_default();
         Self { local: utc.saturating_add(offset.minutes * 60), offset }
@@ -68,22 +68,6 @@ impl fmt::Display for Moment {
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{}", self.offset)
     }
-}
-
-/// Returns year, month and day of a day counted from 1970-01-01.
-///
-/// Years begin in March here, so that the leap day is the last of its year, and come in eras of 400.
-fn date(day: i64) -> (i64, i64, i64) {
-    let day = day + 719_468;
-    let era = day.div_euclid(146_097);
-    let of_era = day.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let (month, next_year) =
-        if month_from_march < 10 { (month_from_march + 3, 0) } else { (month_from_march - 9, 1) };
-    (era * 400 + year_of_era + next_year, month, day)
 }
 
 #[cfg(test)]

@@ -1,0 +1,139 @@
+//! What is noted of an operation for its entry alone, while it goes on.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use super::{Decision, Entry};
+use crate::error::{Refusal, code};
+use crate::front::modern::named_by;
+use crate::identity::Identity;
+use crate::ports::AuditSink;
+use crate::wire::json::{Json, Object};
+
+/// The longest name that is kept, in bytes.
+const NAME: usize = 1 << 10;
+
+/// What only the entry needs of an operation.
+pub(crate) struct Noted {
+    sink: Arc<dyn AuditSink>,
+    gateway: Arc<str>,
+    /// The server that the endpoint is about.
+    server: Option<Arc<str>>,
+    name: Option<Box<str>>,
+    arguments: Option<Bytes>,
+    upstream_name: OnceLock<Arc<str>>,
+    who: Arc<Identity>,
+    /// The same, once it is known which client it says it is.
+    identity: OnceLock<Arc<Identity>>,
+    rule: OnceLock<(Decision, Arc<str>)>,
+    trouble: OnceLock<(Decision, Cow<'static, str>)>,
+    given: AtomicU64,
+}
+
+impl Noted {
+    /// Begins to note a request; `raw` is the text that its parameters stand in.
+    pub(crate) fn new(
+        sink: &Arc<dyn AuditSink>,
+        gateway: &Arc<str>,
+        (who, server): (&Arc<Identity>, Option<&str>),
+        (method, params, raw): (&str, &Object<'_>, &Bytes),
+    ) -> Self {
+        let key = match method {
+            "resources/subscribe" | "resources/unsubscribe" => Some("uri"),
+            method => named_by(method),
+        };
+        let name = key.and_then(|key| params.get(key)).and_then(Json::as_str);
+        Self {
+            sink: sink.clone(),
+            gateway: gateway.clone(),
+            server: server.map(Into::into),
+            name: name.map(|name| name[..name.floor_char_boundary(NAME)].into()),
+            arguments: params.get("arguments").map(|arguments| part_of(raw, arguments.text())),
+            upstream_name: OnceLock::new(),
+            who: who.clone(),
+            identity: OnceLock::new(),
+            rule: OnceLock::new(),
+            trouble: OnceLock::new(),
+            given: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns where the entry goes.
+    pub(crate) fn sink(&self) -> &Arc<dyn AuditSink> {
+        &self.sink
+    }
+
+    pub(crate) fn identified(&self, identity: &Arc<Identity>) {
+        let _ = self.identity.set(identity.clone());
+    }
+
+    #[allow(dead_code, reason = "for the flow that knows the policy")]
+    pub(crate) fn decided(&self, decision: Decision, rule: Arc<str>) {
+        let _ = self.rule.set((decision, rule));
+    }
+
+    pub(crate) fn leads_to(&self, upstream_name: &Arc<str>) {
+        let _ = self.upstream_name.set(upstream_name.clone());
+    }
+
+    /// Notes what the caller is told instead of a result.
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        let decision = if refusal.code == code::INTERNAL { Decision::Failed } else { Decision::Denied };
+        let _ = self.trouble.set((decision, refusal.message.clone()));
+    }
+
+    /// Notes that the server itself answered with an error.
+    pub(crate) fn answered_with(&self, code: i64) {
+        let _ = self.trouble.set((Decision::Allowed, format!("the server answered error {code}").into()));
+    }
+
+    pub(crate) fn gave(&self, bytes: usize) {
+        self.given.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Returns what is known for the entry; the rest is the operation's.
+    pub(crate) fn entry(&mut self) -> Entry {
+        let who = self.identity.get().unwrap_or(&self.who).clone();
+        let (mut decision, error) = self
+            .trouble
+            .take()
+            .map_or((Decision::Allowed, None), |(decision, error)| (decision, Some(error)));
+        let rule = self.rule.take().map(|(by_rule, rule)| {
+            if by_rule != Decision::Allowed {
+                decision = by_rule;
+            }
+            rule
+        });
+        Entry {
+            time: self.sink.now(),
+            gateway: self.gateway.clone(),
+            agent: Some(who.agent.name.clone()),
+            principal: who.principal.clone(),
+            auth: who.auth,
+            client: who.client.clone(),
+            server: self.server.take(),
+            name: self.name.take(),
+            upstream_name: self.upstream_name.take(),
+            decision,
+            rule,
+            error,
+            arguments: self.arguments.take(),
+            result_bytes: Some(self.given.load(Ordering::Relaxed)).filter(|given| *given > 0),
+            ..Entry::default()
+        }
+    }
+}
+
+/// Returns a part of a text, without copying it where that does not keep much more than the part.
+fn part_of(whole: &Bytes, part: &str) -> Bytes {
+    let (start, from) = (whole.as_ptr() as usize, part.as_ptr() as usize);
+    let is_within = from >= start && from + part.len() <= start + whole.len();
+    if is_within && part.len() >= whole.len() / 2 {
+        whole.slice_ref(part.as_bytes())
+    } else {
+        Bytes::copy_from_slice(part.as_bytes())
+    }
+}

@@ -1,0 +1,62 @@
+//! From the sections about access, in whichever files they stand, to what a configuration says of it.
+//!
+//! **Each section stands in one file.** What is wrong with one refuses the whole configuration: an access rule has no
+//! server that could be left out for it.
+
+use super::agents::{resolve_agents, resolve_groups, resolve_tool_limits, warn_of_unread_tags};
+use super::item::At;
+use super::known::Known;
+use super::load::{Loaded, only_one};
+use super::model::Config;
+use super::native_policy::Sections;
+use super::variants::resolve_variants;
+
+/// Resolves the sections of all files into the configuration.
+pub(super) fn resolve_access(loaded: &mut [Loaded<'_>], config: &mut Config) {
+    let servers = loaded.iter().flat_map(|file| &file.candidates);
+    let mut known = Known::new(servers.map(|candidate| candidate.name.value.clone()));
+    if let Some((_, auth)) = only(loaded, "auth", |sections| sections.auth.take()) {
+        config.auth = auth.value;
+    }
+    if let Some((_, audit)) = only(loaded, "audit", |sections| sections.audit.take()) {
+        config.audit = audit.value;
+    }
+    if let Some((file, groups)) = only(loaded, "groups", |sections| sections.groups.take()) {
+        config.policy.groups =
+            loaded[file].reporting(|report| resolve_groups(&groups.value, &mut known, report));
+    }
+    if let Some((file, agents)) = only(loaded, "agents", |sections| sections.agents.take()) {
+        let resolved = loaded[file].reporting(|report| {
+            if config.auth.tag_header.is_none() {
+                warn_of_unread_tags(&agents.value, report);
+            }
+            resolve_agents(&agents.value, &agents.place, &known, report)
+        });
+        config.policy.agents = resolved.named;
+        config.policy.default = resolved.default;
+        config.tool_limits = resolved.tool_limits;
+    }
+    if let Some((file, limits)) = only(loaded, "limits", |sections| sections.limits.take()) {
+        let limits =
+            loaded[file].reporting(|report| resolve_tool_limits(&limits.value, None, &known, report));
+        config.tool_limits.extend(limits);
+    }
+    if let Some((file, variants)) = only(loaded, "variants", |sections| sections.variants.take()) {
+        config.variants = loaded[file].reporting(|report| resolve_variants(&variants.value, &known, report));
+    }
+}
+
+/// Takes a section from the first file that has it, and reports it in every other.
+fn only<T>(
+    loaded: &mut [Loaded<'_>],
+    name: &str,
+    take: impl Fn(&mut Sections) -> Option<At<T>>,
+) -> Option<(usize, At<T>)> {
+    only_one(loaded, name, |file| {
+        let section = take(&mut file.sections)?;
+        Some((section.place.clone(), section))
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,163 @@
+//! What the audit trail gets of requests that are none of MCP, and what becomes of requests while it takes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Method, StatusCode};
+
+use super::admit::busy;
+use super::serve::rejected;
+use crate::audit::{Decision, Entry, Noted};
+use crate::body::{self, Reply};
+use crate::catalog::Scope;
+use crate::config::OnFailure;
+use crate::endpoint;
+use crate::error::{Refusal, code};
+use crate::front::Caller;
+use crate::gateway::Gateway;
+use crate::identity::{AuthKind, Identity};
+use crate::ports::{AuditSink, Host};
+use crate::wire::json::Object;
+use crate::wire::message;
+
+impl<H: Host> Gateway<H> {
+    /// Returns where the audit trail goes, where one is to be kept.
+    fn trail(&self) -> Option<&Arc<dyn AuditSink>> {
+        let is_wanted = self.0.snapshot.load().config.audit.enabled;
+        self.host().audit().filter(|_| is_wanted)
+    }
+
+    /// Begins to note a request for the trail; `raw` is the text that it stands in.
+    pub(super) fn noted_for_trail(
+        &self,
+        caller: &Caller,
+        method: &str,
+        params: &Object<'_>,
+        raw: &bytes::Bytes,
+    ) -> Option<Noted> {
+        let server = match &caller.scope {
+            Scope::Server(name) => Some(name.as_str()),
+            Scope::All | Scope::Group(_) => None,
+        };
+        Some(Noted::new(self.trail()?, &self.0.id, (&caller.who, server), (method, params, raw)))
+    }
+
+    /// Refuses where nothing may happen that is not recorded, and nothing can be recorded.
+    pub(super) fn is_recordable(&self) -> Result<(), Refusal> {
+        let is_closed = self.0.snapshot.load().config.audit.on_failure == OnFailure::Closed;
+        match self.trail().filter(|trail| is_closed && trail.is_failing()) {
+            None => Ok(()),
+            Some(_) => Err(busy(
+                "the audit trail cannot be written, and this gateway serves nothing that it cannot record; its operator \
+                 finds the reason at /readyz and in the log"
+                    .into(),
+            )),
+        }
+    }
+
+    /// Records what a request came to that is none of MCP, or was refused before that could be told.
+    pub(super) fn record_exchange(
+        &self,
+        head: &Parts,
+        who: Option<&Identity>,
+        outcome: Result<(), &Refusal>,
+    ) {
+        let Some(method) = described(&head.method, head.uri.path()) else { return };
+        self.record_event(method, who, outcome);
+    }
+
+    /// Records that something began or was refused.
+    pub(super) fn record_event(
+        &self,
+        method: &'static str,
+        who: Option<&Identity>,
+        outcome: Result<(), &Refusal>,
+    ) {
+        let Some(trail) = self.trail() else { return };
+        let decision = match outcome {
+            Ok(()) => Decision::Allowed,
+            Err(refusal) if refusal.code == code::INTERNAL && !refusal.status.is_client_error() => {
+                Decision::Failed
+            }
+            Err(_) => Decision::Denied,
+        };
+        trail.record(Entry {
+            time: trail.now(),
+            gateway: self.0.id.clone(),
+            agent: who.map(|who| who.agent.name.clone()),
+            principal: who.and_then(|who| who.principal.clone()),
+            auth: who.map_or(AuthKind::Anonymous, |who| who.auth),
+            client: who.and_then(|who| who.client.clone()),
+            method,
+            decision,
+            error: outcome.err().map(|refusal| refusal.message.clone()),
+            duration: Duration::ZERO,
+            ..Entry::default()
+        });
+    }
+
+    /// Refuses a request of which nothing more is known, and records that.
+    pub(super) fn turn_away(&self, head: &Parts, who: Option<&Identity>, refusal: &Refusal) -> Reply {
+        self.record_exchange(head, who, Err(refusal));
+        body::refused(None, refusal)
+    }
+
+    /// Says which servers are up, and whether the trail is written.
+    pub(super) fn answer_readiness(&self) -> Reply {
+        let audit = self.host().audit().map(|trail| trail.state());
+        endpoint::readiness(&self.readiness(), self.is_settled(), audit.as_ref())
+    }
+
+    /// Answers what is no message, and records that.
+    pub(super) fn reject(&self, head: &Parts, who: &Identity, rejection: &message::Rejected) -> Reply {
+        self.record_exchange(head, Some(who), Err(&rejection.refusal));
+        rejected(rejection)
+    }
+
+    /// Refuses who asks for what needs the admin credential and does not carry it, and records that.
+    pub(super) fn refuse_stranger(&self, head: &Parts) -> Reply {
+        let refusal = Refusal::new(code::INVALID_REQUEST, "the admin credential is missing or wrong");
+        self.record_exchange(head, None, Err(&refusal.with_status(StatusCode::UNAUTHORIZED)));
+        endpoint::unauthorized()
+    }
+}
+
+/// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
+fn described(method: &Method, path: &str) -> Option<&'static str> {
+    const KNOWN: [&str; 16] = [
+        "POST /mcp",
+        "GET /mcp",
+        "DELETE /mcp",
+        "POST /mcp/servers/{server}",
+        "GET /mcp/servers/{server}",
+        "DELETE /mcp/servers/{server}",
+        "POST /mcp/groups/{group}",
+        "GET /mcp/groups/{group}",
+        "DELETE /mcp/groups/{group}",
+        "GET /sse",
+        "POST /messages",
+        "GET /healthz",
+        "GET /healthcheck",
+        "GET /readyz",
+        "GET /metrics",
+        "HEAD /metrics",
+    ];
+    let route = endpoint::route(path);
+    let is_it = |known: &&str| known.split_once(' ').is_some_and(|(m, r)| m == method.as_str() && r == route);
+    KNOWN.into_iter().find(is_it).or((!route.is_empty()).then_some("another request"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_named_by_what_is_known_of_them() {
+        let check = |method: Method, path: &str| described(&method, path).unwrap_or("nothing");
+        insta::assert_snapshot!(check(Method::POST, "/mcp"), @"POST /mcp");
+        insta::assert_snapshot!(check(Method::GET, "/mcp/servers/a\nb"), @"GET /mcp/servers/{server}");
+        insta::assert_snapshot!(check(Method::PUT, "/mcp"), @"another request");
+        insta::assert_snapshot!(check(Method::GET, "/elsewhere"), @"nothing");
+    }
+}

@@ -1,0 +1,98 @@
+//! The agents' door: who sends a request is told before its body is read, and its credentials go no further.
+//!
+//! **What a caller presents is taken out of the request here**: nothing behind the door could pass it on to a server.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::header;
+use http::request::Parts;
+
+use crate::body::Reply;
+use crate::front::Caller;
+use crate::gateway::{Gateway, Snapshot};
+use crate::identity::{Evidence, Identity, KeyRing, Proof, authenticate, identify, key_header, knows};
+use crate::ports::Host;
+use crate::session::Session;
+use crate::upstream::lock;
+
+impl<H: Host> Gateway<H> {
+    /// Tells who sends a request, or refuses it. What it proves stays with it, for what it may begin.
+    pub(super) fn let_in(&self, head: &mut Parts, snapshot: &Snapshot) -> Result<Arc<Identity>, Box<Reply>> {
+        let (auth, policy) = (&snapshot.config.auth, &snapshot.config.policy);
+        let vouched = head.extensions.get::<Proof>().cloned();
+        let proof = match vouched {
+            Some(proof) => Ok(proof),
+            None => Evidence::of(&head.headers, auth, policy.dialect)
+                .and_then(|evidence| authenticate(auth, &self.0.keys.load(), &evidence, self.host().now())),
+        };
+        let known = proof.and_then(|proof| Ok((identify(policy, &proof)?, proof)));
+        let own = [key_header(auth, policy.dialect), auth.tag_header.clone(), Some(header::AUTHORIZATION)];
+        for name in own.into_iter().flatten() {
+            head.headers.remove(name);
+        }
+        match known {
+            Ok((who, proof)) => {
+                head.extensions.insert(proof);
+                Ok(Arc::new(who))
+            }
+            Err(denial) => {
+                tracing::debug!(path = head.uri.path(), reason = %denial.refusal(), "not let in");
+                self.record_exchange(head, None, Err(&denial.refusal()));
+                Err(Box::new(denial.reply(auth, policy.dialect)))
+            }
+        }
+    }
+
+    /// Returns the caller, now that it is known which client it says it is.
+    pub(super) fn of_client(&self, caller: Caller, client: Option<Arc<str>>) -> Caller {
+        let tag = caller.who.tag.clone();
+        let caller = self.claiming(caller, client, tag);
+        caller.record.identified(&caller.who);
+        caller
+    }
+
+    /// Returns the caller with what its session began with. Its agent is found anew, as the policy in force has it.
+    pub(super) fn of_session(&self, caller: Caller, session: Session) -> Caller {
+        let trusted = self.0.snapshot.load().config.auth.tag_header.is_some();
+        let tag = session.owner.tag.clone().filter(|_| trusted);
+        let caller = self.claiming(caller, session.client.clone(), tag);
+        caller.record.identified(&caller.who);
+        Caller { session: Some(Arc::new(session)), ..caller }
+    }
+
+    fn claiming(&self, caller: Caller, client: Option<Arc<str>>, tag: Option<Arc<str>>) -> Caller {
+        if client == caller.who.client && tag == caller.who.tag {
+            return caller;
+        }
+        let who = caller.who.claiming(&self.0.snapshot.load().config.policy, client, tag);
+        Caller { who: Arc::new(who), ..caller }
+    }
+
+    /// Replaces the API keys that are known, all at once. Streams that were opened with a key that no longer counts end;
+    /// calls that are running go on.
+    pub fn set_keys(&self, mut ring: KeyRing) {
+        let _one_at_a_time = lock(&self.0.reloading);
+        ring.succeed(&self.0.keys.load());
+        let ring = Arc::new(ring);
+        self.0.keys.store(ring);
+        self.end_streams_of_strangers();
+    }
+
+    /// Ends the streams of principals that would not be let in any more.
+    pub(super) fn end_streams_of_strangers(&self) {
+        let (snapshot, ring, now) = (self.0.snapshot.load(), self.0.keys.load(), self.host().now());
+        let (auth, policy) = (&snapshot.config.auth, &snapshot.config.policy);
+        let is_agents = |principal: &str| ring.agent_of(principal, now).is_some_and(|of| knows(policy, of));
+        let counts = |principal: &str| {
+            is_agents(principal) || (auth.shared_key.is_some() && principal == Proof::SHARED)
+        };
+        self.0.hub.keep_principals(counts);
+        self.0.held.keep_principals(counts);
+    }
+
+    /// Returns when each API key was last used, in milliseconds since the Unix epoch, by its id; of those that were.
+    pub fn key_uses(&self) -> BTreeMap<Arc<str>, u64> {
+        self.0.keys.load().uses()
+    }
+}

@@ -1,0 +1,213 @@
+//! What a request proves, told from its headers alone.
+//!
+//! **A credential that is presented and wrong is refused, also where none is required.** Two credentials in one request
+//! are refused too: whichever counted, the other would have been ignored.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, header};
+
+use super::key::{ApiKey, KeyHash, NotAKey};
+use super::{AuthKind, Denial, KeyRing};
+use crate::config::{Auth, Dialect};
+use crate::wire::http::single;
+
+/// The header of MCPX's key, where a file names no other.
+const MCPX_KEY: HeaderName = HeaderName::from_static("x-lunar-api-key");
+/// The longest tag, in bytes.
+const LONGEST_TAG: usize = 256;
+
+/// What a caller has proved, and the tag that it claims.
+///
+/// A host that answers for a caller puts one into the extensions of its request; then its headers prove nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof {
+    pub(super) principal: Option<Arc<str>>,
+    pub(super) auth: AuthKind,
+    /// The name of the agent that it is certain to be.
+    pub(super) agent: Option<Arc<str>>,
+    pub(super) tag: Option<Arc<str>>,
+}
+
+/// What a request says of its caller in its headers.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence<'h> {
+    /// `Authorization`.
+    authorization: Option<&'h str>,
+    /// What stands in the header for keys.
+    key: Option<&'h str>,
+    /// What stands in the header for tags.
+    tag: Option<&'h str>,
+}
+
+impl Proof {
+    /// The principal of whoever has the key that all share.
+    pub(crate) const SHARED: &str = "key:shared";
+
+    /// Returns the proof of a caller that whoever runs the gateway vouches to be that agent.
+    pub fn of_agent(name: &str) -> Self {
+        Self { auth: AuthKind::Operator, agent: Some(name.into()), ..Self::default() }
+    }
+}
+
+impl<'h> Evidence<'h> {
+    /// Finds the headers that tell of the caller. Each may be there once.
+    pub(crate) fn of(headers: &'h HeaderMap, auth: &Auth, dialect: Dialect) -> Result<Self, Denial> {
+        let text = |name: &HeaderName| {
+            single(headers, name).map_err(|bad| Denial::Malformed(bad.to_string().into()))
+        };
+        let tag = match &auth.tag_header {
+            Some(name) => text(name)?.filter(|tag| !tag.is_empty()),
+            None => None,
+        };
+        if tag.is_some_and(|tag| tag.len() > LONGEST_TAG) {
+            return Err(Denial::Malformed(format!("a tag has at most {LONGEST_TAG} bytes").into()));
+        }
+        let key = match key_header(auth, dialect) {
+            Some(name) => text(&name)?,
+            None => None,
+        };
+        Ok(Self { authorization: text(&header::AUTHORIZATION)?, key, tag })
+    }
+
+    /// Returns the one credential that there is.
+    fn credential(&self) -> Result<Option<&'h str>, Denial> {
+        match (self.authorization, self.key) {
+            (None, None) => Ok(None),
+            (None, Some(key)) => Ok(Some(key)),
+            (Some(value), None) => {
+                let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+                if scheme.eq_ignore_ascii_case("bearer") {
+                    return Ok(Some(token.trim()));
+                }
+                Err(Denial::Wrong("`Authorization` must be `Bearer` and an API key".into()))
+            }
+            (Some(_), Some(_)) => {
+                let text = "there are two credentials, one in `Authorization` and one in the header for keys";
+                Err(Denial::Malformed(text.into()))
+            }
+        }
+    }
+}
+
+/// Returns the header that carries keys besides `Authorization`.
+pub(crate) fn key_header(auth: &Auth, dialect: Dialect) -> Option<HeaderName> {
+    auth.header.clone().or_else(|| (dialect == Dialect::Mcpx).then_some(MCPX_KEY))
+}
+
+/// Tells what a request proves.
+pub(crate) fn authenticate(
+    auth: &Auth,
+    ring: &KeyRing,
+    evidence: &Evidence<'_>,
+    now: u64,
+) -> Result<Proof, Denial> {
+    let tag = evidence.tag.map(Into::into);
+    let Some(credential) = evidence.credential()? else {
+        return if auth.required { Err(Denial::Missing) } else { Ok(Proof { tag, ..Proof::default() }) };
+    };
+    if auth.shared_key.is_some_and(|hash| KeyHash::from_bytes(hash) == KeyHash::of(credential)) {
+        let principal = Some(Proof::SHARED.into());
+        return Ok(Proof { principal, auth: AuthKind::SharedKey, agent: None, tag });
+    }
+    let key = ApiKey::parse(credential).map_err(|error| Denial::Wrong(why(credential, error)))?;
+    // Which of these it is, is nobody's business who has no valid key.
+    let refused = || Denial::Wrong("the API key is unknown, expired or revoked".into());
+    let record = ring.find(&key, now).ok_or_else(refused)?;
+    let principal = Some(record.principal());
+    Ok(Proof { principal, auth: AuthKind::ApiKey, agent: Some(record.agent.clone()), tag })
+}
+
+/// Says what a text that is no API key is, without repeating it.
+fn why(credential: &str, error: NotAKey) -> Cow<'static, str> {
+    let looks_signed = credential.starts_with("ey") && credential.split('.').count() >= 3;
+    if looks_signed && error == NotAKey::Foreign {
+        return "tokens of an identity provider are not taken, only API keys, which begin with `pck_`".into();
+    }
+    error.to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::key;
+
+    const NOW: u64 = 1000;
+
+    fn auth(required: bool) -> Auth {
+        Auth {
+            required,
+            header: Some(HeaderName::from_static("x-key")),
+            tag_header: Some(HeaderName::from_static("x-tag")),
+            shared_key: Some(*KeyHash::of("open sesame").as_bytes()),
+        }
+    }
+
+    fn check(auth: &Auth, headers: &[(&'static str, &str)]) -> String {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().expect("a header value"));
+        }
+        let old = super::super::KeyRecord { expires: Some(NOW), ..key(2).1 };
+        let revoked = super::super::KeyRecord { revoked: Some(1), ..key(3).1 };
+        let ring = KeyRing::new([key(1).1, old, revoked]);
+        let proof = Evidence::of(&map, auth, Dialect::Native)
+            .and_then(|evidence| authenticate(auth, &ring, &evidence, NOW));
+        match proof {
+            Ok(Proof { principal, auth, agent, tag }) => {
+                let principal = principal.map(|p| p.replace(&*key(1).1.id, "ID"));
+                format!("{auth:?} {principal:?} {agent:?} {tag:?}")
+            }
+            Err(denial) => format!("{denial:?}"),
+        }
+    }
+
+    fn bearer(number: u8) -> String {
+        format!("Bearer {}", key(number).0.reveal())
+    }
+
+    #[test]
+    fn a_key_is_taken_from_either_header() {
+        let own = key(1).0;
+        insta::assert_snapshot!(check(&auth(true), &[("authorization", &bearer(1))]), @r#"ApiKey Some("key:ID") Some("coder") None"#);
+        insta::assert_snapshot!(check(&auth(true), &[("authorization", &format!("bearer  {}", own.reveal())), ("x-tag", " ops ")]), @r#"ApiKey Some("key:ID") Some("coder") Some("ops")"#);
+        insta::assert_snapshot!(check(&auth(true), &[("x-key", own.reveal())]), @r#"ApiKey Some("key:ID") Some("coder") None"#);
+        insta::assert_snapshot!(check(&auth(true), &[("x-key", "open sesame")]), @r#"SharedKey Some("key:shared") None None"#);
+        insta::assert_snapshot!(check(&auth(false), &[("x-tag", "ops")]), @r#"Anonymous None None Some("ops")"#);
+        insta::assert_snapshot!(check(&auth(false), &[]), @"Anonymous None None None");
+        insta::assert_snapshot!(check(&auth(true), &[("x-tag", "ops")]), @"Missing");
+        let plain = Auth { required: true, ..Auth::default() };
+        insta::assert_snapshot!(check(&plain, &[("x-key", own.reveal()), ("x-tag", "ops")]), @"Missing");
+    }
+
+    #[test]
+    fn a_wrong_credential_is_refused_also_where_none_is_needed() {
+        for required in [true, false] {
+            let check = |headers: &[(&'static str, &str)]| check(&auth(required), headers);
+            let unknown = check(&[("authorization", &bearer(9))]);
+            insta::allow_duplicates! { insta::assert_snapshot!(unknown, @r#"Wrong("the API key is unknown, expired or revoked")"#); }
+            assert_eq!(check(&[("authorization", &bearer(2))]), unknown, "expired");
+            assert_eq!(check(&[("x-key", key(3).0.reveal())]), unknown, "revoked");
+            for headers in [
+                [("authorization", "Bearer")],
+                [("authorization", "Bearer ")],
+                [("authorization", "Basic dXNlcjpwYXNz")],
+                [("authorization", "")],
+                [("authorization", key(1).0.reveal())],
+                [("authorization", "Bearer open sesame!")],
+                [("x-key", "")],
+                [("x-key", &bearer(1))],
+            ] {
+                assert!(check(&headers).starts_with("Wrong("), "{headers:?} {}", check(&headers));
+            }
+        }
+        let token = "Bearer eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl";
+        insta::assert_snapshot!(check(&auth(false), &[("authorization", token)]), @r#"Wrong("tokens of an identity provider are not taken, only API keys, which begin with `pck_`")"#);
+        let (own, bearer_of_own) = (key(1).0, bearer(1));
+        let both = [("authorization", &*bearer_of_own), ("x-key", own.reveal())];
+        insta::assert_snapshot!(check(&auth(false), &both), @r#"Malformed("there are two credentials, one in `Authorization` and one in the header for keys")"#);
+        insta::assert_snapshot!(check(&auth(false), &[("authorization", &bearer(1)), ("authorization", &bearer(1))]), @r#"Malformed("header authorization appears more than once")"#);
+        insta::assert_snapshot!(check(&auth(false), &[("x-tag", &"t".repeat(257))]), @r#"Malformed("a tag has at most 256 bytes")"#);
+    }
+}

@@ -1,0 +1,272 @@
+//! How often a caller may ask: counts that hold across requests, and what is left of them.
+//!
+//! **All that a request is counted under is taken together, or nothing is.** Where the counts are kept is the host's
+//! matter ([`Quotas`](crate::ports::Quotas)); [`Tallies`] keeps them in one process.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::config::{AgentLimits, Rate};
+use crate::upstream::lock;
+
+/// A day, in milliseconds.
+const DAY: u64 = 24 * 60 * 60 * 1000;
+/// From this many counts on those that say nothing any more are dropped.
+const SWEPT: usize = 4096;
+
+/// One count that a request is taken from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Counted {
+    /// Which count: the same text, the same count.
+    pub key: String,
+    /// What it may come to.
+    pub limits: AgentLimits,
+}
+
+/// Why a request has to wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exhausted {
+    /// The count that is used up.
+    pub key: String,
+    /// Which of its limits.
+    pub limit: Exceeded,
+    /// When asking again makes sense.
+    pub retry_after: Duration,
+}
+
+/// A limit that was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exceeded {
+    /// Too many in too short a time.
+    Rate,
+    /// Too many at a time.
+    Concurrency,
+    /// Too many in one day.
+    Daily,
+    /// The counts cannot be reached, and nothing is let through uncounted.
+    Unknown,
+}
+
+impl Exceeded {
+    /// Says what was reached, for the caller.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rate => "too many requests in a short time",
+            Self::Concurrency => "too many requests at a time",
+            Self::Daily => "too many requests in one day",
+            Self::Unknown => "requests cannot be counted at the moment",
+        }
+    }
+}
+
+/// What was taken. What runs at a time is given back when it is dropped; the rest is used up.
+#[derive(Default)]
+pub struct Hold(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Hold {
+    /// Holds what `release` gives back.
+    pub fn new(release: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(release)))
+    }
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hold")
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(release) = self.0.take() {
+            release();
+        }
+    }
+}
+
+/// The counts of one process. Cheap to clone; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Tallies(Arc<Mutex<BTreeMap<String, Tally>>>);
+
+/// One count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Tally {
+    /// When the next request of an even stream would be due, in microseconds since the Unix epoch: a leaky bucket.
+    due: u64,
+    day: u64,
+    used: u64,
+    running: u32,
+}
+
+impl Tallies {
+    /// Takes one from each count, or nothing; `now` in milliseconds since the Unix epoch.
+    pub fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
+        let mut tallies = lock(&self.0);
+        for Counted { key, limits } in counted {
+            let tally = tallies.get(key).copied().unwrap_or_default();
+            if let Err((limit, retry_after)) = tally.plus_one(limits, now) {
+                return Err(Exhausted { key: key.clone(), limit, retry_after });
+            }
+        }
+        if tallies.len() >= SWEPT {
+            tallies.retain(|_, tally| tally.says_something(now));
+        }
+        let mut running = Vec::new();
+        for Counted { key, limits } in counted {
+            let tally = tallies.entry(key.clone()).or_default();
+            *tally = tally.plus_one(limits, now).unwrap_or(*tally);
+            if limits.concurrency.is_some() {
+                running.push(key.clone());
+            }
+        }
+        if running.is_empty() {
+            return Ok(Hold::default());
+        }
+        let tallies = self.clone();
+        Ok(Hold::new(move || tallies.give_back(&running)))
+    }
+
+    fn give_back(&self, keys: &[String]) {
+        let mut tallies = lock(&self.0);
+        for key in keys {
+            if let Some(tally) = tallies.get_mut(key) {
+                tally.running = tally.running.saturating_sub(1);
+            }
+        }
+    }
+}
+
+impl Tally {
+    /// Returns the count with one more request, or what stands against it.
+    fn plus_one(self, limits: &AgentLimits, now: u64) -> Result<Self, (Exceeded, Duration)> {
+        let mut next = self;
+        if let Some(most) = limits.concurrency {
+            if self.running >= most {
+                return Err((Exceeded::Concurrency, Duration::from_secs(1)));
+            }
+            next.running += 1;
+        }
+        if let Some(most) = limits.daily {
+            let today = now / DAY;
+            let used = if self.day == today { self.used } else { 0 };
+            if used >= most {
+                return Err((Exceeded::Daily, Duration::from_millis((today + 1) * DAY - now)));
+            }
+            (next.day, next.used) = (today, used + 1);
+        }
+        if let Some(rate) = limits.rate {
+            next.due = self.due_after(rate, now * 1000)?;
+        }
+        Ok(next)
+    }
+
+    fn due_after(self, rate: Rate, now: u64) -> Result<u64, (Exceeded, Duration)> {
+        let period = u64::try_from(rate.period.as_micros()).unwrap_or(u64::MAX / 4).max(1);
+        let due = self.due.max(now).saturating_add((period / u64::from(rate.count.max(1))).max(1));
+        match due.checked_sub(now.saturating_add(period)) {
+            Some(early) if early > 0 => Err((Exceeded::Rate, Duration::from_micros(early))),
+            _ => Ok(due),
+        }
+    }
+
+    fn says_something(self, now: u64) -> bool {
+        self.running > 0 || self.due > now * 1000 || self.day == now / DAY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOON: u64 = 20_000 * DAY + DAY / 2;
+
+    fn counted(key: &str, limits: AgentLimits) -> Counted {
+        Counted { key: key.into(), limits }
+    }
+
+    fn rate(count: u32, seconds: u64) -> AgentLimits {
+        let rate = Rate { count, period: Duration::from_secs(seconds) };
+        AgentLimits { rate: Some(rate), ..AgentLimits::default() }
+    }
+
+    /// Takes one at each moment, in milliseconds after noon.
+    fn check(limits: &AgentLimits, moments: &[u64]) -> String {
+        let tallies = Tallies::default();
+        let outcome = |at: &u64| match tallies.take(&[counted("a", limits.clone())], NOON + at) {
+            Ok(_) => format!("{at}: yes"),
+            Err(no) => format!("{at}: {:?} {:?}", no.limit, no.retry_after),
+        };
+        moments.iter().map(outcome).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn a_rate_allows_a_burst_and_then_its_pace() {
+        insta::assert_snapshot!(check(&rate(3, 60), &[0, 0, 0, 0, 19_000, 20_000, 20_000, 200_000, 200_000, 200_000, 200_000]),
+            @"0: yes, 0: yes, 0: yes, 0: Rate 20s, 19000: Rate 1s, 20000: yes, 20000: Rate 20s, 200000: yes, 200000: yes, 200000: yes, 200000: Rate 20s");
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight() {
+        let limits = AgentLimits { daily: Some(2), ..AgentLimits::default() };
+        insta::assert_snapshot!(check(&limits, &[0, 1, 2, DAY / 2 - 1000, DAY / 2, DAY / 2, DAY / 2]),
+            @"0: yes, 1: yes, 2: Daily 43199.998s, 43199000: Daily 1s, 43200000: yes, 43200000: yes, 43200000: Daily 86400s");
+    }
+
+    #[test]
+    fn what_runs_is_given_back() {
+        let tallies = Tallies::default();
+        let limits = AgentLimits { concurrency: Some(1), ..AgentLimits::default() };
+        let take = || tallies.take(&[counted("a", limits.clone())], NOON);
+        let hold = take().unwrap();
+        assert_eq!(take().unwrap_err().limit, Exceeded::Concurrency);
+        drop(hold);
+        assert!(take().is_ok());
+    }
+
+    #[test]
+    fn all_is_taken_or_nothing() {
+        let tallies = Tallies::default();
+        let both = [counted("wide", rate(10, 60)), counted("narrow", rate(1, 60))];
+        assert!(tallies.take(&both, NOON).is_ok());
+        for _ in 0..20 {
+            assert_eq!(tallies.take(&both, NOON).unwrap_err().key, "narrow");
+        }
+        assert!((0..9).all(|_| tallies.take(&both[..1], NOON).is_ok()));
+        assert!(tallies.take(&both[..1], NOON).is_err());
+    }
+
+    #[test]
+    fn counts_that_say_nothing_are_dropped() {
+        let tallies = Tallies::default();
+        for n in 0..SWEPT as u64 * 2 {
+            let key = n.to_string();
+            tallies.take(&[counted(&key, rate(1, 1))], NOON + n * 2000).unwrap();
+        }
+        assert!(lock(&tallies.0).len() <= SWEPT);
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_twice_the_rate_in_any_period(
+            count in 1u32..20,
+            gaps in prop::collection::vec(0u64..5_000, 1..200),
+        ) {
+            let (tallies, limits) = (Tallies::default(), rate(count, 10));
+            let mut now = NOON;
+            let mut taken = Vec::new();
+            for gap in gaps {
+                now += gap;
+                if tallies.take(&[counted("a", limits.clone())], now).is_ok() {
+                    taken.push(now);
+                }
+            }
+            for first in &taken {
+                let within = taken.iter().filter(|at| (*first..first + 10_000).contains(*at)).count();
+                prop_assert!(within <= 2 * count as usize);
+            }
+        }
+    }
+}

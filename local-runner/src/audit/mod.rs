@@ -1,0 +1,183 @@
+//! The audit trail on this machine: entries go through a bounded queue to one thread, which writes them to files of JSON
+//! lines and to a database that can be searched, both from one chain.
+//!
+//! **Whoever answers a request never waits for it**, and makes no text: that is the thread's. **What the operating system
+//! has been given survives the end of this process.** Several processes may share a data folder: they take turns.
+
+mod files;
+mod index;
+mod reading;
+mod writer;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use portcullis_core::audit::{Entry, Redactor, Writing};
+use portcullis_core::config::Audit;
+use portcullis_core::ports::{AuditSink, AuditState};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+pub(crate) use reading::{Filter, Reading};
+
+use crate::otlp::Telemetry;
+use writer::Writer;
+
+/// How many entries may wait.
+const QUEUE: usize = 16 << 10;
+/// How many bytes of arguments may wait with them; of those beyond there is only the digest.
+const ARGUMENTS: usize = 32 << 20;
+/// How long the last entries may take when the gateway stops.
+const LAST: Duration = Duration::from_secs(3);
+
+/// The trail of this process. Cheap to clone; clones are the same.
+#[derive(Clone)]
+pub(crate) struct Trail(Arc<Kept>);
+
+struct Kept {
+    queue: SyncSender<Sent>,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    _limited: Signal,
+}
+
+/// What goes to the thread.
+enum Sent {
+    Entry(Box<Entry>),
+    /// Nothing follows.
+    Stop,
+}
+
+/// What both sides know.
+struct Shared {
+    start: Instant,
+    waiting: AtomicUsize,
+    held: AtomicUsize,
+    recorded: AtomicUsize,
+    lost: AtomicUsize,
+    fails: AtomicBool,
+    stops: AtomicBool,
+    trouble: Mutex<Option<String>>,
+    settings: Mutex<Arc<Settings>>,
+}
+
+/// How the trail is kept.
+struct Settings {
+    writing: Writing,
+    rotate: u64,
+    keep_days: u32,
+}
+
+impl Settings {
+    fn new(audit: &Audit) -> anyhow::Result<Arc<Self>> {
+        let redactor = Redactor::new(&audit.redact)?;
+        let writing = Writing { redactor, arguments: audit.arguments };
+        Ok(Arc::new(Self { writing, rotate: audit.rotate, keep_days: audit.keep_days }))
+    }
+}
+
+impl Trail {
+    /// Begins to keep a trail in the data folder; what is recorded also goes where telemetry does.
+    pub(crate) fn begin(
+        folder: &Path,
+        audit: &Audit,
+        telemetry: Option<Arc<Telemetry>>,
+    ) -> anyhow::Result<Self> {
+        // Where the size of files is limited, a full one is a failure to write and not the end of the process.
+        let limited = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?;
+        let (queue, entries) = sync_channel(QUEUE);
+        let shared = Arc::new(Shared {
+            start: Instant::now(),
+            waiting: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            recorded: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
+            fails: AtomicBool::new(false),
+            stops: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            settings: Mutex::new(Settings::new(audit)?),
+        });
+        let writer = Writer::new(folder, entries, shared.clone(), telemetry);
+        let thread = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
+        Ok(Self(Arc::new(Kept { queue, shared, _limited: limited, thread: Mutex::new(Some(thread)) })))
+    }
+
+    /// Puts other settings in force; those that cannot be are said, and change nothing.
+    pub(crate) fn configure(&self, audit: &Audit) {
+        match Settings::new(audit) {
+            Ok(settings) => *lock(&self.0.shared.settings) = settings,
+            Err(error) => tracing::error!("the audit trail's settings stay as they are: {error:#}"),
+        }
+    }
+
+    /// Writes what is left, and nothing more after that.
+    pub(crate) fn stop(&self) {
+        self.0.shared.stops.store(true, Ordering::Relaxed);
+        let _ = self.0.queue.try_send(Sent::Stop);
+        let Some(thread) = lock(&self.0.thread).take() else { return };
+        let deadline = Instant::now() + LAST;
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if !thread.is_finished() {
+            tracing::error!("the last entries of the audit trail could not be written in time");
+        }
+    }
+}
+
+impl AuditSink for Trail {
+    fn ticks(&self) -> u64 {
+        u64::try_from(self.0.shared.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn now(&self) -> u64 {
+        now()
+    }
+
+    fn record(&self, mut entry: Entry) {
+        let shared = &self.0.shared;
+        let size = entry.arguments.as_ref().map_or(0, bytes::Bytes::len);
+        if size > 0 && shared.held.load(Ordering::Relaxed) + size > ARGUMENTS {
+            entry.forget_arguments();
+        }
+        let size = entry.arguments.as_ref().map_or(0, bytes::Bytes::len);
+        shared.held.fetch_add(size, Ordering::Relaxed);
+        shared.waiting.fetch_add(1, Ordering::Relaxed);
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.0.queue.try_send(Sent::Entry(Box::new(entry)))
+        {
+            shared.held.fetch_sub(size, Ordering::Relaxed);
+            shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn is_failing(&self) -> bool {
+        let shared = &self.0.shared;
+        shared.fails.load(Ordering::Relaxed) || shared.waiting.load(Ordering::Relaxed) > QUEUE / 2
+    }
+
+    fn state(&self) -> AuditState {
+        let shared = &self.0.shared;
+        let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        AuditState {
+            trouble: lock(&shared.trouble).clone(),
+            waiting: count(&shared.waiting),
+            recorded: count(&shared.recorded),
+            lost: count(&shared.lost),
+        }
+    }
+}
+
+/// Returns milliseconds since the Unix epoch.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

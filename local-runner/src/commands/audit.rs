@@ -1,0 +1,154 @@
+//! `audit`: the trail, read.
+
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use portcullis_core::audit::{Row, csv_head};
+use serde_json::json;
+
+use super::{counted, say};
+use crate::audit::{Filter, Reading};
+use crate::cli::{Audit, Export, Format, Query, Tail, Wanted};
+use crate::data;
+
+/// How often it is looked for new entries.
+const LOOK: Duration = Duration::from_millis(250);
+
+pub(super) async fn run(args: Audit) -> anyhow::Result<ExitCode> {
+    let folder = data::folder(args.data_dir)?;
+    let reading = Reading::open(&folder)?;
+    match args.command {
+        crate::cli::AuditCommand::Tail(args) => tail(&reading, &args).await,
+        crate::cli::AuditCommand::Query(args) => query(&reading, &args),
+        crate::cli::AuditCommand::Verify => verify(&reading),
+        crate::cli::AuditCommand::Export(args) => export(&reading, &args),
+    }
+}
+
+async fn tail(reading: &Reading, args: &Tail) -> anyhow::Result<ExitCode> {
+    let mut filter = Filter { limit: Some(args.lines), ..Filter::default() };
+    let mut last = 0;
+    loop {
+        reading.query(&filter, |id, line| {
+            last = id;
+            print(line, args.json);
+            Ok(())
+        })?;
+        if !args.follow {
+            return Ok(ExitCode::SUCCESS);
+        }
+        filter = Filter { after: Some(last), ..Filter::default() };
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn query(reading: &Reading, args: &Query) -> anyhow::Result<ExitCode> {
+    let filter = Filter { limit: Some(args.limit), ..filter(&args.wanted) };
+    reading.query(&filter, |_, line| {
+        print(line, args.json);
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(reading: &Reading) -> anyhow::Result<ExitCode> {
+    match reading.verify()? {
+        Ok(found) => {
+            let entries = usize::try_from(found.entries).unwrap_or(usize::MAX);
+            say(format_args!(
+                "{}, from {} to {}: whole",
+                counted(entries, "line"),
+                found.reach.0,
+                found.reach.1
+            ));
+            for entry in &found.remarks {
+                say(format_args!("entry {entry} is the gateway's own, about the trail: look at it"));
+            }
+            say(format_args!("the last line's hash: {}", found.hash));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(breach) => {
+            say(format_args!("the trail is broken: {breach}"));
+            Ok(ExitCode::from(1))
+        }
+    }
+}
+
+fn export(reading: &Reading, args: &Export) -> anyhow::Result<ExitCode> {
+    let mut out: Box<dyn Write> = match &args.output {
+        Some(path) => {
+            let file = fs::OpenOptions::new().write(true).create_new(true).open(path);
+            Box::new(BufWriter::new(file.with_context(|| {
+                format!("cannot write {} (a file that is there is not replaced)", path.display())
+            })?))
+        }
+        None => Box::new(BufWriter::new(std::io::stdout().lock())),
+    };
+    if args.format == Format::Csv {
+        write!(out, "{}\r\n", csv_head())?;
+    }
+    reading.query(&filter(&args.wanted), |_, line| {
+        match (args.format, Row::read(line)) {
+            (Format::Jsonl, _) => writeln!(out, "{line}")?,
+            (Format::Csv, Some(row)) => write!(out, "{}\r\n", row.to_csv())?,
+            (Format::Csv, None) => {}
+        }
+        Ok(())
+    })?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn filter(wanted: &Wanted) -> Filter {
+    let moment = |moment: &Option<crate::cli::Moment>| moment.as_ref().map(|moment| moment.before(now()));
+    Filter {
+        agent: wanted.agent.clone(),
+        server: wanted.server.clone(),
+        tool: wanted.tool.clone(),
+        decision: wanted.decision.map(|decision| decision.as_str().to_owned()),
+        since: moment(&wanted.since),
+        until: moment(&wanted.until),
+        ..Filter::default()
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn print(line: &str, as_json: bool) {
+    match Row::read(line).filter(|_| !as_json) {
+        Some(row) => say(summary(&row)),
+        None if as_json => say(line),
+        None => say(json!(line)),
+    }
+}
+
+/// One entry for people: when, what was decided, who, what, how long it took, and what was wrong.
+fn summary(row: &Row<'_>) -> String {
+    let field = |name: &str| row.field(name);
+    let who = [field("agent"), field("client")].into_iter().find(|who| !who.is_empty());
+    let mut text = format!("{} {:7} {}", field("time"), field("decision"), field("method"));
+    let took = format!("{} ms", field("duration_ms"));
+    let (server, name) = (field("server"), field("name"));
+    for (before, part) in [(" ", name), (" at ", server), (" for ", who.unwrap_or_default()), (", ", took)] {
+        if !part.is_empty() {
+            text.push_str(before);
+            text.push_str(&part);
+        }
+    }
+    if field("is_error") == "true" {
+        text.push_str(", the tool says error");
+    }
+    for (before, part) in [(", ", field("error")), (", rule ", field("rule"))] {
+        if !part.is_empty() {
+            text.push_str(before);
+            text.push_str(&part);
+        }
+    }
+    text
+}

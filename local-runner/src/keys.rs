@@ -1,0 +1,385 @@
+//! The API keys of this machine's gateways: where they are kept, and how a gateway that runs hears of them.
+//!
+//! **Only hashes are kept**: whoever reads the database can use no key of it. It is looked at, not waited for, as the
+//! configuration is: whatever process makes or revokes a key, each gateway of the data folder knows within a second.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use portcullis_core::Gateway;
+use portcullis_core::identity::{ApiKey, KeyHash, KeyRecord, KeyRing};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::host::{Machine, now};
+
+/// The database's name in the data folder.
+const FILE: &str = "portcullis.db";
+/// How often the database is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often it is written when keys were used.
+const NOTE: Duration = Duration::from_secs(10);
+/// How long another process may be writing.
+const BUSY: Duration = Duration::from_secs(5);
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS api_keys (
+        id      TEXT PRIMARY KEY,
+        agent   TEXT NOT NULL,
+        hash    BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+        created INTEGER NOT NULL,
+        expires INTEGER,
+        revoked INTEGER,
+        used    INTEGER,
+        comment TEXT
+    ) STRICT;
+";
+
+/// The keys of a data folder. Times are in milliseconds since the Unix epoch.
+pub(crate) struct KeyStore {
+    connection: Connection,
+    path: PathBuf,
+    /// Which file is open.
+    file: Option<u64>,
+}
+
+/// A key as it is kept, and when it was last used.
+pub(crate) struct Kept {
+    pub(crate) record: KeyRecord,
+    pub(crate) used: Option<u64>,
+}
+
+/// What became of a key that was to be revoked.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Revoked {
+    /// It no longer counts.
+    Now,
+    /// It had been revoked before.
+    Before,
+    /// There is no such key.
+    Unknown,
+}
+
+impl KeyStore {
+    /// Opens the store of a data folder; makes one where there is none.
+    pub(crate) fn make(folder: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let path = folder.join(FILE);
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        // What the database makes besides has the same mode.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let store = Self::open(&path)?;
+        store.connection.pragma_update(None, "journal_mode", "wal")?;
+        Ok(store)
+    }
+
+    /// Opens the store of a data folder where there is one.
+    pub(crate) fn find(folder: &Path) -> anyhow::Result<Option<Self>> {
+        let path = folder.join(FILE);
+        if path.exists() { Self::open(&path).map(Some) } else { Ok(None) }
+    }
+
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let open = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            connection.busy_timeout(BUSY)?;
+            connection.execute_batch(SCHEMA)?;
+            Ok(connection)
+        };
+        let connection = open().with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { connection, path: path.to_owned(), file: identity(path) })
+    }
+
+    /// Keeps a key.
+    pub(crate) fn add(&self, record: &KeyRecord) -> anyhow::Result<()> {
+        let KeyRecord { id, agent, hash, created, expires, revoked, comment } = record;
+        let insert = "INSERT INTO api_keys (id, agent, hash, created, expires, revoked, comment) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let (created, expires, revoked) = (signed(*created), expires.map(signed), revoked.map(signed));
+        let values = params![id, agent, hash.as_bytes(), created, expires, revoked, comment];
+        self.connection.execute(insert, values)?;
+        Ok(())
+    }
+
+    /// Returns every key, the oldest first.
+    pub(crate) fn all(&self) -> anyhow::Result<Vec<Kept>> {
+        let select = "SELECT id, agent, hash, created, expires, revoked, comment, used FROM api_keys ORDER BY created, id";
+        let mut statement = self.connection.prepare_cached(select)?;
+        let kept = statement.query_map([], kept)?.collect::<rusqlite::Result<_>>()?;
+        Ok(kept)
+    }
+
+    /// Revokes a key, by its id.
+    pub(crate) fn revoke(&self, id: &str, now: u64) -> anyhow::Result<Revoked> {
+        let update = "UPDATE api_keys SET revoked = ?2 WHERE id = ?1 AND revoked IS NULL";
+        if self.connection.execute(update, params![id, signed(now)])? > 0 {
+            return Ok(Revoked::Now);
+        }
+        let known =
+            self.connection.query_row("SELECT 1 FROM api_keys WHERE id = ?1", [id], |_| Ok(())).optional()?;
+        Ok(if known.is_some() { Revoked::Before } else { Revoked::Unknown })
+    }
+
+    /// Writes down when keys were last used.
+    fn note_uses(&mut self, uses: &BTreeMap<Arc<str>, u64>) -> anyhow::Result<()> {
+        let writing = self.connection.transaction()?;
+        for (id, used) in uses {
+            let update = "UPDATE api_keys SET used = max(coalesce(used, 0), ?2) WHERE id = ?1";
+            writing.execute(update, params![id, signed(*used)])?;
+        }
+        writing.commit()?;
+        Ok(())
+    }
+
+    /// Returns what is another number once another connection has written.
+    fn version(&self) -> anyhow::Result<i64> {
+        Ok(self.connection.pragma_query_value(None, "data_version", |row| row.get(0))?)
+    }
+
+    /// Tells whether another file has taken the place of the one that is open, or none.
+    fn is_gone(&self) -> bool {
+        self.file.is_none() || identity(&self.path) != self.file
+    }
+}
+
+fn identity(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|file| std::os::unix::fs::MetadataExt::ino(&file))
+}
+
+fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
+    let time = |column: &str| row.get::<_, Option<i64>>(column).map(|time| time.map(i64::unsigned_abs));
+    let record = KeyRecord {
+        id: row.get("id")?,
+        agent: row.get("agent")?,
+        hash: KeyHash::from_bytes(row.get("hash")?),
+        created: time("created")?.unwrap_or_default(),
+        expires: time("expires")?,
+        revoked: time("revoked")?,
+        comment: row.get("comment")?,
+    };
+    Ok(Kept { record, used: time("used")? })
+}
+
+/// A time as the database has it; no clock shows what does not fit.
+fn signed(time: u64) -> i64 {
+    i64::try_from(time).unwrap_or(i64::MAX)
+}
+
+/// Makes a key for an agent and keeps what is to be kept of it.
+pub(crate) fn create(
+    store: &KeyStore,
+    agent: &str,
+    expires: Option<Duration>,
+    comment: Option<String>,
+) -> anyhow::Result<(ApiKey, KeyRecord)> {
+    let key = ApiKey::generate(&Machine::new());
+    let (hash, now) = (key.hash(), now());
+    let expires =
+        expires.map(|after| now.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)));
+    let (id, agent) = (hash.id().into(), agent.into());
+    let record = KeyRecord { id, agent, hash, created: now, expires, revoked: None, comment };
+    store.add(&record)?;
+    Ok((key, record))
+}
+
+/// What a gateway knows of its data folder's keys.
+struct Known {
+    folder: PathBuf,
+    store: Option<KeyStore>,
+    version: Option<i64>,
+    /// When the next key expires.
+    expiry: Option<u64>,
+    /// What was last written down.
+    noted: BTreeMap<Arc<str>, u64>,
+    noted_at: Instant,
+}
+
+impl Known {
+    /// Looks at the database; returns the keys where they may be others than before.
+    fn look(&mut self, now: u64) -> anyhow::Result<Option<KeyRing>> {
+        let had_one = self.version.is_some();
+        if self.store.as_ref().is_some_and(KeyStore::is_gone) {
+            (self.store, self.version) = (None, None);
+        }
+        if self.store.is_none() {
+            self.store = KeyStore::find(&self.folder)?;
+        }
+        let Some(store) = &self.store else {
+            return Ok(had_one.then(KeyRing::default));
+        };
+        let version = store.version()?;
+        let expired = self.expiry.is_some_and(|expiry| expiry <= now);
+        if self.version == Some(version) && !expired {
+            return Ok(None);
+        }
+        let records: Vec<_> = store.all()?.into_iter().map(|kept| kept.record).collect();
+        self.expiry =
+            records.iter().filter_map(|record| record.expires).filter(|expires| *expires > now).min();
+        self.version = Some(version);
+        Ok(Some(KeyRing::new(records)))
+    }
+
+    /// Writes down uses that were not written down yet.
+    fn note(&mut self, uses: BTreeMap<Arc<str>, u64>) -> anyhow::Result<()> {
+        self.noted_at = Instant::now();
+        if let Some(store) = self.store.as_mut().filter(|_| uses != self.noted) {
+            store.note_uses(&uses)?;
+            self.noted = uses;
+        }
+        Ok(())
+    }
+}
+
+/// Gives a gateway the keys of a data folder, and goes on doing so whenever they change.
+///
+/// Fails where they cannot be read at first; later, that changes nothing.
+pub(crate) fn follow(gateway: Gateway<Machine>, folder: &Path) -> anyhow::Result<Following> {
+    let mut known = Known {
+        folder: folder.to_owned(),
+        store: None,
+        version: None,
+        expiry: None,
+        noted: BTreeMap::new(),
+        noted_at: Instant::now(),
+    };
+    if let Some(ring) = known.look(now()).context("cannot read the API keys")? {
+        gateway.set_keys(ring);
+    }
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let task = tokio::spawn(keep_looking(gateway, known, stopped));
+    Ok(Following { stop, task })
+}
+
+/// A gateway's interest in the keys of its data folder.
+pub(crate) struct Following {
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Following {
+    /// Writes down what is not written down yet, and looks no more.
+    pub(crate) async fn end(self) {
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+async fn keep_looking(
+    gateway: Gateway<Machine>,
+    mut known: Known,
+    mut stopped: tokio::sync::oneshot::Receiver<()>,
+) {
+    let mut trouble = String::new();
+    loop {
+        let ends = tokio::select! {
+            () = tokio::time::sleep(LOOK) => false,
+            _ = &mut stopped => true,
+        };
+        let uses = (ends || known.noted_at.elapsed() >= NOTE).then(|| gateway.key_uses());
+        let looking = spawn_blocking(move || {
+            let looked = known.look(now());
+            let noted = uses.map_or(Ok(()), |uses| known.note(uses));
+            (known, looked.and_then(|ring| noted.map(|()| ring)))
+        });
+        let Ok((returned, found)) = looking.await else { return };
+        known = returned;
+        match found {
+            Ok(ring) => {
+                trouble.clear();
+                if let Some(ring) = ring {
+                    gateway.set_keys(ring);
+                }
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                if error != trouble {
+                    tracing::error!("the API keys stay as they are: {error}");
+                    trouble = error;
+                }
+            }
+        }
+        if ends {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A data folder of its own, which goes with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("portcullis-keys-{name}-{}", std::process::id()));
+            Self(folder)
+        }
+
+        fn known(&self) -> Known {
+            Known {
+                folder: self.0.clone(),
+                store: None,
+                version: None,
+                expiry: None,
+                noted: BTreeMap::new(),
+                noted_at: Instant::now(),
+            }
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_key_is_revoked_once() {
+        let folder = Folder::new("revoke");
+        let store = KeyStore::make(&folder.0).unwrap();
+        let (key, record) = create(&store, "coder", Some(Duration::from_secs(1)), None).unwrap();
+        assert_eq!(record.hash, key.hash());
+        assert_eq!(store.all().unwrap()[0].record, record);
+        assert_eq!(store.revoke(&record.id, 7).unwrap(), Revoked::Now);
+        assert_eq!(store.revoke(&record.id, 8).unwrap(), Revoked::Before);
+        assert_eq!(store.revoke("other", 8).unwrap(), Revoked::Unknown);
+        assert_eq!(store.all().unwrap()[0].record.revoked, Some(7));
+    }
+
+    #[test]
+    fn keys_are_read_when_they_may_have_changed() {
+        let folder = Folder::new("look");
+        let mut known = folder.known();
+        let mut changed = |now| known.look(now).unwrap().is_some();
+        assert!(!changed(0), "there is no database");
+        let store = KeyStore::make(&folder.0).unwrap();
+        assert!(changed(0));
+        let (_, record) = create(&store, "coder", Some(Duration::from_secs(1)), None).unwrap();
+        assert!(changed(0) && !changed(0));
+        let expiry = record.expires.unwrap();
+        assert!(!changed(expiry - 1) && changed(expiry) && !changed(expiry));
+        store.revoke(&record.id, 1).unwrap();
+        assert!(changed(expiry));
+        fs::remove_file(folder.0.join(FILE)).unwrap();
+        assert!(changed(expiry) && !changed(expiry), "without a database there are no keys");
+    }
+
+    #[test]
+    fn the_last_use_stays_the_last() {
+        let folder = Folder::new("uses");
+        let mut store = KeyStore::make(&folder.0).unwrap();
+        let (_, record) = create(&store, "coder", None, None).unwrap();
+        for used in [5, 3] {
+            store.note_uses(&BTreeMap::from([(record.id.clone(), used)])).unwrap();
+        }
+        assert_eq!(store.all().unwrap()[0].used, Some(5));
+    }
+}
