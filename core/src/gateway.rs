@@ -25,6 +25,7 @@ use crate::session::{Remembered, Sealer};
 use crate::streams::Streams;
 use crate::upstream::circuit::Opened;
 use crate::upstream::{Nudge, Server, Status, lock};
+use crate::wire::json::Json;
 
 /// How long agents wait for servers that have not answered yet, from the gateway's start, in milliseconds.
 pub(crate) const SETTLING: u64 = 5000;
@@ -300,8 +301,8 @@ impl Snapshot {
     /// one of them.
     pub(crate) fn view(&self, scope: &Scope, who: &Identity, gateways: &[&str], now: u64) -> Arc<View> {
         let rules = self.acl.rules(&who.agent.name);
-        let truth = |condition: &Condition| who.truth(condition, None, now);
-        let outcomes = rules.steady().iter().map(truth).collect();
+        let truth = |condition: &Condition, arguments: Option<Json<'_>>| who.truth(condition, arguments, now);
+        let outcomes = rules.outcomes(truth);
         let looking = Looking { scope, group: self.group(scope), rules: &rules, outcomes };
         let hidden = if gateways.is_empty() { BTreeSet::new() } else { self.leading_back(gateways) };
         if hidden.is_empty() {

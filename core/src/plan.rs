@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -230,24 +231,28 @@ pub(crate) fn mirrored(
     parameters.iter().filter_map(value).collect()
 }
 
-/// Refuses to go on with a call that its caller may not make any more. One of a server that is gone goes on.
-pub(crate) fn still_permitted(view: &View, caller: &Caller, inbound: &Inbound<'_>) -> Result<(), Refusal> {
+/// Refuses to go on with a call that its caller may not make any more, whatever its name leads to by now. One of a server
+/// that is gone goes on where the rules allow it.
+pub(crate) fn still_permitted(
+    view: &View,
+    caller: &Caller,
+    inbound: &Inbound<'_>,
+    route: &Route,
+) -> Result<(), Refusal> {
     let kind = match inbound.method.as_ref() {
         "tools/call" => Kind::Tools,
         "prompts/get" => Kind::Prompts,
         _ => Kind::Resources,
     };
-    let name = inbound.text(kind.key()).unwrap_or_default();
-    match kind {
-        Kind::Resources if view.may_read_somewhere(&name) => return Ok(()),
-        Kind::Resources => return Err(unknown_resource(&name, caller.era())),
-        _ if view.withholds(kind, &name) => return Err(unknown(view, caller, kind, &name)),
-        _ => {}
-    }
-    match view.find(kind, &name) {
-        Some(found) => permitted(view, caller, &found, kind, inbound.params.get("arguments")),
-        None => Ok(()),
-    }
+    let found = Found { route: route.clone(), rule: &Arc::from(""), depends: true };
+    permitted(view, caller, &found, kind, inbound.params.get("arguments")).map_err(|refusal| {
+        let name = inbound.text(kind.key()).unwrap_or_default();
+        match kind {
+            Kind::Resources => unknown_resource(&name, caller.era()),
+            _ if view.find(kind, &name).is_none() => unknown(view, caller, kind, &name),
+            _ => refusal,
+        }
+    })
 }
 
 fn named<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>, kind: Kind) -> Result<Plan<'a>, Refusal> {
@@ -406,7 +411,9 @@ fn permitted(
         name: found.route.own_name(),
         is_template: false,
     };
-    let arguments = arguments.unwrap_or(Json::known("{}"));
+    // What a variant fixes or fills in is judged, not what is sent in its place.
+    let judged = found.route.variant.as_ref().map(|variant| variant.call.judged(arguments)).transpose()?;
+    let arguments = judged.as_deref().map(Json::known).or(arguments).unwrap_or(Json::known("{}"));
     let truth = |condition: &Condition| caller.who.truth(condition, Some(arguments), caller.now);
     match view.decide(&target, truth) {
         Ok(rule) => caller.record.decided(Decision::Allowed, || rule.clone()),

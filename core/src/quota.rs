@@ -87,7 +87,14 @@ impl Drop for Hold {
 
 /// The counts of one process. Cheap to clone; clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Tallies(Arc<Mutex<BTreeMap<String, Tally>>>);
+pub struct Tallies(Arc<Mutex<Counts>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    tallies: BTreeMap<String, Tally>,
+    /// How many were left the last time that those were dropped which say nothing.
+    left: usize,
+}
 
 /// One count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -102,15 +109,17 @@ struct Tally {
 impl Tallies {
     /// Takes one from each count, or nothing; `now` in milliseconds since the Unix epoch.
     pub fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
-        let mut tallies = lock(&self.0);
+        let mut counts = lock(&self.0);
+        let Counts { tallies, left } = &mut *counts;
         for Counted { key, limits } in counted {
             let tally = tallies.get(key).copied().unwrap_or_default();
             if let Err((limit, retry_after)) = tally.plus_one(limits, now) {
                 return Err(Exhausted { key: key.clone(), limit, retry_after });
             }
         }
-        if tallies.len() >= SWEPT {
+        if tallies.len() >= SWEPT.max(2 * *left) {
             tallies.retain(|_, tally| tally.says_something(now));
+            *left = tallies.len();
         }
         let mut running = Vec::new();
         for Counted { key, limits } in counted {
@@ -128,9 +137,9 @@ impl Tallies {
     }
 
     fn give_back(&self, keys: &[String]) {
-        let mut tallies = lock(&self.0);
+        let mut counts = lock(&self.0);
         for key in keys {
-            if let Some(tally) = tallies.get_mut(key) {
+            if let Some(tally) = counts.tallies.get_mut(key) {
                 tally.running = tally.running.saturating_sub(1);
             }
         }
@@ -245,7 +254,7 @@ mod tests {
             let key = n.to_string();
             tallies.take(&[counted(&key, rate(1, 1))], NOON + n * 2000).unwrap();
         }
-        assert!(lock(&tallies.0).len() <= SWEPT);
+        assert!(lock(&tallies.0).tallies.len() <= SWEPT);
     }
 
     proptest! {

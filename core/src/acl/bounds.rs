@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Target;
-use crate::config::{Agent, AgentLimits, ToolLimits};
+use crate::config::{Agent, AgentLimits, ItemKind, ToolLimits};
 use crate::quota::Counted;
 
 /// The limits of one request.
@@ -38,8 +38,11 @@ impl Bounds {
         let mut bounds = Self { counted: Vec::new(), ..Self::of_agent(agent) };
         for of in limits.iter().filter(|of| of.bind(agent, target)) {
             let whose = of.agent.as_ref().map_or(String::new(), |name| format!(" by agent {name}"));
-            let key =
-                || format!("{:?} {}/{}{whose} ({})", target.kind, target.server, target.name, of.origin);
+            // The caller chooses the URIs that it reads: they are counted together.
+            let name =
+                if target.kind == ItemKind::Resource { of.selector.item.as_str() } else { target.name };
+            let field = &of.origin.field;
+            let key = || format!("{:?} {}/{name}{whose} ({field})", target.kind, target.server);
             bounds.add(&of.limits, key);
         }
         bounds
@@ -73,7 +76,7 @@ fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
 mod tests {
     use super::*;
     use crate::acl::Glob;
-    use crate::config::{ItemKind, Origin, Rate, Selector};
+    use crate::config::{Origin, Rate, Selector};
 
     fn limits(count: u32, timeout: u64) -> AgentLimits {
         let rate = Rate { count, period: Duration::from_mins(1) };
@@ -110,5 +113,19 @@ mod tests {
         insta::assert_snapshot!(check("other"), @"[] Some(30s)");
         let keys = Bounds::of_agent(&agent).counted.into_iter().map(|counted| counted.key);
         assert_eq!(keys.collect::<Vec<_>>(), ["agent coder"]);
+    }
+
+    #[test]
+    fn resources_are_counted_together_and_edits_of_other_lines_count_on() {
+        let agent = Agent::bare("reader", Origin::default());
+        let key = |uri: &str, line: u32| {
+            let mut limits = of("x:*", None, limits(1, 60));
+            limits.origin = Origin { line, field: "limits.docs".into(), ..Origin::default() };
+            let target = Target { server: "git", kind: ItemKind::Resource, name: uri, is_template: false };
+            limits.selector.kind = Some(ItemKind::Resource);
+            Bounds::of_call(&agent, &[limits], &target).counted.pop().unwrap().key
+        };
+        assert_eq!(key("x:1", 7), key("x:2", 9));
+        insta::assert_snapshot!(key("x:1", 7), @"Resource git/x:* (limits.docs)");
     }
 }

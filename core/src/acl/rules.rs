@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::explain::Side;
 use super::{Condition, Glob};
 use crate::config::{Agent, Dialect, Group, ItemKind, Origin, Policy, Rule, Selector, What};
+use crate::wire::json::Json;
 
 /// The rules of all agents of a policy.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub struct Rules {
     deny: Vec<Clause>,
     /// The conditions that read no arguments.
     steady: Vec<Condition>,
+    /// Those that do, of rules that may be about resources: these have no arguments.
+    bare: Vec<Condition>,
     is_unrestricted: bool,
     /// How refusals are worded.
     pub(crate) dialect: Dialect,
@@ -80,7 +83,7 @@ pub enum Decision<'r> {
     /// It may.
     Allowed {
         /// The place of the rule that allows it, for [`Rules::rule`].
-        rule: u16,
+        rule: u32,
         /// Whether another decision may come of other arguments.
         depends: bool,
     },
@@ -136,7 +139,16 @@ impl Rules {
         let lets_all =
             |clause: &Clause| matches!(clause.reach, Reach::Everything) && clause.rule.when.is_none();
         let is_unrestricted = allow.iter().any(lets_all) && deny.is_empty() && agent.when.is_none();
-        Self { index, agent, allow, deny, steady, is_unrestricted, dialect: policy.dialect }
+        let of_resources = allow.iter().chain(&deny).filter(|clause| clause.may_be_of_resources());
+        let mut bare: Vec<Condition> = Vec::new();
+        for condition in
+            of_resources.filter_map(|clause| clause.rule.when.as_ref()).chain(agent.when.as_ref())
+        {
+            if condition.reads_arguments() && !bare.contains(condition) {
+                bare.push(condition.clone());
+            }
+        }
+        Self { index, agent, allow, deny, steady, bare, is_unrestricted, dialect: policy.dialect }
     }
 
     /// Tells whether the agent may do everything, whatever the circumstances.
@@ -144,25 +156,41 @@ impl Rules {
         self.is_unrestricted
     }
 
-    /// Returns the conditions that read no arguments, each once.
-    pub(crate) fn steady(&self) -> &[Condition] {
-        &self.steady
+    /// Finds out what conditions come to that do not depend on a call: those that read no arguments, and for resources,
+    /// which have none, also the others. `truth` says what each comes to, the latter with arguments that are empty.
+    pub(crate) fn outcomes(&self, truth: impl Fn(&Condition, Option<Json<'_>>) -> Truth) -> Box<[Truth]> {
+        let steady = self.steady.iter().map(|condition| truth(condition, None));
+        let bare = self.bare.iter().map(|condition| truth(condition, Some(Json::known("{}"))));
+        steady.chain(bare).collect()
+    }
+
+    /// Returns what a condition comes to as far as these outcomes say, for things of that kind.
+    pub(crate) fn outcome(&self, outcomes: &[Truth], condition: &Condition, kind: ItemKind) -> Truth {
+        let is_it = |known: &Condition| known == condition;
+        if let Some(place) = self.steady.iter().position(is_it) {
+            return outcomes[place];
+        }
+        if kind != ItemKind::Resource {
+            return Truth::Depends;
+        }
+        let place = self.bare.iter().position(is_it);
+        place.map_or(Truth::Undecided, |place| outcomes[self.steady.len() + place])
     }
 
     /// Returns an allowing rule by its place.
-    pub fn rule(&self, place: u16) -> &Rule {
-        &self.allow[usize::from(place)].rule
+    pub fn rule(&self, place: u32) -> &Rule {
+        &self.allow[place as usize].rule
     }
 
     /// Returns an allowing rule, and where it stands, by its place.
-    pub(crate) fn label(&self, place: u16) -> &Arc<str> {
-        &self.allow[usize::from(place)].label
+    pub(crate) fn label(&self, place: u32) -> &Arc<str> {
+        &self.allow[place as usize].label
     }
 
     /// Returns the place of the rule that allows everything, where one does whatever the circumstances.
-    pub(crate) fn first(&self) -> Option<u16> {
+    pub(crate) fn first(&self) -> Option<u32> {
         let place = self.allow.iter().position(Clause::lets_all)?;
-        u16::try_from(place).ok()
+        u32::try_from(place).ok()
     }
 
     /// Tells whether some rule could allow something of a server, and none denies all of it.
@@ -250,6 +278,17 @@ impl Clause {
             What::Select(selector) => Reach::Some(vec![selector.clone()]),
         };
         Self { rule: rule.clone(), label: format!("{} ({})", rule.text, rule.origin).into(), reach }
+    }
+
+    fn may_be_of_resources(&self) -> bool {
+        let may_be = |selector: &Selector| match selector.kind {
+            Some(kind) => kind == ItemKind::Resource,
+            None => selector.item.is_everything(),
+        };
+        match &self.reach {
+            Reach::Everything => true,
+            Reach::Some(selectors) => selectors.iter().any(may_be),
+        }
     }
 
     fn lets_all(&self) -> bool {

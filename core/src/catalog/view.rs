@@ -52,7 +52,7 @@ pub(super) struct Sight<'s> {
     pub(super) group: Option<&'s [Selector]>,
     /// The caller's rules.
     pub(super) rules: &'s Arc<Rules>,
-    /// What those of their conditions come to that read no arguments, in the order of [`Rules::steady`].
+    /// What their conditions come to that do not depend on a call, of [`Rules::outcomes`].
     pub(super) outcomes: &'s [Truth],
 }
 
@@ -85,9 +85,9 @@ pub(crate) struct View {
 enum Seen {
     Not,
     /// Allowed by the rule at that place.
-    By(u16),
+    By(u32),
     /// Allowed by it where the arguments permit.
-    Perhaps(u16),
+    Perhaps(u32),
 }
 
 /// Something that a caller sees, and what allows it.
@@ -164,16 +164,15 @@ impl View {
         if !self.group.as_deref().is_none_or(in_group) {
             return Seen::Not;
         }
-        match self.rules.decide(target, |condition| self.steady_truth(condition)) {
+        match self.rules.decide(target, |condition| self.truth(condition, target.kind)) {
             Decision::Allowed { rule, depends: false } => Seen::By(rule),
             Decision::Allowed { rule, depends: true } => Seen::Perhaps(rule),
             Decision::Denied(_) => Seen::Not,
         }
     }
 
-    fn steady_truth(&self, condition: &Condition) -> Truth {
-        let place = self.rules.steady().iter().position(|steady| steady == condition);
-        place.map_or(Truth::Depends, |place| self.outcomes[place])
+    fn truth(&self, condition: &Condition, kind: ItemKind) -> Truth {
+        self.rules.outcome(&self.outcomes, condition, kind)
     }
 
     fn sees_everything(&self) -> bool {
@@ -209,12 +208,6 @@ impl View {
         self.shows_named(server) && self.seen_as(&resource(server, uri)) != Seen::Not
     }
 
-    /// Tells whether the caller may read a URI at any server.
-    pub(crate) fn may_read_somewhere(&self, uri: &str) -> bool {
-        let mut servers = self.merged.servers.iter();
-        servers.any(|server| self.may_read(&server.name, &unwrap_uri(server.name.as_str(), uri)))
-    }
-
     /// Tells whether a server is one of which the caller may see nothing.
     pub(crate) fn hides(&self, server: &ServerName) -> bool {
         let seen_of = |kind: Kind| {
@@ -228,11 +221,6 @@ impl View {
     fn shows_named(&self, server: &ServerName) -> bool {
         let place = self.merged.servers.iter().position(|known| known.name == *server);
         place.is_some_and(|place| self.shown[place])
-    }
-
-    /// Tells whether a name is one that leads somewhere, but not for the caller.
-    pub(crate) fn withholds(&self, kind: Kind, name: &str) -> bool {
-        self.merged.find(kind, name).is_some() && self.find(kind, name).is_none()
     }
 
     /// Decides once more, now that everything is known that conditions may read.
@@ -250,7 +238,8 @@ impl View {
     /// Says for the record why a name leads nowhere for the caller.
     pub(crate) fn why_not(&self, kind: Kind, name: &str) -> String {
         let Some((_, entry)) = self.merged.find(kind, name) else { return "nothing has this name".into() };
-        match self.rules.decide(&target(kind, entry), |condition| self.steady_truth(condition)) {
+        let truth = |condition: &Condition| self.truth(condition, kind.of_rules());
+        match self.rules.decide(&target(kind, entry), truth) {
             Decision::Denied(denial) => denial.reason(),
             Decision::Allowed { .. } => "this endpoint does not show it".into(),
         }

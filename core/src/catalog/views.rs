@@ -47,7 +47,7 @@ pub(crate) struct Looking<'s> {
     pub(crate) group: Option<&'s [Selector]>,
     /// The rules of whoever looks.
     pub(crate) rules: &'s Arc<Rules>,
-    /// What their conditions come to that read no arguments.
+    /// What their conditions come to that do not depend on a call.
     pub(crate) outcomes: Box<[Truth]>,
 }
 
@@ -131,7 +131,7 @@ impl Lookout {
 
     /// Returns what somebody with these rules sees, where its conditions come to nothing certain.
     pub(crate) fn view(&self, scope: &Scope, rules: &Arc<Rules>) -> View {
-        let outcomes = rules.steady().iter().map(|_| Truth::Undecided).collect();
+        let outcomes = rules.outcomes(|_, _| Truth::Undecided);
         let looking = Looking { scope, group: None, rules, outcomes };
         View::make(&self.settings, self.merged.clone(), &looking.sight(&|_| true))
     }

@@ -59,6 +59,20 @@ impl Call {
 
     /// Returns the arguments that the server gets, as JSON text, or refuses those of the caller.
     pub(crate) fn arguments(&self, arguments: Option<Json<'_>>) -> Result<String, Refusal> {
+        self.translate(arguments, |rule| &rule.server)
+    }
+
+    /// Returns the values that the server gets by the names that are shown, for whoever judges the call; what is fixed,
+    /// and so is not shown, by the server's names.
+    pub(crate) fn judged(&self, arguments: Option<Json<'_>>) -> Result<String, Refusal> {
+        self.translate(arguments, |rule| if rule.is_fixed() { &rule.server } else { &rule.shown })
+    }
+
+    fn translate(
+        &self,
+        arguments: Option<Json<'_>>,
+        name_of: impl Fn(&Rule) -> &str,
+    ) -> Result<String, Refusal> {
         let given = match arguments {
             Some(given) if given.is_object() => object(given, "`arguments`")?,
             Some(given) if !given.is_null() => return Err(invalid("`arguments` must be an object")),
@@ -79,17 +93,17 @@ impl Call {
                         return Err(invalid(format!("argument {name:?} must be {}", check.expected())));
                     }
                     present[index] = true;
-                    out.member(&rule.server, value.text());
+                    out.member(name_of(rule), value.text());
                 }
             }
         }
         for (rule, present) in self.rules.iter().zip(present) {
             match &rule.value {
                 Value::Fixed(value) => {
-                    out.member(&rule.server, value);
+                    out.member(name_of(rule), value);
                 }
                 Value::Default(value) if !present => {
-                    out.member(&rule.server, value);
+                    out.member(name_of(rule), value);
                 }
                 Value::Default(_) | Value::Callers => {}
             }

@@ -229,7 +229,11 @@ impl Looks<'_> {
         };
         let json = arguments.and_then(|text| Json::check(text.as_bytes()).ok());
         let rules = self.snapshot.acl.rules(&who.agent.name);
-        let judgement = rules.explain(&target, |condition| who.holds(condition, json.map(Into::into), now));
+        // What a variant fixes or fills in is judged, as in a call.
+        let judged =
+            route.variant.as_ref().zip(json).and_then(|(variant, json)| variant.call.judged(Some(json)).ok());
+        let shown = judged.as_deref().map(Json::known).or(json);
+        let judgement = rules.explain(&target, |condition| who.holds(condition, shown.map(Into::into), now));
         let config = &self.snapshot.config;
         let unfit =
             route.variant.as_ref().zip(json).and_then(|(variant, json)| {

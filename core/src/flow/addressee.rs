@@ -12,6 +12,7 @@ use http::StatusCode;
 use super::too_large;
 use crate::audit::Redactor;
 use crate::body::Whole;
+use crate::catalog::Route;
 use crate::config::Narrowing;
 use crate::customize;
 use crate::error::{Refusal, Unreachable};
@@ -46,6 +47,8 @@ pub(crate) struct Addressee {
     pub(crate) patience: Duration,
     /// The largest result that the caller may get, in bytes.
     pub(crate) most: Option<usize>,
+    /// Where the name that it called led when it was decided on.
+    pub(crate) route: Option<Route>,
     /// What the call is counted under, as long as it runs.
     pub(crate) _holds: Vec<Hold>,
     /// By which ids it knows the tasks that the answer names, where it may name any.

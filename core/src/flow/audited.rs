@@ -103,6 +103,13 @@ impl<H: Host> Gateway<H> {
         body::refused(None, refusal)
     }
 
+    /// Answers that an endpoint is not there, whether it is or not, and records that.
+    pub(super) fn nothing_there(&self, head: &Parts, who: &Identity) -> Reply {
+        let refusal = Refusal::new(code::INVALID_REQUEST, "there is no such endpoint for this caller");
+        self.record_exchange(head, Some(who), Err(&refusal));
+        endpoint::not_found()
+    }
+
     /// Says which servers are up, and whether the trail is written.
     pub(super) fn answer_readiness(&self) -> Reply {
         let audit = self.host().audit().map(|trail| trail.state());

@@ -13,12 +13,14 @@ use futures::future::{self, Either};
 use super::addressee::{Addressee, Cancelled};
 use super::messages::{ANSWERED, Messages, Outgoing};
 use crate::body::{self, Reply, Whole};
+use crate::catalog::View;
 use crate::dialogue::{self, Question, Round};
 use crate::endpoint;
 use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound};
 use crate::gateway::Gateway;
 use crate::identity::Owner;
+use crate::plan;
 use crate::ports::Host;
 use crate::session::{Binding, Next, RequestState};
 use crate::upstream::handshake::own_info;
@@ -252,7 +254,7 @@ impl<H: Host> Gateway<H> {
         &self,
         place: u64,
         inbound: &Inbound<'_>,
-        caller: &Caller,
+        (caller, view): (&Caller, &View),
     ) -> Result<Reply, Refusal> {
         let Some(Parked { mut messages, open }) = self.take_parked(place).await else {
             return Err(Refusal::new(
@@ -262,6 +264,10 @@ impl<H: Host> Gateway<H> {
             ));
         };
         caller.record.concerns(&messages.to.server, inbound);
+        if let Some(route) = &messages.to.route {
+            caller.record.leads_to(&route.name);
+            plan::still_permitted(view, caller, inbound, route)?;
+        }
         let log_level = self.log_level(inbound, caller);
         messages.note_asking(&caller.record);
         messages.to = Addressee {

@@ -98,12 +98,12 @@ impl<H: Host> Gateway<H> {
         let answer = match endpoint {
             // An endpoint at which there is nothing for the caller is as one that is not there.
             Some(Endpoint::Mcp(scope)) if !snapshot.has_anything_for(&who, &scope) => {
-                return endpoint::not_found();
+                return self.nothing_there(head, &who);
             }
             Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, (scope, who.clone())).await,
             Some(Endpoint::Messages) => Box::pin(self.post_to_stream(head, body, &who)).await,
             Some(_) => self.open_sse(head, &who),
-            None => return endpoint::not_found(),
+            None => return self.nothing_there(head, &who),
         };
         match answer {
             Ok(reply) => self.name_reached(head, in_place(reply, place)),
@@ -363,8 +363,7 @@ impl<H: Host> Gateway<H> {
         let view = self.view(&snapshot, caller).await;
         if let Retried::Parked(place) = retried {
             // It ends where it began, whatever is served by now; but not for whom it is no longer meant.
-            plan::still_permitted(&view, caller, inbound)?;
-            return Box::pin(self.resume(place, inbound, caller)).await;
+            return Box::pin(self.resume(place, inbound, (caller, &view))).await;
         }
         let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
         let id = inbound.id.text();
@@ -404,6 +403,7 @@ impl<H: Host> Gateway<H> {
                 let holds =
                     [counted, self.count(&bounds, caller).await.inspect_err(|_| self.unspend(ask.stamp))?];
                 (ask.timeout, ask.most) = (bounds.timeout, bounds.result);
+                ask.route = Some(route.clone());
                 let mut ids = tasks.ids(inbound, &route);
                 if ask.narrowing.is_some() || ask.most.is_some_and(|_| inbound.method == "tools/call") {
                     ask.forgo_tasks();
@@ -468,6 +468,7 @@ impl<H: Host> Gateway<H> {
             narrowing: ask.narrowing.clone(),
             patience: ask.patience(server),
             most: ask.most,
+            route: ask.route.clone(),
             _holds: holds,
             tasks,
             server: server.clone(),

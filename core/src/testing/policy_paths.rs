@@ -67,7 +67,7 @@ fn decides(acl: Arc<Acl>) -> Path {
         let rules = acl.rules("agent57");
         let target = Target { server: "server2", kind: ItemKind::Tool, name: "tool42", is_template: false };
         match rules.decide(&target, |_| Truth::Depends) {
-            Decision::Allowed { rule, .. } => 1 + usize::from(rule),
+            Decision::Allowed { rule, .. } => 1 + rule as usize,
             Decision::Denied(_) => 0,
         }
     })

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use super::handshake::own_info;
 use super::{Established, Owner, Server, Target};
 use crate::body::Whole;
+use crate::catalog::Route;
 use crate::config::Narrowing;
 use crate::observe::Record;
 use crate::pieces::{Pieces, SHARED};
@@ -55,6 +56,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) timeout: Option<Duration>,
     /// The largest result that its caller may get, in bytes.
     pub(crate) most: Option<usize>,
+    /// Where its name led when it was decided on.
+    pub(crate) route: Option<Route>,
     /// What is noted of it.
     pub(crate) record: Record,
 }
@@ -121,6 +124,7 @@ impl<'a> Ask<'a> {
             narrowing: None,
             timeout: None,
             most: None,
+            route: None,
             record: Record::default(),
         }
     }
@@ -146,6 +150,7 @@ impl<'a> Ask<'a> {
             narrowing: self.narrowing,
             timeout: self.timeout,
             most: self.most,
+            route: self.route,
             record: self.record,
         }
     }

@@ -27,6 +27,10 @@ agents:
     match: [{ client: Writer }]
     allow: ["git/*"]
     deny: ["git/DELETE_*", { on: "git/get_issue", when: 'args.repo == "secret"' }]
+  shipper:
+    match: [{ client: Shipper }]
+    allow: [{ on: "git/*", when: 'args.owner == "acme" || args.owner == "sandbox"' }]
+    deny: [{ on: "git/file_bug", when: 'args.owner == "acme"' }]
   slow: { match: [{ client: Slow }], allow: ["*"], limits: { rate: 2/m } }
   default: { deny: ["*"] }
 "#;
@@ -123,4 +127,15 @@ fn who_asks_too_often_is_told_when_to_ask_again() {
     let answer = host.run(async { text(reply).await });
     insta::assert_snapshot!(answer, @r#"429 application/json {"jsonrpc":"2.0","id":1,"error":{"code":-32029,"message":"too many requests in a short time; try again in 30 s","data":{"retryAfterMs":30000}}}"#);
     assert!(ask(&host, &gateway, by("Writer", "tools/list", "")).starts_with("200"));
+}
+
+#[test]
+fn what_a_variant_fixes_is_judged_not_what_is_sent_in_its_place() {
+    // The server would get `acme`, whatever is sent.
+    for sent in [r#"{"title":"x","owner":"sandbox"}"#, r#"{"title":"x"}"#] {
+        let answer = check("Shipper", "tools/call", &format!(r#""name":"git__file_bug","arguments":{sent}"#));
+        assert!(answer.contains("Denied by policy"), "{answer}");
+    }
+    let own = r#""name":"git__create_issue","arguments":{"title":"x","owner":"sandbox"}"#;
+    assert!(check("Shipper", "tools/call", own).contains("result"));
 }
