@@ -6,6 +6,7 @@ use std::process::Command;
 
 use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::Gateway;
+use portcullis_tests::hostile::{Done, Hostile};
 use portcullis_tests::process::{Background, Finished, run};
 use portcullis_tests::scenario::{stdio_fixture, text};
 use portcullis_tests::toolbox;
@@ -245,6 +246,30 @@ fn explain_says_what_is_decided_and_by_which_rule() {
     );
     explain(2, &["--as", "a"]);
     explain(2, &["s__echo", "--prompt", "x"]);
+}
+
+#[test]
+fn what_a_server_calls_its_things_does_nothing_to_the_terminal_of_who_asks() {
+    const NAME: &str = "wipe\u{1b}[2J\u{9b}1A\u{202e}\nok";
+    let server = Hostile::modern(|exchange| {
+        if exchange.method() != "tools/list" {
+            return Ok(Done::Behave);
+        }
+        let mut page = exchange.fine();
+        page["tools"] = json!([{ "name": NAME, "inputSchema": { "type": "object" } }]);
+        exchange.result(&page)?;
+        Ok(Done::Answered)
+    });
+    let config = format!("version: 1\nservers:\n  s: {{ url: '{}' }}\n", server.url());
+    let folder = folder(&[("portcullis.yaml", &config)]);
+    for name in [format!("s/{NAME}"), format!("s/{NAME}x")] {
+        let explained = cli(&folder, &["explain", &name]);
+        let said = explained.stdout;
+        assert!(said.contains("wipe\\u001b[2J\\u009b1A\\u202e\\u000aok"), "{said:?}{}", explained.stderr);
+        assert!(!said.contains(['\u{1b}', '\u{9b}', '\u{202e}']) && !said.contains("\nok"), "{said:?}");
+    }
+    let unknown = cli(&folder, &["explain", "--as", "\u{1b}[2J", "s__x"]);
+    assert!(unknown.code() == Some(2) && !unknown.stderr.contains('\u{1b}'), "{:?}", unknown.stderr);
 }
 
 #[test]
