@@ -300,9 +300,17 @@ fn the_end_of_the_trail_can_be_followed() {
     let mut command = Command::new(toolbox::gateway());
     command.args(["audit", "tail", "--follow", "--data-dir"]).arg(gateway.data_dir());
     let mut tail = Background::start(&command);
+    let later = Background::start(command.args(["-n", "0"]));
     tail.await_line("the entry that is there", |line| line.contains("s__echo").then_some(()));
     agent.error("tools/call", json!({ "name": "s__later", "arguments": {} }));
     tail.await_line("the entry that comes", |line| line.contains("s__later").then_some(()));
+    // Whoever wants no line of the past sees at most what has come since.
+    wait::expect("the entry that comes", || {
+        agent.error("tools/call", json!({ "name": "s__last", "arguments": {} }));
+        later.log().contains("s__last")
+    });
+    assert!(!later.log().contains("s__echo"), "{}", later.log());
+    assert!(gateway.cli(&["audit", "tail", "-n", "0"]).stdout.is_empty());
 }
 
 #[test]
@@ -383,7 +391,9 @@ fn the_trail_is_readable_by_its_owner_alone() {
     let data = gateway.data_dir();
     let others = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o077;
     let kept = ["audit.db", "audit", "audit/head.json"].map(|name| data.join(name));
-    for path in kept.iter().chain(&files(&gateway)) {
+    let exported = gateway.folder().join("exported.jsonl");
+    export(&gateway, &["--output", &exported.display().to_string()]);
+    for path in kept.iter().chain(&files(&gateway)).chain([&exported]) {
         assert_eq!(others(path), 0, "{}", path.display());
     }
 }

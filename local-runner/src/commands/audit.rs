@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use portcullis_core::audit::{Row, csv_head};
@@ -13,6 +13,7 @@ use super::{counted, say};
 use crate::audit::{Filter, Reading};
 use crate::cli::{Audit, Export, Format, Query, Tail, Wanted};
 use crate::data;
+use crate::host::now;
 
 /// How often it is looked for new entries.
 const LOOK: Duration = Duration::from_millis(250);
@@ -29,14 +30,18 @@ pub(super) async fn run(args: Audit) -> anyhow::Result<ExitCode> {
 }
 
 async fn tail(reading: &Reading, args: &Tail) -> anyhow::Result<ExitCode> {
-    let mut filter = Filter { limit: Some(args.lines), ..Filter::default() };
-    let mut last = 0;
+    // Even where no line is wanted, the last one is read: what is followed begins after it.
+    let mut filter = Filter { limit: Some(args.lines.max(1)), ..Filter::default() };
+    let (mut last, mut is_wanted) = (0, args.lines > 0);
     loop {
         reading.query(&filter, |id, line| {
             last = id;
-            print(line, args.json);
+            if is_wanted {
+                print(line, args.json);
+            }
             Ok(())
         })?;
+        is_wanted = true;
         if !args.follow {
             return Ok(ExitCode::SUCCESS);
         }
@@ -80,7 +85,11 @@ fn verify(reading: &Reading) -> anyhow::Result<ExitCode> {
 fn export(reading: &Reading, args: &Export) -> anyhow::Result<ExitCode> {
     let mut out: Box<dyn Write> = match &args.output {
         Some(path) => {
-            let file = fs::OpenOptions::new().write(true).create_new(true).open(path);
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let file = options.open(path);
             Box::new(BufWriter::new(file.with_context(|| {
                 format!("cannot write {} (a file that is there is not replaced)", path.display())
             })?))
@@ -113,11 +122,6 @@ fn filter(wanted: &Wanted) -> Filter {
         until: moment(&wanted.until),
         ..Filter::default()
     }
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn print(line: &str, as_json: bool) {
