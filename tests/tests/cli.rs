@@ -310,6 +310,16 @@ fn check_tries_a_policy_on_cases_without_its_servers() {
         "{json}"
     );
     assert_eq!(check("missing.yaml").code(), Some(1));
+    fs::write(folder.path().join("portcullis.yaml"), WRONG).expect("the test's folder can be written to");
+    let refused = check("right.yaml");
+    assert_eq!(refused.code(), Some(1));
+    assert!(
+        refused.stdout.ends_with("\nright.yaml: not tried, as the configuration has errors\n"),
+        "{}",
+        refused.stdout
+    );
+    let json = parsed(&cli(&folder, &["check", "--cases", "right.yaml", "--json"]));
+    assert_eq!(json["cases"], json!({ "tried": false }), "{json}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
     let tried = cases.map(|file| cases::run(file, &found.parsed.config)).transpose()?;
     let failed = tried.as_ref().map_or(0, |tried| tried.problems.len());
     if args.json {
-        say_json(&found, tried.as_ref());
+        say_json(&found, args.cases.is_some().then_some(tried.as_ref()));
     } else {
         report(problems);
         let warnings = problems.len() - errors;
@@ -30,26 +30,39 @@ pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
             counted(errors, "error"),
             counted(warnings, "warning"),
         ));
-        if let (Some(file), Some(tried)) = (cases, &tried) {
-            report(&tried.problems);
-            say(format_args!(
-                "{}: {} of {} passed",
-                file.display(),
-                tried.passed,
-                counted(tried.passed + failed, "case"),
-            ));
+        match (&args.cases, &tried) {
+            (Some(file), Some(tried)) => {
+                report(&tried.problems);
+                say(format_args!(
+                    "{}: {} of {} passed",
+                    file.display(),
+                    tried.passed,
+                    counted(tried.passed + failed, "case"),
+                ));
+            }
+            (Some(file), None) => {
+                say(format_args!("{}: not tried, as the configuration has errors", file.display()));
+            }
+            (None, _) => {}
         }
     }
     Ok(ExitCode::from(u8::from(errors + failed > 0)))
 }
 
-fn say_json(found: &Found, tried: Option<&Tried>) {
+/// `tried` is what was asked for: what the cases came to, where the configuration let them be tried.
+fn say_json(found: &Found, tried: Option<Option<&Tried>>) {
     let servers: Vec<_> = found.parsed.config.servers.keys().map(ToString::to_string).collect();
     let problems: Vec<_> = found.parsed.problems.iter().map(as_json).collect();
     let mut said = json!({ "config": found.origin, "servers": servers, "problems": problems });
-    if let Some(tried) = tried {
-        let problems: Vec<_> = tried.problems.iter().map(as_json).collect();
-        said["cases"] = json!({ "passed": tried.passed, "failed": problems.len(), "problems": problems });
+    match tried {
+        Some(Some(tried)) => {
+            let problems: Vec<_> = tried.problems.iter().map(as_json).collect();
+            said["cases"] = json!({
+                "tried": true, "passed": tried.passed, "failed": problems.len(), "problems": problems,
+            });
+        }
+        Some(None) => said["cases"] = json!({ "tried": false }),
+        None => {}
     }
     say(format_args!("{said:#}"));
 }
