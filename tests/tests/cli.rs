@@ -176,6 +176,22 @@ fn a_reader_that_leaves_early_is_no_reason_to_panic() {
 }
 
 #[test]
+fn a_key_is_made_and_revoked_where_the_configuration_has_errors() {
+    let folder = folder(&[("portcullis.yaml", WRONG)]);
+    let made = cli(&folder, &["keys", "create", "--agent", "a", "--json"]);
+    assert!(made.stderr.contains("portcullis.yaml has errors, so whether"), "{}", made.stderr);
+    assert!(!made.stderr.contains("names no agent"), "{}", made.stderr);
+    let id = parsed(&made)["id"].as_str().expect("a key has an id").to_owned();
+    for _ in 0..2 {
+        let revoked = cli(&folder, &["keys", "revoke", &id, "--json"]);
+        let json = parsed(&revoked);
+        assert_eq!((&json["id"], &json["state"]), (&json!(id), &json!("revoked")), "{json}");
+    }
+    assert_eq!(cli(&folder, &["keys", "revoke", "none", "--json"]).code(), Some(1));
+    assert!(cli(&folder, &["keys", "--help"]).stdout.contains("keys create --agent coder"));
+}
+
+#[test]
 fn the_schema_describes_the_native_file() {
     let folder = folder(&[]);
     let schema = parsed(&cli(&folder, &["schema"]));
