@@ -200,12 +200,19 @@ pub(crate) enum AuditCommand {
     Query(Query),
     /// Check that no line was altered, removed or moved; exit code 1 and the place where one was
     #[command(after_help = "Example:\n  portcullis audit verify")]
-    Verify,
+    Verify(Verify),
     /// Write the entries that are asked for to a file
     #[command(
         after_help = "Example:\n  portcullis audit export --format csv --since 2026-07-01 --output july.csv"
     )]
     Export(Export),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{counted, say};
 use crate::audit::{Filter, Reading};
-use crate::cli::{Audit, Export, Format, Query, Tail, Wanted};
+use crate::cli::{Audit, Export, Format, Query, Tail, Verify, Wanted};
 use crate::data;
 use crate::host::now;
 
@@ -24,7 +24,7 @@ pub(super) async fn run(args: Audit) -> anyhow::Result<ExitCode> {
     match args.command {
         crate::cli::AuditCommand::Tail(args) => tail(&reading, &args).await,
         crate::cli::AuditCommand::Query(args) => query(&reading, &args),
-        crate::cli::AuditCommand::Verify => verify(&reading),
+        crate::cli::AuditCommand::Verify(args) => verify(&reading, &args),
         crate::cli::AuditCommand::Export(args) => export(&reading, &args),
     }
 }
@@ -59,8 +59,24 @@ fn query(reading: &Reading, args: &Query) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(reading: &Reading) -> anyhow::Result<ExitCode> {
-    match reading.verify()? {
+fn verify(reading: &Reading, args: &Verify) -> anyhow::Result<ExitCode> {
+    let outcome = reading.verify()?;
+    if args.json {
+        let said = match &outcome {
+            Ok(found) => json!({
+                "whole": true,
+                "entries": found.entries,
+                "first": found.reach.0,
+                "last": found.reach.1,
+                "remarks": found.remarks,
+                "hash": found.hash,
+            }),
+            Err(breach) => json!({ "whole": false, "breach": breach }),
+        };
+        say(format_args!("{said:#}"));
+        return Ok(ExitCode::from(u8::from(outcome.is_err())));
+    }
+    match outcome {
         Ok(found) => {
             let entries = usize::try_from(found.entries).unwrap_or(usize::MAX);
             say(format_args!(
@@ -99,15 +115,22 @@ fn export(reading: &Reading, args: &Export) -> anyhow::Result<ExitCode> {
     if args.format == Format::Csv {
         write!(out, "{}\r\n", csv_head())?;
     }
+    let mut unreadable = 0;
     reading.query(&filter(&args.wanted), |_, line| {
         match (args.format, Row::read(line)) {
             (Format::Jsonl, _) => writeln!(out, "{line}")?,
             (Format::Csv, Some(row)) => write!(out, "{}\r\n", row.to_csv())?,
-            (Format::Csv, None) => {}
+            (Format::Csv, None) => unreadable += 1,
         }
         Ok(())
     })?;
     out.flush()?;
+    if unreadable > 0 {
+        eprintln!(
+            "portcullis: warning: {} left out, as no entry can be read there",
+            counted(unreadable, "line")
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
