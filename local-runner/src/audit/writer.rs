@@ -190,7 +190,7 @@ mod tests {
             writer.run();
             done.send(()).unwrap();
         });
-        let ended = ended.recv_timeout(Duration::from_secs(60));
+        let ended = ended.recv_timeout(Duration::from_mins(1));
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(ended, Ok(()), "{name}: the writer goes on");
         assert_eq!(shared.recorded.load(Ordering::Relaxed), written, "{name}");
@@ -205,6 +205,6 @@ mod tests {
         check("together", vec![entry(), Sent::Stop], 1);
         check("first", vec![Sent::Stop, entry()], 1);
         check("no room", vec![entry(), entry()], 2);
-        check("many", (0..TOGETHER * 2 + 1).map(|_| entry()).collect(), TOGETHER * 2 + 1);
+        check("many", (0..=TOGETHER * 2).map(|_| entry()).collect(), TOGETHER * 2 + 1);
     }
 }
