@@ -93,7 +93,10 @@ pub(crate) enum Command {
     )]
     Audit(Audit),
     /// Make, list and revoke API keys
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  portcullis keys create --agent coder --expires 90d\n  portcullis keys list\n  portcullis keys revoke 0f3a9c41d2"
+    )]
     Keys(Keys),
     /// Print the JSON Schema of the native configuration
     #[command(after_help = "Example:\n  portcullis schema > portcullis.schema.json")]
@@ -197,12 +200,19 @@ pub(crate) enum AuditCommand {
     Query(Query),
     /// Check that no line was altered, removed or moved; exit code 1 and the place where one was
     #[command(after_help = "Example:\n  portcullis audit verify")]
-    Verify,
+    Verify(Verify),
     /// Write the entries that are asked for to a file
     #[command(
         after_help = "Example:\n  portcullis audit export --format csv --since 2026-07-01 --output july.csv"
     )]
     Export(Export),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -468,6 +478,9 @@ pub(crate) struct RevokeKey {
     /// Where the gateway keeps its data [default: the user's data folder]
     #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Print the key that is revoked, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

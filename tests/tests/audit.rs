@@ -202,6 +202,33 @@ fn lines_that_were_lost_are_put_back_from_the_database_or_said_to_be_missing() {
     let broken = gateway.cli(&["audit", "verify"]);
     assert_eq!(broken.code(), Some(1), "{}", broken.stdout);
     assert!(broken.stdout.contains("entry 3: was removed"), "{}", broken.stdout);
+    let broken = gateway.cli(&["audit", "verify", "--json"]);
+    assert_eq!(broken.code(), Some(1), "{}", broken.stdout);
+    let json: Value = serde_json::from_str(&broken.stdout).expect("JSON");
+    assert_eq!(json["whole"], false, "{json}");
+    assert!(json["breach"].to_string().contains("entry 3: was removed"), "{json}");
+}
+
+#[test]
+fn a_table_says_how_many_lines_it_leaves_out() {
+    let mut gateway = gateway("{}");
+    let agent = Agent::modern(gateway.url());
+    (0..3).for_each(|_| drop(agent.call("s__echo", &json!({}))));
+    entries(&gateway, 3);
+    gateway.process().stop();
+    let verified = gateway.cli(&["audit", "verify", "--json"]);
+    let json: Value = serde_json::from_str(&verified.stdout).expect("JSON");
+    assert_eq!((&json["whole"], &json["entries"]), (&json!(true), &json!(3)), "{json}");
+    let database = gateway.data_dir().join("audit.db");
+    let mut bytes = fs::read(&database).expect("it is there");
+    let line = lines(&gateway).swap_remove(1);
+    let at =
+        bytes.windows(line.len()).position(|found| found == line.as_bytes()).expect("both hold the line");
+    bytes[at] = b'[';
+    fs::write(&database, bytes).expect("the file can be written to");
+    let table = gateway.cli(&["audit", "export", "--format", "csv"]);
+    assert_eq!((table.code(), table.stdout.lines().count()), (Some(0), 3), "{}", table.stdout);
+    assert!(table.stderr.contains("1 line left out"), "{}", table.stderr);
 }
 
 #[test]
@@ -300,9 +327,17 @@ fn the_end_of_the_trail_can_be_followed() {
     let mut command = Command::new(toolbox::gateway());
     command.args(["audit", "tail", "--follow", "--data-dir"]).arg(gateway.data_dir());
     let mut tail = Background::start(&command);
+    let later = Background::start(command.args(["-n", "0"]));
     tail.await_line("the entry that is there", |line| line.contains("s__echo").then_some(()));
     agent.error("tools/call", json!({ "name": "s__later", "arguments": {} }));
     tail.await_line("the entry that comes", |line| line.contains("s__later").then_some(()));
+    // Whoever wants no line of the past sees at most what has come since.
+    wait::expect("the entry that comes", || {
+        agent.error("tools/call", json!({ "name": "s__last", "arguments": {} }));
+        later.log().contains("s__last")
+    });
+    assert!(!later.log().contains("s__echo"), "{}", later.log());
+    assert!(gateway.cli(&["audit", "tail", "-n", "0"]).stdout.is_empty());
 }
 
 #[test]
@@ -383,7 +418,9 @@ fn the_trail_is_readable_by_its_owner_alone() {
     let data = gateway.data_dir();
     let others = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o077;
     let kept = ["audit.db", "audit", "audit/head.json"].map(|name| data.join(name));
-    for path in kept.iter().chain(&files(&gateway)) {
+    let exported = gateway.folder().join("exported.jsonl");
+    export(&gateway, &["--output", &exported.display().to_string()]);
+    for path in kept.iter().chain(&files(&gateway)).chain([&exported]) {
         assert_eq!(others(path), 0, "{}", path.display());
     }
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::Gateway;
+use portcullis_tests::hostile::{Done, Hostile};
 use portcullis_tests::process::{Background, Finished, run};
 use portcullis_tests::scenario::{stdio_fixture, text};
 use portcullis_tests::toolbox;
@@ -175,6 +176,22 @@ fn a_reader_that_leaves_early_is_no_reason_to_panic() {
 }
 
 #[test]
+fn a_key_is_made_and_revoked_where_the_configuration_has_errors() {
+    let folder = folder(&[("portcullis.yaml", WRONG)]);
+    let made = cli(&folder, &["keys", "create", "--agent", "a", "--json"]);
+    assert!(made.stderr.contains("portcullis.yaml has errors, so whether"), "{}", made.stderr);
+    assert!(!made.stderr.contains("names no agent"), "{}", made.stderr);
+    let id = parsed(&made)["id"].as_str().expect("a key has an id").to_owned();
+    for _ in 0..2 {
+        let revoked = cli(&folder, &["keys", "revoke", &id, "--json"]);
+        let json = parsed(&revoked);
+        assert_eq!((&json["id"], &json["state"]), (&json!(id), &json!("revoked")), "{json}");
+    }
+    assert_eq!(cli(&folder, &["keys", "revoke", "none", "--json"]).code(), Some(1));
+    assert!(cli(&folder, &["keys", "--help"]).stdout.contains("keys create --agent coder"));
+}
+
+#[test]
 fn the_schema_describes_the_native_file() {
     let folder = folder(&[]);
     let schema = parsed(&cli(&folder, &["schema"]));
@@ -248,6 +265,30 @@ fn explain_says_what_is_decided_and_by_which_rule() {
 }
 
 #[test]
+fn what_a_server_calls_its_things_does_nothing_to_the_terminal_of_who_asks() {
+    const NAME: &str = "wipe\u{1b}[2J\u{9b}1A\u{202e}\nok";
+    let server = Hostile::modern(|exchange| {
+        if exchange.method() != "tools/list" {
+            return Ok(Done::Behave);
+        }
+        let mut page = exchange.fine();
+        page["tools"] = json!([{ "name": NAME, "inputSchema": { "type": "object" } }]);
+        exchange.result(&page)?;
+        Ok(Done::Answered)
+    });
+    let config = format!("version: 1\nservers:\n  s: {{ url: '{}' }}\n", server.url());
+    let folder = folder(&[("portcullis.yaml", &config)]);
+    for name in [format!("s/{NAME}"), format!("s/{NAME}x")] {
+        let explained = cli(&folder, &["explain", &name]);
+        let said = explained.stdout;
+        assert!(said.contains("wipe\\u001b[2J\\u009b1A\\u202e\\u000aok"), "{said:?}{}", explained.stderr);
+        assert!(!said.contains(['\u{1b}', '\u{9b}', '\u{202e}']) && !said.contains("\nok"), "{said:?}");
+    }
+    let unknown = cli(&folder, &["explain", "--as", "\u{1b}[2J", "s__x"]);
+    assert!(unknown.code() == Some(2) && !unknown.stderr.contains('\u{1b}'), "{:?}", unknown.stderr);
+}
+
+#[test]
 fn check_tries_a_policy_on_cases_without_its_servers() {
     let policy = policy_of(&json!({ "command": ["no-such-program"] }));
     let right =
@@ -285,6 +326,16 @@ fn check_tries_a_policy_on_cases_without_its_servers() {
         "{json}"
     );
     assert_eq!(check("missing.yaml").code(), Some(1));
+    fs::write(folder.path().join("portcullis.yaml"), WRONG).expect("the test's folder can be written to");
+    let refused = check("right.yaml");
+    assert_eq!(refused.code(), Some(1));
+    assert!(
+        refused.stdout.ends_with("\nright.yaml: not tried, as the configuration has errors\n"),
+        "{}",
+        refused.stdout
+    );
+    let json = parsed(&cli(&folder, &["check", "--cases", "right.yaml", "--json"]));
+    assert_eq!(json["cases"], json!({ "tried": false }), "{json}");
 }
 
 #[test]

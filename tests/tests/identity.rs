@@ -304,6 +304,9 @@ fn a_gateway_that_asks_for_keys_may_serve_other_machines() {
     let mut guarded = Background::start(&command);
     let url = format!("http://127.0.0.1:{port}/mcp");
     guarded.await_line("the gateway's endpoint", |line| line.contains(&url).then_some(()));
+    let connect = format!(r#"portcullis {url} --header "Authorization: Bearer $PORTCULLIS_KEY""#);
+    guarded.await_line("how to send a key", |line| line.contains(&connect).then_some(()));
+    assert!(guarded.log().contains("portcullis keys create --agent NAME"), "{}", guarded.log());
     std::fs::write(&file, config("")).expect("the folder can be written to");
     wait::expect("the change is refused", || guarded.log().contains("without `auth.required`"));
     assert_eq!(Agent::modern(&url).post("tools/list", json!({})).send().status, 401);

@@ -206,7 +206,7 @@ fn named(policy: &Policy, name: &str) -> Option<Arc<Agent>> {
 }
 
 /// Tells whether the policy knows the agent that a key was made for.
-pub(crate) fn knows(policy: &Policy, agent: &str) -> bool {
+pub fn knows(policy: &Policy, agent: &str) -> bool {
     named(policy, agent).is_some()
 }
 

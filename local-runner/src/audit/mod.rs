@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use portcullis_core::audit::{Entry, Redactor, Writing};
 use portcullis_core::config::Audit;
@@ -23,6 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use reading::{Filter, Reading};
 
+use crate::host::now;
 use crate::otlp::Telemetry;
 use writer::Writer;
 
@@ -47,7 +48,7 @@ struct Kept {
 /// What goes to the thread.
 enum Sent {
     Entry(Box<Entry>),
-    /// Nothing follows.
+    /// Wakes the thread, which is to stop.
     Stop,
 }
 
@@ -62,6 +63,22 @@ struct Shared {
     stops: AtomicBool,
     trouble: Mutex<Option<String>>,
     settings: Mutex<Arc<Settings>>,
+}
+
+impl Shared {
+    fn new(audit: &Audit) -> anyhow::Result<Self> {
+        Ok(Self {
+            start: Instant::now(),
+            waiting: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            recorded: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
+            fails: AtomicBool::new(false),
+            stops: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            settings: Mutex::new(Settings::new(audit)?),
+        })
+    }
 }
 
 /// How the trail is kept.
@@ -89,17 +106,7 @@ impl Trail {
         // Where the size of files is limited, a full one is a failure to write and not the end of the process.
         let limited = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?;
         let (queue, entries) = sync_channel(QUEUE);
-        let shared = Arc::new(Shared {
-            start: Instant::now(),
-            waiting: AtomicUsize::new(0),
-            held: AtomicUsize::new(0),
-            recorded: AtomicUsize::new(0),
-            lost: AtomicUsize::new(0),
-            fails: AtomicBool::new(false),
-            stops: AtomicBool::new(false),
-            trouble: Mutex::default(),
-            settings: Mutex::new(Settings::new(audit)?),
-        });
+        let shared = Arc::new(Shared::new(audit)?);
         let writer = Writer::new(folder, entries, shared.clone(), telemetry);
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
         Ok(Self(Arc::new(Kept { queue, shared, _limited: limited, thread: Mutex::new(Some(thread)) })))
@@ -115,7 +122,8 @@ impl Trail {
 
     /// Writes what is left, and nothing more after that.
     pub(crate) fn stop(&self) {
-        self.0.shared.stops.store(true, Ordering::Relaxed);
+        self.0.shared.stops.store(true, Ordering::SeqCst);
+        // A full queue needs nobody to wake the thread.
         let _ = self.0.queue.try_send(Sent::Stop);
         let Some(thread) = lock(&self.0.thread).take() else { return };
         let deadline = Instant::now() + LAST;
@@ -170,12 +178,6 @@ impl AuditSink for Trail {
             lost: count(&shared.lost),
         }
     }
-}
-
-/// Returns milliseconds since the Unix epoch.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

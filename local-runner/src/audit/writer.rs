@@ -11,7 +11,8 @@ use portcullis_core::audit::Entry;
 
 use super::files::Files;
 use super::index::Index;
-use super::{Sent, Settings, Shared, lock, now};
+use super::{Sent, Settings, Shared, lock};
+use crate::host::now;
 use crate::otlp::Telemetry;
 
 /// For how long entries are gathered before they are written together.
@@ -60,7 +61,7 @@ impl Writer {
         while self.gather() {
             let outcome = self.write();
             self.tell(outcome.as_ref().err());
-            if outcome.is_err() && self.shared.stops.load(Ordering::Relaxed) {
+            if outcome.is_err() && self.shared.stops.load(Ordering::SeqCst) {
                 break;
             }
         }
@@ -70,7 +71,10 @@ impl Writer {
     /// Waits for entries, or for the time to try again; tells whether there is something to do.
     fn gather(&mut self) -> bool {
         let fails = self.shared.fails.load(Ordering::Relaxed);
-        let first = if fails || !self.pending.is_empty() {
+        // The message that wakes may have come with the last entries, or have found no room.
+        let first = if self.shared.stops.load(Ordering::SeqCst) {
+            self.entries.try_recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else if fails || !self.pending.is_empty() {
             self.entries.recv_timeout(AGAIN)
         } else {
             self.entries.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -82,7 +86,7 @@ impl Writer {
         }
         // Whoever comes meanwhile wakes nobody.
         let waiting = self.shared.waiting.load(Ordering::Relaxed);
-        if waiting < TOGETHER && !self.shared.stops.load(Ordering::Relaxed) {
+        if waiting < TOGETHER && !self.shared.stops.load(Ordering::SeqCst) {
             std::thread::sleep(if fails { AGAIN } else { GATHER });
         }
         while self.pending.len() < TOGETHER
@@ -157,5 +161,50 @@ impl Writer {
             _ => {}
         }
         *lock(&self.shared.trouble) = trouble;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{channel, sync_channel};
+
+    use portcullis_core::config::Audit;
+
+    use super::*;
+
+    /// Asks a writer to stop that has not taken any of `sent` yet, and looks at what it has written at its end.
+    fn check(name: &str, sent: Vec<Sent>, written: usize) {
+        let folder = std::env::temp_dir().join(format!("portcullis-writer-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (queue, entries) = sync_channel(sent.len());
+        let shared = Arc::new(Shared::new(&Audit::default()).unwrap());
+        let waiting = sent.iter().filter(|sent| matches!(sent, Sent::Entry(_))).count();
+        shared.waiting.store(waiting, Ordering::Relaxed);
+        for sent in sent {
+            queue.try_send(sent).unwrap_or_else(|_| panic!("there is room"));
+        }
+        shared.stops.store(true, Ordering::SeqCst);
+        let (done, ended) = channel();
+        let writer = Writer::new(&folder, entries, shared.clone(), None);
+        std::thread::spawn(move || {
+            writer.run();
+            done.send(()).unwrap();
+        });
+        let ended = ended.recv_timeout(Duration::from_mins(1));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(ended, Ok(()), "{name}: the writer goes on");
+        assert_eq!(shared.recorded.load(Ordering::Relaxed), written, "{name}");
+        // Until here the queue is open: that it closes is not what ends the writer.
+        drop(queue);
+    }
+
+    #[test]
+    fn a_writer_that_is_told_to_stop_writes_what_is_left_and_ends() {
+        let entry = || Sent::Entry(Box::new(Entry::own(0, "audit/test", String::new())));
+        check("alone", vec![Sent::Stop], 0);
+        check("together", vec![entry(), Sent::Stop], 1);
+        check("first", vec![Sent::Stop, entry()], 1);
+        check("no room", vec![entry(), entry()], 2);
+        check("many", (0..=TOGETHER * 2).map(|_| entry()).collect(), TOGETHER * 2 + 1);
     }
 }

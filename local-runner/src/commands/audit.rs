@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use portcullis_core::audit::{Row, csv_head};
@@ -11,8 +11,9 @@ use serde_json::json;
 
 use super::{counted, say};
 use crate::audit::{Filter, Reading};
-use crate::cli::{Audit, Export, Format, Query, Tail, Wanted};
+use crate::cli::{Audit, Export, Format, Query, Tail, Verify, Wanted};
 use crate::data;
+use crate::host::now;
 
 /// How often it is looked for new entries.
 const LOOK: Duration = Duration::from_millis(250);
@@ -23,20 +24,24 @@ pub(super) async fn run(args: Audit) -> anyhow::Result<ExitCode> {
     match args.command {
         crate::cli::AuditCommand::Tail(args) => tail(&reading, &args).await,
         crate::cli::AuditCommand::Query(args) => query(&reading, &args),
-        crate::cli::AuditCommand::Verify => verify(&reading),
+        crate::cli::AuditCommand::Verify(args) => verify(&reading, &args),
         crate::cli::AuditCommand::Export(args) => export(&reading, &args),
     }
 }
 
 async fn tail(reading: &Reading, args: &Tail) -> anyhow::Result<ExitCode> {
-    let mut filter = Filter { limit: Some(args.lines), ..Filter::default() };
-    let mut last = 0;
+    // Even where no line is wanted, the last one is read: what is followed begins after it.
+    let mut filter = Filter { limit: Some(args.lines.max(1)), ..Filter::default() };
+    let (mut last, mut is_wanted) = (0, args.lines > 0);
     loop {
         reading.query(&filter, |id, line| {
             last = id;
-            print(line, args.json);
+            if is_wanted {
+                print(line, args.json);
+            }
             Ok(())
         })?;
+        is_wanted = true;
         if !args.follow {
             return Ok(ExitCode::SUCCESS);
         }
@@ -54,8 +59,24 @@ fn query(reading: &Reading, args: &Query) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(reading: &Reading) -> anyhow::Result<ExitCode> {
-    match reading.verify()? {
+fn verify(reading: &Reading, args: &Verify) -> anyhow::Result<ExitCode> {
+    let outcome = reading.verify()?;
+    if args.json {
+        let said = match &outcome {
+            Ok(found) => json!({
+                "whole": true,
+                "entries": found.entries,
+                "first": found.reach.0,
+                "last": found.reach.1,
+                "remarks": found.remarks,
+                "hash": found.hash,
+            }),
+            Err(breach) => json!({ "whole": false, "breach": breach }),
+        };
+        say(format_args!("{said:#}"));
+        return Ok(ExitCode::from(u8::from(outcome.is_err())));
+    }
+    match outcome {
         Ok(found) => {
             let entries = usize::try_from(found.entries).unwrap_or(usize::MAX);
             say(format_args!(
@@ -80,7 +101,11 @@ fn verify(reading: &Reading) -> anyhow::Result<ExitCode> {
 fn export(reading: &Reading, args: &Export) -> anyhow::Result<ExitCode> {
     let mut out: Box<dyn Write> = match &args.output {
         Some(path) => {
-            let file = fs::OpenOptions::new().write(true).create_new(true).open(path);
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let file = options.open(path);
             Box::new(BufWriter::new(file.with_context(|| {
                 format!("cannot write {} (a file that is there is not replaced)", path.display())
             })?))
@@ -90,15 +115,22 @@ fn export(reading: &Reading, args: &Export) -> anyhow::Result<ExitCode> {
     if args.format == Format::Csv {
         write!(out, "{}\r\n", csv_head())?;
     }
+    let mut unreadable = 0;
     reading.query(&filter(&args.wanted), |_, line| {
         match (args.format, Row::read(line)) {
             (Format::Jsonl, _) => writeln!(out, "{line}")?,
             (Format::Csv, Some(row)) => write!(out, "{}\r\n", row.to_csv())?,
-            (Format::Csv, None) => {}
+            (Format::Csv, None) => unreadable += 1,
         }
         Ok(())
     })?;
     out.flush()?;
+    if unreadable > 0 {
+        eprintln!(
+            "portcullis: warning: {} left out, as no entry can be read there",
+            counted(unreadable, "line")
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -113,11 +145,6 @@ fn filter(wanted: &Wanted) -> Filter {
         until: moment(&wanted.until),
         ..Filter::default()
     }
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn print(line: &str, as_json: bool) {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use portcullis_core::config::{Problem, Severity};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cases::{self, Tried};
 use super::{counted, report, say};
@@ -19,7 +19,7 @@ pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
     let tried = cases.map(|file| cases::run(file, &found.parsed.config)).transpose()?;
     let failed = tried.as_ref().map_or(0, |tried| tried.problems.len());
     if args.json {
-        say_json(&found, tried.as_ref());
+        say_json(&found, args.cases.as_ref().map(|_| cases_as_json(tried.as_ref())));
     } else {
         report(problems);
         let warnings = problems.len() - errors;
@@ -30,31 +30,42 @@ pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
             counted(errors, "error"),
             counted(warnings, "warning"),
         ));
-        if let (Some(file), Some(tried)) = (cases, &tried) {
-            report(&tried.problems);
-            say(format_args!(
-                "{}: {} of {} passed",
-                file.display(),
-                tried.passed,
-                counted(tried.passed + failed, "case"),
-            ));
+        match (&args.cases, &tried) {
+            (Some(file), Some(tried)) => {
+                report(&tried.problems);
+                say(format_args!(
+                    "{}: {} of {} passed",
+                    file.display(),
+                    tried.passed,
+                    counted(tried.passed + failed, "case"),
+                ));
+            }
+            (Some(file), None) => {
+                say(format_args!("{}: not tried, as the configuration has errors", file.display()));
+            }
+            (None, _) => {}
         }
     }
     Ok(ExitCode::from(u8::from(errors + failed > 0)))
 }
 
-fn say_json(found: &Found, tried: Option<&Tried>) {
+fn say_json(found: &Found, cases: Option<Value>) {
     let servers: Vec<_> = found.parsed.config.servers.keys().map(ToString::to_string).collect();
     let problems: Vec<_> = found.parsed.problems.iter().map(as_json).collect();
     let mut said = json!({ "config": found.origin, "servers": servers, "problems": problems });
-    if let Some(tried) = tried {
-        let problems: Vec<_> = tried.problems.iter().map(as_json).collect();
-        said["cases"] = json!({ "passed": tried.passed, "failed": problems.len(), "problems": problems });
+    if let Some(cases) = cases {
+        said["cases"] = cases;
     }
     say(format_args!("{said:#}"));
 }
 
-fn as_json(problem: &Problem) -> serde_json::Value {
+fn cases_as_json(tried: Option<&Tried>) -> Value {
+    let Some(tried) = tried else { return json!({ "tried": false }) };
+    let problems: Vec<_> = tried.problems.iter().map(as_json).collect();
+    json!({ "tried": true, "passed": tried.passed, "failed": problems.len(), "problems": problems })
+}
+
+fn as_json(problem: &Problem) -> Value {
     json!({
         "severity": match problem.severity { Severity::Error => "error", Severity::Warning => "warning" },
         "file": problem.file,

@@ -1,10 +1,12 @@
 //! `explain`: what somebody may do with one thing, by which rule, and where that stands.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use portcullis_core::Exposure;
 use portcullis_core::acl::Truth;
+use portcullis_core::audit::visible;
 use portcullis_core::config::ItemKind;
 use portcullis_core::explain::{Considered, Explanation, Found, Question, Side, Somebody, Verdict};
 use serde_json::{Value, json};
@@ -30,7 +32,7 @@ pub(super) async fn run(args: Explain) -> anyhow::Result<ExitCode> {
     let explained = match explained {
         Ok(explained) => explained,
         Err(unknown) => {
-            eprintln!("portcullis: {unknown}");
+            eprintln!("portcullis: {}", visible(&unknown.to_string()));
             return Ok(ExitCode::from(2));
         }
     };
@@ -61,13 +63,13 @@ fn show(explained: &Explanation, args: &Explain, name: &str) {
         Some(found) => show_found(found),
         None => show_nothing(explained, name),
     }
-    say(format_args!("  asked by     agent {} ({})", explained.agent, explained.origin));
+    line(format_args!("  asked by     agent {} ({})", explained.agent, explained.origin));
     if let Some(client) = &explained.client {
-        say(format_args!("               with the client {client}"));
+        line(format_args!("               with the client {client}"));
     }
     match (&args.tag, &explained.tag) {
-        (Some(_), None) => say("               the tag counts for nothing: `auth.trust_tags` is not set"),
-        (_, Some(tag)) => say(format_args!("               with the tag {tag}")),
+        (Some(_), None) => line("               the tag counts for nothing: `auth.trust_tags` is not set"),
+        (_, Some(tag)) => line(format_args!("               with the tag {tag}")),
         (None, None) => {}
     }
     if let Some(found) = &explained.found {
@@ -82,27 +84,27 @@ fn show_found(found: &Found) {
         (Verdict::Allowed, None) => "allowed",
         (Verdict::Depends, None) => "allowed with some arguments; `--args` says with which",
     };
-    say(format_args!("{}: {verdict}", found.exposed));
-    say(format_args!("  because      {}", found.judgement.by));
+    line(format_args!("{}: {verdict}", found.exposed));
+    line(format_args!("  because      {}", found.judgement.by));
     if let Some(why) = &found.unfit {
-        say(format_args!("               the variant does not take the arguments: {why}"));
+        line(format_args!("               the variant does not take the arguments: {why}"));
     }
-    say(format_args!("  leads to     {} of server {}", found.upstream, found.server));
+    line(format_args!("  leads to     {} of server {}", found.upstream, found.server));
     if let Some(of) = &found.variant {
-        say(format_args!("  variant      {} of {} ({})", found.name, of.from, of.origin));
+        line(format_args!("  variant      {} of {} ({})", found.name, of.from, of.origin));
     }
 }
 
 fn show_nothing(explained: &Explanation, name: &str) {
-    say(format_args!("{name}: denied"));
+    line(format_args!("{name}: denied"));
     let gone = explained.gone.as_deref().unwrap_or("nothing has this name");
-    say(format_args!("  because      {gone}"));
+    line(format_args!("  because      {gone}"));
     for near in &explained.near {
         let hidden = if near.is_seen { "" } else { ", which this agent does not see" };
-        say(format_args!("  like         {}{hidden}", near.name));
+        line(format_args!("  like         {}{hidden}", near.name));
     }
     for (server, reason) in &explained.silent {
-        say(format_args!("  not known    what server {server} offers: it {reason}"));
+        line(format_args!("  not known    what server {server} offers: it {reason}"));
     }
 }
 
@@ -110,11 +112,16 @@ fn show_reasons(found: &Found) {
     for of in &found.judgement.considered {
         let when = of.when.as_ref().map(|when| format!(" when {when}: {}", outcome(of)));
         let what = format!("{} {}{}", side(of.side), of.text, when.unwrap_or_default());
-        say(format_args!("  {:12} {what} ({})", "rule", of.origin));
+        line(format_args!("  {:12} {what} ({})", "rule", of.origin));
     }
     for limit in &found.limits {
-        say(format_args!("  {:12} {}: {} ({})", "limit", limit.what, limit.limits, limit.origin));
+        line(format_args!("  {:12} {}: {} ({})", "limit", limit.what, limit.limits, limit.origin));
     }
+}
+
+/// Says one line for people: what servers call their things neither moves a cursor nor hides.
+fn line(text: impl Display) {
+    say(visible(&text.to_string()));
 }
 
 fn side(side: Side) -> &'static str {

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use portcullis_core::config::{Match, Policy};
-use portcullis_core::identity::KeyRecord;
+use portcullis_core::identity::{KeyRecord, knows};
 use serde_json::{Value, json};
 
 use super::{counted, say};
@@ -29,7 +28,13 @@ fn make(args: CreateKey) -> anyhow::Result<ExitCode> {
         bail!("an agent's name and a comment have at most 128 characters, none of them a control character");
     }
     let found = source::find(args.setup.config.as_deref())?;
-    if !knows(&found.parsed.config.policy, agent) {
+    if found.parsed.is_refused() {
+        eprintln!(
+            "portcullis: warning: {} has errors, so whether it names an agent {agent:?} is not known; `portcullis \
+             check` lists them",
+            found.origin
+        );
+    } else if !knows(&found.parsed.config.policy, agent) {
         eprintln!(
             "portcullis: warning: {} names no agent {agent:?}: until it does, this key is refused",
             found.origin
@@ -48,14 +53,6 @@ fn make(args: CreateKey) -> anyhow::Result<ExitCode> {
         record.expires.map_or("until it is revoked".to_owned(), |end| format!("until {}", moment(end)));
     eprintln!("portcullis: key {} of agent {agent:?} counts {until}. It is not shown again.", record.id);
     Ok(ExitCode::SUCCESS)
-}
-
-/// Tells whether a key for that agent is somebody's.
-fn knows(policy: &Policy, agent: &str) -> bool {
-    let same = |name: &str| name.to_lowercase() == agent.to_lowercase();
-    let by_key = |way: &Match| matches!(way, Match::ApiKey(name) if same(name));
-    let named = policy.agents.iter().chain([&policy.default]);
-    named.into_iter().any(|of| same(&of.name) || of.matches.iter().any(by_key))
 }
 
 fn list(args: ListKeys) -> anyhow::Result<ExitCode> {
@@ -120,13 +117,20 @@ fn moment(time: u64) -> String {
 
 fn revoke(args: RevokeKey) -> anyhow::Result<ExitCode> {
     let store = KeyStore::find(&data::folder(args.data_dir)?)?;
-    let revoked = store.map_or(Ok(Revoked::Unknown), |store| store.revoke(&args.id, now()))?;
-    match revoked {
-        Revoked::Now => eprintln!("portcullis: key {} is revoked", args.id),
-        Revoked::Before => eprintln!("portcullis: key {} had been revoked before", args.id),
+    let revoked = store.as_ref().map_or(Ok(Revoked::Unknown), |store| store.revoke(&args.id, now()))?;
+    let state = match revoked {
+        Revoked::Now => "is revoked",
+        Revoked::Before => "had been revoked before",
         Revoked::Unknown => {
             bail!("there is no key with the id {:?}; `portcullis keys list` shows them", args.id)
         }
+    };
+    if args.json {
+        let keys = store.map_or(Ok(Vec::new()), |store| store.all())?;
+        let kept = keys.iter().find(|kept| *kept.record.id == *args.id);
+        say(format_args!("{:#}", Value::from(kept.map(|kept| described(&kept.record, kept.used)))));
+    } else {
+        eprintln!("portcullis: key {} {state}", args.id);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use portcullis_core::config::Config;
+use portcullis_core::config::{Auth, Config};
 use portcullis_core::{Exposure, Gateway};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,10 +35,11 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
     let address = listener.local_addr()?;
     let asked_for = metrics.is_some() || telemetry.is_some() || admin_key().is_some();
     let machine = if asked_for { observed(telemetry.clone()) } else { Machine::new() };
+    let auth = found.parsed.config.auth.clone();
     let mut local = start_recorded(&args.setup, found, exposed, (machine, telemetry))?;
     let (gateway, place) = (local.gateway.clone(), local.place.take());
     let keys = keys::follow(gateway.clone(), &local.folder)?;
-    greet(address, &local.origin);
+    greet(address, &local.origin, &auth);
     if let Some((exposure, listener)) = metrics {
         say(format_args!("Metrics: http://{}/metrics\n", reachable(listener.local_addr()?)));
         tokio::spawn(http::serve_metrics(gateway.clone(), listener, exposure));
@@ -117,14 +118,25 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn greet(address: SocketAddr, origin: &str) {
+fn greet(address: SocketAddr, origin: &str, auth: &Auth) {
     let url = format!("http://{}/mcp", reachable(address));
+    let (option, headers) = if auth.required {
+        (
+            r#" --header "Authorization: Bearer $PORTCULLIS_KEY""#,
+            r#", "headers": {"Authorization": "Bearer KEY"}"#,
+        )
+    } else {
+        ("", "")
+    };
     say(format_args!("Portcullis {} serves {url}", env!("CARGO_PKG_VERSION")));
     say(format_args!("  from {origin}\n"));
+    if auth.required {
+        say("Whoever connects needs a key: portcullis keys create --agent NAME\n");
+    }
     say(format_args!("Connect a client, for instance with one of these:"));
-    say(format_args!("  claude mcp add --transport http portcullis {url}"));
+    say(format_args!("  claude mcp add --transport http portcullis {url}{option}"));
     say(format_args!(
-        "  {{\"mcpServers\": {{\"portcullis\": {{\"type\": \"http\", \"url\": \"{url}\"}}}}}}\n"
+        "  {{\"mcpServers\": {{\"portcullis\": {{\"type\": \"http\", \"url\": \"{url}\"{headers}}}}}}}\n"
     ));
 }
 
