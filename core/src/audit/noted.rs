@@ -70,7 +70,6 @@ impl Noted {
         let _ = self.identity.set(identity.clone());
     }
 
-    #[allow(dead_code, reason = "for the flow that knows the policy")]
     pub(crate) fn decided(&self, decision: Decision, rule: Arc<str>) {
         let _ = self.rule.set((decision, rule));
     }

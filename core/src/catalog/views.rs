@@ -80,9 +80,12 @@ impl Views {
         let view = Arc::new(View::make(&config.gateway, merged.clone(), &looking.sight(&|_| true)));
         let made = self.made.load();
         let mut views = match &made.merged {
-            Some(same) if Arc::ptr_eq(same, &merged) && made.views.len() < KEPT => made.views.clone(),
+            Some(same) if Arc::ptr_eq(same, &merged) => made.views.clone(),
             _ => BTreeMap::new(),
         };
+        if views.len() >= KEPT {
+            views.pop_first();
+        }
         views.insert(key, view.clone());
         self.made.store(Arc::new(Made { merged: Some(merged), views }));
         view
