@@ -162,7 +162,7 @@ fn a_container_gets_its_variables_by_name_before_its_image() {
     fs::set_permissions(&docker, Permissions::from_mode(0o755)).expect("the test's file is its own");
     let servers = json!({ "boxed": {
         "command": "docker", "args": ["run", "-i", "--rm", "some/image"],
-        "env": { "TOKEN": { "fromSecret": "SECRET" }, "PLAIN": "x", "UNSET": null },
+        "env": { "PLAIN": "x", "TOKEN": { "fromSecret": "SECRET" }, "UNSET": null },
     } });
     let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap_or_default());
     let gateway = folder(&servers, OPEN).env("PATH", &path).env("SECRET", "hidden").start();
