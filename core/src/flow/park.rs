@@ -398,43 +398,26 @@ impl Binding {
 mod tests {
     use super::*;
     use crate::ports::Clock;
-    use crate::testing::{Answer, Memory, gateway, json_answer, later, modern_with, open_stream};
-    use crate::wire::http as names;
+    use crate::testing::{Answer, Memory, gateway, later, modern_with, open_stream, session_server};
 
     const ABLE: &str = r#"{"elicitation":{},"roots":{}}"#;
 
     /// A session-based server whose tool asks one thing and then waits.
     fn asking(request: &http::Request<Bytes>) -> Answer {
-        let json = Json::check(request.body()).ok();
-        let text = |key: &str| json.and_then(|json| json.get(key)).map_or("", Json::text);
-        let result = |result: &str| json_answer(200, message::result(text("id"), result));
-        match text("method") {
-            "\"initialize\"" => {
-                let mut answer = result(
-                    r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"x"}}"#,
-                )?;
-                answer.headers_mut().insert(names::SESSION_ID, http::HeaderValue::from_static("s"));
-                Ok(answer)
+        let roots = || open_stream(&[r#"{"jsonrpc":"2.0","id":"e1","method":"roots/list"}"#]);
+        session_server(request, |params, id| {
+            if params.contains("which folders") {
+                return roots();
             }
-            "\"tools/list\"" => result(r#"{"tools":[{"name":"ask","inputSchema":{"type":"object"}}]}"#),
-            "\"tools/call\"" if text("params").contains("which folders") => {
-                open_stream(&[r#"{"jsonrpc":"2.0","id":"e1","method":"roots/list"}"#])
-            }
-            "\"tools/call\"" if text("params").contains("are you there") => {
-                let asks = open_stream(&[r#"{"jsonrpc":"2.0","id":"e1","method":"roots/list"}"#]);
+            if params.contains("are you there") {
                 let ping = r#"{"jsonrpc":"2.0","id":"p1","method":"ping"}"#;
-                later(
-                    asks,
-                    Duration::from_secs(30),
-                    &[ping, &message::result(text("id"), r#"{"content":[]}"#), ping],
-                )
+                let result = message::result(id, r#"{"content":[]}"#);
+                return later(roots(), Duration::from_secs(30), &[ping, &result, ping]);
             }
-            "\"tools/call\"" => open_stream(&[
+            open_stream(&[
                 r#"{"jsonrpc":"2.0","id":"e1","method":"elicitation/create","params":{"message":"?","requestedSchema":{}}}"#,
-            ]),
-            "" | "\"notifications/initialized\"" | "\"notifications/cancelled\"" => json_answer(202, ""),
-            _ => json_answer(400, ""),
-        }
+            ])
+        })
     }
 
     fn call(host: &Memory, gateway: &Gateway<Memory>, more: &str) -> String {

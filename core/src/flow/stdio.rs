@@ -353,7 +353,7 @@ impl<H: Host> Front<H> {
 mod tests {
     use super::*;
     use crate::ports::{Background, Clock};
-    use crate::testing::{Memory, json_answer, open_stream};
+    use crate::testing::{Memory, open_stream, session_server};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -389,26 +389,12 @@ mod tests {
     /// A session-based server whose tool asks the agent first, and answers once its question is answered.
     fn asking(calls: Arc<AtomicUsize>) -> Memory {
         Memory::new(move |request| {
-            let json = Json::check(request.body()).ok();
-            let text = |key: &str| json.and_then(|json| json.get(key)).map_or("", Json::text);
-            let result = |result: &str| json_answer(200, message::result(text("id"), result));
-            match text("method") {
-                "\"initialize\"" => {
-                    let mut answer = result(
-                        r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"x"}}"#,
-                    )?;
-                    answer.headers_mut().insert(names::SESSION_ID, HeaderValue::from_static("s"));
-                    Ok(answer)
-                }
-                "\"tools/list\"" => result(r#"{"tools":[{"name":"ask","inputSchema":{"type":"object"}}]}"#),
-                "\"tools/call\"" => {
-                    calls.fetch_add(1, Ordering::Relaxed);
-                    open_stream(&[
-                        r#"{"jsonrpc":"2.0","id":"e1","method":"elicitation/create","params":{"message":"?","requestedSchema":{}}}"#,
-                    ])
-                }
-                _ => json_answer(202, ""),
-            }
+            session_server(request, |_, _| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                open_stream(&[
+                    r#"{"jsonrpc":"2.0","id":"e1","method":"elicitation/create","params":{"message":"?","requestedSchema":{}}}"#,
+                ])
+            })
         })
     }
 

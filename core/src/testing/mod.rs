@@ -64,6 +64,32 @@ pub(crate) fn anybody() -> Arc<Identity> {
     Arc::new(Identity::anonymous(&Policy::default()))
 }
 
+/// Answers as a session-based server does whose one tool `ask` answers as `call` says, given its parameters and its id.
+#[cfg(test)]
+pub(crate) fn session_server(
+    request: &http::Request<Bytes>,
+    call: impl FnOnce(&str, &str) -> Answer,
+) -> Answer {
+    use crate::wire::json::Json;
+    let json = Json::check(request.body()).ok();
+    let text = |key: &str| json.and_then(|json| json.get(key)).map_or("", Json::text);
+    let result = |result: &str| json_answer(200, crate::wire::message::result(text("id"), result));
+    match text("method") {
+        "\"initialize\"" => {
+            let mut answer = result(
+                r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"x"}}"#,
+            )?;
+            let id = http::HeaderValue::from_static("s");
+            answer.headers_mut().insert(crate::wire::http::SESSION_ID, id);
+            Ok(answer)
+        }
+        "\"tools/list\"" => result(r#"{"tools":[{"name":"ask","inputSchema":{"type":"object"}}]}"#),
+        "\"tools/call\"" => call(text("params"), text("id")),
+        "" | "\"notifications/initialized\"" | "\"notifications/cancelled\"" => json_answer(202, ""),
+        _ => json_answer(400, ""),
+    }
+}
+
 /// Starts a gateway in front of servers with these names, each at `http://NAME.test/mcp`.
 pub fn gateway(host: &Memory, servers: &[&str]) -> Gateway<Memory> {
     gateway_with(host, servers, Config::default())
