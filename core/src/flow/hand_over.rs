@@ -3,7 +3,9 @@
 //! **What the caller has proved goes along, and its credentials do not.** Whoever takes a request that was handed over
 //! trusts what comes along: only the host's own instances may reach it that way.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -14,12 +16,13 @@ use super::listen::listens;
 use super::park::may_be_asked_in;
 use crate::body::{self, Body, Reply};
 use crate::catalog::{Kind, Route, View};
-use crate::error::{Refusal, code};
+use crate::error::{Refusal, Unreachable, code};
 use crate::front::{Caller, Inbound, meta};
 use crate::gateway::Gateway;
 use crate::identity::{Owner, Proof};
 use crate::ports::{Host, Owners, Place};
 use crate::session::Interaction;
+use crate::wire::json::Json;
 use crate::wire::version::Era;
 
 /// Carries what goes along with a request, from one instance of this host to another.
@@ -117,7 +120,7 @@ impl<H: Host> Gateway<H> {
     async fn needs_owner(&self, inbound: &Inbound<'_>, caller: &Caller) -> bool {
         let view = self.view(&self.snapshot(), caller).await;
         let Some(route) = named(&view, inbound) else { return false };
-        if route.server.speaks_sse.load(std::sync::atomic::Ordering::Relaxed) {
+        if route.server.speaks_sse.load(Ordering::Relaxed) {
             return true;
         }
         let declared = inbound.meta().and_then(|meta| meta.get(meta::CLIENT_CAPABILITIES));
@@ -162,7 +165,9 @@ fn ascii(json: &str) -> String {
     for c in json.chars() {
         match c {
             ' '..='~' => out.push(c),
-            c => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+            c => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                let _ = write!(out, "\\u{unit:04x}");
+            }),
         }
     }
     out
@@ -180,10 +185,8 @@ fn named(view: &View, inbound: &Inbound<'_>) -> Option<Route> {
         "resources/read" => view.find_uri(&inbound.text("uri")?),
         "completion/complete" => {
             let reference = inbound.params.get("ref")?;
-            match (
-                reference.get("name").and_then(|n| n.as_str()),
-                reference.get("uri").and_then(|u| u.as_str()),
-            ) {
+            match (reference.get("name").and_then(Json::as_str), reference.get("uri").and_then(Json::as_str))
+            {
                 (Some(name), _) => view.find(Kind::Prompts, &name),
                 (None, Some(uri)) => view.find(Kind::Templates, &uri).or_else(|| view.find_uri(&uri)),
                 (None, None) => None,
@@ -194,7 +197,7 @@ fn named(view: &View, inbound: &Inbound<'_>) -> Option<Route> {
     Some(found?.route)
 }
 
-fn out_of_reach(error: crate::error::Unreachable) -> Refusal {
+fn out_of_reach(error: Unreachable) -> Refusal {
     tracing::error!(reason = %error, "the owner of what a request needs is out of reach");
     let why = "what this request belongs to is out of reach at the moment; try again";
     Refusal::new(code::INTERNAL, why).with_status(StatusCode::SERVICE_UNAVAILABLE)

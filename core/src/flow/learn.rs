@@ -123,9 +123,7 @@ impl<H: Host> Gateway<H> {
     fn knows(&self, server: &Server) -> Known {
         let offer = server.offer.load_full().filter(|_| !server.inherited.load(Ordering::Relaxed));
         match (server.status(), offer) {
-            (Status::Down(error), _) if !server.listed.load(Ordering::Relaxed) => {
-                Known::Down(error.message.into())
-            }
+            (Status::Down(error), _) if !server.listed.load(Ordering::Relaxed) => Known::Down(error.message),
             (_, None) => Known::Down("has not answered yet".into()),
             (_, Some(offer)) => {
                 let established = server.shared.current.load_full();
