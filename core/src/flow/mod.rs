@@ -8,6 +8,8 @@ mod connect;
 mod converse;
 mod discover;
 mod door;
+mod hand_over;
+mod learn;
 mod listen;
 mod messages;
 mod observed;

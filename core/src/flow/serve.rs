@@ -26,7 +26,7 @@ use crate::identity::Identity;
 use crate::observe::Record;
 use crate::pipe::Wait;
 use crate::plan::{self, Plan};
-use crate::ports::Host;
+use crate::ports::{Host, Place};
 use crate::quota::Hold;
 use crate::tasks::{self, Tasks};
 use crate::upstream::compose::{Ask, declared};
@@ -72,10 +72,10 @@ impl<H: Host> Gateway<H> {
         let endpoint = endpoint::find(head.uri.path(), &snapshot.servers, &snapshot.config.policy.groups);
         match endpoint {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
-            Some(Endpoint::Readiness) => return self.answer_readiness(),
+            Some(Endpoint::Readiness) => return self.answer_readiness(&snapshot).await,
             Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Mcp(_)) => {}
-            Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
+            Some(Endpoint::Sse | Endpoint::Messages) if legacy && self.has_owners() => {}
             // Whether there is such a server is not told to strangers.
             None if endpoint::is_narrowed(head.uri.path()) => {}
             _ => return endpoint::not_found(),
@@ -102,7 +102,7 @@ impl<H: Host> Gateway<H> {
             }
             Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, (scope, who.clone())).await,
             Some(Endpoint::Messages) => Box::pin(self.post_to_stream(head, body, &who)).await,
-            Some(_) => self.open_sse(head, &who),
+            Some(_) => self.open_sse(head, &who).await,
             None => return self.nothing_there(head, &who),
         };
         match answer {
@@ -158,6 +158,9 @@ impl<H: Host> Gateway<H> {
                 if head.headers.contains_key(names::SESSION_ID) && !modern::is_named(&head.headers) =>
             {
                 let caller = self.resume_session(head, caller)?;
+                if let Some(handed) = self.hand_over_session(head, &caller, &Bytes::new()).await {
+                    return handed;
+                }
                 let reply = match (&caller.session, &head.method) {
                     (Some(session), &Method::GET) => self.get_stream(head, &caller, session)?,
                     (Some(session), _) => self.delete_session(head, session),
@@ -214,6 +217,9 @@ impl<H: Host> Gateway<H> {
             return Err(batches());
         }
         let caller = Caller { streams: false, ..self.resume_session(head, caller)? };
+        if let Some(handed) = self.hand_over_session(head, &caller, raw).await {
+            return handed;
+        }
         if caller.version() != Version::V2025_03_26 || json.elements().next().is_none() {
             return Err(batches());
         }
@@ -297,7 +303,10 @@ impl<H: Host> Gateway<H> {
         };
         let record = caller.record.clone();
         match self.resume_session(head, caller) {
-            Ok(caller) => self.legacy(message, raw, caller).await,
+            Ok(caller) => match self.hand_over_session(head, &caller, raw).await {
+                Some(handed) => handed,
+                None => self.legacy(message, raw, caller).await,
+            },
             Err(refusal) => {
                 record.refused(&refusal);
                 Ok(body::refused(id.map(message::Id::text), &refusal))
@@ -311,6 +320,9 @@ impl<H: Host> Gateway<H> {
         if let Err(refusal) = modern::check(inbound, headers) {
             tracing::debug!(method = %inbound.method, reason = %refusal, "refused");
             return refused(&caller.record, id, &refusal);
+        }
+        if let Some(handed) = self.hand_over_stateless(head, inbound, caller).await {
+            return handed.unwrap_or_else(|refusal| refused(&caller.record, id, &refusal));
         }
         concluded(&caller.record, id, self.answer(headers, inbound, caller).await)
     }
@@ -516,6 +528,11 @@ impl<H: Host> Gateway<H> {
             let level = inbound.meta()?.get(meta::LOG_LEVEL)?.as_str()?;
             LEVELS.iter().position(|l| *l == level)
         }
+    }
+
+    /// Tells whether what outlives a request can be held here, or somewhere else.
+    fn has_owners(&self) -> bool {
+        self.host().place() != Place::Isolate || self.owners().is_some()
     }
 
     pub(super) fn is_settled(&self) -> bool {

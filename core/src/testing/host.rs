@@ -12,6 +12,7 @@ use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode, header};
 
 use super::TestTrail;
+use super::fleet::Role;
 use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
@@ -20,7 +21,8 @@ use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
-    AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
+    AuditSink, Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Observe, Owners, Place,
+    Quotas, Rendezvous, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -33,7 +35,7 @@ type Script = Box<dyn FnMut(&http::Request<Bytes>) -> Answer + Send>;
 
 /// The host; clones are the same one.
 #[derive(Clone)]
-pub struct Memory(Arc<State>);
+pub struct Memory(Arc<State>, Role);
 
 struct State {
     trail: OnceLock<Arc<dyn AuditSink>>,
@@ -155,7 +157,7 @@ impl Memory {
     }
 
     fn make(script: Script, observer: Option<Arc<dyn Observe>>) -> Self {
-        Self(Arc::new(State {
+        let state = State {
             trail: OnceLock::new(),
             now: AtomicU64::new(1_800_000_000_000),
             random: AtomicU64::new(1),
@@ -166,7 +168,13 @@ impl Memory {
             meetings: Meetings::default(),
             tallies: Tallies::default(),
             observer,
-        }))
+        };
+        Self(Arc::new(state), Role::default())
+    }
+
+    /// Returns the same host for an instance of another kind.
+    pub(super) fn with_role(&self, role: Role) -> Self {
+        Self(self.0.clone(), role)
     }
 
     /// Keeps an audit trail from now on.
@@ -340,5 +348,17 @@ impl Host for Memory {
 
     fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
         self.0.trail.get()
+    }
+
+    fn place(&self) -> Place {
+        self.1.place
+    }
+
+    fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        self.1.owners.as_ref()
+    }
+
+    fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {
+        self.1.catalog.as_ref()
     }
 }
