@@ -36,3 +36,4 @@ const object = (name) => class {
 };
 
 export const Conversations = object('Conversations');
+export const Upstreams = object('Upstreams');

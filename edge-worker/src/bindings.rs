@@ -27,6 +27,11 @@ impl Bindings {
         self.text(name).is_some_and(|text| matches!(text.as_str(), "1" | "true" | "yes"))
     }
 
+    /// Returns the objects of a class.
+    pub(crate) fn objects(&self, name: &str) -> Option<JsValue> {
+        Reflect::get(&self.0, &JsValue::from_str(name)).ok().filter(JsValue::is_object)
+    }
+
     /// Returns the store that all isolates read.
     pub(crate) fn store(&self) -> Option<KvStore> {
         self.0.kv(STORE).ok()

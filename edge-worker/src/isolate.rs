@@ -15,8 +15,11 @@ const CONFIGURATION: &str = "config";
 const FRESH: u64 = 3000;
 
 /// A gateway where it may not have been made yet.
-#[derive(Default)]
-pub(crate) struct Place(RefCell<Option<Made>>);
+pub(crate) struct Place {
+    bindings: Bindings,
+    host: Edge,
+    made: RefCell<Option<Made>>,
+}
 
 struct Made {
     gateway: Gateway<Edge>,
@@ -29,38 +32,46 @@ struct Made {
 pub(crate) type Unserved = String;
 
 impl Place {
+    pub(crate) fn new(bindings: Bindings, host: Edge) -> Self {
+        Self { bindings, host, made: RefCell::default() }
+    }
+
+    pub(crate) fn bindings(&self) -> &Bindings {
+        &self.bindings
+    }
+
     /// Returns the gateway; makes it where there is none.
-    pub(crate) async fn gateway(&self, bindings: &Bindings) -> Result<Gateway<Edge>, Unserved> {
-        if let Some(made) = &*self.0.borrow() {
+    pub(crate) async fn gateway(&self) -> Result<Gateway<Edge>, Unserved> {
+        let (bindings, host) = (&self.bindings, &self.host);
+        if let Some(made) = &*self.made.borrow() {
             return Ok(made.gateway.clone());
         }
         let text = configuration(bindings).await?;
         let config = understand(&text, bindings)?;
-        let mut slot = self.0.borrow_mut();
+        let mut slot = self.made.borrow_mut();
         if let Some(made) = &*slot {
             // Another request was quicker.
             return Ok(made.gateway.clone());
         }
-        let host = Edge::default();
         let looked = Cell::new(host.now());
-        let options = options(config, &host, bindings)?;
-        let gateway = Gateway::start(host, options).map_err(|refusal| refusal.to_string())?;
+        let options = options(config, host, bindings)?;
+        let gateway = Gateway::start(host.clone(), options).map_err(|refusal| refusal.to_string())?;
         *slot = Some(Made { gateway: gateway.clone(), text, looked });
         Ok(gateway)
     }
 
     /// Looks, after an answer, whether another configuration is to be in force. What cannot be served changes nothing.
-    pub(crate) async fn refresh(&self, bindings: &Bindings) {
-        let now = Edge::default().now();
+    pub(crate) async fn refresh(&self) {
+        let (bindings, now) = (&self.bindings, self.host.now());
         let is_fresh = |made: &Made| now < made.looked.get() + FRESH;
-        if self.0.borrow().as_ref().is_none_or(is_fresh) {
+        if self.made.borrow().as_ref().is_none_or(is_fresh) {
             return;
         }
-        if let Some(made) = &*self.0.borrow() {
+        if let Some(made) = &*self.made.borrow() {
             made.looked.set(now);
         }
         let Ok(text) = configuration(bindings).await else { return };
-        let mut slot = self.0.borrow_mut();
+        let mut slot = self.made.borrow_mut();
         let Some(made) = slot.as_mut().filter(|made| made.text != text) else { return };
         match understand(&text, bindings) {
             Ok(config) => drop(made.gateway.reload(config)),
@@ -98,9 +109,11 @@ fn understand(text: &str, bindings: &Bindings) -> Result<Config, Unserved> {
         return Err("the configuration has errors, which are in the log".into());
     }
     if !parsed.config.auth.required && !bindings.says("PORTCULLIS_INSECURE") {
-        return Err("no authentication is configured, and anyone could use every server and its credentials: set \
+        return Err(
+            "no authentication is configured, and anyone could use every server and its credentials: set \
                     `auth.required`, or PORTCULLIS_INSECURE=1 where something in front asks who is there"
-            .into());
+                .into(),
+        );
     }
     Ok(parsed.config)
 }

@@ -41,7 +41,8 @@ fn path_of(url: &str) -> &str {
 pub(crate) fn headers<'a>(mut lines: impl Iterator<Item = &'a str>) -> HeaderMap {
     let mut all = HeaderMap::new();
     while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes())) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes()))
+        {
             all.append(name, value);
         }
     }

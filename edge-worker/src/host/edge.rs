@@ -1,11 +1,9 @@
 //! The ports of core, on a Worker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use js_sys::Uint8Array;
 use js_sys::futures::JsFuture;
 use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
@@ -13,14 +11,18 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    Background, Chunks, Clock, Entropy, Host, Meetings, Quotas, Rendezvous, Upstream,
+    Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Owners, Place, Quotas, Rendezvous,
+    Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
-use worker::send::{SendFuture, SendWrapper};
+use wasm_bindgen::JsValue;
+use worker::send::SendFuture;
 
-use super::answer::{chunk, headers, lines, reason};
 use super::event::Event;
-use super::glue::{Sent, Timer, randomize};
+use super::glue::{Timer, randomize};
+use super::objects::{Catalog, Conversations};
+use super::sent::send;
+use crate::bindings::Bindings;
 
 /// The longest that the platform's timers can be set to, in milliseconds.
 const LONGEST: u32 = i32::MAX as u32;
@@ -28,8 +30,32 @@ const LONGEST: u32 = i32::MAX as u32;
 /// A Worker, as the gateway sees it.
 #[derive(Clone, Default)]
 pub(crate) struct Edge {
+    place: Place,
+    owners: Option<Arc<dyn Owners>>,
+    catalog: Option<Arc<dyn CatalogStore>>,
     meetings: Meetings,
     tallies: Tallies,
+}
+
+impl Edge {
+    /// The isolate in which a Worker answers: any request may come to it.
+    pub(crate) fn isolate(bindings: &Bindings) -> Self {
+        Self { owners: Conversations::of(bindings), ..Self::object(Place::Isolate, bindings) }
+    }
+
+    /// An object that holds conversations.
+    pub(crate) fn owner(bindings: &Bindings) -> Self {
+        Self::object(Place::Owner, bindings)
+    }
+
+    /// The object that reads servers for all.
+    pub(crate) fn reader() -> Self {
+        Self { place: Place::Owner, ..Self::default() }
+    }
+
+    fn object(place: Place, bindings: &Bindings) -> Self {
+        Self { place, catalog: Catalog::of(bindings), ..Self::default() }
+    }
 }
 
 impl Clock for Edge {
@@ -74,26 +100,12 @@ impl Background for Edge {
     }
 }
 
-/// A request to a server, which is cancelled when nobody waits for its answer or the rest of it any more.
-struct Exchange {
-    sent: Sent,
-    is_over: bool,
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.sent.abort();
-        }
-    }
-}
-
 impl Upstream for Edge {
     fn fetch(
         &self,
         request: http::Request<Whole>,
     ) -> impl Future<Output = Result<http::Response<Chunks>, Unreachable>> + Send {
-        SendFuture::new(send(request))
+        SendFuture::new(send(JsValue::UNDEFINED, request))
     }
 
     async fn launch(
@@ -107,47 +119,6 @@ impl Upstream for Edge {
                    machine of yours, and name that gateway's URL here";
         Err(Unreachable::new(server.to_string(), why).undelivered())
     }
-}
-
-async fn send(request: http::Request<Whole>) -> Result<http::Response<Chunks>, Unreachable> {
-    let (head, body) = request.into_parts();
-    let host = head.uri.authority().map(ToString::to_string).unwrap_or_default();
-    let body = (!body.is_empty()).then(|| Uint8Array::from(&*body.into_bytes()));
-    let sent = Sent::new(head.method.as_str(), &head.uri.to_string(), &lines(&head.headers), body);
-    let exchange = Exchange { sent, is_over: false };
-    let failed = |why: String| Unreachable::new(&host, format!("cannot be reached: {why}")).absent();
-    let answered = JsFuture::from(exchange.sent.answered()).await.map_err(|error| failed(reason(&error)))?;
-    let text = answered.as_string().unwrap_or_default();
-    let mut fields = text.split('\n');
-    let status = fields.next().unwrap_or_default().as_bytes();
-    let mut response = http::Response::new(chunks(exchange, host.clone()));
-    *response.status_mut() = http::StatusCode::from_bytes(status).map_err(|error| failed(error.to_string()))?;
-    *response.headers_mut() = headers(fields);
-    if response.headers_mut().remove(CONTENT_ENCODING).is_some() {
-        // The platform has decoded the body.
-        response.headers_mut().remove(CONTENT_LENGTH);
-    }
-    Ok(response)
-}
-
-fn chunks(exchange: Exchange, host: String) -> Chunks {
-    let next = |(mut exchange, host): (SendWrapper<Exchange>, String)| {
-        SendFuture::new(async move {
-            match JsFuture::from(exchange.sent.next_chunk()).await {
-                Ok(end) if end.is_undefined() => {
-                    exchange.is_over = true;
-                    None
-                }
-                Ok(bytes) => Some((Ok(chunk(&bytes)), (exchange, host))),
-                Err(error) => {
-                    exchange.is_over = true;
-                    let error = Unreachable::new(&host, format!("broke off its answer: {}", reason(&error)));
-                    Some((Err(error), (exchange, host)))
-                }
-            }
-        })
-    };
-    stream::unfold((SendWrapper::new(exchange), host), next).boxed()
 }
 
 impl Rendezvous for Edge {
@@ -166,4 +137,16 @@ impl Quotas for Edge {
     }
 }
 
-impl Host for Edge {}
+impl Host for Edge {
+    fn place(&self) -> Place {
+        self.place
+    }
+
+    fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        self.owners.as_ref()
+    }
+
+    fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {
+        self.catalog.as_ref()
+    }
+}

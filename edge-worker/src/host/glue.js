@@ -57,13 +57,16 @@ export class Asked {
   forget() { this.left = undefined; }
 }
 
-// A request to a server. Cancelling it is allowed at any time, also from a request that it does not belong to, where
+// The object of that name; where each object is another instance, the same name is the same one.
+export const object = (namespace, name) => namespace.get(namespace.idFromName(name));
+
+// A request to a server, or to an object. Cancelling it is allowed at any time, also from a request that it does not belong to, where
 // the platform forbids it and ends it itself.
 export class Sent {
-  constructor(method, url, fields, body) {
+  constructor(to, method, url, fields, body) {
     this.controller = new AbortController();
     const { signal } = this.controller;
-    this.promise = fetch(url, { method, headers: headers(fields), body, signal, redirect: 'manual' });
+    this.promise = (to ?? globalThis).fetch(url, { method, headers: headers(fields), body, signal, redirect: 'manual' });
   }
   answered() {
     return this.promise.then((response) => {

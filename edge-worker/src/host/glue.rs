@@ -56,9 +56,11 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn forget(this: &Asked);
 
+    pub(crate) fn object(namespace: &JsValue, name: &str) -> JsValue;
+
     pub(crate) type Sent;
     #[wasm_bindgen(constructor)]
-    pub(crate) fn new(method: &str, url: &str, fields: &str, body: Option<Uint8Array>) -> Sent;
+    pub(crate) fn new(to: &JsValue, method: &str, url: &str, fields: &str, body: Option<Uint8Array>) -> Sent;
     #[wasm_bindgen(method)]
     pub(crate) fn answered(this: &Sent) -> Promise;
     #[wasm_bindgen(method, js_name = next)]

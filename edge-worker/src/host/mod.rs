@@ -6,8 +6,11 @@ mod answer;
 mod edge;
 mod event;
 mod glue;
+mod objects;
+mod sent;
 
 pub(crate) use answer::{Leaving, answer, request};
 pub(crate) use edge::Edge;
 pub(crate) use event::Event;
 pub(crate) use glue::Asked;
+pub(crate) use objects::publish;
