@@ -18,6 +18,7 @@ use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use wasm_bindgen::JsValue;
 use worker::send::SendFuture;
 
+use super::counts::Counts;
 use super::event::Event;
 use super::glue::{Timer, randomize};
 use super::objects::{Catalog, Conversations};
@@ -34,6 +35,8 @@ pub(crate) struct Edge {
     owners: Option<Arc<dyn Owners>>,
     catalog: Option<Arc<dyn CatalogStore>>,
     meetings: Meetings,
+    counts: Option<Counts>,
+    /// Where no objects count: what comes to this instance is counted here.
     tallies: Tallies,
 }
 
@@ -54,7 +57,7 @@ impl Edge {
     }
 
     fn object(place: Place, bindings: &Bindings) -> Self {
-        Self { place, catalog: Catalog::of(bindings), ..Self::default() }
+        Self { place, catalog: Catalog::of(bindings), counts: Counts::of(bindings), ..Self::default() }
     }
 }
 
@@ -133,7 +136,10 @@ impl Rendezvous for Edge {
 
 impl Quotas for Edge {
     async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
-        self.tallies.take(counted, now)
+        match &self.counts {
+            Some(counts) => SendFuture::new(counts.take(counted, now)).await,
+            None => self.tallies.take(counted, now),
+        }
     }
 }
 

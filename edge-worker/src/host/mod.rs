@@ -3,6 +3,7 @@
 //! **The only place where what JavaScript lends is called `Send`**: a Worker has one thread.
 
 mod answer;
+mod counts;
 mod edge;
 mod event;
 mod glue;
@@ -12,5 +13,5 @@ mod sent;
 pub(crate) use answer::{Leaving, answer, request};
 pub(crate) use edge::Edge;
 pub(crate) use event::Event;
-pub(crate) use glue::Asked;
+pub(crate) use glue::{Asked, Storage};
 pub(crate) use objects::publish;
