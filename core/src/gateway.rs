@@ -193,6 +193,7 @@ impl<H: Host> Gateway<H> {
             id: id.into(),
             host,
         }));
+        gateway.remember();
         gateway.begin(keepers);
         if gateway.0.host.place() == Place::Process {
             let watcher = gateway.clone();

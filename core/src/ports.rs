@@ -185,6 +185,19 @@ pub trait CatalogStore: Send + Sync {
     fn refresh(&self) -> BoxFuture<'static, Result<Bytes, Unreachable>>;
 }
 
+/// Where an [`Owner`](Place::Owner) writes down what it must still know after it was put away.
+pub trait Notebook: Send + Sync {
+    /// Writes a note, in place of another with the same key; it may be lost after `until`, in milliseconds since the
+    /// Unix epoch.
+    fn write(&self, key: &str, value: &str, until: u64);
+
+    /// Strikes out a note, where there is one.
+    fn strike(&self, key: &str);
+
+    /// Returns all notes: key, value, and until when they count.
+    fn read(&self) -> Vec<(String, String, u64)>;
+}
+
 /// How it is with the audit trail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditState {
@@ -219,6 +232,12 @@ pub trait Host:
 
     /// Returns to whom an isolate hands what needs an owner; to nobody, unless the platform says otherwise.
     fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        None
+    }
+
+    /// Returns where an owner writes down what it must still know after it was put away; nowhere, unless the platform
+    /// says otherwise.
+    fn notebook(&self) -> Option<&Arc<dyn Notebook>> {
         None
     }
 

@@ -9,6 +9,7 @@ mod converse;
 mod discover;
 mod door;
 mod hand_over;
+mod keepsakes;
 mod learn;
 mod listen;
 mod messages;

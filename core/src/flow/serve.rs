@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use super::HELD;
 use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
+use super::keepsakes::Keepsake;
 use super::messages::Messages;
 use super::park::{Retried, invalid_state};
 use crate::acl::{Bounds, Target};
@@ -429,20 +430,20 @@ impl<H: Host> Gateway<H> {
                 Ok(listening)
             }
             Plan::Subscribe(route, uri) => {
-                let subscribing =
-                    self.subscribe((session_nonce(caller), session_expiry(caller)), &route, uri.into_owned());
-                Box::pin(subscribing).await?.keep();
+                let (nonce, expires) = (session_nonce(caller), session_expiry(caller));
+                Box::pin(self.subscribe((nonce, expires), &route, uri.to_string())).await?.keep();
+                let resource = (route.server.name.clone(), route.name.to_string());
+                self.keep_in_mind(&Keepsake::wish(nonce, &resource), &uri, expires);
                 Ok(body::json(StatusCode::OK, message::result(id, "{}")))
             }
             Plan::Unsubscribe(route) => {
                 let resource = (route.server.name.clone(), route.name.to_string());
+                self.dismiss(&Keepsake::wish(session_nonce(caller), &resource));
                 self.unsubscribe(session_nonce(caller), resource);
                 Ok(body::json(StatusCode::OK, message::result(id, "{}")))
             }
             Plan::SetLevel(level) => {
-                let (nonce, expires) = (session_nonce(caller), session_expiry(caller));
-                lock(&self.0.sessions.levels).insert(nonce, level, expires, self.host().now());
-                Box::pin(self.pass_level_on(caller, level)).await;
+                Box::pin(self.log_from(caller, level)).await;
                 Ok(body::json(StatusCode::OK, message::result(id, "{}")))
             }
         }
@@ -561,7 +562,7 @@ pub(super) fn session_nonce(caller: &Caller) -> u64 {
     caller.session.as_ref().map_or(0, |session| session.nonce)
 }
 
-fn session_expiry(caller: &Caller) -> u64 {
+pub(super) fn session_expiry(caller: &Caller) -> u64 {
     caller.session.as_ref().map_or(u64::MAX, |session| session.expires)
 }
 

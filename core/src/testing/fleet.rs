@@ -12,7 +12,7 @@ use super::Memory;
 use crate::body::{Body, Reply};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
-use crate::ports::{CatalogStore, Owners, Place};
+use crate::ports::{CatalogStore, Notebook, Owners, Place};
 use crate::upstream::lock;
 
 /// What an instance is among its fellows.
@@ -21,6 +21,25 @@ pub(super) struct Role {
     pub(super) place: Place,
     pub(super) owners: Option<Arc<dyn Owners>>,
     pub(super) catalog: Option<Arc<dyn CatalogStore>>,
+    pub(super) notebook: Option<Arc<dyn Notebook>>,
+}
+
+/// The notes of one owner.
+#[derive(Default)]
+struct Notes(Mutex<BTreeMap<String, (String, u64)>>);
+
+impl Notebook for Notes {
+    fn write(&self, key: &str, value: &str, until: u64) {
+        lock(&self.0).insert(key.into(), (value.into(), until));
+    }
+
+    fn strike(&self, key: &str) {
+        lock(&self.0).remove(key);
+    }
+
+    fn read(&self) -> Vec<(String, String, u64)> {
+        lock(&self.0).iter().map(|(key, (value, until))| (key.clone(), value.clone(), *until)).collect()
+    }
 }
 
 type Start = Box<dyn Fn(&Memory) -> Gateway<Memory> + Send + Sync>;
@@ -33,6 +52,7 @@ struct Shared {
     host: Memory,
     start: Start,
     owners: Mutex<BTreeMap<String, Gateway<Memory>>>,
+    notebooks: Mutex<BTreeMap<String, Arc<Notes>>>,
     /// Brings the catalog up to date.
     upstreams: Mutex<Option<Gateway<Memory>>>,
     published: Mutex<Option<Bytes>>,
@@ -46,6 +66,7 @@ impl Fleet {
             host: host.clone(),
             start: Box::new(start),
             owners: Mutex::default(),
+            notebooks: Mutex::default(),
             upstreams: Mutex::default(),
             published: Mutex::default(),
             lost: AtomicBool::new(false),
@@ -54,10 +75,10 @@ impl Fleet {
 
     /// Starts another isolate.
     pub fn isolate(&self) -> Gateway<Memory> {
-        self.instance(Place::Isolate)
+        self.instance(Place::Isolate, None)
     }
 
-    /// Puts all owners away, and whatever they hold.
+    /// Puts all owners away, and whatever they hold but for their notes.
     pub fn put_away(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.0.owners)).into_keys().collect()
     }
@@ -67,9 +88,13 @@ impl Fleet {
         self.0.lost.store(true, Ordering::Relaxed);
     }
 
-    fn instance(&self, place: Place) -> Gateway<Memory> {
-        let role =
-            Role { place, owners: Some(Arc::new(self.clone())), catalog: Some(Arc::new(self.clone())) };
+    fn instance(&self, place: Place, notebook: Option<Arc<dyn Notebook>>) -> Gateway<Memory> {
+        let role = Role {
+            place,
+            owners: Some(Arc::new(self.clone())),
+            catalog: Some(Arc::new(self.clone())),
+            notebook,
+        };
         (self.0.start)(&self.0.host.with_role(role))
     }
 }
@@ -82,7 +107,8 @@ impl Owners for Fleet {
     ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
         let gateway = lock(&self.0.owners).get(&owner).cloned();
         let gateway = gateway.unwrap_or_else(|| {
-            let gateway = self.instance(Place::Owner);
+            let notebook = lock(&self.0.notebooks).entry(owner.clone()).or_default().clone();
+            let gateway = self.instance(Place::Owner, Some(notebook));
             lock(&self.0.owners).insert(owner, gateway.clone());
             gateway
         });

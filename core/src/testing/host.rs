@@ -21,8 +21,8 @@ use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
-    AuditSink, Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Observe, Owners, Place,
-    Quotas, Rendezvous, Upstream,
+    AuditSink, Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Notebook, Observe, Owners,
+    Place, Quotas, Rendezvous, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -356,6 +356,10 @@ impl Host for Memory {
 
     fn owners(&self) -> Option<&Arc<dyn Owners>> {
         self.1.owners.as_ref()
+    }
+
+    fn notebook(&self) -> Option<&Arc<dyn Notebook>> {
+        self.1.notebook.as_ref()
     }
 
     fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {

@@ -161,6 +161,21 @@ fn a_session_is_its_owners_whichever_instance_is_asked() {
 }
 
 #[test]
+fn what_an_owner_must_know_outlives_it() {
+    let host = Memory::new(modern_server);
+    let fleet = fleet(&host);
+    let reply = host.run(fleet.isolate().serve(post(INITIALIZE, &[])));
+    let session = reply.headers()[names::SESSION_ID].to_str().expect("ASCII").to_owned();
+    let mut end = post("", &[("mcp-session-id", &session)]);
+    *end.method_mut() = Method::DELETE;
+    assert_eq!(host.run(fleet.isolate().serve(end)).status(), 200);
+    fleet.put_away();
+    let list = post(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#, &[("mcp-session-id", &session)]);
+    let ended = ask(&host, &fleet.isolate(), list);
+    assert!(ended.starts_with("404"), "{ended}");
+}
+
+#[test]
 fn a_call_that_may_be_interrupted_waits_with_its_owner_and_goes_on_once() {
     let host = Memory::new(asking_server);
     let fleet = fleet(&host);
