@@ -7,12 +7,13 @@ use http::{Response, StatusCode};
 use js_sys::Promise;
 use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply};
+use portcullis_core::ports::Clock as _;
 use portcullis_core::quota::{Count, Errand};
 use wasm_bindgen::prelude::*;
 use worker::Env;
 
 use crate::bindings::Bindings;
-use crate::host::{Asked, Edge, Event, Leaving, Storage, answer, publish, request};
+use crate::host::{Asked, Edge, Event, Leaving, Notes, Storage, answer, moment, publish, request};
 use crate::isolate::Place;
 use crate::logging;
 
@@ -41,6 +42,7 @@ fn begin(env: Env, host: impl FnOnce(&Bindings) -> Edge) -> Rc<Place> {
 pub struct Conversations {
     event: Event,
     place: Rc<Place>,
+    notes: Notes,
 }
 
 #[wasm_bindgen]
@@ -48,7 +50,14 @@ impl Conversations {
     /// Makes the object.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, env: Env) -> Self {
-        Self { event: Event::new(state), place: begin(env, Edge::owner) }
+        let notes = Notes::of(&state);
+        let place = begin(env, |bindings| Edge::owner(bindings, &notes));
+        Self { event: Event::new(state), place, notes }
+    }
+
+    /// Removes notes that no longer count.
+    pub fn alarm(&self) -> Promise {
+        self.notes.tidy(Edge::default().now())
     }
 
     /// Answers a request that an isolate has handed over.
@@ -108,7 +117,7 @@ impl Counts {
                     let outcome = count.run(errand);
                     storage.store(COUNT, &to_text(&count));
                     // It is for tidiness only.
-                    drop(storage.wake(precise(count.idle_at())));
+                    drop(storage.wake(moment(count.idle_at())));
                     Response::new(Body::Full(to_text(&outcome).into()))
                 }
                 Err(why) => plain(StatusCode::BAD_REQUEST, &why),
@@ -122,7 +131,7 @@ impl Counts {
     pub fn alarm(&self) -> Promise {
         let storage = self.storage.clone();
         let (promise, _) = self.event.promise(async move {
-            let idle_at = precise(stored(&storage).idle_at());
+            let idle_at = moment(stored(&storage).idle_at());
             let rest =
                 if js_sys::Date::now() < idle_at { storage.wake(idle_at) } else { storage.forget_all() };
             JsFuture::from(rest).await
@@ -143,12 +152,6 @@ fn stored(storage: &Storage) -> Count {
 
 fn to_text(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("plain data")
-}
-
-/// Returns a moment as JavaScript has it.
-#[allow(clippy::cast_precision_loss, reason = "milliseconds are far below 2^53")]
-fn precise(moment: u64) -> f64 {
-    moment as f64
 }
 
 /// By which way a request comes in.

@@ -11,8 +11,8 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Owners, Place, Quotas, Rendezvous,
-    Upstream,
+    Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Notebook, Owners, Place, Quotas,
+    Rendezvous, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use wasm_bindgen::JsValue;
@@ -21,6 +21,7 @@ use worker::send::SendFuture;
 use super::counts::Counts;
 use super::event::Event;
 use super::glue::{Timer, randomize};
+use super::notebook::Notes;
 use super::objects::{Catalog, Conversations};
 use super::sent::send;
 use crate::bindings::Bindings;
@@ -34,6 +35,7 @@ pub(crate) struct Edge {
     place: Place,
     owners: Option<Arc<dyn Owners>>,
     catalog: Option<Arc<dyn CatalogStore>>,
+    notebook: Option<Arc<dyn Notebook>>,
     meetings: Meetings,
     counts: Option<Counts>,
     /// Where no objects count: what comes to this instance is counted here.
@@ -47,8 +49,8 @@ impl Edge {
     }
 
     /// An object that holds conversations.
-    pub(crate) fn owner(bindings: &Bindings) -> Self {
-        Self::object(Place::Owner, bindings)
+    pub(crate) fn owner(bindings: &Bindings, notes: &Notes) -> Self {
+        Self { notebook: Some(notes.shared()), ..Self::object(Place::Owner, bindings) }
     }
 
     /// The object that reads servers for all.
@@ -150,6 +152,10 @@ impl Host for Edge {
 
     fn owners(&self) -> Option<&Arc<dyn Owners>> {
         self.owners.as_ref()
+    }
+
+    fn notebook(&self) -> Option<&Arc<dyn Notebook>> {
+        self.notebook.as_ref()
     }
 
     fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {

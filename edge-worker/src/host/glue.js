@@ -65,6 +65,8 @@ export class Storage {
   constructor(state) { this.storage = state.storage; }
   load(key) { return this.storage.kv.get(key); }
   store(key, text) { this.storage.kv.put(key, text); }
+  remove(key) { this.storage.kv.delete(key); }
+  all() { return JSON.stringify([...this.storage.kv.list()]); }
   wake(at) { return this.storage.setAlarm(at); }
   forget() { return this.storage.deleteAll(); }
 }

@@ -66,6 +66,10 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn store(this: &Storage, key: &str, text: &str);
     #[wasm_bindgen(method)]
+    pub(crate) fn remove(this: &Storage, key: &str);
+    #[wasm_bindgen(method)]
+    pub(crate) fn all(this: &Storage) -> String;
+    #[wasm_bindgen(method)]
     pub(crate) fn wake(this: &Storage, at: f64) -> Promise;
     #[wasm_bindgen(method, js_name = forget)]
     pub(crate) fn forget_all(this: &Storage) -> Promise;

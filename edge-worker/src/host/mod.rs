@@ -7,6 +7,7 @@ mod counts;
 mod edge;
 mod event;
 mod glue;
+mod notebook;
 mod objects;
 mod sent;
 
@@ -14,4 +15,5 @@ pub(crate) use answer::{Leaving, answer, request};
 pub(crate) use edge::Edge;
 pub(crate) use event::Event;
 pub(crate) use glue::{Asked, Storage};
+pub(crate) use notebook::{Notes, moment};
 pub(crate) use objects::publish;
