@@ -171,6 +171,16 @@ pub trait Owners: Send + Sync {
         owner: String,
         request: http::Request<Body>,
     ) -> BoxFuture<'static, Result<Reply, Unreachable>>;
+
+    /// Hands over a request whose answer is a stream on which an agent listens for as long as it likes. An owner may put
+    /// it to rest ([`Rest`](crate::Rest)).
+    fn open_stream(
+        &self,
+        owner: String,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
+        self.hand_over(owner, request)
+    }
 }
 
 /// What all instances know of the servers, kept by one of them.

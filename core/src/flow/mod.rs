@@ -16,6 +16,7 @@ mod messages;
 mod observed;
 mod park;
 mod reload;
+mod rest;
 mod rounds;
 mod serve;
 mod sessions;
@@ -44,6 +45,8 @@ use crate::upstream::Server;
 pub(crate) use addressee::Addressee;
 pub(crate) use discover::Remarks;
 pub(crate) use park::{Parking, Spent};
+pub(crate) use rest::TakenUp;
+pub use rest::{Rest, Wanted};
 pub(crate) use sse::HeldStreams;
 pub use stdio::{refuse_lines, serve_lines};
 
