@@ -27,6 +27,7 @@ pub mod audit;
 pub mod body;
 pub mod calendar;
 pub mod config;
+pub mod control;
 pub mod error;
 pub mod explain;
 pub mod identity;

@@ -16,7 +16,9 @@ use futures::stream::BoxStream;
 use crate::audit::Entry;
 use crate::body::Whole;
 use crate::config::Command;
+use crate::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError};
 use crate::error::Unreachable;
+use crate::identity::KeyRecord;
 use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
@@ -153,10 +155,60 @@ pub struct AuditState {
     pub lost: usize,
 }
 
+/// Where the configuration of a gateway lies that is configured from elsewhere: version after version, none of which is
+/// ever changed or forgotten. `testing::config_store` is what every store has to pass.
+pub trait ConfigStore: Send + Sync {
+    /// Returns the newest version, which is the one in force; nothing where none was written.
+    fn newest(&self) -> impl Future<Output = Result<Option<Revision>, StoreError>> + Send;
+
+    /// Returns one version; nothing where there is no such.
+    fn revision(&self, version: u64) -> impl Future<Output = Result<Option<Revision>, StoreError>> + Send;
+
+    /// Returns at most that many of the versions before `before`, the newest first.
+    fn history(
+        &self,
+        before: u64,
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<Stamp>, StoreError>> + Send;
+
+    /// Writes `next` provided that the newest version is the one before it; with it or after it nothing else is.
+    fn append(&self, next: Revision) -> impl Future<Output = Result<Appended, StoreError>> + Send;
+}
+
+/// Where the API keys of a gateway lie. Only their hashes are kept. `testing::key_store` is what every store has to pass.
+pub trait KeyStore: Send + Sync {
+    /// Returns every key, also those that no longer count, the oldest first.
+    fn keys(&self) -> impl Future<Output = Result<Vec<Kept>, StoreError>> + Send;
+
+    /// Keeps another key.
+    fn add_key(&self, record: KeyRecord) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Revokes a key by its id, once: a second time changes nothing.
+    fn revoke_key(&self, id: String, at: u64) -> impl Future<Output = Result<Revoked, StoreError>> + Send;
+}
+
 /// Everything a platform gives to the gateway. Cheap to clone.
 pub trait Host:
     Clock + Entropy + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
 {
+    /// Where configurations and keys lie; [`NoStore`](crate::control::NoStore) where they lie nowhere.
+    type Store: ConfigStore + KeyStore;
+
+    /// Returns where configurations and keys lie; nowhere, unless the platform says otherwise.
+    fn store(&self) -> Option<&Self::Store> {
+        None
+    }
+
+    /// Looks up what `${NAME}` in a configuration stands for; nothing does, unless the platform says otherwise.
+    fn variable(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// Tells whether the platform can start programs, as servers with a `command` need.
+    fn starts_processes(&self) -> bool {
+        true
+    }
+
     /// Returns who observes; nobody, unless the platform says otherwise.
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         None

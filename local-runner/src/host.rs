@@ -17,6 +17,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
+use portcullis_core::control::NoStore;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
@@ -182,6 +183,12 @@ impl Quotas for Machine {
 }
 
 impl Host for Machine {
+    type Store = NoStore;
+
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         self.observer.as_ref()
     }

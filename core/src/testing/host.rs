@@ -11,7 +11,7 @@ use futures::future::{self, BoxFuture};
 use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode, header};
 
-use super::TestTrail;
+use super::{MemoryStore, TestTrail};
 use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
@@ -46,6 +46,7 @@ struct State {
     meetings: Meetings,
     tallies: Tallies,
     observer: Option<Arc<dyn Observe>>,
+    store: MemoryStore,
 }
 
 /// What somebody who observes is told, in its order.
@@ -166,6 +167,7 @@ impl Memory {
             meetings: Meetings::default(),
             tallies: Tallies::default(),
             observer,
+            store: MemoryStore::default(),
         }))
     }
 
@@ -334,6 +336,20 @@ impl Quotas for Memory {
 }
 
 impl Host for Memory {
+    type Store = MemoryStore;
+
+    fn store(&self) -> Option<&MemoryStore> {
+        Some(&self.0.store)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        (name == "TOKEN").then(|| "s3cret".to_owned())
+    }
+
+    fn starts_processes(&self) -> bool {
+        false
+    }
+
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         self.0.observer.as_ref()
     }

@@ -4,6 +4,7 @@ pub mod fuzz;
 mod host;
 mod paths;
 mod policy_paths;
+mod store;
 mod trail;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::ports::Entropy;
 
 pub use host::{Answer, Memory, Notes, Open, json_answer, later, open_stream, silence, slowly};
 pub use paths::{Path, paths};
+pub use store::{MemoryStore, config_store, key_store};
 pub use trail::TestTrail;
 
 /// Returns the settings of a server at a URL.
