@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use crate::audit::Entry;
-use crate::body::Whole;
+use crate::body::{Body, Reply, Whole};
 use crate::config::Command;
 use crate::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError};
 use crate::error::Unreachable;
@@ -142,6 +143,63 @@ pub trait AuditSink: Send + Sync {
     fn state(&self) -> AuditState;
 }
 
+/// What kind of place a gateway runs in, and so what follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Place {
+    /// A process: it runs until it is stopped, and every request comes to it. It keeps its servers known in the
+    /// background, and holds sessions, parked calls and streams itself.
+    #[default]
+    Process,
+    /// One of many, to which all requests of one session, or of one principal, come; it is put away while nobody asks.
+    /// It holds what they need, learns of servers from the [`CatalogStore`], and keeps them known only while somebody
+    /// listens.
+    Owner,
+    /// One of many, to which any request may come, and in which nothing runs between requests. It learns of servers from
+    /// the [`CatalogStore`], and hands requests that need an owner to one of the host's [`Owners`]; where there are none,
+    /// what needs one is not offered.
+    Isolate,
+}
+
+/// The owners of what must outlive a request, where that is not this process.
+pub trait Owners: Send + Sync {
+    /// Hands a request to the owner of that name, which answers it by
+    /// [`Gateway::serve_handed`](crate::Gateway::serve_handed). Dropping the answer's body tells the owner that nobody
+    /// reads on.
+    ///
+    /// The same name is the same owner. Names begin with the principal, so that what one principal does is apart from
+    /// what others do.
+    fn hand_over(
+        &self,
+        owner: String,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, Unreachable>>;
+}
+
+/// What all instances know of the servers, kept by one of them.
+///
+/// The text is the gateway's own ([`Gateway::catalog`](crate::Gateway::catalog)); it can be read by whoever can read the
+/// store, and holds no credentials in the clear.
+pub trait CatalogStore: Send + Sync {
+    /// Returns what was published last; nothing where nothing was, or it cannot be had.
+    fn published(&self) -> BoxFuture<'static, Option<Bytes>>;
+
+    /// Has the one that keeps it bring it up to date and publish it; returns what is published then.
+    fn refresh(&self) -> BoxFuture<'static, Result<Bytes, Unreachable>>;
+}
+
+/// Where an [`Owner`](Place::Owner) writes down what it must still know after it was put away.
+pub trait Notebook: Send + Sync {
+    /// Writes a note, in place of another with the same key; it may be lost after `until`, in milliseconds since the
+    /// Unix epoch.
+    fn write(&self, key: &str, value: &str, until: u64);
+
+    /// Strikes out a note, where there is one.
+    fn strike(&self, key: &str);
+
+    /// Returns all notes: key, value, and until when they count.
+    fn read(&self) -> Vec<(String, String, u64)>;
+}
+
 /// How it is with the audit trail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditState {
@@ -159,43 +217,41 @@ pub struct AuditState {
 /// ever changed or forgotten. `testing::config_store` is what every store has to pass.
 pub trait ConfigStore: Send + Sync {
     /// Returns the newest version, which is the one in force; nothing where none was written.
-    fn newest(&self) -> impl Future<Output = Result<Option<Revision>, StoreError>> + Send;
+    fn newest(&self) -> BoxFuture<'_, Result<Option<Revision>, StoreError>>;
 
     /// Returns one version; nothing where there is no such.
-    fn revision(&self, version: u64) -> impl Future<Output = Result<Option<Revision>, StoreError>> + Send;
+    fn revision(&self, version: u64) -> BoxFuture<'_, Result<Option<Revision>, StoreError>>;
 
     /// Returns at most that many of the versions before `before`, the newest first.
-    fn history(
-        &self,
-        before: u64,
-        most: usize,
-    ) -> impl Future<Output = Result<Vec<Stamp>, StoreError>> + Send;
+    fn history(&self, before: u64, most: usize) -> BoxFuture<'_, Result<Vec<Stamp>, StoreError>>;
 
-    /// Writes `next` provided that the newest version is the one before it; with it or after it nothing else is.
-    fn append(&self, next: Revision) -> impl Future<Output = Result<Appended, StoreError>> + Send;
+    /// Writes `next` provided that the newest version is the one before it; of several that are written at once, one is.
+    fn append(&self, next: Revision) -> BoxFuture<'_, Result<Appended, StoreError>>;
 }
 
 /// Where the API keys of a gateway lie. Only their hashes are kept. `testing::key_store` is what every store has to pass.
 pub trait KeyStore: Send + Sync {
     /// Returns every key, also those that no longer count, the oldest first.
-    fn keys(&self) -> impl Future<Output = Result<Vec<Kept>, StoreError>> + Send;
+    fn all(&self) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>>;
 
     /// Keeps another key.
-    fn add_key(&self, record: KeyRecord) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn add(&self, record: KeyRecord) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Revokes a key by its id, once: a second time changes nothing.
-    fn revoke_key(&self, id: String, at: u64) -> impl Future<Output = Result<Revoked, StoreError>> + Send;
+    fn revoke(&self, id: String, at: u64) -> BoxFuture<'_, Result<Revoked, StoreError>>;
 }
 
 /// Everything a platform gives to the gateway. Cheap to clone.
 pub trait Host:
     Clock + Entropy + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
 {
-    /// Where configurations and keys lie; [`NoStore`](crate::control::NoStore) where they lie nowhere.
-    type Store: ConfigStore + KeyStore;
+    /// Returns where configurations lie; nowhere, unless the platform says otherwise.
+    fn configurations(&self) -> Option<&Arc<dyn ConfigStore>> {
+        None
+    }
 
-    /// Returns where configurations and keys lie; nowhere, unless the platform says otherwise.
-    fn store(&self) -> Option<&Self::Store> {
+    /// Returns where API keys lie; nowhere, unless the platform says otherwise.
+    fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
         None
     }
 
@@ -216,6 +272,27 @@ pub trait Host:
 
     /// Returns where the audit trail goes; nowhere, unless the platform says otherwise.
     fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        None
+    }
+
+    /// Returns what kind of place this is; a process, unless the platform says otherwise.
+    fn place(&self) -> Place {
+        Place::Process
+    }
+
+    /// Returns to whom an isolate hands what needs an owner; to nobody, unless the platform says otherwise.
+    fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        None
+    }
+
+    /// Returns where an owner writes down what it must still know after it was put away; nowhere, unless the platform
+    /// says otherwise.
+    fn notebook(&self) -> Option<&Arc<dyn Notebook>> {
+        None
+    }
+
+    /// Returns where instances share what they know of servers; nowhere, unless the platform says otherwise.
+    fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {
         None
     }
 }

@@ -17,7 +17,6 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
-use portcullis_core::control::NoStore;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
@@ -183,8 +182,6 @@ impl Quotas for Machine {
 }
 
 impl Host for Machine {
-    type Store = NoStore;
-
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::identity::KeyRecord;
-use crate::ports::{ConfigStore, KeyStore};
 
 /// What is known of one version of the configuration, without what it says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,40 +69,4 @@ pub struct StoreError(pub String);
 /// Returns the SHA-256 of a text in hexadecimal digits: what tells two configurations apart.
 pub fn digest(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The store of a host that has none: there is no such value.
-#[derive(Debug, Clone, Copy)]
-pub enum NoStore {}
-
-impl ConfigStore for NoStore {
-    async fn newest(&self) -> Result<Option<Revision>, StoreError> {
-        match *self {}
-    }
-
-    async fn revision(&self, _: u64) -> Result<Option<Revision>, StoreError> {
-        match *self {}
-    }
-
-    async fn history(&self, _: u64, _: usize) -> Result<Vec<Stamp>, StoreError> {
-        match *self {}
-    }
-
-    async fn append(&self, _: Revision) -> Result<Appended, StoreError> {
-        match *self {}
-    }
-}
-
-impl KeyStore for NoStore {
-    async fn keys(&self) -> Result<Vec<Kept>, StoreError> {
-        match *self {}
-    }
-
-    async fn add_key(&self, _: KeyRecord) -> Result<(), StoreError> {
-        match *self {}
-    }
-
-    async fn revoke_key(&self, _: String, _: u64) -> Result<Revoked, StoreError> {
-        match *self {}
-    }
 }

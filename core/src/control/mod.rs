@@ -12,4 +12,4 @@ pub(crate) mod request;
 pub use answer::{described, key as described_key};
 pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_text};
 pub use document::{Document, Malformed};
-pub use kept::{Appended, Kept, NoStore, Revision, Revoked, Stamp, StoreError, digest};
+pub use kept::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};

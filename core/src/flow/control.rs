@@ -121,9 +121,6 @@ impl<H: Host> Gateway<H> {
         if !allowed.split(", ").any(|method| method == head.method.as_str()) {
             return Ok(endpoint::only(allowed));
         }
-        let without = "this gateway's host keeps neither configurations nor keys";
-        let store =
-            self.host().store().ok_or_else(|| Fault::new(StatusCode::NOT_FOUND, "no-store", without))?;
         let limit = self.0.snapshot.load().config.gateway.request_limit;
         let body = body.collect(limit).await.map_err(|error| {
             let status = match error {
@@ -134,34 +131,43 @@ impl<H: Host> Gateway<H> {
         })?;
         let asked = Asked { headers: &head.headers, query: head.uri.query(), body };
         match resource {
-            Resource::Config if head.method == Method::GET => self.show_newest(store, &asked).await,
-            Resource::Config => self.push(store, &asked).await,
-            Resource::Versions => self.show_history(store, &asked).await,
-            Resource::Version(version) => self.show_version(store, version).await,
-            Resource::Rollback => self.roll_back(store, &asked).await,
+            Resource::Config if head.method == Method::GET => self.show_newest(&asked).await,
+            Resource::Config => self.push(&asked).await,
+            Resource::Versions => self.show_history(&asked).await,
+            Resource::Version(version) => self.show_version(version).await,
+            Resource::Rollback => self.roll_back(&asked).await,
             Resource::Check => self.check(&asked),
-            Resource::Keys if head.method == Method::GET => self.show_keys(store).await,
-            Resource::Keys => self.make_key(store, &asked).await,
-            Resource::Key(id) => self.revoke_key(store, id).await,
+            Resource::Keys if head.method == Method::GET => self.show_keys().await,
+            Resource::Keys => self.make_key(&asked).await,
+            Resource::Key(id) => self.revoke_key(id).await,
         }
     }
 
-    /// Returns whether strangers may be served; refuses where the configuration is not the store's.
-    fn is_stored(&self) -> Result<Strangers, Fault> {
-        match &*lock(&self.0.managed) {
-            Managed::ByStore(known) => Ok(known.strangers),
+    /// Returns where the configuration lies, and whether strangers may be served; refuses where it is not the store's.
+    fn stored(&self) -> Result<(&dyn ConfigStore, Strangers), Fault> {
+        let strangers = match &*lock(&self.0.managed) {
+            Managed::ByStore(known) => known.strangers,
             Managed::ByFiles(origin) => {
                 let detail = format!(
                     "this gateway serves {origin}: change that file, or start the gateway with `--config remote` to \
                      configure it from elsewhere"
                 );
-                Err(Fault::new(StatusCode::CONFLICT, "configured-by-files", detail))
+                return Err(Fault::new(StatusCode::CONFLICT, "configured-by-files", detail));
             }
-        }
+        };
+        let none =
+            || Fault::new(StatusCode::NOT_FOUND, "no-store", "this gateway's host keeps no configurations");
+        Ok((&**self.host().configurations().ok_or_else(none)?, strangers))
     }
 
-    async fn show_newest(&self, store: &H::Store, asked: &Asked<'_>) -> Result<Reply, Fault> {
-        self.is_stored()?;
+    /// Returns where the keys lie.
+    fn key_store(&self) -> Result<&dyn KeyStore, Fault> {
+        let none = || Fault::new(StatusCode::NOT_FOUND, "no-store", "this gateway's host keeps no keys");
+        Ok(&**self.host().keys().ok_or_else(none)?)
+    }
+
+    async fn show_newest(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let (store, _) = self.stored()?;
         let newest = store.newest().await?;
         let version = newest.as_ref().map_or(0, |newest| newest.stamp.version);
         let known = asked.headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
@@ -174,14 +180,14 @@ impl<H: Host> Gateway<H> {
         })
     }
 
-    async fn show_version(&self, store: &H::Store, version: u64) -> Result<Reply, Fault> {
-        self.is_stored()?;
+    async fn show_version(&self, version: u64) -> Result<Reply, Fault> {
+        let (store, _) = self.stored()?;
         let found = store.revision(version).await?;
         found.as_ref().map(revealed).ok_or_else(|| Fault::no_version(version))
     }
 
-    async fn show_history(&self, store: &H::Store, asked: &Asked<'_>) -> Result<Reply, Fault> {
-        self.is_stored()?;
+    async fn show_history(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let (store, _) = self.stored()?;
         let (before, most) = page(asked.query)?;
         let stamps = store.history(before, most).await?;
         let next = stamps.last().map(|last| last.version).filter(|last| *last > 1);
@@ -189,16 +195,16 @@ impl<H: Host> Gateway<H> {
         Ok(answer(StatusCode::OK, &json!({ "versions": versions, "next": next })))
     }
 
-    async fn push(&self, store: &H::Store, asked: &Asked<'_>) -> Result<Reply, Fault> {
-        let strangers = self.is_stored()?;
+    async fn push(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let (store, strangers) = self.stored()?;
         let condition = Condition::required(asked.headers)?;
         let Pushed { document, note } = Pushed::read(asked.headers, &asked.body)?;
         let newest = store.newest().await?;
         self.store(store, (newest, condition, strangers), (document, note)).await
     }
 
-    async fn roll_back(&self, store: &H::Store, asked: &Asked<'_>) -> Result<Reply, Fault> {
-        let strangers = self.is_stored()?;
+    async fn roll_back(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let (store, strangers) = self.stored()?;
         let condition = Condition::of(asked.headers)?.unwrap_or(Condition::Any);
         let Rollback { to, note } = Rollback::read(asked.headers, &asked.body)?;
         let earlier = store.revision(to).await?.ok_or_else(|| Fault::no_version(to))?;
@@ -209,7 +215,7 @@ impl<H: Host> Gateway<H> {
     /// Stores a document as the next version, and puts it in force.
     async fn store(
         &self,
-        store: &H::Store,
+        store: &dyn ConfigStore,
         (newest, condition, strangers): (Option<Revision>, Condition, Strangers),
         (document, note): (Document, String),
     ) -> Result<Reply, Fault> {
@@ -249,20 +255,20 @@ impl<H: Host> Gateway<H> {
 
     /// Says what would be said of a configuration if it were pushed.
     fn check(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
-        let strangers = self.is_stored().unwrap_or(Strangers::Admitted);
+        let strangers = self.stored().map_or(Strangers::Admitted, |(_, strangers)| strangers);
         let pushed = Pushed::read(asked.headers, &asked.body)?;
         let Parsed { problems, .. } = self.means(strangers, |means| understand(&pushed.document, means));
         let said = json!({ "valid": !has_error(&problems), "problems": listed(&problems) });
         Ok(answer(StatusCode::OK, &said))
     }
 
-    async fn show_keys(&self, store: &H::Store) -> Result<Reply, Fault> {
+    async fn show_keys(&self) -> Result<Reply, Fault> {
         let now = self.host().now();
-        let keys: Vec<_> = store.keys().await?.iter().map(|kept| key(kept, now)).collect();
+        let keys: Vec<_> = self.key_store()?.all().await?.iter().map(|kept| key(kept, now)).collect();
         Ok(answer(StatusCode::OK, &json!({ "keys": keys })))
     }
 
-    async fn make_key(&self, store: &H::Store, asked: &Asked<'_>) -> Result<Reply, Fault> {
+    async fn make_key(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let NewKey { agent, expires, comment } = NewKey::read(asked.headers, &asked.body)?;
         let now = self.host().now();
         if expires.is_some_and(|expires| expires <= now) {
@@ -272,7 +278,8 @@ impl<H: Host> Gateway<H> {
         let hash = secret.hash();
         let (id, agent) = (hash.id().into(), agent.into());
         let record = KeyRecord { id, agent, hash, created: now, expires, revoked: None, comment };
-        store.add_key(record.clone()).await?;
+        let store = self.key_store()?;
+        store.add(record.clone()).await?;
         self.read_keys(store).await?;
         let is_known = knows(&self.0.snapshot.load().config.policy, &record.agent);
         let mut said = key(&Kept { record, used: None }, now);
@@ -281,9 +288,10 @@ impl<H: Host> Gateway<H> {
         Ok(answer(StatusCode::CREATED, &said))
     }
 
-    async fn revoke_key(&self, store: &H::Store, id: &str) -> Result<Reply, Fault> {
+    async fn revoke_key(&self, id: &str) -> Result<Reply, Fault> {
         let now = self.host().now();
-        let revoked = store.revoke_key(id.to_owned(), now).await?;
+        let store = self.key_store()?;
+        let revoked = store.revoke(id.to_owned(), now).await?;
         let unknown = || Fault::new(StatusCode::NOT_FOUND, "no-key", "there is no key with that id");
         if revoked == Revoked::Unknown {
             return Err(unknown());
@@ -294,11 +302,11 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Puts the keys in force that the store has now; returns them.
-    async fn read_keys(&self, store: &H::Store) -> Result<Vec<Kept>, Fault> {
-        let mut kept = store.keys().await?;
+    async fn read_keys(&self, store: &dyn KeyStore) -> Result<Vec<Kept>, Fault> {
+        let mut kept = store.all().await?;
         loop {
             self.set_keys(KeyRing::new(kept.iter().map(|kept| kept.record.clone())));
-            let now = store.keys().await?;
+            let now = store.all().await?;
             // Somebody else may have put older ones in force meanwhile, or newer ones that this undid.
             if records(&now).eq(records(&kept)) {
                 return Ok(now);

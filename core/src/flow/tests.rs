@@ -3,6 +3,7 @@
 mod audited;
 mod blame;
 mod control;
+mod fleet;
 mod identity;
 mod limits;
 mod narrow;

@@ -11,6 +11,7 @@ use futures::future::{self, BoxFuture};
 use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode, header};
 
+use super::fleet::Role;
 use super::{MemoryStore, TestTrail};
 use crate::body::Whole;
 use crate::config::Command;
@@ -20,7 +21,8 @@ use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
-    AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
+    AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore, Meetings,
+    Notebook, Observe, Owners, Place, Quotas, Rendezvous, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -33,7 +35,7 @@ type Script = Box<dyn FnMut(&http::Request<Bytes>) -> Answer + Send>;
 
 /// The host; clones are the same one.
 #[derive(Clone)]
-pub struct Memory(Arc<State>);
+pub struct Memory(Arc<State>, Role);
 
 struct State {
     trail: OnceLock<Arc<dyn AuditSink>>,
@@ -47,6 +49,8 @@ struct State {
     tallies: Tallies,
     observer: Option<Arc<dyn Observe>>,
     store: MemoryStore,
+    configurations: Arc<dyn ConfigStore>,
+    keys: Arc<dyn KeyStore>,
 }
 
 /// What somebody who observes is told, in its order.
@@ -156,7 +160,8 @@ impl Memory {
     }
 
     fn make(script: Script, observer: Option<Arc<dyn Observe>>) -> Self {
-        Self(Arc::new(State {
+        let store = MemoryStore::default();
+        let state = State {
             trail: OnceLock::new(),
             now: AtomicU64::new(1_800_000_000_000),
             random: AtomicU64::new(1),
@@ -167,8 +172,21 @@ impl Memory {
             meetings: Meetings::default(),
             tallies: Tallies::default(),
             observer,
-            store: MemoryStore::default(),
-        }))
+            configurations: Arc::new(store.clone()),
+            keys: Arc::new(store.clone()),
+            store,
+        };
+        Self(Arc::new(state), Role::default())
+    }
+
+    /// Returns the same host for an instance of another kind.
+    pub(super) fn with_role(&self, role: Role) -> Self {
+        Self(self.0.clone(), role)
+    }
+
+    /// Returns where its configurations and keys lie.
+    pub fn store(&self) -> &MemoryStore {
+        &self.0.store
     }
 
     /// Keeps an audit trail from now on.
@@ -336,10 +354,12 @@ impl Quotas for Memory {
 }
 
 impl Host for Memory {
-    type Store = MemoryStore;
+    fn configurations(&self) -> Option<&Arc<dyn ConfigStore>> {
+        Some(&self.0.configurations)
+    }
 
-    fn store(&self) -> Option<&MemoryStore> {
-        Some(&self.0.store)
+    fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
+        Some(&self.0.keys)
     }
 
     fn variable(&self, name: &str) -> Option<String> {
@@ -356,5 +376,21 @@ impl Host for Memory {
 
     fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
         self.0.trail.get()
+    }
+
+    fn place(&self) -> Place {
+        self.1.place
+    }
+
+    fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        self.1.owners.as_ref()
+    }
+
+    fn notebook(&self) -> Option<&Arc<dyn Notebook>> {
+        self.1.notebook.as_ref()
+    }
+
+    fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {
+        self.1.catalog.as_ref()
     }
 }

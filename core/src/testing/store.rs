@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use futures::future;
+use futures::FutureExt as _;
+use futures::future::{self, BoxFuture, ready};
 
 use crate::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
 use crate::identity::KeyRecord;
@@ -37,57 +38,61 @@ impl MemoryStore {
 }
 
 impl ConfigStore for MemoryStore {
-    async fn newest(&self) -> Result<Option<Revision>, StoreError> {
-        self.held(|held| held.revisions.last().cloned())
+    fn newest(&self) -> BoxFuture<'_, Result<Option<Revision>, StoreError>> {
+        ready(self.held(|held| held.revisions.last().cloned())).boxed()
     }
 
-    async fn revision(&self, version: u64) -> Result<Option<Revision>, StoreError> {
-        self.held(|held| held.revisions.iter().find(|one| one.stamp.version == version).cloned())
+    fn revision(&self, version: u64) -> BoxFuture<'_, Result<Option<Revision>, StoreError>> {
+        let is_it = |one: &&Revision| one.stamp.version == version;
+        ready(self.held(|held| held.revisions.iter().find(is_it).cloned())).boxed()
     }
 
-    async fn history(&self, before: u64, most: usize) -> Result<Vec<Stamp>, StoreError> {
+    fn history(&self, before: u64, most: usize) -> BoxFuture<'_, Result<Vec<Stamp>, StoreError>> {
         let is_before = |one: &&Revision| one.stamp.version < before;
-        self.held(|held| {
+        let stamps = self.held(|held| {
             let newest_first = held.revisions.iter().rev().filter(is_before);
             newest_first.take(most).map(|one| one.stamp.clone()).collect()
-        })
+        });
+        ready(stamps).boxed()
     }
 
-    async fn append(&self, next: Revision) -> Result<Appended, StoreError> {
-        self.held(|held| {
+    fn append(&self, next: Revision) -> BoxFuture<'_, Result<Appended, StoreError>> {
+        let appended = self.held(|held| {
             let newest = held.revisions.last().map_or(0, |one| one.stamp.version);
             if next.stamp.version != newest + 1 {
                 return Appended::Behind(newest);
             }
             held.revisions.push(next);
             Appended::Done
-        })
+        });
+        ready(appended).boxed()
     }
 }
 
 impl KeyStore for MemoryStore {
-    async fn keys(&self) -> Result<Vec<Kept>, StoreError> {
-        self.held(|held| held.keys.clone())
+    fn all(&self) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>> {
+        ready(self.held(|held| held.keys.clone())).boxed()
     }
 
-    async fn add_key(&self, record: KeyRecord) -> Result<(), StoreError> {
-        self.held(|held| held.keys.push(Kept { record, used: None }))
+    fn add(&self, record: KeyRecord) -> BoxFuture<'_, Result<(), StoreError>> {
+        ready(self.held(|held| held.keys.push(Kept { record, used: None }))).boxed()
     }
 
-    async fn revoke_key(&self, id: String, at: u64) -> Result<Revoked, StoreError> {
-        self.held(|held| match held.keys.iter_mut().find(|kept| *kept.record.id == *id) {
+    fn revoke(&self, id: String, at: u64) -> BoxFuture<'_, Result<Revoked, StoreError>> {
+        let revoked = self.held(|held| match held.keys.iter_mut().find(|kept| *kept.record.id == *id) {
             None => Revoked::Unknown,
             Some(kept) if kept.record.revoked.is_some() => Revoked::Before,
             Some(kept) => {
                 kept.record.revoked = Some(at);
                 Revoked::Now
             }
-        })
+        });
+        ready(revoked).boxed()
     }
 }
 
 /// Checks that an empty store keeps configurations as [`ConfigStore`] says. Panics where it does not.
-pub async fn config_store(store: &impl ConfigStore) {
+pub async fn config_store(store: &dyn ConfigStore) {
     assert_eq!(store.newest().await, Ok(None), "an empty store has no version");
     assert_eq!(store.revision(1).await, Ok(None));
     assert_eq!(store.history(u64::MAX, 10).await, Ok(Vec::new()));
@@ -124,7 +129,7 @@ pub async fn config_store(store: &impl ConfigStore) {
     only_one_of_many_writes(store).await;
 }
 
-async fn only_one_of_many_writes(store: &impl ConfigStore) {
+async fn only_one_of_many_writes(store: &dyn ConfigStore) {
     let attempts = (0..8).map(|attempt| {
         let mut next = revision(6);
         next.stamp.by = format!("writer {attempt}");
@@ -138,8 +143,8 @@ async fn only_one_of_many_writes(store: &impl ConfigStore) {
 }
 
 /// Checks that an empty store keeps API keys as [`KeyStore`] says. Panics where it does not.
-pub async fn key_store(store: &impl KeyStore) {
-    assert_eq!(store.keys().await, Ok(Vec::new()), "an empty store has no key");
+pub async fn key_store(store: &dyn KeyStore) {
+    assert_eq!(store.all().await, Ok(Vec::new()), "an empty store has no key");
     let commented = KeyRecord {
         expires: Some(99),
         comment: Some("Ana's \"laptop\" ✓\n".to_owned()),
@@ -148,15 +153,15 @@ pub async fn key_store(store: &impl KeyStore) {
     };
     let records = [KeyRecord { created: 1, ..key(1).1 }, commented];
     for record in &records {
-        assert_eq!(store.add_key(record.clone()).await, Ok(()));
+        assert_eq!(store.add(record.clone()).await, Ok(()));
     }
     let kept =
-        async || store.keys().await.expect("keys").into_iter().map(|kept| kept.record).collect::<Vec<_>>();
+        async || store.all().await.expect("keys").into_iter().map(|kept| kept.record).collect::<Vec<_>>();
     assert_eq!(kept().await, records);
     let id = || records[0].id.to_string();
-    assert_eq!(store.revoke_key("0000000000".to_owned(), 5).await, Ok(Revoked::Unknown));
-    assert_eq!(store.revoke_key(id(), 7).await, Ok(Revoked::Now));
-    assert_eq!(store.revoke_key(id(), 8).await, Ok(Revoked::Before));
+    assert_eq!(store.revoke("0000000000".to_owned(), 5).await, Ok(Revoked::Unknown));
+    assert_eq!(store.revoke(id(), 7).await, Ok(Revoked::Now));
+    assert_eq!(store.revoke(id(), 8).await, Ok(Revoked::Before));
     assert_eq!(kept().await[0].revoked, Some(7), "the first time counts");
     assert_eq!(kept().await[1], records[1]);
 }

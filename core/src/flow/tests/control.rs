@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use http::{HeaderName, Method, header};
 use serde_json::Value;
 
-use super::{ask, modern_server, text};
+use super::{ask, modern_server};
 use crate::body::Body;
 use crate::control::{Managed, Revision, Stamp, digest};
 use crate::flow::Looked;
 use crate::gateway::Gateway;
-use crate::ports::{ConfigStore as _, Host as _};
+use crate::ports::ConfigStore as _;
 use crate::testing::{ADMIN_KEY, Memory, gateway, modern, post};
 use crate::upstream::lock;
 
@@ -146,10 +146,7 @@ fn what_has_an_error_is_not_stored() {
         assert_eq!(stage.servers(), ["a"]);
     }
     insta::assert_snapshot!(stage.push("*", "version: 1\nservers:\n  a: { command: x }\n").body, @r#"{"code":"invalid-configuration","detail":"the configuration has an error; nothing has changed","errors":[{"column":17,"field":"servers.a.command","file":"portcullis.yaml","hint":"run it with Portcullis on a machine of yours (`portcullis serve`), and put that gateway's URL here: `url: https://GATEWAY/mcp/servers/NAME`, with a key of its own in `headers`","line":3,"message":"this gateway's host starts no programs, so that a server cannot be a `command` here","severity":"error"}],"status":422,"title":"Unprocessable Entity","type":"about:blank"}"#);
-    assert_eq!(
-        stage.host.run(stage.host.store().expect("a store").newest()).unwrap().unwrap().stamp.version,
-        1
-    );
+    assert_eq!(stage.host.run(stage.host.store().newest()).unwrap().unwrap().stamp.version, 1);
     let headers = [(header::CONTENT_TYPE, "application/yaml")];
     let checked = stage.send(Method::POST, "config/check", &headers, "version: 2");
     assert_eq!(checked.status, 200);
@@ -233,7 +230,7 @@ fn a_gateway_of_files_takes_no_other_configuration() {
 #[test]
 fn a_store_that_fails_changes_nothing() {
     let stage = Stage::new();
-    stage.host.store().expect("a store").fail(Some("is away"));
+    stage.host.store().fail(Some("is away"));
     for (method, path, body) in [(Method::GET, "config", ""), (Method::POST, "keys", r#"{"agent":"a"}"#)] {
         let failed = stage.json(method, path, body);
         assert!(failed.status == 503 && failed.body.contains("is away"), "{}", failed.body);
@@ -253,8 +250,11 @@ fn what_another_instance_wrote_comes_into_force_unless_it_is_bad() {
     assert_eq!(look(2, TWO), "same", "never back");
     assert_eq!((look(4, "version: 2"), look(4, "version: 2")), ("refused", "same"));
     assert_eq!(stage.servers(), ["a"]);
-    let ready = stage.host.run(async { text(stage.gateway.answer_readiness()).await });
-    insta::assert_snapshot!(ready.split_once("\"configuration\":").expect("said").1, @r#"{"status":"refused","version":4,"reason":"portcullis.yaml:1:10: error: version: expected version 1, found \"2\""}}"#);
+    let mut request = post("", &[]);
+    (*request.method_mut(), *request.uri_mut()) = (Method::GET, http::Uri::from_static("/readyz"));
+    let ready: Value = serde_json::from_str(&stage.answer(request).body).unwrap();
+    assert_eq!(ready["configuration"]["status"], "refused");
+    insta::assert_snapshot!(ready["configuration"]["reason"].as_str().unwrap(), @r#"portcullis.yaml:1:10: error: version: expected version 1, found "2""#);
     assert_eq!(
         look(5, "version: 1\nservers: { a: { url: http://a.test/mcp }, c: { url: nope } }"),
         "in force"
