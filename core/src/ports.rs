@@ -16,7 +16,7 @@ use futures::stream::BoxStream;
 
 use crate::audit::Entry;
 use crate::body::{Body, Reply, Whole};
-use crate::config::Command;
+use crate::config::{Audit, Command};
 use crate::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError};
 use crate::error::Unreachable;
 use crate::identity::KeyRecord;
@@ -135,6 +135,9 @@ pub trait AuditSink: Send + Sync {
 
     /// Takes an entry of something that is over. One that there is no room for is lost, and counted.
     fn record(&self, entry: Entry);
+
+    /// Takes other settings; one that has none ignores them.
+    fn configure(&self, _settings: &Audit) {}
 
     /// Tells whether entries cannot be recorded for now, or soon will not be.
     fn is_failing(&self) -> bool;

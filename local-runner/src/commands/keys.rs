@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use portcullis_core::control::{Kept, Revoked, described_key};
 use portcullis_core::identity::{KeyRecord, knows};
 use serde_json::{Value, json};
 
 use super::{counted, say};
 use crate::cli::{CreateKey, Keys, ListKeys, RevokeKey};
 use crate::host::now;
-use crate::keys::{Kept, KeyStore, Revoked, create};
+use crate::keys::{KeyStore, create};
 use crate::moment::{Moment, Offset};
 use crate::{data, source};
 

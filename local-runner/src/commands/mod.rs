@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use portcullis_core::config::{Audit, Parsed, Problem};
+use portcullis_core::config::{Audit, Config, Parsed, Problem};
+use portcullis_core::control::Strangers;
 use portcullis_core::{AdminKey, Exposure, Gateway, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -77,8 +78,8 @@ struct Local {
     gateway: Gateway<Machine>,
     machine: Machine,
     origin: String,
-    /// Where the configuration was read; none for the demo.
-    place: Option<Place>,
+    /// Where the configuration was read.
+    place: Place,
     /// Where the gateway keeps its data.
     folder: PathBuf,
     /// What is recorded; nothing where the command answers nobody else.
@@ -97,12 +98,21 @@ impl Local {
 
 /// Finds the configuration of a setup; its problems are said, and an error that is not one server's ends it.
 fn find(setup: &Setup) -> anyhow::Result<Found> {
-    let found = source::find(setup.config.as_deref())?;
+    let found = if is_remote(setup) {
+        source::stored(&data::folder(setup.data_dir.clone())?, Strangers::Admitted, Config::default())?
+    } else {
+        source::find(setup.config.as_deref())?
+    };
     report(&found.parsed.problems);
     if found.parsed.is_refused() {
         anyhow::bail!("{} has errors; `portcullis check` lists them", found.origin);
     }
     Ok(found)
+}
+
+/// Tells whether the configuration is one that is pushed.
+fn is_remote(setup: &Setup) -> bool {
+    setup.config.as_deref().is_some_and(|config| config == Path::new(source::REMOTE))
 }
 
 /// Starts the gateway that a setup describes, for this command alone.
@@ -119,7 +129,7 @@ fn start_recorded(
 ) -> anyhow::Result<Local> {
     start_with(setup, found, exposure, |folder, audit| {
         let trail = Trail::begin(folder, audit, telemetry).context("the audit trail")?;
-        Ok((machine.audited(Arc::new(trail.clone())), Some(trail)))
+        Ok((machine.keeping(folder).audited(Arc::new(trail.clone())), Some(trail)))
     })
 }
 
@@ -138,6 +148,7 @@ fn start_with(
         exposure,
         started_by: started_by(),
         admin_key: admin_key(),
+        managed: found.managed,
     };
     let gateway = Gateway::start(machine.clone(), options)?;
     Ok(Local { gateway, machine, origin: found.origin, place: found.place, folder, trail })
