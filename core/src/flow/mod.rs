@@ -5,6 +5,7 @@ mod admit;
 mod ask;
 mod audited;
 mod connect;
+mod control;
 mod converse;
 mod discover;
 mod door;
@@ -43,6 +44,7 @@ use crate::ports::{Chunks, Host};
 use crate::upstream::Server;
 
 pub(crate) use addressee::Addressee;
+pub use control::Looked;
 pub(crate) use discover::Remarks;
 pub(crate) use park::{Parking, Spent};
 pub(crate) use rest::TakenUp;
