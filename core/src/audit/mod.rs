@@ -13,12 +13,14 @@ mod redact;
 mod row;
 mod secrets;
 mod text;
+mod verify;
 
-pub use chain::{Breach, Chain, FIRST, Fault, Head, Link, Verified, digest, verify};
+pub use chain::{Chain, FIRST, Head, Link, digest};
 pub use entry::{Decision, Entry, Searched, Writing};
 pub use moment::{day, parse_time, time_text};
 pub use redact::{BadPattern, REDACTED, Redactor};
 pub use row::{FIELDS, Row, csv_head};
 pub use text::{visible, write_string};
+pub use verify::{Breach, Fault, Verified, Verifier, verify};
 
 pub(crate) use noted::Noted;
