@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-use crate::audit::Entry;
+use crate::audit::{Entry, Page, Query, Unreadable, Verdicts};
 use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
@@ -140,6 +141,15 @@ pub trait AuditSink: Send + Sync {
     fn state(&self) -> AuditState;
 }
 
+/// Where the audit trail is read again.
+pub trait AuditQuery: Send + Sync {
+    /// Returns a page of the entries that are asked for.
+    fn page(&self, query: Query) -> BoxFuture<'_, Result<Page, Unreadable>>;
+
+    /// Reads chains, from the beginning or from where an earlier check told to go on, and says what they are.
+    fn verify(&self, cursor: Option<String>) -> BoxFuture<'_, Result<Verdicts, Unreadable>>;
+}
+
 /// How it is with the audit trail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditState {
@@ -164,6 +174,11 @@ pub trait Host:
 
     /// Returns where the audit trail goes; nowhere, unless the platform says otherwise.
     fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        None
+    }
+
+    /// Returns where the audit trail is read; nowhere, unless the platform says otherwise.
+    fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
         None
     }
 }

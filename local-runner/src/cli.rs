@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use portcullis_core::audit::{Decision, parse_time};
+use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
 /// One URL in front of all your MCP servers.
@@ -284,40 +284,8 @@ pub(crate) enum Format {
     Csv,
 }
 
-/// A moment, as people say it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Moment {
-    /// In milliseconds since the Unix epoch.
-    At(u64),
-    /// So many milliseconds ago.
-    Ago(u64),
-}
-
-impl Moment {
-    /// Returns the moment in milliseconds since the Unix epoch.
-    pub(crate) fn before(self, now: u64) -> u64 {
-        match self {
-            Self::At(moment) => moment,
-            Self::Ago(past) => now.saturating_sub(past),
-        }
-    }
-}
-
 fn moment(text: &str) -> Result<Moment, String> {
-    let ago = || {
-        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-        let unit = match unit {
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        Some(Moment::Ago(number.parse::<u64>().ok()?.checked_mul(unit)?))
-    };
-    parse_time(text).map(Moment::At).or_else(ago).ok_or_else(|| {
-        "expected a date such as 2026-07-28, a moment such as 2026-07-28T12:00:00Z, or a time ago such as 24h".to_owned()
-    })
+    Moment::parse(text).ok_or_else(|| Moment::EXPECTED.to_owned())
 }
 
 fn decision(text: &str) -> Result<Decision, String> {

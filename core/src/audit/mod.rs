@@ -9,18 +9,22 @@ mod chain;
 mod entry;
 mod moment;
 mod noted;
+mod query;
 mod redact;
 mod row;
 mod secrets;
 mod text;
+mod verdict;
 mod verify;
 
 pub use chain::{Chain, FIRST, Head, Link, digest};
 pub use entry::{Decision, Entry, Searched, Writing};
-pub use moment::{day, parse_time, time_text};
+pub use moment::{Moment, day, parse_time, time_text};
+pub use query::{BadQuery, Gathering, LONGEST_PAGE, Order, PAGE, Page, Query, Unreadable};
 pub use redact::{BadPattern, REDACTED, Redactor};
 pub use row::{FIELDS, Row, csv_head};
 pub use text::{visible, write_string};
+pub use verdict::{Verdict, Verdicts};
 pub use verify::{Breach, Fault, Verified, Verifier, verify};
 
 pub(crate) use noted::Noted;

@@ -74,6 +74,7 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
             Some(Endpoint::Readiness) => return self.answer_readiness(),
             Some(Endpoint::Metrics) => return self.metrics_for(head),
+            Some(Endpoint::Trail(what)) => return Box::pin(self.trail_for(head, what)).await,
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
             // Whether there is such a server is not told to strangers.

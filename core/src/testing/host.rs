@@ -11,7 +11,7 @@ use futures::future::{self, BoxFuture};
 use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode, header};
 
-use super::TestTrail;
+use super::{TestLines, TestTrail};
 use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
@@ -20,7 +20,8 @@ use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
-    AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
+    AuditQuery, AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous,
+    Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -37,6 +38,7 @@ pub struct Memory(Arc<State>);
 
 struct State {
     trail: OnceLock<Arc<dyn AuditSink>>,
+    lines: OnceLock<Arc<dyn AuditQuery>>,
     now: AtomicU64,
     random: AtomicU64,
     timers: Mutex<Vec<(u64, Waker)>>,
@@ -157,6 +159,7 @@ impl Memory {
     fn make(script: Script, observer: Option<Arc<dyn Observe>>) -> Self {
         Self(Arc::new(State {
             trail: OnceLock::new(),
+            lines: OnceLock::new(),
             now: AtomicU64::new(1_800_000_000_000),
             random: AtomicU64::new(1),
             timers: Mutex::default(),
@@ -174,6 +177,11 @@ impl Memory {
         let trail = Arc::<TestTrail>::default();
         let _ = self.0.trail.set(trail.clone());
         trail
+    }
+
+    /// Has a trail of these lines to read from now on.
+    pub fn read_trail(&self, lines: Vec<String>) {
+        let _ = self.0.lines.set(Arc::new(TestLines::new(lines)));
     }
 
     /// Returns what has been sent to servers since the last time, as `METHOD url body`.
@@ -340,5 +348,9 @@ impl Host for Memory {
 
     fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
         self.0.trail.get()
+    }
+
+    fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
+        self.0.lines.get()
     }
 }

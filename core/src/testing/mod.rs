@@ -22,7 +22,7 @@ use crate::ports::Entropy;
 
 pub use host::{Answer, Memory, Notes, Open, json_answer, later, open_stream, silence, slowly};
 pub use paths::{Path, paths};
-pub use trail::TestTrail;
+pub use trail::{TestLines, TestTrail};
 
 /// Returns the settings of a server at a URL.
 pub fn server(url: &str) -> Server {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use portcullis_core::audit::{Row, csv_head};
+use portcullis_core::audit::{Moment, Row, csv_head};
 use serde_json::json;
 
 use super::{counted, say};
@@ -135,7 +135,7 @@ fn export(reading: &Reading, args: &Export) -> anyhow::Result<ExitCode> {
 }
 
 fn filter(wanted: &Wanted) -> Filter {
-    let moment = |moment: &Option<crate::cli::Moment>| moment.as_ref().map(|moment| moment.before(now()));
+    let moment = |moment: &Option<Moment>| moment.as_ref().map(|moment| moment.before(now()));
     Filter {
         agent: wanted.agent.clone(),
         server: wanted.server.clone(),
