@@ -89,7 +89,7 @@ pub(crate) enum Command {
     Explain(Explain),
     /// The audit trail: who asked for what, what was decided, what came of it
     #[command(
-        after_help = "Examples:\n  portcullis audit tail --follow\n  portcullis audit query --decision denied --since 24h\n  portcullis audit verify\n  portcullis audit export --format csv --output audit.csv"
+        after_help = "Examples:\n  portcullis audit tail --follow\n  portcullis audit query --decision denied --since 24h\n  portcullis audit verify\n  portcullis audit export --format csv --output audit.csv\n  portcullis audit query --since 1h --url https://gateway.example.com"
     )]
     Audit(Audit),
     /// Make, list and revoke API keys
@@ -186,6 +186,11 @@ pub(crate) struct Audit {
     /// Where the gateway keeps its data [default: the user's data folder]
     #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
+    /// A gateway that runs: its trail is read, not that of the data folder
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) url: Option<http::Uri>,
+    #[command(flatten)]
+    pub(crate) credential: AdminCredential,
     #[command(subcommand)]
     pub(crate) command: AuditCommand,
 }
@@ -240,6 +245,9 @@ pub(crate) struct Wanted {
     /// Only about this tool, prompt or resource, as agents name it
     #[arg(long, value_name = "NAME")]
     pub(crate) tool: Option<String>,
+    /// Only with this method, such as tools/call
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Option<String>,
     /// Only what was decided so
     #[arg(long, value_name = "DECISION", value_parser = decision)]
     pub(crate) decision: Option<Decision>,
@@ -393,6 +401,14 @@ pub(crate) struct Credential {
     /// The API key for a gateway that runs; others on this machine can see arguments, so prefer the variable
     #[arg(long, env = "PORTCULLIS_KEY", hide_env_values = true, value_name = "KEY")]
     pub(crate) key: Option<String>,
+}
+
+/// What the admin paths of a gateway that runs ask for.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct AdminCredential {
+    /// The file with the admin credential of the gateway that runs [default: what PORTCULLIS_ADMIN_KEY says]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) admin_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -21,7 +21,8 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous, Upstream,
+    AuditQuery, AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous,
+    Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 
@@ -46,6 +47,7 @@ pub(crate) struct Machine {
     tallies: Tallies,
     observer: Option<Arc<dyn Observe>>,
     audit: Option<Arc<dyn AuditSink>>,
+    trail: Option<Arc<dyn AuditQuery>>,
 }
 
 impl Machine {
@@ -58,6 +60,7 @@ impl Machine {
             tallies: Tallies::default(),
             observer: None,
             audit: None,
+            trail: None,
         }
     }
 
@@ -68,9 +71,9 @@ impl Machine {
         Self { observer: Some(observer), ..machine }
     }
 
-    /// Makes the same machine with an audit trail.
-    pub(crate) fn audited(self, audit: Arc<dyn AuditSink>) -> Self {
-        Self { audit: Some(audit), ..self }
+    /// Makes the same machine with an audit trail, and with a way to read it.
+    pub(crate) fn audited(self, audit: Arc<dyn AuditSink>, trail: Arc<dyn AuditQuery>) -> Self {
+        Self { audit: Some(audit), trail: Some(trail), ..self }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
@@ -188,6 +191,10 @@ impl Host for Machine {
 
     fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
         self.audit.as_ref()
+    }
+
+    fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
+        self.trail.as_ref()
     }
 }
 

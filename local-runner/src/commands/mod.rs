@@ -1,6 +1,7 @@
 //! The commands, a file each. Only here does the program write to standard output.
 #![allow(clippy::print_stderr, reason = "this is the command line's output")]
 
+mod admin;
 mod audit;
 mod cases;
 mod check;
@@ -24,7 +25,7 @@ use portcullis_core::config::{Audit, Parsed, Problem};
 use portcullis_core::{AdminKey, Exposure, Gateway, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::audit::Trail;
+use crate::audit::{Shelf, Trail};
 use crate::cli::{Cli, Command, Setup};
 use crate::host::Machine;
 use crate::observer::Observer;
@@ -119,7 +120,8 @@ fn start_recorded(
 ) -> anyhow::Result<Local> {
     start_with(setup, found, exposure, |folder, audit| {
         let trail = Trail::begin(folder, audit, telemetry).context("the audit trail")?;
-        Ok((machine.audited(Arc::new(trail.clone())), Some(trail)))
+        let shelf = Arc::new(Shelf::new(folder));
+        Ok((machine.audited(Arc::new(trail.clone()), shelf), Some(trail)))
     })
 }
 
