@@ -78,6 +78,12 @@ install_npm() {
     PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$1"
 }
 
+# --- The Worker's runtime and tools ------------------------------------------------------------------
+install_edge() {
+    cp "$here/edge/package.json" "$here/edge/package-lock.json" "$1/"
+    PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$1"
+}
+
 # --- Python packages -----------------------------------------------------------------------------
 python=${PYTHON:-python3}
 
@@ -91,5 +97,6 @@ install_python() {
 
 part node "$(printf '%s' "$node_package@$node_version" | sum)" install_node
 part npm "$(cat "$here/interop/package.json" "$here/interop/package-lock.json" | sum)" install_npm
+part edge "$(cat "$here/edge/package.json" "$here/edge/package-lock.json" | sum)" install_edge
 part python "$( (cat "$here/interop/requirements.txt" "$here/interop/constraints.txt"; "$python" --version) | sum)" install_python
 say "ready in $cache"

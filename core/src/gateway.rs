@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, Weak};
 
 use arc_swap::ArcSwap;
 use futures::channel::{mpsc, oneshot};
-use futures::future;
 use http::HeaderValue;
 
 use crate::acl::{Acl, Condition};
@@ -20,7 +19,7 @@ use crate::hub::Hub;
 use crate::identity::{Identity, KeyRing};
 use crate::limits::Places;
 use crate::names::ServerName;
-use crate::ports::Host;
+use crate::ports::{Host, Place};
 use crate::session::{Remembered, Sealer};
 use crate::streams::Streams;
 use crate::upstream::circuit::Opened;
@@ -97,6 +96,8 @@ pub(crate) struct Inner<H: Host> {
     /// The streams of agents on HTTP+SSE.
     pub(crate) held: HeldStreams,
     pub(crate) stopping: AtomicBool,
+    /// The servers that nobody keeps, where servers are kept only while somebody listens.
+    pub(crate) asleep: Mutex<Vec<Keeper>>,
     /// What has been said of names that no server offers.
     pub(crate) told: Mutex<BTreeSet<String>>,
     /// The chain of gateways, for what this one asks of itself.
@@ -187,24 +188,18 @@ impl<H: Host> Gateway<H> {
             spent: Mutex::default(),
             held: HeldStreams::default(),
             stopping: AtomicBool::new(false),
+            asleep: Mutex::default(),
             told: Mutex::default(),
             id: id.into(),
             host,
         }));
+        gateway.remember();
         gateway.begin(keepers);
-        let watcher = gateway.clone();
-        gateway.0.host.spawn(async move { watcher.name_the_late().await });
-        Ok(gateway)
-    }
-
-    /// Begins to keep servers, each until its shared link is given up.
-    pub(crate) fn begin(&self, keepers: Vec<Keeper>) {
-        for (server, nudges) in keepers {
-            let (gateway, given_up) = (self.clone(), server.shared.given_up.wait());
-            self.host().spawn(async move {
-                future::select(std::pin::pin!(gateway.keep(server, nudges)), given_up).await;
-            });
+        if gateway.0.host.place() == Place::Process {
+            let watcher = gateway.clone();
+            gateway.0.host.spawn(async move { watcher.name_the_late().await });
         }
+        Ok(gateway)
     }
 
     /// Ends the open streams and starts no process any more. Running calls go on.

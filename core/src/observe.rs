@@ -278,6 +278,8 @@ const OK: u8 = 1;
 const TOOL_ERROR: u8 = 2;
 const REFUSED: u8 = 3;
 const FAILED: u8 = 4;
+/// Somebody else answers the request, and notes it.
+const HANDED_OVER: u8 = 5;
 
 impl Record {
     /// Begins to note an agent's request; `headers` are there where it came over HTTP.
@@ -385,6 +387,11 @@ impl Record {
     /// Notes that the server could not be asked, or did not answer.
     pub(crate) fn failed(&self) {
         self.decide(FAILED, None);
+    }
+
+    /// Forgets the request: whoever it is handed to takes note of it.
+    pub(crate) fn handed_over(&self) {
+        self.decide(HANDED_OVER, None);
     }
 
     /// Notes who asks.
@@ -560,6 +567,9 @@ impl Drop for Open {
         let began = self.began.load(Ordering::Relaxed);
         let ended = Some(self.ended.load(Ordering::Relaxed)).filter(|ended| *ended > 0);
         let duration = ended.unwrap_or_else(|| self.clock.ticks()).saturating_sub(began);
+        if self.verdict.load(Ordering::Relaxed) == HANDED_OVER {
+            return;
+        }
         let (outcome, code) = self.verdict();
         if let Some(asker) = &self.asker.0 {
             asker.upstream.fetch_add(duration, Ordering::Relaxed);

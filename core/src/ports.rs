@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use crate::audit::{Entry, Page, Query, Unreadable, Verdicts};
-use crate::body::Whole;
+use crate::body::{Body, Reply, Whole};
 use crate::config::Command;
 use crate::error::Unreachable;
 use crate::metrics::{Gauge, Metrics};
@@ -150,6 +150,63 @@ pub trait AuditQuery: Send + Sync {
     fn verify(&self, cursor: Option<String>) -> BoxFuture<'_, Result<Verdicts, Unreadable>>;
 }
 
+/// What kind of place a gateway runs in, and so what follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Place {
+    /// A process: it runs until it is stopped, and every request comes to it. It keeps its servers known in the
+    /// background, and holds sessions, parked calls and streams itself.
+    #[default]
+    Process,
+    /// One of many, to which all requests of one session, or of one principal, come; it is put away while nobody asks.
+    /// It holds what they need, learns of servers from the [`CatalogStore`], and keeps them known only while somebody
+    /// listens.
+    Owner,
+    /// One of many, to which any request may come, and in which nothing runs between requests. It learns of servers from
+    /// the [`CatalogStore`], and hands requests that need an owner to one of the host's [`Owners`]; where there are none,
+    /// what needs one is not offered.
+    Isolate,
+}
+
+/// The owners of what must outlive a request, where that is not this process.
+pub trait Owners: Send + Sync {
+    /// Hands a request to the owner of that name, which answers it by
+    /// [`Gateway::serve_handed`](crate::Gateway::serve_handed). Dropping the answer's body tells the owner that nobody
+    /// reads on.
+    ///
+    /// The same name is the same owner. Names begin with the principal, so that what one principal does is apart from
+    /// what others do.
+    fn hand_over(
+        &self,
+        owner: String,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, Unreachable>>;
+}
+
+/// What all instances know of the servers, kept by one of them.
+///
+/// The text is the gateway's own ([`Gateway::catalog`](crate::Gateway::catalog)); it can be read by whoever can read the
+/// store, and holds no credentials in the clear.
+pub trait CatalogStore: Send + Sync {
+    /// Returns what was published last; nothing where nothing was, or it cannot be had.
+    fn published(&self) -> BoxFuture<'static, Option<Bytes>>;
+
+    /// Has the one that keeps it bring it up to date and publish it; returns what is published then.
+    fn refresh(&self) -> BoxFuture<'static, Result<Bytes, Unreachable>>;
+}
+
+/// Where an [`Owner`](Place::Owner) writes down what it must still know after it was put away.
+pub trait Notebook: Send + Sync {
+    /// Writes a note, in place of another with the same key; it may be lost after `until`, in milliseconds since the
+    /// Unix epoch.
+    fn write(&self, key: &str, value: &str, until: u64);
+
+    /// Strikes out a note, where there is one.
+    fn strike(&self, key: &str);
+
+    /// Returns all notes: key, value, and until when they count.
+    fn read(&self) -> Vec<(String, String, u64)>;
+}
+
 /// How it is with the audit trail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditState {
@@ -179,6 +236,27 @@ pub trait Host:
 
     /// Returns where the audit trail is read; nowhere, unless the platform says otherwise.
     fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
+        None
+    }
+
+    /// Returns what kind of place this is; a process, unless the platform says otherwise.
+    fn place(&self) -> Place {
+        Place::Process
+    }
+
+    /// Returns to whom an isolate hands what needs an owner; to nobody, unless the platform says otherwise.
+    fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        None
+    }
+
+    /// Returns where an owner writes down what it must still know after it was put away; nowhere, unless the platform
+    /// says otherwise.
+    fn notebook(&self) -> Option<&Arc<dyn Notebook>> {
+        None
+    }
+
+    /// Returns where instances share what they know of servers; nowhere, unless the platform says otherwise.
+    fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {
         None
     }
 }

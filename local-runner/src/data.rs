@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_core::SealKeys;
@@ -20,14 +20,14 @@ pub(crate) fn folder(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 /// Returns the seal keys: those of `PORTCULLIS_SEAL_KEY`, else the one in the data folder, made where there is none.
 pub(crate) fn seal_keys(folder: &Path) -> anyhow::Result<SealKeys> {
     if let Ok(text) = std::env::var("PORTCULLIS_SEAL_KEY") {
-        return parse_keys(&text).context("PORTCULLIS_SEAL_KEY");
+        return SealKeys::parse(&text).context("PORTCULLIS_SEAL_KEY");
     }
     let path = folder.join(SEAL_KEY);
     if !path.exists() {
         make_key(folder, &path).with_context(|| format!("cannot keep a seal key in {}", folder.display()))?;
     }
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse_keys(&text).with_context(|| path.display().to_string())
+    SealKeys::parse(&text).with_context(|| path.display().to_string())
 }
 
 /// Returns the seal keys where there are some already.
@@ -40,21 +40,6 @@ pub(crate) fn known_seal_keys(folder: &Path) -> anyhow::Result<Option<SealKeys>>
 pub(crate) fn is_exposed(folder: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     fs::metadata(folder.join(SEAL_KEY)).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
-}
-
-/// Reads one key or several, separated by commas: base64 of 32 bytes each.
-fn parse_keys(text: &str) -> anyhow::Result<SealKeys> {
-    let keys = text.trim().split(',').map(|key| {
-        let bytes = STANDARD.decode(key.trim()).ok();
-        bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
-    });
-    let Some(keys) = keys.collect::<Option<Vec<_>>>() else {
-        bail!(
-            "expected base64 of 32 bytes, several separated by commas; make one with `openssl rand -base64 32`"
-        );
-    };
-    let [first, others @ ..] = &keys[..] else { bail!("no key") };
-    Ok(SealKeys { first: *first, others: others.to_vec() })
 }
 
 /// Makes a key that only this user can read. Of two processes that make one at once, both use the same.
@@ -73,20 +58,5 @@ fn make_key(folder: &Path, path: &Path) -> anyhow::Result<()> {
     match linked {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error.into()),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_read_and_refused() {
-        let key = STANDARD.encode([1; 32]);
-        let keys = parse_keys(&format!(" {key},{} \n", STANDARD.encode([2; 32]))).unwrap();
-        assert_eq!((keys.first, keys.others), ([1; 32], vec![[2; 32]]));
-        for bad in ["", "abc", &STANDARD.encode([1; 31]), &format!("{key},")] {
-            assert!(parse_keys(bad).is_err(), "{bad}");
-        }
     }
 }

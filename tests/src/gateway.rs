@@ -1,10 +1,15 @@
-//! A gateway process with its own configuration, port and data folder.
+//! A gateway process with its own configuration, port and data folder, on any of its hosts.
+//!
+//! `PORTCULLIS_HOST=edge` puts the Worker, in the platform's own runtime, in the place of the program: the same tests
+//! then show that it answers alike.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::http::Request;
@@ -15,6 +20,9 @@ use crate::wait::{self, PATIENCE};
 /// Every stdio server has to start first, and Python's take seconds on a busy machine.
 const READY_WITHIN: Duration = Duration::from_mins(2);
 
+/// A Worker's seal key: 32 bytes in base64.
+const SEAL_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
 /// How far the gateway has to be before a test goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
@@ -22,6 +30,26 @@ pub enum Readiness {
     Ready,
     /// It listens; upstreams may be down.
     Listening,
+}
+
+/// What the gateway runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    /// This machine: `portcullis serve`.
+    Local,
+    /// A Worker, in the runtime that Cloudflare's platform has.
+    Edge,
+}
+
+impl Host {
+    /// The host that this run of the tests is about.
+    pub fn chosen() -> Self {
+        match std::env::var("PORTCULLIS_HOST").as_deref() {
+            Err(_) | Ok("" | "local") => Self::Local,
+            Ok("edge") => Self::Edge,
+            Ok(other) => panic!("PORTCULLIS_HOST is {other:?}, not `local` or `edge`"),
+        }
+    }
 }
 
 /// A gateway that is yet to be started.
@@ -32,6 +60,7 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
     readiness: Readiness,
+    host: Host,
 }
 
 /// A gateway that runs until it is dropped; its folder goes with it.
@@ -83,6 +112,13 @@ impl Builder {
         self
     }
 
+    /// Runs it on this host, whatever the tests are about.
+    #[must_use]
+    pub fn on(mut self, host: Host) -> Self {
+        self.host = host;
+        self
+    }
+
     /// Starts the gateway and waits until it is as far as was asked for.
     pub fn start(self) -> Gateway {
         let (process, endpoint) = self.launch();
@@ -92,12 +128,36 @@ impl Builder {
     }
 
     fn launch(&self) -> (Background, String) {
-        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.arg("--config").arg(self.folder.path().join(&self.config));
-        command.arg("--data-dir").arg(self.data_dir()).args(&self.arguments);
+        let command = match self.host {
+            Host::Local => self.serve(),
+            Host::Edge => self.serve_worker(),
+        };
         let mut process = Background::start(&command);
         let endpoint = process.await_line("the gateway's endpoint", |line| self.endpoint_in(line));
         (process, endpoint)
+    }
+
+    fn serve(&self) -> Command {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.arg("--config").arg(self.folder.path().join(&self.config));
+        command.arg("--data-dir").arg(self.data_dir()).args(&self.arguments);
+        command
+    }
+
+    /// The Worker: variables are its secrets, the data folder is where its stores and objects lie.
+    fn serve_worker(&self) -> Command {
+        let mut secrets = BTreeMap::from([("PORTCULLIS_INSECURE", "1"), ("PORTCULLIS_SEAL_KEY", SEAL_KEY)]);
+        secrets.extend(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let settings = json!({
+            "build": toolbox::worker(),
+            "configuration": self.folder.path().join(&self.config),
+            "persist": self.data_dir(),
+            "secrets": secrets,
+        });
+        let mut command = Command::new(toolbox::node());
+        command.arg(toolbox::repository("tests/edge/serve.mjs")).arg(settings.to_string());
+        command.env("PORTCULLIS_EDGE_MODULES", toolbox::edge_modules());
+        command
     }
 
     /// A command of the gateway's program on this configuration and data folder.
@@ -143,6 +203,7 @@ impl Gateway {
             environment: Vec::new(),
             arguments: Vec::new(),
             readiness: Readiness::Ready,
+            host: Host::chosen(),
         };
         builder.file("portcullis.yaml", config)
     }

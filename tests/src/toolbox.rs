@@ -45,6 +45,22 @@ pub fn node_module(path: &str) -> PathBuf {
     installed(&format!("npm/node_modules/{path}"))
 }
 
+/// The Worker's folder, built by its script: `PORTCULLIS_EDGE_BUILD`, else built now, once for each test program.
+pub fn worker() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| given("PORTCULLIS_EDGE_BUILD").unwrap_or_else(build_worker)).clone()
+}
+
+/// The folder of the packages that run a Worker on this machine.
+pub fn edge_modules() -> PathBuf {
+    installed("edge/node_modules")
+}
+
+/// A file below the repository's top.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
 /// The Python that has the peers' packages.
 pub fn python() -> PathBuf {
     installed("python/bin/python")
@@ -106,6 +122,21 @@ fn target() -> PathBuf {
     let program = env::current_exe().expect("a test program knows its own path");
     let deps = program.parent().expect("a file has a folder");
     deps.parent().expect("deps has a folder").to_owned()
+}
+
+fn build_worker() -> PathBuf {
+    let mut build = Command::new("bash");
+    build.arg(repository("infra/cloudflare/build.sh"));
+    // Where the tests' own cargo builds, and not with its settings.
+    if let Some(folder) = target().parent() {
+        build.env("CARGO_TARGET_DIR", folder);
+    }
+    for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        build.env_remove(name);
+    }
+    let status = build.status().expect("bash can be started");
+    assert!(status.success(), "the Worker does not build");
+    repository("edge-worker/build")
 }
 
 fn build(package: &str) -> PathBuf {

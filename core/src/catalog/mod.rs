@@ -6,6 +6,7 @@ mod introduce;
 mod merged;
 #[cfg(test)]
 mod properties;
+pub(crate) mod shared;
 mod template;
 mod unknown;
 mod view;

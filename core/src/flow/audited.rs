@@ -15,9 +15,9 @@ use crate::config::OnFailure;
 use crate::endpoint;
 use crate::error::{Refusal, code};
 use crate::front::Caller;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Snapshot};
 use crate::identity::{AuthKind, Identity};
-use crate::ports::{AuditSink, Host};
+use crate::ports::{AuditSink, Host, Place};
 use crate::wire::json::Object;
 use crate::wire::message;
 
@@ -111,7 +111,10 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Says which servers are up, and whether the trail is written.
-    pub(super) fn answer_readiness(&self) -> Reply {
+    pub(super) async fn answer_readiness(&self, snapshot: &Snapshot) -> Reply {
+        if self.host().place() != Place::Process {
+            self.learn(snapshot, &Scope::All).await;
+        }
         let audit = self.host().audit().map(|trail| trail.state());
         endpoint::readiness(&self.readiness(), self.is_settled(), audit.as_ref())
     }

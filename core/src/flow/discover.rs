@@ -14,9 +14,9 @@ use crate::catalog::inspect::{Suspect, Suspects};
 use crate::catalog::{Item, Kind, Offer, View, capability, read_page};
 use crate::error::{Unreachable, code};
 use crate::front::Caller;
-use crate::gateway::{Gateway, SETTLING, Snapshot};
+use crate::gateway::{Gateway, Keeper, SETTLING, Snapshot};
 use crate::pipe::Wait;
-use crate::ports::Host;
+use crate::ports::{Host, Place};
 use crate::upstream::compose::Ask;
 use crate::upstream::pauses::BEFORE_A_SERVER;
 use crate::upstream::{Nudge, Server, Status, lock};
@@ -24,6 +24,8 @@ use crate::wire::json::{Json, quote};
 use crate::wire::message::{self, Message};
 use crate::wire::version::Era;
 
+/// How often it is looked whether anybody listens, where servers are kept only for those.
+const LOOK: Duration = Duration::from_secs(15);
 /// The least time between two readings of a server's lists.
 const BREATH: Duration = Duration::from_millis(100);
 /// The most pages that one list may have.
@@ -88,24 +90,83 @@ fn warn(server: &Server, suspects: &Suspects) {
 }
 
 impl<H: Host> Gateway<H> {
+    /// Begins to keep servers, each until its shared link is given up; in a place that is put away while nobody asks,
+    /// only while somebody listens.
+    pub(crate) fn begin(&self, keepers: Vec<Keeper>) {
+        match self.host().place() {
+            Place::Process => {
+                for (server, mut nudges) in keepers {
+                    let (gateway, given_up) = (self.clone(), server.shared.given_up.wait());
+                    self.host().spawn(async move {
+                        future::select(std::pin::pin!(gateway.keep(&server, &mut nudges)), given_up).await;
+                    });
+                }
+            }
+            Place::Owner => {
+                lock(&self.0.asleep).extend(keepers);
+                self.wake_keepers();
+            }
+            Place::Isolate => {}
+        }
+    }
+
+    /// Begins to keep the servers that nobody keeps, if somebody listens.
+    pub(super) fn wake_keepers(&self) {
+        if !self.keeps_servers() {
+            return;
+        }
+        for keeper in std::mem::take(&mut *lock(&self.0.asleep)) {
+            self.host().spawn(self.clone().keep_while_heard(keeper));
+        }
+    }
+
+    /// Keeps a server until nobody listens any more. What it says unasked goes to one of those who share a session with
+    /// it: so here it gets a session of its own.
+    async fn keep_while_heard(self, (server, mut nudges): Keeper) {
+        server.shared.current.store(None);
+        let given_up = server.shared.given_up.wait();
+        {
+            let deserted = std::pin::pin!(self.deserted());
+            let keeping = std::pin::pin!(self.keep(&server, &mut nudges));
+            future::select(keeping, future::select(given_up, deserted)).await;
+        }
+        if server.shared.given_up.has_fired() {
+            return;
+        }
+        if let Some(established) = server.shared.current.swap(None) {
+            self.leave(&server, established);
+        }
+        lock(&self.0.asleep).push((server, nudges));
+        self.wake_keepers();
+    }
+
+    /// Waits until nobody listens any more; for ever in a place that lasts.
+    pub(super) async fn deserted(&self) {
+        if self.host().place() == Place::Process {
+            return future::pending().await;
+        }
+        while self.0.hub.open() > 0 {
+            self.host().sleep(LOOK).await;
+        }
+    }
+
     /// Keeps the offer of one server for as long as the gateway lives.
-    pub(crate) async fn keep(self, server: Arc<Server>, mut nudges: mpsc::UnboundedReceiver<Nudge>) {
+    pub(crate) async fn keep(&self, server: &Arc<Server>, nudges: &mut mpsc::UnboundedReceiver<Nudge>) {
         let mut failures = 0u32;
         loop {
-            match self.discover(&server).await {
+            match self.discover(server).await {
                 Ok(offer) => {
                     failures = 0;
-                    self.up(&server, offer);
+                    self.up(server, offer);
                 }
                 Err(error) => {
                     failures += 1;
-                    self.down(&server, error, failures);
+                    self.down(server, error, failures);
                 }
             }
             // A server that never stops changing is read a few times a second, not all the time.
             self.host().sleep(BREATH).await;
-            let nudge =
-                if failures == 0 { nudges.next().await } else { self.pause(failures, &mut nudges).await };
+            let nudge = if failures == 0 { nudges.next().await } else { self.pause(failures, nudges).await };
             if nudge.is_none() {
                 return;
             }
@@ -127,7 +188,7 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    fn up(&self, server: &Arc<Server>, offer: Offer) {
+    pub(super) fn up(&self, server: &Arc<Server>, offer: Offer) {
         let count = |kind| offer.items(kind).len();
         let (tools, prompts, resources) = (count(Kind::Tools), count(Kind::Prompts), count(Kind::Resources));
         let version = offer.version;
@@ -147,7 +208,7 @@ impl<H: Host> Gateway<H> {
 
     /// Notes that a server does not answer. What it offered stays listed through a first failure, so that a restart
     /// does not make every agent lose its tools for a second.
-    fn down(&self, server: &Arc<Server>, error: Unreachable, failures: u32) {
+    pub(super) fn down(&self, server: &Arc<Server>, error: Unreachable, failures: u32) {
         if self.0.stopping.load(Ordering::Relaxed) {
             return;
         }
@@ -296,6 +357,10 @@ impl<H: Host> Gateway<H> {
     /// Returns what an endpoint shows, once every server of it has answered or failed, or the time for that is up.
     pub(crate) async fn view(&self, snapshot: &Snapshot, caller: &Caller) -> Arc<View> {
         let scope = &caller.scope;
+        if self.host().place() != Place::Process {
+            self.learn(snapshot, scope).await;
+            return snapshot.view(scope, &caller.who, &caller.comes_through(), self.host().now());
+        }
         let shown = || snapshot.servers.values().filter(|server| snapshot.includes(scope, &server.name));
         if shown().any(|server| !server.settled.has_fired()) {
             let left = (snapshot.since + SETTLING).saturating_sub(self.host().now());

@@ -141,7 +141,10 @@ impl<H: Host> Gateway<H> {
             .0
             .hub
             .join(audience, nonce, interest, &limits, |audience| self.listed(audience).unwrap_or_default());
-        seat.ok_or_else(|| busy(format!("the gateway is busy: {} streams are open", limits.streams)))
+        let seat =
+            seat.ok_or_else(|| busy(format!("the gateway is busy: {} streams are open", limits.streams)))?;
+        self.wake_keepers();
+        Ok(seat)
     }
 
     /// Returns what somebody who listens is shown now, whatever it was known as when it began to; nothing where it is

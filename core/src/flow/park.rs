@@ -11,6 +11,7 @@ use futures::channel::oneshot;
 use futures::future::{self, Either};
 
 use super::addressee::{Addressee, Cancelled};
+use super::keepsakes::Keepsake;
 use super::messages::{ANSWERED, Messages, Outgoing};
 use crate::body::{self, Reply, Whole};
 use crate::catalog::View;
@@ -239,6 +240,8 @@ impl<H: Host> Gateway<H> {
         if !spent.insert(stamp) {
             return Err(invalid_state());
         }
+        drop(spent);
+        self.keep_in_mind(&Keepsake::Spent(stamp), "", stamp.0);
         Ok(Retried::Server { server: state.server, native, stamp })
     }
 
@@ -246,6 +249,7 @@ impl<H: Host> Gateway<H> {
     pub(super) fn unspend(&self, stamp: Option<Stamp>) {
         if let Some(stamp) = stamp {
             lock(&self.0.spent).remove(&stamp);
+            self.dismiss(&Keepsake::Spent(stamp));
         }
     }
 

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use super::HELD;
 use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
+use super::keepsakes::Keepsake;
 use super::messages::Messages;
 use super::park::{Retried, invalid_state};
 use crate::acl::{Bounds, Target};
@@ -26,7 +27,7 @@ use crate::identity::Identity;
 use crate::observe::Record;
 use crate::pipe::Wait;
 use crate::plan::{self, Plan};
-use crate::ports::Host;
+use crate::ports::{Host, Place};
 use crate::quota::Hold;
 use crate::tasks::{self, Tasks};
 use crate::upstream::compose::{Ask, declared};
@@ -72,11 +73,11 @@ impl<H: Host> Gateway<H> {
         let endpoint = endpoint::find(head.uri.path(), &snapshot.servers, &snapshot.config.policy.groups);
         match endpoint {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
-            Some(Endpoint::Readiness) => return self.answer_readiness(),
+            Some(Endpoint::Readiness) => return self.answer_readiness(&snapshot).await,
             Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Trail(what)) => return Box::pin(self.trail_for(head, what)).await,
             Some(Endpoint::Mcp(_)) => {}
-            Some(Endpoint::Sse | Endpoint::Messages) if legacy => {}
+            Some(Endpoint::Sse | Endpoint::Messages) if legacy && self.has_owners() => {}
             // Whether there is such a server is not told to strangers.
             None if endpoint::is_narrowed(head.uri.path()) => {}
             _ => return endpoint::not_found(),
@@ -103,7 +104,7 @@ impl<H: Host> Gateway<H> {
             }
             Some(Endpoint::Mcp(scope)) => self.mcp_message(head, body, (scope, who.clone())).await,
             Some(Endpoint::Messages) => Box::pin(self.post_to_stream(head, body, &who)).await,
-            Some(_) => self.open_sse(head, &who),
+            Some(_) => self.open_sse(head, &who).await,
             None => return self.nothing_there(head, &who),
         };
         match answer {
@@ -159,6 +160,9 @@ impl<H: Host> Gateway<H> {
                 if head.headers.contains_key(names::SESSION_ID) && !modern::is_named(&head.headers) =>
             {
                 let caller = self.resume_session(head, caller)?;
+                if let Some(handed) = self.hand_over_session(head, &caller, &Bytes::new()).await {
+                    return handed;
+                }
                 let reply = match (&caller.session, &head.method) {
                     (Some(session), &Method::GET) => self.get_stream(head, &caller, session)?,
                     (Some(session), _) => self.delete_session(head, session),
@@ -215,6 +219,9 @@ impl<H: Host> Gateway<H> {
             return Err(batches());
         }
         let caller = Caller { streams: false, ..self.resume_session(head, caller)? };
+        if let Some(handed) = self.hand_over_session(head, &caller, raw).await {
+            return handed;
+        }
         if caller.version() != Version::V2025_03_26 || json.elements().next().is_none() {
             return Err(batches());
         }
@@ -298,7 +305,10 @@ impl<H: Host> Gateway<H> {
         };
         let record = caller.record.clone();
         match self.resume_session(head, caller) {
-            Ok(caller) => self.legacy(message, raw, caller).await,
+            Ok(caller) => match self.hand_over_session(head, &caller, raw).await {
+                Some(handed) => handed,
+                None => self.legacy(message, raw, caller).await,
+            },
             Err(refusal) => {
                 record.refused(&refusal);
                 Ok(body::refused(id.map(message::Id::text), &refusal))
@@ -312,6 +322,9 @@ impl<H: Host> Gateway<H> {
         if let Err(refusal) = modern::check(inbound, headers) {
             tracing::debug!(method = %inbound.method, reason = %refusal, "refused");
             return refused(&caller.record, id, &refusal);
+        }
+        if let Some(handed) = self.hand_over_stateless(head, inbound, caller).await {
+            return handed.unwrap_or_else(|refusal| refused(&caller.record, id, &refusal));
         }
         concluded(&caller.record, id, self.answer(headers, inbound, caller).await)
     }
@@ -418,20 +431,20 @@ impl<H: Host> Gateway<H> {
                 Ok(listening)
             }
             Plan::Subscribe(route, uri) => {
-                let subscribing =
-                    self.subscribe((session_nonce(caller), session_expiry(caller)), &route, uri.into_owned());
-                Box::pin(subscribing).await?.keep();
+                let (nonce, expires) = (session_nonce(caller), session_expiry(caller));
+                Box::pin(self.subscribe((nonce, expires), &route, uri.to_string())).await?.keep();
+                let resource = (route.server.name.clone(), route.name.to_string());
+                self.keep_in_mind(&Keepsake::wish(nonce, &resource), &uri, expires);
                 Ok(body::json(StatusCode::OK, message::result(id, "{}")))
             }
             Plan::Unsubscribe(route) => {
                 let resource = (route.server.name.clone(), route.name.to_string());
+                self.dismiss(&Keepsake::wish(session_nonce(caller), &resource));
                 self.unsubscribe(session_nonce(caller), resource);
                 Ok(body::json(StatusCode::OK, message::result(id, "{}")))
             }
             Plan::SetLevel(level) => {
-                let (nonce, expires) = (session_nonce(caller), session_expiry(caller));
-                lock(&self.0.sessions.levels).insert(nonce, level, expires, self.host().now());
-                Box::pin(self.pass_level_on(caller, level)).await;
+                Box::pin(self.log_from(caller, level)).await;
                 Ok(body::json(StatusCode::OK, message::result(id, "{}")))
             }
         }
@@ -519,6 +532,11 @@ impl<H: Host> Gateway<H> {
         }
     }
 
+    /// Tells whether what outlives a request can be held here, or somewhere else.
+    fn has_owners(&self) -> bool {
+        self.host().place() != Place::Isolate || self.owners().is_some()
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.is_late() || self.snapshot().servers.values().all(|server| server.settled.has_fired())
     }
@@ -545,7 +563,7 @@ pub(super) fn session_nonce(caller: &Caller) -> u64 {
     caller.session.as_ref().map_or(0, |session| session.nonce)
 }
 
-fn session_expiry(caller: &Caller) -> u64 {
+pub(super) fn session_expiry(caller: &Caller) -> u64 {
     caller.session.as_ref().map_or(u64::MAX, |session| session.expires)
 }
 

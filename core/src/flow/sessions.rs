@@ -4,7 +4,8 @@
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 
-use super::serve::{refused, session_nonce};
+use super::keepsakes::Keepsake;
+use super::serve::{refused, session_expiry, session_nonce};
 use crate::acl::Bounds;
 use crate::body::{self, Reply};
 use crate::endpoint;
@@ -131,8 +132,11 @@ impl<H: Host> Gateway<H> {
             ended.retain(|_, expires| *expires > now);
             ended.insert(session.nonce, session.expires);
         }
+        self.keep_in_mind(&Keepsake::Ended(session.nonce), "", session.expires);
         lock(&self.0.sessions.levels).remove(session.nonce);
+        self.dismiss(&Keepsake::Level(session.nonce));
         for resource in self.0.hub.forget(session.nonce) {
+            self.dismiss(&Keepsake::wish(session.nonce, &resource));
             self.unwatch_resource(resource);
         }
         let ending: Vec<_> =
@@ -148,13 +152,17 @@ impl<H: Host> Gateway<H> {
         body::empty(StatusCode::OK)
     }
 
-    /// Passes a session's log level on to the servers that it has links of its own to; what a shared link logs is
-    /// chosen from for each agent.
-    pub(super) async fn pass_level_on(&self, caller: &Caller, level: usize) {
+    /// Notes a session's log level and passes it on to the servers that it has links of its own to; what a shared link
+    /// logs is chosen from for each agent.
+    pub(super) async fn log_from(&self, caller: &Caller, level: usize) {
+        let (nonce, expires) = (session_nonce(caller), session_expiry(caller));
+        lock(&self.0.sessions.levels).insert(nonce, level, expires, self.host().now());
+        self.keep_in_mind(&Keepsake::Level(nonce), &level.to_string(), expires);
         let snapshot = self.snapshot();
-        let own = snapshot.servers.values().filter_map(|server| {
-            Some((server, server.own_link(session_nonce(caller))?.current.load_full()?))
-        });
+        let own = snapshot
+            .servers
+            .values()
+            .filter_map(|server| Some((server, server.own_link(nonce)?.current.load_full()?)));
         let setting =
             own.map(|(server, established)| async move { self.set_level(server, &established, level).await });
         futures::future::join_all(setting).await;

@@ -16,6 +16,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::admit::busy;
+use super::hand_over::Chosen;
 use super::listen::listens;
 use super::stdio::Front;
 use crate::body::{self, Body, Reply};
@@ -88,7 +89,7 @@ impl HeldStreams {
 
 impl<H: Host> Gateway<H> {
     /// Opens an agent's stream (`GET /sse`). Its first event says where to post.
-    pub(super) fn open_sse(&self, head: &Parts, who: &Identity) -> Result<Reply, Refusal> {
+    pub(super) async fn open_sse(&self, head: &Parts, who: &Identity) -> Result<Reply, Refusal> {
         if head.method != Method::GET {
             return Ok(endpoint::only("GET"));
         }
@@ -96,7 +97,11 @@ impl<H: Host> Gateway<H> {
         if !names::accepts(&head.headers, "text/event-stream") {
             return Ok(body::empty(StatusCode::NOT_ACCEPTABLE));
         }
-        let session = self.new_sse_session(who);
+        let session = self.new_sse_session(head, who);
+        let owner = (&session.owner, session.nonce);
+        if let Some(handed) = self.hand_over_sse(head, Bytes::new(), owner).await {
+            return handed.map(listens);
+        }
         let (posts, posted) = mpsc::channel(BACKLOG);
         let stream = HeldStream { principal: who.principal.clone(), posts };
         self.0.held.hold(session.nonce, stream, self.limits().streams)?;
@@ -120,9 +125,9 @@ impl<H: Host> Gateway<H> {
     }
 
     /// What the stream's id carries. What `initialize` agrees on is a session of its own, which the agent never sees.
-    fn new_sse_session(&self, who: &Identity) -> Session {
+    fn new_sse_session(&self, head: &Parts, who: &Identity) -> Session {
         Session {
-            nonce: self.random(),
+            nonce: head.extensions.get::<Chosen>().map_or_else(|| self.random(), |chosen| chosen.0),
             version: Version::V2024_11_05,
             interaction: Interaction::default(),
             owner: who.owner(),
@@ -168,6 +173,11 @@ impl<H: Host> Gateway<H> {
         let id = session_id(head.uri.query().unwrap_or_default())?;
         let session = Session::open(&id, &self.0.sealer, self.host(), endpoint::SSE, who);
         let session = session.ok_or_else(unknown_stream)?;
+        if self.owners().is_some() {
+            let raw = self.message_body(head, body).await?;
+            let handed = self.hand_over_sse(head, raw, (&session.owner, session.nonce)).await;
+            return handed.unwrap_or_else(|| Err(not_held()));
+        }
         let mut posts = self.0.held.find(session.nonce).ok_or_else(not_held)?;
         let whole = self.message_body(head, body).await?;
         match Outline::check(&whole) {

@@ -93,7 +93,10 @@ impl<H: Host> Gateway<H> {
     ) -> oneshot::Receiver<()> {
         let (opening, opened) = oneshot::channel();
         let legacy = established.version.era() == Era::Legacy;
-        let speaks = tells_of_changes(established) || (legacy && link.owner != Owner::Shared);
+        let speaks = match link.owner {
+            Owner::Shared => self.keeps_servers() && tells_of_changes(established),
+            Owner::Session(..) | Owner::Lane(_) => legacy || tells_of_changes(established),
+        };
         if !speaks || (legacy && established.pipe.is_some()) {
             return opened;
         }
@@ -102,13 +105,23 @@ impl<H: Host> Gateway<H> {
             Owner::Lane(_) => Arc::downgrade(link),
             Owner::Shared | Owner::Session(..) => Weak::new(),
         };
+        let owner = link.owner;
         let hearing = Hearing { server: server.clone(), owner: link.owner, lane };
         let (link, established) = (Arc::downgrade(link), Arc::downgrade(established));
         self.host().spawn(async move {
             let listening = std::pin::pin!(gateway.keep_listening(hearing, link, established, Some(opening)));
-            future::select(listening, given_up).await;
+            let unheard = std::pin::pin!(gateway.unheard(owner));
+            future::select(listening, future::select(given_up, unheard)).await;
         });
         opened
+    }
+
+    /// Waits until what is heard over a link of that owner concerns nobody any more.
+    async fn unheard(&self, owner: Owner) {
+        match owner {
+            Owner::Shared => self.deserted().await,
+            Owner::Session(..) | Owner::Lane(_) => future::pending().await,
+        }
     }
 
     /// Hears one stream of changes after another while an agreement holds.

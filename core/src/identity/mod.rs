@@ -11,6 +11,7 @@ mod key;
 mod proof;
 mod ring;
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -42,7 +43,8 @@ pub struct Identity {
 }
 
 /// How a caller has proved who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AuthKind {
     /// Not at all.
     #[default]
@@ -65,6 +67,18 @@ pub(crate) struct Owner {
     /// The tag.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub(crate) tag: Option<Arc<str>>,
+}
+
+/// As the name of whatever belongs to it alone.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.principal, &self.tag) {
+            (None, None) => f.write_str("anonymous"),
+            (Some(principal), None) => f.write_str(principal),
+            (None, Some(tag)) => write!(f, "tag:{tag}"),
+            (Some(principal), Some(tag)) => write!(f, "{principal} tag:{tag}"),
+        }
+    }
 }
 
 impl Identity {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, header};
+use serde::{Deserialize, Serialize};
 
 use super::key::{ApiKey, KeyHash, NotAKey};
 use super::{AuthKind, Denial, KeyRing};
@@ -21,12 +22,15 @@ const LONGEST_TAG: usize = 256;
 /// What a caller has proved, and the tag that it claims.
 ///
 /// A host that answers for a caller puts one into the extensions of its request; then its headers prove nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) principal: Option<Arc<str>>,
     pub(super) auth: AuthKind,
     /// The name of the agent that it is certain to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) agent: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tag: Option<Arc<str>>,
 }
 

@@ -3,6 +3,7 @@
 //! **An `Mcp-Session-Id` is a sealed [`Session`]**: any instance with the key opens it, an idle one costs nothing,
 //! and it is never a credential (the principal of each request must be the one it was made for).
 
+mod keys;
 mod remembered;
 mod seal;
 mod state;

@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     RequestState,
     /// A task's id as an agent sees it.
     Task,
+    /// A session with a server, which instances share.
+    Upstream,
 }
 
 impl Purpose {
@@ -39,13 +41,14 @@ impl Purpose {
             Self::ServerRequest => b"server-request",
             Self::RequestState => b"request-state",
             Self::Task => b"task",
+            Self::Upstream => b"upstream",
         }
     }
 
     /// Returns the length of the longest token that is looked at, in characters.
     fn longest(self) -> usize {
         match self {
-            Self::Session | Self::ServerRequest | Self::Task => 8 << 10,
+            Self::Session | Self::ServerRequest | Self::Task | Self::Upstream => 8 << 10,
             // It carries a state of a server's own.
             Self::RequestState => 1 << 20,
         }

@@ -11,6 +11,7 @@ use futures::future::{self, BoxFuture};
 use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode, header};
 
+use super::fleet::Role;
 use super::{TestLines, TestTrail};
 use crate::body::Whole;
 use crate::config::Command;
@@ -20,8 +21,8 @@ use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
-    AuditQuery, AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous,
-    Upstream,
+    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Notebook,
+    Observe, Owners, Place, Quotas, Rendezvous, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -34,7 +35,7 @@ type Script = Box<dyn FnMut(&http::Request<Bytes>) -> Answer + Send>;
 
 /// The host; clones are the same one.
 #[derive(Clone)]
-pub struct Memory(Arc<State>);
+pub struct Memory(Arc<State>, Role);
 
 struct State {
     trail: OnceLock<Arc<dyn AuditSink>>,
@@ -157,7 +158,7 @@ impl Memory {
     }
 
     fn make(script: Script, observer: Option<Arc<dyn Observe>>) -> Self {
-        Self(Arc::new(State {
+        let state = State {
             trail: OnceLock::new(),
             lines: OnceLock::new(),
             now: AtomicU64::new(1_800_000_000_000),
@@ -169,7 +170,13 @@ impl Memory {
             meetings: Meetings::default(),
             tallies: Tallies::default(),
             observer,
-        }))
+        };
+        Self(Arc::new(state), Role::default())
+    }
+
+    /// Returns the same host for an instance of another kind.
+    pub(super) fn with_role(&self, role: Role) -> Self {
+        Self(self.0.clone(), role)
     }
 
     /// Keeps an audit trail from now on.
@@ -352,5 +359,21 @@ impl Host for Memory {
 
     fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
         self.0.lines.get()
+    }
+
+    fn place(&self) -> Place {
+        self.1.place
+    }
+
+    fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        self.1.owners.as_ref()
+    }
+
+    fn notebook(&self) -> Option<&Arc<dyn Notebook>> {
+        self.1.notebook.as_ref()
+    }
+
+    fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {
+        self.1.catalog.as_ref()
     }
 }

@@ -1,5 +1,6 @@
 //! What tests of this crate and of its hosts use: a host in memory, on which time is virtual, and builders.
 
+mod fleet;
 pub mod fuzz;
 mod host;
 mod paths;
@@ -20,6 +21,7 @@ use crate::identity::{ApiKey, Identity, KeyRecord};
 use crate::names::ServerName;
 use crate::ports::Entropy;
 
+pub use fleet::Fleet;
 pub use host::{Answer, Memory, Notes, Open, json_answer, later, open_stream, silence, slowly};
 pub use paths::{Path, paths};
 pub use trail::{TestLines, TestTrail};

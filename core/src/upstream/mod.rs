@@ -84,6 +84,8 @@ pub(crate) struct Server {
     pub(crate) remarks: Mutex<BTreeMap<Kind, Remarks>>,
     /// What has been said of suspicious texts.
     pub(crate) warned: Mutex<BTreeSet<Suspect>>,
+    /// Held while its lists are read where it has no keeper.
+    pub(crate) reading: futures::lock::Mutex<()>,
     /// When a refresh was last asked for, in milliseconds since the Unix epoch.
     refresh_asked: AtomicU64,
     /// The calls that run there, and those that wait.
@@ -173,6 +175,14 @@ pub(crate) struct Established {
     pub(crate) introduction: Introduction,
     /// The session's time, where it is one.
     pub(crate) _lasting: Lasting,
+}
+
+impl Established {
+    /// Returns what another instance has agreed on with a server over HTTP.
+    pub(crate) fn known(offer: &Offer, session: Option<HeaderValue>) -> Self {
+        let introduction = offer.introduction.clone();
+        Self { version: offer.version, session, pipe: None, introduction, _lasting: Lasting::default() }
+    }
 }
 
 /// A resource that a server tells of.
@@ -273,6 +283,7 @@ impl Server {
             watched: futures::lock::Mutex::default(),
             remarks: Mutex::default(),
             warned: Mutex::default(),
+            reading: futures::lock::Mutex::default(),
             refresh_asked: AtomicU64::new(0),
             turns: Turns::default(),
             own: Mutex::default(),
@@ -345,6 +356,12 @@ impl Server {
         self.listed.store(former.listed.load(Ordering::Relaxed), Ordering::Relaxed);
         self.inherited.store(true, Ordering::Relaxed);
         lock(&self.behind).clone_from(&lock(&former.behind));
+    }
+
+    /// Tells whether it is to be read anew: its lists have grown old, or it did not answer.
+    pub(crate) fn is_due(&self, now: u64) -> bool {
+        let is_old = || self.offer.load().as_ref().is_none_or(|offer| offer.is_stale(now));
+        self.status() != Status::Up || is_old()
     }
 
     /// Tells whether a refresh may be asked for: not more than once a second.

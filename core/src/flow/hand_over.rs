@@ -1,0 +1,218 @@
+//! Handing a request to the owner of what it needs, where that is not this instance (ADR 0021).
+//!
+//! **What the caller has proved goes along, and its credentials do not.** Whoever takes a request that was handed over
+//! trusts what comes along: only the host's own instances may reach it that way.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+use super::listen::listens;
+use super::park::may_be_asked_in;
+use crate::body::{self, Body, Reply};
+use crate::catalog::{Kind, Route, View};
+use crate::error::{Refusal, Unreachable, code};
+use crate::front::{Caller, Inbound, meta};
+use crate::gateway::Gateway;
+use crate::identity::{Owner, Proof};
+use crate::ports::{Host, Owners, Place};
+use crate::session::Interaction;
+use crate::wire::json::Json;
+use crate::wire::version::Era;
+
+/// Carries what goes along with a request, from one instance of this host to another.
+const HANDED: HeaderName = HeaderName::from_static("portcullis-handed");
+
+/// What goes along with a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Handed {
+    #[serde(flatten)]
+    proof: Proof,
+    /// The nonce of the session that the request begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nonce: Option<u64>,
+}
+
+/// The nonce of the session that a request begins, where another instance has chosen it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chosen(pub(super) u64);
+
+impl<H: Host> Gateway<H> {
+    /// Answers a request that another instance of this host has handed over. **Only for hosts whose callers cannot reach
+    /// it**: it believes what the request says of its caller.
+    pub async fn serve_handed(&self, mut request: http::Request<Body>) -> Reply {
+        let handed = request.headers_mut().remove(HANDED);
+        let handed = handed.and_then(|text| serde_json::from_slice::<Handed>(text.as_bytes()).ok());
+        let Some(Handed { proof, nonce }) = handed else {
+            let refusal =
+                Refusal::new(code::INVALID_REQUEST, "the request was not handed over by this gateway");
+            return body::refused(None, &refusal.with_status(StatusCode::BAD_REQUEST));
+        };
+        request.extensions_mut().insert(proof);
+        if let Some(nonce) = nonce {
+            request.extensions_mut().insert(Chosen(nonce));
+        }
+        self.serve(request).await
+    }
+
+    /// Returns to whom requests are handed that need an owner, where that is not this instance.
+    pub(super) fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        self.host().owners().filter(|_| self.host().place() == Place::Isolate)
+    }
+
+    /// Hands over a message of a session; nothing where sessions are held here.
+    pub(super) async fn hand_over_session(
+        &self,
+        head: &Parts,
+        caller: &Caller,
+        raw: &Bytes,
+    ) -> Option<Result<Reply, Refusal>> {
+        let (owners, session) = (self.owners()?, caller.session.as_ref()?);
+        let owner = owner_of_session(&session.owner, session.nonce);
+        let handed = self.hand_over(owners, owner, head, raw.clone(), caller).await;
+        Some(if head.method == Method::GET { handed.map(listens) } else { handed })
+    }
+
+    /// Hands over what belongs to a stream of HTTP+SSE; nothing where those are held here. A GET begins the session that
+    /// `nonce` tells.
+    pub(super) async fn hand_over_sse(
+        &self,
+        head: &Parts,
+        raw: Bytes,
+        (owner, nonce): (&Owner, u64),
+    ) -> Option<Result<Reply, Refusal>> {
+        let owners = self.owners()?;
+        let chosen = (head.method == Method::GET).then_some(nonce);
+        let answer = owners.hand_over(owner_of_session(owner, nonce), handed(head, raw, chosen)).await;
+        Some(answer.map_err(out_of_reach))
+    }
+
+    /// Hands over a stateless request that needs an owner; nothing where it needs none, or owners are here.
+    pub(super) async fn hand_over_stateless(
+        &self,
+        head: &Parts,
+        inbound: &Inbound<'_>,
+        caller: &Caller,
+    ) -> Option<Result<Reply, Refusal>> {
+        let owners = self.owners()?;
+        let brings_state = || inbound.params.get("requestState").is_some_and(|state| !state.is_null());
+        let is_owners = match inbound.method.as_ref() {
+            "subscriptions/listen" => true,
+            method if may_be_asked_in(method) => brings_state() || self.needs_owner(inbound, caller).await,
+            "completion/complete" => self.needs_owner(inbound, caller).await,
+            _ => false,
+        };
+        if !is_owners {
+            return None;
+        }
+        let owner = caller.who.owner().to_string();
+        let handed = self.hand_over(owners, owner, head, inbound.raw.clone(), caller).await;
+        Some(if inbound.method == "subscriptions/listen" { handed.map(listens) } else { handed })
+    }
+
+    /// Tells whether what a request names lies with a server to which each instance needs a stream of its own, or one
+    /// that may interrupt the call with a question.
+    async fn needs_owner(&self, inbound: &Inbound<'_>, caller: &Caller) -> bool {
+        let view = self.view(&self.snapshot(), caller).await;
+        let Some(route) = named(&view, inbound) else { return false };
+        if route.server.speaks_sse.load(Ordering::Relaxed) {
+            return true;
+        }
+        let declared = inbound.meta().and_then(|meta| meta.get(meta::CLIENT_CAPABILITIES));
+        let can_be_asked = declared.map_or_else(Interaction::default, Interaction::declared).is_possible();
+        if !can_be_asked || !may_be_asked_in(&inbound.method) {
+            return false;
+        }
+        let established = self.establish(&route.server, &route.server.shared).await;
+        established.is_ok_and(|established| established.version.era() == Era::Legacy)
+    }
+
+    async fn hand_over(
+        &self,
+        owners: &Arc<dyn Owners>,
+        owner: String,
+        head: &Parts,
+        raw: Bytes,
+        caller: &Caller,
+    ) -> Result<Reply, Refusal> {
+        let reply = owners.hand_over(owner, handed(head, raw, None)).await.map_err(out_of_reach)?;
+        caller.record.handed_over();
+        Ok(reply)
+    }
+}
+
+/// Returns a request as it is handed over.
+fn handed(head: &Parts, raw: Bytes, nonce: Option<u64>) -> http::Request<Body> {
+    let proof = head.extensions.get::<Proof>().cloned().unwrap_or_default();
+    let mut request = http::Request::new(Body::Full(raw.into()));
+    request.method_mut().clone_from(&head.method);
+    request.uri_mut().clone_from(&head.uri);
+    request.headers_mut().clone_from(&head.headers);
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    let along = serde_json::to_string(&Handed { proof, nonce }).expect("plain data");
+    request.headers_mut().insert(HANDED, HeaderValue::from_str(&ascii(&along)).expect("ASCII"));
+    request
+}
+
+/// Returns JSON text with everything escaped that a header cannot carry.
+fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            ' '..='~' => out.push(c),
+            c => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                let _ = write!(out, "\\u{unit:04x}");
+            }),
+        }
+    }
+    out
+}
+
+fn owner_of_session(owner: &Owner, nonce: u64) -> String {
+    format!("{owner}/{nonce:016x}")
+}
+
+/// Returns where the item leads that a request names, whether the caller may use it or not.
+fn named(view: &View, inbound: &Inbound<'_>) -> Option<Route> {
+    let found = match inbound.method.as_ref() {
+        "tools/call" => view.find(Kind::Tools, &inbound.text("name")?),
+        "prompts/get" => view.find(Kind::Prompts, &inbound.text("name")?),
+        "resources/read" => view.find_uri(&inbound.text("uri")?),
+        "completion/complete" => {
+            let reference = inbound.params.get("ref")?;
+            match (reference.get("name").and_then(Json::as_str), reference.get("uri").and_then(Json::as_str))
+            {
+                (Some(name), _) => view.find(Kind::Prompts, &name),
+                (None, Some(uri)) => view.find(Kind::Templates, &uri).or_else(|| view.find_uri(&uri)),
+                (None, None) => None,
+            }
+        }
+        _ => None,
+    };
+    Some(found?.route)
+}
+
+fn out_of_reach(error: Unreachable) -> Refusal {
+    tracing::error!(reason = %error, "the owner of what a request needs is out of reach");
+    let why = "what this request belongs to is out of reach at the moment; try again";
+    Refusal::new(code::INTERNAL, why).with_status(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_along_fits_a_header() {
+        let proof = Proof::of_agent("büro 😀 \"x\"");
+        let handed_over = Handed { proof, nonce: Some(7) };
+        let text = ascii(&serde_json::to_string(&handed_over).unwrap());
+        assert!(text.is_ascii() && HeaderValue::from_str(&text).is_ok());
+        assert_eq!(serde_json::from_str::<Handed>(&text).unwrap(), handed_over);
+    }
+}

@@ -1,0 +1,39 @@
+// The Worker's entry: hands the platform's events to WebAssembly, and begins anew after a panic, which leaves an
+// instance unusable. What was going on in it is lost; what comes next is not.
+import * as wasm from './build/index.js';
+
+const state = wasm.__worker_init_state();
+
+const renew = () => {
+  if (!state.criticalError) return;
+  wasm.__wbg_reset_state();
+  state.criticalError = false;
+  state.instanceId++;
+};
+
+const note = (error) => { if (error instanceof WebAssembly.RuntimeError) state.criticalError = true; };
+addEventListener('error', (event) => note(event.error));
+
+const run = async (work) => {
+  renew();
+  try { return await work(); } catch (error) { note(error); throw error; }
+};
+
+export default {
+  fetch: (request, env, context) => run(() => wasm.fetch(request, env, context)),
+};
+
+// An object whose instance of WebAssembly is gone is made again from what it has stored.
+const object = (name) => class {
+  constructor(...given) { this.given = given; this.make(); }
+  make() { renew(); this.instance = state.instanceId; this.inner = new wasm[name](...this.given); }
+  run(work) {
+    renew();
+    if (this.instance !== state.instanceId) this.make();
+    return run(() => work(this.inner));
+  }
+  fetch(request) { return this.run((inner) => inner.fetch(request)); }
+};
+
+export const Conversations = object('Conversations');
+export const Upstreams = object('Upstreams');

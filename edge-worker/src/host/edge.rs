@@ -1,0 +1,152 @@
+//! The ports of core, on a Worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use js_sys::futures::JsFuture;
+use portcullis_core::body::Whole;
+use portcullis_core::config::Command;
+use portcullis_core::error::Unreachable;
+use portcullis_core::names::ServerName;
+use portcullis_core::pipe::PipeEnd;
+use portcullis_core::ports::{
+    Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Owners, Place, Quotas, Rendezvous,
+    Upstream,
+};
+use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
+use wasm_bindgen::JsValue;
+use worker::send::SendFuture;
+
+use super::event::Event;
+use super::glue::{Timer, randomize};
+use super::objects::{Catalog, Conversations};
+use super::sent::send;
+use crate::bindings::Bindings;
+
+/// The longest that the platform's timers can be set to, in milliseconds.
+const LONGEST: u32 = i32::MAX as u32;
+
+/// A Worker, as the gateway sees it.
+#[derive(Clone, Default)]
+pub(crate) struct Edge {
+    place: Place,
+    owners: Option<Arc<dyn Owners>>,
+    catalog: Option<Arc<dyn CatalogStore>>,
+    meetings: Meetings,
+    tallies: Tallies,
+}
+
+impl Edge {
+    /// The isolate in which a Worker answers: any request may come to it.
+    pub(crate) fn isolate(bindings: &Bindings) -> Self {
+        Self { owners: Conversations::of(bindings), ..Self::object(Place::Isolate, bindings) }
+    }
+
+    /// An object that holds conversations.
+    pub(crate) fn owner(bindings: &Bindings) -> Self {
+        Self::object(Place::Owner, bindings)
+    }
+
+    /// The object that reads servers for all.
+    pub(crate) fn reader() -> Self {
+        Self { place: Place::Owner, ..Self::default() }
+    }
+
+    fn object(place: Place, bindings: &Bindings) -> Self {
+        Self { place, catalog: Catalog::of(bindings), ..Self::default() }
+    }
+}
+
+impl Clock for Edge {
+    fn now(&self) -> u64 {
+        // Positive and far below 2^53.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let now = js_sys::Date::now() as u64;
+        now
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
+        SendFuture::new(async move {
+            let milliseconds = u32::try_from(duration.as_millis()).unwrap_or(LONGEST).min(LONGEST);
+            let timer = Stopping(Timer::new(f64::from(milliseconds)));
+            // A timer's promise is never rejected.
+            let _ = JsFuture::from(timer.0.over()).await;
+        })
+    }
+}
+
+/// A timer that is stopped when nobody waits for it any more.
+struct Stopping(Timer);
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl Entropy for Edge {
+    fn fill(&self, buffer: &mut [u8]) {
+        randomize(buffer);
+    }
+}
+
+impl Background for Edge {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        match Event::current() {
+            Some(event) => event.spawn(work),
+            None => tracing::error!("work was begun outside any event and is left undone"),
+        }
+    }
+}
+
+impl Upstream for Edge {
+    fn fetch(
+        &self,
+        request: http::Request<Whole>,
+    ) -> impl Future<Output = Result<http::Response<Chunks>, Unreachable>> + Send {
+        SendFuture::new(send(JsValue::UNDEFINED, request))
+    }
+
+    async fn launch(
+        &self,
+        server: &ServerName,
+        _command: &Command,
+        _end: PipeEnd,
+        _longest: usize,
+    ) -> Result<(), Unreachable> {
+        let why = "is a program, and no programs can be started on Cloudflare; run it with `portcullis serve` on a \
+                   machine of yours, and name that gateway's URL here";
+        Err(Unreachable::new(server.to_string(), why).undelivered())
+    }
+}
+
+impl Rendezvous for Edge {
+    fn meet(&self, place: u64) -> impl Future<Output = Bytes> + Send {
+        self.meetings.meet(place)
+    }
+
+    async fn deliver(&self, place: u64, message: Bytes) -> bool {
+        self.meetings.deliver(place, message)
+    }
+}
+
+impl Quotas for Edge {
+    async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
+        self.tallies.take(counted, now)
+    }
+}
+
+impl Host for Edge {
+    fn place(&self) -> Place {
+        self.place
+    }
+
+    fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        self.owners.as_ref()
+    }
+
+    fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {
+        self.catalog.as_ref()
+    }
+}

@@ -1,0 +1,73 @@
+//! What JavaScript does for the host. See `glue.js`.
+
+use js_sys::{Function, Promise, Uint8Array};
+use wasm_bindgen::prelude::*;
+
+use super::answer::Source;
+
+#[wasm_bindgen(module = "/src/host/glue.js")]
+extern "C" {
+    pub(crate) type Bell;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(run: &Closure<dyn FnMut()>) -> Bell;
+    #[wasm_bindgen(method)]
+    pub(crate) fn arm(this: &Bell);
+    #[wasm_bindgen(method)]
+    pub(crate) fn strike(this: &Bell);
+    #[wasm_bindgen(method)]
+    pub(crate) fn silence(this: &Bell);
+
+    pub(crate) type Timer;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(milliseconds: f64) -> Timer;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn over(this: &Timer) -> Promise;
+    #[wasm_bindgen(method)]
+    pub(crate) fn stop(this: &Timer);
+
+    pub(crate) fn tick() -> JsValue;
+    pub(crate) fn untick(id: &JsValue);
+    pub(crate) fn randomize(bytes: &mut [u8]);
+
+    pub(crate) type Reading;
+    #[wasm_bindgen(method)]
+    pub(crate) fn next(this: &Reading) -> Promise;
+    #[wasm_bindgen(method)]
+    pub(crate) fn cancel(this: &Reading);
+
+    #[derive(Clone)]
+    pub(crate) type Asked;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(request: JsValue) -> Asked;
+    #[wasm_bindgen(method)]
+    pub(crate) fn method(this: &Asked) -> String;
+    #[wasm_bindgen(method)]
+    pub(crate) fn url(this: &Asked) -> String;
+    #[wasm_bindgen(method)]
+    pub(crate) fn fields(this: &Asked) -> String;
+    #[wasm_bindgen(method)]
+    pub(crate) fn has_body(this: &Asked) -> bool;
+    #[wasm_bindgen(method)]
+    pub(crate) fn whole(this: &Asked) -> Promise;
+    #[wasm_bindgen(method)]
+    pub(crate) fn reading(this: &Asked) -> Reading;
+    #[wasm_bindgen(method)]
+    pub(crate) fn on_leaving(this: &Asked, left: &Function);
+    #[wasm_bindgen(method)]
+    pub(crate) fn forget(this: &Asked);
+
+    pub(crate) fn object(namespace: &JsValue, name: &str) -> JsValue;
+
+    pub(crate) type Sent;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(to: &JsValue, method: &str, url: &str, fields: &str, body: Option<Uint8Array>) -> Sent;
+    #[wasm_bindgen(method)]
+    pub(crate) fn answered(this: &Sent) -> Promise;
+    #[wasm_bindgen(method, js_name = next)]
+    pub(crate) fn next_chunk(this: &Sent) -> Promise;
+    #[wasm_bindgen(method, js_name = cancel)]
+    pub(crate) fn abort(this: &Sent);
+
+    pub(crate) fn whole_answer(status: u16, fields: &str, body: Option<Uint8Array>) -> JsValue;
+    pub(crate) fn streamed_answer(status: u16, fields: &str, source: Source) -> JsValue;
+}

@@ -1,0 +1,114 @@
+//! What instances of this gateway ask of each other: to take a request over, and for the catalog.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{Method, Request, StatusCode, Uri};
+use portcullis_core::body::{Body, Reply, Whole};
+use portcullis_core::error::Unreachable;
+use portcullis_core::ports::{CatalogStore, Owners};
+use wasm_bindgen::JsValue;
+use worker::send::{SendFuture, SendWrapper};
+
+use super::glue::object;
+use super::sent::send;
+use crate::bindings::Bindings;
+
+/// The catalog's key in the store.
+const CATALOG: &str = "catalog";
+/// The name of the one object that reads servers.
+const READER: &str = "all";
+/// The largest answer of another instance that is read at once, and the largest request that is handed over.
+const WHOLE: usize = 64 << 20;
+
+/// The objects that hold conversations.
+pub(super) struct Conversations(SendWrapper<JsValue>);
+
+impl Conversations {
+    pub(super) fn of(bindings: &Bindings) -> Option<Arc<dyn Owners>> {
+        let namespace = bindings.objects("CONVERSATIONS")?;
+        Some(Arc::new(Self(SendWrapper::new(namespace))))
+    }
+}
+
+impl Owners for Conversations {
+    fn hand_over(
+        &self,
+        owner: String,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
+        let namespace = self.0.clone();
+        SendFuture::new(async move { ask(object(&namespace, &owner), request).await }).boxed()
+    }
+}
+
+/// Puts a request to an object. What it answers whole is whole here.
+async fn ask(to: JsValue, request: Request<Body>) -> Result<Reply, Unreachable> {
+    let (mut head, body) = request.into_parts();
+    let body = body.collect(WHOLE).await.map_err(|error| Unreachable::new("the owner", error.to_string()))?;
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("portcullis");
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let uri = format!("https://{host}{path}").parse::<Uri>();
+    head.uri = uri.map_err(|error| Unreachable::new("the owner", error.to_string()))?;
+    let answered = send(to, Request::from_parts(head, Whole::from(body))).await?;
+    let (mut head, chunks) = answered.into_parts();
+    let body = match head.headers.remove(CONTENT_LENGTH) {
+        None => Body::Stream(chunks),
+        Some(_) => {
+            let whole = Body::Stream(chunks).collect(WHOLE).await;
+            Body::Full(whole.map_err(|error| Unreachable::new("the owner", error.to_string()))?.into())
+        }
+    };
+    Ok(Reply::from_parts(head, body))
+}
+
+/// The catalog in the store, and the object that brings it up to date.
+pub(super) struct Catalog(SendWrapper<Bindings>);
+
+impl Catalog {
+    pub(super) fn of(bindings: &Bindings) -> Option<Arc<dyn CatalogStore>> {
+        bindings.objects("UPSTREAMS")?;
+        Some(Arc::new(Self(SendWrapper::new(bindings.clone()))))
+    }
+}
+
+impl CatalogStore for Catalog {
+    fn published(&self) -> BoxFuture<'static, Option<Bytes>> {
+        let bindings = self.0.clone();
+        let published = async move { bindings.store()?.get(CATALOG).bytes().await.ok()?.map(Bytes::from) };
+        SendFuture::new(published).boxed()
+    }
+
+    fn refresh(&self) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
+        let bindings = self.0.clone();
+        let refresh = async move {
+            let failed = |why: String| Unreachable::new("the catalog", why);
+            let namespace = bindings.objects("UPSTREAMS").ok_or_else(|| failed("has no object".into()))?;
+            let mut request = Request::new(Body::default());
+            *request.method_mut() = Method::POST;
+            let reply = ask(object(&namespace, READER), request).await?;
+            let status = reply.status();
+            let text = reply.into_body().collect(WHOLE).await.map_err(|error| failed(error.to_string()))?;
+            match status {
+                StatusCode::OK => Ok(text),
+                _ => Err(failed(format!("cannot be read: {}", String::from_utf8_lossy(&text)))),
+            }
+        };
+        SendFuture::new(refresh).boxed()
+    }
+}
+
+/// Publishes the catalog for all instances. Where there is no store, each asks the object.
+pub(crate) async fn publish(bindings: &Bindings, catalog: &Bytes) {
+    let Some(store) = bindings.store() else { return };
+    let put = match store.put_bytes(CATALOG, catalog) {
+        Ok(put) => put.execute().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = put {
+        tracing::warn!(%error, "the catalog cannot be published");
+    }
+}

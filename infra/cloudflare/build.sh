@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Builds the Worker into edge-worker/build: index.js and index_bg.wasm, which edge-worker/shim.mjs imports.
+#
+#   bash infra/cloudflare/build.sh
+#
+# Makes the toolchain where it is missing (infra/wasm-toolchain.sh); no other program has to be installed. `wrangler`
+# runs it before `dev` and `deploy`. Nothing is built twice.
+#
+# Settings: those of infra/wasm-toolchain.sh; CARGO_TARGET_DIR; WASM_OPT, the path of Binaryen's wasm-opt, which makes
+# the result some percent smaller and is not needed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+target=${CARGO_TARGET_DIR:-$PWD/target}
+out=$PWD/edge-worker/build
+
+# With the ordinary toolchain, and in a folder of its own.
+CARGO_TARGET_DIR=$target/bindgen cargo build --quiet --locked --manifest-path infra/cloudflare/bindgen/Cargo.toml
+
+# With the toolchain for wasm, which may be another one: so a target folder of its own.
+exports=$(bash infra/wasm-toolchain.sh)
+eval "$exports"
+CARGO_TARGET_DIR=$target/wasm-core cargo build --quiet --locked --profile edge --package portcullis-edge \
+    --target wasm32-unknown-unknown
+
+wasm=$target/wasm-core/wasm32-unknown-unknown/edge/portcullis_edge.wasm
+stamp=$(sha256sum "$wasm" "$target/bindgen/debug/portcullis-bindgen" edge-worker/src/host/glue.js | sha256sum)
+stamp="$stamp ${WASM_OPT:-}"
+if [ "$(cat "$out/.stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
+
+rm -rf "$out"; mkdir -p "$out"
+"$target/bindgen/debug/portcullis-bindgen" "$wasm" "$out"
+if [ -n "${WASM_OPT:-}" ]; then
+    "$WASM_OPT" -O --all-features -o "$out/smaller.wasm" "$out/index_bg.wasm"
+    mv "$out/smaller.wasm" "$out/index_bg.wasm"
+fi
+printf '%s\n' "$stamp" > "$out/.stamp"
+printf 'build: %s bytes of WebAssembly, %s compressed\n' "$(wc -c < "$out/index_bg.wasm")" \
+    "$(gzip -9 < "$out/index_bg.wasm" | wc -c)" >&2

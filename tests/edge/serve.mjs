@@ -1,0 +1,57 @@
+// Runs the Worker in the platform's own runtime, on this machine, and says where it listens. SIGTERM ends it.
+// Takes one argument, a JSON object:
+//   build          the folder that infra/cloudflare/build.sh has filled
+//   configuration  a file; whenever it is written, it is put into the store
+//   secrets        secrets and variables, by name
+//   persist        the folder in which stores and objects outlive the process; without one they do not
+//   port           without one, any
+//   without        names of bindings that are left out
+import { readFileSync, watchFile } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const modules = createRequire(join(process.env.PORTCULLIS_EDGE_MODULES, 'package.json'));
+const { buildSync } = modules('esbuild');
+const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
+
+const { build, configuration, secrets = {}, persist, port = 0, without = [] } = JSON.parse(process.argv[2]);
+const shim = join(dirname(fileURLToPath(import.meta.url)), '../../edge-worker/shim.mjs');
+const bundle = buildSync({
+  entryPoints: [shim], bundle: true, format: 'esm', write: false, external: ['*.wasm'], logLevel: 'error',
+  alias: { './build/index.js': join(build, 'index.js') },
+});
+const kept = (all) => Object.fromEntries(Object.entries(all).filter(([name]) => !without.includes(name)));
+
+const options = convertV4MiniflareOptions({
+  host: '127.0.0.1',
+  port,
+  cf: false,
+  workers: [{
+    name: 'portcullis',
+    modules: [
+      { type: 'ESModule', path: 'worker.js', contents: bundle.outputFiles[0].text },
+      { type: 'CompiledWasm', path: 'index_bg.wasm', contents: readFileSync(join(build, 'index_bg.wasm')) },
+    ],
+    compatibilityDate: '2026-10-01',
+    compatibilityFlags: ['enable_request_signal'],
+    bindings: secrets,
+    kvNamespaces: kept({ STORE: 'store' }),
+    durableObjects: kept({ CONVERSATIONS: { className: 'Conversations', useSQLite: true },
+      UPSTREAMS: { className: 'Upstreams', useSQLite: true },
+     }),
+  }],
+});
+if (persist) options.resourcePersistencePath = persist;
+
+const worker = new Miniflare(options);
+for (const name of ['SIGINT', 'SIGTERM']) process.on(name, () => worker.dispose().then(() => process.exit(0)));
+const url = await worker.ready;
+
+if (configuration) {
+  const store = await worker.getKVNamespace('STORE');
+  const put = () => store.put('config', readFileSync(configuration, 'utf8'));
+  await put();
+  watchFile(configuration, { interval: 100 }, put);
+}
+console.log(`listening on ${url}mcp`);
