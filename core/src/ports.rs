@@ -14,7 +14,7 @@ use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-use crate::audit::Entry;
+use crate::audit::{Entry, Page, Query, Unreadable, Verdicts};
 use crate::body::{Body, Reply, Whole};
 use crate::config::{Audit, Command};
 use crate::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError};
@@ -144,6 +144,15 @@ pub trait AuditSink: Send + Sync {
 
     /// Returns how it is with the trail, for people.
     fn state(&self) -> AuditState;
+}
+
+/// Where the audit trail is read again.
+pub trait AuditQuery: Send + Sync {
+    /// Returns a page of the entries that are asked for.
+    fn page(&self, query: Query) -> BoxFuture<'_, Result<Page, Unreadable>>;
+
+    /// Reads chains, from the beginning or from where an earlier check told to go on, and says what they are.
+    fn verify(&self, cursor: Option<String>) -> BoxFuture<'_, Result<Verdicts, Unreadable>>;
 }
 
 /// What kind of place a gateway runs in, and so what follows from it.
@@ -285,6 +294,11 @@ pub trait Host:
 
     /// Returns where the audit trail goes; nowhere, unless the platform says otherwise.
     fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        None
+    }
+
+    /// Returns where the audit trail is read; nowhere, unless the platform says otherwise.
+    fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
         None
     }
 

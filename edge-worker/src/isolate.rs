@@ -136,9 +136,11 @@ fn options(config: Config, bindings: &Bindings) -> Result<Options, Unserved> {
 /// of any other.
 fn seal_keys(bindings: &Bindings) -> Result<SealKeys, Unserved> {
     let Some(text) = bindings.text("PORTCULLIS_SEAL_KEY") else {
-        return Err("there is no PORTCULLIS_SEAL_KEY, which seals sessions: set it with `openssl rand -base64 32 | \
+        return Err(
+            "there is no PORTCULLIS_SEAL_KEY, which seals sessions: set it with `openssl rand -base64 32 | \
                     wrangler secret put PORTCULLIS_SEAL_KEY`"
-            .into());
+                .into(),
+        );
     };
     SealKeys::parse(&text).map_err(|error| format!("PORTCULLIS_SEAL_KEY: {error}"))
 }

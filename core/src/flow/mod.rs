@@ -27,6 +27,7 @@ mod stdio;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod trial;
 mod watch;
 mod way;

@@ -76,6 +76,7 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Readiness) => return self.answer_readiness(&snapshot).await,
             Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Admin) => return Box::pin(self.administer(head, body)).await,
+            Some(Endpoint::Trail(what)) => return Box::pin(self.trail_for(head, what)).await,
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy && self.has_owners() => {}
             // Whether there is such a server is not told to strangers.
