@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use portcullis_core::config::{self, Config, Severity, Source};
+use portcullis_core::control::Managed;
 use portcullis_core::ports::Clock as _;
 use portcullis_core::{AdminKey, Exposure, Gateway, Options, SealKeys};
 
@@ -121,7 +122,14 @@ fn understand(text: &str, bindings: &Bindings) -> Result<Config, Unserved> {
 fn options(config: Config, bindings: &Bindings) -> Result<Options, Unserved> {
     let admin_key = bindings.text("PORTCULLIS_ADMIN_KEY").as_deref().and_then(AdminKey::new);
     let seal_keys = seal_keys(bindings)?;
-    Ok(Options { config, seal_keys, exposure: Exposure::Network, started_by: Vec::new(), admin_key })
+    Ok(Options {
+        config,
+        seal_keys,
+        exposure: Exposure::Network,
+        started_by: Vec::new(),
+        admin_key,
+        managed: Managed::ByFiles("what the store has under `config`".into()),
+    })
 }
 
 /// Reads the keys that seal what agents carry. All instances need the same: one that made its own would know no session

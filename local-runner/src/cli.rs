@@ -1,12 +1,16 @@
 //! The command line.
 
+mod remote;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use portcullis_core::audit::{Decision, parse_time};
+use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
+
+pub(crate) use remote::{AdminCredential, KeysOf, Pull, Push, Rollback, Versions};
 
 /// One URL in front of all your MCP servers.
 ///
@@ -46,7 +50,7 @@ Examples:
 Environment, besides what stands above:
   PORTCULLIS_LOG               what is logged, such as debug or warn,upstream=info
   PORTCULLIS_SEAL_KEY          the keys that seal session ids, where several gateways share them
-  PORTCULLIS_ADMIN_KEY         opens /metrics on the main address
+  PORTCULLIS_ADMIN_KEY         opens /metrics and the admin API on the main address
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces, metrics and logs go, as other OTEL_ variables say";
 
 #[derive(Debug, Subcommand)]
@@ -89,15 +93,29 @@ pub(crate) enum Command {
     Explain(Explain),
     /// The audit trail: who asked for what, what was decided, what came of it
     #[command(
-        after_help = "Examples:\n  portcullis audit tail --follow\n  portcullis audit query --decision denied --since 24h\n  portcullis audit verify\n  portcullis audit export --format csv --output audit.csv"
+        after_help = "Examples:\n  portcullis audit tail --follow\n  portcullis audit query --decision denied --since 24h\n  portcullis audit verify\n  portcullis audit export --format csv --output audit.csv\n  portcullis audit query --since 1h --url https://gateway.example.com"
     )]
     Audit(Audit),
     /// Make, list and revoke API keys
     #[command(
         subcommand,
-        after_help = "Examples:\n  portcullis keys create --agent coder --expires 90d\n  portcullis keys list\n  portcullis keys revoke 0f3a9c41d2"
+        after_help = "Examples:\n  portcullis keys create --agent coder --expires 90d\n  portcullis keys list --url https://mcp.example.com\n  portcullis keys revoke 0f3a9c41d2"
     )]
     Keys(Keys),
+    /// Push the configuration to a gateway that runs elsewhere; it is put in force, or refused as a whole
+    #[command(
+        after_help = "Examples:\n  PORTCULLIS_ADMIN_KEY=... portcullis push --to https://mcp.example.com --note 'tickets for interns'\n  portcullis push --config gateway/ --to https://mcp.example.com --admin-key-file admin.key\n\nA push builds on the version that was last pulled or pushed from the same folder, which is noted there in\n.portcullis-remote.json; where another is in force by now, it is refused."
+    )]
+    Push(Push),
+    /// Write the configuration of a gateway that runs elsewhere to a folder
+    #[command(after_help = "Example:\n  portcullis pull --from https://mcp.example.com --output gateway")]
+    Pull(Pull),
+    /// Put an earlier version of a gateway's configuration in force again, as a new version
+    #[command(after_help = "Example:\n  portcullis rollback --to 3 --url https://mcp.example.com")]
+    Rollback(Rollback),
+    /// List the versions of a gateway's configuration
+    #[command(after_help = "Example:\n  portcullis versions --url https://mcp.example.com")]
+    Versions(Versions),
     /// Print the JSON Schema of the native configuration
     #[command(after_help = "Example:\n  portcullis schema > portcullis.schema.json")]
     Schema,
@@ -109,7 +127,7 @@ pub(crate) enum Command {
 /// What the gateway is made from.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct Setup {
-    /// A portcullis.yaml, an mcpServers file, or a folder with one
+    /// A portcullis.yaml, an mcpServers file, or a folder with one; `remote` is what was pushed
     #[arg(long, env = "PORTCULLIS_CONFIG", value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
     /// Where the gateway keeps its data [default: the user's data folder]
@@ -186,6 +204,11 @@ pub(crate) struct Audit {
     /// Where the gateway keeps its data [default: the user's data folder]
     #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
+    /// A gateway that runs: its trail is read, not that of the data folder
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) url: Option<http::Uri>,
+    #[command(flatten)]
+    pub(crate) credential: AdminCredential,
     #[command(subcommand)]
     pub(crate) command: AuditCommand,
 }
@@ -240,6 +263,9 @@ pub(crate) struct Wanted {
     /// Only about this tool, prompt or resource, as agents name it
     #[arg(long, value_name = "NAME")]
     pub(crate) tool: Option<String>,
+    /// Only with this method, such as tools/call
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Option<String>,
     /// Only what was decided so
     #[arg(long, value_name = "DECISION", value_parser = decision)]
     pub(crate) decision: Option<Decision>,
@@ -284,40 +310,8 @@ pub(crate) enum Format {
     Csv,
 }
 
-/// A moment, as people say it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Moment {
-    /// In milliseconds since the Unix epoch.
-    At(u64),
-    /// So many milliseconds ago.
-    Ago(u64),
-}
-
-impl Moment {
-    /// Returns the moment in milliseconds since the Unix epoch.
-    pub(crate) fn before(self, now: u64) -> u64 {
-        match self {
-            Self::At(moment) => moment,
-            Self::Ago(past) => now.saturating_sub(past),
-        }
-    }
-}
-
 fn moment(text: &str) -> Result<Moment, String> {
-    let ago = || {
-        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-        let unit = match unit {
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        Some(Moment::Ago(number.parse::<u64>().ok()?.checked_mul(unit)?))
-    };
-    parse_time(text).map(Moment::At).or_else(ago).ok_or_else(|| {
-        "expected a date such as 2026-07-28, a moment such as 2026-07-28T12:00:00Z, or a time ago such as 24h".to_owned()
-    })
+    Moment::parse(text).ok_or_else(|| Moment::EXPECTED.to_owned())
 }
 
 fn decision(text: &str) -> Result<Decision, String> {
@@ -454,6 +448,8 @@ pub(crate) struct CreateKey {
     #[arg(long, value_name = "TEXT")]
     pub(crate) comment: Option<String>,
     #[command(flatten)]
+    pub(crate) of: KeysOf,
+    #[command(flatten)]
     pub(crate) setup: Setup,
     /// Print JSON
     #[arg(long)]
@@ -465,6 +461,8 @@ pub(crate) struct ListKeys {
     /// Where the gateway keeps its data [default: the user's data folder]
     #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) of: KeysOf,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -478,6 +476,8 @@ pub(crate) struct RevokeKey {
     /// Where the gateway keeps its data [default: the user's data folder]
     #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) of: KeysOf,
     /// Print the key that is revoked, as JSON
     #[arg(long)]
     pub(crate) json: bool,

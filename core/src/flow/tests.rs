@@ -2,6 +2,7 @@
 
 mod audited;
 mod blame;
+mod control;
 mod fleet;
 mod identity;
 mod limits;
@@ -9,6 +10,7 @@ mod narrow;
 mod policy;
 mod sessions;
 mod succession;
+mod trail;
 
 use bytes::Bytes;
 use http::header;

@@ -11,8 +11,8 @@ use futures::future::{self, BoxFuture};
 use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode, header};
 
-use super::TestTrail;
 use super::fleet::Role;
+use super::{MemoryStore, TestLines, TestTrail};
 use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
@@ -21,8 +21,8 @@ use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
-    AuditSink, Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Notebook, Observe, Owners,
-    Place, Quotas, Rendezvous, Upstream,
+    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
+    Meetings, Notebook, Observe, Owners, Place, Quotas, Rendezvous, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -39,6 +39,7 @@ pub struct Memory(Arc<State>, Role);
 
 struct State {
     trail: OnceLock<Arc<dyn AuditSink>>,
+    lines: OnceLock<Arc<dyn AuditQuery>>,
     now: AtomicU64,
     random: AtomicU64,
     timers: Mutex<Vec<(u64, Waker)>>,
@@ -48,6 +49,9 @@ struct State {
     meetings: Meetings,
     tallies: Tallies,
     observer: Option<Arc<dyn Observe>>,
+    store: MemoryStore,
+    configurations: Arc<dyn ConfigStore>,
+    keys: Arc<dyn KeyStore>,
 }
 
 /// What somebody who observes is told, in its order.
@@ -157,8 +161,10 @@ impl Memory {
     }
 
     fn make(script: Script, observer: Option<Arc<dyn Observe>>) -> Self {
+        let store = MemoryStore::default();
         let state = State {
             trail: OnceLock::new(),
+            lines: OnceLock::new(),
             now: AtomicU64::new(1_800_000_000_000),
             random: AtomicU64::new(1),
             timers: Mutex::default(),
@@ -168,6 +174,9 @@ impl Memory {
             meetings: Meetings::default(),
             tallies: Tallies::default(),
             observer,
+            configurations: Arc::new(store.clone()),
+            keys: Arc::new(store.clone()),
+            store,
         };
         Self(Arc::new(state), Role::default())
     }
@@ -177,11 +186,21 @@ impl Memory {
         Self(self.0.clone(), role)
     }
 
+    /// Returns where its configurations and keys lie.
+    pub fn store(&self) -> &MemoryStore {
+        &self.0.store
+    }
+
     /// Keeps an audit trail from now on.
     pub fn keep_trail(&self) -> Arc<TestTrail> {
         let trail = Arc::<TestTrail>::default();
         let _ = self.0.trail.set(trail.clone());
         trail
+    }
+
+    /// Has a trail of these lines to read from now on.
+    pub fn read_trail(&self, lines: Vec<String>) {
+        let _ = self.0.lines.set(Arc::new(TestLines::new(lines)));
     }
 
     /// Returns what has been sent to servers since the last time, as `METHOD url body`.
@@ -342,12 +361,32 @@ impl Quotas for Memory {
 }
 
 impl Host for Memory {
+    fn configurations(&self) -> Option<&Arc<dyn ConfigStore>> {
+        Some(&self.0.configurations)
+    }
+
+    fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
+        Some(&self.0.keys)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        (name == "TOKEN").then(|| "s3cret".to_owned())
+    }
+
+    fn starts_processes(&self) -> bool {
+        false
+    }
+
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         self.0.observer.as_ref()
     }
 
     fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
         self.0.trail.get()
+    }
+
+    fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
+        self.0.lines.get()
     }
 
     fn place(&self) -> Place {
