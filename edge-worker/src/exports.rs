@@ -9,11 +9,12 @@ use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply};
 use portcullis_core::ports::Clock as _;
 use portcullis_core::quota::{Count, Errand};
+use portcullis_core::{Gateway, Wanted};
 use wasm_bindgen::prelude::*;
 use worker::Env;
 
 use crate::bindings::Bindings;
-use crate::host::{Asked, Edge, Event, Leaving, Notes, Storage, answer, moment, publish, request};
+use crate::host::{Asked, Edge, Event, Leaving, Notes, Storage, Streams, answer, moment, publish, request};
 use crate::isolate::Place;
 use crate::logging;
 
@@ -39,10 +40,12 @@ fn begin(env: Env, host: impl FnOnce(&Bindings) -> Edge) -> Rc<Place> {
 
 /// The object that holds the sessions, parked calls and streams of one principal.
 #[wasm_bindgen]
+#[derive(Clone)]
 pub struct Conversations {
     event: Event,
     place: Rc<Place>,
     notes: Notes,
+    streams: Streams,
 }
 
 #[wasm_bindgen]
@@ -50,19 +53,62 @@ impl Conversations {
     /// Makes the object.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, env: Env) -> Self {
-        let notes = Notes::of(&state);
+        let (notes, streams) = (Notes::of(&state), Streams::of(&state));
         let place = begin(env, |bindings| Edge::owner(bindings, &notes));
-        Self { event: Event::new(state), place, notes }
+        Self { event: Event::new(state), place, notes, streams }
     }
 
-    /// Removes notes that no longer count.
+    /// Removes notes that no longer count, and looks for news for the streams that rest.
     pub fn alarm(&self) -> Promise {
-        self.notes.tidy(Edge::default().now())
+        let tidied = self.notes.tidy(Edge::default().now(), self.streams.any_rests());
+        self.with_gateway(move |conversations, gateway| async move {
+            let _ = JsFuture::from(tidied).await;
+            conversations.take_up(gateway, Wanted::ForNews).await;
+        })
     }
 
     /// Answers a request that an isolate has handed over.
     pub fn fetch(&self, asked: JsValue) -> Promise {
+        if self.streams.any_rests() {
+            // What the request comes to may be told on one of them.
+            drop(self.with_gateway(|conversations, gateway| async move {
+                conversations.take_up(gateway, Wanted::Now).await;
+            }));
+        }
         serve(Asked::new(asked), self.event.clone(), self.place.clone(), Door::Inner)
+    }
+
+    /// Takes what an isolate says on a socket: which stream it opens.
+    pub fn message(&self, socket: JsValue, text: String) -> Promise {
+        self.with_gateway(move |conversations, gateway| async move {
+            conversations.streams.begin(&conversations.event, gateway, socket, &text).await;
+        })
+    }
+
+    /// Takes note that an isolate has closed a socket.
+    pub fn close(&self, socket: JsValue) {
+        self.streams.end(&socket);
+    }
+}
+
+impl Conversations {
+    fn with_gateway<F: Future<Output = ()> + 'static>(
+        &self,
+        work: impl FnOnce(Self, Gateway<Edge>) -> F + 'static,
+    ) -> Promise {
+        let own = self.clone();
+        let (promise, _) = self.event.promise(async move {
+            match own.place.gateway().await {
+                Ok(gateway) => work(own, gateway).await,
+                Err(why) => tracing::error!(%why, "nothing is served"),
+            }
+            Ok(JsValue::UNDEFINED)
+        });
+        promise
+    }
+
+    async fn take_up(&self, gateway: Gateway<Edge>, wanted: Wanted) {
+        self.streams.take_up(&self.event, &gateway, wanted).await;
     }
 }
 

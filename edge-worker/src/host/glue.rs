@@ -74,6 +74,24 @@ extern "C" {
     #[wasm_bindgen(method, js_name = forget)]
     pub(crate) fn forget_all(this: &Storage) -> Promise;
 
+    pub(crate) type Sockets;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(state: &JsValue) -> Sockets;
+    #[wasm_bindgen(method)]
+    pub(crate) fn all(this: &Sockets) -> Vec<JsValue>;
+    pub(crate) fn name_of(socket: &JsValue) -> Option<String>;
+    pub(crate) fn name_as(socket: &JsValue, name: &str);
+    pub(crate) fn put(socket: &JsValue, message: JsValue) -> bool;
+    pub(crate) fn hang_up(socket: &JsValue);
+
+    pub(crate) type Line;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(to: &JsValue, first: &str) -> Line;
+    #[wasm_bindgen(method, js_name = next)]
+    pub(crate) fn next_message(this: &Line) -> Promise;
+    #[wasm_bindgen(method, js_name = cancel)]
+    pub(crate) fn leave(this: &Line);
+
     pub(crate) type Sent;
     #[wasm_bindgen(constructor)]
     pub(crate) fn new(to: &JsValue, method: &str, url: &str, fields: &str, body: Option<Uint8Array>) -> Sent;

@@ -10,6 +10,7 @@ mod glue;
 mod notebook;
 mod objects;
 mod sent;
+mod streams;
 
 pub(crate) use answer::{Leaving, answer, request};
 pub(crate) use edge::Edge;
@@ -17,3 +18,4 @@ pub(crate) use event::Event;
 pub(crate) use glue::{Asked, Storage};
 pub(crate) use notebook::{Notes, moment};
 pub(crate) use objects::publish;
+pub(crate) use streams::Streams;

@@ -15,6 +15,7 @@ use worker::send::{SendFuture, SendWrapper};
 
 use super::glue::object;
 use super::sent::send;
+use super::streams::open;
 use crate::bindings::Bindings;
 
 /// The catalog's key in the store.
@@ -42,6 +43,15 @@ impl Owners for Conversations {
     ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
         let namespace = self.0.clone();
         SendFuture::new(async move { ask(object(&namespace, &owner), request).await }).boxed()
+    }
+
+    fn open_stream(
+        &self,
+        owner: String,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
+        let namespace = self.0.clone();
+        SendFuture::new(async move { open(object(&namespace, &owner), request).await }).boxed()
     }
 }
 
