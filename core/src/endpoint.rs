@@ -33,6 +33,31 @@ pub(crate) enum Endpoint {
     Sse,
     /// `/messages`: what such an agent says.
     Messages,
+    /// `/admin/v1/audit` and what lies below it: the audit trail.
+    Trail(Reading),
+}
+
+/// How the audit trail is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// `/admin/v1/audit`: a page of entries.
+    Page,
+    /// `/admin/v1/audit/export`: every entry.
+    Export,
+    /// `/admin/v1/audit/verify`: whether the chains hold.
+    Verify,
+}
+
+impl Reading {
+    const ALL: [(&'static str, Self); 3] = [
+        ("/admin/v1/audit", Self::Page),
+        ("/admin/v1/audit/export", Self::Export),
+        ("/admin/v1/audit/verify", Self::Verify),
+    ];
+
+    fn at(path: &str) -> Option<(&'static str, Self)> {
+        Self::ALL.into_iter().find(|(whole, _)| *whole == path)
+    }
 }
 
 /// The path at which agents that speak HTTP+SSE open their stream.
@@ -57,6 +82,7 @@ pub(crate) fn find(
         "/mcp" => Some(Endpoint::Mcp(Scope::All)),
         SSE => Some(Endpoint::Sse),
         MESSAGES => Some(Endpoint::Messages),
+        _ if Reading::at(path).is_some() => Some(Endpoint::Trail(Reading::at(path)?.1)),
         _ if control::request::is_admin(path) => Some(Endpoint::Admin),
         _ if path.starts_with(GROUPS) => {
             let name = decode(path.strip_prefix(GROUPS)?)?;
@@ -74,7 +100,8 @@ pub(crate) fn find(
 /// Returns the pattern that a path follows, whether or not its names are known; empty where it leads nowhere.
 pub(crate) fn route(path: &str) -> &'static str {
     const WHOLE: [&str; 7] = ["/mcp", SSE, MESSAGES, "/healthz", "/healthcheck", "/readyz", "/metrics"];
-    match WHOLE.into_iter().find(|whole| *whole == path) {
+    let of_trail = Reading::at(path).map(|(whole, _)| whole);
+    match WHOLE.into_iter().find(|whole| *whole == path).or(of_trail) {
         Some(whole) => whole,
         None if path.starts_with(SERVERS) => "/mcp/servers/{server}",
         None if path.starts_with(GROUPS) => "/mcp/groups/{group}",

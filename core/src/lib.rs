@@ -63,7 +63,7 @@ mod wire;
 pub mod testing;
 
 pub use catalog::inspect;
-pub use flow::{Looked, refuse_lines, serve_lines};
+pub use flow::{Looked, Rest, Wanted, refuse_lines, serve_lines};
 pub use front::admin::AdminKey;
 pub use front::gate::Exposure;
 pub use gateway::{Gateway, Options, Readiness, SealKeys};

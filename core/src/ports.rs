@@ -14,7 +14,7 @@ use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-use crate::audit::Entry;
+use crate::audit::{Entry, Page, Query, Unreadable, Verdicts};
 use crate::body::{Body, Reply, Whole};
 use crate::config::{Audit, Command};
 use crate::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError};
@@ -146,6 +146,15 @@ pub trait AuditSink: Send + Sync {
     fn state(&self) -> AuditState;
 }
 
+/// Where the audit trail is read again.
+pub trait AuditQuery: Send + Sync {
+    /// Returns a page of the entries that are asked for.
+    fn page(&self, query: Query) -> BoxFuture<'_, Result<Page, Unreadable>>;
+
+    /// Reads chains, from the beginning or from where an earlier check told to go on, and says what they are.
+    fn verify(&self, cursor: Option<String>) -> BoxFuture<'_, Result<Verdicts, Unreadable>>;
+}
+
 /// What kind of place a gateway runs in, and so what follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Place {
@@ -176,6 +185,16 @@ pub trait Owners: Send + Sync {
         owner: String,
         request: http::Request<Body>,
     ) -> BoxFuture<'static, Result<Reply, Unreachable>>;
+
+    /// Hands over a request whose answer is a stream on which an agent listens for as long as it likes. An owner may put
+    /// it to rest ([`Rest`](crate::Rest)).
+    fn open_stream(
+        &self,
+        owner: String,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
+        self.hand_over(owner, request)
+    }
 }
 
 /// What all instances know of the servers, kept by one of them.
@@ -275,6 +294,11 @@ pub trait Host:
 
     /// Returns where the audit trail goes; nowhere, unless the platform says otherwise.
     fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        None
+    }
+
+    /// Returns where the audit trail is read; nowhere, unless the platform says otherwise.
+    fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
         None
     }
 

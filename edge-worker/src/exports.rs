@@ -5,12 +5,16 @@ use std::rc::Rc;
 
 use http::{Response, StatusCode};
 use js_sys::Promise;
+use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply};
+use portcullis_core::ports::Clock as _;
+use portcullis_core::quota::{Count, Errand};
+use portcullis_core::{Gateway, Wanted};
 use wasm_bindgen::prelude::*;
 use worker::Env;
 
 use crate::bindings::Bindings;
-use crate::host::{Asked, Edge, Event, Leaving, answer, publish, request};
+use crate::host::{Asked, Edge, Event, Leaving, Notes, Storage, Streams, answer, moment, publish, request};
 use crate::isolate::Place;
 use crate::logging;
 
@@ -36,9 +40,12 @@ fn begin(env: Env, host: impl FnOnce(&Bindings) -> Edge) -> Rc<Place> {
 
 /// The object that holds the sessions, parked calls and streams of one principal.
 #[wasm_bindgen]
+#[derive(Clone)]
 pub struct Conversations {
     event: Event,
     place: Rc<Place>,
+    notes: Notes,
+    streams: Streams,
 }
 
 #[wasm_bindgen]
@@ -46,12 +53,62 @@ impl Conversations {
     /// Makes the object.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, env: Env) -> Self {
-        Self { event: Event::new(state), place: begin(env, Edge::owner) }
+        let (notes, streams) = (Notes::of(&state), Streams::of(&state));
+        let place = begin(env, |bindings| Edge::owner(bindings, &notes));
+        Self { event: Event::new(state), place, notes, streams }
+    }
+
+    /// Removes notes that no longer count, and looks for news for the streams that rest.
+    pub fn alarm(&self) -> Promise {
+        let tidied = self.notes.tidy(Edge::default().now(), self.streams.any_rests());
+        self.with_gateway(move |conversations, gateway| async move {
+            let _ = JsFuture::from(tidied).await;
+            conversations.take_up(gateway, Wanted::ForNews).await;
+        })
     }
 
     /// Answers a request that an isolate has handed over.
     pub fn fetch(&self, asked: JsValue) -> Promise {
+        if self.streams.any_rests() {
+            // What the request comes to may be told on one of them.
+            drop(self.with_gateway(|conversations, gateway| async move {
+                conversations.take_up(gateway, Wanted::Now).await;
+            }));
+        }
         serve(Asked::new(asked), self.event.clone(), self.place.clone(), Door::Inner)
+    }
+
+    /// Takes what an isolate says on a socket: which stream it opens.
+    pub fn message(&self, socket: JsValue, text: String) -> Promise {
+        self.with_gateway(move |conversations, gateway| async move {
+            conversations.streams.begin(&conversations.event, gateway, socket, &text).await;
+        })
+    }
+
+    /// Takes note that an isolate has closed a socket.
+    pub fn close(&self, socket: JsValue) {
+        self.streams.end(&socket);
+    }
+}
+
+impl Conversations {
+    fn with_gateway<F: Future<Output = ()> + 'static>(
+        &self,
+        work: impl FnOnce(Self, Gateway<Edge>) -> F + 'static,
+    ) -> Promise {
+        let own = self.clone();
+        let (promise, _) = self.event.promise(async move {
+            match own.place.gateway().await {
+                Ok(gateway) => work(own, gateway).await,
+                Err(why) => tracing::error!(%why, "nothing is served"),
+            }
+            Ok(JsValue::UNDEFINED)
+        });
+        promise
+    }
+
+    async fn take_up(&self, gateway: Gateway<Edge>, wanted: Wanted) {
+        self.streams.take_up(&self.event, &gateway, wanted).await;
     }
 }
 
@@ -74,6 +131,73 @@ impl Upstreams {
     pub fn fetch(&self, asked: JsValue) -> Promise {
         serve(Asked::new(asked), self.event.clone(), self.place.clone(), Door::Catalog)
     }
+}
+
+/// The object of one count.
+#[wasm_bindgen]
+pub struct Counts {
+    event: Event,
+    storage: Rc<Storage>,
+}
+
+/// Under which an object stores its count.
+const COUNT: &str = "count";
+
+#[wasm_bindgen]
+impl Counts {
+    /// Makes the object.
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: JsValue, env: Env) -> Self {
+        let bindings = Bindings::new(env);
+        logging::init(bindings.text("PORTCULLIS_LOG").as_deref());
+        Self { storage: Rc::new(Storage::new(&state)), event: Event::new(state) }
+    }
+
+    /// Runs an errand.
+    pub fn fetch(&self, asked: JsValue) -> Promise {
+        let (storage, event) = (self.storage.clone(), self.event.clone());
+        let (promise, _) = self.event.promise(async move {
+            let reply = match errand(asked).await {
+                Ok(errand) => {
+                    let mut count = stored(&storage);
+                    let outcome = count.run(errand);
+                    storage.store(COUNT, &to_text(&count));
+                    // It is for tidiness only.
+                    drop(storage.wake(moment(count.idle_at())));
+                    Response::new(Body::Full(to_text(&outcome).into()))
+                }
+                Err(why) => plain(StatusCode::BAD_REQUEST, &why),
+            };
+            Ok(answer(reply, &event, &Leaving::default()))
+        });
+        promise
+    }
+
+    /// Forgets the count once it says nothing.
+    pub fn alarm(&self) -> Promise {
+        let storage = self.storage.clone();
+        let (promise, _) = self.event.promise(async move {
+            let idle_at = moment(stored(&storage).idle_at());
+            let rest =
+                if js_sys::Date::now() < idle_at { storage.wake(idle_at) } else { storage.forget_all() };
+            JsFuture::from(rest).await
+        });
+        promise
+    }
+}
+
+async fn errand(asked: JsValue) -> Result<Errand, String> {
+    let request = request(Asked::new(asked)).map_err(|error| error.to_string())?;
+    let body = request.into_body().collect(4096).await.map_err(|error| error.to_string())?;
+    serde_json::from_slice(&body).map_err(|error| error.to_string())
+}
+
+fn stored(storage: &Storage) -> Count {
+    storage.load(COUNT).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
+fn to_text(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("plain data")
 }
 
 /// By which way a request comes in.

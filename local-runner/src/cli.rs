@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use portcullis_core::audit::{Decision, parse_time};
+use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
 pub(crate) use remote::{AdminCredential, KeysOf, Pull, Push, Rollback, Versions};
@@ -93,7 +93,7 @@ pub(crate) enum Command {
     Explain(Explain),
     /// The audit trail: who asked for what, what was decided, what came of it
     #[command(
-        after_help = "Examples:\n  portcullis audit tail --follow\n  portcullis audit query --decision denied --since 24h\n  portcullis audit verify\n  portcullis audit export --format csv --output audit.csv"
+        after_help = "Examples:\n  portcullis audit tail --follow\n  portcullis audit query --decision denied --since 24h\n  portcullis audit verify\n  portcullis audit export --format csv --output audit.csv\n  portcullis audit query --since 1h --url https://gateway.example.com"
     )]
     Audit(Audit),
     /// Make, list and revoke API keys
@@ -204,6 +204,11 @@ pub(crate) struct Audit {
     /// Where the gateway keeps its data [default: the user's data folder]
     #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
+    /// A gateway that runs: its trail is read, not that of the data folder
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) url: Option<http::Uri>,
+    #[command(flatten)]
+    pub(crate) credential: AdminCredential,
     #[command(subcommand)]
     pub(crate) command: AuditCommand,
 }
@@ -258,6 +263,9 @@ pub(crate) struct Wanted {
     /// Only about this tool, prompt or resource, as agents name it
     #[arg(long, value_name = "NAME")]
     pub(crate) tool: Option<String>,
+    /// Only with this method, such as tools/call
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Option<String>,
     /// Only what was decided so
     #[arg(long, value_name = "DECISION", value_parser = decision)]
     pub(crate) decision: Option<Decision>,
@@ -302,40 +310,8 @@ pub(crate) enum Format {
     Csv,
 }
 
-/// A moment, as people say it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Moment {
-    /// In milliseconds since the Unix epoch.
-    At(u64),
-    /// So many milliseconds ago.
-    Ago(u64),
-}
-
-impl Moment {
-    /// Returns the moment in milliseconds since the Unix epoch.
-    pub(crate) fn before(self, now: u64) -> u64 {
-        match self {
-            Self::At(moment) => moment,
-            Self::Ago(past) => now.saturating_sub(past),
-        }
-    }
-}
-
 fn moment(text: &str) -> Result<Moment, String> {
-    let ago = || {
-        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-        let unit = match unit {
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        Some(Moment::Ago(number.parse::<u64>().ok()?.checked_mul(unit)?))
-    };
-    parse_time(text).map(Moment::At).or_else(ago).ok_or_else(|| {
-        "expected a date such as 2026-07-28, a moment such as 2026-07-28T12:00:00Z, or a time ago such as 24h".to_owned()
-    })
+    Moment::parse(text).ok_or_else(|| Moment::EXPECTED.to_owned())
 }
 
 fn decision(text: &str) -> Result<Decision, String> {

@@ -22,8 +22,8 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    AuditSink, Background, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore, Meetings, Observe, Quotas,
-    Rendezvous, Upstream,
+    AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore, Meetings,
+    Observe, Quotas, Rendezvous, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 
@@ -49,6 +49,7 @@ pub(crate) struct Machine {
     tallies: Tallies,
     observer: Option<Arc<dyn Observe>>,
     audit: Option<Arc<dyn AuditSink>>,
+    trail: Option<Arc<dyn AuditQuery>>,
     stores: Option<Stores>,
 }
 
@@ -70,6 +71,7 @@ impl Machine {
             observer: None,
             audit: None,
             stores: None,
+            trail: None,
         }
     }
 
@@ -80,9 +82,9 @@ impl Machine {
         Self { observer: Some(observer), ..machine }
     }
 
-    /// Makes the same machine with an audit trail.
-    pub(crate) fn audited(self, audit: Arc<dyn AuditSink>) -> Self {
-        Self { audit: Some(audit), ..self }
+    /// Makes the same machine with an audit trail, and with a way to read it.
+    pub(crate) fn audited(self, audit: Arc<dyn AuditSink>, trail: Arc<dyn AuditQuery>) -> Self {
+        Self { audit: Some(audit), trail: Some(trail), ..self }
     }
 
     /// Makes the same machine with the stores of a data folder.
@@ -218,6 +220,10 @@ impl Host for Machine {
 
     fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
         self.audit.as_ref()
+    }
+
+    fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
+        self.trail.as_ref()
     }
 }
 

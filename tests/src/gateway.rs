@@ -160,10 +160,10 @@ impl Builder {
 
     /// The Worker: variables are its secrets, the data folder is where its stores and objects lie.
     fn serve_worker(&self) -> Command {
+        toolbox::build_worker();
         let mut secrets = BTreeMap::from([("PORTCULLIS_INSECURE", "1"), ("PORTCULLIS_SEAL_KEY", SEAL_KEY)]);
         secrets.extend(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let settings = json!({
-            "build": toolbox::worker(),
             "configuration": self.folder.path().join(&self.config),
             "persist": self.data_dir(),
             "secrets": secrets,

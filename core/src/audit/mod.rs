@@ -5,20 +5,33 @@
 //! reordered is found. **No secret that is known as one gets into a line**; what cannot be known as one is said in
 //! [`Redactor`]. Where lines are kept is the host's; nothing here waits, reads or writes.
 
+mod batch;
 mod chain;
 mod entry;
 mod moment;
 mod noted;
+mod query;
 mod redact;
 mod row;
 mod secrets;
+mod seen;
+mod segment;
 mod text;
+mod verdict;
+mod verify;
+mod walk;
 
-pub use chain::{Breach, Chain, FIRST, Fault, Head, Link, Verified, digest, verify};
+pub use batch::{Batch, Key, Message, Producer, Writer, Written};
+pub use chain::{Chain, FIRST, Head, Link, digest};
 pub use entry::{Decision, Entry, Searched, Writing};
-pub use moment::{day, parse_time, time_text};
+pub use moment::{Moment, day, parse_time, time_text};
+pub use query::{BadQuery, Gathering, LONGEST_PAGE, Order, PAGE, Page, Query, Unreadable};
 pub use redact::{BadPattern, REDACTED, Redactor};
 pub use row::{FIELDS, Row, csv_head};
+pub use segment::{Beside, PREFIX, Place, Segment, is_name, key_prefix, path_prefix};
 pub use text::{visible, write_string};
+pub use verdict::{Verdict, Verdicts};
+pub use verify::{Breach, Fault, Verified, Verifier, verify};
+pub use walk::{Check, Reach, Search, Step, Steps};
 
 pub(crate) use noted::Noted;

@@ -53,6 +53,44 @@ pub fn parse_time(text: &str) -> Option<u64> {
     (self::day(millis) == date || second == 60).then_some(millis)
 }
 
+/// A moment, as people say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// In milliseconds since the Unix epoch.
+    At(u64),
+    /// So many milliseconds ago.
+    Ago(u64),
+}
+
+impl Moment {
+    /// What is said of a text that is no moment.
+    pub const EXPECTED: &str = "expected a date such as 2026-07-28, a moment such as 2026-07-28T12:00:00Z, or a time ago \
+                                such as 24h";
+
+    /// Parses a moment: a date, a moment in UTC, or how long ago it is in `s`, `m`, `h` or `d`.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_time(text).map(Self::At).or_else(|| {
+            let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+            let unit = match unit {
+                "s" => 1000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                "d" => DAY,
+                _ => return None,
+            };
+            Some(Self::Ago(number.parse::<u64>().ok()?.checked_mul(unit)?))
+        })
+    }
+
+    /// Returns the moment in milliseconds since the Unix epoch.
+    pub fn before(self, now: u64) -> u64 {
+        match self {
+            Self::At(moment) => moment,
+            Self::Ago(past) => now.saturating_sub(past),
+        }
+    }
+}
+
 fn number(text: &str, digits: usize) -> Option<u64> {
     (text.len() == digits && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }

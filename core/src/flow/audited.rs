@@ -165,7 +165,7 @@ impl<H: Host> Gateway<H> {
 
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 25] = [
+    const KNOWN: [&str; 28] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
@@ -191,6 +191,9 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "GET /admin/v1/keys",
         "POST /admin/v1/keys",
         "DELETE /admin/v1/keys/{id}",
+        "GET /admin/v1/audit",
+        "GET /admin/v1/audit/export",
+        "GET /admin/v1/audit/verify",
     ];
     let route = endpoint::route(path);
     let is_it = |known: &&str| known.split_once(' ').is_some_and(|(m, r)| m == method.as_str() && r == route);

@@ -17,6 +17,7 @@ mod messages;
 mod observed;
 mod park;
 mod reload;
+mod rest;
 mod rounds;
 mod serve;
 mod sessions;
@@ -26,6 +27,7 @@ mod stdio;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod trial;
 mod watch;
 mod way;
@@ -46,6 +48,8 @@ pub(crate) use addressee::Addressee;
 pub use control::Looked;
 pub(crate) use discover::Remarks;
 pub(crate) use park::{Parking, Spent};
+pub(crate) use rest::TakenUp;
+pub use rest::{Rest, Wanted};
 pub(crate) use sse::HeldStreams;
 pub use stdio::{refuse_lines, serve_lines};
 

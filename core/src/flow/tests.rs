@@ -10,6 +10,7 @@ mod narrow;
 mod policy;
 mod sessions;
 mod succession;
+mod trail;
 
 use bytes::Bytes;
 use http::header;

@@ -12,7 +12,7 @@ use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode, header};
 
 use super::fleet::Role;
-use super::{MemoryStore, TestTrail};
+use super::{MemoryStore, TestLines, TestTrail};
 use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
@@ -21,8 +21,8 @@ use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
-    AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore, Meetings,
-    Notebook, Observe, Owners, Place, Quotas, Rendezvous, Upstream,
+    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
+    Meetings, Notebook, Observe, Owners, Place, Quotas, Rendezvous, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -39,6 +39,7 @@ pub struct Memory(Arc<State>, Role);
 
 struct State {
     trail: OnceLock<Arc<dyn AuditSink>>,
+    lines: OnceLock<Arc<dyn AuditQuery>>,
     now: AtomicU64,
     random: AtomicU64,
     timers: Mutex<Vec<(u64, Waker)>>,
@@ -163,6 +164,7 @@ impl Memory {
         let store = MemoryStore::default();
         let state = State {
             trail: OnceLock::new(),
+            lines: OnceLock::new(),
             now: AtomicU64::new(1_800_000_000_000),
             random: AtomicU64::new(1),
             timers: Mutex::default(),
@@ -194,6 +196,11 @@ impl Memory {
         let trail = Arc::<TestTrail>::default();
         let _ = self.0.trail.set(trail.clone());
         trail
+    }
+
+    /// Has a trail of these lines to read from now on.
+    pub fn read_trail(&self, lines: Vec<String>) {
+        let _ = self.0.lines.set(Arc::new(TestLines::new(lines)));
     }
 
     /// Returns what has been sent to servers since the last time, as `METHOD url body`.
@@ -376,6 +383,10 @@ impl Host for Memory {
 
     fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
         self.0.trail.get()
+    }
+
+    fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
+        self.0.lines.get()
     }
 
     fn place(&self) -> Place {

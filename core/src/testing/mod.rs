@@ -28,7 +28,7 @@ pub use fleet::Fleet;
 pub use host::{Answer, Memory, Notes, Open, json_answer, later, open_stream, silence, slowly};
 pub use paths::{Path, paths};
 pub use store::{MemoryStore, config_store, key_store};
-pub use trail::TestTrail;
+pub use trail::{TestLines, TestTrail};
 
 /// The admin credential of the gateways that are started here.
 pub const ADMIN_KEY: &str = "the admin's key";

@@ -60,6 +60,20 @@ export class Asked {
 // The object of that name; where each object is another instance, the same name is the same one.
 export const object = (namespace, name) => namespace.get(namespace.idFromName(name));
 
+// What an object has stored, as text, and when it is to be woken.
+export class Storage {
+  constructor(state) { this.storage = state.storage; }
+  load(key) { return this.storage.kv.get(key); }
+  store(key, text) { this.storage.kv.put(key, text); }
+  remove(key) { this.storage.kv.delete(key); }
+  all() { return JSON.stringify([...this.storage.kv.list()]); }
+  async wake(at) {
+    const set = await this.storage.getAlarm();
+    if (set === null || at < set) await this.storage.setAlarm(at);
+  }
+  forget() { return this.storage.deleteAll(); }
+}
+
 // A request to a server, or to an object. Cancelling it is allowed at any time, also from a request that it does not belong to, where
 // the platform forbids it and ends it itself.
 export class Sent {
@@ -76,6 +90,45 @@ export class Sent {
   }
   next() { return this.reading.next(); }
   cancel() { try { this.controller.abort(); } catch {} }
+}
+
+// The sockets of an object, which outlive it while it sleeps, and under which name each is known.
+export class Sockets {
+  constructor(state) { this.state = state; }
+  all() { return this.state.getWebSockets(); }
+}
+export const name_of = (socket) => socket.deserializeAttachment() ?? undefined;
+export const name_as = (socket, name) => socket.serializeAttachment(name);
+export const put = (socket, message) => { try { socket.send(message); return true; } catch { return false; } };
+export const hang_up = (socket) => { try { socket.close(1000); } catch {} };
+
+// A socket to an object: what is said first, then what comes, message by message. An end that the object did not mean is
+// an error.
+export class Line {
+  constructor(to, first) {
+    this.come = [];
+    this.promise = to.fetch('https://portcullis/', { headers: { Upgrade: 'websocket' } }).then(({ webSocket }) => {
+      if (!webSocket) throw new Error('the object takes no socket');
+      this.socket = webSocket;
+      webSocket.accept();
+      webSocket.addEventListener('message', ({ data }) => this.take(data));
+      webSocket.addEventListener('close', ({ code }) => this.end(code === 1000 ? undefined : new Error(`closed (${code})`)));
+      webSocket.addEventListener('error', () => this.end(new Error('broke off')));
+      webSocket.send(first);
+    }).catch((error) => this.end(error));
+  }
+  take(data) { this.come.push(Promise.resolve(typeof data === 'string' ? data : new Uint8Array(data))); this.ring?.(); }
+  end(error) {
+    const end = error ? Promise.reject(error) : Promise.resolve(undefined);
+    end.catch(() => {});
+    this.come.push(end);
+    this.ring?.();
+  }
+  async next() {
+    while (this.come.length === 0) await new Promise((ring) => { this.ring = ring; });
+    return this.come.shift();
+  }
+  cancel() { try { this.socket?.close(1000); } catch {} }
 }
 
 export const whole_answer = (status, fields, body) => new Response(body, { status, headers: headers(fields) });

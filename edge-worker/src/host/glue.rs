@@ -58,6 +58,40 @@ extern "C" {
 
     pub(crate) fn object(namespace: &JsValue, name: &str) -> JsValue;
 
+    pub(crate) type Storage;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(state: &JsValue) -> Storage;
+    #[wasm_bindgen(method)]
+    pub(crate) fn load(this: &Storage, key: &str) -> Option<String>;
+    #[wasm_bindgen(method)]
+    pub(crate) fn store(this: &Storage, key: &str, text: &str);
+    #[wasm_bindgen(method)]
+    pub(crate) fn remove(this: &Storage, key: &str);
+    #[wasm_bindgen(method)]
+    pub(crate) fn all(this: &Storage) -> String;
+    #[wasm_bindgen(method)]
+    pub(crate) fn wake(this: &Storage, at: f64) -> Promise;
+    #[wasm_bindgen(method, js_name = forget)]
+    pub(crate) fn forget_all(this: &Storage) -> Promise;
+
+    pub(crate) type Sockets;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(state: &JsValue) -> Sockets;
+    #[wasm_bindgen(method)]
+    pub(crate) fn all(this: &Sockets) -> Vec<JsValue>;
+    pub(crate) fn name_of(socket: &JsValue) -> Option<String>;
+    pub(crate) fn name_as(socket: &JsValue, name: &str);
+    pub(crate) fn put(socket: &JsValue, message: JsValue) -> bool;
+    pub(crate) fn hang_up(socket: &JsValue);
+
+    pub(crate) type Line;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(to: &JsValue, first: &str) -> Line;
+    #[wasm_bindgen(method, js_name = next)]
+    pub(crate) fn next_message(this: &Line) -> Promise;
+    #[wasm_bindgen(method, js_name = cancel)]
+    pub(crate) fn leave(this: &Line);
+
     pub(crate) type Sent;
     #[wasm_bindgen(constructor)]
     pub(crate) fn new(to: &JsValue, method: &str, url: &str, fields: &str, body: Option<Uint8Array>) -> Sent;

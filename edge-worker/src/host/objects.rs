@@ -15,6 +15,7 @@ use worker::send::{SendFuture, SendWrapper};
 
 use super::glue::object;
 use super::sent::send;
+use super::streams::open;
 use crate::bindings::Bindings;
 
 /// The catalog's key in the store.
@@ -43,10 +44,19 @@ impl Owners for Conversations {
         let namespace = self.0.clone();
         SendFuture::new(async move { ask(object(&namespace, &owner), request).await }).boxed()
     }
+
+    fn open_stream(
+        &self,
+        owner: String,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
+        let namespace = self.0.clone();
+        SendFuture::new(async move { open(object(&namespace, &owner), request).await }).boxed()
+    }
 }
 
 /// Puts a request to an object. What it answers whole is whole here.
-async fn ask(to: JsValue, request: Request<Body>) -> Result<Reply, Unreachable> {
+pub(super) async fn ask(to: JsValue, request: Request<Body>) -> Result<Reply, Unreachable> {
     let (mut head, body) = request.into_parts();
     let body = body.collect(WHOLE).await.map_err(|error| Unreachable::new("the owner", error.to_string()))?;
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("portcullis");

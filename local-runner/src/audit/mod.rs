@@ -21,7 +21,7 @@ use portcullis_core::config::Audit;
 use portcullis_core::ports::{AuditSink, AuditState};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-pub(crate) use reading::{Filter, Reading};
+pub(crate) use reading::{Reading, Shelf};
 
 use crate::host::now;
 use crate::otlp::Telemetry;

@@ -3,28 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use portcullis_core::audit::{Breach, Head, Link, Verified, verify};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use portcullis_core::audit::{
+    Breach, Gathering, Head, Link, Order, Page, Query, Unreadable, Verdict, Verdicts, Verified, verify,
+};
+use portcullis_core::ports::AuditQuery;
 use rusqlite::{Connection, ToSql};
 
 use super::files::{self, Lines};
 use super::index;
 
-/// Which entries are wanted; what is not set, any.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    pub(crate) agent: Option<String>,
-    pub(crate) server: Option<String>,
-    pub(crate) tool: Option<String>,
-    pub(crate) decision: Option<String>,
-    /// From this moment on, in milliseconds since the Unix epoch.
-    pub(crate) since: Option<u64>,
-    /// Before this moment.
-    pub(crate) until: Option<u64>,
-    /// Only those after the entry with this number.
-    pub(crate) after: Option<u64>,
-    /// At most so many, the last ones.
-    pub(crate) limit: Option<u64>,
-}
+/// What the one chain of a data folder is called.
+const WRITER: &str = "local";
 
 /// The trail of a data folder.
 pub(crate) struct Reading {
@@ -48,19 +39,30 @@ impl Reading {
         Ok(Self { folder, database, connection })
     }
 
-    /// Gives the lines that are wanted to `take`, in their order, for as long as it takes them.
-    pub(crate) fn query(
-        &self,
-        filter: &Filter,
-        mut take: impl FnMut(u64, &str) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+    /// Returns a page of the lines that are wanted. A cursor is the number of an entry.
+    pub(crate) fn page(&self, query: &Query) -> Result<Page, Unreadable> {
+        let cursor: Option<u64> =
+            query.cursor.as_ref().map(|text| text.parse().map_err(|_| Unreadable::Cursor)).transpose()?;
+        self.read(query, cursor).map_err(|error| Unreadable::Failed(format!("{error:#}")))
+    }
+
+    fn read(&self, query: &Query, cursor: Option<u64>) -> anyhow::Result<Page> {
+        // What is written meanwhile is in neither: the page and the number of the last entry fit each other.
+        let as_it_is = self.connection.unchecked_transaction()?;
+        let newest: Option<u64> = as_it_is.query_row("SELECT max(id) FROM entries", [], |row| row.get(0))?;
+        let (order, beyond) = match query.order {
+            Order::Newest => ("DESC", "id < ?"),
+            Order::Oldest => ("ASC", "id > ?"),
+        };
         let mut wanted = vec!["1"];
         let mut values: Vec<&dyn ToSql> = Vec::new();
+        let of_line = "CASE WHEN json_valid(line) THEN json_extract(line, '$.method') = ? END";
         let texts = [
-            ("agent = ?", &filter.agent),
-            ("server = ?", &filter.server),
-            ("name = ?", &filter.tool),
-            ("decision = ?", &filter.decision),
+            ("agent = ?", &query.agent),
+            ("server = ?", &query.server),
+            ("name = ?", &query.tool),
+            ("decision = ?", &query.decision),
+            (of_line, &query.method),
         ];
         for (condition, value) in &texts {
             if let Some(value) = value {
@@ -68,33 +70,40 @@ impl Reading {
                 values.push(value);
             }
         }
-        for (condition, value) in
-            [("time >= ?", &filter.since), ("time < ?", &filter.until), ("id > ?", &filter.after)]
+        for (condition, value) in [("time >= ?", &query.since), ("time < ?", &query.until), (beyond, &cursor)]
         {
             if let Some(value) = value {
                 wanted.push(condition);
                 values.push(value);
             }
         }
-        let limit = filter.limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(-1);
-        values.push(&limit);
-        let inner =
-            format!("SELECT id, line FROM entries WHERE {} ORDER BY id DESC LIMIT ?", wanted.join(" AND "));
-        let text = if limit < 0 {
-            inner.replace(" DESC", "")
-        } else {
-            format!("SELECT * FROM ({inner}) ORDER BY id")
-        };
-        let mut statement = self.connection.prepare(&text)?;
+        let text = format!("SELECT id, line FROM entries WHERE {} ORDER BY id {order}", wanted.join(" AND "));
+        let mut statement = as_it_is.prepare(&text)?;
         let mut rows = statement.query(&values[..])?;
+        let (mut page, mut last, mut next) = (Gathering::new(query), cursor, None);
         while let Some(row) = rows.next()? {
-            take(row.get(0)?, row.get_ref(1)?.as_str()?)?;
+            if page.is_full() {
+                next = last;
+                break;
+            }
+            last = Some(row.get(0)?);
+            page.take(row.get(1)?);
         }
-        Ok(())
+        let follow = if query.order == Order::Newest { newest } else { last };
+        let cursor = |id: Option<u64>| id.map(|id| id.to_string());
+        Ok(Page { lines: page.into_lines(), next: cursor(next), follow: cursor(follow) })
+    }
+
+    /// Says what the chain is.
+    pub(crate) fn verdict(&self) -> Result<Verdict, Unreadable> {
+        match self.verify() {
+            Ok(outcome) => Ok(Verdict { writer: WRITER.into(), outcome }),
+            Err(error) => Err(Unreadable::Failed(format!("{error:#}"))),
+        }
     }
 
     /// Reads every line, and the database beside them; returns what the chain is, or the first place where it breaks.
-    pub(crate) fn verify(&self) -> anyhow::Result<Result<Verified, String>> {
+    fn verify(&self) -> anyhow::Result<Result<Verified, String>> {
         // Lines that are written meanwhile come after what the head says.
         let head = std::fs::read(files::head_path(&self.folder)).ok().and_then(|text| Head::parse(&text));
         let known: u64 =
@@ -152,5 +161,42 @@ impl Reading {
         }
         let path = files.last().map_or(&self.folder, |(path, _)| path);
         format!("{}: entry {}: {}", path.display(), breach.entry, breach.fault)
+    }
+}
+
+/// The trail of a data folder, for those who read it over HTTP. It is opened anew for each request: there may be none
+/// yet, and a reader that holds on to it would keep the database from being tidied.
+pub(crate) struct Shelf(PathBuf);
+
+impl Shelf {
+    /// Reads the trail of this data folder.
+    pub(crate) fn new(data: &Path) -> Self {
+        Self(data.to_owned())
+    }
+
+    /// Reads where reading may take its time. Of a trail without any entry there is nothing to say.
+    fn reading<T: Default + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reading) -> Result<T, Unreadable> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, Unreadable>> {
+        let data = self.0.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            if !index::path(&data).exists() {
+                return Ok(T::default());
+            }
+            let reading = Reading::open(&data).map_err(|error| Unreadable::Failed(format!("{error:#}")))?;
+            work(&reading)
+        });
+        read.map(|done| done.unwrap_or_else(|error| Err(Unreadable::Failed(error.to_string())))).boxed()
+    }
+}
+
+impl AuditQuery for Shelf {
+    fn page(&self, query: Query) -> BoxFuture<'_, Result<Page, Unreadable>> {
+        self.reading(move |reading| reading.page(&query))
+    }
+
+    fn verify(&self, _: Option<String>) -> BoxFuture<'_, Result<Verdicts, Unreadable>> {
+        self.reading(|reading| Ok(Verdicts { writers: vec![reading.verdict()?], next: None }))
     }
 }

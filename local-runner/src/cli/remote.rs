@@ -8,7 +8,7 @@ use clap::Args;
 #[derive(Debug, Args, Clone)]
 pub(crate) struct AdminCredential {
     /// A file with the admin key of a gateway that runs [default: what `PORTCULLIS_ADMIN_KEY` says]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub(crate) admin_key_file: Option<PathBuf>,
 }
 

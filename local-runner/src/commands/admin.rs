@@ -1,9 +1,10 @@
 //! The admin API of a gateway that runs, as the commands use it.
 
-use anyhow::{Context as _, bail};
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use anyhow::{Context as _, anyhow, bail};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use portcullis_core::body::{Body, Whole};
-use portcullis_core::ports::Upstream as _;
+use portcullis_core::ports::{Chunks, Upstream as _};
 use serde_json::Value;
 
 use crate::cli::AdminCredential;
@@ -53,6 +54,38 @@ impl Admin {
         expected: &[u16],
     ) -> anyhow::Result<Answered> {
         let text = body.map(Value::to_string).unwrap_or_default();
+        let answer = self.send((method, path), headers, text).await?;
+        let status = answer.status();
+        let body = Body::Stream(answer.into_body()).collect(LARGEST).await?;
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if status.is_success() || expected.contains(&status.as_u16()) {
+            return Ok(Answered { status: status.as_u16(), body });
+        }
+        Err(self.trouble(status, &body))
+    }
+
+    /// Asks for a document, as it is.
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Bytes> {
+        Ok(Body::Stream(self.open(path).await?.into_body()).collect(LARGEST).await?)
+    }
+
+    /// Asks for what is too long to be read at once.
+    pub(super) async fn open(&self, path: &str) -> anyhow::Result<Response<Chunks>> {
+        let answer = self.send((Method::GET, path), &[], String::new()).await?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let text = Body::Stream(answer.into_body()).collect(LARGEST).await.unwrap_or_default();
+        Err(self.trouble(status, &serde_json::from_slice(&text).unwrap_or_default()))
+    }
+
+    async fn send(
+        &self,
+        (method, path): (Method, &str),
+        headers: &[(HeaderName, String)],
+        text: String,
+    ) -> anyhow::Result<Response<Chunks>> {
         let mut request = Request::new(Whole::from(text));
         let uri = format!("{}/admin/v1/{path}", self.url);
         (*request.method_mut(), *request.uri_mut()) = (method, uri.parse()?);
@@ -61,20 +94,18 @@ impl Admin {
         for (name, value) in headers {
             request.headers_mut().insert(name, value.parse()?);
         }
-        let answer = self.machine.fetch(request).await?;
-        let status = answer.status();
-        let body = Body::Stream(answer.into_body()).collect(LARGEST).await?;
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        if status.is_success() || expected.contains(&status.as_u16()) {
-            return Ok(Answered { status: status.as_u16(), body });
-        }
+        Ok(self.machine.fetch(request).await?)
+    }
+
+    /// Says what a gateway says of a request that came to nothing.
+    fn trouble(&self, status: StatusCode, body: &Value) -> anyhow::Error {
         match (status.as_u16(), body["detail"].as_str()) {
-            (401, _) => bail!("{} does not take this admin key", self.url),
-            (_, Some(detail)) => bail!("{}: {detail}", self.url),
+            (401, _) => anyhow!("{} does not take this admin key", self.url),
+            (_, Some(detail)) => anyhow!("{}: {detail}", self.url),
             (404, None) => {
-                bail!("{} has no admin API: it is off until PORTCULLIS_ADMIN_KEY is set there", self.url)
+                anyhow!("{} has no admin API: it is off until PORTCULLIS_ADMIN_KEY is set there", self.url)
             }
-            _ => bail!("{} answers {status}", self.url),
+            _ => anyhow!("{} answers {status}", self.url),
         }
     }
 }

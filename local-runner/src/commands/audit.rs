@@ -1,104 +1,206 @@
-//! `audit`: the trail, read.
+//! `audit`: the trail, read; that of a data folder, or that of a gateway that runs.
 
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use portcullis_core::audit::{Row, csv_head};
+use anyhow::{Context as _, bail};
+use portcullis_core::audit::{LONGEST_PAGE, Moment, Order, Page, Query, Row, Verdict, Verdicts, csv_head};
+use serde::Deserialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 
+use super::admin::Admin;
 use super::{counted, say};
-use crate::audit::{Filter, Reading};
-use crate::cli::{Audit, Export, Format, Query, Tail, Verify, Wanted};
+use crate::audit::Reading;
+use crate::cli::{self, Audit, AuditCommand, Export, Format, Tail, Verify, Wanted};
 use crate::data;
 use crate::host::now;
 
 /// How often it is looked for new entries.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often a gateway that runs is asked for new entries.
+const ASK: Duration = Duration::from_secs(1);
+/// Where a gateway that runs shows its trail.
+const PATH: &str = "audit";
 
 pub(super) async fn run(args: Audit) -> anyhow::Result<ExitCode> {
-    let folder = data::folder(args.data_dir)?;
-    let reading = Reading::open(&folder)?;
+    let trail = match &args.url {
+        Some(url) => Trail::Remote(Admin::new(url, &args.credential)?),
+        None => Trail::Local(Reading::open(&data::folder(args.data_dir)?)?),
+    };
     match args.command {
-        crate::cli::AuditCommand::Tail(args) => tail(&reading, &args).await,
-        crate::cli::AuditCommand::Query(args) => query(&reading, &args),
-        crate::cli::AuditCommand::Verify(args) => verify(&reading, &args),
-        crate::cli::AuditCommand::Export(args) => export(&reading, &args),
+        AuditCommand::Tail(args) => tail(&trail, &args).await,
+        AuditCommand::Query(args) => query(&trail, &args).await,
+        AuditCommand::Verify(args) => verify(&trail, &args).await,
+        AuditCommand::Export(args) => export(&trail, &args).await,
     }
 }
 
-async fn tail(reading: &Reading, args: &Tail) -> anyhow::Result<ExitCode> {
-    // Even where no line is wanted, the last one is read: what is followed begins after it.
-    let mut filter = Filter { limit: Some(args.lines.max(1)), ..Filter::default() };
-    let (mut last, mut is_wanted) = (0, args.lines > 0);
-    loop {
-        reading.query(&filter, |id, line| {
-            last = id;
-            if is_wanted {
-                print(line, args.json);
+/// A trail to read.
+enum Trail {
+    /// That of a data folder.
+    Local(Reading),
+    /// That of a gateway that runs.
+    Remote(Admin),
+}
+
+/// A page, as a gateway that runs writes it.
+#[derive(Deserialize)]
+struct Written {
+    entries: Vec<Box<RawValue>>,
+    cursor: Option<String>,
+    follow: Option<String>,
+}
+
+impl Trail {
+    async fn page(&self, query: &Query) -> anyhow::Result<Page> {
+        let admin = match self {
+            Self::Local(reading) => return Ok(reading.page(query)?),
+            Self::Remote(admin) => admin,
+        };
+        let text = admin.get(&format!("{PATH}?{}", query.to_text())).await?;
+        let written: Written = serde_json::from_slice(&text).context("the answer is no page of a trail")?;
+        // A line that is no entry comes as a string.
+        let line = |entry: Box<RawValue>| match serde_json::from_str::<String>(entry.get()) {
+            Ok(text) => text,
+            Err(_) => entry.get().to_owned(),
+        };
+        let lines = written.entries.into_iter().map(line).collect();
+        Ok(Page { lines, next: written.cursor, follow: written.follow })
+    }
+
+    async fn verify(&self) -> anyhow::Result<Vec<Verdict>> {
+        let admin = match self {
+            Self::Local(reading) => return Ok(vec![reading.verdict()?]),
+            Self::Remote(admin) => admin,
+        };
+        let mut all = Vec::new();
+        let mut query = Query::default();
+        loop {
+            let text = admin.get(&format!("{PATH}/verify?{}", query.to_text())).await?;
+            let verdicts = Verdicts::parse(&text).context("the answer is no verdict on a trail")?;
+            all.extend(verdicts.writers);
+            match verdicts.next {
+                Some(next) => query.cursor = Some(next),
+                None => return Ok(all),
             }
-            Ok(())
-        })?;
-        is_wanted = true;
-        if !args.follow {
-            return Ok(ExitCode::SUCCESS);
         }
-        filter = Filter { after: Some(last), ..Filter::default() };
-        tokio::time::sleep(LOOK).await;
+    }
+
+    /// Reads page after page until `take` has had enough, or there is nothing more.
+    async fn read(
+        &self,
+        mut query: Query,
+        mut take: impl FnMut(String) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        loop {
+            let page = self.page(&query).await?;
+            page.lines.into_iter().try_for_each(&mut take)?;
+            match page.next {
+                Some(next) => query.cursor = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Returns the last entries that are wanted, the oldest first, and where what follows them begins.
+    async fn last(&self, mut query: Query, count: usize) -> anyhow::Result<(Vec<String>, Option<String>)> {
+        let (mut lines, mut follow) = (Vec::new(), None);
+        loop {
+            query.limit = (count - lines.len()).clamp(1, LONGEST_PAGE);
+            let page = self.page(&query).await?;
+            follow = follow.or(page.follow);
+            lines.extend(page.lines);
+            match page.next.filter(|_| lines.len() < count) {
+                Some(next) => query.cursor = Some(next),
+                None => break,
+            }
+        }
+        lines.truncate(count);
+        lines.reverse();
+        Ok((lines, follow))
     }
 }
 
-fn query(reading: &Reading, args: &Query) -> anyhow::Result<ExitCode> {
-    let filter = Filter { limit: Some(args.limit), ..filter(&args.wanted) };
-    reading.query(&filter, |_, line| {
-        print(line, args.json);
-        Ok(())
-    })?;
+async fn tail(trail: &Trail, args: &Tail) -> anyhow::Result<ExitCode> {
+    let count = usize::try_from(args.lines).unwrap_or(usize::MAX);
+    let (lines, follow) = trail.last(Query::default(), count).await?;
+    lines.iter().for_each(|line| print(line, args.json));
+    let mut query = Query { order: Order::Oldest, cursor: follow, ..Query::default() };
+    while args.follow {
+        let page = trail.page(&query).await?;
+        page.lines.iter().for_each(|line| print(line, args.json));
+        if page.follow.is_some() {
+            query.cursor = page.follow;
+        }
+        if page.next.is_none() {
+            tokio::time::sleep(if matches!(trail, Trail::Local(_)) { LOOK } else { ASK }).await;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(reading: &Reading, args: &Verify) -> anyhow::Result<ExitCode> {
-    let outcome = reading.verify()?;
-    if args.json {
-        let said = match &outcome {
-            Ok(found) => json!({
-                "whole": true,
-                "entries": found.entries,
-                "first": found.reach.0,
-                "last": found.reach.1,
-                "remarks": found.remarks,
-                "hash": found.hash,
-            }),
-            Err(breach) => json!({ "whole": false, "breach": breach }),
-        };
-        say(format_args!("{said:#}"));
-        return Ok(ExitCode::from(u8::from(outcome.is_err())));
+async fn query(trail: &Trail, args: &cli::Query) -> anyhow::Result<ExitCode> {
+    let count = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let (lines, _) = trail.last(wanted(&args.wanted), count).await?;
+    lines.iter().for_each(|line| print(line, args.json));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn verify(trail: &Trail, args: &Verify) -> anyhow::Result<ExitCode> {
+    let verdicts = trail.verify().await?;
+    if verdicts.is_empty() {
+        bail!("there is no audit trail yet: a gateway writes it once it is asked something");
     }
-    match outcome {
+    let is_broken = verdicts.iter().any(|verdict| verdict.outcome.is_err());
+    if args.json {
+        let mut said: Vec<_> = verdicts.iter().map(as_json).collect();
+        let said = if said.len() == 1 { said.swap_remove(0) } else { said.into() };
+        say(format_args!("{said:#}"));
+        return Ok(ExitCode::from(u8::from(is_broken)));
+    }
+    for verdict in &verdicts {
+        if verdicts.len() > 1 {
+            say(format_args!("writer {}:", verdict.writer));
+        }
+        tell(verdict);
+    }
+    Ok(ExitCode::from(u8::from(is_broken)))
+}
+
+fn as_json(verdict: &Verdict) -> serde_json::Value {
+    match &verdict.outcome {
+        Ok(found) => json!({
+            "writer": verdict.writer,
+            "whole": true,
+            "entries": found.entries,
+            "first": found.reach.0,
+            "last": found.reach.1,
+            "remarks": found.remarks,
+            "hash": found.hash,
+        }),
+        Err(breach) => json!({ "writer": verdict.writer, "whole": false, "breach": breach }),
+    }
+}
+
+fn tell(verdict: &Verdict) {
+    match &verdict.outcome {
         Ok(found) => {
             let entries = usize::try_from(found.entries).unwrap_or(usize::MAX);
-            say(format_args!(
-                "{}, from {} to {}: whole",
-                counted(entries, "line"),
-                found.reach.0,
-                found.reach.1
-            ));
+            let (first, last) = found.reach;
+            say(format_args!("{}, from {first} to {last}: whole", counted(entries, "line")));
             for entry in &found.remarks {
                 say(format_args!("entry {entry} is the gateway's own, about the trail: look at it"));
             }
             say(format_args!("the last line's hash: {}", found.hash));
-            Ok(ExitCode::SUCCESS)
         }
-        Err(breach) => {
-            say(format_args!("the trail is broken: {breach}"));
-            Ok(ExitCode::from(1))
-        }
+        Err(breach) => say(format_args!("the trail is broken: {breach}")),
     }
 }
 
-fn export(reading: &Reading, args: &Export) -> anyhow::Result<ExitCode> {
+async fn export(trail: &Trail, args: &Export) -> anyhow::Result<ExitCode> {
     let mut out: Box<dyn Write> = match &args.output {
         Some(path) => {
             let mut options = fs::OpenOptions::new();
@@ -116,14 +218,16 @@ fn export(reading: &Reading, args: &Export) -> anyhow::Result<ExitCode> {
         write!(out, "{}\r\n", csv_head())?;
     }
     let mut unreadable = 0;
-    reading.query(&filter(&args.wanted), |_, line| {
-        match (args.format, Row::read(line)) {
+    let query = Query { order: Order::Oldest, limit: LONGEST_PAGE, ..wanted(&args.wanted) };
+    let reading = trail.read(query, |line| {
+        match (args.format, Row::read(&line)) {
             (Format::Jsonl, _) => writeln!(out, "{line}")?,
             (Format::Csv, Some(row)) => write!(out, "{}\r\n", row.to_csv())?,
             (Format::Csv, None) => unreadable += 1,
         }
         Ok(())
-    })?;
+    });
+    reading.await?;
     out.flush()?;
     if unreadable > 0 {
         eprintln!(
@@ -134,16 +238,17 @@ fn export(reading: &Reading, args: &Export) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn filter(wanted: &Wanted) -> Filter {
-    let moment = |moment: &Option<crate::cli::Moment>| moment.as_ref().map(|moment| moment.before(now()));
-    Filter {
+fn wanted(wanted: &Wanted) -> Query {
+    let moment = |moment: &Option<Moment>| moment.as_ref().map(|moment| moment.before(now()));
+    Query {
         agent: wanted.agent.clone(),
         server: wanted.server.clone(),
         tool: wanted.tool.clone(),
+        method: wanted.method.clone(),
         decision: wanted.decision.map(|decision| decision.as_str().to_owned()),
         since: moment(&wanted.since),
         until: moment(&wanted.until),
-        ..Filter::default()
+        ..Query::default()
     }
 }
 

@@ -27,7 +27,7 @@ use portcullis_core::control::Strangers;
 use portcullis_core::{AdminKey, Exposure, Gateway, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::audit::Trail;
+use crate::audit::{Shelf, Trail};
 use crate::cli::{Cli, Command, Setup};
 use crate::host::Machine;
 use crate::observer::Observer;
@@ -150,7 +150,8 @@ fn start_recorded(
 ) -> anyhow::Result<Local> {
     start_with(setup, found, exposure, |folder, audit| {
         let trail = Trail::begin(folder, audit, telemetry).context("the audit trail")?;
-        Ok((machine.keeping(folder).audited(Arc::new(trail.clone())), Some(trail)))
+        let shelf = Arc::new(Shelf::new(folder));
+        Ok((machine.keeping(folder).audited(Arc::new(trail.clone()), shelf), Some(trail)))
     })
 }
 
