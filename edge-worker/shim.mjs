@@ -33,7 +33,9 @@ const object = (name) => class {
     return run(() => work(this.inner));
   }
   fetch(request) { return this.run((inner) => inner.fetch(request)); }
+  alarm() { return this.run((inner) => inner.alarm()); }
 };
 
 export const Conversations = object('Conversations');
 export const Upstreams = object('Upstreams');
+export const Counts = object('Counts');

@@ -8,10 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use crate::body::{Reply, empty, json};
 use crate::catalog::Scope;
 use crate::config::{Config, Group};
+use crate::control;
 use crate::gateway::Readiness;
 use crate::identity::key_header;
 use crate::names::ServerName;
-use crate::ports::AuditState;
 use crate::upstream::Server;
 use crate::wire::http::PARAM_PREFIX;
 use crate::wire::message::ObjectWriter;
@@ -25,6 +25,8 @@ pub(crate) enum Endpoint {
     Readiness,
     /// `/metrics`: what has been counted.
     Metrics,
+    /// `/admin/v1/...`: the control plane.
+    Admin,
     /// `/mcp`, `/mcp/servers/{server}`, `/mcp/groups/{group}`.
     Mcp(Scope),
     /// `/sse`: the event stream of an agent that speaks HTTP+SSE.
@@ -81,6 +83,7 @@ pub(crate) fn find(
         SSE => Some(Endpoint::Sse),
         MESSAGES => Some(Endpoint::Messages),
         _ if Reading::at(path).is_some() => Some(Endpoint::Trail(Reading::at(path)?.1)),
+        _ if control::request::is_admin(path) => Some(Endpoint::Admin),
         _ if path.starts_with(GROUPS) => {
             let name = decode(path.strip_prefix(GROUPS)?)?;
             let (name, _) = groups.get_key_value(&name.to_lowercase())?;
@@ -102,7 +105,7 @@ pub(crate) fn route(path: &str) -> &'static str {
         Some(whole) => whole,
         None if path.starts_with(SERVERS) => "/mcp/servers/{server}",
         None if path.starts_with(GROUPS) => "/mcp/groups/{group}",
-        None => "",
+        None => control::request::route(path),
     }
 }
 
@@ -139,11 +142,20 @@ fn decode(segment: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Says which servers are up, and whether the audit trail is written. The gateway is ready once each has answered or failed.
-pub(crate) fn readiness(servers: &[Readiness], settled: bool, audit: Option<&AuditState>) -> Reply {
-    let trouble = audit.and_then(|audit| audit.trouble.as_ref());
-    let degraded =
-        trouble.is_some() || servers.iter().any(|server| server.status != "up" || server.circuit.is_some());
+/// What is wrong with the gateway itself.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    /// Why the audit trail cannot be written.
+    pub(crate) audit: Option<String>,
+    /// The newest version of the configuration, where it is not in force, and why.
+    pub(crate) refused: Option<(u64, String)>,
+}
+
+/// Says which servers are up, and what is wrong with the gateway itself. It is ready once each server has answered or failed.
+pub(crate) fn readiness(servers: &[Readiness], settled: bool, trouble: &Trouble) -> Reply {
+    let degraded = trouble.audit.is_some()
+        || trouble.refused.is_some()
+        || servers.iter().any(|server| server.status != "up" || server.circuit.is_some());
     let mut list = ObjectWriter::default();
     for server in servers {
         let mut one = ObjectWriter::default();
@@ -172,7 +184,12 @@ pub(crate) fn readiness(servers: &[Readiness], settled: bool, audit: Option<&Aud
         },
     );
     out.member("servers", &list.finish());
-    if let Some(reason) = trouble {
+    if let Some((version, reason)) = &trouble.refused {
+        let mut refused = ObjectWriter::default();
+        refused.string("status", "refused").member("version", &version.to_string()).string("reason", reason);
+        out.member("configuration", &refused.finish());
+    }
+    if let Some(reason) = &trouble.audit {
         let mut audit = ObjectWriter::default();
         audit.string("status", "failing").string("reason", reason);
         out.member("audit", &audit.finish());

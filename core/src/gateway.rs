@@ -12,6 +12,7 @@ use crate::acl::{Acl, Condition};
 use crate::catalog::inspect::Suspects;
 use crate::catalog::{Kind, Looking, Scope, View, Views};
 use crate::config::{Config, Limits, Selector};
+use crate::control::Managed;
 use crate::flow::{HeldStreams, Parking, Spent};
 use crate::front::admin::AdminKey;
 use crate::front::gate::{Exposure, Gate};
@@ -42,6 +43,8 @@ pub struct Options {
     pub started_by: Vec<String>,
     /// What opens what is not for agents; without one that stays closed.
     pub admin_key: Option<AdminKey>,
+    /// Where the configuration comes from, and whether another can be pushed.
+    pub managed: Managed,
 }
 
 /// The keys that seal what clients carry.
@@ -83,6 +86,8 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     /// The API keys that are known.
     pub(crate) keys: ArcSwap<KeyRing>,
+    /// Where the configuration comes from.
+    pub(crate) managed: Mutex<Managed>,
     /// Held while another configuration, or other keys, are put in force.
     pub(crate) reloading: Mutex<()>,
     pub(crate) hub: Hub,
@@ -179,6 +184,7 @@ impl<H: Host> Gateway<H> {
             admin_key: options.admin_key,
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: ArcSwap::default(),
+            managed: Mutex::new(options.managed),
             reloading: Mutex::default(),
             hub: Hub::default(),
             requests: Places::default(),

@@ -191,6 +191,16 @@ impl Hub {
         self.state().listeners.remove(&id);
     }
 
+    /// Closes a stream that has nothing to be told and hears of lists alone; returns what its audience was listed.
+    pub(crate) fn put_to_rest(&self, id: u64) -> Option<Listed> {
+        let mut state = self.state();
+        let listener = state.listeners.get(&id).filter(|listener| listener.due.is_empty())?;
+        if state.subscriptions.get(&listener.nonce).is_some_and(|wishes| !wishes.resources.is_empty()) {
+            return None;
+        }
+        Some(state.listeners.remove(&id)?.listed)
+    }
+
     /// Looks at what everybody is listed now, and notes who is to be told of a change; the streams of those end who would
     /// not be let in any more. Returns whether [`Hub::announce`] has to be called, until it returns `false`.
     pub(crate) fn compare(&self, look: impl Fn(&Audience) -> Option<Listed>) -> bool {

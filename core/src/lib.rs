@@ -27,6 +27,7 @@ pub mod audit;
 pub mod body;
 pub mod calendar;
 pub mod config;
+pub mod control;
 pub mod error;
 pub mod explain;
 pub mod identity;
@@ -62,7 +63,7 @@ mod wire;
 pub mod testing;
 
 pub use catalog::inspect;
-pub use flow::{refuse_lines, serve_lines};
+pub use flow::{Looked, Rest, Wanted, refuse_lines, serve_lines};
 pub use front::admin::AdminKey;
 pub use front::gate::Exposure;
 pub use gateway::{Gateway, Options, Readiness, SealKeys};

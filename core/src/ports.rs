@@ -16,8 +16,10 @@ use futures::stream::BoxStream;
 
 use crate::audit::{Entry, Page, Query, Unreadable, Verdicts};
 use crate::body::{Body, Reply, Whole};
-use crate::config::Command;
+use crate::config::{Audit, Command};
+use crate::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError};
 use crate::error::Unreachable;
+use crate::identity::KeyRecord;
 use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
@@ -134,6 +136,9 @@ pub trait AuditSink: Send + Sync {
     /// Takes an entry of something that is over. One that there is no room for is lost, and counted.
     fn record(&self, entry: Entry);
 
+    /// Takes other settings; one that has none ignores them.
+    fn configure(&self, _settings: &Audit) {}
+
     /// Tells whether entries cannot be recorded for now, or soon will not be.
     fn is_failing(&self) -> bool;
 
@@ -180,6 +185,16 @@ pub trait Owners: Send + Sync {
         owner: String,
         request: http::Request<Body>,
     ) -> BoxFuture<'static, Result<Reply, Unreachable>>;
+
+    /// Hands over a request whose answer is a stream on which an agent listens for as long as it likes. An owner may put
+    /// it to rest ([`Rest`](crate::Rest)).
+    fn open_stream(
+        &self,
+        owner: String,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
+        self.hand_over(owner, request)
+    }
 }
 
 /// What all instances know of the servers, kept by one of them.
@@ -220,10 +235,58 @@ pub struct AuditState {
     pub lost: usize,
 }
 
+/// Where the configuration of a gateway lies that is configured from elsewhere: version after version, none of which is
+/// ever changed or forgotten. `testing::config_store` is what every store has to pass.
+pub trait ConfigStore: Send + Sync {
+    /// Returns the newest version, which is the one in force; nothing where none was written.
+    fn newest(&self) -> BoxFuture<'_, Result<Option<Revision>, StoreError>>;
+
+    /// Returns one version; nothing where there is no such.
+    fn revision(&self, version: u64) -> BoxFuture<'_, Result<Option<Revision>, StoreError>>;
+
+    /// Returns at most that many of the versions before `before`, the newest first.
+    fn history(&self, before: u64, most: usize) -> BoxFuture<'_, Result<Vec<Stamp>, StoreError>>;
+
+    /// Writes `next` provided that the newest version is the one before it; of several that are written at once, one is.
+    fn append(&self, next: Revision) -> BoxFuture<'_, Result<Appended, StoreError>>;
+}
+
+/// Where the API keys of a gateway lie. Only their hashes are kept. `testing::key_store` is what every store has to pass.
+pub trait KeyStore: Send + Sync {
+    /// Returns every key, also those that no longer count, the oldest first.
+    fn all(&self) -> BoxFuture<'_, Result<Vec<Kept>, StoreError>>;
+
+    /// Keeps another key.
+    fn add(&self, record: KeyRecord) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Revokes a key by its id, once: a second time changes nothing.
+    fn revoke(&self, id: String, at: u64) -> BoxFuture<'_, Result<Revoked, StoreError>>;
+}
+
 /// Everything a platform gives to the gateway. Cheap to clone.
 pub trait Host:
     Clock + Entropy + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
 {
+    /// Returns where configurations lie; nowhere, unless the platform says otherwise.
+    fn configurations(&self) -> Option<&Arc<dyn ConfigStore>> {
+        None
+    }
+
+    /// Returns where API keys lie; nowhere, unless the platform says otherwise.
+    fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
+        None
+    }
+
+    /// Looks up what `${NAME}` in a configuration stands for; nothing does, unless the platform says otherwise.
+    fn variable(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// Tells whether the platform can start programs, as servers with a `command` need.
+    fn starts_processes(&self) -> bool {
+        true
+    }
+
     /// Returns who observes; nobody, unless the platform says otherwise.
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         None

@@ -345,6 +345,7 @@ mod tests {
                 via,
                 streams: true,
                 resumes: true,
+                taken_up: None,
                 record: crate::observe::Record::default(),
             };
             look(

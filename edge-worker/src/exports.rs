@@ -5,12 +5,15 @@ use std::rc::Rc;
 
 use http::{Response, StatusCode};
 use js_sys::Promise;
+use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply};
+use portcullis_core::ports::Clock as _;
+use portcullis_core::quota::{Count, Errand};
 use wasm_bindgen::prelude::*;
 use worker::Env;
 
 use crate::bindings::Bindings;
-use crate::host::{Asked, Edge, Event, Leaving, answer, publish, request};
+use crate::host::{Asked, Edge, Event, Leaving, Notes, Storage, answer, moment, publish, request};
 use crate::isolate::Place;
 use crate::logging;
 
@@ -39,6 +42,7 @@ fn begin(env: Env, host: impl FnOnce(&Bindings) -> Edge) -> Rc<Place> {
 pub struct Conversations {
     event: Event,
     place: Rc<Place>,
+    notes: Notes,
 }
 
 #[wasm_bindgen]
@@ -46,7 +50,14 @@ impl Conversations {
     /// Makes the object.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, env: Env) -> Self {
-        Self { event: Event::new(state), place: begin(env, Edge::owner) }
+        let notes = Notes::of(&state);
+        let place = begin(env, |bindings| Edge::owner(bindings, &notes));
+        Self { event: Event::new(state), place, notes }
+    }
+
+    /// Removes notes that no longer count.
+    pub fn alarm(&self) -> Promise {
+        self.notes.tidy(Edge::default().now())
     }
 
     /// Answers a request that an isolate has handed over.
@@ -74,6 +85,73 @@ impl Upstreams {
     pub fn fetch(&self, asked: JsValue) -> Promise {
         serve(Asked::new(asked), self.event.clone(), self.place.clone(), Door::Catalog)
     }
+}
+
+/// The object of one count.
+#[wasm_bindgen]
+pub struct Counts {
+    event: Event,
+    storage: Rc<Storage>,
+}
+
+/// Under which an object stores its count.
+const COUNT: &str = "count";
+
+#[wasm_bindgen]
+impl Counts {
+    /// Makes the object.
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: JsValue, env: Env) -> Self {
+        let bindings = Bindings::new(env);
+        logging::init(bindings.text("PORTCULLIS_LOG").as_deref());
+        Self { storage: Rc::new(Storage::new(&state)), event: Event::new(state) }
+    }
+
+    /// Runs an errand.
+    pub fn fetch(&self, asked: JsValue) -> Promise {
+        let (storage, event) = (self.storage.clone(), self.event.clone());
+        let (promise, _) = self.event.promise(async move {
+            let reply = match errand(asked).await {
+                Ok(errand) => {
+                    let mut count = stored(&storage);
+                    let outcome = count.run(errand);
+                    storage.store(COUNT, &to_text(&count));
+                    // It is for tidiness only.
+                    drop(storage.wake(moment(count.idle_at())));
+                    Response::new(Body::Full(to_text(&outcome).into()))
+                }
+                Err(why) => plain(StatusCode::BAD_REQUEST, &why),
+            };
+            Ok(answer(reply, &event, &Leaving::default()))
+        });
+        promise
+    }
+
+    /// Forgets the count once it says nothing.
+    pub fn alarm(&self) -> Promise {
+        let storage = self.storage.clone();
+        let (promise, _) = self.event.promise(async move {
+            let idle_at = moment(stored(&storage).idle_at());
+            let rest =
+                if js_sys::Date::now() < idle_at { storage.wake(idle_at) } else { storage.forget_all() };
+            JsFuture::from(rest).await
+        });
+        promise
+    }
+}
+
+async fn errand(asked: JsValue) -> Result<Errand, String> {
+    let request = request(Asked::new(asked)).map_err(|error| error.to_string())?;
+    let body = request.into_body().collect(4096).await.map_err(|error| error.to_string())?;
+    serde_json::from_slice(&body).map_err(|error| error.to_string())
+}
+
+fn stored(storage: &Storage) -> Count {
+    storage.load(COUNT).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
+fn to_text(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("plain data")
 }
 
 /// By which way a request comes in.

@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 
 use portcullis_core::config::{self, Config, Severity, Source};
-use portcullis_core::ports::{Clock as _, Entropy as _};
+use portcullis_core::control::Managed;
+use portcullis_core::ports::Clock as _;
 use portcullis_core::{AdminKey, Exposure, Gateway, Options, SealKeys};
 
 use crate::bindings::Bindings;
@@ -54,7 +55,7 @@ impl Place {
             return Ok(made.gateway.clone());
         }
         let looked = Cell::new(host.now());
-        let options = options(config, host, bindings)?;
+        let options = options(config, bindings)?;
         let gateway = Gateway::start(host.clone(), options).map_err(|refusal| refusal.to_string())?;
         *slot = Some(Made { gateway: gateway.clone(), text, looked });
         Ok(gateway)
@@ -118,21 +119,28 @@ fn understand(text: &str, bindings: &Bindings) -> Result<Config, Unserved> {
     Ok(parsed.config)
 }
 
-fn options(config: Config, host: &Edge, bindings: &Bindings) -> Result<Options, Unserved> {
+fn options(config: Config, bindings: &Bindings) -> Result<Options, Unserved> {
     let admin_key = bindings.text("PORTCULLIS_ADMIN_KEY").as_deref().and_then(AdminKey::new);
-    let seal_keys = seal_keys(host, bindings)?;
-    Ok(Options { config, seal_keys, exposure: Exposure::Network, started_by: Vec::new(), admin_key })
+    let seal_keys = seal_keys(bindings)?;
+    Ok(Options {
+        config,
+        seal_keys,
+        exposure: Exposure::Network,
+        started_by: Vec::new(),
+        admin_key,
+        managed: Managed::ByFiles("what the store has under `config`".into()),
+    })
 }
 
-fn seal_keys(host: &Edge, bindings: &Bindings) -> Result<SealKeys, Unserved> {
-    if let Some(text) = bindings.text("PORTCULLIS_SEAL_KEY") {
-        return SealKeys::parse(&text).map_err(|error| format!("PORTCULLIS_SEAL_KEY: {error}"));
-    }
-    tracing::warn!(
-        "there is no PORTCULLIS_SEAL_KEY: sessions and questions of one isolate are unknown to every other; set it with \
-         `openssl rand -base64 32 | wrangler secret put PORTCULLIS_SEAL_KEY`"
-    );
-    let mut first = [0; 32];
-    host.fill(&mut first);
-    Ok(SealKeys { first, others: Vec::new() })
+/// Reads the keys that seal what agents carry. All instances need the same: one that made its own would know no session
+/// of any other.
+fn seal_keys(bindings: &Bindings) -> Result<SealKeys, Unserved> {
+    let Some(text) = bindings.text("PORTCULLIS_SEAL_KEY") else {
+        return Err(
+            "there is no PORTCULLIS_SEAL_KEY, which seals sessions: set it with `openssl rand -base64 32 | \
+                    wrangler secret put PORTCULLIS_SEAL_KEY`"
+                .into(),
+        );
+    };
+    SealKeys::parse(&text).map_err(|error| format!("PORTCULLIS_SEAL_KEY: {error}"))
 }

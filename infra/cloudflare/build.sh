@@ -6,8 +6,7 @@
 # Makes the toolchain where it is missing (infra/wasm-toolchain.sh); no other program has to be installed. `wrangler`
 # runs it before `dev` and `deploy`. Nothing is built twice.
 #
-# Settings: those of infra/wasm-toolchain.sh; CARGO_TARGET_DIR; WASM_OPT, the path of Binaryen's wasm-opt, which makes
-# the result some percent smaller and is not needed.
+# Settings: those of infra/wasm-toolchain.sh; CARGO_TARGET_DIR.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -25,15 +24,10 @@ CARGO_TARGET_DIR=$target/wasm-core cargo build --quiet --locked --profile edge -
 
 wasm=$target/wasm-core/wasm32-unknown-unknown/edge/portcullis_edge.wasm
 stamp=$(sha256sum "$wasm" "$target/bindgen/debug/portcullis-bindgen" edge-worker/src/host/glue.js | sha256sum)
-stamp="$stamp ${WASM_OPT:-}"
 if [ "$(cat "$out/.stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
 
 rm -rf "$out"; mkdir -p "$out"
 "$target/bindgen/debug/portcullis-bindgen" "$wasm" "$out"
-if [ -n "${WASM_OPT:-}" ]; then
-    "$WASM_OPT" -O --all-features -o "$out/smaller.wasm" "$out/index_bg.wasm"
-    mv "$out/smaller.wasm" "$out/index_bg.wasm"
-fi
 printf '%s\n' "$stamp" > "$out/.stamp"
 printf 'build: %s bytes of WebAssembly, %s compressed\n' "$(wc -c < "$out/index_bg.wasm")" \
     "$(gzip -9 < "$out/index_bg.wasm" | wc -c)" >&2

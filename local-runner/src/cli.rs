@@ -1,5 +1,7 @@
 //! The command line.
 
+mod remote;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
+
+pub(crate) use remote::{AdminCredential, KeysOf, Pull, Push, Rollback, Versions};
 
 /// One URL in front of all your MCP servers.
 ///
@@ -46,7 +50,7 @@ Examples:
 Environment, besides what stands above:
   PORTCULLIS_LOG               what is logged, such as debug or warn,upstream=info
   PORTCULLIS_SEAL_KEY          the keys that seal session ids, where several gateways share them
-  PORTCULLIS_ADMIN_KEY         opens /metrics on the main address
+  PORTCULLIS_ADMIN_KEY         opens /metrics and the admin API on the main address
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces, metrics and logs go, as other OTEL_ variables say";
 
 #[derive(Debug, Subcommand)]
@@ -95,9 +99,23 @@ pub(crate) enum Command {
     /// Make, list and revoke API keys
     #[command(
         subcommand,
-        after_help = "Examples:\n  portcullis keys create --agent coder --expires 90d\n  portcullis keys list\n  portcullis keys revoke 0f3a9c41d2"
+        after_help = "Examples:\n  portcullis keys create --agent coder --expires 90d\n  portcullis keys list --url https://mcp.example.com\n  portcullis keys revoke 0f3a9c41d2"
     )]
     Keys(Keys),
+    /// Push the configuration to a gateway that runs elsewhere; it is put in force, or refused as a whole
+    #[command(
+        after_help = "Examples:\n  PORTCULLIS_ADMIN_KEY=... portcullis push --to https://mcp.example.com --note 'tickets for interns'\n  portcullis push --config gateway/ --to https://mcp.example.com --admin-key-file admin.key\n\nA push builds on the version that was last pulled or pushed from the same folder, which is noted there in\n.portcullis-remote.json; where another is in force by now, it is refused."
+    )]
+    Push(Push),
+    /// Write the configuration of a gateway that runs elsewhere to a folder
+    #[command(after_help = "Example:\n  portcullis pull --from https://mcp.example.com --output gateway")]
+    Pull(Pull),
+    /// Put an earlier version of a gateway's configuration in force again, as a new version
+    #[command(after_help = "Example:\n  portcullis rollback --to 3 --url https://mcp.example.com")]
+    Rollback(Rollback),
+    /// List the versions of a gateway's configuration
+    #[command(after_help = "Example:\n  portcullis versions --url https://mcp.example.com")]
+    Versions(Versions),
     /// Print the JSON Schema of the native configuration
     #[command(after_help = "Example:\n  portcullis schema > portcullis.schema.json")]
     Schema,
@@ -109,7 +127,7 @@ pub(crate) enum Command {
 /// What the gateway is made from.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct Setup {
-    /// A portcullis.yaml, an mcpServers file, or a folder with one
+    /// A portcullis.yaml, an mcpServers file, or a folder with one; `remote` is what was pushed
     #[arg(long, env = "PORTCULLIS_CONFIG", value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
     /// Where the gateway keeps its data [default: the user's data folder]
@@ -403,14 +421,6 @@ pub(crate) struct Credential {
     pub(crate) key: Option<String>,
 }
 
-/// What the admin paths of a gateway that runs ask for.
-#[derive(Debug, Args, Clone)]
-pub(crate) struct AdminCredential {
-    /// The file with the admin credential of the gateway that runs [default: what PORTCULLIS_ADMIN_KEY says]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub(crate) admin_key_file: Option<PathBuf>,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
     /// Make a key and show it, once
@@ -438,6 +448,8 @@ pub(crate) struct CreateKey {
     #[arg(long, value_name = "TEXT")]
     pub(crate) comment: Option<String>,
     #[command(flatten)]
+    pub(crate) of: KeysOf,
+    #[command(flatten)]
     pub(crate) setup: Setup,
     /// Print JSON
     #[arg(long)]
@@ -449,6 +461,8 @@ pub(crate) struct ListKeys {
     /// Where the gateway keeps its data [default: the user's data folder]
     #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) of: KeysOf,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -462,6 +476,8 @@ pub(crate) struct RevokeKey {
     /// Where the gateway keeps its data [default: the user's data folder]
     #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) of: KeysOf,
     /// Print the key that is revoked, as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,6 +1,7 @@
 //! The platform: tokio, the system's clock and randomness, HTTP, subprocesses.
 
 use std::error::Error;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -21,12 +22,13 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    AuditQuery, AuditSink, Background, Chunks, Clock, Entropy, Host, Meetings, Observe, Quotas, Rendezvous,
-    Upstream,
+    AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore, Meetings,
+    Observe, Quotas, Rendezvous, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 
 use crate::process::Processes;
+use crate::store::Store;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -48,6 +50,14 @@ pub(crate) struct Machine {
     observer: Option<Arc<dyn Observe>>,
     audit: Option<Arc<dyn AuditSink>>,
     trail: Option<Arc<dyn AuditQuery>>,
+    stores: Option<Stores>,
+}
+
+/// Where configurations and keys lie.
+#[derive(Clone)]
+struct Stores {
+    configurations: Arc<dyn ConfigStore>,
+    keys: Arc<dyn KeyStore>,
 }
 
 impl Machine {
@@ -60,6 +70,7 @@ impl Machine {
             tallies: Tallies::default(),
             observer: None,
             audit: None,
+            stores: None,
             trail: None,
         }
     }
@@ -74,6 +85,12 @@ impl Machine {
     /// Makes the same machine with an audit trail, and with a way to read it.
     pub(crate) fn audited(self, audit: Arc<dyn AuditSink>, trail: Arc<dyn AuditQuery>) -> Self {
         Self { audit: Some(audit), trail: Some(trail), ..self }
+    }
+
+    /// Makes the same machine with the stores of a data folder.
+    pub(crate) fn keeping(self, folder: &Path) -> Self {
+        let store = Arc::new(Store::new(folder.to_owned()));
+        Self { stores: Some(Stores { configurations: store.clone(), keys: store }), ..self }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
@@ -185,6 +202,18 @@ impl Quotas for Machine {
 }
 
 impl Host for Machine {
+    fn configurations(&self) -> Option<&Arc<dyn ConfigStore>> {
+        self.stores.as_ref().map(|stores| &stores.configurations)
+    }
+
+    fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
+        self.stores.as_ref().map(|stores| &stores.keys)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         self.observer.as_ref()
     }

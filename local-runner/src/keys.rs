@@ -4,97 +4,36 @@
 //! configuration is: whatever process makes or revokes a key, each gateway of the data folder knows within a second.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use portcullis_core::Gateway;
+use portcullis_core::control::{Kept, Revoked};
 use portcullis_core::identity::{ApiKey, KeyHash, KeyRecord, KeyRing};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::database::{Database, signed};
 use crate::host::{Machine, now};
 
-/// The database's name in the data folder.
-const FILE: &str = "portcullis.db";
 /// How often the database is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 /// How often it is written when keys were used.
 const NOTE: Duration = Duration::from_secs(10);
-/// How long another process may be writing.
-const BUSY: Duration = Duration::from_secs(5);
-
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS api_keys (
-        id      TEXT PRIMARY KEY,
-        agent   TEXT NOT NULL,
-        hash    BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
-        created INTEGER NOT NULL,
-        expires INTEGER,
-        revoked INTEGER,
-        used    INTEGER,
-        comment TEXT
-    ) STRICT;
-";
-
 /// The keys of a data folder. Times are in milliseconds since the Unix epoch.
-pub(crate) struct KeyStore {
-    connection: Connection,
-    path: PathBuf,
-    /// Which file is open.
-    file: Option<u64>,
-}
-
-/// A key as it is kept, and when it was last used.
-pub(crate) struct Kept {
-    pub(crate) record: KeyRecord,
-    pub(crate) used: Option<u64>,
-}
-
-/// What became of a key that was to be revoked.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Revoked {
-    /// It no longer counts.
-    Now,
-    /// It had been revoked before.
-    Before,
-    /// There is no such key.
-    Unknown,
-}
+pub(crate) struct KeyStore(Database);
 
 impl KeyStore {
     /// Opens the store of a data folder; makes one where there is none.
     pub(crate) fn make(folder: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let path = folder.join(FILE);
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        // What the database makes besides has the same mode.
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        let store = Self::open(&path)?;
-        store.connection.pragma_update(None, "journal_mode", "wal")?;
-        Ok(store)
+        Database::make(folder).map(Self)
     }
 
     /// Opens the store of a data folder where there is one.
     pub(crate) fn find(folder: &Path) -> anyhow::Result<Option<Self>> {
-        let path = folder.join(FILE);
-        if path.exists() { Self::open(&path).map(Some) } else { Ok(None) }
-    }
-
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            connection.busy_timeout(BUSY)?;
-            connection.execute_batch(SCHEMA)?;
-            Ok(connection)
-        };
-        let connection = open().with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(Self { connection, path: path.to_owned(), file: identity(path) })
+        Ok(Database::find(folder)?.map(Self))
     }
 
     /// Keeps a key.
@@ -103,14 +42,14 @@ impl KeyStore {
         let insert = "INSERT INTO api_keys (id, agent, hash, created, expires, revoked, comment) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let (created, expires, revoked) = (signed(*created), expires.map(signed), revoked.map(signed));
         let values = params![id, agent, hash.as_bytes(), created, expires, revoked, comment];
-        self.connection.execute(insert, values)?;
+        self.0.connection.execute(insert, values)?;
         Ok(())
     }
 
     /// Returns every key, the oldest first.
     pub(crate) fn all(&self) -> anyhow::Result<Vec<Kept>> {
         let select = "SELECT id, agent, hash, created, expires, revoked, comment, used FROM api_keys ORDER BY created, id";
-        let mut statement = self.connection.prepare_cached(select)?;
+        let mut statement = self.0.connection.prepare_cached(select)?;
         let kept = statement.query_map([], kept)?.collect::<rusqlite::Result<_>>()?;
         Ok(kept)
     }
@@ -118,17 +57,20 @@ impl KeyStore {
     /// Revokes a key, by its id.
     pub(crate) fn revoke(&self, id: &str, now: u64) -> anyhow::Result<Revoked> {
         let update = "UPDATE api_keys SET revoked = ?2 WHERE id = ?1 AND revoked IS NULL";
-        if self.connection.execute(update, params![id, signed(now)])? > 0 {
+        if self.0.connection.execute(update, params![id, signed(now)])? > 0 {
             return Ok(Revoked::Now);
         }
-        let known =
-            self.connection.query_row("SELECT 1 FROM api_keys WHERE id = ?1", [id], |_| Ok(())).optional()?;
+        let known = self
+            .0
+            .connection
+            .query_row("SELECT 1 FROM api_keys WHERE id = ?1", [id], |_| Ok(()))
+            .optional()?;
         Ok(if known.is_some() { Revoked::Before } else { Revoked::Unknown })
     }
 
     /// Writes down when keys were last used.
     fn note_uses(&mut self, uses: &BTreeMap<Arc<str>, u64>) -> anyhow::Result<()> {
-        let writing = self.connection.transaction()?;
+        let writing = self.0.connection.transaction()?;
         for (id, used) in uses {
             let update = "UPDATE api_keys SET used = max(coalesce(used, 0), ?2) WHERE id = ?1";
             writing.execute(update, params![id, signed(*used)])?;
@@ -136,20 +78,6 @@ impl KeyStore {
         writing.commit()?;
         Ok(())
     }
-
-    /// Returns what is another number once another connection has written.
-    fn version(&self) -> anyhow::Result<i64> {
-        Ok(self.connection.pragma_query_value(None, "data_version", |row| row.get(0))?)
-    }
-
-    /// Tells whether another file has taken the place of the one that is open, or none.
-    fn is_gone(&self) -> bool {
-        self.file.is_none() || identity(&self.path) != self.file
-    }
-}
-
-fn identity(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|file| std::os::unix::fs::MetadataExt::ino(&file))
 }
 
 fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
@@ -164,11 +92,6 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
         comment: row.get("comment")?,
     };
     Ok(Kept { record, used: time("used")? })
-}
-
-/// A time as the database has it; no clock shows what does not fit.
-fn signed(time: u64) -> i64 {
-    i64::try_from(time).unwrap_or(i64::MAX)
 }
 
 /// Makes a key for an agent and keeps what is to be kept of it.
@@ -204,7 +127,7 @@ impl Known {
     /// Looks at the database; returns the keys where they may be others than before.
     fn look(&mut self, now: u64) -> anyhow::Result<Option<KeyRing>> {
         let had_one = self.version.is_some();
-        if self.store.as_ref().is_some_and(KeyStore::is_gone) {
+        if self.store.as_ref().is_some_and(|store| store.0.is_gone()) {
             (self.store, self.version) = (None, None);
         }
         if self.store.is_none() {
@@ -213,7 +136,7 @@ impl Known {
         let Some(store) = &self.store else {
             return Ok(had_one.then(KeyRing::default));
         };
-        let version = store.version()?;
+        let version = store.0.version()?;
         let expired = self.expiry.is_some_and(|expiry| expiry <= now);
         if self.version == Some(version) && !expired {
             return Ok(None);
@@ -312,7 +235,10 @@ async fn keep_looking(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::database::FILE;
 
     /// A data folder of its own, which goes with it.
     struct Folder(PathBuf);

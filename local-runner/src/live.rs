@@ -8,20 +8,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use portcullis_core::config::{Severity, Source};
+use portcullis_core::control::Revision;
 use portcullis_core::{Changes, Gateway};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::audit::Trail;
+use crate::database::Database;
 use crate::host::Machine;
 use crate::source::{self, Place};
+use crate::versions::Versions;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// What a configuration is put in force for.
-type Followed = (Gateway<Machine>, Option<Trail>);
 
 /// What keeps strangers out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +35,77 @@ pub(crate) enum Guarded {
 type Look = Result<Vec<Source>, String>;
 
 /// Puts what the configuration at `place` says in force whenever it changes, and at once on SIGHUP.
-pub(crate) fn follow(to: Followed, place: Option<Place>, guarded: Guarded) -> anyhow::Result<JoinHandle<()>> {
+pub(crate) fn follow(
+    gateway: Gateway<Machine>,
+    place: Place,
+    guarded: Guarded,
+) -> anyhow::Result<JoinHandle<()>> {
     let hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
         match place {
-            Some(place) => keep_looking((&to, guarded), &place.path, Ok(place.sources), hangups).await,
-            None => without_a_file(hangups).await,
+            Place::Files { path, sources } => {
+                keep_looking((&gateway, guarded), &path, Ok(sources), hangups).await
+            }
+            Place::Store(folder) => keep_looking_at_store(&gateway, &folder).await,
+            Place::Nowhere => without_a_file(hangups).await,
         }
     }))
+}
+
+/// Puts what other processes push to the data folder in force.
+async fn keep_looking_at_store(gateway: &Gateway<Machine>, folder: &Path) {
+    let (mut looked, mut trouble) = (Looking::default(), String::new());
+    loop {
+        sleep(LOOK).await;
+        let folder = folder.to_owned();
+        let looking = tokio::task::spawn_blocking(move || {
+            let found = looked.look(&folder);
+            (looked, found)
+        });
+        let Ok((returned, found)) = looking.await else { return };
+        looked = returned;
+        match found {
+            Ok(newest) => {
+                trouble.clear();
+                newest.inspect(|newest| drop(gateway.look_again(newest)));
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                if error != trouble {
+                    tracing::error!("the configuration stays as it is: {error}");
+                    trouble = error;
+                }
+            }
+        }
+    }
+}
+
+/// What is known of the versions in a data folder.
+#[derive(Default)]
+struct Looking {
+    versions: Option<Versions>,
+    /// What the database said when it was last read.
+    seen: Option<i64>,
+}
+
+impl Looking {
+    /// Returns the newest version, where it may be another one than before.
+    fn look(&mut self, folder: &Path) -> anyhow::Result<Option<Revision>> {
+        if self.versions.as_ref().is_some_and(|versions| versions.0.is_gone()) {
+            *self = Self::default();
+        }
+        if self.versions.is_none() {
+            self.versions = Database::find(folder)?.map(Versions);
+        }
+        let Some(versions) = &self.versions else { return Ok(None) };
+        let now = versions.0.version()?;
+        if self.seen == Some(now) {
+            return Ok(None);
+        }
+        let newest = versions.newest()?;
+        self.seen = Some(now);
+        Ok(newest)
+    }
 }
 
 async fn without_a_file(mut hangups: Signal) {
@@ -52,7 +114,12 @@ async fn without_a_file(mut hangups: Signal) {
     }
 }
 
-async fn keep_looking(to: (&Followed, Guarded), path: &Path, mut in_force: Look, mut hangups: Signal) {
+async fn keep_looking(
+    to: (&Gateway<Machine>, Guarded),
+    path: &Path,
+    mut in_force: Look,
+    mut hangups: Signal,
+) {
     let mut last = in_force.clone();
     loop {
         let asked = tokio::select! {
@@ -76,7 +143,7 @@ async fn look(path: &Path) -> Look {
 }
 
 /// Puts a configuration in force, or says why not.
-fn apply(((gateway, trail), guarded): (&Followed, Guarded), found: &Look) {
+fn apply((gateway, guarded): (&Gateway<Machine>, Guarded), found: &Look) {
     let sources = match found {
         Ok(sources) => sources,
         Err(error) => return tracing::error!("the configuration stays as it is: {error}"),
@@ -96,9 +163,6 @@ fn apply(((gateway, trail), guarded): (&Followed, Guarded), found: &Look) {
             "the configuration stays as it is: without `auth.required` anyone who reaches this address could use it; \
              restart with --insecure, or on a loopback address"
         );
-    }
-    if let Some(trail) = trail {
-        trail.configure(&parsed.config.audit);
     }
     let changes = gateway.reload(parsed.config);
     tracing::info!("the configuration was read again: {}", in_words(&changes));

@@ -4,6 +4,7 @@ mod audit;
 mod cli;
 mod commands;
 mod data;
+mod database;
 mod demo;
 mod host;
 mod http;
@@ -16,6 +17,8 @@ mod otlp;
 mod pace;
 mod process;
 mod source;
+mod store;
+mod versions;
 
 use std::process::ExitCode;
 

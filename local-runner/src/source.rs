@@ -4,9 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use portcullis_core::config::{self, Command, Config, Parsed, Server, Source, Transport};
+use portcullis_core::config::{self, Command, Config, Parsed, Processes, Server, Source, Transport};
+use portcullis_core::control::{self, Managed, Means, Strangers};
 use portcullis_core::names::ServerName;
 use std::time::Duration;
+
+use crate::versions::Versions;
+
+/// What `--config` says for a configuration that is pushed.
+pub(crate) const REMOTE: &str = "remote";
 
 /// The files that a folder is searched for, the first that is there wins.
 const NAMES: [&str; 3] = ["portcullis.yaml", "portcullis.yml", "mcp.json"];
@@ -17,14 +23,22 @@ pub(crate) struct Found {
     pub(crate) parsed: Parsed,
     /// Where it stands, for people.
     pub(crate) origin: String,
-    /// Where it was read; none for the demo.
-    pub(crate) place: Option<Place>,
+    /// Where it was read.
+    pub(crate) place: Place,
+    /// What the gateway knows of where it comes from.
+    pub(crate) managed: Managed,
 }
 
-/// A file, or a folder with one, and what was read there.
-pub(crate) struct Place {
-    pub(crate) path: PathBuf,
-    pub(crate) sources: Vec<Source>,
+/// Where a configuration is read.
+#[derive(Default)]
+pub(crate) enum Place {
+    /// In a file, or a folder with one; what was read there.
+    Files { path: PathBuf, sources: Vec<Source> },
+    /// In the store of this data folder.
+    Store(PathBuf),
+    /// Nowhere: it is the demo.
+    #[default]
+    Nowhere,
 }
 
 /// Reads the configuration at `path`; without one, that of the current folder, and where there is none, the demo.
@@ -32,7 +46,29 @@ pub(crate) fn find(path: Option<&Path>) -> anyhow::Result<Found> {
     let own = || Path::new(NAMES[0]).is_file().then(|| PathBuf::from(NAMES[0]));
     let Some(path) = path.map(Path::to_owned).or_else(own) else { return demo() };
     let sources = look(&path)?;
-    Ok(Found { parsed: parse(&sources), origin: origin(&sources), place: Some(Place { path, sources }) })
+    let origin = origin(&sources);
+    let managed = Managed::ByFiles(origin.clone());
+    Ok(Found { parsed: parse(&sources), origin, place: Place::Files { path, sources }, managed })
+}
+
+/// Reads the configuration that was pushed to a data folder; where there is none that can be served, `otherwise` is.
+pub(crate) fn stored(folder: &Path, strangers: Strangers, otherwise: Config) -> anyhow::Result<Found> {
+    let newest = Versions::make(folder)?.newest()?;
+    let env = |name: &str| std::env::var(name).ok();
+    let means = Means { env: &env, processes: Processes::Started, strangers };
+    let (config, known, problems) = control::begin(newest.as_ref(), &means, otherwise);
+    let origin = match (known.version, &newest) {
+        (0, None) => {
+            "the data folder, to which nothing was pushed yet (`portcullis push --to URL`)".to_owned()
+        }
+        (0, Some(newest)) => {
+            format!("the data folder, whose version {} has errors: push another", newest.stamp.version)
+        }
+        (version, _) => format!("the data folder, version {version}"),
+    };
+    let parsed = Parsed { config, problems };
+    let place = Place::Store(folder.to_owned());
+    Ok(Found { parsed, origin, place, managed: Managed::ByStore(known) })
 }
 
 /// Reads the file that a path, of a file or of a folder with one, leads to at this moment, and MCPX's second file where
@@ -86,5 +122,7 @@ fn demo() -> anyhow::Result<Found> {
     let name = ServerName::parse("demo").expect("a valid name");
     let config = Config { servers: [(name, server)].into(), ..Config::default() };
     let parsed = Parsed { config, ..Parsed::default() };
-    Ok(Found { parsed, origin: "the built-in demo, without a configuration".into(), place: None })
+    let origin = "the built-in demo, without a configuration".to_owned();
+    let managed = Managed::ByFiles(origin.clone());
+    Ok(Found { parsed, origin, place: Place::Nowhere, managed })
 }

@@ -1,6 +1,5 @@
 // Runs the Worker in the platform's own runtime, on this machine, and says where it listens. SIGTERM ends it.
 // Takes one argument, a JSON object:
-//   build          the folder that infra/cloudflare/build.sh has filled
 //   configuration  a file; whenever it is written, it is put into the store
 //   secrets        secrets and variables, by name
 //   persist        the folder in which stores and objects outlive the process; without one they do not
@@ -8,18 +7,17 @@
 //   without        names of bindings that are left out
 import { readFileSync, watchFile } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const modules = createRequire(join(process.env.PORTCULLIS_EDGE_MODULES, 'package.json'));
 const { buildSync } = modules('esbuild');
 const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
-const { build, configuration, secrets = {}, persist, port = 0, without = [] } = JSON.parse(process.argv[2]);
-const shim = join(dirname(fileURLToPath(import.meta.url)), '../../edge-worker/shim.mjs');
+const { configuration, secrets = {}, persist, port = 0, without = [] } = JSON.parse(process.argv[2]);
+const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
 const bundle = buildSync({
-  entryPoints: [shim], bundle: true, format: 'esm', write: false, external: ['*.wasm'], logLevel: 'error',
-  alias: { './build/index.js': join(build, 'index.js') },
+  entryPoints: [join(folder, 'shim.mjs')], bundle: true, format: 'esm', write: false, external: ['*.wasm'], logLevel: 'error',
 });
 const kept = (all) => Object.fromEntries(Object.entries(all).filter(([name]) => !without.includes(name)));
 
@@ -31,13 +29,14 @@ const options = convertV4MiniflareOptions({
     name: 'portcullis',
     modules: [
       { type: 'ESModule', path: 'worker.js', contents: bundle.outputFiles[0].text },
-      { type: 'CompiledWasm', path: 'index_bg.wasm', contents: readFileSync(join(build, 'index_bg.wasm')) },
+      { type: 'CompiledWasm', path: 'index_bg.wasm', contents: readFileSync(join(folder, 'build/index_bg.wasm')) },
     ],
     compatibilityDate: '2026-10-01',
     compatibilityFlags: ['enable_request_signal'],
     bindings: secrets,
     kvNamespaces: kept({ STORE: 'store' }),
     durableObjects: kept({ CONVERSATIONS: { className: 'Conversations', useSQLite: true },
+      COUNTS: { className: 'Counts', useSQLite: true },
       UPSTREAMS: { className: 'Upstreams', useSQLite: true },
      }),
   }],

@@ -23,6 +23,9 @@ const READY_WITHIN: Duration = Duration::from_mins(2);
 /// A Worker's seal key: 32 bytes in base64.
 const SEAL_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
+/// What `--config` says for a configuration that is pushed.
+const REMOTE: &str = "remote";
+
 /// How far the gateway has to be before a test goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
@@ -100,9 +103,20 @@ impl Builder {
         self
     }
 
+    /// The configuration is what is pushed to it, and nothing before that.
+    #[must_use]
+    pub fn configured_remotely(self) -> Self {
+        self.config_path(REMOTE)
+    }
+
     /// The folder of the configuration.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// What `--config` says.
+    fn config(&self) -> PathBuf {
+        if self.config == REMOTE { REMOTE.into() } else { self.folder.path().join(&self.config) }
     }
 
     /// How far the gateway has to be before [`Builder::start`] answers; [`Readiness::Ready`] unless set.
@@ -139,17 +153,17 @@ impl Builder {
 
     fn serve(&self) -> Command {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.arg("--config").arg(self.folder.path().join(&self.config));
+        command.arg("--config").arg(self.config());
         command.arg("--data-dir").arg(self.data_dir()).args(&self.arguments);
         command
     }
 
     /// The Worker: variables are its secrets, the data folder is where its stores and objects lie.
     fn serve_worker(&self) -> Command {
+        toolbox::build_worker();
         let mut secrets = BTreeMap::from([("PORTCULLIS_INSECURE", "1"), ("PORTCULLIS_SEAL_KEY", SEAL_KEY)]);
         secrets.extend(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let settings = json!({
-            "build": toolbox::worker(),
             "configuration": self.folder.path().join(&self.config),
             "persist": self.data_dir(),
             "secrets": secrets,
@@ -164,7 +178,7 @@ impl Builder {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(toolbox::gateway());
         command.args(arguments);
-        command.env("PORTCULLIS_CONFIG", self.folder.path().join(&self.config));
+        command.env("PORTCULLIS_CONFIG", self.config());
         command.env("PORTCULLIS_DATA_DIR", self.data_dir());
         for name in ["PORTCULLIS_LISTEN", "PORTCULLIS_ADMIN_KEY", "PORTCULLIS_SEAL_KEY"] {
             command.env_remove(name);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::Uri;
 use serde_json::Value;
 
+use crate::gateway::Host;
 use crate::sse::Events;
 use crate::wait::PATIENCE;
 
@@ -109,6 +110,13 @@ impl Request {
     /// Sends it, and answers as soon as the head of the response is there.
     pub fn send(&self) -> Response {
         exchange(&authority(&self.url), &self.bytes(), self.method == "HEAD")
+    }
+
+    /// Sends it, and waits for nothing; dropping the connection hangs up.
+    pub fn begin(&self) -> TcpStream {
+        let mut stream = connect(&authority(&self.url)).expect("the server listens");
+        stream.write_all(&self.bytes()).expect("the server reads");
+        stream
     }
 
     /// Sends it; `None` where no connection could be made or no answer came.
@@ -260,10 +268,7 @@ fn exchange(authority: &str, bytes: &[u8], headless: bool) -> Response {
 }
 
 fn try_exchange(authority: &str, bytes: &[u8], bodiless: bool) -> std::io::Result<Response> {
-    let mut stream = TcpStream::connect(authority)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(Duration::from_secs(10)))?;
+    let mut stream = connect(authority)?;
     // A server may answer and hang up before it has read everything.
     let sent = stream.write_all(bytes);
     let mut stream = BufReader::new(stream);
@@ -273,6 +278,18 @@ fn try_exchange(authority: &str, bytes: &[u8], bodiless: bool) -> std::io::Resul
     };
     let framing = framing(status, &headers, bodiless);
     Ok(Response { status, headers, body: Body { stream, framing } })
+}
+
+fn connect(authority: &str) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(authority)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(Duration::from_secs(10)))?;
+    if Host::chosen() == Host::Edge {
+        // The platform's runtime takes the end of what a client sends for no more than that: whoever leaves resets.
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    }
+    Ok(stream)
 }
 
 fn read_head(stream: &mut impl BufRead) -> std::io::Result<(u16, Vec<(String, String)>)> {

@@ -206,6 +206,7 @@ fn auth(kind: AuthKind) -> &'static str {
         AuthKind::ApiKey => "api_key",
         AuthKind::SharedKey => "shared_key",
         AuthKind::Operator => "operator",
+        AuthKind::Admin => "admin",
     }
 }
 

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use crate::upstream::handshake::{Introduction, shorten};
 use crate::wire::json::{Json, push_string};
 use crate::wire::message::ObjectWriter;
-use crate::wire::version::Version;
+use crate::wire::version::{Era, Version};
 
 /// The lists that a server may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,6 +154,16 @@ impl Offer {
     pub(crate) fn is_stale(&self, now: u64) -> bool {
         now.saturating_sub(self.read) > self.ttl
     }
+}
+
+/// Tells whether a server has said that it tells of changes.
+pub(crate) fn tells_of_changes(introduction: &Introduction, version: Version) -> bool {
+    CAPABILITIES.into_iter().any(|name| {
+        capability(introduction, name).is_some_and(|capability| {
+            let set = |key: &str| capability.get(key).and_then(Json::as_bool) == Some(true);
+            set("listChanged") || (set("subscribe") && version.era() == Era::Legacy)
+        })
+    })
 }
 
 /// Returns a declared capability, as JSON.

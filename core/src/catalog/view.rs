@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::introduce::{capabilities, instructions};
@@ -39,7 +40,7 @@ pub(crate) enum Scope {
 pub(crate) struct Page(pub(crate) Bytes);
 
 /// What an agent is listed of each of the [`CAPABILITIES`], as digests.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Listed(pub(crate) [String; 3]);
 
 /// What decides on what is seen.

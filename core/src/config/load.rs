@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::file::{GatewayEntry, ServerEntry};
+use super::file::{CommandEntry, GatewayEntry, ServerEntry};
 use super::item::At;
 use super::mcpx::{self, App, Purpose, Resolved};
-use super::model::Server;
+use super::model::{Server, Transport};
 use super::native_policy::Sections;
 use super::problem::{Place, Problem, Report, quote};
 use super::server::{Context, Missing, is_enabled, resolve_name, resolve_server};
@@ -203,6 +203,36 @@ fn refuse_name(file: &mut Loaded<'_>, index: usize, message: String) {
     candidate.server = None;
     candidate.fault = candidate.fault.take().or(fault);
     file.problems.extend(report.finish());
+}
+
+/// Refuses the servers that are programs, where none can be started.
+pub(super) fn refuse_commands(loaded: &mut [Loaded<'_>]) {
+    for file in loaded {
+        let mut report = Report::new(&file.source.path);
+        for candidate in &mut file.candidates {
+            let Some((_, Server { transport: Transport::Stdio(_), enabled: true, .. })) = candidate.server
+            else {
+                continue;
+            };
+            let place = match &candidate.entry.command {
+                Some(CommandEntry::Program(program)) => &program.place,
+                Some(CommandEntry::Line(line)) => {
+                    line.first().map_or(&candidate.name.place, |first| &first.place)
+                }
+                None => &candidate.name.place,
+            };
+            let ((), fault) = report.confine(&candidate.name.value, |report| {
+                report.error(place, "this gateway's host starts no programs, so that a server cannot be a `command` here");
+                report.hint(
+                    "run it with Portcullis on a machine of yours (`portcullis serve`), and put that gateway's URL here: \
+                     `url: https://GATEWAY/mcp/servers/NAME`, with a key of its own in `headers`",
+                );
+            });
+            (candidate.server, candidate.fault) = (None, fault);
+        }
+        file.problems.extend(report.finish());
+        file.problems.sort_by_key(|problem| (problem.line, problem.column));
+    }
 }
 
 fn folded(name: &str) -> String {

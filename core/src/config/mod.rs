@@ -79,9 +79,26 @@ impl Parsed {
     }
 }
 
+/// Whether the place where a configuration is served starts programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processes {
+    /// It does.
+    Started,
+    /// It does not: a server with a `command` is refused.
+    NeverStarted,
+}
+
 /// Reads files into one configuration. `env` looks environment variables up.
 pub fn parse(sources: &[Source], env: &dyn Fn(&str) -> Option<String>) -> Parsed {
+    parse_on(sources, env, Processes::Started)
+}
+
+/// Reads files into the configuration of a place that may start no programs.
+pub fn parse_on(sources: &[Source], env: &dyn Fn(&str) -> Option<String>, processes: Processes) -> Parsed {
     let mut loaded = load::load(sources, env, Missing::Refuse);
+    if processes == Processes::NeverStarted {
+        load::refuse_commands(&mut loaded);
+    }
     let mut config = Config { gateway: resolve_gateway(&mut loaded), ..Config::default() };
     resolve_access(&mut loaded, &mut config);
     if let Some(resolved) = load::resolve_app(&mut loaded, mcpx::Purpose::Serve(env)) {

@@ -74,6 +74,38 @@ impl<H: Host> Gateway<H> {
         who: Option<&Identity>,
         outcome: Result<(), &Refusal>,
     ) {
+        let principal = who.and_then(|who| who.principal.clone());
+        let auth = who.map_or(AuthKind::Anonymous, |who| who.auth);
+        self.record_of(method, outcome, |entry| Entry {
+            agent: who.map(|who| who.agent.name.clone()),
+            client: who.and_then(|who| who.client.clone()),
+            principal,
+            auth,
+            ..entry
+        });
+    }
+
+    /// Records what the admin credential was used for.
+    pub(super) fn record_administration(&self, head: &Parts, outcome: Result<(), (StatusCode, &str)>) {
+        let Some(method) = described(&head.method, head.uri.path()) else { return };
+        let refusal = outcome.err().map(|(status, detail)| {
+            let code = if status.is_server_error() { code::INTERNAL } else { code::INVALID_REQUEST };
+            Refusal::new(code, detail.to_owned()).with_status(status)
+        });
+        self.record_of(method, refusal.as_ref().map_or(Ok(()), Err), |entry| Entry {
+            principal: Some("admin".into()),
+            auth: AuthKind::Admin,
+            ..entry
+        });
+    }
+
+    /// Records something that is over; `known` adds who it was.
+    fn record_of(
+        &self,
+        method: &'static str,
+        outcome: Result<(), &Refusal>,
+        known: impl FnOnce(Entry) -> Entry,
+    ) {
         let Some(trail) = self.trail() else { return };
         let decision = match outcome {
             Ok(()) => Decision::Allowed,
@@ -82,19 +114,15 @@ impl<H: Host> Gateway<H> {
             }
             Err(_) => Decision::Denied,
         };
-        trail.record(Entry {
+        trail.record(known(Entry {
             time: trail.now(),
             gateway: self.0.id.clone(),
-            agent: who.map(|who| who.agent.name.clone()),
-            principal: who.and_then(|who| who.principal.clone()),
-            auth: who.map_or(AuthKind::Anonymous, |who| who.auth),
-            client: who.and_then(|who| who.client.clone()),
             method,
             decision,
             error: outcome.err().map(|refusal| refusal.message.clone()),
             duration: Duration::ZERO,
             ..Entry::default()
-        });
+        }));
     }
 
     /// Refuses a request of which nothing more is known, and records that.
@@ -116,7 +144,9 @@ impl<H: Host> Gateway<H> {
             self.learn(snapshot, &Scope::All).await;
         }
         let audit = self.host().audit().map(|trail| trail.state());
-        endpoint::readiness(&self.readiness(), self.is_settled(), audit.as_ref())
+        let refused = self.version_in_force().and_then(|(_, refused)| refused);
+        let trouble = endpoint::Trouble { audit: audit.and_then(|audit| audit.trouble), refused };
+        endpoint::readiness(&self.readiness(), self.is_settled(), &trouble)
     }
 
     /// Answers what is no message, and records that.
@@ -135,7 +165,7 @@ impl<H: Host> Gateway<H> {
 
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 19] = [
+    const KNOWN: [&str; 28] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
@@ -152,6 +182,15 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "GET /readyz",
         "GET /metrics",
         "HEAD /metrics",
+        "GET /admin/v1/config",
+        "PUT /admin/v1/config",
+        "GET /admin/v1/config/versions",
+        "GET /admin/v1/config/versions/{version}",
+        "POST /admin/v1/config/rollback",
+        "POST /admin/v1/config/check",
+        "GET /admin/v1/keys",
+        "POST /admin/v1/keys",
+        "DELETE /admin/v1/keys/{id}",
         "GET /admin/v1/audit",
         "GET /admin/v1/audit/export",
         "GET /admin/v1/audit/verify",

@@ -351,16 +351,21 @@ impl<H: Host> Gateway<H> {
 
     /// Adds a comment to an event stream whenever it has been quiet for a while.
     pub(crate) fn keep_alive(&self, events: BoxStream<'static, Bytes>) -> Chunks {
+        self.keep_chunks_alive(events.map(Ok).boxed())
+    }
+
+    /// Does the same with the chunks of one, each of which is whole events.
+    pub(super) fn keep_chunks_alive(&self, events: Chunks) -> Chunks {
         let host = self.host().clone();
         stream::unfold((host, events), |(host, mut events)| async move {
             let chunk = {
                 let quiet = std::pin::pin!(host.sleep(KEEP_ALIVE));
                 match future::select(events.next(), quiet).await {
                     Either::Left((event, _)) => event?,
-                    Either::Right(_) => Bytes::from_static(sse::KEEP_ALIVE),
+                    Either::Right(_) => Ok(Bytes::from_static(sse::KEEP_ALIVE)),
                 }
             };
-            Some((Ok(chunk), (host, events)))
+            Some((chunk, (host, events)))
         })
         .boxed()
     }

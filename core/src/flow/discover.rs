@@ -110,12 +110,15 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Begins to keep the servers that nobody keeps, if somebody listens.
+    /// Begins to keep the servers that nobody keeps, if somebody listens. One that tells of nothing need not be kept: its
+    /// lists are read again when they are old.
     pub(super) fn wake_keepers(&self) {
-        if !self.keeps_servers() {
+        if !self.is_heard() {
             return;
         }
-        for keeper in std::mem::take(&mut *lock(&self.0.asleep)) {
+        let waking: Vec<_> =
+            lock(&self.0.asleep).extract_if(.., |(server, _)| server.may_tell_of_changes()).collect();
+        for keeper in waking {
             self.host().spawn(self.clone().keep_while_heard(keeper));
         }
     }

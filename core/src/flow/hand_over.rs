@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use super::listen::listens;
+use super::listen::Listens;
 use super::park::may_be_asked_in;
 use crate::body::{self, Body, Reply};
 use crate::catalog::{Kind, Route, View};
@@ -41,6 +41,15 @@ struct Handed {
 /// The nonce of the session that a request begins, where another instance has chosen it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chosen(pub(super) u64);
+
+/// What an owner's answer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answering {
+    /// A request.
+    Request,
+    /// An agent that listens for as long as it likes.
+    Listener,
+}
 
 impl<H: Host> Gateway<H> {
     /// Answers a request that another instance of this host has handed over. **Only for hosts whose callers cannot reach
@@ -74,8 +83,8 @@ impl<H: Host> Gateway<H> {
     ) -> Option<Result<Reply, Refusal>> {
         let (owners, session) = (self.owners()?, caller.session.as_ref()?);
         let owner = owner_of_session(&session.owner, session.nonce);
-        let handed = self.hand_over(owners, owner, head, raw.clone(), caller).await;
-        Some(if head.method == Method::GET { handed.map(listens) } else { handed })
+        let answering = if head.method == Method::GET { Answering::Listener } else { Answering::Request };
+        Some(self.hand_over(owners, (owner, answering), head, raw.clone(), caller).await)
     }
 
     /// Hands over what belongs to a stream of HTTP+SSE; nothing where those are held here. A GET begins the session that
@@ -111,8 +120,9 @@ impl<H: Host> Gateway<H> {
             return None;
         }
         let owner = caller.who.owner().to_string();
-        let handed = self.hand_over(owners, owner, head, inbound.raw.clone(), caller).await;
-        Some(if inbound.method == "subscriptions/listen" { handed.map(listens) } else { handed })
+        let listens = inbound.method == "subscriptions/listen";
+        let answering = if listens { Answering::Listener } else { Answering::Request };
+        Some(self.hand_over(owners, (owner, answering), head, inbound.raw.clone(), caller).await)
     }
 
     /// Tells whether what a request names lies with a server to which each instance needs a stream of its own, or one
@@ -135,14 +145,30 @@ impl<H: Host> Gateway<H> {
     async fn hand_over(
         &self,
         owners: &Arc<dyn Owners>,
-        owner: String,
+        (owner, answering): (String, Answering),
         head: &Parts,
         raw: Bytes,
         caller: &Caller,
     ) -> Result<Reply, Refusal> {
-        let reply = owners.hand_over(owner, handed(head, raw, None)).await.map_err(out_of_reach)?;
+        let request = handed(head, raw, None);
+        let reply = match answering {
+            Answering::Request => owners.hand_over(owner, request).await,
+            Answering::Listener => owners.open_stream(owner, request).await,
+        };
+        let reply = reply.map_err(out_of_reach)?;
         caller.record.handed_over();
-        Ok(reply)
+        Ok(if answering == Answering::Listener { self.awake(reply) } else { reply })
+    }
+
+    /// Keeps a stream awake whose owner may rest.
+    fn awake(&self, reply: Reply) -> Reply {
+        let (mut head, body) = reply.into_parts();
+        head.extensions.insert(Listens);
+        let body = match body {
+            Body::Stream(chunks) => Body::Stream(self.keep_chunks_alive(chunks)),
+            whole @ Body::Full(_) => whole,
+        };
+        Reply::from_parts(head, body)
     }
 }
 

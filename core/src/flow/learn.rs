@@ -50,10 +50,12 @@ impl<H: Host> Gateway<H> {
 
     /// Has what is known of servers brought up to date: by their keepers, by the instance that does so for all, or here.
     async fn bring_up_to_date(&self, due: Vec<Arc<Server>>) {
-        if self.keeps_servers() {
-            for server in due {
-                let _ = server.nudge.unbounded_send(Nudge::Stale);
-            }
+        let (kept, due): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|server| self.is_heard() && server.may_tell_of_changes());
+        for server in kept {
+            let _ = server.nudge.unbounded_send(Nudge::Stale);
+        }
+        if due.is_empty() {
         } else if self.host().catalog().is_some() {
             self.take_refreshed().await;
         } else {
@@ -172,8 +174,8 @@ impl<H: Host> Gateway<H> {
         self.up(server, offer.clone());
     }
 
-    /// Tells whether servers are kept known in the background here, at the moment.
-    pub(crate) fn keeps_servers(&self) -> bool {
+    /// Tells whether what servers say unasked is heard here, at the moment.
+    pub(crate) fn is_heard(&self) -> bool {
         match self.host().place() {
             Place::Process => true,
             Place::Owner => self.0.hub.open() > 0,

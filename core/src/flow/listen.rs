@@ -8,6 +8,7 @@ use futures::StreamExt;
 use futures::future::{self, Either};
 use futures::stream::{self, BoxStream};
 
+use super::Rest;
 use super::admit::busy;
 use crate::body::{self, Reply};
 use crate::catalog::{Listed, Route, View};
@@ -16,7 +17,7 @@ use crate::front::Caller;
 use crate::gateway::Gateway;
 use crate::hub::{Audience, Interest, Note, Resource, Seat};
 use crate::plan::Wanted;
-use crate::ports::Host;
+use crate::ports::{Host, Place};
 use crate::session::Session;
 use crate::shape;
 use crate::streams::Recording;
@@ -137,13 +138,16 @@ impl<H: Host> Gateway<H> {
     fn take_seat(&self, caller: &Caller, nonce: u64, interest: Interest) -> Result<Seat, Refusal> {
         let audience = Audience::of(caller);
         let limits = self.limits();
-        let seat = self
-            .0
-            .hub
-            .join(audience, nonce, interest, &limits, |audience| self.listed(audience).unwrap_or_default());
+        let before = caller.taken_up.as_ref().map(|taken_up| taken_up.listed());
+        let seat = self.0.hub.join(audience, nonce, interest, &limits, |audience| {
+            before.clone().or_else(|| self.listed(audience)).unwrap_or_default()
+        });
         let seat =
             seat.ok_or_else(|| busy(format!("the gateway is busy: {} streams are open", limits.streams)))?;
         self.wake_keepers();
+        if caller.taken_up.is_some() {
+            self.views_changed();
+        }
         Ok(seat)
     }
 
@@ -156,7 +160,7 @@ impl<H: Host> Gateway<H> {
         Some(snapshot.view(&audience.scope, &who, &through, now))
     }
 
-    fn listed(&self, audience: &Audience) -> Option<Listed> {
+    pub(super) fn listed(&self, audience: &Audience) -> Option<Listed> {
         Some(self.shown_to(audience)?.listed(audience.era))
     }
 
@@ -188,9 +192,13 @@ impl<H: Host> Gateway<H> {
         id: &str,
         mut wanted: Wanted,
     ) -> Result<Reply, Refusal> {
+        if let Some(resting) = self.rests_on(caller).await {
+            return Ok(resting);
+        }
         let nonce = self.random();
         // First a place, so that nothing is missed that happens while servers are asked.
         let seat = self.take_seat(caller, nonce, Interest::Lists(wanted.lists.clone()))?;
+        let rest = wanted.tasks.is_empty().then(|| self.rest(seat.id));
         let mut listening = Listening::new(self, seat);
         let view = self.view(&self.snapshot(), caller).await;
         let routed = std::mem::take(&mut wanted.resources)
@@ -213,18 +221,19 @@ impl<H: Host> Gateway<H> {
         listening.tasks = news;
         let acknowledged = acknowledged(id, &wanted, &tasks);
         let id = id.to_owned();
-        let first = stream::once(std::future::ready(sse::encode(None, acknowledged.as_bytes())));
-        let rest = stream::unfold((listening, id), |(mut listening, id)| async move {
+        let first = caller.taken_up.is_none().then(|| sse::encode(None, acknowledged.as_bytes()));
+        let events = stream::unfold((listening, id), |(mut listening, id)| async move {
             let text = listening.next(&id).await?;
             Some((sse::encode(None, text.as_bytes()), (listening, id)))
         });
-        Ok(listens(body::events(self.keep_alive(first.chain(rest).boxed()))))
+        Ok(self.listening_reply(stream::iter(first).chain(events).boxed(), rest))
     }
 
     /// Opens a session's own stream (`GET`): what no request of it asked for. It goes on for a while when the agent
     /// loses it, so that it can be taken up again.
     pub(crate) fn open_session_stream(&self, caller: &Caller, session: &Session) -> Result<Reply, Refusal> {
         let seat = self.take_seat(caller, session.nonce, Interest::Session)?;
+        let rest = self.rest(seat.id);
         let listening = Listening::new(self, seat);
         let id = self.random();
         let recording = self.0.streams.begin(id, session.nonce);
@@ -240,7 +249,16 @@ impl<H: Host> Gateway<H> {
         });
         // Something at once, so that the agent sees the stream open.
         let first = stream::once(std::future::ready(Bytes::from_static(sse::KEEP_ALIVE)));
-        Ok(listens(body::events(self.keep_alive(first.chain(replay).boxed()))))
+        Ok(self.listening_reply(first.chain(replay).boxed(), Some(rest)))
+    }
+
+    /// Returns the answer on which an agent listens; one that may be put to rest says how.
+    fn listening_reply(&self, events: BoxStream<'static, Bytes>, rest: Option<Rest>) -> Reply {
+        let mut reply = listens(body::events(self.keep_alive(events)));
+        if let Some(rest) = rest.filter(|_| self.host().place() == Place::Owner) {
+            reply.extensions_mut().insert(rest);
+        }
+        reply
     }
 
     /// Records what a session hears, until its stream ends or nobody has read it for a while.

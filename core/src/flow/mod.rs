@@ -5,6 +5,7 @@ mod admit;
 mod ask;
 mod audited;
 mod connect;
+mod control;
 mod converse;
 mod discover;
 mod door;
@@ -16,6 +17,7 @@ mod messages;
 mod observed;
 mod park;
 mod reload;
+mod rest;
 mod rounds;
 mod serve;
 mod sessions;
@@ -43,8 +45,11 @@ use crate::ports::{Chunks, Host};
 use crate::upstream::Server;
 
 pub(crate) use addressee::Addressee;
+pub use control::Looked;
 pub(crate) use discover::Remarks;
 pub(crate) use park::{Parking, Spent};
+pub(crate) use rest::TakenUp;
+pub use rest::{Rest, Wanted};
 pub(crate) use sse::HeldStreams;
 pub use stdio::{refuse_lines, serve_lines};
 

@@ -22,6 +22,9 @@ impl<H: Host> Gateway<H> {
         let _one_at_a_time = lock(&self.0.reloading);
         let Succession { snapshot, keepers, retired, changes } = self.snapshot().succeeded_by(config);
         let snapshot = Arc::new(snapshot);
+        if let Some(trail) = self.host().audit() {
+            trail.configure(&snapshot.config.audit);
+        }
         self.0.snapshot.store(snapshot.clone());
         self.end_streams_of_strangers();
         self.0.hub.keep_only(|name| snapshot.servers.contains_key(name));

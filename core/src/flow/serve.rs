@@ -9,12 +9,12 @@ use futures::{FutureExt, StreamExt, stream};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::HELD;
 use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
 use super::keepsakes::Keepsake;
 use super::messages::Messages;
 use super::park::{Retried, invalid_state};
+use super::{HELD, TakenUp};
 use crate::acl::{Bounds, Target};
 use crate::body::{self, Body, CollectError, Reply};
 use crate::catalog::{Route, Scope};
@@ -75,6 +75,7 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
             Some(Endpoint::Readiness) => return self.answer_readiness(&snapshot).await,
             Some(Endpoint::Metrics) => return self.metrics_for(head),
+            Some(Endpoint::Admin) => return Box::pin(self.administer(head, body)).await,
             Some(Endpoint::Trail(what)) => return Box::pin(self.trail_for(head, what)).await,
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy && self.has_owners() => {}
@@ -152,6 +153,7 @@ impl<H: Host> Gateway<H> {
             via,
             streams: names::accepts(&head.headers, "text/event-stream"),
             resumes: head.extensions.get::<Piped>().is_none(),
+            taken_up: head.extensions.get::<Arc<TakenUp>>().cloned(),
             record: Record::default(),
         };
         match head.method {
@@ -163,12 +165,17 @@ impl<H: Host> Gateway<H> {
                 if let Some(handed) = self.hand_over_session(head, &caller, &Bytes::new()).await {
                     return handed;
                 }
+                if let Some(resting) = self.rests_on(&caller).await {
+                    return Ok(resting);
+                }
                 let reply = match (&caller.session, &head.method) {
                     (Some(session), &Method::GET) => self.get_stream(head, &caller, session)?,
                     (Some(session), _) => self.delete_session(head, session),
                     (None, _) => return Err(legacy::unknown_session()),
                 };
-                self.record_exchange(head, Some(&caller.who), Ok(()));
+                if caller.taken_up.is_none() {
+                    self.record_exchange(head, Some(&caller.who), Ok(()));
+                }
                 Ok(reply)
             }
             _ => Ok(endpoint::method_not_allowed()),
@@ -452,6 +459,10 @@ impl<H: Host> Gateway<H> {
 
     /// Counts a request, whatever it comes to. One that goes on with a call holds no place besides the call's.
     async fn counted(&self, retried: &Result<Retried, Refusal>, caller: &Caller) -> Result<Hold, Refusal> {
+        if caller.taken_up.is_some() {
+            // It was counted when its stream was opened.
+            return Ok(Hold::default());
+        }
         let bounds = Bounds::of_agent(&caller.who.agent);
         match retried {
             Ok(Retried::Parked(_)) => self.count(&bounds.without_concurrency(), caller).await,

@@ -2,6 +2,7 @@
 
 mod audited;
 mod blame;
+mod control;
 mod fleet;
 mod identity;
 mod limits;

@@ -10,7 +10,7 @@ use futures::future::{self, Either};
 
 use super::ask::{AnswerBody, Asked};
 use super::too_large;
-use crate::catalog::capability;
+use crate::catalog::tells_of_changes;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
 use crate::hub::Resource;
@@ -94,8 +94,12 @@ impl<H: Host> Gateway<H> {
         let (opening, opened) = oneshot::channel();
         let legacy = established.version.era() == Era::Legacy;
         let speaks = match link.owner {
-            Owner::Shared => self.keeps_servers() && tells_of_changes(established),
-            Owner::Session(..) | Owner::Lane(_) => legacy || tells_of_changes(established),
+            Owner::Shared => {
+                self.is_heard() && tells_of_changes(&established.introduction, established.version)
+            }
+            Owner::Session(..) | Owner::Lane(_) => {
+                legacy || tells_of_changes(&established.introduction, established.version)
+            }
         };
         if !speaks || (legacy && established.pipe.is_some()) {
             return opened;
@@ -460,14 +464,4 @@ impl<H: Host> Gateway<H> {
 
 fn is_error(line: &[u8]) -> bool {
     Json::check(line).is_ok_and(|json| json.get("error").is_some())
-}
-
-/// Tells whether a server has said that it tells of changes.
-fn tells_of_changes(established: &Established) -> bool {
-    ["tools", "prompts", "resources"].into_iter().any(|name| {
-        capability(&established.introduction, name).is_some_and(|c| {
-            let set = |key: &str| c.get(key).and_then(Json::as_bool) == Some(true);
-            set("listChanged") || (set("subscribe") && established.version.era() == Era::Legacy)
-        })
-    })
 }

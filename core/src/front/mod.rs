@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::catalog::Scope;
+use crate::flow::TakenUp;
 use crate::identity::{self, Identity};
 use crate::observe::Record;
 use crate::session::Session;
@@ -63,6 +64,8 @@ pub(crate) struct Caller {
     pub(crate) streams: bool,
     /// Whether such a stream can be taken up again.
     pub(crate) resumes: bool,
+    /// What the stream knew that is taken up again by the request.
+    pub(crate) taken_up: Option<Arc<TakenUp>>,
     /// What is noted of the request.
     pub(crate) record: Record,
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -102,6 +103,19 @@ impl KeyHash {
     }
 }
 
+impl Serialize for KeyHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}", HexDigits(&self.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        from_hex(&text).map(Self).ok_or_else(|| serde::de::Error::custom("expected 64 hexadecimal digits"))
+    }
+}
+
 impl PartialEq for KeyHash {
     /// Compares in a time that does not depend on where the two differ.
     fn eq(&self, other: &Self) -> bool {
@@ -115,6 +129,22 @@ impl fmt::Debug for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyHash({})", self.id())
     }
+}
+
+struct HexDigits<'b>(&'b [u8; 32]);
+
+impl fmt::Display for HexDigits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let digits = text.bytes().map(|digit| char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok()));
+    let digits = digits.collect::<Option<Vec<u8>>>()?;
+    let (pairs, []) = digits.as_chunks::<2>() else { return None };
+    let bytes: Vec<_> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
+    bytes.try_into().ok()
 }
 
 /// Writes a number of 32 bytes in base 62, with leading zeros.
@@ -189,6 +219,18 @@ mod tests {
             let mut changed = key.reveal().to_owned();
             changed.replace_range(at..=at, &other);
             prop_assert_eq!(ApiKey::parse(&changed).is_ok(), changed == key.reveal());
+        }
+
+        #[test]
+        fn a_hash_is_read_back(secret in any::<[u8; 32]>(), at in 0usize..64) {
+            let hash = ApiKey::of(secret).hash();
+            let text = serde_json::to_string(&hash).expect("text");
+            prop_assert_eq!(serde_json::from_str::<KeyHash>(&text).expect("a hash"), hash);
+            let mut changed = text.clone();
+            changed.replace_range(at + 1..at + 2, "g");
+            prop_assert!(serde_json::from_str::<KeyHash>(&changed).is_err());
+            changed.replace_range(at + 1..at + 2, "");
+            prop_assert!(serde_json::from_str::<KeyHash>(&changed).is_err());
         }
 
         #[test]

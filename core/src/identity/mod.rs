@@ -55,6 +55,8 @@ pub enum AuthKind {
     SharedKey,
     /// Not at all, but whoever runs the gateway says which agent it is.
     Operator,
+    /// With the admin credential, which is nobody's who calls a server.
+    Admin,
 }
 
 /// Whose something is that a caller is given to bring back: it opens for nobody else. A client's name is no part of it,
@@ -130,6 +132,7 @@ impl Identity {
             AuthKind::ApiKey => named(policy, keys.agent_of(self.principal.as_deref()?, now)?)?,
             AuthKind::Operator => of_name(policy, &self.agent.name)?.clone(),
             AuthKind::Anonymous if config.auth.required => return None,
+            AuthKind::Admin => return None,
             AuthKind::Anonymous | AuthKind::SharedKey => {
                 claimed(policy, tag.as_deref(), self.client.as_deref())
             }
@@ -145,7 +148,7 @@ impl Identity {
     /// Returns the same caller, now that its client and its tag are known.
     pub(crate) fn claiming(&self, policy: &Policy, client: Option<Arc<str>>, tag: Option<Arc<str>>) -> Self {
         let agent = match self.auth {
-            AuthKind::ApiKey | AuthKind::Operator => self.agent.clone(),
+            AuthKind::ApiKey | AuthKind::Operator | AuthKind::Admin => self.agent.clone(),
             AuthKind::Anonymous | AuthKind::SharedKey => claimed(policy, tag.as_deref(), client.as_deref()),
         };
         Self { agent, client, tag, ..self.clone() }

@@ -78,6 +78,17 @@ impl Fleet {
         self.instance(Place::Isolate, None)
     }
 
+    /// Returns the owner of that name.
+    pub fn owner(&self, name: &str) -> Gateway<Memory> {
+        let owner = lock(&self.0.owners).get(name).cloned();
+        owner.unwrap_or_else(|| {
+            let notebook = lock(&self.0.notebooks).entry(name.into()).or_default().clone();
+            let gateway = self.instance(Place::Owner, Some(notebook));
+            lock(&self.0.owners).insert(name.into(), gateway.clone());
+            gateway
+        })
+    }
+
     /// Puts all owners away, and whatever they hold but for their notes.
     pub fn put_away(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.0.owners)).into_keys().collect()
@@ -105,13 +116,7 @@ impl Owners for Fleet {
         owner: String,
         request: http::Request<Body>,
     ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
-        let gateway = lock(&self.0.owners).get(&owner).cloned();
-        let gateway = gateway.unwrap_or_else(|| {
-            let notebook = lock(&self.0.notebooks).entry(owner.clone()).or_default().clone();
-            let gateway = self.instance(Place::Owner, Some(notebook));
-            lock(&self.0.owners).insert(owner, gateway.clone());
-            gateway
-        });
+        let gateway = self.owner(&owner);
         async move { Ok(Box::pin(gateway.serve_handed(request)).await) }.boxed()
     }
 }

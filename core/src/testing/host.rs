@@ -12,7 +12,7 @@ use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode, header};
 
 use super::fleet::Role;
-use super::{TestLines, TestTrail};
+use super::{MemoryStore, TestLines, TestTrail};
 use crate::body::Whole;
 use crate::config::Command;
 use crate::error::Unreachable;
@@ -21,8 +21,8 @@ use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
-    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Notebook,
-    Observe, Owners, Place, Quotas, Rendezvous, Upstream,
+    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
+    Meetings, Notebook, Observe, Owners, Place, Quotas, Rendezvous, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -49,6 +49,9 @@ struct State {
     meetings: Meetings,
     tallies: Tallies,
     observer: Option<Arc<dyn Observe>>,
+    store: MemoryStore,
+    configurations: Arc<dyn ConfigStore>,
+    keys: Arc<dyn KeyStore>,
 }
 
 /// What somebody who observes is told, in its order.
@@ -158,6 +161,7 @@ impl Memory {
     }
 
     fn make(script: Script, observer: Option<Arc<dyn Observe>>) -> Self {
+        let store = MemoryStore::default();
         let state = State {
             trail: OnceLock::new(),
             lines: OnceLock::new(),
@@ -170,6 +174,9 @@ impl Memory {
             meetings: Meetings::default(),
             tallies: Tallies::default(),
             observer,
+            configurations: Arc::new(store.clone()),
+            keys: Arc::new(store.clone()),
+            store,
         };
         Self(Arc::new(state), Role::default())
     }
@@ -177,6 +184,11 @@ impl Memory {
     /// Returns the same host for an instance of another kind.
     pub(super) fn with_role(&self, role: Role) -> Self {
         Self(self.0.clone(), role)
+    }
+
+    /// Returns where its configurations and keys lie.
+    pub fn store(&self) -> &MemoryStore {
+        &self.0.store
     }
 
     /// Keeps an audit trail from now on.
@@ -349,6 +361,22 @@ impl Quotas for Memory {
 }
 
 impl Host for Memory {
+    fn configurations(&self) -> Option<&Arc<dyn ConfigStore>> {
+        Some(&self.0.configurations)
+    }
+
+    fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
+        Some(&self.0.keys)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        (name == "TOKEN").then(|| "s3cret".to_owned())
+    }
+
+    fn starts_processes(&self) -> bool {
+        false
+    }
+
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         self.0.observer.as_ref()
     }

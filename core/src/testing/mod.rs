@@ -5,6 +5,7 @@ pub mod fuzz;
 mod host;
 mod paths;
 mod policy_paths;
+mod store;
 mod trail;
 
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use http::{Method, header};
 
 use crate::body::Body;
 use crate::config::{Config, Endpoint, Policy, Server, Transport};
+use crate::control::{InStore, Managed, Strangers};
+use crate::front::admin::AdminKey;
 use crate::front::gate::Exposure;
 use crate::gateway::{Gateway, Options, SealKeys};
 use crate::identity::{ApiKey, Identity, KeyRecord};
@@ -24,7 +27,11 @@ use crate::ports::Entropy;
 pub use fleet::Fleet;
 pub use host::{Answer, Memory, Notes, Open, json_answer, later, open_stream, silence, slowly};
 pub use paths::{Path, paths};
+pub use store::{MemoryStore, config_store, key_store};
 pub use trail::{TestLines, TestTrail};
+
+/// The admin credential of the gateways that are started here.
+pub const ADMIN_KEY: &str = "the admin's key";
 
 /// Returns the settings of a server at a URL.
 pub fn server(url: &str) -> Server {
@@ -105,8 +112,14 @@ pub fn gateway_with(host: &Memory, servers: &[&str], config: Config) -> Gateway<
     };
     let config = Config { servers: servers.iter().map(named).collect(), ..config };
     let seal_keys = SealKeys { first: [7; 32], others: Vec::new() };
-    let options =
-        Options { config, seal_keys, exposure: Exposure::Loopback, started_by: Vec::new(), admin_key: None };
+    let options = Options {
+        config,
+        seal_keys,
+        exposure: Exposure::Loopback,
+        started_by: Vec::new(),
+        admin_key: AdminKey::new(ADMIN_KEY),
+        managed: Managed::ByStore(InStore { strangers: Strangers::Admitted, ..InStore::default() }),
+    };
     Gateway::start(host.clone(), options).expect("not started by itself")
 }
 

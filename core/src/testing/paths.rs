@@ -116,6 +116,7 @@ pub(super) fn planned(view: &View, (sealer, who): &(Sealer, Arc<Identity>), text
         via,
         streams: true,
         resumes: true,
+        taken_up: None,
         record,
     };
     let servers = BTreeMap::new();

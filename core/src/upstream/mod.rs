@@ -23,7 +23,7 @@ use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
 use crate::catalog::inspect::Suspect;
-use crate::catalog::{Kind, Offer};
+use crate::catalog::{Kind, Offer, tells_of_changes};
 use crate::config;
 use crate::error::Unreachable;
 use crate::flow::Remarks;
@@ -356,6 +356,12 @@ impl Server {
         self.listed.store(former.listed.load(Ordering::Relaxed), Ordering::Relaxed);
         self.inherited.store(true, Ordering::Relaxed);
         lock(&self.behind).clone_from(&lock(&former.behind));
+    }
+
+    /// Tells whether it tells of changes, or may.
+    pub(crate) fn may_tell_of_changes(&self) -> bool {
+        let tells = |offer: &Arc<Offer>| tells_of_changes(&offer.introduction, offer.version);
+        self.offer.load().as_ref().is_none_or(tells)
     }
 
     /// Tells whether it is to be read anew: its lists have grown old, or it did not answer.

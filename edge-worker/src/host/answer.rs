@@ -158,8 +158,8 @@ pub(crate) fn answer(reply: Reply, event: &Event, leaving: &Leaving) -> JsValue 
     let (head, body) = reply.into_parts();
     let fields = lines(&head.headers);
     match body {
-        Body::Full(whole) => {
-            let bytes = (!whole.is_empty()).then(|| Uint8Array::from(&*whole.into_bytes()));
+        Body::Full(bytes) => {
+            let bytes = (!bytes.is_empty()).then(|| Uint8Array::from(&*bytes.into_bytes()));
             whole_answer(head.status.as_u16(), &fields, bytes)
         }
         Body::Stream(chunks) => {

@@ -11,15 +11,17 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Owners, Place, Quotas, Rendezvous,
-    Upstream,
+    Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Notebook, Owners, Place, Quotas,
+    Rendezvous, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use wasm_bindgen::JsValue;
 use worker::send::SendFuture;
 
+use super::counts::Counts;
 use super::event::Event;
 use super::glue::{Timer, randomize};
+use super::notebook::Notes;
 use super::objects::{Catalog, Conversations};
 use super::sent::send;
 use crate::bindings::Bindings;
@@ -33,7 +35,10 @@ pub(crate) struct Edge {
     place: Place,
     owners: Option<Arc<dyn Owners>>,
     catalog: Option<Arc<dyn CatalogStore>>,
+    notebook: Option<Arc<dyn Notebook>>,
     meetings: Meetings,
+    counts: Option<Counts>,
+    /// Where no objects count: what comes to this instance is counted here.
     tallies: Tallies,
 }
 
@@ -44,8 +49,8 @@ impl Edge {
     }
 
     /// An object that holds conversations.
-    pub(crate) fn owner(bindings: &Bindings) -> Self {
-        Self::object(Place::Owner, bindings)
+    pub(crate) fn owner(bindings: &Bindings, notes: &Notes) -> Self {
+        Self { notebook: Some(notes.shared()), ..Self::object(Place::Owner, bindings) }
     }
 
     /// The object that reads servers for all.
@@ -54,7 +59,7 @@ impl Edge {
     }
 
     fn object(place: Place, bindings: &Bindings) -> Self {
-        Self { place, catalog: Catalog::of(bindings), ..Self::default() }
+        Self { place, catalog: Catalog::of(bindings), counts: Counts::of(bindings), ..Self::default() }
     }
 }
 
@@ -133,7 +138,10 @@ impl Rendezvous for Edge {
 
 impl Quotas for Edge {
     async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
-        self.tallies.take(counted, now)
+        match &self.counts {
+            Some(counts) => SendFuture::new(counts.take(counted, now)).await,
+            None => self.tallies.take(counted, now),
+        }
     }
 }
 
@@ -144,6 +152,10 @@ impl Host for Edge {
 
     fn owners(&self) -> Option<&Arc<dyn Owners>> {
         self.owners.as_ref()
+    }
+
+    fn notebook(&self) -> Option<&Arc<dyn Notebook>> {
+        self.notebook.as_ref()
     }
 
     fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {

@@ -60,6 +60,17 @@ export class Asked {
 // The object of that name; where each object is another instance, the same name is the same one.
 export const object = (namespace, name) => namespace.get(namespace.idFromName(name));
 
+// What an object has stored, as text, and when it is to be woken.
+export class Storage {
+  constructor(state) { this.storage = state.storage; }
+  load(key) { return this.storage.kv.get(key); }
+  store(key, text) { this.storage.kv.put(key, text); }
+  remove(key) { this.storage.kv.delete(key); }
+  all() { return JSON.stringify([...this.storage.kv.list()]); }
+  wake(at) { return this.storage.setAlarm(at); }
+  forget() { return this.storage.deleteAll(); }
+}
+
 // A request to a server, or to an object. Cancelling it is allowed at any time, also from a request that it does not belong to, where
 // the platform forbids it and ends it itself.
 export class Sent {

@@ -58,6 +58,22 @@ extern "C" {
 
     pub(crate) fn object(namespace: &JsValue, name: &str) -> JsValue;
 
+    pub(crate) type Storage;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(state: &JsValue) -> Storage;
+    #[wasm_bindgen(method)]
+    pub(crate) fn load(this: &Storage, key: &str) -> Option<String>;
+    #[wasm_bindgen(method)]
+    pub(crate) fn store(this: &Storage, key: &str, text: &str);
+    #[wasm_bindgen(method)]
+    pub(crate) fn remove(this: &Storage, key: &str);
+    #[wasm_bindgen(method)]
+    pub(crate) fn all(this: &Storage) -> String;
+    #[wasm_bindgen(method)]
+    pub(crate) fn wake(this: &Storage, at: f64) -> Promise;
+    #[wasm_bindgen(method, js_name = forget)]
+    pub(crate) fn forget_all(this: &Storage) -> Promise;
+
     pub(crate) type Sent;
     #[wasm_bindgen(constructor)]
     pub(crate) fn new(to: &JsValue, method: &str, url: &str, fields: &str, body: Option<Uint8Array>) -> Sent;

@@ -3,14 +3,17 @@
 //! **The only place where what JavaScript lends is called `Send`**: a Worker has one thread.
 
 mod answer;
+mod counts;
 mod edge;
 mod event;
 mod glue;
+mod notebook;
 mod objects;
 mod sent;
 
 pub(crate) use answer::{Leaving, answer, request};
 pub(crate) use edge::Edge;
 pub(crate) use event::Event;
-pub(crate) use glue::Asked;
+pub(crate) use glue::{Asked, Storage};
+pub(crate) use notebook::{Notes, moment};
 pub(crate) use objects::publish;

@@ -46,7 +46,7 @@ impl Owners for Conversations {
 }
 
 /// Puts a request to an object. What it answers whole is whole here.
-async fn ask(to: JsValue, request: Request<Body>) -> Result<Reply, Unreachable> {
+pub(super) async fn ask(to: JsValue, request: Request<Body>) -> Result<Reply, Unreachable> {
     let (mut head, body) = request.into_parts();
     let body = body.collect(WHOLE).await.map_err(|error| Unreachable::new("the owner", error.to_string()))?;
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("portcullis");

@@ -112,14 +112,6 @@ impl Trail {
         Ok(Self(Arc::new(Kept { queue, shared, _limited: limited, thread: Mutex::new(Some(thread)) })))
     }
 
-    /// Puts other settings in force; those that cannot be are said, and change nothing.
-    pub(crate) fn configure(&self, audit: &Audit) {
-        match Settings::new(audit) {
-            Ok(settings) => *lock(&self.0.shared.settings) = settings,
-            Err(error) => tracing::error!("the audit trail's settings stay as they are: {error:#}"),
-        }
-    }
-
     /// Writes what is left, and nothing more after that.
     pub(crate) fn stop(&self) {
         self.0.shared.stops.store(true, Ordering::SeqCst);
@@ -137,6 +129,14 @@ impl Trail {
 }
 
 impl AuditSink for Trail {
+    /// Puts other settings in force; those that cannot be are said, and change nothing.
+    fn configure(&self, audit: &Audit) {
+        match Settings::new(audit) {
+            Ok(settings) => *lock(&self.0.shared.settings) = settings,
+            Err(error) => tracing::error!("the audit trail's settings stay as they are: {error:#}"),
+        }
+    }
+
     fn ticks(&self) -> u64 {
         u64::try_from(self.0.shared.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }

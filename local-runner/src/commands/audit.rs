@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How often a gateway that runs is asked for new entries.
 const ASK: Duration = Duration::from_secs(1);
 /// Where a gateway that runs shows its trail.
-const PATH: &str = "/admin/v1/audit";
+const PATH: &str = "audit";
 
 pub(super) async fn run(args: Audit) -> anyhow::Result<ExitCode> {
     let trail = match &args.url {

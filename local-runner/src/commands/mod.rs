@@ -10,6 +10,7 @@ mod doctor;
 mod explain;
 mod import;
 mod keys;
+mod push;
 mod serve;
 mod stdio;
 mod tools;
@@ -21,7 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use portcullis_core::config::{Audit, Parsed, Problem};
+use portcullis_core::config::{Audit, Config, Parsed, Problem};
+use portcullis_core::control::Strangers;
 use portcullis_core::{AdminKey, Exposure, Gateway, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -45,7 +47,11 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Call(args) => unless_stopped(Box::pin(tools::call(args))).await,
         Command::Explain(args) => unless_stopped(Box::pin(explain::run(args))).await,
         Command::Audit(args) => unless_stopped(audit::run(args)).await,
-        Command::Keys(command) => keys::run(command),
+        Command::Keys(command) => unless_stopped(keys::run(command)).await,
+        Command::Push(args) => unless_stopped(Box::pin(push::push(args))).await,
+        Command::Pull(args) => unless_stopped(Box::pin(push::pull(args))).await,
+        Command::Rollback(args) => unless_stopped(Box::pin(push::rollback(args))).await,
+        Command::Versions(args) => unless_stopped(Box::pin(push::versions(args))).await,
         Command::Schema => {
             say(format_args!("{:#}", portcullis_core::config::schema()));
             Ok(ExitCode::SUCCESS)
@@ -68,6 +74,17 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
+/// Writes rows under their heads, each column as wide as it has to be.
+fn table<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N]>) {
+    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..N).map(width).collect();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        say(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
 /// Says what went wrong.
 pub(crate) fn complain(error: &anyhow::Error) {
     eprintln!("portcullis: {error:#}");
@@ -78,8 +95,8 @@ struct Local {
     gateway: Gateway<Machine>,
     machine: Machine,
     origin: String,
-    /// Where the configuration was read; none for the demo.
-    place: Option<Place>,
+    /// Where the configuration was read.
+    place: Place,
     /// Where the gateway keeps its data.
     folder: PathBuf,
     /// What is recorded; nothing where the command answers nobody else.
@@ -98,12 +115,25 @@ impl Local {
 
 /// Finds the configuration of a setup; its problems are said, and an error that is not one server's ends it.
 fn find(setup: &Setup) -> anyhow::Result<Found> {
-    let found = source::find(setup.config.as_deref())?;
+    let found = find_anyway(setup)?;
     report(&found.parsed.problems);
     if found.parsed.is_refused() {
         anyhow::bail!("{} has errors; `portcullis check` lists them", found.origin);
     }
     Ok(found)
+}
+
+/// Finds the configuration of a setup, whatever is wrong with it.
+fn find_anyway(setup: &Setup) -> anyhow::Result<Found> {
+    if !is_remote(setup) {
+        return source::find(setup.config.as_deref());
+    }
+    source::stored(&data::folder(setup.data_dir.clone())?, Strangers::Admitted, Config::default())
+}
+
+/// Tells whether the configuration is one that is pushed.
+fn is_remote(setup: &Setup) -> bool {
+    setup.config.as_deref().is_some_and(|config| config == Path::new(source::REMOTE))
 }
 
 /// Starts the gateway that a setup describes, for this command alone.
@@ -121,7 +151,7 @@ fn start_recorded(
     start_with(setup, found, exposure, |folder, audit| {
         let trail = Trail::begin(folder, audit, telemetry).context("the audit trail")?;
         let shelf = Arc::new(Shelf::new(folder));
-        Ok((machine.audited(Arc::new(trail.clone()), shelf), Some(trail)))
+        Ok((machine.keeping(folder).audited(Arc::new(trail.clone()), shelf), Some(trail)))
     })
 }
 
@@ -140,6 +170,7 @@ fn start_with(
         exposure,
         started_by: started_by(),
         admin_key: admin_key(),
+        managed: found.managed,
     };
     let gateway = Gateway::start(machine.clone(), options)?;
     Ok(Local { gateway, machine, origin: found.origin, place: found.place, folder, trail })

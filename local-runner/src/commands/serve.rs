@@ -8,23 +8,25 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use portcullis_core::config::{Auth, Config};
+use portcullis_core::control::{Managed, Strangers};
 use portcullis_core::{Exposure, Gateway};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{admin_key, counted, find, observed, say, start_recorded, stopped};
+use super::{admin_key, counted, find, is_remote, observed, report, say, start_recorded, stopped};
 use crate::cli::Serve;
 use crate::host::Machine;
 use crate::live::{self, Guarded};
 use crate::otlp::Telemetry;
-use crate::{http, keys};
+use crate::source::{self, Found, Place};
+use crate::{data, http, keys};
 
 /// How long the servers' processes may take to stop.
 const STOP: Duration = Duration::from_secs(6);
 
 pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
-    let found = find(&args.setup)?;
-    let (exposed, guarded) = exposure(&args, &found.parsed.config)?;
+    let found = find_served(&args)?;
+    let (exposed, guarded) = exposure(&args, &found)?;
     let metrics = match args.metrics_listen {
         Some(address) => {
             Some((exposure_of_metrics(address, &args)?, bind(address, "--metrics-listen").await?))
@@ -37,7 +39,7 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
     let machine = if asked_for { observed(telemetry.clone()) } else { Machine::new() };
     let auth = found.parsed.config.auth.clone();
     let mut local = start_recorded(&args.setup, found, exposed, (machine, telemetry))?;
-    let (gateway, place) = (local.gateway.clone(), local.place.take());
+    let (gateway, place) = (local.gateway.clone(), std::mem::take(&mut local.place));
     let keys = keys::follow(gateway.clone(), &local.folder)?;
     greet(address, &local.origin, &auth);
     if let Some((exposure, listener)) = metrics {
@@ -45,7 +47,7 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
         tokio::spawn(http::serve_metrics(gateway.clone(), listener, exposure));
     }
     let announcing = tokio::spawn(announce(gateway.clone()));
-    let following = live::follow((gateway.clone(), local.trail.clone()), place, guarded)?;
+    let following = live::follow(gateway.clone(), place, guarded)?;
     let (stopped, closed) = (stopped()?, terminal_closed()?);
     let stop = async {
         tokio::select! { () = stopped => {}, () = closed => {} }
@@ -72,16 +74,43 @@ fn terminal_closed() -> anyhow::Result<impl Future<Output = ()> + use<>> {
     })
 }
 
+/// Finds the configuration: the files that are named or lie here, else, where there is an admin credential, what was pushed.
+fn find_served(args: &Serve) -> anyhow::Result<Found> {
+    let remote = is_remote(&args.setup);
+    if !remote && (args.setup.config.is_some() || admin_key().is_none()) {
+        return find(&args.setup);
+    }
+    let is_open = args.listen.ip().is_loopback() || args.insecure;
+    let strangers = if is_open { Strangers::Admitted } else { Strangers::KeptOut };
+    let auth = Auth { required: !is_open, ..Auth::default() };
+    let mut otherwise = Config { auth, ..Config::default() };
+    if !remote {
+        let found = find(&args.setup)?;
+        if matches!(found.place, Place::Files { .. }) {
+            return Ok(found);
+        }
+        // Until something is pushed, the demo.
+        otherwise.servers = found.parsed.config.servers;
+    }
+    let found = source::stored(&data::folder(args.setup.data_dir.clone())?, strangers, otherwise)?;
+    report(&found.parsed.problems);
+    Ok(found)
+}
+
 /// Refuses to serve strangers: whoever comes from another machine is asked who they are.
-fn exposure(args: &Serve, config: &Config) -> anyhow::Result<(Exposure, Guarded)> {
+fn exposure(args: &Serve, found: &Found) -> anyhow::Result<(Exposure, Guarded)> {
     let address = args.listen;
+    if matches!(found.managed, Managed::ByStore(_)) && !address.ip().is_loopback() {
+        // What is pushed is held to that, now and later.
+        return Ok((Exposure::Network, Guarded::No));
+    }
     if address.ip().is_loopback() {
         return Ok((Exposure::Loopback, Guarded::No));
     }
     if args.insecure {
         return Ok((Exposure::Network, Guarded::No));
     }
-    if !config.auth.required {
+    if !found.parsed.config.auth.required {
         bail!(
             "{address} can be reached from other machines, and no authentication is configured: anyone there could use \
              every server and its credentials. Listen on 127.0.0.1, set `auth.required` and make keys with `portcullis \

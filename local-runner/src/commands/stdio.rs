@@ -62,8 +62,7 @@ pub(super) async fn run(args: &Stdio, telemetry: Option<Arc<Telemetry>>) -> anyh
         }
     };
     let gateway = local.gateway.clone();
-    let to = (gateway.clone(), local.trail.clone());
-    let following = live::follow(to, local.place.take(), Guarded::No)?;
+    let following = live::follow(gateway.clone(), std::mem::take(&mut local.place), Guarded::No)?;
     let who = args.agent.as_deref().map_or_else(Proof::default, Proof::of_agent);
     let (ended, input_ended) = tokio::sync::oneshot::channel::<()>();
     let lines = lines.chain(stream::once(async move { drop(ended) }).filter_map(async |()| None));

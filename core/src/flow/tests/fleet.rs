@@ -5,6 +5,7 @@ use http::Method;
 
 use super::*;
 use crate::body::Body;
+use crate::flow::{Rest, Wanted};
 use crate::testing::{Fleet, modern_with, open_stream, session_server};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}"#;
@@ -233,6 +234,44 @@ fn a_listener_hears_of_changes_from_its_owner() {
     });
     assert!(heard.contains("acknowledged"), "{heard}");
     assert_eq!(fleet.put_away(), ["anonymous"]);
+}
+
+#[test]
+fn a_stream_rests_while_there_is_nothing_to_tell() {
+    let changed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let more = changed.clone();
+    let host = Memory::new(move |request| match method_and_id(request) {
+        (method, id) if method == "tools/list" && more.load(std::sync::atomic::Ordering::Relaxed) => {
+            result(&id, &TOOLS.replace("[{", r#"[{"name":"more","inputSchema":{"type":"object"}},{"#))
+        }
+        _ => modern_server(request),
+    });
+    let fleet = fleet(&host);
+    let owner = fleet.owner("anonymous");
+    let listen = || {
+        let mut request = modern("1", "subscriptions/listen", r#""notifications":{"toolsListChanged":true}"#);
+        request
+            .headers_mut()
+            .insert("portcullis-handed", r#"{"auth":"anonymous"}"#.parse().expect("a header"));
+        request
+    };
+    let reply = host.run(owner.serve_handed(listen()));
+    let rest = reply.extensions().get::<Rest>().expect("it may rest").clone();
+    let state = rest.begin().expect("nothing is to be told");
+    assert_eq!(rest.begin(), None, "it rests");
+    let take_up = |owner: &Gateway<Memory>, wanted| host.run(owner.take_up(listen(), &state, wanted));
+    fleet.put_away();
+    let owner = fleet.owner("anonymous");
+    assert_eq!(take_up(&owner, Wanted::ForNews).status(), 204);
+    changed.store(true, std::sync::atomic::Ordering::Relaxed);
+    host.run(crate::ports::Clock::sleep(&host, std::time::Duration::from_secs(90)));
+    take_up(&owner, Wanted::ForNews);
+    host.run(crate::ports::Clock::sleep(&host, std::time::Duration::from_secs(5)));
+    let reply = take_up(&owner, Wanted::ForNews);
+    assert_eq!(reply.status(), 200);
+    let Body::Stream(mut chunks) = reply.into_body() else { panic!("a stream") };
+    let first = host.run(chunks.next()).expect("news").expect("no error");
+    assert!(String::from_utf8_lossy(&first).contains("notifications/tools/list_changed"), "{first:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use futures::StreamExt;
 
 use super::*;
 use crate::config::Config;
+use crate::control::Managed;
 use crate::front::gate::Exposure;
 use crate::gateway::{Options, SealKeys};
 use crate::names::ServerName;
@@ -19,8 +20,14 @@ fn limited(host: &Memory, requests: usize, streams: usize) -> Gateway<Memory> {
     config.gateway.limits.requests = requests;
     config.gateway.limits.streams = streams;
     let seal_keys = SealKeys { first: [7; 32], others: Vec::new() };
-    let options =
-        Options { config, seal_keys, exposure: Exposure::Loopback, started_by: Vec::new(), admin_key: None };
+    let options = Options {
+        config,
+        seal_keys,
+        exposure: Exposure::Loopback,
+        started_by: Vec::new(),
+        admin_key: None,
+        managed: Managed::ByFiles(String::new()),
+    };
     Gateway::start(host.clone(), options).unwrap()
 }
 

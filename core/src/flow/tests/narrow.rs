@@ -51,6 +51,7 @@ fn call(
         via: http::HeaderValue::from_static("gateway"),
         streams: true,
         resumes: false,
+        taken_up: None,
         record: Record::default(),
     };
     let narrowing = Some(Arc::new(narrowing));

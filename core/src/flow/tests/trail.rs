@@ -33,6 +33,7 @@ fn stage(lines: Option<Vec<String>>, admin_key: Option<&str>) -> (Memory, Gatewa
         exposure: Exposure::Loopback,
         started_by: Vec::new(),
         admin_key: admin_key.and_then(AdminKey::new),
+        managed: crate::control::Managed::ByFiles("a file".into()),
     };
     let gateway = Gateway::start(host.clone(), options).unwrap();
     (host, gateway)

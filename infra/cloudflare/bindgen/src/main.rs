@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut bindgen = Bindgen::new();
     bindgen.input_path(wasm).out_name("index").typescript(false).module(true)?;
+    bindgen.remove_name_section(true);
     // After a panic the shim starts a fresh instance.
     bindgen.reset_state_function(true).force_enable_abort_handler(true).generate(&folder)?;
     // Bundlers do not know source phase imports yet.

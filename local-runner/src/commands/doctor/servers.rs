@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use portcullis_core::config::{Command, Config, Transport};
+use portcullis_core::control::Managed;
 use portcullis_core::inspect::{Suspect, Suspicion};
 use portcullis_core::{Exposure, Gateway, Options, SealKeys};
 
@@ -81,6 +82,7 @@ pub(super) async fn check(config: Config) -> Vec<Finding> {
         exposure: Exposure::Loopback,
         started_by: started_by(),
         admin_key: None,
+        managed: Managed::ByFiles(String::new()),
     };
     let machine = Machine::new();
     let mut findings: Vec<_> =

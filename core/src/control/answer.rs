@@ -1,0 +1,198 @@
+//! What the admin API answers: JSON, entity tags, and errors as RFC 9457 has them.
+//!
+//! **Nothing of it is to be kept by anybody on the way**, and no error repeats a secret.
+
+use std::fmt::Write as _;
+
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use super::document::Malformed;
+use super::{Document, Kept, Stamp, StoreError};
+use crate::audit::time_text;
+use crate::body::{self, Reply};
+use crate::config::{Problem, Severity};
+
+/// The media type of errors (RFC 9457).
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Why a request to the admin API is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) status: StatusCode,
+    /// For programs.
+    code: &'static str,
+    /// For people.
+    pub(crate) detail: String,
+    /// What is wrong, field by field.
+    errors: Vec<Value>,
+    /// The version in force, where that is the matter.
+    version: Option<u64>,
+}
+
+impl Fault {
+    /// Makes a fault of one sentence.
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), errors: Vec::new(), version: None }
+    }
+
+    /// Makes the fault of a field that is not as it should be.
+    pub(crate) fn field(field: &str, message: &str) -> Self {
+        let errors = vec![json!({ "field": field, "message": message })];
+        Self { errors, ..Self::new(StatusCode::BAD_REQUEST, "malformed", format!("{field}: {message}")) }
+    }
+
+    /// Makes the fault of a configuration that has errors.
+    pub(crate) fn invalid(problems: &[Problem]) -> Self {
+        let count = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+        let detail = match count {
+            1 => "the configuration has an error; nothing has changed".to_owned(),
+            _ => format!("the configuration has {count} errors; nothing has changed"),
+        };
+        let fault = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-configuration", detail);
+        Self { errors: problems.iter().map(described).collect(), ..fault }
+    }
+
+    /// Makes the fault of who did not know of the version in force.
+    pub(crate) fn conflict(newest: u64) -> Self {
+        let detail = match newest {
+            0 => {
+                "there is no configuration here yet: send `If-Match: \"0\"` or `If-None-Match: *`".to_owned()
+            }
+            _ => {
+                format!("version {newest} is in force, which the request does not build on: look at it first")
+            }
+        };
+        Self { version: Some(newest), ..Self::new(StatusCode::PRECONDITION_FAILED, "conflict", detail) }
+    }
+
+    /// Makes the fault of who lacks the admin credential.
+    pub(crate) fn stranger() -> Self {
+        let detail = "needs the admin credential as a bearer token";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    /// Makes the fault of a version that is not there.
+    pub(crate) fn no_version(version: u64) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no-version", format!("there is no version {version}"))
+    }
+
+    /// Returns the answer.
+    pub(crate) fn reply(&self) -> Reply {
+        let mut said = Map::new();
+        said.insert("type".into(), "about:blank".into());
+        said.insert("title".into(), self.status.canonical_reason().unwrap_or_default().into());
+        said.insert("status".into(), self.status.as_u16().into());
+        said.insert("code".into(), self.code.into());
+        said.insert("detail".into(), self.detail.as_str().into());
+        if !self.errors.is_empty() {
+            said.insert("errors".into(), self.errors.clone().into());
+        }
+        if let Some(version) = self.version {
+            said.insert("version".into(), version.into());
+        }
+        let mut reply = answer(self.status, &Value::Object(said));
+        reply.headers_mut().insert(header::CONTENT_TYPE, PROBLEM);
+        if self.status == StatusCode::UNAUTHORIZED {
+            reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        tag(reply, self.version)
+    }
+}
+
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Self {
+        Self::field(&malformed.field, &malformed.message)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        let detail = format!("the store of configurations and keys {error}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store", detail)
+    }
+}
+
+/// Returns an answer of JSON.
+pub(crate) fn answer(status: StatusCode, said: &Value) -> Reply {
+    let mut reply = body::json(status, said.to_string());
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// Says which version an answer is about.
+pub(crate) fn tag(mut reply: Reply, version: Option<u64>) -> Reply {
+    if let Some(tag) = version.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok()) {
+        reply.headers_mut().insert(header::ETAG, tag);
+    }
+    reply
+}
+
+/// Describes a version.
+pub(crate) fn stamped(stamp: &Stamp) -> Value {
+    json!({
+        "version": stamp.version,
+        "at": time_text(stamp.at),
+        "by": stamp.by,
+        "note": stamp.note,
+        "digest": stamp.digest,
+    })
+}
+
+/// Describes a version with what it says; without one, that there is none.
+pub(crate) fn whole(stamp: Option<&Stamp>, document: &Document) -> Value {
+    let mut said = stamp.map_or_else(|| json!({ "version": 0 }), stamped);
+    said["files"] = json!(document.files);
+    said["overlays"] = json!(document.overlays);
+    said
+}
+
+/// Describes a problem of a configuration, as `check --json` does.
+pub fn described(problem: &Problem) -> Value {
+    json!({
+        "severity": match problem.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "field": problem.field,
+        "message": problem.message,
+        "hint": problem.hint,
+    })
+}
+
+/// Describes a key; what is kept of it is no secret, and its hash is not shown.
+pub fn key(kept: &Kept, now: u64) -> Value {
+    let Kept { record, used } = kept;
+    let state = match record.revoked {
+        Some(_) => "revoked",
+        None if record.is_valid(now) => "valid",
+        None => "expired",
+    };
+    json!({
+        "id": record.id,
+        "agent": record.agent,
+        "state": state,
+        "created": moment(record.created),
+        "expires": record.expires.map(moment),
+        "revoked": record.revoked.map(moment),
+        "last_used": used.map(moment),
+        "comment": record.comment,
+    })
+}
+
+/// Writes a time to the second, in UTC.
+fn moment(time: u64) -> String {
+    time_text(time / 1000 * 1000).replace(".000Z", "Z")
+}
+
+/// Returns the first error among problems in one line, and how many there are besides.
+pub(crate) fn in_short(problems: &[Problem]) -> String {
+    let mut errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    let Some(first) = errors.next() else { return "has no error".to_owned() };
+    let mut line = Problem { hint: None, ..first.clone() }.to_string();
+    let others = errors.count();
+    if others > 0 {
+        let _ = write!(line, " (and {others} more)");
+    }
+    line
+}

@@ -1,0 +1,153 @@
+//! What a version of the configuration holds: the files of a folder, and overlays for single identities, as one text.
+//!
+//! **Names are names, not paths**: a document is written to somebody's folder when it is pulled.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::config::Source;
+use crate::wire::json::{Json, Object};
+
+/// The name of a file that comes without one.
+const NATIVE: &str = "portcullis.yaml";
+/// The most files, and the most overlays.
+const MOST: usize = 1000;
+
+/// A configuration as it is pushed, kept and pulled.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Document {
+    /// What a configuration's folder holds: `portcullis.yaml`, an `mcpServers` file, or `mcp.json` and `app.yaml`.
+    pub files: BTreeMap<String, String>,
+    /// What holds for one identity only, by whom it is for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub overlays: BTreeMap<String, String>,
+}
+
+/// Why something is no document: the field, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct Malformed {
+    /// The field, such as `files`.
+    pub field: String,
+    /// What was expected.
+    pub message: String,
+}
+
+impl Malformed {
+    pub(super) fn new(field: &str, message: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), message: message.into() }
+    }
+}
+
+impl Document {
+    /// Returns the document of one native file.
+    pub fn native(text: &str) -> Self {
+        Self { files: BTreeMap::from([(NATIVE.to_owned(), text.to_owned())]), ..Self::default() }
+    }
+
+    /// Reads what a store keeps: a document, or the text of one native file, as somebody may have put it there by hand.
+    pub fn read(text: &str) -> Result<Self, Malformed> {
+        let Some(object) = Json::check(text.as_bytes()).ok().filter(|json| json.get("files").is_some())
+        else {
+            return Ok(Self::native(text));
+        };
+        Self::of(&members(object, "the document")?)
+    }
+
+    /// Takes a document from the members of a JSON object.
+    pub(super) fn of(object: &Object<'_>) -> Result<Self, Malformed> {
+        let files = object.get("files").ok_or_else(|| Malformed::new("files", "is missing"))?;
+        let files = texts(files, "files")?;
+        let overlays = object.get("overlays").map_or(Ok(BTreeMap::new()), |json| texts(json, "overlays"))?;
+        if files.is_empty() {
+            return Err(Malformed::new("files", "there is no file"));
+        }
+        if let Some(name) = files.keys().find(|name| !is_file_name(name)) {
+            let message =
+                "a file's name is one to 100 letters, digits, `.`, `_` and `-`, and does not begin with `.`";
+            return Err(Malformed::new(&format!("files[{name:?}]"), message));
+        }
+        if files.len().max(overlays.len()) > MOST {
+            return Err(Malformed::new("files", format!("there are more than {MOST} files or overlays")));
+        }
+        Ok(Self { files, overlays })
+    }
+
+    /// Returns the text that a store keeps.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("texts by name are JSON")
+    }
+
+    /// Returns the files as they are read together.
+    pub fn sources(&self) -> Vec<Source> {
+        let source = |(path, text): (&String, &String)| Source { path: path.clone(), text: text.clone() };
+        self.files.iter().map(source).collect()
+    }
+}
+
+/// Returns the members of a JSON object, each key once.
+pub(super) fn members<'a>(json: Json<'a>, what: &str) -> Result<Object<'a>, Malformed> {
+    if !json.is_object() {
+        return Err(Malformed::new(what, "expected a JSON object"));
+    }
+    json.object()
+        .map_err(|duplicate| Malformed::new(what, format!("the key {:?} stands there twice", duplicate.0)))
+}
+
+fn texts(json: Json<'_>, field: &str) -> Result<BTreeMap<String, String>, Malformed> {
+    let object = members(json, field)?;
+    let text = |(key, value): (&std::borrow::Cow<'_, str>, Json<'_>)| {
+        let text =
+            value.as_str().ok_or_else(|| Malformed::new(&format!("{field}[{key:?}]"), "expected a text"))?;
+        Ok((key.to_string(), text.into_owned()))
+    };
+    object.iter().map(text).collect()
+}
+
+fn is_file_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=100).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str) -> String {
+        Document::read(text).map_or_else(|error| error.to_string(), |document| document.to_text())
+    }
+
+    #[test]
+    fn documents_are_read() {
+        insta::assert_snapshot!(check("version: 1\n"), @r#"{"files":{"portcullis.yaml":"version: 1\n"}}"#);
+        insta::assert_snapshot!(check(r#"{"version": 1}"#), @r#"{"files":{"portcullis.yaml":"{\"version\": 1}"}}"#);
+        insta::assert_snapshot!(check(r#"{"overlays":{"agent:a":"x"},"files":{"b":"","a":"1"}}"#), @r#"{"files":{"a":"1","b":""},"overlays":{"agent:a":"x"}}"#);
+    }
+
+    #[test]
+    fn what_is_none_is_refused_with_its_field() {
+        insta::assert_snapshot!(check(r#"{"files":{}}"#), @"files: there is no file");
+        insta::assert_snapshot!(check(r#"{"files":[]}"#), @"files: expected a JSON object");
+        insta::assert_snapshot!(check(r#"{"files":{"a":1}}"#), @r#"files["a"]: expected a text"#);
+        insta::assert_snapshot!(check(r#"{"files":{"a":"1","a":"2"}}"#), @r#"files: the key "a" stands there twice"#);
+        for path in ["../a", "a/b", "/a", "a\\\\b", ".a", "", "a\\nb", "ä"] {
+            let refused = check(&format!(r#"{{"files":{{"{path}":"x"}}}}"#));
+            assert!(refused.contains("a file's name is"), "{path}: {refused}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_document_is_read_back(
+            files in prop::collection::btree_map("[a-z0-9][a-z0-9._-]{0,20}", "\\PC{0,40}", 1..4),
+            overlays in prop::collection::btree_map("\\PC{0,20}", "\\PC{0,40}", 0..4),
+        ) {
+            let document = Document { files, overlays };
+            prop_assert_eq!(Document::read(&document.to_text()), Ok(document));
+        }
+    }
+}

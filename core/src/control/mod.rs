@@ -1,0 +1,15 @@
+//! The control plane: how a gateway is configured from elsewhere, and who has keys to it.
+//!
+//! Everything here is pure: a request and what the store holds come in, what to store or to answer comes out. Only
+//! `flow/control.rs` waits for the store. **Without an admin credential none of it is there.**
+
+pub(crate) mod answer;
+pub(crate) mod decide;
+mod document;
+mod kept;
+pub(crate) mod request;
+
+pub use answer::{described, key as described_key};
+pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_text};
+pub use document::{Document, Malformed};
+pub use kept::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};

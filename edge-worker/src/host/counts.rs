@@ -1,0 +1,101 @@
+//! Counts that hold across instances: an object for each.
+//!
+//! **What cannot be counted is refused.** Each count of a request is taken from its object, all at once; where one is
+//! used up, the others are given back.
+
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::{self, BoxFuture};
+use http::{Method, Request, Uri};
+use portcullis_core::body::Body;
+use portcullis_core::error::Unreachable;
+use portcullis_core::quota::{Counted, Errand, Exceeded, Exhausted, Hold, Most, Outcome};
+use wasm_bindgen::JsValue;
+use worker::send::{SendFuture, SendWrapper};
+
+use super::event::Event;
+use super::glue::{object, randomize};
+use super::objects::ask;
+use crate::bindings::Bindings;
+
+/// The largest that an object answers, in bytes.
+const ANSWER: usize = 4096;
+
+/// The objects that count.
+#[derive(Clone)]
+pub(super) struct Counts(SendWrapper<JsValue>);
+
+impl Counts {
+    pub(super) fn of(bindings: &Bindings) -> Option<Self> {
+        bindings.objects("COUNTS").map(|namespace| Self(SendWrapper::new(namespace)))
+    }
+
+    /// Takes one from each count, or nothing.
+    pub(super) async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
+        let hold = number();
+        let takes = counted.iter().map(|Counted { key, limits }| {
+            let most = Most::from(limits);
+            let answer = self.run(key.clone(), Errand::Take { most, now, hold });
+            answer.map(move |answer| (key, most, answer))
+        });
+        let (mut taken, mut refused) = (Vec::new(), None);
+        for (key, most, answer) in future::join_all(takes).await {
+            let (limit, retry_after) = match answer {
+                Ok(Outcome::Done) => {
+                    taken.push((key.clone(), most));
+                    continue;
+                }
+                Ok(Outcome::Exhausted { limit, retry_after }) => (limit, Duration::from_millis(retry_after)),
+                Err(error) => {
+                    tracing::error!(%key, reason = %error, "a count is out of reach");
+                    (Exceeded::Unknown, Duration::from_secs(1))
+                }
+            };
+            refused.get_or_insert(Exhausted { key: key.clone(), limit, retry_after });
+        }
+        if let Some(exhausted) = refused {
+            let undone = taken.into_iter().map(|(key, most)| (key, Errand::Undo { most, hold }));
+            self.later(undone.collect());
+            return Err(exhausted);
+        }
+        let held = counted.iter().filter(|counted| counted.limits.concurrency.is_some());
+        let held: Vec<_> = held.map(|counted| (counted.key.clone(), Errand::GiveBack { hold })).collect();
+        if held.is_empty() {
+            return Ok(Hold::default());
+        }
+        let counts = self.clone();
+        Ok(Hold::new(move || counts.later(held)))
+    }
+
+    /// Runs errands after the answer. One that fails is made up for by the count itself, in time.
+    fn later(&self, errands: Vec<(String, Errand)>) {
+        let Some(event) = Event::current() else { return };
+        let counts = self.clone();
+        event.spawn(async move {
+            future::join_all(errands.into_iter().map(|(key, errand)| counts.run(key, errand))).await;
+        });
+    }
+
+    fn run(&self, key: String, errand: Errand) -> BoxFuture<'static, Result<Outcome, Unreachable>> {
+        let namespace = self.0.clone();
+        let run = async move {
+            let failed = |why: String| Unreachable::new("the count", why);
+            let text = serde_json::to_string(&errand).map_err(|error| failed(error.to_string()))?;
+            let mut request = Request::new(Body::Full(text.into()));
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = Uri::from_static("/");
+            let reply = ask(object(&namespace, &key), request).await?;
+            let answer =
+                reply.into_body().collect(ANSWER).await.map_err(|error| failed(error.to_string()))?;
+            serde_json::from_slice(&answer).map_err(|error| failed(error.to_string()))
+        };
+        SendFuture::new(run).boxed()
+    }
+}
+
+fn number() -> u64 {
+    let mut bytes = [0; 8];
+    randomize(&mut bytes);
+    u64::from_le_bytes(bytes)
+}

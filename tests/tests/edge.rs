@@ -1,0 +1,143 @@
+//! The Worker, in the runtime that Cloudflare's platform has: what is special about that host.
+//!
+//! What it has in common with the others is shown by the scenarios, which run on every host.
+
+use std::fs;
+use std::process::Command;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+
+use portcullis_tests::agent::Agent;
+use portcullis_tests::gateway::{Builder, Gateway, Host};
+use portcullis_tests::hostile::{Done, Hostile};
+use portcullis_tests::http::Request;
+use portcullis_tests::process::run;
+use portcullis_tests::scenario::{received, text};
+use portcullis_tests::toolbox;
+use portcullis_tests::upstream::Upstream;
+use portcullis_tests::wait::{self, PATIENCE};
+use serde_json::{Value, json};
+
+/// The largest that what is deployed may be, compressed, in KiB.
+const BUNDLE: f64 = 1024.0;
+
+fn worker(config: &str) -> Builder {
+    Gateway::with(config).on(Host::Edge)
+}
+
+fn before(url: &str) -> String {
+    format!("version: 1\nservers:\n  s: {{ url: '{url}' }}\n")
+}
+
+#[test]
+fn it_lives_lists_and_calls() {
+    let upstream = Upstream::fixture(&["--era", "dual"]);
+    let gateway = worker(&before(upstream.url())).start();
+    assert_eq!(Request::get(&gateway.url_of("/healthz")).send().status, 200);
+    for agent in [Agent::modern(gateway.url()), Agent::legacy(gateway.url())] {
+        assert!(agent.tools().contains(&"s__echo".to_owned()));
+        let result = agent.call("s__echo", &json!({ "text": "hello" }));
+        assert_eq!(result["structuredContent"]["text"], "hello");
+    }
+}
+
+#[test]
+fn events_pass_through_one_by_one() {
+    let (go, wait) = mpsc::channel();
+    let wait = Arc::new(Mutex::new(wait));
+    let upstream = Hostile::modern(move |exchange| {
+        if !exchange.is_call() {
+            return Ok(Done::Behave);
+        }
+        exchange.open(200, "text/event-stream")?;
+        let progress = json!({ "progressToken": 7, "progress": 1 });
+        exchange
+            .event(&json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": progress }))?;
+        let agent_has_read = wait.lock().map(|wait| wait.recv_timeout(PATIENCE).is_ok());
+        assert!(agent_has_read.unwrap_or_default(), "the first event did not reach the agent in time");
+        exchange.event(&json!({ "jsonrpc": "2.0", "id": exchange.id(), "result": exchange.fine() }))?;
+        Ok(Done::Answered)
+    });
+    let gateway = worker(&before(&upstream.url())).start();
+    let agent = Agent::modern(gateway.url());
+    let params = json!({ "name": "s__x", "arguments": {}, "_meta": { "progressToken": 7 } });
+    let mut events = agent.post("tools/call", params).send().events();
+    let first = events.next().expect("an event").json();
+    assert_eq!(first["method"], "notifications/progress");
+    go.send(()).expect("the server waits");
+    let last = events.next().expect("an answer").json();
+    assert_eq!(text(&last["result"]), "fine");
+}
+
+#[test]
+fn an_agent_that_leaves_cancels_its_call() {
+    let folder = toolbox::scratch();
+    let record = folder.path().join("record");
+    let upstream = Upstream::fixture(&["--era", "modern", "--record", &record.display().to_string()]);
+    let gateway = worker(&before(upstream.url())).start();
+    let agent = Agent::modern(gateway.url());
+    let direct = Agent::modern(upstream.url());
+    let cancelled = || text(&direct.call("cancelled_count", &json!({}))).to_owned();
+    assert_eq!(cancelled(), "0");
+    let call = agent.post("tools/call", json!({ "name": "s__sleep", "arguments": { "ms": 60_000 } }));
+    let connection = call.begin();
+    let has_arrived = |line: &Value| line["body"]["params"]["name"] == "sleep";
+    wait::expect("the call's arrival", || received(record.clone()).iter().any(has_arrived));
+    drop(connection);
+    wait::expect("the end of the call", || cancelled() == "1");
+}
+
+#[test]
+fn what_objects_know_outlives_the_process() {
+    let upstream = Upstream::fixture(&["--era", "modern"]);
+    let limits = "agents:\n  default: { allow: '*', limits: { daily: 8 } }\n";
+    let mut gateway = worker(&format!("{}{limits}", before(upstream.url()))).start();
+    let ended = Agent::legacy(gateway.url());
+    let session = ended.session().expect("a session").to_owned();
+    let delete = |gateway: &Gateway| {
+        Request::new("DELETE", gateway.url()).header("Mcp-Session-Id", &session).send().status
+    };
+    assert_eq!(delete(&gateway), 200);
+    gateway.restart();
+    assert_eq!(delete(&gateway), 404, "the session has ended");
+    let agent = Agent::modern(gateway.url());
+    let call =
+        |agent: &Agent| agent.ask("tools/call", json!({ "name": "s__echo", "arguments": { "text": "x" } }));
+    assert!(call(&agent).get("result").is_some());
+    let mut used = 1;
+    while call(&agent).get("result").is_some() {
+        used += 1;
+        assert!(used <= 8, "the limit is eight a day");
+    }
+    gateway.restart();
+    let error = call(&Agent::modern(gateway.url()));
+    assert_eq!(error["error"]["code"], -32029, "{error}");
+}
+
+#[test]
+fn it_can_be_deployed_and_is_small() {
+    toolbox::build_worker();
+    let out = toolbox::scratch();
+    let mut wrangler = Command::new(toolbox::node());
+    wrangler.arg(toolbox::edge_modules().join("wrangler/bin/wrangler.js"));
+    wrangler.args(["deploy", "--dry-run", "--outdir"]).arg(out.path());
+    wrangler.current_dir(toolbox::repository(""));
+    for (name, value) in [
+        ("CI", "1"),
+        ("WRANGLER_SEND_METRICS", "false"),
+        ("WRANGLER_SEND_ERROR_REPORTS", "false"),
+        ("WRANGLER_HIDE_BANNER", "true"),
+    ] {
+        wrangler.env(name, value);
+    }
+    wrangler.env("WRANGLER_LOG_PATH", out.path().join("logs")).env("XDG_CONFIG_HOME", out.path());
+    let finished = run(wrangler, b"", PATIENCE);
+    assert!(finished.status.success(), "{}{}", finished.stdout, finished.stderr);
+    let compressed = finished
+        .stdout
+        .lines()
+        .find_map(|line| line.split_once("gzip: ")?.1.split_whitespace().next()?.parse::<f64>().ok());
+    let compressed = compressed.unwrap_or_else(|| panic!("no size in {}", finished.stdout));
+    assert!(compressed <= BUNDLE, "the bundle has {compressed} KiB compressed, at most {BUNDLE} are allowed");
+    assert!(fs::read_dir(out.path()).expect("the bundle is there").count() > 1);
+}
