@@ -55,10 +55,16 @@ impl Place {
             return Ok(made.gateway.clone());
         }
         let looked = Cell::new(host.now());
+        host.configure(&config.audit);
         let options = options(config, bindings)?;
         let gateway = Gateway::start(host.clone(), options).map_err(|refusal| refusal.to_string())?;
         *slot = Some(Made { gateway: gateway.clone(), text, looked });
         Ok(gateway)
+    }
+
+    /// Sends, after an answer, the audit entries that could not be sent before.
+    pub(crate) async fn flush(&self) {
+        self.host.flush().await;
     }
 
     /// Looks, after an answer, whether another configuration is to be in force. What cannot be served changes nothing.
@@ -75,7 +81,10 @@ impl Place {
         let mut slot = self.made.borrow_mut();
         let Some(made) = slot.as_mut().filter(|made| made.text != text) else { return };
         match understand(&text, bindings) {
-            Ok(config) => drop(made.gateway.reload(config)),
+            Ok(config) => {
+                self.host.configure(&config.audit);
+                drop(made.gateway.reload(config));
+            }
             Err(why) => tracing::error!(%why, "the configuration is refused; the one before stays in force"),
         }
         made.text = text;

@@ -134,7 +134,7 @@ impl Kept {
         if let Some(sent) = enqueued(&self.bindings, messages).await {
             return sent.map_err(|why| format!("the queue does not take entries: {why}"));
         }
-        deliver(&self.bindings, messages.join("\n"), self.days.get()).await
+        deliver(&self.bindings, messages.join("\n"), Some(self.days.get())).await
     }
 
     fn waiting(&self) -> usize {
@@ -209,17 +209,14 @@ fn now() -> u64 {
 }
 
 /// Brings messages to the writer, a line each; it has stored them when this returns.
-pub(crate) async fn deliver(bindings: &Bindings, messages: String, days: u32) -> Result<(), String> {
-    let path = format!("/?days={days}");
+///
+/// `days` says how long the store of keys is to keep them.
+pub(crate) async fn deliver(bindings: &Bindings, messages: String, days: Option<u32>) -> Result<(), String> {
+    let path = days.map_or_else(|| "/".to_owned(), |days| format!("/?days={days}"));
     to_writer(bindings, Method::POST, &path, messages.into()).await.map(drop)
 }
 
-async fn to_writer(
-    bindings: &Bindings,
-    method: Method,
-    path: &str,
-    body: Whole,
-) -> Result<Bytes, String> {
+async fn to_writer(bindings: &Bindings, method: Method, path: &str, body: Whole) -> Result<Bytes, String> {
     let writers = bindings.objects(TRAIL).ok_or_else(|| {
         format!("the Worker has no binding {TRAIL}, where the audit trail is written; nothing is recorded")
     })?;
@@ -231,7 +228,10 @@ async fn to_writer(
     let text = reply.into_body().collect(1 << 20).await.map_err(|error| error.to_string())?;
     match status {
         StatusCode::OK => Ok(text),
-        _ => Err(format!("the writer of the audit trail answered {status}: {}", String::from_utf8_lossy(&text))),
+        _ => Err(format!(
+            "the writer of the audit trail answered {status}: {}",
+            String::from_utf8_lossy(&text)
+        )),
     }
 }
 
@@ -259,7 +259,9 @@ impl AuditQuery for Reader {
     fn verify(&self, cursor: Option<String>) -> BoxFuture<'_, Result<Verdicts, Unreadable>> {
         let sink = (*self.0).clone();
         let checked = async move {
-            let Some(stacks) = Stacks::of(&sink, Order::Oldest).await? else { return Ok(Verdicts::default()) };
+            let Some(stacks) = Stacks::of(&sink, Order::Oldest).await? else {
+                return Ok(Verdicts::default());
+            };
             let reaches = BTreeMap::from([(WRITER.to_owned(), stacks.reach.clone())]);
             let mut check = Check::new(&reaches, cursor.as_deref(), (stacks.floor, stacks.now))?;
             stacks.go(&mut check).await?;

@@ -6,18 +6,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use js_sys::futures::JsFuture;
 use portcullis_core::body::Whole;
-use portcullis_core::config::Command;
+use portcullis_core::config::{Audit, Command};
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Notebook, Owners, Place, Quotas,
-    Rendezvous, Upstream,
+    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Notebook,
+    Owners, Place, Quotas, Rendezvous, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use wasm_bindgen::JsValue;
 use worker::send::SendFuture;
 
+use super::audit::{Reader, Sink};
 use super::counts::Counts;
 use super::event::Event;
 use super::glue::{Timer, randomize};
@@ -36,6 +37,9 @@ pub(crate) struct Edge {
     owners: Option<Arc<dyn Owners>>,
     catalog: Option<Arc<dyn CatalogStore>>,
     notebook: Option<Arc<dyn Notebook>>,
+    sink: Option<Sink>,
+    audit: Option<Arc<dyn AuditSink>>,
+    trail: Option<Arc<dyn AuditQuery>>,
     meetings: Meetings,
     counts: Option<Counts>,
     /// Where no objects count: what comes to this instance is counted here.
@@ -59,7 +63,30 @@ impl Edge {
     }
 
     fn object(place: Place, bindings: &Bindings) -> Self {
-        Self { place, catalog: Catalog::of(bindings), counts: Counts::of(bindings), ..Self::default() }
+        let sink = Sink::of(bindings);
+        Self {
+            place,
+            catalog: Catalog::of(bindings),
+            counts: Counts::of(bindings),
+            audit: Some(Arc::new(sink.clone())),
+            trail: Some(Reader::of(&sink)),
+            sink: Some(sink),
+            ..Self::default()
+        }
+    }
+
+    /// Puts the audit trail's settings in force.
+    pub(crate) fn configure(&self, audit: &Audit) {
+        if let Some(sink) = &self.sink {
+            sink.configure(audit);
+        }
+    }
+
+    /// Sends the audit entries that wait.
+    pub(crate) async fn flush(&self) {
+        if let Some(sink) = &self.sink {
+            sink.flush().await;
+        }
     }
 }
 
@@ -146,6 +173,14 @@ impl Quotas for Edge {
 }
 
 impl Host for Edge {
+    fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        self.audit.as_ref()
+    }
+
+    fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
+        self.trail.as_ref()
+    }
+
     fn place(&self) -> Place {
         self.place
     }

@@ -86,7 +86,9 @@ impl Ledger {
         let shelves = Shelves::of(&self.bindings);
         loop {
             let rows: Vec<Row> = self.tables.rows("SELECT * FROM batches ORDER BY first LIMIT 1")?;
-            let Some((first, key, path, beside, text, reach)) = rows.into_iter().next() else { return Ok(()) };
+            let Some((first, key, path, beside, text, reach)) = rows.into_iter().next() else {
+                return Ok(());
+            };
             let days = self.days();
             let places = [(&shelves.store, &key), (&shelves.archive, &path)];
             for (shelf, name) in places {

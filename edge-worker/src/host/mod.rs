@@ -3,17 +3,22 @@
 //! **The only place where what JavaScript lends is called `Send`**: a Worker has one thread.
 
 mod answer;
+mod audit;
 mod counts;
 mod edge;
 mod event;
 mod glue;
+mod ledger;
 mod notebook;
 mod objects;
 mod sent;
+mod trail;
 
 pub(crate) use answer::{Leaving, answer, request};
+pub(crate) use audit::deliver;
 pub(crate) use edge::Edge;
 pub(crate) use event::Event;
 pub(crate) use glue::{Asked, Storage};
+pub(crate) use ledger::Ledger;
 pub(crate) use notebook::{Notes, moment};
 pub(crate) use objects::publish;
