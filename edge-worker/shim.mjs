@@ -21,6 +21,10 @@ const run = async (work) => {
 
 export default {
   fetch: (request, env, context) => run(() => wasm.fetch(request, env, context)),
+  queue: ({ messages }, env, context) => {
+    const lines = messages.map(({ body }) => body).join('\n');
+    return run(() => wasm.queue(lines, env, context));
+  },
 };
 
 // An object whose instance of WebAssembly is gone is made again from what it has stored.
@@ -51,3 +55,4 @@ export const Conversations = class extends object('Conversations') {
 export const Upstreams = object('Upstreams');
 export const Counts = object('Counts');
 export const Configurations = object('Configurations');
+export const Trail = object('Trail');

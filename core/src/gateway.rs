@@ -11,7 +11,7 @@ use http::HeaderValue;
 use crate::acl::{Acl, Condition};
 use crate::catalog::inspect::Suspects;
 use crate::catalog::{Kind, Looking, Scope, View, Views};
-use crate::config::{Config, Limits, Selector};
+use crate::config::{Audit, Config, Limits, Selector};
 use crate::control::Managed;
 use crate::flow::{HeldStreams, Parking, Spent};
 use crate::front::admin::AdminKey;
@@ -219,6 +219,11 @@ impl<H: Host> Gateway<H> {
     /// Returns how much may go on at a time, as the configuration in force says.
     pub fn limits(&self) -> Limits {
         self.0.snapshot.load().config.gateway.limits
+    }
+
+    /// Returns what is recorded, and how, as the configuration in force says.
+    pub fn audit(&self) -> Audit {
+        self.0.snapshot.load().config.audit.clone()
     }
 
     /// Returns the state of each server.

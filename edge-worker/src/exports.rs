@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use js_sys::Promise;
 use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply};
@@ -15,10 +15,14 @@ use worker::Env;
 
 use crate::bindings::Bindings;
 use crate::host::{
-    Asked, Edge, Event, Leaving, Ledger, Notes, Storage, Streams, answer, moment, publish, request,
+    Asked, Edge, Event, Leaving, Ledger, Notes, Registry, Storage, Streams, answer, deliver, moment, publish,
+    request,
 };
 use crate::isolate::Place;
 use crate::logging;
+
+/// The longest batch of messages of the audit trail, in bytes.
+const MESSAGES: usize = 32 << 20;
 
 thread_local! {
     static ISOLATE: RefCell<Option<Rc<Place>>> = const { RefCell::new(None) };
@@ -30,6 +34,76 @@ pub fn fetch(asked: JsValue, env: Env, context: JsValue) -> Promise {
     let isolate =
         ISOLATE.with_borrow_mut(|isolate| isolate.get_or_insert_with(|| begin(env, Edge::isolate)).clone());
     serve(Asked::new(asked), Event::new(context), isolate, Door::Front)
+}
+
+/// Brings messages of the queue, a line each, to the writer of the audit trail. Where that fails, the queue delivers them
+/// again.
+#[wasm_bindgen]
+pub fn queue(messages: String, env: Env, context: JsValue) -> Promise {
+    let isolate =
+        ISOLATE.with_borrow_mut(|isolate| isolate.get_or_insert_with(|| begin(env, Edge::isolate)).clone());
+    let (promise, _) = Event::new(context).promise(async move {
+        match deliver(isolate.bindings(), messages, None).await {
+            Ok(()) => Ok(JsValue::UNDEFINED),
+            Err(why) => Err(js_sys::Error::new(&why).into()),
+        }
+    });
+    promise
+}
+
+/// The object that writes the audit trail.
+#[wasm_bindgen]
+pub struct Trail {
+    event: Event,
+    ledger: Rc<Ledger>,
+}
+
+#[wasm_bindgen]
+impl Trail {
+    /// Makes the object.
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: JsValue, env: Env) -> Self {
+        let bindings = Bindings::new(env);
+        logging::init(bindings.text("PORTCULLIS_LOG").as_deref());
+        Self { ledger: Rc::new(Ledger::of(&state, bindings)), event: Event::new(state) }
+    }
+
+    /// Takes messages, or tells how far the trail reaches.
+    pub fn fetch(&self, asked: JsValue) -> Promise {
+        let (ledger, event) = (self.ledger.clone(), self.event.clone());
+        let (promise, _) = self.event.promise(async move {
+            let reply = match keep(asked, &ledger).await {
+                Ok(text) => Response::new(Body::Full(text.into())),
+                Err(why) => plain(StatusCode::INTERNAL_SERVER_ERROR, &why),
+            };
+            Ok(answer(reply, &event, &Leaving::default()))
+        });
+        promise
+    }
+
+    /// Copies what was gathered to where it is read.
+    pub fn alarm(&self) -> Promise {
+        let ledger = self.ledger.clone();
+        let (promise, _) = self.event.promise(async move {
+            ledger.copy_or_wait(Edge::default().now()).await;
+            Ok(JsValue::UNDEFINED)
+        });
+        promise
+    }
+}
+
+async fn keep(asked: JsValue, ledger: &Ledger) -> Result<String, String> {
+    let request = request(Asked::new(asked)).map_err(|error| error.to_string())?;
+    let now = Edge::default().now();
+    if request.method() == Method::GET {
+        ledger.copy(now).await?;
+        return Ok(ledger.reach()?.unwrap_or_else(|| "null".into()));
+    }
+    let days = request.uri().query().and_then(|query| query.strip_prefix("days=")?.parse().ok());
+    let messages = request.into_body().collect(MESSAGES).await.map_err(|error| error.to_string())?;
+    let messages = std::str::from_utf8(&messages).map_err(|error| error.to_string())?;
+    ledger.write(messages, days, now)?;
+    Ok("{}".into())
 }
 
 /// Makes the place of a gateway, with whatever the Worker is bound to.
@@ -139,7 +213,7 @@ impl Upstreams {
 #[wasm_bindgen]
 pub struct Configurations {
     event: Event,
-    ledger: Rc<Ledger>,
+    registry: Rc<Registry>,
 }
 
 #[wasm_bindgen]
@@ -149,15 +223,15 @@ impl Configurations {
     pub fn new(state: JsValue, env: Env) -> Self {
         let bindings = Bindings::new(env);
         logging::init(bindings.text("PORTCULLIS_LOG").as_deref());
-        Self { ledger: Rc::new(Ledger::new(&state, &bindings)), event: Event::new(state) }
+        Self { registry: Rc::new(Registry::new(&state, &bindings)), event: Event::new(state) }
     }
 
     /// Runs an errand.
     pub fn fetch(&self, asked: JsValue) -> Promise {
-        let (ledger, event) = (self.ledger.clone(), self.event.clone());
+        let (registry, event) = (self.registry.clone(), self.event.clone());
         let (promise, _) = self.event.promise(async move {
             let reply = match errand(asked, CONFIGURATIONS).await {
-                Ok(errand) => Response::new(Body::Full(ledger.run(errand).await.into())),
+                Ok(errand) => Response::new(Body::Full(registry.run(errand).await.into())),
                 Err(why) => plain(StatusCode::BAD_REQUEST, &why),
             };
             Ok(answer(reply, &event, &Leaving::default()))
@@ -254,7 +328,10 @@ fn serve(asked: Asked, event: Event, place: Rc<Place>, door: Door) -> Promise {
     let (own, left) = (event.clone(), leaving.clone());
     let (promise, running) = event.promise(async move {
         let reply = reply(asked, &place, door).await;
-        own.spawn(async move { place.refresh().await });
+        own.spawn(async move {
+            place.flush().await;
+            place.refresh().await;
+        });
         Ok(answer(reply, &own, &left))
     });
     leaving.does(running);

@@ -58,6 +58,7 @@ impl Place {
             // Another request was quicker.
             return Ok(made.gateway.clone());
         }
+        self.host.configure(&config.audit);
         let options = options(config, managed, &self.bindings)?;
         let gateway = Gateway::start(self.host.clone(), options).map_err(|refusal| refusal.to_string())?;
         gateway.set_keys(held.key_ring());
@@ -111,6 +112,11 @@ impl Place {
         found.map_err(|error| error.to_string())
     }
 
+    /// Sends, after an answer, the audit entries that could not be sent before.
+    pub(crate) async fn flush(&self) {
+        self.host.flush().await;
+    }
+
     /// Looks, after an answer, whether another configuration or other keys are to be in force. What cannot be served
     /// changes nothing.
     pub(crate) async fn refresh(&self) {
@@ -137,7 +143,10 @@ impl Place {
         let means = Means { env: &env, processes: Processes::NeverStarted, strangers: strangers(bindings) };
         if self.host.configurations().is_none() {
             match served(understand_text(&config.text, &means)) {
-                Ok(config) => drop(gateway.reload(config)),
+                Ok(config) => {
+                    self.host.configure(&config.audit);
+                    drop(gateway.reload(config));
+                }
                 Err(why) => {
                     tracing::error!(%why, "the configuration is refused; the one before stays in force")
                 }
@@ -145,7 +154,10 @@ impl Place {
             return;
         }
         match self.revision(config, &means).await {
-            Ok(Some(newest)) => drop(gateway.look_again(&newest)),
+            Ok(Some(newest)) => {
+                gateway.look_again(&newest);
+                self.host.configure(&gateway.audit());
+            }
             Ok(None) => {}
             Err(why) => tracing::error!(%why, "the newest configuration cannot be read"),
         }

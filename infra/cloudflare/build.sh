@@ -23,7 +23,7 @@ CARGO_TARGET_DIR=$target/wasm-core cargo build --quiet --locked --profile edge -
     --target wasm32-unknown-unknown
 
 wasm=$target/wasm-core/wasm32-unknown-unknown/edge/portcullis_edge.wasm
-stamp=$(sha256sum "$wasm" "$target/bindgen/debug/portcullis-bindgen" edge-worker/src/host/glue.js | sha256sum)
+stamp=$(sha256sum "$wasm" "$target/bindgen/debug/portcullis-bindgen" edge-worker/src/host/*.js | sha256sum)
 if [ "$(cat "$out/.stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
 
 rm -rf "$out"; mkdir -p "$out"

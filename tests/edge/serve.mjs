@@ -5,6 +5,7 @@
 //   persist        the folder in which stores and objects outlive the process; without one they do not
 //   port           without one, any
 //   without        names of bindings that are left out
+//   failures       how often the queue's consumer fails: by turns before and after it has done its work
 import { readFileSync, watchFile } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -14,10 +15,23 @@ const modules = createRequire(join(process.env.PORTCULLIS_EDGE_MODULES, 'package
 const { buildSync } = modules('esbuild');
 const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
-const { configuration, secrets = {}, persist, port = 0, without = [] } = JSON.parse(process.argv[2]);
+const { configuration, secrets = {}, persist, port = 0, without = [], failures = 0 } = JSON.parse(process.argv[2]);
 const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
+// The Worker itself, but for a consumer that fails.
+const entry = `
+  import worker from './shim.mjs';
+  export * from './shim.mjs';
+  let failures = ${failures};
+  const queue = async (...batch) => {
+    const failing = failures > 0 ? failures-- : 0;
+    if (failing % 2 === 1) throw new Error('planned, before');
+    await worker.queue(...batch);
+    if (failing > 0) throw new Error('planned, after');
+  };
+  export default { ...worker, queue };
+`;
 const bundle = buildSync({
-  entryPoints: [join(folder, 'shim.mjs')], bundle: true, format: 'esm', write: false, external: ['*.wasm'], logLevel: 'error',
+  stdin: { contents: entry, resolveDir: folder }, bundle: true, format: 'esm', write: false, external: ['*.wasm'], logLevel: 'error',
 });
 const kept = (all) => Object.fromEntries(Object.entries(all).filter(([name]) => !without.includes(name)));
 
@@ -38,8 +52,12 @@ const options = convertV4MiniflareOptions({
     durableObjects: kept({ CONVERSATIONS: { className: 'Conversations', useSQLite: true },
       COUNTS: { className: 'Counts', useSQLite: true },
       CONFIGURATIONS: { className: 'Configurations', useSQLite: true },
+      TRAIL: { className: 'Trail', useSQLite: true },
       UPSTREAMS: { className: 'Upstreams', useSQLite: true },
      }),
+    queueProducers: kept({ ENTRIES: { queueName: 'entries' } }),
+    queueConsumers: 'ENTRIES' in kept({ ENTRIES: 1 }) ? { entries: { maxBatchSize: 20, maxBatchTimeout: 0.1, maxRetries: 10 } } : {},
+    r2Buckets: kept({ ARCHIVE: 'archive' }),
   }],
 });
 if (persist) options.resourcePersistencePath = persist;

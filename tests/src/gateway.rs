@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::http::Request;
@@ -64,6 +64,7 @@ pub struct Builder {
     arguments: Vec<String>,
     readiness: Readiness,
     host: Host,
+    of_worker: BTreeMap<&'static str, Value>,
 }
 
 /// A gateway that runs until it is dropped; its folder goes with it.
@@ -126,6 +127,13 @@ impl Builder {
         self
     }
 
+    /// Sets what `tests/edge/serve.mjs` takes besides.
+    #[must_use]
+    pub fn of_worker(mut self, name: &'static str, value: Value) -> Self {
+        self.of_worker.insert(name, value);
+        self
+    }
+
     /// Runs it on this host, whatever the tests are about.
     #[must_use]
     pub fn on(mut self, host: Host) -> Self {
@@ -163,11 +171,14 @@ impl Builder {
         toolbox::build_worker();
         let mut secrets = BTreeMap::from([("PORTCULLIS_INSECURE", "1"), ("PORTCULLIS_SEAL_KEY", SEAL_KEY)]);
         secrets.extend(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let settings = json!({
+        let mut settings = json!({
             "configuration": self.folder.path().join(&self.config),
             "persist": self.data_dir(),
             "secrets": secrets,
         });
+        for (name, value) in &self.of_worker {
+            settings[name] = value.clone();
+        }
         let mut command = Command::new(toolbox::node());
         command.arg(toolbox::repository("tests/edge/serve.mjs")).arg(settings.to_string());
         command.env("PORTCULLIS_EDGE_MODULES", toolbox::edge_modules());
@@ -218,6 +229,7 @@ impl Gateway {
             arguments: Vec::new(),
             readiness: Readiness::Ready,
             host: Host::chosen(),
+            of_worker: BTreeMap::new(),
         };
         builder.file("portcullis.yaml", config)
     }

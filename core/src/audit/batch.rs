@@ -4,12 +4,15 @@
 //! **A message may come twice, and in any order; its entry is written once.** Messages name their source and their number
 //! there, and the writer remembers which it has taken. **What a writer has to remember and what it has written must be
 //! stored together**, before anybody is told that the messages have been taken.
+//!
+//! Lines are gathered before they are cut into segments, so that few messages at a time do not make many small ones. A
+//! segment too is stored before it is copied to where it is read: then it is the same however often that is tried.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::chain::{Head, Link};
+use super::chain::{Chain, Head, Link, digest};
 use super::entry::{Entry, Writing};
 use super::seen::Seen;
 use super::segment::{DAY, Segment, is_name};
@@ -118,20 +121,31 @@ struct Source {
     at: u64,
 }
 
-/// Lines that are stored together.
+/// Lines that stand in their places in the chain, and in no segment yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The number of the first.
+    pub first: u64,
+    /// The lines, each with a line break.
+    pub text: String,
+}
+
+/// A segment, as it is to be stored and copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// What is known of them.
+    /// What is known of it.
     pub segment: Segment,
     /// The lines, each with a line break.
     pub text: String,
+    /// How far the chain reaches with it.
+    pub reach: Reach,
 }
 
 /// What became of messages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Written {
     /// What is to be stored.
-    pub batches: Vec<Batch>,
+    pub pieces: Vec<Piece>,
     /// What is to be remembered of the sources that were concerned, in place of what was.
     pub sources: Vec<(String, String)>,
     /// The sources of which nothing has to be remembered any more.
@@ -166,12 +180,6 @@ impl Writer {
         serde_json::to_string(&self.state).unwrap_or_default()
     }
 
-    /// Returns how far the chain reaches; nothing where it is empty.
-    pub fn reach(&self) -> Option<Reach> {
-        let began = self.state.began;
-        (began > 0).then(|| Reach { head: self.state.head.clone(), began })
-    }
-
     /// Makes lines of the messages that have not been taken before, at the moment `now`. A text that is no message leaves
     /// an entry that says so.
     pub fn write<'t>(&mut self, texts: impl IntoIterator<Item = &'t str>, now: u64) -> Written {
@@ -199,43 +207,59 @@ impl Writer {
             let line = |id, prev: &str| own.line(id, prev, &Writing::default());
             lines.push(self.state.head.chain.append(line));
         }
-        written.batches = self.store(lines, now);
+        written.pieces = self.pieces(lines);
         let remembered = |name: String| {
             let text = format!("{} {}", now, self.sources.get(&name)?.seen.to_text());
             Some((name, text))
         };
         written.sources = concerned.into_iter().filter_map(remembered).collect();
-        if !written.batches.is_empty() {
+        if !written.pieces.is_empty() {
             written.forgotten = self.forget(now);
         }
         written
     }
 
-    /// Makes segments of lines that have their places in the chain already.
-    fn store(&mut self, lines: Vec<String>, now: u64) -> Vec<Batch> {
-        let mut first = self.state.head.chain.last + 1 - lines.len() as u64;
-        let mut batches = Vec::new();
-        let mut lines = lines.into_iter().peekable();
-        while lines.peek().is_some() {
-            let (mut taken, mut bytes) = (Vec::new(), 0);
-            while let Some(line) = lines.next_if(|line| taken.is_empty() || bytes + line.len() < SEGMENT) {
-                bytes += line.len() + 1;
-                taken.push(line);
+    fn pieces(&self, lines: Vec<String>) -> Vec<Piece> {
+        let mut next = self.state.head.chain.last + 1 - lines.len() as u64;
+        let mut pieces: Vec<Piece> = Vec::new();
+        for line in lines {
+            let line = line + "\n";
+            match pieces.last_mut().filter(|piece| piece.text.len() + line.len() <= SEGMENT) {
+                Some(piece) => piece.text.push_str(&line),
+                None => pieces.push(Piece { first: next, text: line }),
             }
-            // No two segments are written in the same millisecond, whatever the clock does.
-            self.state.at = now.max(self.state.at + 1);
-            if self.state.began == 0 {
-                self.state.began = self.state.at;
-                self.state.head.first = taken
-                    .first()
-                    .and_then(|line| Link::read(line.as_bytes()))
-                    .unwrap_or(Head::default().first);
-            }
-            let segment = Segment::of(&self.name, self.state.at, first, &taken);
-            first += taken.len() as u64;
-            batches.push(Batch { segment, text: taken.join("\n") + "\n" });
+            next += 1;
         }
-        batches
+        pieces
+    }
+
+    /// Makes segments of all pieces that are in none yet, in their order, at the moment `now`.
+    pub fn cut(&mut self, pieces: impl IntoIterator<Item = Piece>, now: u64) -> Vec<Batch> {
+        let mut joined: Vec<Piece> = Vec::new();
+        for piece in pieces {
+            match joined.last_mut().filter(|last| last.text.len() + piece.text.len() <= SEGMENT) {
+                Some(last) => last.text.push_str(&piece.text),
+                None => joined.push(piece),
+            }
+        }
+        joined.into_iter().map(|piece| self.segment(piece, now)).collect()
+    }
+
+    fn segment(&mut self, piece: Piece, now: u64) -> Batch {
+        let Piece { first, text } = piece;
+        // No two segments are written in the same millisecond, whatever the clock does.
+        self.state.at = now.max(self.state.at + 1);
+        let mut lines = text.lines();
+        if self.state.began == 0 {
+            self.state.began = self.state.at;
+            let link = lines.next().and_then(|line| Link::read(line.as_bytes()));
+            self.state.head.first = link.unwrap_or(Head::default().first);
+        }
+        let segment = Segment::of(&self.name, self.state.at, first, text.lines());
+        let hash = text.lines().next_back().map(|line| digest(line.as_bytes())).unwrap_or_default();
+        let chain = Chain { last: segment.beside.last, hash };
+        let head = Head { first: self.state.head.first.clone(), chain };
+        Batch { segment, text, reach: Reach { head, began: self.state.began } }
     }
 
     fn forget(&mut self, now: u64) -> Vec<String> {
@@ -266,6 +290,10 @@ mod tests {
         (0..count).map(|n| producer.message(&entry(n), &Writing::default()).to_text()).collect()
     }
 
+    fn all(pieces: &[Piece]) -> String {
+        pieces.iter().map(|piece| piece.text.as_str()).collect()
+    }
+
     fn write(writer: &mut Writer, texts: &[String], now: u64) -> Written {
         writer.write(texts.iter().map(String::as_str), now)
     }
@@ -277,10 +305,12 @@ mod tests {
         insta::assert_snapshot!(message.to_text(), @r#"{"source":"07070707070707070707","number":1,"entry":{"time":"2026-07-28T12:00:00.124Z","id":0,"prev":"","gateway":"","auth":"anonymous","method":"tools/call","name":"t1","decision":"allowed","duration_ms":0.000}}"#);
         let mut writer = Writer::new("main");
         let written = write(&mut writer, &[message.to_text()], NOW);
-        assert_eq!(written.batches[0].text, entry(1).line(1, FIRST, &Writing::default()) + "\n");
-        insta::assert_snapshot!(written.batches[0].segment.key(), @"audit/2026-07-28/43199876/main/000000000001");
+        let line = entry(1).line(1, FIRST, &Writing::default()) + "\n";
+        assert_eq!(written.pieces, [Piece { first: 1, text: line.clone() }]);
         assert_eq!(written.sources, [("07070707070707070707".to_owned(), format!("{NOW} 1"))]);
-        assert_eq!(writer.reach().map(|reach| (reach.began, reach.head.chain.last)), Some((NOW, 1)));
+        let batch = writer.cut(written.pieces, NOW).remove(0);
+        insta::assert_snapshot!(batch.segment.key(), @"audit/2026-07-28/43199876/main/000000000001");
+        assert_eq!((batch.text, batch.reach.began, batch.reach.head.chain.last), (line, NOW, 1));
     }
 
     #[test]
@@ -289,9 +319,7 @@ mod tests {
         let texts = messages(&mut Producer::new([1; 10]), 5);
         assert_eq!(write(&mut writer, &texts[..3], NOW).repeated, 0);
         let again = write(&mut writer, &texts, NOW);
-        assert_eq!((again.repeated, again.batches[0].segment.first), (3, 4));
-        // In the same millisecond, and yet at a moment of its own.
-        assert_eq!(again.batches[0].segment.beside.at, NOW + 1);
+        assert_eq!((again.repeated, again.pieces[0].first), (3, 4));
         assert_eq!(write(&mut writer, &texts, NOW + 9), Written { repeated: 5, ..Written::default() });
     }
 
@@ -307,14 +335,16 @@ mod tests {
         ];
         let changed = changed.map(|(from, to)| good.replacen(from, to, 1));
         let broken = good.replacen("{\"time\"", "{\n\"time\"", 1);
-        let all: Vec<_> = [good].into_iter().chain(bad).chain(changed).chain([broken]).collect();
-        let text = write(&mut writer, &all, NOW).batches.remove(0).text;
+        let texts: Vec<_> = [good].into_iter().chain(bad).chain(changed).chain([broken]).collect();
+        let pieces = write(&mut writer, &texts, NOW).pieces;
+        let text = all(&pieces);
+        let head = writer.cut(pieces, NOW).remove(0).reach.head;
         assert_eq!(text.lines().count(), 2);
         assert!(
             text.contains("\"method\":\"audit/lost\"") && text.contains("8 messages were lost"),
             "{text}"
         );
-        assert!(verify(text.lines(), writer.reach().map(|reach| reach.head).as_ref()).is_ok());
+        assert!(verify(text.lines(), Some(&head)).is_ok());
     }
 
     #[test]
@@ -323,10 +353,17 @@ mod tests {
         let long = Entry { arguments: Some(format!("\"{}\"", "a".repeat(60_000)).into()), ..entry(1) };
         let writing = Writing { arguments: true, ..Writing::default() };
         let texts: Vec<_> = (0..40).map(|_| producer.message(&long, &writing).to_text()).collect();
-        let written = write(&mut Writer::new("main"), &texts, NOW);
-        let reach: Vec<_> =
-            written.batches.iter().map(|b| (b.segment.first, b.segment.beside.last)).collect();
-        assert_eq!(reach, [(1, 17), (18, 34), (35, 40)]);
+        let mut writer = Writer::new("main");
+        let (some, rest) = texts.split_at(3);
+        let pieces: Vec<_> =
+            [some, rest].into_iter().flat_map(|t| write(&mut writer, t, NOW).pieces).collect();
+        assert_eq!(pieces.iter().map(|piece| piece.first).collect::<Vec<_>>(), [1, 4, 21, 38]);
+        let batches = writer.cut(pieces, NOW);
+        let reach: Vec<_> = batches.iter().map(|b| (b.segment.first, b.segment.beside.last)).collect();
+        assert_eq!(reach, [(1, 3), (4, 20), (21, 37), (38, 40)]);
+        // In the same millisecond, and yet each at a moment of its own.
+        let moments: Vec<_> = batches.iter().map(|batch| batch.segment.beside.at).collect();
+        assert_eq!(moments, [NOW, NOW + 1, NOW + 2, NOW + 3]);
         // Escapes make it longer than a message may be.
         let longer =
             Entry { arguments: Some(format!("\"{}\"", "\\u001b".repeat(10_000)).into()), ..entry(1) };
@@ -359,28 +396,32 @@ mod tests {
         fn nothing_is_lost_or_doubled(
             deliveries in prop::collection::vec(
                 (prop::collection::vec((0..3_usize, 0..12_usize), 0..8),
-                 prop::sample::select(vec![Fate::Taken, Fate::Lost, Fate::Unheard])),
+                 prop::sample::select(vec![Fate::Taken, Fate::Lost, Fate::Unheard]),
+                 any::<bool>()),
                 0..20,
             ),
         ) {
-            let all: Vec<_> = (0..3).map(|n| messages(&mut Producer::new([n; 10]), 12)).collect();
+            let sent: Vec<_> = (0..3).map(|n| messages(&mut Producer::new([n; 10]), 12)).collect();
             let (mut state, mut sources) = (Writer::new("main").state(), BTreeMap::new());
-            let mut stored = String::new();
+            let (mut pieces, mut batches) = (Vec::new(), Vec::new());
             // In the end all that was not told to be taken comes again.
             let rest = (0..3).flat_map(|source| (0..12).map(move |number| (source, number))).collect();
-            for (keys, fate) in deliveries.into_iter().chain([(rest, Fate::Taken)]) {
+            for (keys, fate, is_cut) in deliveries.into_iter().chain([(rest, Fate::Taken, true)]) {
                 let mut writer = Writer::restore("main", &state, sources.clone()).unwrap();
-                let texts: Vec<_> = keys.iter().map(|(source, number)| all[*source][*number].clone()).collect();
+                let texts: Vec<_> = keys.iter().map(|(source, number)| sent[*source][*number].clone()).collect();
                 let written = write(&mut writer, &texts, NOW);
                 if matches!(fate, Fate::Lost) {
                     continue;
                 }
-                state = writer.state();
                 sources.extend(written.sources);
-                written.batches.iter().for_each(|batch| stored += &batch.text);
+                pieces.extend(written.pieces);
+                if is_cut {
+                    batches.extend(writer.cut(pieces.drain(..), NOW));
+                }
+                state = writer.state();
             }
-            let head = Writer::restore("main", &state, []).unwrap().reach().unwrap().head;
-            let verified = verify(stored.lines(), Some(&head)).unwrap();
+            let stored: String = batches.iter().map(|batch| batch.text.as_str()).collect();
+            let verified = verify(stored.lines(), batches.last().map(|batch| &batch.reach.head)).unwrap();
             prop_assert_eq!((verified.entries, verified.reach), (36, (1, 36)));
             for n in 0..12 {
                 prop_assert_eq!(stored.matches(&format!("\"t{n}\"")).count(), 3);

@@ -21,7 +21,7 @@ mod verdict;
 mod verify;
 mod walk;
 
-pub use batch::{Batch, Key, Message, Producer, Writer, Written};
+pub use batch::{Batch, Key, Message, Piece, Producer, Writer, Written};
 pub use chain::{Chain, FIRST, Head, Link, digest};
 pub use entry::{Decision, Entry, Searched, Writing};
 pub use moment::{Moment, day, parse_time, time_text};

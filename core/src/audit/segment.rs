@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,11 +95,10 @@ pub struct Beside {
 
 impl Segment {
     /// Returns what is known of lines that are written together.
-    pub fn of(writer: &str, at: u64, first: u64, lines: &[String]) -> Self {
-        let last = (first + lines.len() as u64).saturating_sub(1);
+    pub fn of<'l>(writer: &str, at: u64, first: u64, lines: impl IntoIterator<Item = &'l str>) -> Self {
         let mut beside = Beside {
             at,
-            last,
+            last: first.saturating_sub(1),
             min: u64::MAX,
             max: 0,
             agents: None,
@@ -106,7 +106,9 @@ impl Segment {
             decisions: BTreeSet::new(),
         };
         let (mut agents, mut servers) = (BTreeSet::new(), BTreeSet::new());
-        for by in lines.iter().filter_map(|line| Row::read(line)?.searched()) {
+        for line in lines {
+            beside.last += 1;
+            let Some(by) = Row::read(line).and_then(|row| row.searched()) else { continue };
             (beside.min, beside.max) = (beside.min.min(by.time), beside.max.max(by.time));
             agents.insert(by.agent.into_owned());
             servers.insert(by.server.into_owned());
@@ -136,9 +138,20 @@ impl Segment {
         format!("{}{}/{:012}.jsonl", path_prefix(self.beside.at), self.writer, self.first)
     }
 
-    /// Returns what stands beside the key, as one line of JSON with at most 1024 bytes.
+    /// Returns what stands beside the key, as one line of JSON with at most 1024 bytes, all of them ASCII.
     pub fn beside_text(&self) -> String {
-        serde_json::to_string(&self.beside).unwrap_or_default()
+        let text = serde_json::to_string(&self.beside).unwrap_or_default();
+        let mut out = String::with_capacity(text.len());
+        for c in text.chars() {
+            if c.is_ascii() {
+                out.push(c);
+                continue;
+            }
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+        out
     }
 
     /// Reads a key or a path, and what stands beside it; nothing where it is no segment's.
@@ -204,7 +217,7 @@ mod tests {
 
     #[test]
     fn keys_tell_what_is_in_a_segment() {
-        let segment = Segment::of("main", AT, 7, &lines(&["coder", "ci"]));
+        let segment = Segment::of("main", AT, 7, lines(&["coder", "ci"]).iter().map(String::as_str));
         insta::assert_snapshot!(segment.key(), @"audit/2026-07-28/43199876/main/000000000007");
         insta::assert_snapshot!(segment.path(), @"audit/2026/07/28/main/000000000007.jsonl");
         insta::assert_snapshot!(segment.beside_text(), @r#"{"at":1785240000123,"last":8,"min":1785239999118,"max":1785239999121,"agents":["ci","coder"],"servers":["github"],"decisions":["allowed"]}"#);
@@ -226,11 +239,14 @@ mod tests {
     fn what_stands_beside_a_key_is_short_and_hides_nothing() {
         let many: Vec<_> = (0..200).map(|n| format!("agent number {n}")).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
-        let segment = Segment::of("main", AT, 7, &lines(&many));
+        let segment = Segment::of("main", AT, 7, lines(&many).iter().map(String::as_str));
         assert!(segment.beside_text().len() <= BESIDE && segment.beside.agents.is_none());
         let of = |agent: &str| Query { agent: Some(agent.into()), ..Query::default() };
         assert!(segment.may_hold(&of("agent number 7")));
-        let few = Segment::of("main", AT, 7, &lines(&["coder"]));
+        let foreign = Segment::of("main", AT, 7, lines(&["ключ 🦀"]).iter().map(String::as_str));
+        assert!(foreign.beside_text().is_ascii());
+        assert_eq!(Segment::parse(&foreign.key(), &foreign.beside_text()), Some(foreign));
+        let few = Segment::of("main", AT, 7, lines(&["coder"]).iter().map(String::as_str));
         assert!(few.may_hold(&of("coder")) && !few.may_hold(&of("ci")));
     }
 

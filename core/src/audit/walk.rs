@@ -208,7 +208,7 @@ impl Steps for Search {
 }
 
 /// How far a writer's chain reaches, and since when there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
     /// What the writer knows of its chain.
     pub head: Head,
@@ -333,11 +333,11 @@ mod tests {
                 };
                 let texts: Vec<_> = (0..=n % 4).map(text).collect();
                 let writer = &mut writers[n % 3 % count];
-                batches.extend(writer.write(texts.iter().map(String::as_str), now).batches);
+                let pieces = writer.write(texts.iter().map(String::as_str), now).pieces;
+                batches.extend(writer.cut(pieces, now));
             }
-            let reach = |writer: &Writer, name: &str| Some((name.to_owned(), writer.reach()?));
-            let reaches = [("a", &writers[0]), ("b", &writers[1])];
-            let reaches = reaches.into_iter().filter_map(|(name, writer)| reach(writer, name)).collect();
+            let reach = |batch: &Batch| (batch.segment.writer.clone(), batch.reach.clone());
+            let reaches = batches.iter().map(reach).collect();
             Self { batches, reaches, now }
         }
 

@@ -117,12 +117,12 @@ impl KeyStore for Configurations {
 }
 
 /// The object itself: what it has stored, and the store that it copies to.
-pub(crate) struct Ledger {
+pub(crate) struct Registry {
     storage: Storage,
     store: Option<JsValue>,
 }
 
-impl Ledger {
+impl Registry {
     pub(crate) fn new(state: &JsValue, bindings: &Bindings) -> Self {
         Self { storage: Storage::new(state), store: bindings.store() }
     }

@@ -6,19 +6,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use js_sys::futures::JsFuture;
 use portcullis_core::body::Whole;
-use portcullis_core::config::Command;
+use portcullis_core::config::{Audit, Command};
 use portcullis_core::control::{Revision, StoreError};
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore, Meetings, Notebook,
-    Owners, Place, Quotas, Rendezvous, Upstream,
+    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
+    Meetings, Notebook, Owners, Place, Quotas, Rendezvous, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use wasm_bindgen::JsValue;
 use worker::send::{SendFuture, SendWrapper};
 
+use super::audit::{Reader, Sink};
 use super::configurations::Configurations;
 use super::counts::Counts;
 use super::event::Event;
@@ -54,6 +55,9 @@ pub(crate) struct Edge {
     notebook: Option<Arc<dyn Notebook>>,
     stores: Option<Stores>,
     variables: Option<SendWrapper<Bindings>>,
+    sink: Option<Sink>,
+    audit: Option<Arc<dyn AuditSink>>,
+    trail: Option<Arc<dyn AuditQuery>>,
     meetings: Meetings,
     counts: Option<Counts>,
     /// Where no objects count: what comes to this instance is counted here.
@@ -77,12 +81,16 @@ impl Edge {
     }
 
     fn object(place: Place, bindings: &Bindings) -> Self {
+        let sink = Sink::of(bindings);
         Self {
             place,
             catalog: Catalog::of(bindings),
             counts: Counts::of(bindings),
             stores: Configurations::of(bindings).map(Stores::new),
             variables: Some(SendWrapper::new(bindings.clone())),
+            audit: Some(Arc::new(sink.clone())),
+            trail: Some(Reader::of(&sink)),
+            sink: Some(sink),
             ..Self::default()
         }
     }
@@ -99,6 +107,20 @@ impl Edge {
     pub(crate) async fn import(&self, text: String) -> Result<Revision, StoreError> {
         let none = || StoreError("there is no object that keeps configurations".into());
         self.stores.as_ref().ok_or_else(none)?.object.import(text, self.now()).await
+    }
+
+    /// Puts the audit trail's settings in force.
+    pub(crate) fn configure(&self, audit: &Audit) {
+        if let Some(sink) = &self.sink {
+            sink.configure(audit);
+        }
+    }
+
+    /// Sends the audit entries that wait.
+    pub(crate) async fn flush(&self) {
+        if let Some(sink) = &self.sink {
+            sink.flush().await;
+        }
     }
 }
 
@@ -199,6 +221,14 @@ impl Host for Edge {
 
     fn starts_processes(&self) -> bool {
         false
+    }
+
+    fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        self.audit.as_ref()
+    }
+
+    fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
+        self.trail.as_ref()
     }
 
     fn place(&self) -> Place {
