@@ -50,3 +50,4 @@ export const Conversations = class extends object('Conversations') {
 };
 export const Upstreams = object('Upstreams');
 export const Counts = object('Counts');
+export const Configurations = object('Configurations');

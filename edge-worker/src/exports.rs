@@ -8,13 +8,15 @@ use js_sys::Promise;
 use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply};
 use portcullis_core::ports::Clock as _;
-use portcullis_core::quota::{Count, Errand};
+use portcullis_core::quota::{self, Count};
 use portcullis_core::{Gateway, Wanted};
 use wasm_bindgen::prelude::*;
 use worker::Env;
 
 use crate::bindings::Bindings;
-use crate::host::{Asked, Edge, Event, Leaving, Notes, Storage, Streams, answer, moment, publish, request};
+use crate::host::{
+    Asked, Edge, Event, Leaving, Ledger, Notes, Storage, Streams, answer, moment, publish, request,
+};
 use crate::isolate::Place;
 use crate::logging;
 
@@ -124,12 +126,43 @@ impl Upstreams {
     /// Makes the object.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, env: Env) -> Self {
-        Self { event: Event::new(state), place: begin(env, |_| Edge::reader()) }
+        Self { event: Event::new(state), place: begin(env, Edge::reader) }
     }
 
     /// Brings the catalog up to date, publishes it, and answers with it.
     pub fn fetch(&self, asked: JsValue) -> Promise {
         serve(Asked::new(asked), self.event.clone(), self.place.clone(), Door::Catalog)
+    }
+}
+
+/// The object that keeps configurations and keys.
+#[wasm_bindgen]
+pub struct Configurations {
+    event: Event,
+    ledger: Rc<Ledger>,
+}
+
+#[wasm_bindgen]
+impl Configurations {
+    /// Makes the object.
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: JsValue, env: Env) -> Self {
+        let bindings = Bindings::new(env);
+        logging::init(bindings.text("PORTCULLIS_LOG").as_deref());
+        Self { ledger: Rc::new(Ledger::new(&state, &bindings)), event: Event::new(state) }
+    }
+
+    /// Runs an errand.
+    pub fn fetch(&self, asked: JsValue) -> Promise {
+        let (ledger, event) = (self.ledger.clone(), self.event.clone());
+        let (promise, _) = self.event.promise(async move {
+            let reply = match errand(asked, CONFIGURATIONS).await {
+                Ok(errand) => Response::new(Body::Full(ledger.run(errand).await.into())),
+                Err(why) => plain(StatusCode::BAD_REQUEST, &why),
+            };
+            Ok(answer(reply, &event, &Leaving::default()))
+        });
+        promise
     }
 }
 
@@ -140,6 +173,10 @@ pub struct Counts {
     storage: Rc<Storage>,
 }
 
+/// The largest errand about configurations, in bytes.
+const CONFIGURATIONS: usize = 64 << 20;
+/// The largest errand about a count, in bytes.
+const COUNTED: usize = 4096;
 /// Under which an object stores its count.
 const COUNT: &str = "count";
 
@@ -157,7 +194,7 @@ impl Counts {
     pub fn fetch(&self, asked: JsValue) -> Promise {
         let (storage, event) = (self.storage.clone(), self.event.clone());
         let (promise, _) = self.event.promise(async move {
-            let reply = match errand(asked).await {
+            let reply = match errand::<quota::Errand>(asked, COUNTED).await {
                 Ok(errand) => {
                     let mut count = stored(&storage);
                     let outcome = count.run(errand);
@@ -186,9 +223,9 @@ impl Counts {
     }
 }
 
-async fn errand(asked: JsValue) -> Result<Errand, String> {
+async fn errand<T: serde::de::DeserializeOwned>(asked: JsValue, largest: usize) -> Result<T, String> {
     let request = request(Asked::new(asked)).map_err(|error| error.to_string())?;
-    let body = request.into_body().collect(4096).await.map_err(|error| error.to_string())?;
+    let body = request.into_body().collect(largest).await.map_err(|error| error.to_string())?;
     serde_json::from_slice(&body).map_err(|error| error.to_string())
 }
 

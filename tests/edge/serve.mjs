@@ -37,6 +37,7 @@ const options = convertV4MiniflareOptions({
     kvNamespaces: kept({ STORE: 'store' }),
     durableObjects: kept({ CONVERSATIONS: { className: 'Conversations', useSQLite: true },
       COUNTS: { className: 'Counts', useSQLite: true },
+      CONFIGURATIONS: { className: 'Configurations', useSQLite: true },
       UPSTREAMS: { className: 'Upstreams', useSQLite: true },
      }),
   }],

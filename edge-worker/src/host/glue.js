@@ -57,6 +57,16 @@ export class Asked {
   forget() { this.left = undefined; }
 }
 
+// Texts of a store, each followed by what is said about it, as JSON.
+export const get_all = async (store, names) => {
+  const found = await store.getWithMetadata(names, 'text');
+  return names.flatMap((name) => {
+    const { value, metadata } = found.get(name) ?? {};
+    return [value ?? undefined, metadata ? JSON.stringify(metadata) : undefined];
+  });
+};
+export const put_text = (store, name, text, about) => store.put(name, text, about ? { metadata: JSON.parse(about) } : {});
+
 // The object of that name; where each object is another instance, the same name is the same one.
 export const object = (namespace, name) => namespace.get(namespace.idFromName(name));
 

@@ -56,6 +56,8 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn forget(this: &Asked);
 
+    pub(crate) fn get_all(store: &JsValue, names: Vec<JsValue>) -> Promise;
+    pub(crate) fn put_text(store: &JsValue, name: &str, text: &str, about: Option<&str>) -> Promise;
     pub(crate) fn object(namespace: &JsValue, name: &str) -> JsValue;
 
     pub(crate) type Storage;

@@ -3,6 +3,7 @@
 //! **The only place where what JavaScript lends is called `Send`**: a Worker has one thread.
 
 mod answer;
+mod configurations;
 mod counts;
 mod edge;
 mod event;
@@ -13,9 +14,10 @@ mod sent;
 mod streams;
 
 pub(crate) use answer::{Leaving, answer, request};
+pub(crate) use configurations::{CONFIGURATION, KEYS, Ledger, read_all};
 pub(crate) use edge::Edge;
 pub(crate) use event::Event;
 pub(crate) use glue::{Asked, Storage};
 pub(crate) use notebook::{Notes, moment};
-pub(crate) use objects::publish;
+pub(crate) use objects::{CATALOG, publish};
 pub(crate) use streams::Streams;
