@@ -509,8 +509,8 @@ impl Open {
 
     /// Gives the entry to the audit trail.
     fn record(&mut self, duration: Duration, outcome: Outcome) {
-        let Some(mut noted) = self.noted.take() else { return };
-        let mut entry = noted.entry();
+        let Some(noted) = self.noted.take() else { return };
+        let (mut entry, sink) = noted.into_entry();
         match outcome {
             // Nobody asks whether it is there but to keep a connection open.
             Outcome::Ok if self.method == "ping" => return,
@@ -525,7 +525,7 @@ impl Open {
         };
         entry.method = self.method;
         if let Some(about) = self.about.get() {
-            entry.server = Some(about.server.as_str().into());
+            entry.server = Some(about.server.to_arc());
         }
         let is_answered = matches!(outcome, Outcome::Ok | Outcome::ToolError);
         entry.is_error =
@@ -535,7 +535,7 @@ impl Open {
         entry.upstream = (upstream > 0).then(|| Duration::from_nanos(upstream));
         entry.request_id = Some(std::mem::take(&mut self.id));
         entry.trace = self.span.or(self.parent).map(|span| span.trace);
-        noted.sink().record(entry);
+        sink.record(entry);
     }
 }
 

@@ -51,12 +51,12 @@ impl Default for Chain {
 }
 
 impl Chain {
-    /// Takes the next line, which `make` makes of its number and the hash of the line before.
-    pub fn append(&mut self, make: impl FnOnce(u64, &str) -> String) -> String {
-        let line = make(self.last + 1, &self.hash);
+    /// Appends the next line to `out`, where `write` writes it from its number and the hash of the line before.
+    pub fn append(&mut self, out: &mut String, write: impl FnOnce(&mut String, u64, &str)) {
+        let start = out.len();
+        write(out, self.last + 1, &self.hash);
         self.last += 1;
-        self.hash = digest(line.as_bytes());
-        line
+        self.hash = digest(&out.as_bytes()[start..]);
     }
 }
 
@@ -259,7 +259,9 @@ mod tests {
         let mut head = Head::default();
         let entry = |n: usize| Entry { time: n as u64, method: "tools/list", ..Entry::default() };
         let lines = (0..count).map(|n| {
-            let line = head.chain.append(|id, prev| entry(n).line(id, prev, &Writing::default()));
+            let mut line = String::new();
+            head.chain
+                .append(&mut line, |out, id, prev| entry(n).write(out, (id, prev), &Writing::default()));
             line.into_bytes()
         });
         (lines.collect(), head)
@@ -325,7 +327,11 @@ mod tests {
         let mut chain = Chain::default();
         let own = Entry::own(0, "audit/lost", "3 entries".into());
         let quoting = Entry { error: Some("\"method\":\"audit/lost\"".into()), ..Entry::default() };
-        let all = [own, quoting].map(|e| chain.append(|id, prev| e.line(id, prev, &Writing::default())));
+        let all = [own, quoting].map(|e| {
+            let mut line = String::new();
+            chain.append(&mut line, |out, id, prev| e.write(out, (id, prev), &Writing::default()));
+            line
+        });
         assert_eq!(verify(all, None).unwrap().remarks, [1]);
     }
 

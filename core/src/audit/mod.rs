@@ -15,10 +15,10 @@ mod secrets;
 mod text;
 
 pub use chain::{Breach, Chain, FIRST, Fault, Head, Link, Verified, digest, verify};
-pub use entry::{Decision, Entry, Searched, Writing};
+pub use entry::{Arguments, Decision, Entry, Searched, Writing};
 pub use moment::{day, parse_time, time_text};
 pub use redact::{BadPattern, REDACTED, Redactor};
 pub use row::{FIELDS, Row, csv_head};
 pub use text::{visible, write_string};
 
-pub(crate) use noted::Noted;
+pub(crate) use noted::{Noted, digested, written};

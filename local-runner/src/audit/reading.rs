@@ -54,7 +54,7 @@ impl Reading {
         filter: &Filter,
         mut take: impl FnMut(u64, &str) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mut wanted = vec!["1"];
+        let mut wanted = Vec::new();
         let mut values: Vec<&dyn ToSql> = Vec::new();
         let texts = [
             ("agent = ?", &filter.agent),
@@ -64,28 +64,20 @@ impl Reading {
         ];
         for (condition, value) in &texts {
             if let Some(value) = value {
-                wanted.push(condition);
+                wanted.push(*condition);
                 values.push(value);
             }
         }
-        for (condition, value) in
-            [("time >= ?", &filter.since), ("time < ?", &filter.until), ("id > ?", &filter.after)]
-        {
+        for (condition, value) in [("time >= ?", &filter.since), ("time < ?", &filter.until)] {
             if let Some(value) = value {
                 wanted.push(condition);
                 values.push(value);
             }
         }
+        let after = filter.after.unwrap_or(0);
         let limit = filter.limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(-1);
-        values.push(&limit);
-        let inner =
-            format!("SELECT id, line FROM entries WHERE {} ORDER BY id DESC LIMIT ?", wanted.join(" AND "));
-        let text = if limit < 0 {
-            inner.replace(" DESC", "")
-        } else {
-            format!("SELECT * FROM ({inner}) ORDER BY id")
-        };
-        let mut statement = self.connection.prepare(&text)?;
+        values.extend([&after as &dyn ToSql, &limit]);
+        let mut statement = self.connection.prepare(&index::select(&wanted, limit))?;
         let mut rows = statement.query(&values[..])?;
         while let Some(row) = rows.next()? {
             take(row.get(0)?, row.get_ref(1)?.as_str()?)?;
