@@ -251,6 +251,7 @@ struct Open {
     method: &'static str,
     version: OnceLock<&'static str>,
     piped: bool,
+    /// The agent's; on the client's side its asker has it, and what it is about.
     id: Box<str>,
     about: OnceLock<About>,
     began: AtomicU64,
@@ -323,9 +324,8 @@ impl Record {
     pub(crate) fn asking(&self, server: &Server) -> Self {
         let Some(asker) = &self.0 else { return Self::default() };
         let watching = (asker.observer.as_ref(), asker.clock.clone());
-        let mut open = Open::new(watching, Side::Client, (&asker.id, asker.method), asker.span);
+        let mut open = Open::new(watching, Side::Client, ("", asker.method), asker.span);
         open.piped = matches!(server.settings.transport, config::Transport::Stdio(_));
-        open.about = asker.about.clone();
         open.tracestate.clone_from(&asker.tracestate);
         open.asker = self.clone();
         Self(Some(Arc::new(open)))
@@ -490,13 +490,14 @@ impl Open {
 
 impl Open {
     fn operation(&self, began: u64, duration: u64, (outcome, code): (Outcome, Option<i64>)) -> Operation<'_> {
+        let asker = self.asker.0.as_deref().unwrap_or(self);
         Operation {
             side: self.side,
             method: self.method,
-            about: self.about.get(),
+            about: asker.about.get(),
             version: self.version.get().copied().unwrap_or_default(),
             piped: self.piped,
-            id: &self.id,
+            id: &asker.id,
             outcome,
             code,
             began,
