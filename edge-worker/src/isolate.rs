@@ -148,7 +148,7 @@ impl Place {
                     drop(gateway.reload(config));
                 }
                 Err(why) => {
-                    tracing::error!(%why, "the configuration is refused; the one before stays in force")
+                    tracing::error!(%why, "the configuration is refused; the one before stays in force");
                 }
             }
             return;
