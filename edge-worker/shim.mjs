@@ -40,7 +40,19 @@ const object = (name) => class {
   alarm() { return this.run((inner) => inner.alarm()); }
 };
 
-export const Conversations = object('Conversations');
+// Its sockets outlive its sleep.
+export const Conversations = class extends object('Conversations') {
+  fetch(request) {
+    if (request.headers.get('Upgrade') !== 'websocket') return super.fetch(request);
+    const [isolate, own] = Object.values(new WebSocketPair());
+    this.given[0].acceptWebSocket(own);
+    return new Response(null, { status: 101, webSocket: isolate });
+  }
+  webSocketMessage(socket, text) { return this.run((inner) => inner.message(socket, text)); }
+  webSocketClose(socket) { return this.run((inner) => inner.close(socket)); }
+  webSocketError(socket) { return this.webSocketClose(socket); }
+};
 export const Upstreams = object('Upstreams');
 export const Counts = object('Counts');
 export const Trail = object('Trail');
+export const Configurations = object('Configurations');

@@ -11,7 +11,7 @@ use http::HeaderValue;
 use crate::acl::{Acl, Condition};
 use crate::catalog::inspect::Suspects;
 use crate::catalog::{Kind, Looking, Scope, View, Views};
-use crate::config::{Config, Limits, Selector};
+use crate::config::{Audit, Config, Limits, Selector};
 use crate::control::Managed;
 use crate::flow::{HeldStreams, Parking, Spent};
 use crate::front::admin::AdminKey;
@@ -221,6 +221,11 @@ impl<H: Host> Gateway<H> {
         self.0.snapshot.load().config.gateway.limits
     }
 
+    /// Returns what is recorded, as the configuration in force says.
+    pub fn audit(&self) -> Audit {
+        self.0.snapshot.load().config.audit.clone()
+    }
+
     /// Returns the state of each server.
     pub fn readiness(&self) -> Vec<Readiness> {
         let snapshot = self.0.snapshot.load();
@@ -301,7 +306,7 @@ impl Snapshot {
     /// Returns what an endpoint shows to a caller; to one that comes through other gateways nothing that leads back to
     /// one of them.
     pub(crate) fn view(&self, scope: &Scope, who: &Identity, gateways: &[&str], now: u64) -> Arc<View> {
-        let rules = self.acl.rules(&who.agent.name);
+        let rules = self.acl.rules(who.agent.key());
         let truth = |condition: &Condition, arguments: Option<Json<'_>>| who.truth(condition, arguments, now);
         let outcomes = rules.outcomes(truth);
         let looking = Looking { scope, group: self.group(scope), rules: &rules, outcomes };
@@ -331,7 +336,7 @@ impl Snapshot {
 
     /// Tells whether an endpoint could show anything to a caller of whom no more will be known.
     pub(crate) fn has_anything_for(&self, who: &Identity, scope: &Scope) -> bool {
-        let rules = self.acl.rules(&who.agent.name);
+        let rules = self.acl.rules(who.agent.key());
         let reaches = |server: &ServerName| self.includes(scope, server) && rules.may_reach(server.as_str());
         *scope == Scope::All || !who.is_final(&self.config.policy) || self.servers.keys().any(reaches)
     }

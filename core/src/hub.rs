@@ -118,7 +118,7 @@ pub(crate) struct Whose(pub(crate) Arc<Identity>);
 impl Whose {
     fn key(&self) -> (&str, Option<&str>, Option<&str>, Option<&str>) {
         let who = &self.0;
-        (&who.agent.name, who.principal.as_deref(), who.client.as_deref(), who.tag.as_deref())
+        (who.agent.key(), who.principal.as_deref(), who.client.as_deref(), who.tag.as_deref())
     }
 }
 

@@ -308,7 +308,7 @@ impl Tally {
     fn minus_one(self, limits: &AgentLimits) -> Self {
         let used = if limits.daily.is_some() { self.used.saturating_sub(1) } else { self.used };
         let due = limits.rate.map_or(self.due, |rate| self.due.saturating_sub(pace(rate)));
-        Self { used, due, ..self }
+        Self { due, used, ..self }
     }
 
     fn due_after(self, rate: Rate, now: u64) -> Result<u64, (Exceeded, Duration)> {

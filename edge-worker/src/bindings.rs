@@ -3,7 +3,6 @@
 use js_sys::Reflect;
 use wasm_bindgen::JsValue;
 use worker::Env;
-use worker::kv::KvStore;
 
 /// The bindings' names, as `wrangler.toml` has them.
 const STORE: &str = "STORE";
@@ -33,7 +32,7 @@ impl Bindings {
     }
 
     /// Returns the store that all isolates read.
-    pub(crate) fn store(&self) -> Option<KvStore> {
-        self.0.kv(STORE).ok()
+    pub(crate) fn store(&self) -> Option<JsValue> {
+        self.objects(STORE)
     }
 }

@@ -8,13 +8,15 @@ use js_sys::Promise;
 use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply};
 use portcullis_core::ports::Clock as _;
-use portcullis_core::quota::{Count, Errand};
+use portcullis_core::quota::{self, Count};
+use portcullis_core::{Gateway, Wanted};
 use wasm_bindgen::prelude::*;
 use worker::Env;
 
 use crate::bindings::Bindings;
 use crate::host::{
-    Asked, Edge, Event, Leaving, Ledger, Notes, Storage, answer, deliver, moment, publish, request,
+    Asked, Edge, Event, Leaving, Ledger, Notes, Scribe, Storage, Streams, answer, deliver, moment, publish,
+    request,
 };
 use crate::isolate::Place;
 use crate::logging;
@@ -53,7 +55,7 @@ pub fn queue(messages: String, env: Env, context: JsValue) -> Promise {
 #[wasm_bindgen]
 pub struct Trail {
     event: Event,
-    ledger: Rc<Ledger>,
+    scribe: Rc<Scribe>,
 }
 
 #[wasm_bindgen]
@@ -63,14 +65,14 @@ impl Trail {
     pub fn new(state: JsValue, env: Env) -> Self {
         let bindings = Bindings::new(env);
         logging::init(bindings.text("PORTCULLIS_LOG").as_deref());
-        Self { ledger: Rc::new(Ledger::of(&state, bindings)), event: Event::new(state) }
+        Self { scribe: Rc::new(Scribe::of(&state, bindings)), event: Event::new(state) }
     }
 
     /// Takes messages, or tells how far the trail reaches.
     pub fn fetch(&self, asked: JsValue) -> Promise {
-        let (ledger, event) = (self.ledger.clone(), self.event.clone());
+        let (scribe, event) = (self.scribe.clone(), self.event.clone());
         let (promise, _) = self.event.promise(async move {
-            let reply = match keep(asked, &ledger).await {
+            let reply = match keep(asked, &scribe).await {
                 Ok(text) => Response::new(Body::Full(text.into())),
                 Err(why) => plain(StatusCode::INTERNAL_SERVER_ERROR, &why),
             };
@@ -81,26 +83,26 @@ impl Trail {
 
     /// Copies what was gathered to where it is read.
     pub fn alarm(&self) -> Promise {
-        let ledger = self.ledger.clone();
+        let scribe = self.scribe.clone();
         let (promise, _) = self.event.promise(async move {
-            ledger.copy_or_wait(Edge::default().now()).await;
+            scribe.copy_or_wait(Edge::default().now()).await;
             Ok(JsValue::UNDEFINED)
         });
         promise
     }
 }
 
-async fn keep(asked: JsValue, ledger: &Ledger) -> Result<String, String> {
+async fn keep(asked: JsValue, scribe: &Scribe) -> Result<String, String> {
     let request = request(Asked::new(asked)).map_err(|error| error.to_string())?;
     let now = Edge::default().now();
     if request.method() == Method::GET {
-        ledger.copy(now).await?;
-        return Ok(ledger.reach()?.unwrap_or_else(|| "null".into()));
+        scribe.copy(now).await?;
+        return Ok(scribe.reach()?.unwrap_or_else(|| "null".into()));
     }
     let days = request.uri().query().and_then(|query| query.strip_prefix("days=")?.parse().ok());
     let messages = request.into_body().collect(MESSAGES).await.map_err(|error| error.to_string())?;
     let messages = std::str::from_utf8(&messages).map_err(|error| error.to_string())?;
-    ledger.write(messages, days, now)?;
+    scribe.write(messages, days, now)?;
     Ok("{}".into())
 }
 
@@ -114,10 +116,12 @@ fn begin(env: Env, host: impl FnOnce(&Bindings) -> Edge) -> Rc<Place> {
 
 /// The object that holds the sessions, parked calls and streams of one principal.
 #[wasm_bindgen]
+#[derive(Clone)]
 pub struct Conversations {
     event: Event,
     place: Rc<Place>,
     notes: Notes,
+    streams: Streams,
 }
 
 #[wasm_bindgen]
@@ -125,19 +129,62 @@ impl Conversations {
     /// Makes the object.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, env: Env) -> Self {
-        let notes = Notes::of(&state);
+        let (notes, streams) = (Notes::of(&state), Streams::of(&state));
         let place = begin(env, |bindings| Edge::owner(bindings, &notes));
-        Self { event: Event::new(state), place, notes }
+        Self { event: Event::new(state), place, notes, streams }
     }
 
-    /// Removes notes that no longer count.
+    /// Removes notes that no longer count, and looks for news for the streams that rest.
     pub fn alarm(&self) -> Promise {
-        self.notes.tidy(Edge::default().now())
+        let tidied = self.notes.tidy(Edge::default().now(), self.streams.any_rests());
+        self.with_gateway(move |conversations, gateway| async move {
+            let _ = JsFuture::from(tidied).await;
+            conversations.take_up(gateway, Wanted::ForNews).await;
+        })
     }
 
     /// Answers a request that an isolate has handed over.
     pub fn fetch(&self, asked: JsValue) -> Promise {
+        if self.streams.any_rests() {
+            // What the request comes to may be told on one of them.
+            drop(self.with_gateway(|conversations, gateway| async move {
+                conversations.take_up(gateway, Wanted::Now).await;
+            }));
+        }
         serve(Asked::new(asked), self.event.clone(), self.place.clone(), Door::Inner)
+    }
+
+    /// Takes what an isolate says on a socket: which stream it opens.
+    pub fn message(&self, socket: JsValue, text: String) -> Promise {
+        self.with_gateway(move |conversations, gateway| async move {
+            conversations.streams.begin(&conversations.event, gateway, socket, &text).await;
+        })
+    }
+
+    /// Takes note that an isolate has closed a socket.
+    pub fn close(&self, socket: JsValue) {
+        self.streams.end(&socket);
+    }
+}
+
+impl Conversations {
+    fn with_gateway<F: Future<Output = ()> + 'static>(
+        &self,
+        work: impl FnOnce(Self, Gateway<Edge>) -> F + 'static,
+    ) -> Promise {
+        let own = self.clone();
+        let (promise, _) = self.event.promise(async move {
+            match own.place.gateway().await {
+                Ok(gateway) => work(own, gateway).await,
+                Err(why) => tracing::error!(%why, "nothing is served"),
+            }
+            Ok(JsValue::UNDEFINED)
+        });
+        promise
+    }
+
+    async fn take_up(&self, gateway: Gateway<Edge>, wanted: Wanted) {
+        self.streams.take_up(&self.event, &gateway, wanted).await;
     }
 }
 
@@ -153,12 +200,43 @@ impl Upstreams {
     /// Makes the object.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, env: Env) -> Self {
-        Self { event: Event::new(state), place: begin(env, |_| Edge::reader()) }
+        Self { event: Event::new(state), place: begin(env, Edge::reader) }
     }
 
     /// Brings the catalog up to date, publishes it, and answers with it.
     pub fn fetch(&self, asked: JsValue) -> Promise {
         serve(Asked::new(asked), self.event.clone(), self.place.clone(), Door::Catalog)
+    }
+}
+
+/// The object that keeps configurations and keys.
+#[wasm_bindgen]
+pub struct Configurations {
+    event: Event,
+    ledger: Rc<Ledger>,
+}
+
+#[wasm_bindgen]
+impl Configurations {
+    /// Makes the object.
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: JsValue, env: Env) -> Self {
+        let bindings = Bindings::new(env);
+        logging::init(bindings.text("PORTCULLIS_LOG").as_deref());
+        Self { ledger: Rc::new(Ledger::new(&state, &bindings)), event: Event::new(state) }
+    }
+
+    /// Runs an errand.
+    pub fn fetch(&self, asked: JsValue) -> Promise {
+        let (ledger, event) = (self.ledger.clone(), self.event.clone());
+        let (promise, _) = self.event.promise(async move {
+            let reply = match errand(asked, CONFIGURATIONS).await {
+                Ok(errand) => Response::new(Body::Full(ledger.run(errand).await.into())),
+                Err(why) => plain(StatusCode::BAD_REQUEST, &why),
+            };
+            Ok(answer(reply, &event, &Leaving::default()))
+        });
+        promise
     }
 }
 
@@ -169,6 +247,10 @@ pub struct Counts {
     storage: Rc<Storage>,
 }
 
+/// The largest errand about configurations, in bytes.
+const CONFIGURATIONS: usize = 64 << 20;
+/// The largest errand about a count, in bytes.
+const COUNTED: usize = 4096;
 /// Under which an object stores its count.
 const COUNT: &str = "count";
 
@@ -186,7 +268,7 @@ impl Counts {
     pub fn fetch(&self, asked: JsValue) -> Promise {
         let (storage, event) = (self.storage.clone(), self.event.clone());
         let (promise, _) = self.event.promise(async move {
-            let reply = match errand(asked).await {
+            let reply = match errand::<quota::Errand>(asked, COUNTED).await {
                 Ok(errand) => {
                     let mut count = stored(&storage);
                     let outcome = count.run(errand);
@@ -215,9 +297,9 @@ impl Counts {
     }
 }
 
-async fn errand(asked: JsValue) -> Result<Errand, String> {
+async fn errand<T: serde::de::DeserializeOwned>(asked: JsValue, largest: usize) -> Result<T, String> {
     let request = request(Asked::new(asked)).map_err(|error| error.to_string())?;
-    let body = request.into_body().collect(4096).await.map_err(|error| error.to_string())?;
+    let body = request.into_body().collect(largest).await.map_err(|error| error.to_string())?;
     serde_json::from_slice(&body).map_err(|error| error.to_string())
 }
 

@@ -2,16 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 
-use portcullis_core::config::{self, Config, Severity, Source};
-use portcullis_core::control::Managed;
-use portcullis_core::ports::Clock as _;
+use portcullis_core::config::{Config, Parsed, Problem, Processes, Severity};
+use portcullis_core::control::{self, Kept, Managed, Means, Revision, Stamp, Strangers, understand_text};
+use portcullis_core::identity::KeyRing;
+use portcullis_core::ports::{Clock as _, Host as _};
 use portcullis_core::{AdminKey, Exposure, Gateway, Options, SealKeys};
+use wasm_bindgen::JsValue;
 
 use crate::bindings::Bindings;
-use crate::host::Edge;
+use crate::host::{CATALOG, CONFIGURATION, Edge, KEYS, read_all};
 
-/// The key of the configuration in the store.
-const CONFIGURATION: &str = "config";
+/// The variable with the configuration of a gateway whose store has none.
+const VARIABLE: &str = "PORTCULLIS_CONFIG";
 /// How long a configuration is taken for the one in force, in milliseconds.
 const FRESH: u64 = 3000;
 
@@ -24,8 +26,8 @@ pub(crate) struct Place {
 
 struct Made {
     gateway: Gateway<Edge>,
-    /// What the configuration was made from.
-    text: String,
+    /// What the store had when it was last looked at.
+    held: Held,
     looked: Cell<u64>,
 }
 
@@ -43,102 +45,194 @@ impl Place {
 
     /// Returns the gateway; makes it where there is none.
     pub(crate) async fn gateway(&self) -> Result<Gateway<Edge>, Unserved> {
-        let (bindings, host) = (&self.bindings, &self.host);
         if let Some(made) = &*self.made.borrow() {
             return Ok(made.gateway.clone());
         }
-        let text = configuration(bindings).await?;
-        let config = understand(&text, bindings)?;
+        let (held, catalog) = match self.bindings.store() {
+            Some(store) => read(&store, true).await?,
+            None => (Held::default(), None),
+        };
+        let (config, managed) = self.begin(&held).await?;
         let mut slot = self.made.borrow_mut();
         if let Some(made) = &*slot {
             // Another request was quicker.
             return Ok(made.gateway.clone());
         }
-        let looked = Cell::new(host.now());
-        host.configure(&config.audit);
-        let options = options(config, bindings)?;
-        let gateway = Gateway::start(host.clone(), options).map_err(|refusal| refusal.to_string())?;
-        *slot = Some(Made { gateway: gateway.clone(), text, looked });
+        let options = options(config, managed, &self.bindings)?;
+        let gateway = Gateway::start(self.host.clone(), options).map_err(|refusal| refusal.to_string())?;
+        gateway.set_keys(held.key_ring());
+        if let Some(catalog) = catalog {
+            gateway.take_catalog(catalog.as_bytes());
+        }
+        self.host.configure(&gateway.audit());
+        *slot = Some(Made { gateway: gateway.clone(), held, looked: Cell::new(self.host.now()) });
         Ok(gateway)
     }
 
-    /// Sends, after an answer, the audit entries that could not be sent before.
+    /// Returns the configuration to begin with: that of the store, else that of the variable.
+    async fn begin(&self, held: &Held) -> Result<(Config, Managed), Unserved> {
+        let bindings = &self.bindings;
+        let env = |name: &str| bindings.text(name);
+        let means = Means { env: &env, processes: Processes::NeverStarted, strangers: strangers(bindings) };
+        let Some(store) = self.host.configurations() else {
+            let text = held.config.as_ref().map(|held| held.text.clone());
+            let text = text.or_else(|| bindings.text(VARIABLE)).ok_or_else(|| {
+                format!("there is no configuration: put one into the store under `{CONFIGURATION}`, or into {VARIABLE}")
+            })?;
+            let config = served(understand_text(&text, &means))?;
+            return Ok((config, Managed::ByFiles(format!("what the store has under `{CONFIGURATION}`"))));
+        };
+        let newest = match &held.config {
+            Some(held) => self.revision(held, &means).await?,
+            // The store is slower than the object, or new.
+            None => store.newest().await.map_err(|error| error.to_string())?,
+        };
+        let otherwise = match bindings.text(VARIABLE) {
+            Some(text) => served(understand_text(&text, &means))?,
+            None => Config::default(),
+        };
+        let (config, known, problems) = control::begin(newest.as_ref(), &means, otherwise);
+        tell(&problems);
+        Ok((config, Managed::ByStore(known)))
+    }
+
+    /// Returns the version that the store holds. What was put there by other means becomes a version, if it can be served.
+    async fn revision(&self, held: &Entry, means: &Means<'_>) -> Result<Option<Revision>, Unserved> {
+        if let Some(stamp) = &held.stamp {
+            return Ok(Some(Revision { stamp: stamp.clone(), text: held.text.clone() }));
+        }
+        let parsed = understand_text(&held.text, means);
+        tell(&parsed.problems);
+        let found = if parsed.is_refused() {
+            tracing::error!("what was put into the store is refused; the version before stays in force");
+            self.host.newest().await
+        } else {
+            self.host.import(held.text.clone()).await.map(Some)
+        };
+        found.map_err(|error| error.to_string())
+    }
+
+    /// Sends, after an answer, the audit entries that wait, as the configuration in force has it.
     pub(crate) async fn flush(&self) {
+        if let Some(made) = &*self.made.borrow() {
+            self.host.configure(&made.gateway.audit());
+        }
         self.host.flush().await;
     }
 
-    /// Looks, after an answer, whether another configuration is to be in force. What cannot be served changes nothing.
+    /// Looks, after an answer, whether another configuration or other keys are to be in force. What cannot be served
+    /// changes nothing.
     pub(crate) async fn refresh(&self) {
-        let (bindings, now) = (&self.bindings, self.host.now());
-        let is_fresh = |made: &Made| now < made.looked.get() + FRESH;
-        if self.made.borrow().as_ref().is_none_or(is_fresh) {
+        let now = self.host.now();
+        let gateway = match &*self.made.borrow() {
+            Some(made) if now >= made.looked.get() + FRESH => {
+                made.looked.set(now);
+                made.gateway.clone()
+            }
+            _ => return,
+        };
+        let Some(store) = self.bindings.store() else { return };
+        let Ok((held, _)) = read(&store, false).await else { return };
+        let before = match &mut *self.made.borrow_mut() {
+            Some(made) if made.held != held => std::mem::replace(&mut made.held, held.clone()),
+            _ => return,
+        };
+        if before.keys != held.keys {
+            gateway.set_keys(held.key_ring());
+        }
+        let Some(config) = held.config.as_ref().filter(|_| before.config != held.config) else { return };
+        let bindings = &self.bindings;
+        let env = |name: &str| bindings.text(name);
+        let means = Means { env: &env, processes: Processes::NeverStarted, strangers: strangers(bindings) };
+        if self.host.configurations().is_none() {
+            match served(understand_text(&config.text, &means)) {
+                Ok(config) => drop(gateway.reload(config)),
+                Err(why) => {
+                    tracing::error!(%why, "the configuration is refused; the one before stays in force")
+                }
+            }
             return;
         }
-        if let Some(made) = &*self.made.borrow() {
-            made.looked.set(now);
+        match self.revision(config, &means).await {
+            Ok(Some(newest)) => drop(gateway.look_again(&newest)),
+            Ok(None) => {}
+            Err(why) => tracing::error!(%why, "the newest configuration cannot be read"),
         }
-        let Ok(text) = configuration(bindings).await else { return };
-        let mut slot = self.made.borrow_mut();
-        let Some(made) = slot.as_mut().filter(|made| made.text != text) else { return };
-        match understand(&text, bindings) {
-            Ok(config) => {
-                self.host.configure(&config.audit);
-                drop(made.gateway.reload(config));
-            }
-            Err(why) => tracing::error!(%why, "the configuration is refused; the one before stays in force"),
-        }
-        made.text = text;
     }
 }
 
-/// Reads the configuration: that of the store, else that of the variable.
-async fn configuration(bindings: &Bindings) -> Result<String, Unserved> {
-    let stored = match bindings.store() {
-        Some(store) => {
-            let text = store.get(CONFIGURATION).text().await;
-            text.map_err(|error| format!("the configuration cannot be read: {error}"))?
-        }
-        None => None,
-    };
-    let text = stored.or_else(|| bindings.text("PORTCULLIS_CONFIG"));
-    text.ok_or_else(|| {
-        "there is no configuration: put one into the store under `config`, or into PORTCULLIS_CONFIG".into()
-    })
+/// What the store holds that every instance needs.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Held {
+    config: Option<Entry>,
+    /// The API keys, as JSON text.
+    keys: Option<String>,
 }
 
-fn understand(text: &str, bindings: &Bindings) -> Result<Config, Unserved> {
-    let source = Source { path: "portcullis.yaml".into(), text: text.into() };
-    let parsed = config::parse(&[source], &|name| bindings.text(name));
-    for problem in &parsed.problems {
+/// A configuration in the store.
+#[derive(Clone, PartialEq, Eq)]
+struct Entry {
+    text: String,
+    /// Which version it is; none where it was put there by other means.
+    stamp: Option<Stamp>,
+}
+
+impl Held {
+    fn key_ring(&self) -> KeyRing {
+        let kept: Vec<Kept> = match self.keys.as_deref().map(serde_json::from_str) {
+            Some(Ok(kept)) => kept,
+            Some(Err(error)) => {
+                tracing::error!(%error, "the keys in the store cannot be read; no key counts");
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        KeyRing::new(kept.into_iter().map(|kept| kept.record))
+    }
+}
+
+/// Reads what every instance needs in one request, and the catalog where it is wanted.
+async fn read(store: &JsValue, with_catalog: bool) -> Result<(Held, Option<String>), Unserved> {
+    let names = if with_catalog { &[CONFIGURATION, KEYS, CATALOG][..] } else { &[CONFIGURATION, KEYS] };
+    let found = read_all(store, names).await.map_err(|why| format!("the store cannot be read: {why}"))?;
+    let mut found = found.into_iter();
+    let config = found.next().flatten().map(|(text, about)| {
+        let stamp = about.and_then(|about| serde_json::from_str(&about).ok());
+        Entry { text, stamp }
+    });
+    let mut text = || found.next().flatten().map(|(text, _)| text);
+    let keys = text();
+    Ok((Held { config, keys }, text()))
+}
+
+fn strangers(bindings: &Bindings) -> Strangers {
+    if bindings.says("PORTCULLIS_INSECURE") { Strangers::Admitted } else { Strangers::KeptOut }
+}
+
+fn tell(problems: &[Problem]) {
+    for problem in problems {
         match problem.severity {
             Severity::Error => tracing::error!("{problem}"),
             Severity::Warning => tracing::warn!("{problem}"),
         }
     }
+}
+
+fn served(parsed: Parsed) -> Result<Config, Unserved> {
+    tell(&parsed.problems);
     if parsed.is_refused() {
-        return Err("the configuration has errors, which are in the log".into());
-    }
-    if !parsed.config.auth.required && !bindings.says("PORTCULLIS_INSECURE") {
-        return Err(
-            "no authentication is configured, and anyone could use every server and its credentials: set \
-                    `auth.required`, or PORTCULLIS_INSECURE=1 where something in front asks who is there"
-                .into(),
-        );
+        let errors = parsed.problems.iter().filter(|problem| problem.severity == Severity::Error);
+        let errors: Vec<_> = errors.map(ToString::to_string).collect();
+        return Err(format!("the configuration has errors: {}", errors.join("; ")));
     }
     Ok(parsed.config)
 }
 
-fn options(config: Config, bindings: &Bindings) -> Result<Options, Unserved> {
+fn options(config: Config, managed: Managed, bindings: &Bindings) -> Result<Options, Unserved> {
     let admin_key = bindings.text("PORTCULLIS_ADMIN_KEY").as_deref().and_then(AdminKey::new);
     let seal_keys = seal_keys(bindings)?;
-    Ok(Options {
-        config,
-        seal_keys,
-        exposure: Exposure::Network,
-        started_by: Vec::new(),
-        admin_key,
-        managed: Managed::ByFiles("what the store has under `config`".into()),
-    })
+    let exposure = Exposure::Network;
+    Ok(Options { config, seal_keys, exposure, started_by: Vec::new(), admin_key, managed })
 }
 
 /// Reads the keys that seal what agents carry. All instances need the same: one that made its own would know no session

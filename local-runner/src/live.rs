@@ -44,7 +44,7 @@ pub(crate) fn follow(
     Ok(tokio::spawn(async move {
         match place {
             Place::Files { path, sources } => {
-                keep_looking((&gateway, guarded), &path, Ok(sources), hangups).await
+                keep_looking((&gateway, guarded), &path, Ok(sources), hangups).await;
             }
             Place::Store(folder) => keep_looking_at_store(&gateway, &folder).await,
             Place::Nowhere => without_a_file(hangups).await,

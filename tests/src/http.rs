@@ -112,9 +112,10 @@ impl Request {
         exchange(&authority(&self.url), &self.bytes(), self.method == "HEAD")
     }
 
-    /// Sends it, and waits for nothing; dropping the connection hangs up.
+    /// Sends it, and waits for nothing; dropping the connection resets it.
     pub fn begin(&self) -> TcpStream {
         let mut stream = connect(&authority(&self.url)).expect("the server listens");
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket can be reset");
         stream.write_all(&self.bytes()).expect("the server reads");
         stream
     }

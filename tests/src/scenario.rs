@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::agent::Agent;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Host};
 use crate::http::{Request, Response};
 use crate::toolbox;
 use crate::upstream::Upstream;
@@ -23,14 +23,19 @@ pub enum Transport {
     Sse,
 }
 
-/// Every server: its era (as `--era` takes it), and how it is reached.
-pub const SERVERS: [(&str, Transport); 5] = [
-    ("modern", Transport::Http),
-    ("modern", Transport::Stdio),
-    ("legacy", Transport::Http),
-    ("legacy", Transport::Stdio),
-    ("legacy", Transport::Sse),
-];
+/// Every server that the host can reach: its era (as `--era` takes it), and how it is reached. No program can be started
+/// on Cloudflare.
+pub fn servers() -> Vec<(&'static str, Transport)> {
+    let all = [
+        ("modern", Transport::Http),
+        ("modern", Transport::Stdio),
+        ("legacy", Transport::Http),
+        ("legacy", Transport::Stdio),
+        ("legacy", Transport::Sse),
+    ];
+    let can_reach = |transport| Host::chosen() == Host::Local || transport != Transport::Stdio;
+    all.into_iter().filter(|(_, transport)| can_reach(*transport)).collect()
+}
 
 /// A gateway with a single server that is called `s`.
 #[derive(Debug)]
@@ -51,6 +56,11 @@ impl Stage {
     /// The same with settings for the gateway (YAML) and options for the server.
     pub fn with(era: &str, transport: Transport, settings: &str, options: &[&str]) -> Self {
         let folder = toolbox::scratch();
+        // Where no program can be started, the same server is reached over HTTP.
+        let transport = match (Host::chosen(), transport) {
+            (Host::Edge, Transport::Stdio) => Transport::Http,
+            (_, transport) => transport,
+        };
         let record = folder.path().join("record").display().to_string();
         let mut arguments = vec!["--era", era, "--record", &record];
         arguments.extend(options);

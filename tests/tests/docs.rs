@@ -31,6 +31,9 @@ const OTHERS: [(&str, &str); 9] = [
 /// Where the documentation says that the gateway is.
 const ENDPOINT: &str = "http://127.0.0.1:9000";
 
+/// Where it says that a gateway is which is configured from elsewhere; the page has started it with `--config remote`.
+const REMOTE: &str = "https://mcp.example.com";
+
 /// What a reader has already: a file of another program, with a server that needs nothing else.
 const READERS_FILE: &str = r#"{ "mcpServers": { "demo": { "command": "portcullis", "args": ["demo"] } } }"#;
 
@@ -103,6 +106,9 @@ impl Page {
         shell.env("PATH", path).env("HOME", self.folder.path().join("home"));
         shell.env("PORTCULLIS_DATA_DIR", self.folder.path().join("data"));
         shell.env("PORTCULLIS_LISTEN", "127.0.0.1:0").env("NO_PROXY", "127.0.0.1");
+        if self.text.contains("--config remote") {
+            shell.env("PORTCULLIS_ADMIN_KEY", "value");
+        }
         for name in self.variables() {
             shell.env(name, "value");
         }
@@ -276,12 +282,25 @@ fn every_command_works() {
     let mut unused: BTreeSet<_> = OTHERS.iter().map(|(beginning, _)| *beginning).collect();
     for page in manual() {
         let blocks = page.blocks.iter().filter(|block| matches!(block.language.as_str(), "sh" | "console"));
+        let mut remote = None;
         for step in blocks.flat_map(steps_of) {
             if let Some((other, _)) = OTHERS.iter().find(|(other, _)| step.command.starts_with(other)) {
                 unused.remove(other);
                 continue;
             }
-            let printed = perform(&page, &step, &address);
+            if step.command.ends_with("--config remote") {
+                remote = Some(serve(&page, &step.command));
+                continue;
+            }
+            let printed = match &remote {
+                Some((_, there)) => {
+                    let command = step.command.replace(REMOTE, there);
+                    let moved = Step { command, prints: Vec::new(), line: step.line };
+                    let said = perform(&page, &moved, &address);
+                    said.replace(there, REMOTE)
+                }
+                None => perform(&page, &step, &address),
+            };
             for line in &step.prints {
                 let found = printed.lines().any(|printed| printed == line);
                 assert!(

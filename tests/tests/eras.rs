@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use portcullis_tests::agent::{Agent, LEGACY, MODERN};
 use portcullis_tests::http::{Request, Response};
-use portcullis_tests::scenario::{SERVERS, Stage, Transport, body_of, raw_call, text};
+use portcullis_tests::scenario::{Stage, Transport, body_of, raw_call, servers, text};
 use portcullis_tests::wait;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ const ARGUMENTS: &str = r#"{"one":1.0,"huge":1e400,"big":12345678901234567890123
 /// The gateways that tests share which change nothing.
 fn stages() -> &'static [Stage] {
     static STAGES: OnceLock<Vec<Stage>> = OnceLock::new();
-    STAGES.get_or_init(|| SERVERS.iter().map(|&(era, transport)| Stage::new(era, transport)).collect())
+    STAGES.get_or_init(|| servers().iter().map(|&(era, transport)| Stage::new(era, transport)).collect())
 }
 
 /// An agent of each era.
@@ -25,7 +25,7 @@ fn agents(url: &str) -> [Agent; 2] {
 
 /// Runs `check` in every pairing; says which one it is where that fails.
 fn in_every_pairing(check: impl Fn(&Agent)) {
-    for (stage, (era, transport)) in stages().iter().zip(SERVERS) {
+    for (stage, (era, transport)) in stages().iter().zip(servers()) {
         for agent in agents(stage.url()) {
             println!("a {} agent, a {era} server, {transport:?}", agent.version());
             check(&agent);
@@ -127,7 +127,7 @@ fn a_call_keeps_every_byte_in_both_directions() {
 
 #[test]
 fn a_list_keeps_every_byte() {
-    for (stage, (era, transport)) in stages().iter().zip(SERVERS) {
+    for (stage, (era, transport)) in stages().iter().zip(servers()) {
         let Some(upstream) = stage.upstream.as_ref().filter(|_| transport == Transport::Http) else {
             continue;
         };
@@ -298,7 +298,7 @@ fn a_modern_request_that_is_not_whole_is_refused() {
 
 #[test]
 fn lists_come_in_pages() {
-    for (era, transport) in SERVERS {
+    for (era, transport) in servers() {
         let options = ["--page-size", "3", "--tools", "20"];
         let stage = Stage::with(era, transport, "{ page_size: 5 }", &options);
         let whole = Stage::with(era, transport, "{}", &["--tools", "20"]);
@@ -330,7 +330,7 @@ fn pages(agent: &Agent) -> (Vec<Vec<String>>, Vec<String>) {
 
 #[test]
 fn a_cursor_of_a_list_that_has_changed_is_refused() {
-    for (era, transport) in SERVERS {
+    for (era, transport) in servers() {
         let stage = Stage::with(era, transport, "{ page_size: 5 }", &[]);
         let [modern, legacy] = agents(stage.url());
         let cursors = [pages(&modern).1.swap_remove(0), pages(&legacy).1.swap_remove(0)];

@@ -33,8 +33,8 @@ impl Stage {
     /// Writes a configuration to a folder of somebody's; returns the folder.
     fn write(&self, folder: &str, config: &str) -> PathBuf {
         let folder = self.gateway.folder().join(folder);
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("portcullis.yaml"), config).unwrap();
+        fs::create_dir_all(&folder).expect("the folder can be made");
+        fs::write(folder.join("portcullis.yaml"), config).expect("the file can be written");
         folder
     }
 
@@ -150,8 +150,8 @@ fn the_admin_api_speaks_http() {
     assert_eq!((missing.status, missing.header("content-type")), (428, Some("application/problem+json")));
     let first = [yaml[0], ("If-None-Match", "*")];
     assert_eq!(stage.send("PUT", "config", &first, "version: 1\n").status, 201);
-    let stale = stage.send("PUT", "config", &first, "version: 1\nservers: {}\n");
-    assert_eq!((stale.status, stale.header("etag")), (412, Some("\"1\"")));
+    let refused = stage.send("PUT", "config", &first, "version: 1\nservers: {}\n");
+    assert_eq!((refused.status, refused.header("etag")), (412, Some("\"1\"")));
     let shown = stage.send("GET", "config", &[], "");
     assert_eq!(
         (shown.status, shown.header("etag"), shown.header("cache-control")),
@@ -196,6 +196,46 @@ fn keys_are_made_and_revoked_from_elsewhere() {
     check(&keys(&["revoke", id]), 0, "is revoked");
     assert_eq!(status(), 401);
     check(&keys(&["revoke", "0000000000"]), 1, "there is no key with that id");
+}
+
+#[test]
+fn an_overlay_is_one_identitys() {
+    let stage = Stage::new();
+    let agents = "agents: { one: { allow: [s] }, two: { allow: ['*'] }, default: { deny: ['*'] } }";
+    let mine = stage.write("mine", &format!("{}{agents}\n", config("s")));
+    fs::create_dir(mine.join("overlays")).unwrap();
+    let overlay = |name: &str, text: &str| {
+        fs::write(mine.join("overlays").join(name), format!("version: 1\n{text}")).unwrap();
+    };
+    let server = stdio_fixture(&[]);
+    overlay("agent-one.yaml", &format!("servers:\n  extra: {server}\nallow: [extra/echo]\n"));
+    check(&stage.push(&mine, &[]), 0, "version 1");
+    let key = |agent: &str| {
+        let made =
+            stage.gateway.cli(&["keys", "create", "--agent", agent, "--url", &stage.origin(), "--json"]);
+        serde_json::from_str::<Value>(&made.stdout).unwrap()
+    };
+    let (one, two, own) = (key("one"), key("two"), key("one"));
+    let tools = |key: &Value| Agent::modern(stage.gateway.url()).bearer(key["key"].as_str().unwrap()).tools();
+    let sees = |key: &Value, tool: &str| tools(key).iter().any(|seen| seen == tool);
+    wait::expect("both servers are served", || sees(&one, "extra__echo") && sees(&two, "s__echo"));
+    assert!(!tools(&two).iter().any(|tool| tool.starts_with("extra__")), "another agent's");
+    let principal = format!("principal-key-{}.yaml", own["id"].as_str().unwrap());
+    overlay(&principal, "agent: one\ndeny: [s/echo]\n");
+    check(&stage.push(&mine, &[]), 0, "version 2");
+    wait::expect("the one key sees less", || !sees(&own, "s__echo"));
+    assert!(sees(&own, "extra__echo") && sees(&one, "s__echo") && sees(&two, "s__echo"));
+    let copy = stage.gateway.folder().join("copy");
+    check(&stage.pull(&copy, &[]), 0, "version 2");
+    assert_eq!(
+        fs::read_to_string(copy.join("overlays").join(&principal)).unwrap(),
+        "version: 1\nagent: one\ndeny: [s/echo]\n"
+    );
+    overlay("agent-one.yaml", "allow: [nothing]\n");
+    let refused = stage.push(&mine, &[]);
+    check(&refused, 1, "has not taken the configuration");
+    assert!(refused.stderr.contains("overlays/agent-one.yaml:2:9: error: allow[0]"), "{}", refused.stderr);
+    assert!(sees(&one, "extra__echo"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::thread;
 
 use portcullis_tests::agent::Agent;
-use portcullis_tests::scenario::{SERVERS, Stage, Transport, text};
+use portcullis_tests::scenario::{Stage, Transport, servers, text};
 use serde_json::{Value, json};
 
 fn agent(url: &str) -> Agent {
@@ -13,7 +13,7 @@ fn agent(url: &str) -> Agent {
 }
 
 fn before_every_server(check: impl Fn(&Stage)) {
-    for (era, transport) in SERVERS {
+    for (era, transport) in servers() {
         println!("a {era} server, {transport:?}");
         check(&Stage::new(era, transport));
     }

@@ -5,7 +5,7 @@ use portcullis_tests::agent::Agent;
 use portcullis_tests::client::{Client, Step};
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Response;
-use portcullis_tests::scenario::{SERVERS, Stage, Transport, text};
+use portcullis_tests::scenario::{Stage, Transport, servers, text};
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ fn subscriptions(agent: &Agent) -> u64 {
 
 /// Every modern server, over HTTP and over a pipe.
 fn before_every_server(check: impl Fn(&Stage)) {
-    for (era, transport) in SERVERS.into_iter().filter(|(era, _)| *era == "modern") {
+    for (era, transport) in servers().into_iter().filter(|(era, _)| *era == "modern") {
         println!("a {era} server, {transport:?}");
         check(&Stage::with(era, transport, "{}", &["--numbered-tasks"]));
     }

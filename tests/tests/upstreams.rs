@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::{Gateway, Readiness};
 use portcullis_tests::http::Request;
-use portcullis_tests::scenario::{SERVERS, Stage, Transport, stdio_fixture, text};
+use portcullis_tests::scenario::{Stage, Transport, servers, stdio_fixture, text};
 use portcullis_tests::toolbox;
 use portcullis_tests::upstream::{Upstream, free_port};
 use portcullis_tests::wait;
@@ -273,7 +273,7 @@ fn a_server_that_comes_up_later_is_found() {
 
 #[test]
 fn many_agents_cause_one_listing() {
-    for (era, transport) in SERVERS {
+    for (era, transport) in servers() {
         let stage = Stage::new(era, transport);
         let listings = || stage.received().iter().filter(|line| line["method"] == "tools/list").count();
         assert_eq!(listings(), 1, "at the start");

@@ -107,14 +107,16 @@ pub enum Denial<'r> {
 impl Acl {
     /// Resolves the rules of a policy.
     pub fn new(policy: &Policy) -> Self {
-        let agents = policy.agents.iter().chain([&policy.default]).enumerate();
-        let agents: Vec<_> =
-            agents.map(|(index, agent)| Arc::new(Rules::new(index, agent.clone(), policy))).collect();
-        let by_name = agents.iter().map(|rules| (rules.agent.name.clone(), rules.index)).collect();
+        let agents = policy.agents.iter().chain([&policy.default]).chain(policy.personal.values());
+        let agents: Vec<_> = agents
+            .enumerate()
+            .map(|(index, agent)| Arc::new(Rules::new(index, agent.clone(), policy)))
+            .collect();
+        let by_name = agents.iter().map(|rules| (rules.agent.key().clone(), rules.index)).collect();
         Self { agents, by_name }
     }
 
-    /// Returns the rules of an agent by its name; of nobody's name, rules that allow nothing.
+    /// Returns the rules of an agent by its key; of nobody's key, rules that allow nothing.
     pub fn rules(&self, agent: &str) -> Arc<Rules> {
         if let Some(index) = self.by_name.get(agent) {
             return self.agents[*index].clone();

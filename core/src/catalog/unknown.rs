@@ -69,7 +69,8 @@ pub(crate) fn unknown_names<O: Deref<Target = Offer>>(
 
 /// Returns everything that names items, with how it is compared and where it stands.
 fn selectors(config: &Config) -> impl Iterator<Item = (&Selector, Spelling, &Origin)> {
-    let agents = config.policy.agents.iter().chain([&config.policy.default]);
+    let agents =
+        config.policy.agents.iter().chain([&config.policy.default]).chain(config.policy.personal.values());
     let rules = agents.flat_map(|agent| {
         let allow = agent.allow.iter().map(|rule| (rule, Spelling::Exact));
         allow.chain(agent.deny.iter().map(|rule| (rule, Spelling::Loose)))

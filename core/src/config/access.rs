@@ -13,8 +13,8 @@ use super::variants::resolve_variants;
 
 /// Resolves the sections of all files into the configuration.
 pub(super) fn resolve_access(loaded: &mut [Loaded<'_>], config: &mut Config) {
-    let servers = loaded.iter().flat_map(|file| &file.candidates);
-    let mut known = Known::new(servers.map(|candidate| candidate.name.value.clone()));
+    let own = loaded.iter().filter(|file| file.overlay.is_none());
+    let mut known = Known::new(own.flat_map(Loaded::server_names));
     if let Some((_, auth)) = only(loaded, "auth", |sections| sections.auth.take()) {
         config.auth = auth.value;
     }

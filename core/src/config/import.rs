@@ -33,7 +33,7 @@ struct ImportedServer {
 /// Reads foreign files, as far as that is possible without knowing any variable.
 pub fn import(sources: &[Source]) -> Imported {
     let mut imported = Imported::default();
-    let mut loaded = load(sources, &|_| None, Missing::Leave);
+    let mut loaded = load((sources, &[]), &|_| None, Missing::Leave);
     imported.app = resolve_app(&mut loaded, Purpose::Import);
     for file in loaded {
         if file.kind == Some(Kind::Native) {

@@ -10,6 +10,7 @@ use super::item::At;
 use super::mcpx::{self, App, Purpose, Resolved};
 use super::model::{Server, Transport};
 use super::native_policy::Sections;
+use super::overlay::{OverlayDraft, read_overlay};
 use super::problem::{Place, Problem, Report, quote};
 use super::server::{Context, Missing, is_enabled, resolve_name, resolve_server};
 use super::source::{Beside, Draft, DraftServer, Kind, Source, read_draft};
@@ -22,11 +23,18 @@ pub(super) struct Loaded<'s> {
     pub(super) gateway: Option<(Place, GatewayEntry)>,
     pub(super) app: Option<App>,
     pub(super) sections: Sections,
+    /// What it says where it is an overlay.
+    pub(super) overlay: Option<OverlayDraft>,
     pub(super) candidates: Vec<Candidate>,
     pub(super) problems: Vec<Problem>,
 }
 
 impl Loaded<'_> {
+    /// Returns the names of its servers, as they are written.
+    pub(super) fn server_names(&self) -> impl Iterator<Item = String> {
+        self.candidates.iter().map(|candidate| candidate.name.value.clone())
+    }
+
     /// Adds the problems that `resolve` finds where they stand in the file.
     pub(super) fn reporting<T>(&mut self, resolve: impl FnOnce(&mut Report<'_>) -> T) -> T {
         let mut report = Report::new(&self.source.path);
@@ -68,15 +76,16 @@ pub(super) struct Candidate {
     pub(super) fault: Option<String>,
 }
 
-/// Loads files, and compares the names of all their servers.
+/// Loads files, and overlays to go with them, and compares the names of all their servers.
 pub(super) fn load<'s>(
-    sources: &'s [Source],
+    (sources, overlays): (&'s [Source], &'s [Source]),
     lookup: &dyn Fn(&str) -> Option<String>,
     missing: Missing,
 ) -> Vec<Loaded<'s>> {
     let beside = Beside::of(sources);
     let mut drafts: Vec<_> = sources.iter().map(|source| draft_one(source, beside)).collect();
     switch_off(&mut drafts);
+    drafts.extend(overlays.iter().map(draft_overlay));
     let mut loaded: Vec<_> = drafts.into_iter().map(|drafted| load_one(drafted, lookup, missing)).collect();
     refuse_equal_names(&mut loaded);
     for file in &mut loaded {
@@ -102,6 +111,12 @@ fn draft_one(source: &Source, beside: Beside) -> Drafted<'_> {
     Drafted { source, kind, draft, report }
 }
 
+fn draft_overlay(source: &Source) -> Drafted<'_> {
+    let mut report = Report::new(&source.path);
+    let draft = read_overlay(source, &mut report);
+    Drafted { source, kind: None, draft, report }
+}
+
 /// Switches the servers off that an `app.yaml` says are not to be served.
 fn switch_off(drafts: &mut [Drafted<'_>]) {
     let apps: Vec<_> = drafts.iter().filter_map(|drafted| drafted.draft.app.clone()).collect();
@@ -122,8 +137,8 @@ fn load_one<'s>(
     let context = Context { folder, lookup, missing };
     let servers = draft.servers.into_iter();
     let candidates = servers.map(|server| resolve_candidate(server, &context, &mut report)).collect();
-    let Draft { gateway, app, sections, .. } = draft;
-    Loaded { source, kind, gateway, app, sections, candidates, problems: report.finish() }
+    let Draft { gateway, app, sections, overlay, .. } = draft;
+    Loaded { source, kind, gateway, app, sections, overlay, candidates, problems: report.finish() }
 }
 
 fn resolve_candidate(draft: DraftServer, context: &Context<'_>, report: &mut Report<'_>) -> Candidate {
@@ -163,7 +178,8 @@ pub(super) fn resolve_app(loaded: &mut [Loaded<'_>], purpose: Purpose<'_>) -> Op
         loaded[index].reporting(|report| report.error(&Place::default(), message));
     }
     let app = loaded[index].app.take()?;
-    let candidates = loaded.iter().flat_map(|file| &file.candidates);
+    let own = loaded.iter().filter(|file| file.overlay.is_none());
+    let candidates = own.flat_map(|file| &file.candidates);
     let names: Vec<_> = candidates
         .filter(|candidate| candidate.fault.is_none() || matches!(purpose, Purpose::Serve(_)))
         .map(|candidate| candidate.name.value.clone())

@@ -34,6 +34,7 @@ mod native_policy;
 mod native_rules;
 mod native_variants;
 mod node;
+mod overlay;
 mod policy;
 mod problem;
 mod quantity;
@@ -50,6 +51,7 @@ pub use file::schema;
 pub use import::{Imported, import, to_yaml};
 pub(crate) use item::nearest;
 pub use model::{Command, Config, Endpoint, Gateway, Limits, Naming, Server, Transport};
+pub use overlay::overlay_source;
 pub use policy::{
     Agent, Argument, Audit, Auth, Dialect, Fixed, Group, ItemKind, Limits as AgentLimits, Match, Narrowing,
     OnFailure, Origin, Policy, Rate, Rule, Selector, ToolLimits, Variant, What, Wording,
@@ -90,11 +92,15 @@ pub enum Processes {
 
 /// Reads files into one configuration. `env` looks environment variables up.
 pub fn parse(sources: &[Source], env: &dyn Fn(&str) -> Option<String>) -> Parsed {
-    parse_on(sources, env, Processes::Started)
+    parse_all((sources, &[]), env, Processes::Started)
 }
 
-/// Reads files into the configuration of a place that may start no programs.
-pub fn parse_on(sources: &[Source], env: &dyn Fn(&str) -> Option<String>, processes: Processes) -> Parsed {
+/// Reads files, and the overlays that go with them, into the configuration of a place that may start no programs.
+pub fn parse_all(
+    sources: (&[Source], &[Source]),
+    env: &dyn Fn(&str) -> Option<String>,
+    processes: Processes,
+) -> Parsed {
     let mut loaded = load::load(sources, env, Missing::Refuse);
     if processes == Processes::NeverStarted {
         load::refuse_commands(&mut loaded);
@@ -104,6 +110,7 @@ pub fn parse_on(sources: &[Source], env: &dyn Fn(&str) -> Option<String>, proces
     if let Some(resolved) = load::resolve_app(&mut loaded, mcpx::Purpose::Serve(env)) {
         Resolved { policy: config.policy, variants: config.variants, auth: config.auth } = resolved;
     }
+    overlay::apply_overlays(&mut loaded, &mut config);
     let mut problems = Vec::new();
     for file in loaded {
         problems.extend(file.problems);

@@ -30,7 +30,7 @@ pub(super) fn read(root: &Item<'_>, report: &mut Report<'_>) -> Draft {
     let servers = fields.take("servers").map(|item| read_servers(&item, report)).unwrap_or_default();
     let sections = take_sections(&mut fields, report);
     fields.finish(report);
-    Draft { gateway, servers, sections, app: None }
+    Draft { gateway, servers, sections, ..Draft::default() }
 }
 
 fn read_gateway(item: &Item<'_>, report: &mut Report<'_>) -> Option<GatewayEntry> {
@@ -74,7 +74,8 @@ fn read_limits(item: &Item<'_>, report: &mut Report<'_>) -> Option<LimitsEntry> 
     Some(entry)
 }
 
-fn read_servers(item: &Item<'_>, report: &mut Report<'_>) -> Vec<DraftServer> {
+/// Reads a section of servers.
+pub(super) fn read_servers(item: &Item<'_>, report: &mut Report<'_>) -> Vec<DraftServer> {
     let entries = item.entries(report).into_iter();
     entries.map(|(name, item)| DraftServer::read(name, report, |report| read_server(&item, report))).collect()
 }

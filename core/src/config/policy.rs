@@ -40,6 +40,8 @@ pub struct Policy {
     pub agents: Vec<Arc<Agent>>,
     /// What holds for a caller that is none of them.
     pub default: Arc<Agent>,
+    /// What holds for single principals in place of what holds for the agent that they are, by their ids.
+    pub personal: BTreeMap<String, Arc<Agent>>,
     /// How refusals are worded.
     pub dialect: Dialect,
 }
@@ -51,6 +53,7 @@ impl Default for Policy {
             groups: BTreeMap::new(),
             agents: Vec::new(),
             default: Arc::new(Agent::allowing_everything()),
+            personal: BTreeMap::new(),
             dialect: Dialect::Native,
         }
     }
@@ -137,11 +140,18 @@ pub struct Agent {
     pub when: Option<Condition>,
     /// How much it may do.
     pub limits: Limits,
+    /// What tells it from the agent of the same name, where it is one principal's.
+    pub personal: Option<Arc<str>>,
     /// Where it stands.
     pub origin: Origin,
 }
 
 impl Agent {
+    /// Returns by what its rules are found: its name, unless it is one principal's.
+    pub fn key(&self) -> &Arc<str> {
+        self.personal.as_ref().unwrap_or(&self.name)
+    }
+
     /// Returns the agent that everybody is where no policy is written.
     pub fn allowing_everything() -> Self {
         let origin = Origin { field: "no policy is configured".into(), ..Origin::default() };
@@ -158,6 +168,7 @@ impl Agent {
             deny: Vec::new(),
             when: None,
             limits: Limits::default(),
+            personal: None,
             origin,
         }
     }

@@ -9,6 +9,7 @@ use super::item::{At, Item};
 use super::mcpx::App;
 use super::native_policy::Sections;
 use super::node::{Node, Syntax, Value, read};
+use super::overlay::OverlayDraft;
 use super::problem::{Place, Report};
 use super::server::is_enabled;
 use super::{foreign, mcpx, native};
@@ -59,6 +60,8 @@ pub(super) struct Draft {
     /// What an `app.yaml` says.
     pub(super) app: Option<App>,
     pub(super) sections: Sections,
+    /// What an overlay says besides its servers.
+    pub(super) overlay: Option<OverlayDraft>,
 }
 
 /// A server as a file describes it.

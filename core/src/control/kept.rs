@@ -4,8 +4,8 @@
 //! nothing of what it keeps: what a text means is decided before it is stored.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use crate::audit;
 use crate::identity::KeyRecord;
 
 /// What is known of one version of the configuration, without what it says.
@@ -68,5 +68,5 @@ pub struct StoreError(pub String);
 
 /// Returns the SHA-256 of a text in hexadecimal digits: what tells two configurations apart.
 pub fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    audit::digest(text.as_bytes())
 }

@@ -45,7 +45,7 @@ fn decide(config: &Config, acl: &Acl, case: &Case, now: u64) -> Result<(String, 
     let target = Target { server: named.server, kind: case.kind, name: &named.name, is_template };
     let arguments = Json::known(case.arguments.as_deref().unwrap_or("{}"));
     let now = case.at.unwrap_or(now);
-    let rules = acl.rules(&who.agent.name);
+    let rules = acl.rules(who.agent.key());
     let mut judgement = rules.explain(&target, |condition| who.holds(condition, Some(arguments.into()), now));
     if let Some(why) = named.nowhere {
         judgement.verdict = Verdict::Denied;

@@ -228,7 +228,7 @@ impl Looks<'_> {
             Kind::Tools | Kind::Prompts => question.arguments,
         };
         let json = arguments.and_then(|text| Json::check(text.as_bytes()).ok());
-        let rules = self.snapshot.acl.rules(&who.agent.name);
+        let rules = self.snapshot.acl.rules(who.agent.key());
         // What a variant fixes or fills in is judged, as in a call.
         let judged =
             route.variant.as_ref().zip(json).and_then(|(variant, json)| variant.call.judged(Some(json)).ok());

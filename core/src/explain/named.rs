@@ -90,7 +90,8 @@ fn known_names(config: &Config, kind: ItemKind) -> Vec<(&str, &str)> {
         let own = [of.name.as_str(), of.from.as_str()];
         own.map(|name| (of.server.as_str(), name))
     });
-    let agents = config.policy.agents.iter().chain([&config.policy.default]);
+    let agents =
+        config.policy.agents.iter().chain([&config.policy.default]).chain(config.policy.personal.values());
     let rules = agents.flat_map(|agent| agent.allow.iter().chain(&agent.deny));
     let selectors = rules.filter_map(|rule| match &rule.what {
         crate::config::What::Select(selector) => Some(selector),

@@ -2,7 +2,11 @@
 //! only the connection remains, and nobody has to be awake for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::{self, Either};
 use http::StatusCode;
 
 use crate::body::{self, Body, Reply};
@@ -10,7 +14,11 @@ use crate::catalog::Listed;
 use crate::front::Caller;
 use crate::gateway::Gateway;
 use crate::hub::Audience;
-use crate::ports::Host;
+use crate::ports::{Chunks, Host};
+use crate::wire::sse;
+
+/// How long nothing has to happen on a stream before it is put to rest.
+const QUIET: Duration = Duration::from_secs(20);
 
 /// Marks an answer on which an agent listens in an owner: how its stream is put to rest.
 #[derive(Clone)]
@@ -57,6 +65,38 @@ impl<H: Host> Gateway<H> {
         let listed = serde_json::from_str(state).unwrap_or_default();
         request.extensions_mut().insert(Arc::new(TakenUp { listed, wanted }));
         self.serve_handed(request).await
+    }
+
+    /// Gives the chunks of a stream to `send`, for as long as that takes them, and puts the stream to rest once nothing
+    /// has happened on it for a while. Returns what [`Gateway::take_up`] needs then; nothing once the stream has ended.
+    pub async fn deliver(
+        &self,
+        mut chunks: Chunks,
+        rest: Option<Rest>,
+        mut send: impl FnMut(Bytes) -> bool,
+    ) -> Option<String> {
+        let mut since = self.host().now();
+        loop {
+            let next = {
+                let quiet = std::pin::pin!(self.host().sleep(QUIET));
+                match future::select(chunks.next(), quiet).await {
+                    Either::Left((next, _)) => Some(next?.ok()?),
+                    Either::Right(_) => None,
+                }
+            };
+            let now = self.host().now();
+            // Whoever holds the connection keeps it alive.
+            if let Some(chunk) = next.filter(|chunk| **chunk != *sse::KEEP_ALIVE) {
+                since = now;
+                if !send(chunk) {
+                    return None;
+                }
+            } else if Duration::from_millis(now.saturating_sub(since)) >= QUIET
+                && let Some(state) = rest.as_ref().and_then(Rest::begin)
+            {
+                return Some(state);
+            }
+        }
     }
 
     /// Returns the answer where the stream of a caller can rest on.

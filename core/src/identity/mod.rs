@@ -129,7 +129,10 @@ impl Identity {
         let policy = &config.policy;
         let tag = self.tag.clone().filter(|_| config.auth.tag_header.is_some());
         let agent = match self.auth {
-            AuthKind::ApiKey => named(policy, keys.agent_of(self.principal.as_deref()?, now)?)?,
+            AuthKind::ApiKey => {
+                let principal = self.principal.as_deref()?;
+                personal(policy, Some(principal), named(policy, keys.agent_of(principal, now)?)?)?
+            }
             AuthKind::Operator => of_name(policy, &self.agent.name)?.clone(),
             AuthKind::Anonymous if config.auth.required => return None,
             AuthKind::Admin => return None,
@@ -158,7 +161,11 @@ impl Identity {
 /// Finds what the policy knows a caller as, before its client is known.
 pub(crate) fn identify(policy: &Policy, proof: &Proof) -> Result<Identity, Denial> {
     let agent = match &proof.agent {
-        Some(name) => named(policy, name).ok_or_else(|| Denial::UnknownAgent(name.clone()))?,
+        Some(name) => {
+            let known =
+                named(policy, name).and_then(|agent| personal(policy, proof.principal.as_deref(), agent));
+            known.ok_or_else(|| Denial::UnknownAgent(name.clone()))?
+        }
         None => claimed(policy, proof.tag.as_deref(), None),
     };
     Ok(Identity {
@@ -220,6 +227,15 @@ impl UnknownAgent {
 fn named(policy: &Policy, name: &str) -> Option<Arc<Agent>> {
     let by_key = |way: &Match| matches!(way, Match::ApiKey(of) if same(of, name));
     first(policy, by_key).or_else(|| of_name(policy, name)).cloned()
+}
+
+/// Returns what holds for a principal in place of what holds for its agent, where it has something of its own; nothing where
+/// that is for another agent than it is: what it must not do is not known then.
+fn personal(policy: &Policy, principal: Option<&str>, agent: Arc<Agent>) -> Option<Arc<Agent>> {
+    match principal.and_then(|principal| policy.personal.get(principal)) {
+        None => Some(agent),
+        Some(own) => (own.name == agent.name).then(|| own.clone()),
+    }
 }
 
 /// Tells whether the policy knows the agent that a key was made for.

@@ -7,18 +7,20 @@ use bytes::Bytes;
 use js_sys::futures::JsFuture;
 use portcullis_core::body::Whole;
 use portcullis_core::config::{Audit, Command};
+use portcullis_core::control::{Revision, StoreError};
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, Entropy, Host, Meetings, Notebook,
-    Owners, Place, Quotas, Rendezvous, Upstream,
+    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
+    Meetings, Notebook, Owners, Place, Quotas, Rendezvous, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use wasm_bindgen::JsValue;
-use worker::send::SendFuture;
+use worker::send::{SendFuture, SendWrapper};
 
 use super::audit::{Reader, Sink};
+use super::configurations::Configurations;
 use super::counts::Counts;
 use super::event::Event;
 use super::glue::{Timer, randomize};
@@ -30,6 +32,20 @@ use crate::bindings::Bindings;
 /// The longest that the platform's timers can be set to, in milliseconds.
 const LONGEST: u32 = i32::MAX as u32;
 
+/// The object that keeps configurations and keys, as each of what it is.
+#[derive(Clone)]
+struct Stores {
+    object: Arc<Configurations>,
+    configurations: Arc<dyn ConfigStore>,
+    keys: Arc<dyn KeyStore>,
+}
+
+impl Stores {
+    fn new(object: Arc<Configurations>) -> Self {
+        Self { configurations: object.clone(), keys: object.clone(), object }
+    }
+}
+
 /// A Worker, as the gateway sees it.
 #[derive(Clone, Default)]
 pub(crate) struct Edge {
@@ -40,6 +56,8 @@ pub(crate) struct Edge {
     sink: Option<Sink>,
     audit: Option<Arc<dyn AuditSink>>,
     trail: Option<Arc<dyn AuditQuery>>,
+    stores: Option<Stores>,
+    variables: Option<SendWrapper<Bindings>>,
     meetings: Meetings,
     counts: Option<Counts>,
     /// Where no objects count: what comes to this instance is counted here.
@@ -58,8 +76,8 @@ impl Edge {
     }
 
     /// The object that reads servers for all.
-    pub(crate) fn reader() -> Self {
-        Self { place: Place::Owner, ..Self::default() }
+    pub(crate) fn reader(bindings: &Bindings) -> Self {
+        Self { catalog: None, ..Self::object(Place::Owner, bindings) }
     }
 
     fn object(place: Place, bindings: &Bindings) -> Self {
@@ -71,6 +89,8 @@ impl Edge {
             audit: Some(Arc::new(sink.clone())),
             trail: Some(Reader::of(&sink)),
             sink: Some(sink),
+            stores: Configurations::of(bindings).map(Stores::new),
+            variables: Some(SendWrapper::new(bindings.clone())),
             ..Self::default()
         }
     }
@@ -87,6 +107,20 @@ impl Edge {
         if let Some(sink) = &self.sink {
             sink.flush().await;
         }
+    }
+
+    /// Returns the newest configuration.
+    pub(crate) async fn newest(&self) -> Result<Option<Revision>, StoreError> {
+        match &self.stores {
+            Some(stores) => stores.configurations.newest().await,
+            None => Ok(None),
+        }
+    }
+
+    /// Makes a version of a configuration that was put into the store by other means.
+    pub(crate) async fn import(&self, text: String) -> Result<Revision, StoreError> {
+        let none = || StoreError("there is no object that keeps configurations".into());
+        self.stores.as_ref().ok_or_else(none)?.object.import(text, self.now()).await
     }
 }
 
@@ -179,6 +213,22 @@ impl Host for Edge {
 
     fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
         self.trail.as_ref()
+    }
+
+    fn configurations(&self) -> Option<&Arc<dyn ConfigStore>> {
+        self.stores.as_ref().map(|stores| &stores.configurations)
+    }
+
+    fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
+        self.stores.as_ref().map(|stores| &stores.keys)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.as_ref()?.text(name)
+    }
+
+    fn starts_processes(&self) -> bool {
+        false
     }
 
     fn place(&self) -> Place {

@@ -57,6 +57,16 @@ export class Asked {
   forget() { this.left = undefined; }
 }
 
+// Texts of a store, each followed by what is said about it, as JSON.
+export const get_all = async (store, names) => {
+  const found = await store.getWithMetadata(names, 'text');
+  return names.flatMap((name) => {
+    const { value, metadata } = found.get(name) ?? {};
+    return [value ?? undefined, metadata ? JSON.stringify(metadata) : undefined];
+  });
+};
+export const put_text = (store, name, text, about) => store.put(name, text, about ? { metadata: JSON.parse(about) } : {});
+
 // The object of that name; where each object is another instance, the same name is the same one.
 export const object = (namespace, name) => namespace.get(namespace.idFromName(name));
 
@@ -67,7 +77,10 @@ export class Storage {
   store(key, text) { this.storage.kv.put(key, text); }
   remove(key) { this.storage.kv.delete(key); }
   all() { return JSON.stringify([...this.storage.kv.list()]); }
-  wake(at) { return this.storage.setAlarm(at); }
+  async wake(at) {
+    const set = await this.storage.getAlarm();
+    if (set === null || at < set) await this.storage.setAlarm(at);
+  }
   forget() { return this.storage.deleteAll(); }
 }
 
@@ -87,6 +100,45 @@ export class Sent {
   }
   next() { return this.reading.next(); }
   cancel() { try { this.controller.abort(); } catch {} }
+}
+
+// The sockets of an object, which outlive it while it sleeps, and under which name each is known.
+export class Sockets {
+  constructor(state) { this.state = state; }
+  all() { return this.state.getWebSockets(); }
+}
+export const name_of = (socket) => socket.deserializeAttachment() ?? undefined;
+export const name_as = (socket, name) => socket.serializeAttachment(name);
+export const put = (socket, message) => { try { socket.send(message); return true; } catch { return false; } };
+export const hang_up = (socket) => { try { socket.close(1000); } catch {} };
+
+// A socket to an object: what is said first, then what comes, message by message. An end that the object did not mean is
+// an error.
+export class Line {
+  constructor(to, first) {
+    this.come = [];
+    this.promise = to.fetch('https://portcullis/', { headers: { Upgrade: 'websocket' } }).then(({ webSocket }) => {
+      if (!webSocket) throw new Error('the object takes no socket');
+      this.socket = webSocket;
+      webSocket.accept();
+      webSocket.addEventListener('message', ({ data }) => this.take(data));
+      webSocket.addEventListener('close', ({ code }) => this.end(code === 1000 ? undefined : new Error(`closed (${code})`)));
+      webSocket.addEventListener('error', () => this.end(new Error('broke off')));
+      webSocket.send(first);
+    }).catch((error) => this.end(error));
+  }
+  take(data) { this.come.push(Promise.resolve(typeof data === 'string' ? data : new Uint8Array(data))); this.ring?.(); }
+  end(error) {
+    const end = error ? Promise.reject(error) : Promise.resolve(undefined);
+    end.catch(() => {});
+    this.come.push(end);
+    this.ring?.();
+  }
+  async next() {
+    while (this.come.length === 0) await new Promise((ring) => { this.ring = ring; });
+    return this.come.shift();
+  }
+  cancel() { try { this.socket?.close(1000); } catch {} }
 }
 
 export const whole_answer = (status, fields, body) => new Response(body, { status, headers: headers(fields) });

@@ -56,6 +56,8 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn forget(this: &Asked);
 
+    pub(crate) fn get_all(store: &JsValue, names: Vec<JsValue>) -> Promise;
+    pub(crate) fn put_text(store: &JsValue, name: &str, text: &str, about: Option<&str>) -> Promise;
     pub(crate) fn object(namespace: &JsValue, name: &str) -> JsValue;
 
     pub(crate) type Storage;
@@ -73,6 +75,24 @@ extern "C" {
     pub(crate) fn wake(this: &Storage, at: f64) -> Promise;
     #[wasm_bindgen(method, js_name = forget)]
     pub(crate) fn forget_all(this: &Storage) -> Promise;
+
+    pub(crate) type Sockets;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(state: &JsValue) -> Sockets;
+    #[wasm_bindgen(method)]
+    pub(crate) fn all(this: &Sockets) -> Vec<JsValue>;
+    pub(crate) fn name_of(socket: &JsValue) -> Option<String>;
+    pub(crate) fn name_as(socket: &JsValue, name: &str);
+    pub(crate) fn put(socket: &JsValue, message: JsValue) -> bool;
+    pub(crate) fn hang_up(socket: &JsValue);
+
+    pub(crate) type Line;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(to: &JsValue, first: &str) -> Line;
+    #[wasm_bindgen(method, js_name = next)]
+    pub(crate) fn next_message(this: &Line) -> Promise;
+    #[wasm_bindgen(method, js_name = cancel)]
+    pub(crate) fn leave(this: &Line);
 
     pub(crate) type Sent;
     #[wasm_bindgen(constructor)]

@@ -4,21 +4,25 @@
 
 mod answer;
 mod audit;
+mod configurations;
 mod counts;
 mod edge;
 mod event;
 mod glue;
-mod ledger;
 mod notebook;
 mod objects;
+mod scribe;
 mod sent;
+mod streams;
 mod trail;
 
 pub(crate) use answer::{Leaving, answer, request};
 pub(crate) use audit::deliver;
+pub(crate) use configurations::{CONFIGURATION, KEYS, Ledger, read_all};
 pub(crate) use edge::Edge;
 pub(crate) use event::Event;
 pub(crate) use glue::{Asked, Storage};
-pub(crate) use ledger::Ledger;
 pub(crate) use notebook::{Notes, moment};
-pub(crate) use objects::publish;
+pub(crate) use objects::{CATALOG, publish};
+pub(crate) use scribe::Scribe;
+pub(crate) use streams::Streams;

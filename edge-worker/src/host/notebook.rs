@@ -24,8 +24,9 @@ impl Notes {
         Arc::new(self.clone())
     }
 
-    /// Removes what no longer counts, and has the object woken again for the rest.
-    pub(crate) fn tidy(&self, now: u64) -> Promise {
+    /// Removes what no longer counts, and has the object woken again for the rest; where nothing is left, and nothing else
+    /// is stored, the object is forgotten.
+    pub(crate) fn tidy(&self, now: u64, stores_more: bool) -> Promise {
         let mut next = None;
         for (key, _, until) in self.read() {
             if until <= now {
@@ -36,6 +37,7 @@ impl Notes {
         }
         match next {
             Some(next) => self.0.wake(moment(next)),
+            None if stores_more => Promise::resolve(&JsValue::UNDEFINED),
             None => self.0.forget_all(),
         }
     }

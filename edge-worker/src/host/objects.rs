@@ -7,18 +7,22 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{Method, Request, StatusCode, Uri};
+use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply, Whole};
 use portcullis_core::error::Unreachable;
 use portcullis_core::ports::{CatalogStore, Owners};
 use wasm_bindgen::JsValue;
 use worker::send::{SendFuture, SendWrapper};
 
-use super::glue::object;
+use super::answer::reason;
+use super::configurations::read_all;
+use super::glue::{object, put_text};
 use super::sent::send;
+use super::streams::open;
 use crate::bindings::Bindings;
 
 /// The catalog's key in the store.
-const CATALOG: &str = "catalog";
+pub(crate) const CATALOG: &str = "catalog";
 /// The name of the one object that reads servers.
 const READER: &str = "all";
 /// The largest answer of another instance that is read at once, and the largest request that is handed over.
@@ -42,6 +46,15 @@ impl Owners for Conversations {
     ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
         let namespace = self.0.clone();
         SendFuture::new(async move { ask(object(&namespace, &owner), request).await }).boxed()
+    }
+
+    fn open_stream(
+        &self,
+        owner: String,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
+        let namespace = self.0.clone();
+        SendFuture::new(async move { open(object(&namespace, &owner), request).await }).boxed()
     }
 }
 
@@ -78,7 +91,10 @@ impl Catalog {
 impl CatalogStore for Catalog {
     fn published(&self) -> BoxFuture<'static, Option<Bytes>> {
         let bindings = self.0.clone();
-        let published = async move { bindings.store()?.get(CATALOG).bytes().await.ok()?.map(Bytes::from) };
+        let published = async move {
+            let found = read_all(&bindings.store()?, &[CATALOG]).await.ok()?;
+            found.into_iter().next().flatten().map(|(text, _)| Bytes::from(text))
+        };
         SendFuture::new(published).boxed()
     }
 
@@ -104,11 +120,8 @@ impl CatalogStore for Catalog {
 /// Publishes the catalog for all instances. Where there is no store, each asks the object.
 pub(crate) async fn publish(bindings: &Bindings, catalog: &Bytes) {
     let Some(store) = bindings.store() else { return };
-    let put = match store.put_bytes(CATALOG, catalog) {
-        Ok(put) => put.execute().await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = put {
-        tracing::warn!(%error, "the catalog cannot be published");
+    let text = String::from_utf8_lossy(catalog);
+    if let Err(error) = JsFuture::from(put_text(&store, CATALOG, &text, None)).await {
+        tracing::warn!(error = reason(&error), "the catalog cannot be published");
     }
 }

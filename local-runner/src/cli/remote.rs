@@ -7,7 +7,7 @@ use clap::Args;
 /// What opens the admin API of a gateway that runs.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct AdminCredential {
-    /// A file with the admin key of a gateway that runs [default: what PORTCULLIS_ADMIN_KEY says]
+    /// A file with the admin key of a gateway that runs [default: what `PORTCULLIS_ADMIN_KEY` says]
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) admin_key_file: Option<PathBuf>,
 }

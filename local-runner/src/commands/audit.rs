@@ -127,11 +127,14 @@ impl Trail {
 async fn tail(trail: &Trail, args: &Tail) -> anyhow::Result<ExitCode> {
     let count = usize::try_from(args.lines).unwrap_or(usize::MAX);
     let (lines, follow) = trail.last(Query::default(), count).await?;
-    lines.iter().for_each(|line| print(line, args.json));
+    print_all(&lines, args.json);
+    if !args.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut query = Query { order: Order::Oldest, cursor: follow, ..Query::default() };
-    while args.follow {
+    loop {
         let page = trail.page(&query).await?;
-        page.lines.iter().for_each(|line| print(line, args.json));
+        print_all(&page.lines, args.json);
         if page.follow.is_some() {
             query.cursor = page.follow;
         }
@@ -139,13 +142,18 @@ async fn tail(trail: &Trail, args: &Tail) -> anyhow::Result<ExitCode> {
             tokio::time::sleep(if matches!(trail, Trail::Local(_)) { LOOK } else { ASK }).await;
         }
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+fn print_all(lines: &[String], as_json: bool) {
+    for line in lines {
+        print(line, as_json);
+    }
 }
 
 async fn query(trail: &Trail, args: &cli::Query) -> anyhow::Result<ExitCode> {
     let count = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let (lines, _) = trail.last(wanted(&args.wanted), count).await?;
-    lines.iter().for_each(|line| print(line, args.json));
+    print_all(&lines, args.json);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,6 +3,7 @@
 //! **Nobody's change is lost**: beside the configuration it is noted which version was last seen, and a push builds on that
 //! one. What was changed here is not overwritten either.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +20,9 @@ use crate::source;
 
 /// The file beside a configuration that says which version of it was last seen, by the gateway's URL.
 const SEEN: &str = ".portcullis-remote.json";
+
+/// The folder beside a configuration that holds its overlays.
+const OVERLAYS: &str = "overlays";
 
 /// A version of a configuration that was seen here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +89,8 @@ fn complain_about(folder: &Path, answer: &Value) {
     let list = |key: &str| answer[key].as_array().cloned().unwrap_or_default();
     for problem in list("errors").iter().chain(&list("problems")) {
         let text = |key: &str| problem[key].as_str().unwrap_or_default();
-        let place = folder.join(text("file"));
+        let place = folder
+            .join(overlay_file(text("file").trim_start_matches("overlay ")).unwrap_or(text("file").into()));
         let field = if text("field").is_empty() { String::new() } else { format!("{}: ", text("field")) };
         eprintln!(
             "{}:{}:{}: {}: {field}{}",
@@ -136,17 +141,18 @@ pub(super) async fn pull(args: Pull) -> anyhow::Result<ExitCode> {
 
 /// Refuses to write over what was changed here since it was last seen.
 fn keep_changes(folder: &Path, url: &str, document: &Document) -> anyhow::Result<()> {
-    let differs = |(name, text): (&String, &String)| {
-        let path = folder.join(name);
+    let differs = |(file, text): (PathBuf, &String)| {
+        let path = folder.join(file);
         fs::read_to_string(&path).is_ok_and(|here| here != *text).then_some(path)
     };
-    let Some(path) = document.files.iter().find_map(differs) else { return Ok(()) };
+    let Some(path) = files(document)?.into_iter().find_map(differs) else { return Ok(()) };
     let mut here = Document::default();
     for name in document.files.keys() {
         if let Ok(text) = fs::read_to_string(folder.join(name)) {
             here.files.insert(name.clone(), text);
         }
     }
+    here.overlays = read_overlays(&folder.join(OVERLAYS))?;
     if seen(folder, url)?.is_some_and(|seen| seen.digest == digest(&here.to_text())) {
         return Ok(());
     }
@@ -207,13 +213,60 @@ fn read(path: &Path) -> anyhow::Result<(PathBuf, Document)> {
         let name = path.file_name().and_then(|name| name.to_str()).context("a file's name is not Unicode")?;
         document.files.insert(name.to_owned(), source.text);
     }
+    document.overlays = read_overlays(&folder.join(OVERLAYS))?;
     Ok((folder, document))
 }
 
+/// Reads the overlays in a folder, where there is one.
+fn read_overlays(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut overlays = BTreeMap::new();
+    if !folder.is_dir() {
+        return Ok(overlays);
+    }
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let whose = name.strip_suffix(".yaml").and_then(|stem| {
+            let of = |beginning: &str, kind: &str| Some(format!("{kind}{}", stem.strip_prefix(beginning)?));
+            of("agent-", "agent:").or_else(|| of("principal-key-", "principal:key:"))
+        });
+        let whose = whose.with_context(|| {
+            format!(
+                "{} is named as no overlay is: `agent-NAME.yaml` or `principal-key-ID.yaml`",
+                path.display()
+            )
+        })?;
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        overlays.insert(whose, text);
+    }
+    Ok(overlays)
+}
+
+/// Returns the file of an overlay within the configuration's folder; nothing where none could be named so.
+fn overlay_file(whose: &str) -> Option<PathBuf> {
+    let of = |kind: &str, beginning: &str| Some((beginning.to_owned(), whose.strip_prefix(kind)?));
+    let (beginning, name) = of("agent:", "agent-").or_else(|| of("principal:key:", "principal-key-"))?;
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
+    name.chars().all(is_plain).then(|| Path::new(OVERLAYS).join(format!("{beginning}{name}.yaml")))
+}
+
+/// Returns what a document is written to, within a folder, and what is written there.
+fn files(document: &Document) -> anyhow::Result<Vec<(PathBuf, &String)>> {
+    let mut files: Vec<_> = document.files.iter().map(|(name, text)| (PathBuf::from(name), text)).collect();
+    for (whose, text) in &document.overlays {
+        let file = overlay_file(whose);
+        let file = file.with_context(|| format!("no file can be named after the overlay {whose:?}"))?;
+        files.push((file, text));
+    }
+    Ok(files)
+}
+
 fn write(folder: &Path, document: &Document) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for (name, text) in &document.files {
-        let path = folder.join(name);
+    let files = files(document)?;
+    let inner = if document.overlays.is_empty() { folder.to_owned() } else { folder.join(OVERLAYS) };
+    fs::create_dir_all(&inner).with_context(|| format!("cannot make {}", inner.display()))?;
+    for (file, text) in files {
+        let path = folder.join(file);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())

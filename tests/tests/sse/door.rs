@@ -6,13 +6,13 @@ use nix::sys::signal::Signal;
 use portcullis_tests::agent::Agent as Streamable;
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
-use portcullis_tests::scenario::{SERVERS, Stage, Transport, stdio_fixture};
+use portcullis_tests::scenario::{Stage, Transport, servers, stdio_fixture};
 use portcullis_tests::sse_agent::Agent;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
 
 fn before_every_server(check: impl Fn(&Stage)) {
-    for (era, transport) in SERVERS {
+    for (era, transport) in servers() {
         check(&Stage::new(era, transport));
     }
 }

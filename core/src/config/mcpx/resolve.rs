@@ -80,7 +80,13 @@ pub(in crate::config) fn resolve(
 fn nothing_allowed(path: &str) -> Policy {
     let place = Place { field: "permissions".to_owned(), ..Place::default() };
     let default = Arc::new(Agent::bare("default", origin(&path.into(), &place)));
-    Policy { groups: BTreeMap::new(), agents: Vec::new(), default, dialect: Dialect::Mcpx }
+    Policy {
+        groups: BTreeMap::new(),
+        agents: Vec::new(),
+        default,
+        dialect: Dialect::Mcpx,
+        ..Policy::default()
+    }
 }
 
 /// The groups, and which of them is meant by which name.
@@ -203,7 +209,7 @@ impl Resolver<'_, '_> {
                 .hint("give each agent an API key once its file is a native one (`portcullis import`)");
         }
         let default = Arc::new(self.agent("default", &permissions.default, groups));
-        Policy { groups: BTreeMap::new(), agents, default, dialect: Dialect::Mcpx }
+        Policy { groups: BTreeMap::new(), agents, default, dialect: Dialect::Mcpx, ..Policy::default() }
     }
 
     /// Refuses names that are equal once case is ignored, as it is wherever names are compared.

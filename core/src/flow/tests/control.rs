@@ -73,7 +73,7 @@ impl Stage {
         self.gateway.snapshot().servers.keys().map(ToString::to_string).collect()
     }
 
-    fn revision(&self, version: u64, text: &str) -> Revision {
+    fn revision(version: u64, text: &str) -> Revision {
         let stamp = Stamp { version, at: 1, by: "another".into(), note: String::new(), digest: digest(text) };
         Revision { stamp, text: text.to_owned() }
     }
@@ -171,8 +171,8 @@ fn a_way_back_is_a_version_of_its_own() {
     let rest = stage.json(Method::GET, "config/versions?before=2", "").body;
     assert!(rest.contains(r#""next":null"#) && rest.contains(r#""version":1"#), "{rest}");
     assert_eq!(stage.json(Method::POST, "config/rollback", r#"{"to":9}"#).status, 404);
-    let stale = [(header::IF_MATCH, "\"2\"")];
-    assert_eq!(stage.send(Method::POST, "config/rollback", &stale, r#"{"to":2}"#).status, 412);
+    let outdated = [(header::IF_MATCH, "\"2\"")];
+    assert_eq!(stage.send(Method::POST, "config/rollback", &outdated, r#"{"to":2}"#).status, 412);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_gateway_of_files_takes_no_other_configuration() {
     assert_eq!((refused.status, stage.servers()), (409, vec!["old".to_owned()]));
     insta::assert_snapshot!(refused.body, @r#"{"code":"configured-by-files","detail":"this gateway serves portcullis.yaml: change that file, or start the gateway with `--config remote` to configure it from elsewhere","status":409,"title":"Conflict","type":"about:blank"}"#);
     assert_eq!(stage.json(Method::GET, "config", "").status, 409);
-    assert_eq!(stage.gateway.look_again(&stage.revision(1, ONE)), Looked::Same);
+    assert_eq!(stage.gateway.look_again(&Stage::revision(1, ONE)), Looked::Same);
     assert_eq!(stage.json(Method::GET, "keys", "").status, 200, "its keys lie in the store all the same");
 }
 
@@ -241,7 +241,7 @@ fn a_store_that_fails_changes_nothing() {
 #[test]
 fn what_another_instance_wrote_comes_into_force_unless_it_is_bad() {
     let stage = Stage::new();
-    let look = |version, text: &str| match stage.gateway.look_again(&stage.revision(version, text)) {
+    let look = |version, text: &str| match stage.gateway.look_again(&Stage::revision(version, text)) {
         Looked::Same => "same",
         Looked::InForce(..) => "in force",
         Looked::Refused(_) => "refused",

@@ -268,6 +268,7 @@ fn essence(parsed: &Parsed) -> (Policy, Vec<Variant>, Auth) {
         agents: agents.iter().map(agent).collect(),
         default: agent(default),
         dialect: Dialect::Native,
+        ..Policy::default()
     };
     let variants =
         parsed.config.variants.iter().map(|variant| Variant { origin: nowhere(), ..variant.clone() });
