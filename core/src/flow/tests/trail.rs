@@ -123,6 +123,6 @@ fn nobody_reads_the_trail_without_the_credential() {
         }
     }
     for path in ["/admin/v1/audit/", "/admin/v1/audit/export/x", "/admin/v1/Audit"] {
-        assert!(read(&open, Method::GET, path, "k").starts_with("404 application/json"), "{path}");
+        assert!(read(&open, Method::GET, path, "k").starts_with("404 application/problem+json"), "{path}");
     }
 }
