@@ -54,5 +54,5 @@ export const Conversations = class extends object('Conversations') {
 };
 export const Upstreams = object('Upstreams');
 export const Counts = object('Counts');
-export const Configurations = object('Configurations');
 export const Trail = object('Trail');
+export const Configurations = object('Configurations');

@@ -221,7 +221,7 @@ impl<H: Host> Gateway<H> {
         self.0.snapshot.load().config.gateway.limits
     }
 
-    /// Returns what is recorded, and how, as the configuration in force says.
+    /// Returns what is recorded, as the configuration in force says.
     pub fn audit(&self) -> Audit {
         self.0.snapshot.load().config.audit.clone()
     }

@@ -15,7 +15,7 @@ use worker::Env;
 
 use crate::bindings::Bindings;
 use crate::host::{
-    Asked, Edge, Event, Leaving, Ledger, Notes, Registry, Storage, Streams, answer, deliver, moment, publish,
+    Asked, Edge, Event, Leaving, Ledger, Notes, Scribe, Storage, Streams, answer, deliver, moment, publish,
     request,
 };
 use crate::isolate::Place;
@@ -55,7 +55,7 @@ pub fn queue(messages: String, env: Env, context: JsValue) -> Promise {
 #[wasm_bindgen]
 pub struct Trail {
     event: Event,
-    ledger: Rc<Ledger>,
+    scribe: Rc<Scribe>,
 }
 
 #[wasm_bindgen]
@@ -65,14 +65,14 @@ impl Trail {
     pub fn new(state: JsValue, env: Env) -> Self {
         let bindings = Bindings::new(env);
         logging::init(bindings.text("PORTCULLIS_LOG").as_deref());
-        Self { ledger: Rc::new(Ledger::of(&state, bindings)), event: Event::new(state) }
+        Self { scribe: Rc::new(Scribe::of(&state, bindings)), event: Event::new(state) }
     }
 
     /// Takes messages, or tells how far the trail reaches.
     pub fn fetch(&self, asked: JsValue) -> Promise {
-        let (ledger, event) = (self.ledger.clone(), self.event.clone());
+        let (scribe, event) = (self.scribe.clone(), self.event.clone());
         let (promise, _) = self.event.promise(async move {
-            let reply = match keep(asked, &ledger).await {
+            let reply = match keep(asked, &scribe).await {
                 Ok(text) => Response::new(Body::Full(text.into())),
                 Err(why) => plain(StatusCode::INTERNAL_SERVER_ERROR, &why),
             };
@@ -83,26 +83,26 @@ impl Trail {
 
     /// Copies what was gathered to where it is read.
     pub fn alarm(&self) -> Promise {
-        let ledger = self.ledger.clone();
+        let scribe = self.scribe.clone();
         let (promise, _) = self.event.promise(async move {
-            ledger.copy_or_wait(Edge::default().now()).await;
+            scribe.copy_or_wait(Edge::default().now()).await;
             Ok(JsValue::UNDEFINED)
         });
         promise
     }
 }
 
-async fn keep(asked: JsValue, ledger: &Ledger) -> Result<String, String> {
+async fn keep(asked: JsValue, scribe: &Scribe) -> Result<String, String> {
     let request = request(Asked::new(asked)).map_err(|error| error.to_string())?;
     let now = Edge::default().now();
     if request.method() == Method::GET {
-        ledger.copy(now).await?;
-        return Ok(ledger.reach()?.unwrap_or_else(|| "null".into()));
+        scribe.copy(now).await?;
+        return Ok(scribe.reach()?.unwrap_or_else(|| "null".into()));
     }
     let days = request.uri().query().and_then(|query| query.strip_prefix("days=")?.parse().ok());
     let messages = request.into_body().collect(MESSAGES).await.map_err(|error| error.to_string())?;
     let messages = std::str::from_utf8(&messages).map_err(|error| error.to_string())?;
-    ledger.write(messages, days, now)?;
+    scribe.write(messages, days, now)?;
     Ok("{}".into())
 }
 
@@ -214,7 +214,7 @@ impl Upstreams {
 #[wasm_bindgen]
 pub struct Configurations {
     event: Event,
-    registry: Rc<Registry>,
+    ledger: Rc<Ledger>,
 }
 
 #[wasm_bindgen]
@@ -224,15 +224,15 @@ impl Configurations {
     pub fn new(state: JsValue, env: Env) -> Self {
         let bindings = Bindings::new(env);
         logging::init(bindings.text("PORTCULLIS_LOG").as_deref());
-        Self { registry: Rc::new(Registry::new(&state, &bindings)), event: Event::new(state) }
+        Self { ledger: Rc::new(Ledger::new(&state, &bindings)), event: Event::new(state) }
     }
 
     /// Runs an errand.
     pub fn fetch(&self, asked: JsValue) -> Promise {
-        let (registry, event) = (self.registry.clone(), self.event.clone());
+        let (ledger, event) = (self.ledger.clone(), self.event.clone());
         let (promise, _) = self.event.promise(async move {
             let reply = match errand(asked, CONFIGURATIONS).await {
-                Ok(errand) => Response::new(Body::Full(registry.run(errand).await.into())),
+                Ok(errand) => Response::new(Body::Full(ledger.run(errand).await.into())),
                 Err(why) => plain(StatusCode::BAD_REQUEST, &why),
             };
             Ok(answer(reply, &event, &Leaving::default()))

@@ -58,13 +58,16 @@ impl Place {
             // Another request was quicker.
             return Ok(made.gateway.clone());
         }
-        self.host.configure(&config.audit);
         let options = options(config, managed, &self.bindings)?;
+        for (binding, loss) in self.bindings.missing() {
+            tracing::warn!(binding, loss, "the Worker is not bound to something");
+        }
         let gateway = Gateway::start(self.host.clone(), options).map_err(|refusal| refusal.to_string())?;
         gateway.set_keys(held.key_ring());
         if let Some(catalog) = catalog {
             gateway.take_catalog(catalog.as_bytes());
         }
+        self.host.configure(&gateway.audit());
         *slot = Some(Made { gateway: gateway.clone(), held, looked: Cell::new(self.host.now()) });
         Ok(gateway)
     }
@@ -112,8 +115,11 @@ impl Place {
         found.map_err(|error| error.to_string())
     }
 
-    /// Sends, after an answer, the audit entries that could not be sent before.
+    /// Sends, after an answer, the audit entries that wait, as the configuration in force has it.
     pub(crate) async fn flush(&self) {
+        if let Some(made) = &*self.made.borrow() {
+            self.host.configure(&made.gateway.audit());
+        }
         self.host.flush().await;
     }
 
@@ -143,10 +149,7 @@ impl Place {
         let means = Means { env: &env, processes: Processes::NeverStarted, strangers: strangers(bindings) };
         if self.host.configurations().is_none() {
             match served(understand_text(&config.text, &means)) {
-                Ok(config) => {
-                    self.host.configure(&config.audit);
-                    drop(gateway.reload(config));
-                }
+                Ok(config) => drop(gateway.reload(config)),
                 Err(why) => {
                     tracing::error!(%why, "the configuration is refused; the one before stays in force")
                 }
@@ -154,10 +157,7 @@ impl Place {
             return;
         }
         match self.revision(config, &means).await {
-            Ok(Some(newest)) => {
-                gateway.look_again(&newest);
-                self.host.configure(&gateway.audit());
-            }
+            Ok(Some(newest)) => drop(gateway.look_again(&newest)),
             Ok(None) => {}
             Err(why) => tracing::error!(%why, "the newest configuration cannot be read"),
         }

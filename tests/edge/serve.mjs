@@ -26,9 +26,10 @@ const entry = `
   let failures = ${failures};
   const queue = async (...batch) => {
     const failing = failures > 0 ? failures-- : 0;
-    if (failing % 2 === 1) throw new Error('planned, before');
+    const fail = (when) => { console.log('planned failure', when); throw new Error('planned'); };
+    if (failing % 2 === 1) fail('before');
     await worker.queue(...batch);
-    if (failing > 0) throw new Error('planned, after');
+    if (failing > 0) fail('after');
   };
   ${fronts ? "import { door as fetch } from '../tests/edge/door.mjs';" : 'const { fetch } = worker;'}
   export default { ...worker, queue, fetch };
@@ -45,6 +46,7 @@ const options = convertV4MiniflareOptions({
   host: '127.0.0.1',
   port,
   cf: false,
+  handleStructuredLogs: ({ message }) => console.error(message),
   workers: [{
     name: 'portcullis',
     modules: [
@@ -57,8 +59,8 @@ const options = convertV4MiniflareOptions({
     kvNamespaces: kept({ STORE: 'store' }),
     durableObjects: kept({ CONVERSATIONS: { className: 'Conversations', useSQLite: true },
       COUNTS: { className: 'Counts', useSQLite: true },
-      CONFIGURATIONS: { className: 'Configurations', useSQLite: true },
       TRAIL: { className: 'Trail', useSQLite: true },
+      CONFIGURATIONS: { className: 'Configurations', useSQLite: true },
       UPSTREAMS: { className: 'Upstreams', useSQLite: true },
      }),
     queueProducers: kept({ ENTRIES: { queueName: 'entries' } }),

@@ -56,6 +56,11 @@ impl Stage {
     /// The same with settings for the gateway (YAML) and options for the server.
     pub fn with(era: &str, transport: Transport, settings: &str, options: &[&str]) -> Self {
         let folder = toolbox::scratch();
+        // Where no program can be started, the same server is reached over HTTP.
+        let transport = match (Host::chosen(), transport) {
+            (Host::Edge, Transport::Stdio) => Transport::Http,
+            (_, transport) => transport,
+        };
         let record = folder.path().join("record").display().to_string();
         let mut arguments = vec!["--era", era, "--record", &record];
         arguments.extend(options);

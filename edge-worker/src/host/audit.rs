@@ -22,8 +22,8 @@ use worker::send::{SendFuture, SendWrapper};
 
 use super::event::Event;
 use super::glue::{object, randomize};
-use super::ledger::WRITER;
 use super::objects::ask;
+use super::scribe::WRITER;
 use super::trail::{Shelf, Shelves, enqueued};
 use crate::bindings::Bindings;
 
@@ -47,6 +47,8 @@ struct Kept {
     producer: RefCell<Producer>,
     entries: RefCell<Vec<Entry>>,
     messages: RefCell<VecDeque<String>>,
+    /// The settings in force, and what was made of them.
+    audit: RefCell<Option<Audit>>,
     writing: RefCell<Writing>,
     days: Cell<u32>,
     recorded: Cell<usize>,
@@ -65,6 +67,7 @@ impl Sink {
             producer: RefCell::new(Producer::new(source)),
             entries: RefCell::default(),
             messages: RefCell::default(),
+            audit: RefCell::default(),
             writing: RefCell::default(),
             days: Cell::new(Audit::default().keep_days),
             recorded: Cell::default(),
@@ -76,11 +79,15 @@ impl Sink {
 
     /// Puts settings in force; those that cannot be are said, and change nothing.
     pub(crate) fn configure(&self, audit: &Audit) {
+        if self.0.audit.borrow().as_ref() == Some(audit) {
+            return;
+        }
         match Redactor::new(&audit.redact) {
             Ok(redactor) => *self.0.writing.borrow_mut() = Writing { redactor, arguments: audit.arguments },
             Err(error) => tracing::error!("the audit trail's settings stay as they are: {error}"),
         }
         self.0.days.set(audit.keep_days);
+        self.0.audit.replace(Some(audit.clone()));
     }
 
     /// Sends what waits. What cannot be sent waits on.

@@ -117,12 +117,12 @@ impl KeyStore for Configurations {
 }
 
 /// The object itself: what it has stored, and the store that it copies to.
-pub(crate) struct Registry {
+pub(crate) struct Ledger {
     storage: Storage,
     store: Option<JsValue>,
 }
 
-impl Registry {
+impl Ledger {
     pub(crate) fn new(state: &JsValue, bindings: &Bindings) -> Self {
         Self { storage: Storage::new(state), store: bindings.store() }
     }

@@ -53,11 +53,11 @@ pub(crate) struct Edge {
     owners: Option<Arc<dyn Owners>>,
     catalog: Option<Arc<dyn CatalogStore>>,
     notebook: Option<Arc<dyn Notebook>>,
-    stores: Option<Stores>,
-    variables: Option<SendWrapper<Bindings>>,
     sink: Option<Sink>,
     audit: Option<Arc<dyn AuditSink>>,
     trail: Option<Arc<dyn AuditQuery>>,
+    stores: Option<Stores>,
+    variables: Option<SendWrapper<Bindings>>,
     meetings: Meetings,
     counts: Option<Counts>,
     /// Where no objects count: what comes to this instance is counted here.
@@ -86,12 +86,26 @@ impl Edge {
             place,
             catalog: Catalog::of(bindings),
             counts: Counts::of(bindings),
-            stores: Configurations::of(bindings).map(Stores::new),
-            variables: Some(SendWrapper::new(bindings.clone())),
             audit: Some(Arc::new(sink.clone())),
             trail: Some(Reader::of(&sink)),
             sink: Some(sink),
+            stores: Configurations::of(bindings).map(Stores::new),
+            variables: Some(SendWrapper::new(bindings.clone())),
             ..Self::default()
+        }
+    }
+
+    /// Puts the audit trail's settings in force.
+    pub(crate) fn configure(&self, audit: &Audit) {
+        if let Some(sink) = &self.sink {
+            sink.configure(audit);
+        }
+    }
+
+    /// Sends the audit entries that wait.
+    pub(crate) async fn flush(&self) {
+        if let Some(sink) = &self.sink {
+            sink.flush().await;
         }
     }
 
@@ -107,20 +121,6 @@ impl Edge {
     pub(crate) async fn import(&self, text: String) -> Result<Revision, StoreError> {
         let none = || StoreError("there is no object that keeps configurations".into());
         self.stores.as_ref().ok_or_else(none)?.object.import(text, self.now()).await
-    }
-
-    /// Puts the audit trail's settings in force.
-    pub(crate) fn configure(&self, audit: &Audit) {
-        if let Some(sink) = &self.sink {
-            sink.configure(audit);
-        }
-    }
-
-    /// Sends the audit entries that wait.
-    pub(crate) async fn flush(&self) {
-        if let Some(sink) = &self.sink {
-            sink.flush().await;
-        }
     }
 }
 
@@ -207,6 +207,14 @@ impl Quotas for Edge {
 }
 
 impl Host for Edge {
+    fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        self.audit.as_ref()
+    }
+
+    fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
+        self.trail.as_ref()
+    }
+
     fn configurations(&self) -> Option<&Arc<dyn ConfigStore>> {
         self.stores.as_ref().map(|stores| &stores.configurations)
     }
@@ -223,12 +231,8 @@ impl Host for Edge {
         false
     }
 
-    fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
-        self.audit.as_ref()
-    }
-
-    fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
-        self.trail.as_ref()
+    fn lacks(&self) -> Vec<(&'static str, &'static str)> {
+        self.variables.as_ref().map_or_else(Vec::new, |bindings| bindings.missing())
     }
 
     fn place(&self) -> Place {

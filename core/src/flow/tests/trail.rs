@@ -18,7 +18,7 @@ fn lines(count: u64) -> Vec<String> {
         decision: if id.is_multiple_of(3) { Decision::Denied } else { Decision::Allowed },
         ..Entry::default()
     };
-    (1..=count).map(|_| chain.append(|id, prev| entry(id).line(id, prev, &Writing::default()))).collect()
+    (1..=count).map(|_| chain.add(|id, prev| entry(id).line(id, prev, &Writing::default()))).collect()
 }
 
 fn stage(lines: Option<Vec<String>>, admin_key: Option<&str>) -> (Memory, Gateway<Memory>) {
@@ -123,6 +123,6 @@ fn nobody_reads_the_trail_without_the_credential() {
         }
     }
     for path in ["/admin/v1/audit/", "/admin/v1/audit/export/x", "/admin/v1/Audit"] {
-        assert!(read(&open, Method::GET, path, "k").starts_with("404 application/json"), "{path}");
+        assert!(read(&open, Method::GET, path, "k").starts_with("404 application/problem+json"), "{path}");
     }
 }

@@ -30,7 +30,7 @@ const TABLES: [&str; 4] = [
 ];
 
 /// The tables of the writer, and what it knows of them.
-pub(crate) struct Ledger {
+pub(crate) struct Scribe {
     tables: Tables,
     bindings: Bindings,
     writer: RefCell<Option<Writer>>,
@@ -42,7 +42,7 @@ pub(crate) struct Ledger {
 /// chain reaches with it.
 type Row = (u64, String, String, String, String, String);
 
-impl Ledger {
+impl Scribe {
     pub(crate) fn of(state: &JsValue, bindings: Bindings) -> Self {
         let (writer, is_copying, wakes) = (RefCell::default(), Cell::default(), Cell::default());
         Self { tables: Tables::new(state), bindings, writer, is_copying, wakes }
