@@ -3,6 +3,7 @@
 //!
 //! What is waited for here takes half a minute and more, by the platform's own clock: so all cases run side by side.
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -81,12 +82,18 @@ impl Resting {
         text(&self.directly("subscriptions_count")).to_owned()
     }
 
-    /// The next message of the stream that is one of these.
-    fn hears(self, method: &str) {
-        let (log, stream) = (self.gateway, self.stream);
-        let mut events = stream.events().filter(|event| !event.data.is_empty()).map(|event| event.json());
-        let heard = events.find(|message| message["method"] == method);
-        assert!(heard.is_some(), "the stream ended before {method}; the Worker said\n{}", log.log());
+    /// Waits for a message of this method on the stream.
+    fn hears(self, method: &'static str) {
+        let (found, finding) = mpsc::channel();
+        let stream = self.stream;
+        thread::spawn(move || {
+            let mut messages =
+                stream.events().filter(|event| !event.data.is_empty()).map(|event| event.json());
+            // Whoever waits for it may have given up.
+            found.send(messages.any(|message| message["method"] == method)).ok();
+        });
+        let heard = finding.recv_timeout(IN_TIME);
+        assert_eq!(heard, Ok(true), "{method}; the Worker said\n{}", self.gateway.log());
     }
 }
 
