@@ -17,7 +17,7 @@ use crate::front::LEVELS;
 use crate::gateway::Gateway;
 use crate::observe::Lasting;
 use crate::pipe::{Pipe, PipeAnswer, Users, Wait, pipe};
-use crate::ports::Host;
+use crate::ports::{Host, Place};
 use crate::upstream::compose::{self, Ask};
 use crate::upstream::handshake::{self, Introduction, Probed, Reply};
 use crate::upstream::{Established, Link, Owner, Server, lock};
@@ -30,7 +30,7 @@ use crate::wire::version::{Era, Version};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest that a question of the handshake may take over HTTP.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(30);
-/// The longest that the first request of a session's own link waits for the stream that the server may ask on.
+/// The longest that the first request over a link waits for the stream on which its server tells and asks.
 const LISTENING: Duration = Duration::from_secs(1);
 /// A process that stops sooner than this after its handshake counts as failed, in milliseconds.
 const SHORT_LIFE: u64 = 10_000;
@@ -89,10 +89,11 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Begins what goes on for as long as an agreement holds. A session's own link is heard before anything is asked
-    /// over it: what a server asks while nobody listens is lost.
+    /// over it: what a server asks while nobody listens is lost. So is any link where servers are heard only while
+    /// somebody listens, who may cause a change at once.
     async fn agreed(&self, server: &Arc<Server>, link: &Arc<Link>, established: &Arc<Established>) {
         let listening = self.watch(server, link, established);
-        if link.owner != Owner::Shared {
+        if link.owner != Owner::Shared || self.host().place() == Place::Owner {
             future::select(listening, std::pin::pin!(self.host().sleep(LISTENING))).await;
         }
         self.set_up_log(server, link, established);
