@@ -70,9 +70,9 @@ impl Writer {
         let queue = &self.shared.queue;
         let fails = self.shared.fails.load(Ordering::Relaxed);
         if fails {
-            queue.pause(AGAIN)
+            queue.pause(AGAIN);
         } else {
-            queue.gather(GATHER)
+            queue.gather(GATHER);
         }
         if self.pending.is_empty() {
             queue.take(&mut self.pending);
