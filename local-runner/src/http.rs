@@ -32,8 +32,6 @@ use crate::pace::{Patient, paced};
 const HEAD: Duration = Duration::from_secs(15);
 /// In this time a request's body has to make some progress.
 const BODY: Duration = Duration::from_secs(10);
-/// How much is read or written at a time, in bytes: a large body is to come in few pieces.
-const BUFFER: usize = 256 << 10;
 /// How long a client may take nothing of its answer.
 const READER: Duration = Duration::from_mins(2);
 /// How long a connection that is refused may take to end.
@@ -133,8 +131,7 @@ fn serve_connection<A, F>(
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    http.max_header_size(limits.headers).max_buf_size(BUFFER.max(limits.headers));
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(limits.headers);
     if limits.header_count != Limits::default().header_count {
         // Any but the usual number costs an allocation a request.
         http.max_headers(limits.header_count);
