@@ -220,15 +220,14 @@ impl Writer {
     }
 
     fn pieces(&self, lines: Vec<String>) -> Vec<Piece> {
-        let mut next = self.state.head.chain.last + 1 - lines.len() as u64;
+        let first = self.state.head.chain.last + 1 - lines.len() as u64;
         let mut pieces: Vec<Piece> = Vec::new();
-        for line in lines {
+        for (first, line) in (first..).zip(lines) {
             let line = line + "\n";
             match pieces.last_mut().filter(|piece| piece.text.len() + line.len() <= SEGMENT) {
                 Some(piece) => piece.text.push_str(&line),
-                None => pieces.push(Piece { first: next, text: line }),
+                None => pieces.push(Piece { first, text: line }),
             }
-            next += 1;
         }
         pieces
     }
