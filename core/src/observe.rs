@@ -251,6 +251,7 @@ struct Open {
     method: &'static str,
     version: OnceLock<&'static str>,
     piped: bool,
+    /// The agent's; on the client's side its asker has it, and what it is about.
     id: Box<str>,
     about: OnceLock<About>,
     began: AtomicU64,
@@ -325,9 +326,8 @@ impl Record {
     pub(crate) fn asking(&self, server: &Server) -> Self {
         let Some(asker) = &self.0 else { return Self::default() };
         let watching = (asker.observer.as_ref(), asker.clock.clone());
-        let mut open = Open::new(watching, Side::Client, (&asker.id, asker.method), asker.span);
+        let mut open = Open::new(watching, Side::Client, ("", asker.method), asker.span);
         open.piped = matches!(server.settings.transport, config::Transport::Stdio(_));
-        open.about = asker.about.clone();
         open.tracestate.clone_from(&asker.tracestate);
         open.asker = self.clone();
         Self(Some(Arc::new(open)))
@@ -497,13 +497,14 @@ impl Open {
 
 impl Open {
     fn operation(&self, began: u64, duration: u64, (outcome, code): (Outcome, Option<i64>)) -> Operation<'_> {
+        let asker = self.asker.0.as_deref().unwrap_or(self);
         Operation {
             side: self.side,
             method: self.method,
-            about: self.about.get(),
+            about: asker.about.get(),
             version: self.version.get().copied().unwrap_or_default(),
             piped: self.piped,
-            id: &self.id,
+            id: &asker.id,
             outcome,
             code,
             began,
@@ -516,8 +517,8 @@ impl Open {
 
     /// Gives the entry to the audit trail.
     fn record(&mut self, duration: Duration, outcome: Outcome) {
-        let Some(mut noted) = self.noted.take() else { return };
-        let mut entry = noted.entry();
+        let Some(noted) = self.noted.take() else { return };
+        let (mut entry, sink) = noted.into_entry();
         match outcome {
             // Nobody asks whether it is there but to keep a connection open.
             Outcome::Ok if self.method == "ping" => return,
@@ -532,7 +533,7 @@ impl Open {
         };
         entry.method = self.method;
         if let Some(about) = self.about.get() {
-            entry.server = Some(about.server.as_str().into());
+            entry.server = Some(about.server.to_arc());
         }
         let is_answered = matches!(outcome, Outcome::Ok | Outcome::ToolError);
         entry.is_error =
@@ -542,7 +543,7 @@ impl Open {
         entry.upstream = (upstream > 0).then(|| Duration::from_nanos(upstream));
         entry.request_id = Some(std::mem::take(&mut self.id));
         entry.trace = self.span.or(self.parent).map(|span| span.trace);
-        noted.sink().record(entry);
+        sink.record(entry);
     }
 }
 

@@ -98,10 +98,10 @@ impl Telemetry {
     }
 
     /// Sends lines of the audit trail, where logs are wanted.
-    pub(crate) fn audited(&self, lines: &[String]) {
+    pub(crate) fn audited<'l>(&self, lines: impl Iterator<Item = &'l str>) {
         let Some(logs) = &self.logs else { return };
         let logger = logs.logger("portcullis.audit");
-        for (line, row) in lines.iter().filter_map(|line| Some((line, Row::read(line)?))) {
+        for (line, row) in lines.filter_map(|line| Some((line, Row::read(line)?))) {
             logger.emit(log_record(&logger, line, &row));
         }
     }

@@ -24,7 +24,7 @@ fn remote(gateway: &Gateway, arguments: &[&str]) -> Finished {
 }
 
 fn get(gateway: &Gateway, path: &str) -> Response {
-    Request::get(&gateway.url_of(path)).header("Authorization", &format!("Bearer {KEY}")).send()
+    Request::get(&gateway.url_of(path)).header("Authorization", format!("Bearer {KEY}")).send()
 }
 
 /// Makes so many calls, one more that is refused, and waits for their entries.

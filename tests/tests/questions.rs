@@ -3,7 +3,7 @@
 
 use portcullis_tests::agent::{Agent, LEGACY};
 use portcullis_tests::http::Request;
-use portcullis_tests::scenario::{SERVERS, Stage, Transport, answer, text};
+use portcullis_tests::scenario::{Stage, Transport, answer, servers, text};
 use serde_json::{Value, json};
 
 /// What an agent can do that can do everything.
@@ -16,7 +16,7 @@ fn legacy(stage: &Stage, capabilities: Value) -> Agent {
 }
 
 fn before_every_server(check: impl Fn(&Stage)) {
-    for (era, transport) in SERVERS {
+    for (era, transport) in servers() {
         println!("a {era} server, {transport:?}");
         check(&Stage::new(era, transport));
     }
@@ -144,7 +144,7 @@ fn prompts_and_resources_ask_in_rounds_too() {
 
 #[test]
 fn who_cannot_be_asked_is_not_and_the_call_ends() {
-    for (era, transport) in SERVERS {
+    for (era, transport) in servers() {
         let stage = Stage::new(era, transport);
         // An agent that can be asked must not lend its abilities to others.
         let able = legacy(&stage, everything());

@@ -7,7 +7,7 @@ use std::thread;
 
 use portcullis_tests::agent::{Agent, LEGACY};
 use portcullis_tests::http::{Body, Request, Response};
-use portcullis_tests::scenario::{SERVERS, Stage, Transport, answer, text, with_id};
+use portcullis_tests::scenario::{Stage, Transport, answer, servers, text, with_id};
 use portcullis_tests::sse::Events;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
@@ -85,7 +85,7 @@ fn cancelled(agent: &Agent) -> u64 {
 
 /// Every server, with what it is for the message of a failure.
 fn before_every_server(check: impl Fn(&Stage)) {
-    for (era, transport) in SERVERS {
+    for (era, transport) in servers() {
         println!("a {era} server, {transport:?}");
         check(&Stage::new(era, transport));
     }

@@ -200,12 +200,12 @@ impl Writer {
             }
         }
         let mut lines: Vec<_> =
-            fresh.iter().map(|m| self.state.head.chain.append(|id, prev| m.chained(id, prev))).collect();
+            fresh.iter().map(|m| self.state.head.chain.add(|id, prev| m.chained(id, prev))).collect();
         if unreadable > 0 {
             let what = format!("{unreadable} messages were lost: they were no entries");
             let own = Entry::own(now, "audit/lost", what);
             let line = |id, prev: &str| own.line(id, prev, &Writing::default());
-            lines.push(self.state.head.chain.append(line));
+            lines.push(self.state.head.chain.add(line));
         }
         written.pieces = self.pieces(lines);
         let remembered = |name: String| {
@@ -222,11 +222,11 @@ impl Writer {
     fn pieces(&self, lines: Vec<String>) -> Vec<Piece> {
         let first = self.state.head.chain.last + 1 - lines.len() as u64;
         let mut pieces: Vec<Piece> = Vec::new();
-        for (first, line) in (first..).zip(lines) {
+        for (next, line) in (first..).zip(lines) {
             let line = line + "\n";
             match pieces.last_mut().filter(|piece| piece.text.len() + line.len() <= SEGMENT) {
                 Some(piece) => piece.text.push_str(&line),
-                None => pieces.push(Piece { first, text: line }),
+                None => pieces.push(Piece { first: next, text: line }),
             }
         }
         pieces
@@ -277,6 +277,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::audit::Arguments;
     use crate::audit::{FIRST, verify};
 
     const NOW: u64 = 1_785_240_000_123;
@@ -349,7 +350,8 @@ mod tests {
     #[test]
     fn long_lines_make_several_segments() {
         let mut producer = Producer::new([1; 10]);
-        let long = Entry { arguments: Some(format!("\"{}\"", "a".repeat(60_000)).into()), ..entry(1) };
+        let long =
+            Entry { arguments: Arguments::Text(format!("\"{}\"", "a".repeat(60_000)).into()), ..entry(1) };
         let writing = Writing { arguments: true, ..Writing::default() };
         let texts: Vec<_> = (0..40).map(|_| producer.message(&long, &writing).to_text()).collect();
         let mut writer = Writer::new("main");
@@ -364,8 +366,10 @@ mod tests {
         let moments: Vec<_> = batches.iter().map(|batch| batch.segment.beside.at).collect();
         assert_eq!(moments, [NOW, NOW + 1, NOW + 2, NOW + 3]);
         // Escapes make it longer than a message may be.
-        let longer =
-            Entry { arguments: Some(format!("\"{}\"", "\\u001b".repeat(10_000)).into()), ..entry(1) };
+        let longer = Entry {
+            arguments: Arguments::Text(format!("\"{}\"", "\\u001b".repeat(10_000)).into()),
+            ..entry(1)
+        };
         assert!(producer.message(&longer, &writing).to_text().len() < 128_000);
         let longest = Entry { error: Some("\u{1b}".repeat(900).into()), ..longer };
         assert!(producer.message(&longest, &writing).to_text().len() < 128_000);

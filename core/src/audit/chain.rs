@@ -50,12 +50,19 @@ impl Default for Chain {
 }
 
 impl Chain {
-    /// Takes the next line, which `make` makes of its number and the hash of the line before.
-    pub fn append(&mut self, make: impl FnOnce(u64, &str) -> String) -> String {
-        let line = make(self.last + 1, &self.hash);
-        self.last += 1;
-        self.hash = digest(line.as_bytes());
+    /// Returns the next line, which `make` makes from its number and the hash of the line before.
+    pub fn add(&mut self, make: impl FnOnce(u64, &str) -> String) -> String {
+        let mut line = String::new();
+        self.append(&mut line, |out, id, prev| out.push_str(&make(id, prev)));
         line
+    }
+
+    /// Appends the next line to `out`, where `write` writes it from its number and the hash of the line before.
+    pub fn append(&mut self, out: &mut String, write: impl FnOnce(&mut String, u64, &str)) {
+        let start = out.len();
+        write(out, self.last + 1, &self.hash);
+        self.last += 1;
+        self.hash = digest(&out.as_bytes()[start..]);
     }
 }
 
@@ -104,7 +111,7 @@ mod tests {
     #[test]
     fn the_head_keeps_its_length() {
         let mut head = Head::default();
-        head.chain.append(|id, prev| format!("{{\"id\":{id},\"prev\":\"{prev}\"}}"));
+        head.chain.add(|id, prev| format!("{{\"id\":{id},\"prev\":\"{prev}\"}}"));
         for head in [Head::default(), head] {
             assert_eq!(head.to_text().len(), HEAD);
             assert_eq!(Head::parse(head.to_text().as_bytes()), Some(head));

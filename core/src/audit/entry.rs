@@ -75,10 +75,8 @@ pub struct Entry {
     pub rule: Option<Arc<str>>,
     /// What went wrong.
     pub error: Option<Cow<'static, str>>,
-    /// The JSON text of the arguments, as they were sent.
-    pub arguments: Option<Bytes>,
-    /// The SHA-256 of that text in hexadecimal digits, where it is known already.
-    pub digest: Option<Box<str>>,
+    /// The arguments, as they were sent.
+    pub arguments: Arguments,
     /// How many bytes the caller was answered with.
     pub result_bytes: Option<u64>,
     /// Of a call: whether its result says that it is an error.
@@ -91,6 +89,40 @@ pub struct Entry {
     pub request_id: Option<Box<str>>,
     /// The trace that it belongs to.
     pub trace: Option<u128>,
+}
+
+/// What an entry has of a request's arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Arguments {
+    /// There are none.
+    #[default]
+    None,
+    /// Their JSON text.
+    Text(Bytes),
+    /// The SHA-256 of that text alone.
+    Digest([u8; 32]),
+}
+
+impl Arguments {
+    /// Returns the digest of arguments, given as JSON text.
+    pub fn digest_of(text: &[u8]) -> Self {
+        Self::Digest(Sha256::digest(text).into())
+    }
+
+    /// Returns how many bytes of the request are held.
+    pub fn held(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::None | Self::Digest(_) => 0,
+        }
+    }
+
+    /// Puts the digest in place of the text: large ones need not be held.
+    pub fn forget(&mut self) {
+        if let Self::Text(text) = self {
+            *self = Self::digest_of(text);
+        }
+    }
 }
 
 /// What a line is searched by.
@@ -125,13 +157,6 @@ impl Entry {
         Self { time, method, decision: Decision::Failed, error: Some(error.into()), ..Self::default() }
     }
 
-    /// Puts the arguments' digest in their place: large ones need not be held.
-    pub fn forget_arguments(&mut self) {
-        if let Some(arguments) = self.arguments.take() {
-            self.digest = Some(super::digest(&arguments).into());
-        }
-    }
-
     /// Returns what the line of the entry is searched by, in the line's own words.
     pub fn searched<'e>(&'e self, id: u64, writing: &Writing) -> Searched<'e> {
         let shown = |text: &'e Option<Arc<str>>| visible(cut(text.as_deref().unwrap_or_default()));
@@ -149,12 +174,18 @@ impl Entry {
         }
     }
 
-    /// Returns the line of the entry, without a line break; `id` is its place in the chain, `prev` the hash of the line
-    /// before.
+    /// Returns the entry as a line.
     pub fn line(&self, id: u64, prev: &str, writing: &Writing) -> String {
-        let mut out = String::with_capacity(640);
+        let mut out = String::new();
+        self.write(&mut out, (id, prev), writing);
+        out
+    }
+
+    /// Appends the line of the entry, without a line break; `id` is its place in the chain, `prev` the hash of the line
+    /// before.
+    pub fn write(&self, out: &mut String, (id, prev): (u64, &str), writing: &Writing) {
         out.push_str("{\"time\":\"");
-        write_time(&mut out, self.time);
+        write_time(out, self.time);
         let _ = write!(out, "\",\"id\":{id},\"prev\":\"{prev}\"");
         let mut line = Line { out, redactor: &writing.redactor };
         line.text("gateway", &self.gateway);
@@ -182,20 +213,18 @@ impl Entry {
             let _ = write!(line.out, ",\"trace_id\":\"{trace:032x}\"");
         }
         line.out.push('}');
-        line.out
     }
 
     fn write_arguments(&self, line: &mut Line<'_>, are_written: bool) {
-        let digest = self.arguments.as_deref().map(super::digest);
-        line.perhaps("args_digest", digest.as_deref().or(self.digest.as_deref()));
-        let Some(arguments) = self.arguments.as_deref().filter(|_| are_written) else { return };
-        let text = std::str::from_utf8(arguments).ok().filter(|text| text.len() <= ARGUMENTS);
-        match text {
-            Some(text) => {
-                line.key("args");
-                line.redactor.write_json(&mut line.out, text);
+        match &self.arguments {
+            Arguments::None => {}
+            Arguments::Digest(digest) => line.text("args_digest", &hex(digest)),
+            Arguments::Text(arguments) => {
+                line.text("args_digest", &sha256(arguments));
+                if are_written {
+                    line.arguments(arguments);
+                }
             }
-            None => line.text("args", &format!("[{} bytes, too many to record]", arguments.len())),
         }
     }
 }
@@ -212,19 +241,18 @@ fn auth(kind: AuthKind) -> &'static str {
 
 /// Returns the SHA-256 of some bytes, in hexadecimal digits.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        for digit in [byte >> 4, byte & 15] {
-            out.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-        }
-    }
-    out
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
 }
 
 /// A line that is being written.
-struct Line<'r> {
-    out: String,
-    redactor: &'r Redactor,
+struct Line<'l> {
+    out: &'l mut String,
+    redactor: &'l Redactor,
 }
 
 impl Line<'_> {
@@ -236,7 +264,7 @@ impl Line<'_> {
 
     fn text(&mut self, key: &str, text: &str) {
         self.key(key);
-        write_string(&mut self.out, cut(text));
+        write_string(self.out, cut(text));
     }
 
     fn perhaps(&mut self, key: &str, text: Option<&str>) {
@@ -250,6 +278,17 @@ impl Line<'_> {
         if let Some(text) = text {
             let text = self.redactor.text(cut(text));
             self.text(key, &text);
+        }
+    }
+
+    fn arguments(&mut self, arguments: &[u8]) {
+        let text = std::str::from_utf8(arguments).ok().filter(|text| text.len() <= ARGUMENTS);
+        match text {
+            Some(text) => {
+                self.key("args");
+                self.redactor.write_json(self.out, text);
+            }
+            None => self.text("args", &format!("[{} bytes, too many to record]", arguments.len())),
         }
     }
 
@@ -281,8 +320,7 @@ impl Line<'_> {
 
 /// Cuts a text that is longer than any that tells something.
 fn cut(text: &str) -> &str {
-    let end = (0..=TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-    &text[..end.unwrap_or_default()]
+    &text[..text.floor_char_boundary(TEXT)]
 }
 
 #[cfg(test)]
@@ -308,8 +346,7 @@ mod tests {
             decision: Decision::Denied,
             rule: Some("agents.coder.deny[0]".into()),
             error: Some(text.to_owned().into()),
-            arguments: Some(Bytes::copy_from_slice(arguments.as_bytes())),
-            digest: None,
+            arguments: Arguments::Text(Bytes::copy_from_slice(arguments.as_bytes())),
             result_bytes: Some(12),
             is_error: Some(false),
             duration: Duration::from_nanos(1_234_567),
@@ -319,28 +356,34 @@ mod tests {
         }
     }
 
+    fn line(entry: &Entry, id: u64, writing: &Writing) -> String {
+        let mut line = String::new();
+        entry.write(&mut line, (id, FIRST), writing);
+        line
+    }
+
     #[test]
     fn a_line_has_every_field_in_its_order() {
         let writing = Writing { arguments: true, ..Writing::default() };
-        insta::assert_snapshot!(full("github__x", r#"{ "a": 1 }"#).line(3, FIRST, &writing), @r#"{"time":"2026-07-28T00:00:00.123Z","id":3,"prev":"0000000000000000000000000000000000000000000000000000000000000000","gateway":"gw","agent":"coder","principal":"key:1","auth":"api_key","client":"cursor","era":"modern","method":"tools/call","server":"github","name":"github__x","upstream_name":"x","decision":"denied","rule":"agents.coder.deny[0]","error":"github__x","args_digest":"efc6fbbe835f02996e070d9b3f37ffc4153f8ed11590fbf555bff7021d271fe9","args":{"a":1},"result_bytes":12,"is_error":false,"duration_ms":1.234,"upstream_ms":1.000,"request_id":7,"trace_id":"00000000000000000000000000004bf9"}"#);
+        insta::assert_snapshot!(line(&full("github__x", r#"{ "a": 1 }"#), 3, &writing), @r#"{"time":"2026-07-28T00:00:00.123Z","id":3,"prev":"0000000000000000000000000000000000000000000000000000000000000000","gateway":"gw","agent":"coder","principal":"key:1","auth":"api_key","client":"cursor","era":"modern","method":"tools/call","server":"github","name":"github__x","upstream_name":"x","decision":"denied","rule":"agents.coder.deny[0]","error":"github__x","args_digest":"efc6fbbe835f02996e070d9b3f37ffc4153f8ed11590fbf555bff7021d271fe9","args":{"a":1},"result_bytes":12,"is_error":false,"duration_ms":1.234,"upstream_ms":1.000,"request_id":7,"trace_id":"00000000000000000000000000004bf9"}"#);
     }
 
     #[test]
     fn what_is_not_there_is_left_out() {
         let entry = Entry { method: "GET /sse", ..Entry::default() };
-        insta::assert_snapshot!(entry.line(1, FIRST, &Writing::default()), @r#"{"time":"1970-01-01T00:00:00.000Z","id":1,"prev":"0000000000000000000000000000000000000000000000000000000000000000","gateway":"","auth":"anonymous","method":"GET /sse","decision":"allowed","duration_ms":0.000}"#);
+        insta::assert_snapshot!(line(&entry, 1, &Writing::default()), @r#"{"time":"1970-01-01T00:00:00.000Z","id":1,"prev":"0000000000000000000000000000000000000000000000000000000000000000","gateway":"","auth":"anonymous","method":"GET /sse","decision":"allowed","duration_ms":0.000}"#);
     }
 
     #[test]
     fn arguments_are_written_only_where_that_is_wanted_and_in_reason() {
-        let plain = full("x", "{}").line(1, FIRST, &Writing::default());
+        let plain = line(&full("x", "{}"), 1, &Writing::default());
         assert!(!plain.contains("\"args\""), "{plain}");
         let digest = digest_in(&plain);
         let mut forgotten = full("x", "{}");
-        forgotten.forget_arguments();
+        forgotten.arguments.forget();
         let writing = Writing { arguments: true, ..Writing::default() };
-        assert_eq!(digest_in(&forgotten.line(1, FIRST, &writing)), digest);
-        let large = full("x", &format!("\"{}\"", "a".repeat(ARGUMENTS))).line(1, FIRST, &writing);
+        assert_eq!(digest_in(&line(&forgotten, 1, &writing)), digest);
+        let large = line(&full("x", &format!("\"{}\"", "a".repeat(ARGUMENTS))), 1, &writing);
         assert!(large.contains("\"args\":\"[65538 bytes, too many to record]\"") && large.len() < 2048);
     }
 
@@ -354,7 +397,7 @@ mod tests {
         fn a_line_is_searched_by_what_stands_in_it(text in any::<String>(), agent in any::<String>()) {
             let mut entry = full(&text, "{}");
             entry.agent = Some(agent.as_str().into());
-            let line = entry.line(7, FIRST, &Writing::default());
+            let line = line(&entry, 7, &Writing::default());
             let read = Row::read(&line).and_then(|row| row.searched());
             prop_assert_eq!(read, Some(entry.searched(7, &Writing::default())));
         }
@@ -365,7 +408,7 @@ mod tests {
             entry.request_id = Some(id.as_str().into());
             entry.client = Some(text.as_str().into());
             entry.agent = Some(text.as_str().into());
-            let line = entry.line(1, FIRST, &Writing { arguments: true, ..Writing::default() });
+            let line = line(&entry, 1, &Writing { arguments: true, ..Writing::default() });
             let misleads = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}');
             prop_assert!(!line.chars().any(misleads));
             let read: serde_json::Value = serde_json::from_str(&line).unwrap();

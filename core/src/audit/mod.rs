@@ -23,7 +23,7 @@ mod walk;
 
 pub use batch::{Batch, Key, Message, Piece, Producer, Writer, Written};
 pub use chain::{Chain, FIRST, Head, Link, digest};
-pub use entry::{Decision, Entry, Searched, Writing};
+pub use entry::{Arguments, Decision, Entry, Searched, Writing};
 pub use moment::{Moment, day, parse_time, time_text};
 pub use query::{BadQuery, Gathering, LONGEST_PAGE, Order, PAGE, Page, Query, Unreadable};
 pub use redact::{BadPattern, REDACTED, Redactor};
@@ -34,4 +34,4 @@ pub use verdict::{Verdict, Verdicts};
 pub use verify::{Breach, Fault, Verified, Verifier, verify};
 pub use walk::{Check, Reach, Search, Step, Steps};
 
-pub(crate) use noted::Noted;
+pub(crate) use noted::{Noted, digested, written};

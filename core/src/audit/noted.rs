@@ -1,20 +1,26 @@
 //! What is noted of an operation for its entry alone, while it goes on.
+//!
+//! **An entry waits in memory that other threads free**: the less of it is allocated for one request, the less it costs.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Decision, Entry};
+use super::{Arguments, Decision, Entry};
 use crate::error::{Refusal, code};
 use crate::front::modern::named_by;
 use crate::identity::Identity;
+use crate::names::ServerName;
 use crate::ports::AuditSink;
 use crate::wire::json::{Json, Object};
 
 /// The longest name that is kept, in bytes.
 const NAME: usize = 1 << 10;
+/// Up to this size arguments are digested at once, in bytes: that takes less than keeping them.
+const DIGESTED: usize = 4 << 10;
 
 /// What only the entry needs of an operation.
 pub(crate) struct Noted {
@@ -23,7 +29,7 @@ pub(crate) struct Noted {
     /// The server that the endpoint is about.
     server: Option<Arc<str>>,
     name: Option<Box<str>>,
-    arguments: Option<Bytes>,
+    arguments: Arguments,
     upstream_name: OnceLock<Arc<str>>,
     who: Arc<Identity>,
     /// The same, once it is known which client it says it is.
@@ -34,12 +40,12 @@ pub(crate) struct Noted {
 }
 
 impl Noted {
-    /// Begins to note a request; `raw` is the text that its parameters stand in.
+    /// Begins to note a request.
     pub(crate) fn new(
         sink: &Arc<dyn AuditSink>,
         gateway: &Arc<str>,
-        (who, server): (&Arc<Identity>, Option<&str>),
-        (method, params, raw): (&str, &Object<'_>, &Bytes),
+        (who, server): (&Arc<Identity>, Option<&ServerName>),
+        (method, params, arguments): (&str, &Object<'_>, Arguments),
     ) -> Self {
         let key = match method {
             "resources/subscribe" | "resources/unsubscribe" => Some("uri"),
@@ -49,9 +55,9 @@ impl Noted {
         Self {
             sink: sink.clone(),
             gateway: gateway.clone(),
-            server: server.map(Into::into),
+            server: server.map(ServerName::to_arc),
             name: name.map(|name| name[..name.floor_char_boundary(NAME)].into()),
-            arguments: params.get("arguments").map(|arguments| part_of(raw, arguments.text())),
+            arguments,
             upstream_name: OnceLock::new(),
             who: who.clone(),
             identity: OnceLock::new(),
@@ -93,36 +99,56 @@ impl Noted {
         self.given.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Returns what is known for the entry; the rest is the operation's.
-    pub(crate) fn entry(&mut self) -> Entry {
-        let who = self.identity.get().unwrap_or(&self.who).clone();
+    /// Returns what is known for the entry, and where it goes; the rest is the operation's.
+    pub(crate) fn into_entry(self) -> (Entry, Arc<dyn AuditSink>) {
+        let who = self.identity.into_inner().unwrap_or(self.who);
         let (mut decision, error) = self
             .trouble
-            .take()
+            .into_inner()
             .map_or((Decision::Allowed, None), |(decision, error)| (decision, Some(error)));
-        let rule = self.rule.take().map(|(by_rule, rule)| {
+        let rule = self.rule.into_inner().map(|(by_rule, rule)| {
             if by_rule != Decision::Allowed {
                 decision = by_rule;
             }
             rule
         });
-        Entry {
+        let entry = Entry {
             time: self.sink.now(),
-            gateway: self.gateway.clone(),
+            gateway: self.gateway,
             agent: Some(who.agent.name.clone()),
             principal: who.principal.clone(),
             auth: who.auth,
             client: who.client.clone(),
-            server: self.server.take(),
-            name: self.name.take(),
-            upstream_name: self.upstream_name.take(),
+            server: self.server,
+            name: self.name,
+            upstream_name: self.upstream_name.into_inner(),
             decision,
             rule,
             error,
-            arguments: self.arguments.take(),
-            result_bytes: Some(self.given.load(Ordering::Relaxed)).filter(|given| *given > 0),
-            ..Entry::default()
-        }
+            arguments: self.arguments,
+            result_bytes: Some(self.given.into_inner()).filter(|given| *given > 0),
+            era: "",
+            method: "",
+            is_error: None,
+            duration: Duration::ZERO,
+            upstream: None,
+            request_id: None,
+            trace: None,
+        };
+        (entry, self.sink)
+    }
+}
+
+/// Returns what is kept of arguments, which are part of a message, where they are to be written.
+pub(crate) fn written(arguments: Json<'_>, message: &Bytes) -> Arguments {
+    Arguments::Text(part_of(message, arguments.text()))
+}
+
+/// Returns what is kept of arguments, which are part of a message, where their digest is enough.
+pub(crate) fn digested(arguments: Json<'_>, message: &Bytes) -> Arguments {
+    match arguments.text() {
+        short if short.len() <= DIGESTED => Arguments::digest_of(short.as_bytes()),
+        long => Arguments::Text(part_of(message, long)),
     }
 }
 

@@ -101,7 +101,8 @@ mod tests {
         check("a,b", "\"a,b\"");
         let entry =
             Entry { name: Some("=1\n\u{202e}".into()), request_id: Some("1".into()), ..Entry::default() };
-        let line = entry.line(1, FIRST, &Writing::default());
+        let mut line = String::new();
+        entry.write(&mut line, (1, FIRST), &Writing::default());
         let csv = Row::read(&line).unwrap().to_csv();
         assert!(csv.contains(",\"'=1\\u000a\\u202e\","), "{csv}");
         assert_eq!(csv.split(',').count(), csv_head().split(',').count());

@@ -323,7 +323,7 @@ fn encoded(text: &str, depth: u32) -> Vec<Range<usize>> {
     };
     let alphabets: [Alphabet; 2] =
         [|b| alphanumeric(b) || matches!(b, b'+' | b'/'), |b| alphanumeric(b) || matches!(b, b'-' | b'_')];
-    for alphabet in alphabets {
+    for alphabet in alphabets.into_iter().filter(|_| text.len() >= ENCODED) {
         for run in runs(text, alphabet).filter(|run| run.len() >= ENCODED) {
             let word = &text[run.clone()];
             if hides(hex(word)) || (0..4).any(|skipped| hides(base64(&word[skipped..]))) {
@@ -331,7 +331,7 @@ fn encoded(text: &str, depth: u32) -> Vec<Range<usize>> {
             }
         }
     }
-    if text.contains('%') || text.contains("\\u") || text.contains("\\x") {
+    if text.contains(['%', '\\']) {
         for run in runs(text, |b| !b.is_ascii_whitespace() && !matches!(b, b'"' | b'\'' | b'&')) {
             let word = &text[run.clone()];
             if word.contains(['%', '\\']) && hides(unescaped(word)) {

@@ -211,7 +211,7 @@ mod tests {
             server: Some("github".into()),
             ..Entry::default()
         };
-        let line = |agent| chain.append(|id, prev| entry(agent).line(id, prev, &Writing::default()));
+        let line = |agent| chain.add(|id, prev| entry(agent).line(id, prev, &Writing::default()));
         agents.iter().map(line).collect()
     }
 

@@ -228,7 +228,7 @@ mod tests {
         let mut head = Head::default();
         let entry = |n: usize| Entry { time: n as u64, method: "tools/list", ..Entry::default() };
         let lines = (0..count).map(|n| {
-            let line = head.chain.append(|id, prev| entry(n).line(id, prev, &Writing::default()));
+            let line = head.chain.add(|id, prev| entry(n).line(id, prev, &Writing::default()));
             line.into_bytes()
         });
         (lines.collect(), head)
@@ -287,7 +287,7 @@ mod tests {
         let mut chain = Chain::default();
         let own = Entry::own(0, "audit/lost", "3 entries".into());
         let quoting = Entry { error: Some("\"method\":\"audit/lost\"".into()), ..Entry::default() };
-        let all = [own, quoting].map(|e| chain.append(|id, prev| e.line(id, prev, &Writing::default())));
+        let all = [own, quoting].map(|e| chain.add(|id, prev| e.line(id, prev, &Writing::default())));
         assert_eq!(verify(all, None).unwrap().remarks, [1]);
     }
 

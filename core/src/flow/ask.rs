@@ -222,13 +222,13 @@ impl<H: Host> Gateway<H> {
                 trial: None,
             });
         }
-        let posted = self.within(server, ask.patience(server), async {
+        let posted = std::pin::pin!(async {
             match self.post(server, established, ask, id).await? {
                 (head, body) if head.status == StatusCode::OK => Ok((body, false)),
                 (head, body) => refused(server, established, &head, body, id).await,
             }
         });
-        match posted.await {
+        match self.within(server, ask.patience(server), posted).await {
             Ok((body, mismatch)) => {
                 Ok(Asked { id, established: established.clone(), body, cancel, mismatch, trial: None })
             }

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 
 use super::admit::busy;
 use super::serve::rejected;
-use crate::audit::{Decision, Entry, Noted};
+use crate::audit::{self, Arguments, Decision, Entry, Noted};
 use crate::body::{self, Reply};
 use crate::catalog::Scope;
 use crate::config::OnFailure;
@@ -36,11 +36,15 @@ impl<H: Host> Gateway<H> {
         params: &Object<'_>,
         raw: &bytes::Bytes,
     ) -> Option<Noted> {
+        let trail = self.trail()?;
         let server = match &caller.scope {
-            Scope::Server(name) => Some(name.as_str()),
+            Scope::Server(name) => Some(name),
             Scope::All | Scope::Group(_) => None,
         };
-        Some(Noted::new(self.trail()?, &self.0.id, (&caller.who, server), (method, params, raw)))
+        let are_written = self.0.snapshot.load().config.audit.arguments;
+        let kept = if are_written { audit::written } else { audit::digested };
+        let arguments = params.get("arguments").map_or(Arguments::None, |arguments| kept(arguments, raw));
+        Some(Noted::new(trail, &self.0.id, (&caller.who, server), (method, params, arguments)))
     }
 
     /// Refuses where nothing may happen that is not recorded, and nothing can be recorded.

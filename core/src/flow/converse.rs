@@ -66,7 +66,8 @@ impl<H: Host> Gateway<H> {
             }
             body => {
                 asked.body = body;
-                self.relay_messages(Messages::new(self.clone(), asked, to)).await
+                // Large: kept apart, so that the future of a plain answer stays small.
+                Box::pin(self.relay_messages(Messages::new(self.clone(), asked, to))).await
             }
         }
     }
@@ -305,7 +306,7 @@ impl<H: Host> Gateway<H> {
         steps: &mut Steps,
     ) -> Result<(Round, Addressee), Carried> {
         let (server, link) = (to.server.clone(), to.link.clone());
-        let asking = self.ask(&server, &link, ask, Wait::Call);
+        let asking = std::pin::pin!(self.ask(&server, &link, ask, Wait::Call));
         let mut asked = to.unless_cancelled(asking).await?.map_err(|error| {
             to.log_unanswered(&error);
             Carried::Failed(error.into())

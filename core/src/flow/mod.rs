@@ -57,7 +57,8 @@ pub use stdio::{refuse_lines, serve_lines};
 pub(crate) const HELD: usize = 64 << 20;
 
 impl<H: Host> Gateway<H> {
-    /// Waits for `work`, but not longer than the server may take.
+    /// Waits for `work`, but not longer than the server may take. A future holds what it is given twice: what is large
+    /// is given pinned.
     pub(crate) async fn within<T>(
         &self,
         server: &Server,

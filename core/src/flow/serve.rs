@@ -515,7 +515,7 @@ impl<H: Host> Gateway<H> {
             return Ok(Box::pin(self.relay_messages(messages)).await.unwrap_or_else(cancelled));
         }
         let link = to.link.clone();
-        let asking = self.ask(server, &link, &ask, Wait::Call);
+        let asking = std::pin::pin!(self.ask(server, &link, &ask, Wait::Call));
         // A cancelled request gets no answer; its connection still has to end.
         match to.unless_cancelled(asking).await {
             Err(Cancelled) => Ok(cancelled(Cancelled)),

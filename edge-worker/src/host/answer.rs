@@ -112,9 +112,12 @@ pub(crate) fn reason(error: &JsValue) -> String {
 #[derive(Clone, Default)]
 pub(crate) struct Leaving(Rc<Left>);
 
+/// The request that tells of its agent's leaving, and whom it tells.
+type Listening = (Asked, Closure<dyn FnMut()>);
+
 #[derive(Default)]
 struct Left {
-    listening: RefCell<Option<(Asked, Closure<dyn FnMut()>)>>,
+    listening: RefCell<Option<Listening>>,
     running: RefCell<Running>,
     chunks: RefCell<Option<Rc<RefCell<Option<Chunks>>>>>,
 }

@@ -33,14 +33,14 @@ impl Counts {
 
     /// Takes one from each count, or nothing.
     pub(super) async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
-        let hold = number();
-        let takes = counted.iter().map(|Counted { key, limits }| {
+        let id = number();
+        let asked = counted.iter().map(|Counted { key, limits }| {
             let most = Most::from(limits);
-            let answer = self.run(key.clone(), Errand::Take { most, now, hold });
+            let answer = self.run(key.clone(), Errand::Take { most, now, hold: id });
             answer.map(move |answer| (key, most, answer))
         });
         let (mut taken, mut refused) = (Vec::new(), None);
-        for (key, most, answer) in future::join_all(takes).await {
+        for (key, most, answer) in future::join_all(asked).await {
             let (limit, retry_after) = match answer {
                 Ok(Outcome::Done) => {
                     taken.push((key.clone(), most));
@@ -55,12 +55,12 @@ impl Counts {
             refused.get_or_insert(Exhausted { key: key.clone(), limit, retry_after });
         }
         if let Some(exhausted) = refused {
-            let undone = taken.into_iter().map(|(key, most)| (key, Errand::Undo { most, hold }));
+            let undone = taken.into_iter().map(|(key, most)| (key, Errand::Undo { most, hold: id }));
             self.later(undone.collect());
             return Err(exhausted);
         }
         let held = counted.iter().filter(|counted| counted.limits.concurrency.is_some());
-        let held: Vec<_> = held.map(|counted| (counted.key.clone(), Errand::GiveBack { hold })).collect();
+        let held: Vec<_> = held.map(|counted| (counted.key.clone(), Errand::GiveBack { hold: id })).collect();
         if held.is_empty() {
             return Ok(Hold::default());
         }

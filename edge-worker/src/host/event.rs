@@ -130,10 +130,13 @@ impl Running {
 /// Some work of an event's. The wrapper makes wakers of it, which have to be `Send`; a Worker has one thread.
 struct Task(SendWrapper<Work>);
 
+/// A bell, and what it runs.
+type Hung = (Bell, Closure<dyn FnMut()>);
+
 struct Work {
     event: Event,
     future: RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
-    bell: RefCell<Option<(Bell, Closure<dyn FnMut()>)>>,
+    bell: RefCell<Option<Hung>>,
     state: Cell<State>,
     woken: Cell<bool>,
 }

@@ -68,12 +68,11 @@ pub(super) async fn ask(to: JsValue, request: Request<Body>) -> Result<Reply, Un
     head.uri = uri.map_err(|error| Unreachable::new("the owner", error.to_string()))?;
     let answered = send(to, Request::from_parts(head, Whole::from(body))).await?;
     let (mut head, chunks) = answered.into_parts();
-    let body = match head.headers.remove(CONTENT_LENGTH) {
-        None => Body::Stream(chunks),
-        Some(_) => {
-            let whole = Body::Stream(chunks).collect(WHOLE).await;
-            Body::Full(whole.map_err(|error| Unreachable::new("the owner", error.to_string()))?.into())
-        }
+    let body = if head.headers.remove(CONTENT_LENGTH).is_some() {
+        let whole = Body::Stream(chunks).collect(WHOLE).await;
+        Body::Full(whole.map_err(|error| Unreachable::new("the owner", error.to_string()))?.into())
+    } else {
+        Body::Stream(chunks)
     };
     Ok(Reply::from_parts(head, body))
 }

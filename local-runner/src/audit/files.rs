@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use portcullis_core::audit::{Chain, Entry, Head, Link, day, digest};
 
+use super::batch::Batch;
 use super::index::Index;
 use super::now;
 
@@ -140,21 +141,17 @@ impl Files {
 
     /// Puts lines back that follow what was found and that the database still has, where they reach as far as the head.
     fn restore(&mut self, found: &Chain, index: &Index) -> io::Result<Option<Chain>> {
-        let mut lines = index.lines_after(found.last).unwrap_or_default();
-        let mut chain = found.clone();
-        let follows = |line: &String| {
+        let (mut chain, mut lines) = (found.clone(), Batch::default());
+        for line in index.lines_after(found.last).unwrap_or_default() {
             let link = Link::read(line.as_bytes());
-            let follows = link.is_some_and(|link| link.id == chain.last + 1 && link.prev == chain.hash);
-            if follows {
-                chain.append(|_, _| line.clone());
+            if link.is_none_or(|link| link.id != chain.last + 1 || link.prev != chain.hash) {
+                break;
             }
-            follows
-        };
-        let count = lines.iter().map(follows).take_while(|follows| *follows).count();
-        if count == 0 || chain.last < self.head.chain.last {
+            lines.push(|text| chain.append(text, |out, _, _| out.push_str(&line)));
+        }
+        if lines.len() == 0 || chain.last < self.head.chain.last {
             return Ok(None);
         }
-        lines.truncate(count);
         let mut current = match self.current.take() {
             Some(current) => current,
             None => self.open_file(&day(now()), found.last + 1)?,
@@ -167,11 +164,11 @@ impl Files {
     /// Appends lines, after which the chain is `chain`; begins another file where the day or the size asks for it.
     pub(super) fn append(
         &mut self,
-        lines: &[String],
+        lines: &Batch,
         chain: Chain,
         (rotate, keep): (u64, u32),
     ) -> io::Result<()> {
-        let [first, ..] = lines else { return Ok(()) };
+        let Some(first) = lines.lines().next() else { return Ok(()) };
         let today = day(now());
         let fits = |current: &Current| current.day == today && current.len < rotate.max(1);
         if !self.current.as_ref().is_some_and(fits) {
@@ -243,18 +240,13 @@ impl Current {
         self.file.metadata().is_ok_and(|found| found.len() == self.len && found.nlink() > 0)
     }
 
-    fn append(&mut self, lines: &[String]) -> io::Result<()> {
-        let mut text = String::with_capacity(lines.iter().map(|line| line.len() + 1).sum());
-        for line in lines {
-            text.push_str(line);
-            text.push('\n');
-        }
-        if let Err(error) = self.file.write_all(text.as_bytes()) {
+    fn append(&mut self, lines: &Batch) -> io::Result<()> {
+        if let Err(error) = self.file.write_all(lines.text().as_bytes()) {
             // Nothing of it must stay: it will be written again.
             self.file.set_len(self.len)?;
             return Err(error);
         }
-        self.len += text.len() as u64;
+        self.len += lines.text().len() as u64;
         Ok(())
     }
 }

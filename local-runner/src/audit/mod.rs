@@ -4,14 +4,15 @@
 //! **Whoever answers a request never waits for it**, and makes no text: that is the thread's. **What the operating system
 //! has been given survives the end of this process.** Several processes may share a data folder: they take turns.
 
+mod batch;
 mod files;
 mod index;
+mod queue;
 mod reading;
 mod writer;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,10 +26,9 @@ pub(crate) use reading::{Reading, Shelf};
 
 use crate::host::now;
 use crate::otlp::Telemetry;
+use queue::{QUEUE, Queue};
 use writer::Writer;
 
-/// How many entries may wait.
-const QUEUE: usize = 16 << 10;
 /// How many bytes of arguments may wait with them; of those beyond there is only the digest.
 const ARGUMENTS: usize = 32 << 20;
 /// How long the last entries may take when the gateway stops.
@@ -39,28 +39,20 @@ const LAST: Duration = Duration::from_secs(3);
 pub(crate) struct Trail(Arc<Kept>);
 
 struct Kept {
-    queue: SyncSender<Sent>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
     _limited: Signal,
 }
 
-/// What goes to the thread.
-enum Sent {
-    Entry(Box<Entry>),
-    /// Wakes the thread, which is to stop.
-    Stop,
-}
-
 /// What both sides know.
 struct Shared {
     start: Instant,
-    waiting: AtomicUsize,
+    queue: Queue,
+    /// How many bytes of arguments wait.
     held: AtomicUsize,
     recorded: AtomicUsize,
     lost: AtomicUsize,
     fails: AtomicBool,
-    stops: AtomicBool,
     trouble: Mutex<Option<String>>,
     settings: Mutex<Arc<Settings>>,
 }
@@ -69,12 +61,11 @@ impl Shared {
     fn new(audit: &Audit) -> anyhow::Result<Self> {
         Ok(Self {
             start: Instant::now(),
-            waiting: AtomicUsize::new(0),
+            queue: Queue::default(),
             held: AtomicUsize::new(0),
             recorded: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
             fails: AtomicBool::new(false),
-            stops: AtomicBool::new(false),
             trouble: Mutex::default(),
             settings: Mutex::new(Settings::new(audit)?),
         })
@@ -105,18 +96,15 @@ impl Trail {
     ) -> anyhow::Result<Self> {
         // Where the size of files is limited, a full one is a failure to write and not the end of the process.
         let limited = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?;
-        let (queue, entries) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::new(audit)?);
-        let writer = Writer::new(folder, entries, shared.clone(), telemetry);
+        let writer = Writer::new(folder, shared.clone(), telemetry);
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
-        Ok(Self(Arc::new(Kept { queue, shared, _limited: limited, thread: Mutex::new(Some(thread)) })))
+        Ok(Self(Arc::new(Kept { shared, _limited: limited, thread: Mutex::new(Some(thread)) })))
     }
 
     /// Writes what is left, and nothing more after that.
     pub(crate) fn stop(&self) {
-        self.0.shared.stops.store(true, Ordering::SeqCst);
-        // A full queue needs nobody to wake the thread.
-        let _ = self.0.queue.try_send(Sent::Stop);
+        self.0.shared.queue.stop();
         let Some(thread) = lock(&self.0.thread).take() else { return };
         let deadline = Instant::now() + LAST;
         while !thread.is_finished() && Instant::now() < deadline {
@@ -147,25 +135,20 @@ impl AuditSink for Trail {
 
     fn record(&self, mut entry: Entry) {
         let shared = &self.0.shared;
-        let size = entry.arguments.as_ref().map_or(0, bytes::Bytes::len);
-        if size > 0 && shared.held.load(Ordering::Relaxed) + size > ARGUMENTS {
-            entry.forget_arguments();
-        }
-        let size = entry.arguments.as_ref().map_or(0, bytes::Bytes::len);
-        shared.held.fetch_add(size, Ordering::Relaxed);
-        shared.waiting.fetch_add(1, Ordering::Relaxed);
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
-            self.0.queue.try_send(Sent::Entry(Box::new(entry)))
-        {
+        let size = entry.arguments.held();
+        if size > 0 && shared.held.fetch_add(size, Ordering::Relaxed) + size > ARGUMENTS {
             shared.held.fetch_sub(size, Ordering::Relaxed);
-            shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            entry.arguments.forget();
+        }
+        if let Err(entry) = shared.queue.push(entry) {
+            shared.held.fetch_sub(entry.arguments.held(), Ordering::Relaxed);
             shared.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn is_failing(&self) -> bool {
         let shared = &self.0.shared;
-        shared.fails.load(Ordering::Relaxed) || shared.waiting.load(Ordering::Relaxed) > QUEUE / 2
+        shared.fails.load(Ordering::Relaxed) || shared.queue.waiting() > QUEUE / 2
     }
 
     fn state(&self) -> AuditState {
@@ -173,7 +156,7 @@ impl AuditSink for Trail {
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         AuditState {
             trouble: lock(&shared.trouble).clone(),
-            waiting: count(&shared.waiting),
+            waiting: shared.queue.waiting(),
             recorded: count(&shared.recorded),
             lost: count(&shared.lost),
         }

@@ -24,6 +24,11 @@ pub(crate) struct Reading {
     connection: Connection,
 }
 
+/// Returns a value that a line is searched by, where there is one.
+fn value<T: ToSql>(value: Option<&T>) -> Option<&dyn ToSql> {
+    value.map(|value| value as &dyn ToSql)
+}
+
 impl Reading {
     /// Opens the trail of a data folder.
     pub(crate) fn open(data: &Path) -> anyhow::Result<Self> {
@@ -54,31 +59,21 @@ impl Reading {
             Order::Newest => ("DESC", "id < ?"),
             Order::Oldest => ("ASC", "id > ?"),
         };
-        let mut wanted = vec!["1"];
-        let mut values: Vec<&dyn ToSql> = Vec::new();
         let of_line = "CASE WHEN json_valid(line) THEN json_extract(line, '$.method') = ? END";
-        let texts = [
-            ("agent = ?", &query.agent),
-            ("server = ?", &query.server),
-            ("name = ?", &query.tool),
-            ("decision = ?", &query.decision),
-            (of_line, &query.method),
+        let found: [(&str, Option<&dyn ToSql>); 6] = [
+            ("agent = ?", value(query.agent.as_ref())),
+            ("server = ?", value(query.server.as_ref())),
+            ("name = ?", value(query.tool.as_ref())),
+            ("decision = ?", value(query.decision.as_ref())),
+            ("time >= ?", value(query.since.as_ref())),
+            ("time < ?", value(query.until.as_ref())),
         ];
-        for (condition, value) in &texts {
-            if let Some(value) = value {
-                wanted.push(condition);
-                values.push(value);
-            }
-        }
-        for (condition, value) in [("time >= ?", &query.since), ("time < ?", &query.until), (beyond, &cursor)]
-        {
-            if let Some(value) = value {
-                wanted.push(condition);
-                values.push(value);
-            }
-        }
-        let text = format!("SELECT id, line FROM entries WHERE {} ORDER BY id {order}", wanted.join(" AND "));
-        let mut statement = as_it_is.prepare(&text)?;
+        let read = [(of_line, value(query.method.as_ref())), (beyond, value(cursor.as_ref()))];
+        let wanted = |conditions: &[(&'static str, Option<&dyn ToSql>)]| {
+            conditions.iter().filter(|(_, value)| value.is_some()).map(|(text, _)| *text).collect::<Vec<_>>()
+        };
+        let values: Vec<_> = found.iter().chain(&read).filter_map(|(_, value)| *value).collect();
+        let mut statement = as_it_is.prepare(&index::select(&wanted(&found), &wanted(&read), order))?;
         let mut rows = statement.query(&values[..])?;
         let (mut page, mut last, mut next) = (Gathering::new(query), cursor, None);
         while let Some(row) = rows.next()? {

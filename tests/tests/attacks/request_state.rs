@@ -5,7 +5,7 @@
 
 use portcullis_tests::agent::Agent;
 use portcullis_tests::http::Request;
-use portcullis_tests::scenario::{SERVERS, Stage, Transport};
+use portcullis_tests::scenario::{Stage, Transport};
 use portcullis_tests::wait;
 use serde_json::{Value, json};
 
@@ -122,7 +122,7 @@ fn case_05_an_altered_state_is_refused() {
 /// A state is good for the request that it was given for, and for no other tool, arguments, or endpoint.
 #[test]
 fn case_05_a_state_is_bound_to_its_request() {
-    for (era, transport) in SERVERS {
+    for (era, transport) in portcullis_tests::scenario::servers() {
         let asked = Asked::by(era, transport);
         let state = json!(asked.state);
         asked.assert_refused("another tool", &asked.again_as(&asked.agent, TWIN, &json!({}), &state));
@@ -163,7 +163,7 @@ fn case_04_what_is_sealed_elsewhere_or_for_something_else_is_no_state() {
 /// What the user has agreed to once is executed once, however often the agreement comes.
 #[test]
 fn case_06_a_state_brought_back_twice_is_executed_once() {
-    for (era, transport) in SERVERS {
+    for (era, transport) in portcullis_tests::scenario::servers() {
         let asked = Asked::by(era, transport);
         asked.assert_good();
         let executed = asked.calls();

@@ -3,7 +3,7 @@
 use http::{Method, header};
 
 use super::*;
-use crate::audit::Entry;
+use crate::audit::{Arguments, Entry};
 use crate::config::{Audit, Config, OnFailure};
 use crate::error::Unreachable;
 use crate::testing::TestTrail;
@@ -12,7 +12,11 @@ use crate::testing::TestTrail;
 fn told(trail: &TestTrail) -> String {
     let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().unwrap_or("-").to_owned();
     let line = |entry: &Entry| {
-        let arguments = entry.arguments.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        let arguments = match &entry.arguments {
+            Arguments::None => String::new(),
+            Arguments::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            Arguments::Digest(digest) => format!("{:02x}{:02x}..", digest[0], digest[1]),
+        };
         let (name, upstream) = (entry.name.as_deref().unwrap_or("-"), text(&entry.upstream_name));
         let server = text(&entry.server);
         format!(
@@ -49,8 +53,8 @@ fn every_request_becomes_one_entry() {
         told(&trail)
     };
     insta::assert_snapshot!(check(modern("1", "tools/list", "")), @"modern tools/list - ->- allowed [] 157B err=None up=false id=1");
-    insta::assert_snapshot!(check(modern("2", "tools/call", r#""name":"a__echo","arguments":{"n": 1.0}"#)), @r#"modern tools/call a a__echo>echo allowed [{"n": 1.0}] 109B err=Some(false) up=true id=2"#);
-    insta::assert_snapshot!(check(modern("\"x\"", "tools/call", r#""name":"a__nope","arguments":{}"#)), @r#"modern tools/call - a__nope>- denied [{}] 0B err=None up=false id="x" Unknown tool: a__nope"#);
+    insta::assert_snapshot!(check(modern("2", "tools/call", r#""name":"a__echo","arguments":{"n": 1.0}"#)), @r#"modern tools/call a a__echo>echo allowed [98f2..] 109B err=Some(false) up=true id=2"#);
+    insta::assert_snapshot!(check(modern("\"x\"", "tools/call", r#""name":"a__nope","arguments":{}"#)), @r#"modern tools/call - a__nope>- denied [4413..] 0B err=None up=false id="x" Unknown tool: a__nope"#);
     insta::assert_snapshot!(check(modern("3", "server/discover", "")), @"modern server/discover - ->- allowed [] 285B err=None up=false id=3");
     insta::assert_snapshot!(check(modern("4", "resources/read", r#""uri":"x://y""#)), @"modern resources/read - x://y>- denied [] 0B err=None up=false id=4 Resource not found");
     insta::assert_snapshot!(check(modern("5", "made/up", "")), @"modern _OTHER - ->- denied [] 0B err=None up=false id=5 Method not found: made/up");
@@ -84,7 +88,7 @@ fn sessions_are_recorded_too() {
     let headers = [("mcp-session-id", session.as_str())];
     let call = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"a__echo","arguments":{}}}"#;
     ask(&host, &gateway, post(call, &headers));
-    insta::assert_snapshot!(told(&trail), @"legacy tools/call a a__echo>echo allowed [{}] 85B err=Some(false) up=true id=2");
+    insta::assert_snapshot!(told(&trail), @"legacy tools/call a a__echo>echo allowed [4413..] 85B err=Some(false) up=true id=2");
     let mut ending = post("", &headers);
     *ending.method_mut() = Method::DELETE;
     ask(&host, &gateway, ending);
@@ -131,4 +135,17 @@ fn what_cannot_be_recorded_is_served_or_refused_as_configured() {
     trail.take();
     assert!(ask(&host, &gateway, list()).starts_with("200"));
     assert_eq!(trail.take(), []);
+}
+
+#[test]
+fn arguments_are_kept_where_they_are_to_be_written_or_take_long_to_digest() {
+    let (host, trail, gateway) = stage(modern_server);
+    let text = "x".repeat(8 << 10);
+    let long = format!(r#""name":"a__echo","arguments":{{"text":"{text}"}}"#);
+    ask(&host, &gateway, modern("1", "tools/call", &long));
+    assert!(told(&trail).contains(&text));
+    let audit = Audit { arguments: true, ..Audit::default() };
+    gateway.reload(Config { audit, ..gateway.snapshot().config.clone() });
+    ask(&host, &gateway, modern("1", "tools/call", r#""name":"a__echo","arguments":{"n": 1.0}"#));
+    assert!(told(&trail).contains(r#"[{"n": 1.0}]"#));
 }

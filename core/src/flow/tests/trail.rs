@@ -18,7 +18,7 @@ fn lines(count: u64) -> Vec<String> {
         decision: if id.is_multiple_of(3) { Decision::Denied } else { Decision::Allowed },
         ..Entry::default()
     };
-    (1..=count).map(|_| chain.append(|id, prev| entry(id).line(id, prev, &Writing::default()))).collect()
+    (1..=count).map(|_| chain.add(|id, prev| entry(id).line(id, prev, &Writing::default()))).collect()
 }
 
 fn stage(lines: Option<Vec<String>>, admin_key: Option<&str>) -> (Memory, Gateway<Memory>) {
