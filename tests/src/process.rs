@@ -100,6 +100,12 @@ impl Background {
         self.shell.try_wait().expect("a child can be waited for")
     }
 
+    /// Kills it and all its children, as a crash of the machine would.
+    pub fn kill(&mut self) {
+        kill_group(&self.shell);
+        self.shell.wait().ok();
+    }
+
     /// Tells it to end, and answers once it has.
     pub fn stop(&mut self) {
         drop(self.leash.take());

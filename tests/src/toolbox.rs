@@ -60,6 +60,18 @@ pub fn edge_modules() -> PathBuf {
     installed("edge/node_modules")
 }
 
+/// The runtime of the platform that Workers run on.
+pub fn workerd() -> PathBuf {
+    let (os, machine) = match (env::consts::OS, env::consts::ARCH) {
+        (os @ "linux", "x86_64") => (os, "64"),
+        (os @ "linux", "aarch64") => (os, "arm64"),
+        ("macos", "x86_64") => ("darwin", "64"),
+        ("macos", "aarch64") => ("darwin", "arm64"),
+        (os, machine) => panic!("workerd does not run on {os} with {machine}"),
+    };
+    installed(&format!("edge/node_modules/@cloudflare/workerd-{os}-{machine}/bin/workerd"))
+}
+
 /// A file below the repository's top.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
