@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use portcullis_tests::agent::Agent;
-use portcullis_tests::gateway::{Builder, Gateway, Host};
+use portcullis_tests::gateway::{Builder, Gateway, Host, Readiness};
 use portcullis_tests::hostile::{Done, Hostile};
 use portcullis_tests::http::Request;
 use portcullis_tests::process::run;
@@ -140,4 +140,32 @@ fn it_can_be_deployed_and_is_small() {
     let compressed = compressed.unwrap_or_else(|| panic!("no size in {}", finished.stdout));
     assert!(compressed <= BUNDLE, "the bundle has {compressed} KiB compressed, at most {BUNDLE} are allowed");
     assert!(fs::read_dir(out.path()).expect("the bundle is there").count() > 1);
+}
+
+#[test]
+fn what_is_left_out_is_said() {
+    let upstream = Upstream::fixture(&["--era", "modern"]);
+    let gateway = worker(&before(upstream.url())).without(&["COUNTS", "ARCHIVE"]).start();
+    let readiness = Request::get(&gateway.url_of("/readyz")).send().json();
+    let missing: Vec<_> =
+        readiness["missing"].as_object().expect("what is missing").keys().cloned().collect();
+    assert_eq!(missing, ["ARCHIVE", "COUNTS"], "{readiness}");
+    assert!(Agent::modern(gateway.url()).tools().contains(&"s__echo".to_owned()), "it serves without them");
+}
+
+#[test]
+fn a_key_to_seal_with_is_asked_for() {
+    let gateway = worker("version: 1\n").env("PORTCULLIS_SEAL_KEY", "").until(Readiness::Answering).start();
+    let answer = Request::get(&gateway.url_of("/healthz")).send();
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("PORTCULLIS_SEAL_KEY"), "it says what is missing");
+}
+
+#[test]
+fn strangers_are_not_let_in_by_mistake() {
+    let upstream = Upstream::fixture(&["--era", "modern"]);
+    let gateway =
+        worker(&before(upstream.url())).env("PORTCULLIS_INSECURE", "").until(Readiness::Answering).start();
+    wait::expect("the reason in the log", || gateway.log().contains("auth.required"));
+    assert_eq!(Agent::modern(gateway.url()).tools(), [""; 0], "nothing is served");
 }
