@@ -6,6 +6,8 @@
 //   port           without one, any
 //   without        names of bindings that are left out
 //   failures       how often the queue's consumer fails: by turns before and after it has done its work
+//   counted        true: GET /subrequests lists what requests of agents have asked of servers, stores, objects and
+//                  queues since it was last asked for
 import { readFileSync, watchFile } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -15,7 +17,7 @@ const modules = createRequire(join(process.env.PORTCULLIS_EDGE_MODULES, 'package
 const { buildSync } = modules('esbuild');
 const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
-const { configuration, secrets = {}, persist, port = 0, without = [], failures = 0 } = JSON.parse(process.argv[2]);
+const { configuration, secrets = {}, persist, port = 0, without = [], failures = 0, counted = false } = JSON.parse(process.argv[2]);
 const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
 // The Worker itself, but for a consumer that fails.
 const entry = `
@@ -29,7 +31,33 @@ const entry = `
     await worker.queue(...batch);
     if (failing > 0) fail('after');
   };
-  export default { ...worker, queue };
+  ${counted ? `
+    let made = [];
+    const ask = globalThis.fetch;
+    globalThis.fetch = (url, request) => {
+      made.push('server ' + new Headers(request?.headers).get('mcp-method'));
+      return ask(url, request);
+    };
+    // What a binding is asked, and what is asked of an object that it names.
+    const watched = (name, binding) => typeof binding !== 'object' ? binding : new Proxy(binding, {
+      get(_, method) {
+        const value = binding[method];
+        if (typeof value !== 'function') return value;
+        return (...given) => {
+          if (method === 'idFromName') return binding[method](...given);
+          if (method === 'get' && 'idFromName' in binding) return watched(name, binding.get(...given));
+          made.push(name + ' ' + method);
+          return binding[method](...given);
+        };
+      },
+    });
+    const fetch = (request, env, context) => {
+      if (new URL(request.url).pathname === '/subrequests') return Response.json(made.splice(0));
+      const bindings = Object.entries(env).map(([name, binding]) => [name, watched(name, binding)]);
+      return worker.fetch(request, Object.fromEntries(bindings), context);
+    };
+  ` : 'const { fetch } = worker;'}
+  export default { fetch, queue };
 `;
 const bundle = buildSync({
   stdin: { contents: entry, resolveDir: folder }, bundle: true, format: 'esm', write: false, external: ['*.wasm'], logLevel: 'error',
@@ -70,7 +98,11 @@ const url = await worker.ready;
 
 if (configuration) {
   const store = await worker.getKVNamespace('STORE');
-  const put = () => store.put('config', readFileSync(configuration, 'utf8'));
+  // Once the gateway has made a version of it, what is in the store says which.
+  const put = async () => {
+    const text = readFileSync(configuration, 'utf8');
+    if (await store.get('config') !== text) await store.put('config', text);
+  };
   await put();
   watchFile(configuration, { interval: 100 }, put);
 }

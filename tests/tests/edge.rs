@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use portcullis_tests::agent::Agent;
-use portcullis_tests::gateway::{Builder, Gateway, Host};
+use portcullis_tests::gateway::{Builder, Gateway, Host, Readiness};
 use portcullis_tests::hostile::{Done, Hostile};
 use portcullis_tests::http::Request;
 use portcullis_tests::process::run;
@@ -112,6 +112,39 @@ fn what_objects_know_outlives_the_process() {
     gateway.restart();
     let error = call(&Agent::modern(gateway.url()));
     assert_eq!(error["error"]["code"], -32029, "{error}");
+}
+
+/// Returns what requests of agents have asked of servers, stores and objects since it was last asked for, in order;
+/// without what follows the answer, the audit trail's message.
+fn subrequests(gateway: &Gateway) -> Vec<String> {
+    let made = Request::get(&gateway.url_of("/subrequests")).send().json();
+    let made: Vec<String> = serde_json::from_value(made).expect("a list of texts");
+    made.into_iter().filter(|made| made != "ENTRIES sendBatch").collect()
+}
+
+#[test]
+fn a_call_takes_few_requests() {
+    let upstream = Upstream::fixture(&["--era", "modern"]);
+    let worker = worker(&before(upstream.url())).until(Readiness::Listening);
+    let mut gateway = worker.of_worker("counted", json!(true)).start();
+    let call = |gateway: &Gateway| {
+        let result = Agent::modern(gateway.url()).call("s__echo", &json!({ "text": "x" }));
+        assert_eq!(result["structuredContent"]["text"], "x");
+        subrequests(gateway)
+    };
+    call(&gateway);
+    for _ in 0..3 {
+        let mut warm = call(&gateway);
+        // Whether another configuration is in force is looked for now and then, after an answer.
+        warm.retain(|made| made != "STORE getWithMetadata");
+        assert_eq!(warm, ["server tools/call"]);
+    }
+    gateway.restart();
+    let mut cold = call(&gateway);
+    // The object that reads servers has requests of its own.
+    cold.retain(|made| made == "server tools/call" || !made.starts_with("server "));
+    assert_eq!(cold.first().map(String::as_str), Some("STORE getWithMetadata"), "{cold:?}");
+    assert!(cold.contains(&"server tools/call".to_owned()) && cold.len() <= 3, "{cold:?}");
 }
 
 #[test]
