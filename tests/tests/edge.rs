@@ -3,7 +3,6 @@
 //! What it has in common with the others is shown by the scenarios, which run on every host.
 
 use std::fs;
-use std::process::Command;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
@@ -152,19 +151,8 @@ fn a_call_takes_few_requests() {
 fn it_can_be_deployed_and_is_small() {
     toolbox::build_worker();
     let out = toolbox::scratch();
-    let mut wrangler = Command::new(toolbox::node());
-    wrangler.arg(toolbox::edge_modules().join("wrangler/bin/wrangler.js"));
+    let mut wrangler = toolbox::wrangler(out.path());
     wrangler.args(["deploy", "--dry-run", "--outdir"]).arg(out.path());
-    wrangler.current_dir(toolbox::repository(""));
-    for (name, value) in [
-        ("CI", "1"),
-        ("WRANGLER_SEND_METRICS", "false"),
-        ("WRANGLER_SEND_ERROR_REPORTS", "false"),
-        ("WRANGLER_HIDE_BANNER", "true"),
-    ] {
-        wrangler.env(name, value);
-    }
-    wrangler.env("WRANGLER_LOG_PATH", out.path().join("logs")).env("XDG_CONFIG_HOME", out.path());
     let finished = run(wrangler, b"", PATIENCE);
     assert!(finished.status.success(), "{}{}", finished.stdout, finished.stderr);
     let compressed = finished
