@@ -5,7 +5,7 @@
 #   benches/edge.sh [RUNS]             # what takes time is measured RUNS times (3), in turn
 #
 # Installs nothing: Node, wrangler and workerd are those that tests/setup.sh has put into the tests' cache. The Worker
-# runs in plain workerd, bound to its objects, to a queue that takes everything, and to no store.
+# runs in plain workerd, bound to its objects, to no store, and to a queue that takes everything, in a process of its own.
 # Settings: SECONDS_EACH (5), STARTS (15), those of infra/cloudflare/build.sh. Needs Linux, curl and gzip.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -64,7 +64,7 @@ export * from './shim.js';
 export default { fetch: () => new Response('here') };
 JS
 cat >"$work/queue.js" <<'JS'
-export default { fetch: async (request) => { await request.arrayBuffer(); return Response.json({}); } };
+export default { fetch: async (request) => { await request.arrayBuffer(); return Response.json({ metadata: { metrics: { backlogCount: 0, backlogBytes: 0, oldestMessageTimestamp: 0 } } }); } };
 JS
 
 modules="(name = \"shim.js\", esModule = embed \"bundle/shim.js\"),
@@ -88,7 +88,7 @@ worker() {
 using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
   services = [
-    (name = "main", worker = .main), (name = "queue", worker = .queue),
+    (name = "main", worker = .main), (name = "queue", external = (address = "127.0.0.1:9853", http = ())),
     (name = "disk", disk = (path = "$work/$1", writable = true)),
     (name = "internet", network = (allow = ["public", "private", "local"])),
   ],
@@ -100,9 +100,6 @@ const main :Workerd.Worker = (
   bindings = [${4:-}],
   durableObjectNamespaces = [${5:-}], durableObjectStorage = (localDisk = "disk"),
 );
-const queue :Workerd.Worker = (
-  modules = [(name = "queue.js", esModule = embed "queue.js")], compatibilityDate = "2026-10-01",
-);
 CAPNP
 }
 serve() { start "$1" "$workerd" serve "$work/$1.capnp"; }
@@ -112,6 +109,7 @@ for port in 51 52; do
     worker "proxy$port" "98$((port + 11))" '(name = "proxy.js", esModule = embed "proxy.js")' \
         "(name = \"UPSTREAM\", text = \"http://127.0.0.1:98$port/mcp\")"
 done
+worker queue 9853 '(name = "queue.js", esModule = embed "queue.js")'
 worker silent 9864 '(name = "silent.js", esModule = embed "silent.js")'
 worker loaded 9865 "(name = \"loaded.js\", esModule = embed \"loaded.js\"), $modules" '' "$classes"
 
@@ -133,10 +131,11 @@ echo "start: $(middle <"$work/silent.us") µs without the bundle, $(middle <"$wo
 mebibytes=50
 start stub "$bench" stub --port 9851; stub=$pid
 start large "$bench" stub --port 9852 --result $((mebibytes << 20))
+serve queue
 serve gateway; gateway=$pid
 serve proxy51; proxy=$pid
 serve proxy52; large=$pid
-for port in 9851 9852 9861 9862 9863; do await "$port"; done
+for port in 9851 9852 9853 9861 9862 9863; do await "$port"; done
 
 measure() { # measure LABEL PORT PID TOOL FLAG...
     local label=$1 port=$2 pid=$3 tool=$4; shift 4
