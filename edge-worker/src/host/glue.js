@@ -23,9 +23,12 @@ export class Bell {
   silence() { this.run = undefined; }
 }
 
+// Stopping it ends the wait too: what waits for a promise is not freed before that is settled.
 export class Timer {
-  constructor(milliseconds) { this.over = new Promise((end) => { this.id = setTimeout(end, milliseconds); }); }
-  stop() { clearTimeout(this.id); }
+  constructor(milliseconds) {
+    this.over = new Promise((end) => { this.end = end; this.id = setTimeout(end, milliseconds); });
+  }
+  stop() { clearTimeout(this.id); this.end(); }
 }
 
 // While it ticks, a request that waits for another one is not taken for one that will never end.
