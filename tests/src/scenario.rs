@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
@@ -142,6 +142,11 @@ pub fn answer(agent: &Agent, id: &Value, result: &Value) -> Response {
 
 /// Whether a message of this method comes on a stream in time.
 pub fn hears(stream: Response, method: &str, within: Duration) -> bool {
+    hearing(stream, method).recv_timeout(within) == Ok(true)
+}
+
+/// Tells, once it is known, whether a message of this method has come on a stream before its end.
+pub fn hearing(stream: Response, method: &str) -> Receiver<bool> {
     let method = method.to_owned();
     let (found, finding) = mpsc::channel();
     thread::spawn(move || {
@@ -149,7 +154,7 @@ pub fn hears(stream: Response, method: &str, within: Duration) -> bool {
         // Whoever waits for it may have given up.
         found.send(messages.any(|message| message["method"] == *method)).ok();
     });
-    finding.recv_timeout(within) == Ok(true)
+    finding
 }
 
 /// The first text of a tool's result.

@@ -4,16 +4,20 @@
 //! next; what comes of the scenario must be the same.** Once its place is taken by another, once it is not.
 #![allow(clippy::print_stdout, reason = "a failure shows where the gateway was killed")]
 
+use std::time::Duration;
+
 use portcullis_tests::agent::{Agent, LEGACY};
 use portcullis_tests::fleet::Fleet;
 use portcullis_tests::gateway::Host;
 use portcullis_tests::http::{Request, Response};
-use portcullis_tests::scenario::{hears, text};
+use portcullis_tests::scenario::hearing;
 use portcullis_tests::upstream::Upstream;
-use portcullis_tests::wait::PATIENCE;
+use portcullis_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
 const WATCHED: &str = "test://watched-resource";
+/// In which news of a change usually come.
+const SOON: Duration = Duration::from_secs(5);
 
 /// A fleet before a fixture server of this era.
 fn before(era: &str) -> (Fleet, Upstream) {
@@ -127,10 +131,15 @@ fn complete(c: &mut Carried) -> Value {
     )
 }
 
-/// Waits for a message of this method on the stream that was opened.
-fn hear(c: &mut Carried, method: &str) -> Value {
-    let stream = c.stream.take().expect("it was opened");
-    json!(hears(stream, method, PATIENCE))
+/// Waits for a message of this method on the stream that was opened, which a call causes. What has changed and changed
+/// back before anybody looked is no news: so it is called until there are some.
+fn hear(c: &mut Carried, method: &str, cause: &str) -> Value {
+    let hearing = hearing(c.stream.take().expect("it was opened"), method);
+    let heard = wait::until(PATIENCE, || {
+        c.agent.call(cause, &json!({}));
+        hearing.recv_timeout(SOON).ok()
+    });
+    json!(heard)
 }
 
 mod modern {
@@ -166,8 +175,7 @@ mod modern {
     /// The stream that the agent had may have ended: it opens another, and hears of what happens from then on.
     pub(super) fn listen_again(c: &mut Carried) -> Value {
         listen(c);
-        text(&c.agent.call("s__update_resource", &json!({})));
-        hear(c, "notifications/resources/updated")
+        hear(c, "notifications/resources/updated", "s__update_resource")
     }
 }
 
@@ -213,9 +221,7 @@ mod legacy {
     /// The stream that the agent had may have ended: it opens another, and hears of what happens from then on.
     pub(super) fn open_again(c: &mut Carried) -> Value {
         open(c);
-        subscribe(c);
-        c.agent.call("s__update_resource", &json!({}));
-        hear(c, "notifications/resources/updated")
+        hear(c, "notifications/prompts/list_changed", "s__test_trigger_prompt_change")
     }
 
     pub(super) fn delete(c: &mut Carried) -> Value {
