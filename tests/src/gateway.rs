@@ -182,7 +182,7 @@ impl Builder {
         let mut secrets = BTreeMap::from([("PORTCULLIS_INSECURE", "1"), ("PORTCULLIS_SEAL_KEY", SEAL_KEY)]);
         secrets.extend(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let mut settings = json!({
-            "configuration": self.folder.path().join(&self.config),
+            "configuration": (self.config != REMOTE).then(|| self.folder.path().join(&self.config)),
             "persist": self.data_dir(),
             "secrets": secrets,
             "without": self.left_out,
