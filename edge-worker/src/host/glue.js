@@ -8,8 +8,8 @@ const fields = (headers) => {
 
 const headers = (text) => {
   const lines = text.split('\n');
-  const all = new Headers();
-  for (let at = 0; at + 1 < lines.length; at += 2) all.append(lines[at], lines[at + 1]);
+  const all = [];
+  for (let at = 0; at + 1 < lines.length; at += 2) all.push([lines[at], lines[at + 1]]);
   return all;
 };
 
@@ -42,6 +42,21 @@ export class Reading {
   constructor(stream) { this.reader = stream?.getReader(); }
   next() { return this.reader ? this.reader.read().then(({ value }) => value) : Promise.resolve(undefined); }
   cancel() { this.reader?.cancel().catch(() => {}); }
+}
+
+// A body that says its length and is short: read at once.
+class Short {
+  constructor(response) { this.response = response; }
+  static is({ headers }) {
+    const length = Number(headers.get('content-length') ?? 0);
+    const json = headers.get('content-type')?.startsWith('application/json');
+    return json && length > 0 && length <= 65536 && !headers.has('content-encoding');
+  }
+  next() {
+    const { response } = this;
+    this.response = undefined;
+    return response ? bytesOf(response.arrayBuffer()) : Promise.resolve(undefined);
+  }
 }
 
 // A request of an agent.
@@ -97,7 +112,7 @@ export class Sent {
   }
   answered() {
     return this.promise.then((response) => {
-      this.reading = new Reading(response.body);
+      this.reading = Short.is(response) ? new Short(response) : new Reading(response.body);
       return `${response.status}\n${fields(response.headers)}`;
     });
   }
