@@ -100,17 +100,6 @@ pub(crate) fn json(status: StatusCode, text: impl Into<Whole>) -> Reply {
     reply
 }
 
-/// Returns what a request of those who run the gateway came to instead of what it asked for (RFC 9457).
-pub(crate) fn problem(status: StatusCode, detail: &str) -> Reply {
-    let mut out = message::ObjectWriter::default();
-    out.string("type", "about:blank").string("title", status.canonical_reason().unwrap_or_default());
-    out.member("status", status.as_str()).string("detail", detail);
-    let mut reply = json(status, out.finish());
-    let problem = HeaderValue::from_static("application/problem+json");
-    reply.headers_mut().insert(header::CONTENT_TYPE, problem);
-    reply
-}
-
 /// Returns an answer of server-sent events.
 pub(crate) fn events(chunks: Chunks) -> Reply {
     let mut reply = Response::new(Body::Stream(chunks));

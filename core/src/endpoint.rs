@@ -149,6 +149,8 @@ pub(crate) struct Trouble {
     pub(crate) audit: Option<String>,
     /// The newest version of the configuration, where it is not in force, and why.
     pub(crate) refused: Option<(u64, String)>,
+    /// What the host was not given, and what is lost by that.
+    pub(crate) lacking: Vec<(&'static str, &'static str)>,
 }
 
 /// Says which servers are up, and what is wrong with the gateway itself. It is ready once each server has answered or failed.
@@ -188,6 +190,13 @@ pub(crate) fn readiness(servers: &[Readiness], settled: bool, trouble: &Trouble)
         let mut refused = ObjectWriter::default();
         refused.string("status", "refused").member("version", &version.to_string()).string("reason", reason);
         out.member("configuration", &refused.finish());
+    }
+    if !trouble.lacking.is_empty() {
+        let mut lacking = ObjectWriter::default();
+        for (name, loss) in &trouble.lacking {
+            lacking.string(name, loss);
+        }
+        out.member("missing", &lacking.finish());
     }
     if let Some(reason) = &trouble.audit {
         let mut audit = ObjectWriter::default();

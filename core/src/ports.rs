@@ -282,6 +282,11 @@ pub trait Host:
         None
     }
 
+    /// Returns what the platform could give and was not told to, by its name there, and what is lost by that.
+    fn lacks(&self) -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+
     /// Tells whether the platform can start programs, as servers with a `command` need.
     fn starts_processes(&self) -> bool {
         true

@@ -7,6 +7,24 @@ use worker::Env;
 /// The bindings' names, as `wrangler.toml` has them.
 const STORE: &str = "STORE";
 
+/// What may be left out of them, and what is lost by that.
+const OPTIONAL: [(&str, &str); 8] = [
+    (
+        STORE,
+        "the configuration is that of the variable, keys and the audit trail cannot be read, and what servers offer is asked of an object by each instance",
+    ),
+    ("CONFIGURATIONS", "configurations and keys cannot be pushed; what STORE holds under `config` is served"),
+    (
+        "CONVERSATIONS",
+        "servers cannot ask in the middle of a call, and there are no streams to listen on and no HTTP+SSE",
+    ),
+    ("UPSTREAMS", "each instance asks each server what it offers when it starts"),
+    ("COUNTS", "each instance counts for itself, so that limits are looser than they say"),
+    ("TRAIL", "no audit trail is written"),
+    ("ENTRIES", "each instance brings its audit entries to the trail itself, after each answer"),
+    ("ARCHIVE", "the audit trail is kept no longer than STORE keeps it"),
+];
+
 /// The Worker's bindings.
 #[derive(Clone)]
 pub(crate) struct Bindings(Env);
@@ -29,6 +47,11 @@ impl Bindings {
     /// Returns the objects of a class.
     pub(crate) fn objects(&self, name: &str) -> Option<JsValue> {
         Reflect::get(&self.0, &JsValue::from_str(name)).ok().filter(JsValue::is_object)
+    }
+
+    /// Returns what the Worker is not bound to, and what is lost by that.
+    pub(crate) fn missing(&self) -> Vec<(&'static str, &'static str)> {
+        OPTIONAL.into_iter().filter(|(name, _)| self.objects(name).is_none()).collect()
     }
 
     /// Returns the store that all isolates read.

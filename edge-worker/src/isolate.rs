@@ -59,6 +59,9 @@ impl Place {
             return Ok(made.gateway.clone());
         }
         let options = options(config, managed, &self.bindings)?;
+        for (binding, loss) in self.bindings.missing() {
+            tracing::warn!(binding, loss, "the Worker is not bound to something");
+        }
         let gateway = Gateway::start(self.host.clone(), options).map_err(|refusal| refusal.to_string())?;
         gateway.set_keys(held.key_ring());
         if let Some(catalog) = catalog {

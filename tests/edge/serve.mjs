@@ -6,9 +6,11 @@
 //   port           without one, any
 //   without        names of bindings that are left out
 //   failures       how often the queue's consumer fails: by turns before and after it has done its work
+//   fronts         a folder: what starts the Worker in further processes is written there (`workerd serve front.capnp`),
+//                  and this one answers only what those want of its stores and objects
 //   counted        true: GET /subrequests lists what requests of agents have asked of servers, stores, objects and
 //                  queues since it was last asked for
-import { readFileSync, watchFile } from 'node:fs';
+import { readFileSync, watchFile, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +19,9 @@ const modules = createRequire(join(process.env.PORTCULLIS_EDGE_MODULES, 'package
 const { buildSync } = modules('esbuild');
 const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
-const { configuration, secrets = {}, persist, port = 0, without = [], failures = 0, counted = false } = JSON.parse(process.argv[2]);
+const {
+  configuration, secrets = {}, persist, port = 0, without = [], failures = 0, fronts, counted = false,
+} = JSON.parse(process.argv[2]);
 const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
 // The Worker itself, but for a consumer that fails.
 const entry = `
@@ -56,12 +60,15 @@ const entry = `
       const bindings = Object.entries(env).map(([name, binding]) => [name, watched(name, binding)]);
       return worker.fetch(request, Object.fromEntries(bindings), context);
     };
-  ` : 'const { fetch } = worker;'}
-  export default { fetch, queue };
+  ` : fronts ? "import { door as fetch } from '../tests/edge/door.mjs';" : 'const { fetch } = worker;'}
+  export default { ...worker, queue, fetch };
 `;
-const bundle = buildSync({
-  stdin: { contents: entry, resolveDir: folder }, bundle: true, format: 'esm', write: false, external: ['*.wasm'], logLevel: 'error',
-});
+const bundle = (contents) => buildSync({
+  stdin: { contents, resolveDir: folder }, bundle: true, format: 'esm', write: false, external: ['*.wasm'], logLevel: 'error',
+}).outputFiles[0].text;
+const wasm = readFileSync(join(folder, 'build/index_bg.wasm'));
+const compatibilityDate = '2026-10-01';
+const compatibilityFlags = ['enable_request_signal'];
 const kept = (all) => Object.fromEntries(Object.entries(all).filter(([name]) => !without.includes(name)));
 
 const options = convertV4MiniflareOptions({
@@ -72,11 +79,11 @@ const options = convertV4MiniflareOptions({
   workers: [{
     name: 'portcullis',
     modules: [
-      { type: 'ESModule', path: 'worker.js', contents: bundle.outputFiles[0].text },
-      { type: 'CompiledWasm', path: 'index_bg.wasm', contents: readFileSync(join(folder, 'build/index_bg.wasm')) },
+      { type: 'ESModule', path: 'worker.js', contents: bundle(entry) },
+      { type: 'CompiledWasm', path: 'index_bg.wasm', contents: wasm },
     ],
-    compatibilityDate: '2026-10-01',
-    compatibilityFlags: ['enable_request_signal'],
+    compatibilityDate,
+    compatibilityFlags,
     bindings: secrets,
     kvNamespaces: kept({ STORE: 'store' }),
     durableObjects: kept({ CONVERSATIONS: { className: 'Conversations', useSQLite: true },
@@ -105,5 +112,34 @@ if (configuration) {
   };
   await put();
   watchFile(configuration, { interval: 100 }, put);
+}
+
+if (fronts) {
+  const bindings = {
+    ...secrets,
+    DOOR: url.href.slice(0, -1),
+    STORES: 'STORE ENTRIES ARCHIVE',
+    OBJECTS: 'CONVERSATIONS COUNTS CONFIGURATIONS TRAIL UPSTREAMS',
+  };
+  const text = (value) => JSON.stringify(value);
+  const list = (all) => `[${all.join(', ')}]`;
+  writeFileSync(join(fronts, 'worker.js'), bundle("export { default } from '../tests/edge/front.mjs';"));
+  writeFileSync(join(fronts, 'index_bg.wasm'), wasm);
+  writeFileSync(join(fronts, 'front.capnp'), `
+using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "front", worker = .front),
+    (name = "internet", network = (allow = ["public", "private", "local"])),
+  ],
+  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "front")],
+);
+const front :Workerd.Worker = (
+  modules = [(name = "worker.js", esModule = embed "worker.js"), (name = "index_bg.wasm", wasm = embed "index_bg.wasm")],
+  compatibilityDate = ${text(compatibilityDate)},
+  compatibilityFlags = ${list(compatibilityFlags.map(text))},
+  bindings = ${list(Object.entries(bindings).map(([name, value]) => `(name = ${text(name)}, text = ${text(value)})`))},
+);
+`);
 }
 console.log(`listening on ${url}mcp`);

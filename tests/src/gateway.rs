@@ -33,6 +33,8 @@ pub enum Readiness {
     Ready,
     /// It listens; upstreams may be down.
     Listening,
+    /// It answers something, be it that it cannot serve.
+    Answering,
 }
 
 /// What the gateway runs on.
@@ -64,6 +66,7 @@ pub struct Builder {
     arguments: Vec<String>,
     readiness: Readiness,
     host: Host,
+    left_out: Vec<String>,
     of_worker: BTreeMap<&'static str, Value>,
 }
 
@@ -134,6 +137,13 @@ impl Builder {
         self
     }
 
+    /// Leaves these bindings of a Worker out.
+    #[must_use]
+    pub fn without(mut self, bindings: &[&str]) -> Self {
+        self.left_out = bindings.iter().map(|&binding| binding.to_owned()).collect();
+        self
+    }
+
     /// Runs it on this host, whatever the tests are about.
     #[must_use]
     pub fn on(mut self, host: Host) -> Self {
@@ -172,9 +182,10 @@ impl Builder {
         let mut secrets = BTreeMap::from([("PORTCULLIS_INSECURE", "1"), ("PORTCULLIS_SEAL_KEY", SEAL_KEY)]);
         secrets.extend(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let mut settings = json!({
-            "configuration": self.folder.path().join(&self.config),
+            "configuration": (self.config != REMOTE).then(|| self.folder.path().join(&self.config)),
             "persist": self.data_dir(),
             "secrets": secrets,
+            "without": self.left_out,
         });
         for (name, value) in &self.of_worker {
             settings[name] = value.clone();
@@ -229,6 +240,7 @@ impl Gateway {
             arguments: Vec::new(),
             readiness: Readiness::Ready,
             host: Host::chosen(),
+            left_out: Vec::new(),
             of_worker: BTreeMap::new(),
         };
         builder.file("portcullis.yaml", config)
@@ -296,7 +308,7 @@ impl Gateway {
     fn await_readiness(&mut self) {
         let path = match self.setup.readiness {
             Readiness::Ready => "/readyz",
-            Readiness::Listening => "/healthz",
+            Readiness::Listening | Readiness::Answering => "/healthz",
         };
         let url = self.url_of(path);
         let mut answer = String::from("nothing");
@@ -307,7 +319,7 @@ impl Gateway {
             let response = Request::get(&url).try_send()?;
             let status = response.status;
             answer = format!("{status} {}", response.text());
-            (status == 200).then_some(())
+            (status == 200 || self.setup.readiness == Readiness::Answering).then_some(())
         });
         assert!(ready.is_some(), "{url} last answered {answer}; the gateway said:\n{}", self.log());
     }

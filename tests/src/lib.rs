@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`gateway`] | a gateway process with its own configuration, port and data folder |
 //! | [`balancer`] | a load balancer before several gateways |
+//! | [`fleet`] | several instances of one gateway, and the load balancer before them |
 //! | [`hostile`] | upstreams that break every rule, and what they make the gateway hold |
 //! | [`upstream`] | MCP servers that speak HTTP, for the gateway to stand in front of |
 //! | [`client`] | real MCP clients, run as drivers that take one plan and print one document |
@@ -23,6 +24,7 @@ pub mod agent;
 pub mod balancer;
 pub mod client;
 pub mod conformance;
+pub mod fleet;
 pub mod gateway;
 pub mod hostile;
 pub mod http;

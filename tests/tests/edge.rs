@@ -3,7 +3,6 @@
 //! What it has in common with the others is shown by the scenarios, which run on every host.
 
 use std::fs;
-use std::process::Command;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
@@ -152,19 +151,8 @@ fn a_call_takes_few_requests() {
 fn it_can_be_deployed_and_is_small() {
     toolbox::build_worker();
     let out = toolbox::scratch();
-    let mut wrangler = Command::new(toolbox::node());
-    wrangler.arg(toolbox::edge_modules().join("wrangler/bin/wrangler.js"));
+    let mut wrangler = toolbox::wrangler(out.path());
     wrangler.args(["deploy", "--dry-run", "--outdir"]).arg(out.path());
-    wrangler.current_dir(toolbox::repository(""));
-    for (name, value) in [
-        ("CI", "1"),
-        ("WRANGLER_SEND_METRICS", "false"),
-        ("WRANGLER_SEND_ERROR_REPORTS", "false"),
-        ("WRANGLER_HIDE_BANNER", "true"),
-    ] {
-        wrangler.env(name, value);
-    }
-    wrangler.env("WRANGLER_LOG_PATH", out.path().join("logs")).env("XDG_CONFIG_HOME", out.path());
     let finished = run(wrangler, b"", PATIENCE);
     assert!(finished.status.success(), "{}{}", finished.stdout, finished.stderr);
     let compressed = finished
@@ -174,4 +162,32 @@ fn it_can_be_deployed_and_is_small() {
     let compressed = compressed.unwrap_or_else(|| panic!("no size in {}", finished.stdout));
     assert!(compressed <= BUNDLE, "the bundle has {compressed} KiB compressed, at most {BUNDLE} are allowed");
     assert!(fs::read_dir(out.path()).expect("the bundle is there").count() > 1);
+}
+
+#[test]
+fn what_is_left_out_is_said() {
+    let upstream = Upstream::fixture(&["--era", "modern"]);
+    let gateway = worker(&before(upstream.url())).without(&["COUNTS", "ARCHIVE"]).start();
+    let readiness = Request::get(&gateway.url_of("/readyz")).send().json();
+    let missing: Vec<_> =
+        readiness["missing"].as_object().expect("what is missing").keys().cloned().collect();
+    assert_eq!(missing, ["ARCHIVE", "COUNTS"], "{readiness}");
+    assert!(Agent::modern(gateway.url()).tools().contains(&"s__echo".to_owned()), "it serves without them");
+}
+
+#[test]
+fn a_key_to_seal_with_is_asked_for() {
+    let gateway = worker("version: 1\n").env("PORTCULLIS_SEAL_KEY", "").until(Readiness::Answering).start();
+    let answer = Request::get(&gateway.url_of("/healthz")).send();
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("PORTCULLIS_SEAL_KEY"), "it says what is missing");
+}
+
+#[test]
+fn strangers_are_not_let_in_by_mistake() {
+    let upstream = Upstream::fixture(&["--era", "modern"]);
+    let gateway =
+        worker(&before(upstream.url())).env("PORTCULLIS_INSECURE", "").until(Readiness::Answering).start();
+    wait::expect("the reason in the log", || gateway.log().contains("auth.required"));
+    assert_eq!(Agent::modern(gateway.url()).tools(), [""; 0], "nothing is served");
 }

@@ -4,56 +4,22 @@
 //! next; what comes of the scenario must be the same.** Once its place is taken by another, once it is not.
 #![allow(clippy::print_stdout, reason = "a failure shows where the gateway was killed")]
 
-use nix::sys::signal::Signal;
 use portcullis_tests::agent::{Agent, LEGACY};
-use portcullis_tests::balancer::Balancer;
-use portcullis_tests::gateway::Gateway;
+use portcullis_tests::fleet::Fleet;
+use portcullis_tests::gateway::Host;
 use portcullis_tests::http::{Request, Response};
 use portcullis_tests::scenario::text;
 use portcullis_tests::upstream::Upstream;
 use serde_json::{Value, json};
 
-/// 32 bytes in base64.
-const SEAL_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const WATCHED: &str = "test://watched-resource";
 
-/// Two gateways with the same key and configuration, and the balancer before them.
-struct Pair {
-    gateways: [Gateway; 2],
-    balancer: Balancer,
-    config: String,
-    _upstream: Upstream,
-}
-
-impl Pair {
-    fn before(era: &str) -> Self {
-        let upstream = Upstream::fixture(&["--era", era]);
-        let config = format!(
-            "version: 1\ngateway: {{ page_size: 10 }}\nservers:\n  s: {{ url: '{}' }}\n",
-            upstream.url()
-        );
-        let gateways = [instance(&config), instance(&config)];
-        let balancer = Balancer::before(&[gateways[0].port(), gateways[1].port()]);
-        Self { gateways, balancer, config, _upstream: upstream }
-    }
-
-    /// Kills a gateway as a crash would.
-    fn kill(&mut self, which: usize) {
-        let process = self.gateways[which].process();
-        process.signal(Signal::SIGKILL);
-        portcullis_tests::wait::expect("the gateway's end", || process.ended().is_some());
-    }
-
-    /// Starts another in its place, elsewhere.
-    fn replace(&mut self, which: usize) {
-        let old = self.gateways[which].port();
-        self.gateways[which] = instance(&self.config);
-        self.balancer.replace(old, self.gateways[which].port());
-    }
-}
-
-fn instance(config: &str) -> Gateway {
-    Gateway::with(config).env("PORTCULLIS_SEAL_KEY", SEAL_KEY).start()
+/// A fleet before a fixture server of this era.
+fn before(era: &str) -> (Fleet, Upstream) {
+    let upstream = Upstream::fixture(&["--era", era]);
+    let url = upstream.url();
+    let config = format!("version: 1\ngateway: {{ page_size: 10 }}\nservers:\n  s: {{ url: '{url}' }}\n");
+    (Fleet::start(&config), upstream)
 }
 
 /// What an agent carries from one request to the next.
@@ -92,22 +58,22 @@ fn run(url: &str, steps: &[Step], disturbed_after: usize, disturb: impl FnOnce()
 
 /// Kills one of the gateways after each step of a scenario in turn.
 fn survives(era: &str, steps: &[Step]) {
-    let mut pair = Pair::before(era);
-    let url = pair.balancer.url();
+    let (mut fleet, _upstream) = before(era);
+    let url = fleet.url();
     let expected = run(&url, steps, usize::MAX, || {});
     for position in 0..steps.len() {
         for replaced_at_once in [true, false] {
             let victim = position % 2;
             println!("killed after {}; another in its place: {replaced_at_once}", steps[position].0);
             let outcome = run(&url, steps, position, || {
-                pair.kill(victim);
+                fleet.kill(victim);
                 if replaced_at_once {
-                    pair.replace(victim);
+                    fleet.replace(victim);
                 }
             });
             assert_eq!(outcome, expected);
             if !replaced_at_once {
-                pair.replace(victim);
+                fleet.replace(victim);
             }
         }
     }
@@ -309,11 +275,11 @@ fn a_legacy_agent_of_a_legacy_server_notices_nothing() {
     survives("legacy", &LEGACY_STEPS);
 }
 
-/// A call that waits for its agent waits in one process: another one says so, and nobody waits in vain.
+/// A call that waits for its agent waits in one process: where that is gone it is said so, and nobody waits in vain.
 #[test]
-fn a_call_that_waits_for_its_agent_ends_with_its_gateway() {
-    let mut pair = Pair::before("legacy");
-    let direct = [pair.gateways[0].url().to_owned(), pair.gateways[1].url().to_owned()];
+fn a_call_that_waits_for_its_agent_ends_with_the_process_that_holds_it() {
+    let (mut fleet, _upstream) = before("legacy");
+    let direct = [fleet.url_of(0), fleet.url_of(1)];
     let can = json!({ "elicitation": { "form": {} } });
     let call = json!({ "name": "s__ask_elicitation", "arguments": {} });
     let reply = json!({ "action": "accept", "content": { "answer": "blue" } });
@@ -332,7 +298,10 @@ fn a_call_that_waits_for_its_agent_ends_with_its_gateway() {
     let mut events = stream.events().filter(|event| !event.data.is_empty()).map(|event| event.json());
     let question = events.find(|message| message["method"] == "elicitation/create").expect("a question");
 
-    pair.kill(0);
+    match fleet.host() {
+        Host::Local => fleet.kill(0),
+        Host::Edge => fleet.restart_stores(),
+    }
     let error = Agent::modern(&direct[1]).capabilities(can).error("tools/call", answer);
     let said = error["message"].as_str().unwrap_or_default();
     assert!(said.contains("its gateway process has ended") && said.contains("call again"), "{error}");

@@ -246,7 +246,9 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
+    let mut out = String::with_capacity(bytes.len() * 2);
+    out.extend(digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+    out
 }
 
 /// A line that is being written.

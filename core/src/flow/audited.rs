@@ -149,7 +149,8 @@ impl<H: Host> Gateway<H> {
         }
         let audit = self.host().audit().map(|trail| trail.state());
         let refused = self.version_in_force().and_then(|(_, refused)| refused);
-        let trouble = endpoint::Trouble { audit: audit.and_then(|audit| audit.trouble), refused };
+        let (audit, lacking) = (audit.and_then(|audit| audit.trouble), self.host().lacks());
+        let trouble = endpoint::Trouble { audit, refused, lacking };
         endpoint::readiness(&self.readiness(), self.is_settled(), &trouble)
     }
 

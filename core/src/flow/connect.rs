@@ -17,7 +17,7 @@ use crate::front::LEVELS;
 use crate::gateway::Gateway;
 use crate::observe::Lasting;
 use crate::pipe::{Pipe, PipeAnswer, Users, Wait, pipe};
-use crate::ports::Host;
+use crate::ports::{Host, Place};
 use crate::upstream::compose::{self, Ask};
 use crate::upstream::handshake::{self, Introduction, Probed, Reply};
 use crate::upstream::{Established, Link, Owner, Server, lock};
@@ -89,10 +89,11 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Begins what goes on for as long as an agreement holds. A session's own link is heard before anything is asked
-    /// over it: what a server asks while nobody listens is lost.
+    /// over it: what a server asks while nobody listens is lost. So is what it tells of changes between the reading of
+    /// its lists and the opening of its stream, which matters where servers are kept only once somebody listens.
     async fn agreed(&self, server: &Arc<Server>, link: &Arc<Link>, established: &Arc<Established>) {
         let listening = self.watch(server, link, established);
-        if link.owner != Owner::Shared {
+        if link.owner != Owner::Shared || self.host().place() == Place::Owner {
             future::select(listening, std::pin::pin!(self.host().sleep(LISTENING))).await;
         }
         self.set_up_log(server, link, established);

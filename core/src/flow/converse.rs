@@ -325,29 +325,40 @@ impl<H: Host> Gateway<H> {
             }
             body => {
                 asked.body = body;
-                let mut messages = Messages::new(self.clone(), asked, to);
-                loop {
-                    match messages.next().await? {
-                        // Nobody records it any more: dropping the rest tells the server so.
-                        Outgoing::Event(text) => {
-                            steps.send(Step::Event(text)).await.map_err(|_| Carried::Through)?;
-                        }
-                        Outgoing::Last(text, _) => {
-                            break give(steps, body::json(StatusCode::OK, text)).await;
-                        }
-                        Outgoing::Round(round) if messages.to.interaction.is_possible() => {
-                            return Ok((round, messages.to));
-                        }
-                        Outgoing::Round(round) => {
-                            break give(steps, Self::refuse_round(&round, &messages.to)).await;
-                        }
-                        // What stateless agents alone are asked, and what only a lane brings.
-                        Outgoing::Question(_) | Outgoing::Document(..) => {}
-                    }
-                }
+                let messages = Messages::new(self.clone(), asked, to);
+                // Large: kept apart, so that the future of a plain answer stays small.
+                return Box::pin(Self::carry_messages(messages, steps)).await;
             }
         }
         Err(Carried::Through)
+    }
+
+    /// Gives out what a server says up to its answer; returns what it asks for where that is no answer yet.
+    async fn carry_messages(
+        mut messages: Messages<H>,
+        steps: &mut Steps,
+    ) -> Result<(Round, Addressee), Carried> {
+        loop {
+            match messages.next().await? {
+                // Nobody records it any more: dropping the rest tells the server so.
+                Outgoing::Event(text) => {
+                    steps.send(Step::Event(text)).await.map_err(|_| Carried::Through)?;
+                }
+                Outgoing::Last(text, _) => {
+                    give(steps, body::json(StatusCode::OK, text)).await;
+                    return Err(Carried::Through);
+                }
+                Outgoing::Round(round) if messages.to.interaction.is_possible() => {
+                    return Ok((round, messages.to));
+                }
+                Outgoing::Round(round) => {
+                    give(steps, Self::refuse_round(&round, &messages.to)).await;
+                    return Err(Carried::Through);
+                }
+                // What stateless agents alone are asked, and what only a lane brings.
+                Outgoing::Question(_) | Outgoing::Document(..) => {}
+            }
+        }
     }
 
     /// Adds a comment to an event stream whenever it has been quiet for a while.

@@ -9,8 +9,9 @@ use futures::{StreamExt, stream};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 
-use crate::audit::{BadQuery, LONGEST_PAGE, Order, Page, Query, Unreadable, Verdicts};
+use crate::audit::{BadQuery, LONGEST_PAGE, Order, Page, Query, Unreadable};
 use crate::body::{self, Body, Reply};
+use crate::control::answer::Fault;
 use crate::endpoint::{self, Reading};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
@@ -20,51 +21,37 @@ use crate::ports::{AuditQuery, Host};
 const LINES: HeaderValue = HeaderValue::from_static("application/jsonl; charset=utf-8");
 
 impl<H: Host> Gateway<H> {
-    /// Answers who has the admin credential with what the trail holds.
+    /// Answers who has the admin credential with what the trail holds. Without one there is no such path.
     pub(super) async fn trail_for(&self, head: &Parts, what: Reading) -> Reply {
-        if let Err(refused) = self.operator_only(head) {
-            return *refused;
-        }
-        if head.method != Method::GET {
-            return endpoint::only("GET");
-        }
-        let Some(trail) = self.host().trail() else {
-            return body::problem(
-                StatusCode::NOT_FOUND,
-                "this gateway keeps no audit trail that it could read",
-            );
-        };
-        let query = match Query::parse(head.uri.query().unwrap_or_default(), self.host().now()) {
-            Ok(query) => query,
-            Err(bad) => return body::problem(StatusCode::BAD_REQUEST, &bad.to_string()),
-        };
-        let answer = match what {
-            Reading::Page => trail.page(query).await.map(|page| body::json(StatusCode::OK, page.to_json())),
-            Reading::Export => export(trail.clone(), query).await,
-            Reading::Verify => verify(&**trail, query).await,
-        };
-        let mut reply = answer.unwrap_or_else(|error| unreadable(&error));
-        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        reply
-    }
-
-    /// Refuses whoever does not carry the admin credential, and records that. Without one there is no such path.
-    pub(super) fn operator_only(&self, head: &Parts) -> Result<(), Box<Reply>> {
         match &self.0.admin_key {
-            None => Err(Box::new(endpoint::not_found())),
-            Some(key) if key.is_in(&head.headers) => Ok(()),
+            None => endpoint::not_found(),
+            Some(key) if key.is_in(&head.headers) => {
+                self.read_trail(head, what).await.unwrap_or_else(|fault| fault.reply())
+            }
             Some(_) => {
-                let (told, _) = self.refuse_stranger(head).into_parts();
-                let detail = "this path needs the admin credential as a bearer token";
-                let mut reply = body::problem(told.status, detail);
-                reply.headers_mut().extend(
-                    told.headers
-                        .get(header::WWW_AUTHENTICATE)
-                        .map(|challenge| (header::WWW_AUTHENTICATE, challenge.clone())),
-                );
-                Err(Box::new(reply))
+                self.refuse_stranger(head);
+                Fault::stranger().reply()
             }
         }
+    }
+
+    async fn read_trail(&self, head: &Parts, what: Reading) -> Result<Reply, Fault> {
+        if head.method != Method::GET {
+            return Ok(endpoint::only("GET"));
+        }
+        let none = || {
+            let detail = "this gateway keeps no audit trail that it could read";
+            Fault::new(StatusCode::NOT_FOUND, "no-trail", detail)
+        };
+        let trail = self.host().trail().ok_or_else(none)?;
+        let query = Query::parse(head.uri.query().unwrap_or_default(), self.host().now())?;
+        let mut reply = match what {
+            Reading::Page => body::json(StatusCode::OK, trail.page(query).await?.to_json()),
+            Reading::Export => export(trail.clone(), query).await?,
+            Reading::Verify => verify(&**trail, query).await?,
+        };
+        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(reply)
     }
 }
 
@@ -99,23 +86,30 @@ fn lines(page: &Page) -> Bytes {
 }
 
 /// Checks the chains. Of the parameters only the cursor has a meaning: a part of a chain says nothing of the whole.
-async fn verify(trail: &dyn AuditQuery, query: Query) -> Result<Reply, Unreadable> {
+async fn verify(trail: &dyn AuditQuery, query: Query) -> Result<Reply, Fault> {
     let cursor = query.cursor.clone();
     if query != (Query { cursor: cursor.clone(), ..Query::default() }) {
-        let bad = BadQuery { parameter: "cursor".into(), expected: "is the only parameter of this path" };
-        return Ok(body::problem(StatusCode::BAD_REQUEST, &bad.to_string()));
+        return Err(
+            BadQuery { parameter: "cursor".into(), expected: "is the only parameter of this path" }.into()
+        );
     }
-    let verdicts: Verdicts = trail.verify(cursor).await?;
-    Ok(body::json(StatusCode::OK, verdicts.to_json()))
+    Ok(body::json(StatusCode::OK, trail.verify(cursor).await?.to_json()))
 }
 
-fn unreadable(error: &Unreadable) -> Reply {
-    let status = match error {
-        Unreadable::Cursor => StatusCode::BAD_REQUEST,
-        Unreadable::Failed(reason) => {
-            tracing::error!(%reason, "the audit trail cannot be read");
-            StatusCode::SERVICE_UNAVAILABLE
+impl From<BadQuery> for Fault {
+    fn from(bad: BadQuery) -> Self {
+        Self::field(&bad.parameter, bad.expected)
+    }
+}
+
+impl From<Unreadable> for Fault {
+    fn from(error: Unreadable) -> Self {
+        match &error {
+            Unreadable::Cursor => Self::field("cursor", "is none of this trail"),
+            Unreadable::Failed(reason) => {
+                tracing::error!(%reason, "the audit trail cannot be read");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "trail", error.to_string())
+            }
         }
-    };
-    body::problem(status, &error.to_string())
+    }
 }

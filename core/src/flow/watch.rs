@@ -183,6 +183,7 @@ impl<H: Host> Gateway<H> {
         }
         let wanted = r#"{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}"#;
         let mut asked = self.subscribe_to(server, &established, wanted).await?;
+        drop(opening);
         let body = std::mem::replace(&mut asked.body, AnswerBody::Nothing);
         self.hear(hearing, &established, body).await
     }

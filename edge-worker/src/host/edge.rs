@@ -231,6 +231,10 @@ impl Host for Edge {
         false
     }
 
+    fn lacks(&self) -> Vec<(&'static str, &'static str)> {
+        self.variables.as_ref().map_or_else(Vec::new, |bindings| bindings.missing())
+    }
+
     fn place(&self) -> Place {
         self.place
     }

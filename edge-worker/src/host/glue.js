@@ -138,6 +138,7 @@ export class Line {
     this.promise = to.fetch('https://portcullis/', { headers: { Upgrade: 'websocket' } }).then(({ webSocket }) => {
       if (!webSocket) throw new Error('the object takes no socket');
       this.socket = webSocket;
+      webSocket.binaryType = 'arraybuffer';
       webSocket.accept();
       webSocket.addEventListener('message', ({ data }) => this.take(data));
       webSocket.addEventListener('close', ({ code }) => this.end(code === 1000 ? undefined : new Error(`closed (${code})`)));

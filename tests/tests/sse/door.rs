@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use portcullis_tests::agent::Agent as Streamable;
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
-use portcullis_tests::scenario::{Stage, Transport, servers, stdio_fixture};
+use portcullis_tests::scenario::{Stage, Transport, fixture, servers};
 use portcullis_tests::sse_agent::Agent;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn before_every_server(check: impl Fn(&Stage)) {
 }
 
 fn one_fixture(settings: &str) -> Gateway {
-    let server = stdio_fixture(&["--era", "legacy"]);
+    let server = fixture(&["--era", "legacy"]);
     Gateway::start(&format!("version: 1\ngateway: {settings}\nservers:\n  s: {server}\n"))
 }
 

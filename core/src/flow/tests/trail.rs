@@ -86,7 +86,7 @@ fn chains_are_checked() {
     assert!(whole.contains(r#""writer":"test","whole":true,"entries":3,"first":1,"last":3"#), "{whole}");
     all.remove(1);
     insta::assert_snapshot!(check(&all, ""), @r#"200 application/json {"writers":[{"writer":"test","whole":false,"breach":"line 2, entry 2: was removed, with everything up to entry 2"}]}"#);
-    insta::assert_snapshot!(check(&all, "?agent=x"), @r#"400 application/problem+json {"type":"about:blank","title":"Bad Request","status":400,"detail":"\"cursor\": is the only parameter of this path"}"#);
+    insta::assert_snapshot!(check(&all, "?agent=x"), @r#"400 application/problem+json {"type":"about:blank","title":"Bad Request","status":400,"code":"malformed","detail":"cursor: is the only parameter of this path","errors":[{"field":"cursor","message":"is the only parameter of this path"}]}"#);
 }
 
 #[test]
@@ -94,10 +94,10 @@ fn what_cannot_be_read_is_said() {
     let check = |lines: Option<Vec<String>>, method: Method, path: &str| {
         read(&stage(lines, Some("k")), method, &format!("/admin/v1/audit{path}"), "k")
     };
-    insta::assert_snapshot!(check(None, Method::GET, ""), @r#"404 application/problem+json {"type":"about:blank","title":"Not Found","status":404,"detail":"this gateway keeps no audit trail that it could read"}"#);
-    insta::assert_snapshot!(check(Some(lines(1)), Method::GET, "?limit=x"), @r#"400 application/problem+json {"type":"about:blank","title":"Bad Request","status":400,"detail":"\"limit\": expected a number from 1 to 1000"}"#);
-    insta::assert_snapshot!(check(Some(lines(1)), Method::GET, "?cursor=x"), @r#"400 application/problem+json {"type":"about:blank","title":"Bad Request","status":400,"detail":"the cursor is none of this trail"}"#);
-    insta::assert_snapshot!(check(Some(vec![String::new()]), Method::GET, "/export"), @r#"503 application/problem+json {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the audit trail cannot be read: the disk is gone"}"#);
+    insta::assert_snapshot!(check(None, Method::GET, ""), @r#"404 application/problem+json {"type":"about:blank","title":"Not Found","status":404,"code":"no-trail","detail":"this gateway keeps no audit trail that it could read"}"#);
+    insta::assert_snapshot!(check(Some(lines(1)), Method::GET, "?limit=x"), @r#"400 application/problem+json {"type":"about:blank","title":"Bad Request","status":400,"code":"malformed","detail":"limit: expected a number from 1 to 1000","errors":[{"field":"limit","message":"expected a number from 1 to 1000"}]}"#);
+    insta::assert_snapshot!(check(Some(lines(1)), Method::GET, "?cursor=x"), @r#"400 application/problem+json {"type":"about:blank","title":"Bad Request","status":400,"code":"malformed","detail":"cursor: is none of this trail","errors":[{"field":"cursor","message":"is none of this trail"}]}"#);
+    insta::assert_snapshot!(check(Some(vec![String::new()]), Method::GET, "/export"), @r#"503 application/problem+json {"type":"about:blank","title":"Service Unavailable","status":503,"code":"trail","detail":"the audit trail cannot be read: the disk is gone"}"#);
     insta::assert_snapshot!(check(Some(lines(1)), Method::POST, ""), @"405  ");
 }
 
@@ -118,7 +118,7 @@ fn nobody_reads_the_trail_without_the_credential() {
     let closed = stage(Some(lines(1)), None);
     for path in ["/admin/v1/audit", "/admin/v1/audit/export", "/admin/v1/audit/verify"] {
         insta::allow_duplicates! {
-            insta::assert_snapshot!(read(&open, Method::GET, path, "other"), @r#"401 application/problem+json {"type":"about:blank","title":"Unauthorized","status":401,"detail":"this path needs the admin credential as a bearer token"}"#);
+            insta::assert_snapshot!(read(&open, Method::GET, path, "other"), @r#"401 application/problem+json {"type":"about:blank","title":"Unauthorized","status":401,"code":"unauthorized","detail":"needs the admin credential as a bearer token"}"#);
             insta::assert_snapshot!(read(&closed, Method::GET, path, "k"), @r#"404 application/json {"error":"not found; the MCP endpoint is /mcp"}"#);
         }
     }
