@@ -128,7 +128,7 @@ fn case_29_a_burst_gets_no_more_than_its_due() {
 #[test]
 fn case_29_a_call_that_waits_is_no_hole() {
     let gateway = Gateway::start(&governed(
-        &json!({ "up": { "command": [portcullis_tests::toolbox::fixture(), "--stdio", "--era", "legacy"] } }),
+        &json!({ "up": portcullis_tests::scenario::fixture(&["--era", "legacy"]) }),
         &json!({ "one": { "allow": ["*"], "limits": { "concurrency": 1, "daily": 3 } } }),
         &json!({}),
     ));
