@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Host};
 use crate::process::{self, Finished};
 use crate::toolbox;
 use crate::upstream::Upstream;
@@ -16,10 +16,14 @@ use crate::wait::PATIENCE;
 /// A scenario, or one check of it as `SCENARIO:CHECK`, that must fail, and why it cannot be otherwise.
 pub type Expected = (&'static str, &'static str);
 
-/// What the suite is run against: a gateway that changes no name, before a single server at this URL.
+/// What the suite is run against: a gateway that changes no name, before a single server at this URL. A process knows that it
+/// is called `localhost` here; a Worker is told.
 pub fn configuration(url: &str) -> String {
-    json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "server": { "url": url } } })
-        .to_string()
+    let mut gateway = json!({ "naming": "none" });
+    if Host::chosen() == Host::Edge {
+        gateway["public_url"] = json!("http://localhost");
+    }
+    json!({ "version": 1, "gateway": gateway, "servers": { "server": { "url": url } } }).to_string()
 }
 
 /// A gateway for the suite before a fixture server with these options.

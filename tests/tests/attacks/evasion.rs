@@ -16,7 +16,8 @@ const LIMITED: i64 = -32029;
 fn start(limits: &Value) -> Gateway {
     let agents = json!({ "one": { "allow": ["*"], "limits": limits }, "two": { "allow": ["*"] } });
     let groups = json!({ "groups": { "all": { "up": "*" } } });
-    Gateway::start(&governed(&json!({ "up": fixture() }), &agents, &groups))
+    let config = governed(&json!({ "up": fixture() }), &agents, &groups);
+    Gateway::with(&config).env("PORTCULLIS_ADMIN_KEY", "the admin's key").start()
 }
 
 /// Whether a request was counted as one too many.
