@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// How many tools each has
     #[arg(long, default_value_t = 50)]
     tools: usize,
+    /// Answer each call with a text of so many bytes, not with its message
+    #[arg(long)]
+    result: Option<usize>,
     /// Speak the session-based revisions alone
     #[arg(long)]
     legacy: bool,
@@ -37,12 +40,13 @@ pub(crate) struct Options {
 
 struct Stub {
     tools: String,
+    result: Option<usize>,
     legacy: bool,
 }
 
 /// Serves until the process is stopped.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    let stub = Arc::new(Stub { tools: tools(options.tools), legacy: options.legacy });
+    let stub = Arc::new(Stub { tools: tools(options.tools), result: options.result, legacy: options.legacy });
     if options.stdio {
         return stub.pipe();
     }
@@ -123,7 +127,10 @@ impl Stub {
             "ping" => "{}".into(),
             "tools/list" => self.tools.clone(),
             "tools/call" => {
-                let text = message["params"]["arguments"]["message"].to_string();
+                let text = match self.result {
+                    Some(size) => format!("\"{}\"", "x".repeat(size)),
+                    None => message["params"]["arguments"]["message"].to_string(),
+                };
                 format!(r#"{{"content":[{{"type":"text","text":{text}}}],"isError":false}}"#)
             }
             _ => {

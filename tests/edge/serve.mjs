@@ -8,6 +8,8 @@
 //   failures       how often the queue's consumer fails: by turns before and after it has done its work
 //   fronts         a folder: what starts the Worker in further processes is written there (`workerd serve front.capnp`),
 //                  and this one answers only what those want of its stores and objects
+//   counted        true: GET /subrequests lists what requests of agents have asked of servers, stores, objects and
+//                  queues since it was last asked for
 import { readFileSync, watchFile, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -17,7 +19,9 @@ const modules = createRequire(join(process.env.PORTCULLIS_EDGE_MODULES, 'package
 const { buildSync } = modules('esbuild');
 const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
-const { configuration, secrets = {}, persist, port = 0, without = [], failures = 0, fronts } = JSON.parse(process.argv[2]);
+const {
+  configuration, secrets = {}, persist, port = 0, without = [], failures = 0, fronts, counted = false,
+} = JSON.parse(process.argv[2]);
 const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
 // The Worker itself, but for a consumer that fails.
 const entry = `
@@ -31,7 +35,32 @@ const entry = `
     await worker.queue(...batch);
     if (failing > 0) fail('after');
   };
-  ${fronts ? "import { door as fetch } from '../tests/edge/door.mjs';" : 'const { fetch } = worker;'}
+  ${counted ? `
+    let made = [];
+    const ask = globalThis.fetch;
+    globalThis.fetch = (url, request) => {
+      made.push('server ' + new Headers(request?.headers).get('mcp-method'));
+      return ask(url, request);
+    };
+    // What a binding is asked, and what is asked of an object that it names.
+    const watched = (name, binding) => typeof binding !== 'object' ? binding : new Proxy(binding, {
+      get(_, method) {
+        const value = binding[method];
+        if (typeof value !== 'function') return value;
+        return (...given) => {
+          if (method === 'idFromName') return binding[method](...given);
+          if (method === 'get' && 'idFromName' in binding) return watched(name, binding.get(...given));
+          made.push(name + ' ' + method);
+          return binding[method](...given);
+        };
+      },
+    });
+    const fetch = (request, env, context) => {
+      if (new URL(request.url).pathname === '/subrequests') return Response.json(made.splice(0));
+      const bindings = Object.entries(env).map(([name, binding]) => [name, watched(name, binding)]);
+      return worker.fetch(request, Object.fromEntries(bindings), context);
+    };
+  ` : fronts ? "import { door as fetch } from '../tests/edge/door.mjs';" : 'const { fetch } = worker;'}
   export default { ...worker, queue, fetch };
 `;
 const bundle = (contents) => buildSync({
@@ -76,7 +105,11 @@ const url = await worker.ready;
 
 if (configuration) {
   const store = await worker.getKVNamespace('STORE');
-  const put = () => store.put('config', readFileSync(configuration, 'utf8'));
+  // Once the gateway has made a version of it, what is in the store says which.
+  const put = async () => {
+    const text = readFileSync(configuration, 'utf8');
+    if (await store.get('config') !== text) await store.put('config', text);
+  };
   await put();
   watchFile(configuration, { interval: 100 }, put);
 }

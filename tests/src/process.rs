@@ -100,10 +100,12 @@ impl Background {
         self.shell.try_wait().expect("a child can be waited for")
     }
 
-    /// Kills it and all its children, as a crash of the machine would.
+    /// Kills it and all its children, as a crash of the machine would, and waits until they are gone.
     pub fn kill(&mut self) {
         kill_group(&self.shell);
         self.shell.wait().ok();
+        let group = i32::try_from(self.shell.id()).map(Pid::from_raw).expect("a process id");
+        wait::expect("the end of the process and its children", || killpg(group, None).is_err());
     }
 
     /// Tells it to end, and answers once it has.

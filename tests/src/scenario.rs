@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -149,6 +152,18 @@ pub fn raw_call(agent: &Agent, tool: &str, arguments: &str) -> Request {
 pub fn answer(agent: &Agent, id: &Value, result: &Value) -> Response {
     let message = json!({ "jsonrpc": "2.0", "id": id, "result": result });
     agent.post("answer", json!({})).body(message.to_string()).send()
+}
+
+/// Whether a message of this method comes on a stream in time.
+pub fn hears(stream: Response, method: &str, within: Duration) -> bool {
+    let method = method.to_owned();
+    let (found, finding) = mpsc::channel();
+    thread::spawn(move || {
+        let mut messages = stream.events().filter(|event| !event.data.is_empty()).map(|event| event.json());
+        // Whoever waits for it may have given up.
+        found.send(messages.any(|message| message["method"] == *method)).ok();
+    });
+    finding.recv_timeout(within) == Ok(true)
 }
 
 /// The first text of a tool's result.

@@ -72,6 +72,23 @@ pub fn workerd() -> PathBuf {
     installed(&format!("edge/node_modules/@cloudflare/workerd-{os}-{machine}/bin/workerd"))
 }
 
+/// Wrangler at the repository's top; it keeps what it writes beside that in `folder`, and tells nobody of it.
+pub fn wrangler(folder: &Path) -> Command {
+    let mut wrangler = Command::new(node());
+    wrangler.arg(edge_modules().join("wrangler/bin/wrangler.js")).current_dir(repository(""));
+    for (name, value) in [
+        ("CI", "1"),
+        ("WRANGLER_SEND_METRICS", "false"),
+        ("WRANGLER_SEND_ERROR_REPORTS", "false"),
+        ("WRANGLER_HIDE_BANNER", "true"),
+        ("CLOUDFLARE_CF_FETCH_ENABLED", "false"),
+    ] {
+        wrangler.env(name, value);
+    }
+    wrangler.env("WRANGLER_LOG_PATH", folder.join("logs")).env("XDG_CONFIG_HOME", folder);
+    wrangler
+}
+
 /// A file below the repository's top.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)

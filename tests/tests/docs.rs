@@ -16,7 +16,18 @@ use portcullis_tests::wait::PATIENCE;
 use tempfile::TempDir;
 
 /// Commands of other programs, by their beginning, and why they are not run here.
-const OTHERS: [(&str, &str); 9] = [
+const OTHERS: [(&str, &str); 17] = [
+    (
+        "portcullis push --config edge --to https://portcullis.example",
+        "asks the Worker that `edge_docs.rs` runs",
+    ),
+    ("portcullis keys create --agent coder --url https://portcullis.example", "asks the same Worker"),
+    ("portcullis tools --url https://portcullis.example", "asks the same Worker"),
+    ("npm install --global wrangler", "is npm's"),
+    ("wrangler ", "is Cloudflare's; `edge_docs.rs` runs those that need no account"),
+    ("PORTCULLIS_ADMIN_KEY=try-it portcullis", "asks the Worker that `edge_docs.rs` runs"),
+    ("portcullis tools --url http://127.0.0.1:8787", "asks the same Worker"),
+    ("curl -s http://127.0.0.1:8787", "asks the same Worker"),
     ("cargo run --release", "builds the program that the other commands run"),
     ("tests/run", "runs this test"),
     ("cd fuzz && cargo +nightly fuzz", "needs a nightly compiler"),

@@ -3,7 +3,6 @@
 //! What it has in common with the others is shown by the scenarios, which run on every host.
 
 use std::fs;
-use std::process::Command;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
@@ -114,23 +113,46 @@ fn what_objects_know_outlives_the_process() {
     assert_eq!(error["error"]["code"], -32029, "{error}");
 }
 
+/// Returns what requests of agents have asked of servers, stores and objects since it was last asked for, in order;
+/// without what follows the answer, the audit trail's message.
+fn subrequests(gateway: &Gateway) -> Vec<String> {
+    let made = Request::get(&gateway.url_of("/subrequests")).send().json();
+    let made: Vec<String> = serde_json::from_value(made).expect("a list of texts");
+    made.into_iter().filter(|made| made != "ENTRIES sendBatch").collect()
+}
+
+#[test]
+fn a_call_takes_few_requests() {
+    let upstream = Upstream::fixture(&["--era", "modern"]);
+    let worker = worker(&before(upstream.url())).until(Readiness::Listening);
+    let mut gateway = worker.of_worker("counted", json!(true)).start();
+    let call = |gateway: &Gateway| {
+        let result = Agent::modern(gateway.url()).call("s__echo", &json!({ "text": "x" }));
+        assert_eq!(result["structuredContent"]["text"], "x");
+        subrequests(gateway)
+    };
+    call(&gateway);
+    for _ in 0..3 {
+        let mut warm = call(&gateway);
+        // Whether another configuration is in force is looked for now and then, after an answer.
+        warm.retain(|made| made != "STORE getWithMetadata");
+        assert_eq!(warm, ["server tools/call"]);
+    }
+    gateway.restart();
+    // The object that reads servers has requests of its own; the store is looked at again after some answers.
+    let (servers, bindings): (Vec<_>, Vec<_>) =
+        call(&gateway).into_iter().partition(|made| made.starts_with("server "));
+    assert_eq!(servers.iter().filter(|made| *made == "server tools/call").count(), 1, "{servers:?}");
+    let cold = ["STORE getWithMetadata", "UPSTREAMS fetch"];
+    assert!(bindings.iter().all(|made| cold.contains(&made.as_str())), "{bindings:?}");
+}
+
 #[test]
 fn it_can_be_deployed_and_is_small() {
     toolbox::build_worker();
     let out = toolbox::scratch();
-    let mut wrangler = Command::new(toolbox::node());
-    wrangler.arg(toolbox::edge_modules().join("wrangler/bin/wrangler.js"));
+    let mut wrangler = toolbox::wrangler(out.path());
     wrangler.args(["deploy", "--dry-run", "--outdir"]).arg(out.path());
-    wrangler.current_dir(toolbox::repository(""));
-    for (name, value) in [
-        ("CI", "1"),
-        ("WRANGLER_SEND_METRICS", "false"),
-        ("WRANGLER_SEND_ERROR_REPORTS", "false"),
-        ("WRANGLER_HIDE_BANNER", "true"),
-    ] {
-        wrangler.env(name, value);
-    }
-    wrangler.env("WRANGLER_LOG_PATH", out.path().join("logs")).env("XDG_CONFIG_HOME", out.path());
     let finished = run(wrangler, b"", PATIENCE);
     assert!(finished.status.success(), "{}{}", finished.stdout, finished.stderr);
     let compressed = finished

@@ -7,8 +7,9 @@ use portcullis_tests::agent::{Agent, LEGACY};
 use portcullis_tests::fleet::Fleet;
 use portcullis_tests::gateway::Host;
 use portcullis_tests::http::{Request, Response};
-use portcullis_tests::scenario::text;
+use portcullis_tests::scenario::{hears, text};
 use portcullis_tests::upstream::Upstream;
+use portcullis_tests::wait::PATIENCE;
 use serde_json::{Value, json};
 
 const CONFIRM: &str = "s__test_input_required_result_request_state";
@@ -107,6 +108,34 @@ fn a_session_is_asked_through_one_instance_and_answers_through_another() {
         assert_eq!(told(&session, &question, &answer).to(&fleet.url_of(1)).send().status, 202);
         let end = stream.find(is_end).expect("the call ends");
         assert!(text(&end["result"]).contains(&expected), "{end}");
+    }
+}
+
+#[test]
+fn a_stream_through_one_instance_hears_of_what_is_done_through_another() {
+    for era in ["modern", "legacy"] {
+        let (fleet, _upstream) = before(era, "");
+        for _ in 0..5 {
+            let session = Agent::legacy(&fleet.url());
+            let stream = Request::get(&fleet.url_of(0))
+                .header("Accept", "text/event-stream")
+                .header("MCP-Protocol-Version", LEGACY)
+                .header("Mcp-Session-Id", session.session().expect("a session"))
+                .send();
+            let call = session.post("tools/call", json!({ "name": "s__change_tools", "arguments": {} }));
+            assert_eq!(call.to(&fleet.url_of(1)).send().status, 200);
+            assert!(hears(stream, "notifications/tools/list_changed", PATIENCE), "a session, {era} server");
+
+            let agent = Agent::modern(&fleet.url());
+            let wanted = json!({ "notifications": { "toolsListChanged": true } });
+            let stream = agent.post("subscriptions/listen", wanted).to(&fleet.url_of(0)).send();
+            let call = agent.post("tools/call", json!({ "name": "s__change_tools", "arguments": {} }));
+            assert_eq!(call.to(&fleet.url_of(1)).send().status, 200);
+            assert!(
+                hears(stream, "notifications/tools/list_changed", PATIENCE),
+                "a subscription, {era} server"
+            );
+        }
     }
 }
 

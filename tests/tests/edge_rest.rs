@@ -3,14 +3,13 @@
 //!
 //! What is waited for here takes half a minute and more, by the platform's own clock: so all cases run side by side.
 
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::{Gateway, Host};
 use portcullis_tests::http::{Request, Response};
-use portcullis_tests::scenario::text;
+use portcullis_tests::scenario::{hears, text};
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
@@ -83,17 +82,9 @@ impl Resting {
     }
 
     /// Waits for a message of this method on the stream.
-    fn hears(self, method: &'static str) {
-        let (found, finding) = mpsc::channel();
-        let stream = self.stream;
-        thread::spawn(move || {
-            let mut messages =
-                stream.events().filter(|event| !event.data.is_empty()).map(|event| event.json());
-            // Whoever waits for it may have given up.
-            found.send(messages.any(|message| message["method"] == method)).ok();
-        });
-        let heard = finding.recv_timeout(IN_TIME);
-        assert_eq!(heard, Ok(true), "{method}; the Worker said\n{}", self.gateway.log());
+    fn hears(self, method: &str) {
+        let heard = hears(self.stream, method, IN_TIME);
+        assert!(heard, "{method}; the Worker said\n{}", self.gateway.log());
     }
 }
 

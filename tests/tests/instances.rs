@@ -8,8 +8,9 @@ use portcullis_tests::agent::{Agent, LEGACY};
 use portcullis_tests::fleet::Fleet;
 use portcullis_tests::gateway::Host;
 use portcullis_tests::http::{Request, Response};
-use portcullis_tests::scenario::text;
+use portcullis_tests::scenario::{hears, text};
 use portcullis_tests::upstream::Upstream;
+use portcullis_tests::wait::PATIENCE;
 use serde_json::{Value, json};
 
 const WATCHED: &str = "test://watched-resource";
@@ -126,11 +127,10 @@ fn complete(c: &mut Carried) -> Value {
     )
 }
 
-/// The next message of a stream that is one of these.
-fn hear(stream: Response, method: &str) -> Value {
-    let mut events = stream.events().filter(|event| !event.data.is_empty()).map(|event| event.json());
-    let heard = events.find(|message| message["method"] == method).unwrap_or_else(|| panic!("no {method}"));
-    heard["method"].clone()
+/// Waits for a message of this method on the stream that was opened.
+fn hear(c: &mut Carried, method: &str) -> Value {
+    let stream = c.stream.take().expect("it was opened");
+    json!(hears(stream, method, PATIENCE))
 }
 
 mod modern {
@@ -167,7 +167,7 @@ mod modern {
     pub(super) fn listen_again(c: &mut Carried) -> Value {
         listen(c);
         text(&c.agent.call("s__update_resource", &json!({})));
-        hear(c.stream.take().expect("it was opened"), "notifications/resources/updated")
+        hear(c, "notifications/resources/updated")
     }
 }
 
@@ -213,8 +213,9 @@ mod legacy {
     /// The stream that the agent had may have ended: it opens another, and hears of what happens from then on.
     pub(super) fn open_again(c: &mut Carried) -> Value {
         open(c);
-        c.agent.call("s__test_trigger_prompt_change", &json!({}));
-        hear(c.stream.take().expect("it was opened"), "notifications/prompts/list_changed")
+        subscribe(c);
+        c.agent.call("s__update_resource", &json!({}));
+        hear(c, "notifications/resources/updated")
     }
 
     pub(super) fn delete(c: &mut Carried) -> Value {

@@ -30,7 +30,7 @@ use crate::wire::version::{Era, Version};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest that a question of the handshake may take over HTTP.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(30);
-/// The longest that the first request of a session's own link waits for the stream that the server may ask on.
+/// The longest that the first request over a link waits for the stream on which its server tells and asks.
 const LISTENING: Duration = Duration::from_secs(1);
 /// A process that stops sooner than this after its handshake counts as failed, in milliseconds.
 const SHORT_LIFE: u64 = 10_000;

@@ -177,15 +177,14 @@ impl<H: Host> Gateway<H> {
             let opened = opened.await?;
             drop(opening);
             return match opened {
-                Some(body) => self.hear(hearing, &established, body).await,
+                Some(body) => self.hear(hearing, &established, body, None).await,
                 None => Ok(Heard::Nothing),
             };
         }
         let wanted = r#"{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}"#;
         let mut asked = self.subscribe_to(server, &established, wanted).await?;
-        drop(opening);
         let body = std::mem::replace(&mut asked.body, AnswerBody::Nothing);
-        self.hear(hearing, &established, body).await
+        self.hear(hearing, &established, body, opening).await
     }
 
     async fn subscribe_to(
@@ -198,11 +197,13 @@ impl<H: Host> Gateway<H> {
         self.put(server, established, &ask, Wait::Own).await
     }
 
+    /// Hears one stream to its end; `opening` is dropped once something has come, which is the acknowledgement.
     async fn hear(
         &self,
         hearing: &Hearing,
         established: &Arc<Established>,
         body: AnswerBody,
+        mut opening: Option<oneshot::Sender<()>>,
     ) -> Result<Heard, Unreachable> {
         let server = &hearing.server;
         match body {
@@ -212,6 +213,7 @@ impl<H: Host> Gateway<H> {
                     let mut events = Vec::new();
                     let taken = decoder.push(&chunk?, &mut events);
                     taken.map_err(|TooLarge(limit)| too_large(server, limit))?;
+                    drop(opening.take());
                     for event in events {
                         if hearing.goes_to_call(&event.data) {
                             continue;
@@ -343,7 +345,7 @@ impl<H: Host> Gateway<H> {
         let resource = (server.name.clone(), uri.to_owned());
         self.host().spawn(async move {
             let stopped = {
-                let heard = std::pin::pin!(gateway.hear(&hearing, &established, body));
+                let heard = std::pin::pin!(gateway.hear(&hearing, &established, body, None));
                 matches!(future::select(heard, stopped).await, Either::Right(_))
             };
             drop(asked);

@@ -8,8 +8,8 @@ const fields = (headers) => {
 
 const headers = (text) => {
   const lines = text.split('\n');
-  const all = new Headers();
-  for (let at = 0; at + 1 < lines.length; at += 2) all.append(lines[at], lines[at + 1]);
+  const all = [];
+  for (let at = 0; at + 1 < lines.length; at += 2) all.push([lines[at], lines[at + 1]]);
   return all;
 };
 
@@ -23,9 +23,12 @@ export class Bell {
   silence() { this.run = undefined; }
 }
 
+// Stopping it ends the wait too: what waits for a promise is not freed before that is settled.
 export class Timer {
-  constructor(milliseconds) { this.over = new Promise((end) => { this.id = setTimeout(end, milliseconds); }); }
-  stop() { clearTimeout(this.id); }
+  constructor(milliseconds) {
+    this.over = new Promise((end) => { this.end = end; this.id = setTimeout(end, milliseconds); });
+  }
+  stop() { clearTimeout(this.id); this.end(); }
 }
 
 // While it ticks, a request that waits for another one is not taken for one that will never end.
@@ -39,6 +42,21 @@ export class Reading {
   constructor(stream) { this.reader = stream?.getReader(); }
   next() { return this.reader ? this.reader.read().then(({ value }) => value) : Promise.resolve(undefined); }
   cancel() { this.reader?.cancel().catch(() => {}); }
+}
+
+// A body that says its length and is short: read at once.
+class Short {
+  constructor(response) { this.response = response; }
+  static is({ headers }) {
+    const length = Number(headers.get('content-length') ?? 0);
+    const json = headers.get('content-type')?.startsWith('application/json');
+    return json && length > 0 && length <= 65536 && !headers.has('content-encoding');
+  }
+  next() {
+    const { response } = this;
+    this.response = undefined;
+    return response ? bytesOf(response.arrayBuffer()) : Promise.resolve(undefined);
+  }
 }
 
 // A request of an agent.
@@ -94,7 +112,7 @@ export class Sent {
   }
   answered() {
     return this.promise.then((response) => {
-      this.reading = new Reading(response.body);
+      this.reading = Short.is(response) ? new Short(response) : new Reading(response.body);
       return `${response.status}\n${fields(response.headers)}`;
     });
   }

@@ -117,11 +117,12 @@ impl Scribe {
     }
 
     fn cut(&self, now: u64) -> Result<(), String> {
+        // It also makes the tables where there are none.
+        let mut writer = self.writer()?;
         let pieces: Vec<(u64, String)> = self.tables.rows("SELECT first, text FROM pieces ORDER BY first")?;
         if pieces.is_empty() {
             return Ok(());
         }
-        let mut writer = self.writer()?;
         let pieces = pieces.into_iter().map(|(first, text)| Piece { first, text });
         let batches = writer.cut(pieces, now);
         let mut statements: Vec<_> = batches.iter().map(row).collect();
