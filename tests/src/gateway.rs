@@ -301,8 +301,15 @@ impl Gateway {
 
     /// Runs another command of the program, such as `["check"]`; the environment names the same configuration and
     /// data folder.
+    ///
+    /// A Worker has no data folder: its keys are made at its URL, with the admin key of the environment.
     pub fn cli(&self, arguments: &[&str]) -> Finished {
-        process::run(self.setup.command(arguments), b"", PATIENCE)
+        let mut command = self.setup.command(arguments);
+        if self.setup.host == Host::Edge && arguments.starts_with(&["keys"]) && !arguments.contains(&"--url")
+        {
+            command.args(["--url", &self.url_of("")]);
+        }
+        process::run(command, b"", PATIENCE)
     }
 
     fn await_readiness(&mut self) {

@@ -216,7 +216,7 @@ fn the_legacy_switch_turns_both_paths_off() {
 
 #[test]
 fn posts_pass_the_same_gate_as_everywhere() {
-    let gateway = one_fixture("{ request_limit: 1KiB }");
+    let gateway = one_fixture("{ request_limit: 1KiB, public_url: 'http://127.0.0.1' }");
     let mut agent = Agent::start(&gateway);
     let ping = json!({ "jsonrpc": "2.0", "id": 77, "method": "ping" });
     let post = || Request::post(&agent.endpoint).json(&ping);
