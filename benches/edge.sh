@@ -169,3 +169,10 @@ for rate in '' '' '' '' 25M 25M; do
     fetch_large proxy 9863 "$large" echo $rate
     fetch_large worker 9861 "$gateway" large__echo $rate
 done
+
+# What it needs, rather than what it takes where there is plenty: the heap of JavaScript is bounded, in MiB.
+heap=16
+kill "$gateway"; wait "$gateway" 2>/dev/null || true
+sed "s/:Workerd.Config = (/& v8Flags = [\"--max-heap-size=$heap\"],/" "$work/gateway.capnp" >"$work/bounded.capnp"
+serve bounded; gateway=$pid; await 9861
+for _ in 1 2 3 4; do fetch_large "worker with $heap MiB of heap" 9861 "$gateway" large__echo; done

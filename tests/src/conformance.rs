@@ -7,10 +7,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Host};
 use crate::process::{self, Finished};
 use crate::toolbox;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, free_port};
 use crate::wait::PATIENCE;
 
 /// A scenario, or one check of it as `SCENARIO:CHECK`, that must fail, and why it cannot be otherwise.
@@ -18,14 +18,26 @@ pub type Expected = (&'static str, &'static str);
 
 /// What the suite is run against: a gateway that changes no name, before a single server at this URL.
 pub fn configuration(url: &str) -> String {
-    json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "server": { "url": url } } })
-        .to_string()
+    with_settings(&json!({ "naming": "none" }), url)
 }
 
-/// A gateway for the suite before a fixture server with these options.
+fn with_settings(gateway: &Value, url: &str) -> String {
+    json!({ "version": 1, "gateway": gateway, "servers": { "server": { "url": url } } }).to_string()
+}
+
+/// A gateway for the suite before a fixture server with these options. A process knows that it is called `localhost` here; a
+/// Worker is told.
 pub fn before(options: &[&str]) -> (Upstream, Gateway) {
     let upstream = Upstream::fixture(options);
-    let gateway = Gateway::start(&configuration(upstream.url()));
+    let gateway = match Host::chosen() {
+        Host::Local => Gateway::start(&configuration(upstream.url())),
+        Host::Edge => {
+            let port = free_port();
+            let own = format!("http://localhost:{port}");
+            let settings = json!({ "naming": "none", "public_url": own, "allowed_origins": [own] });
+            Gateway::with(&with_settings(&settings, upstream.url())).of_worker("port", json!(port)).start()
+        }
+    };
     (upstream, gateway)
 }
 

@@ -182,7 +182,7 @@ impl Builder {
         let mut secrets = BTreeMap::from([("PORTCULLIS_INSECURE", "1"), ("PORTCULLIS_SEAL_KEY", SEAL_KEY)]);
         secrets.extend(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let mut settings = json!({
-            "configuration": self.folder.path().join(&self.config),
+            "configuration": (self.config != REMOTE).then(|| self.folder.path().join(&self.config)),
             "persist": self.data_dir(),
             "secrets": secrets,
             "without": self.left_out,
@@ -301,8 +301,15 @@ impl Gateway {
 
     /// Runs another command of the program, such as `["check"]`; the environment names the same configuration and
     /// data folder.
+    ///
+    /// A Worker has no data folder: its keys are made at its URL, with the admin key of the environment.
     pub fn cli(&self, arguments: &[&str]) -> Finished {
-        process::run(self.setup.command(arguments), b"", PATIENCE)
+        let mut command = self.setup.command(arguments);
+        if self.setup.host == Host::Edge && arguments.starts_with(&["keys"]) && !arguments.contains(&"--url")
+        {
+            command.args(["--url", &self.url_of("")]);
+        }
+        process::run(command, b"", PATIENCE)
     }
 
     fn await_readiness(&mut self) {

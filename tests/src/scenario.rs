@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -97,6 +98,19 @@ impl Stage {
         let is_call = |line: &Value| line["method"] == "tools/call" && line["body"]["params"]["name"] == tool;
         self.received().iter().any(is_call)
     }
+}
+
+/// The configuration of a fixture server that the host can reach: a program, or a server that runs for as long as the test
+/// program.
+pub fn fixture(arguments: &[&str]) -> Value {
+    static RUNNING: Mutex<Vec<Upstream>> = Mutex::new(Vec::new());
+    if Host::chosen() == Host::Local {
+        return stdio_fixture(arguments);
+    }
+    let upstream = Upstream::fixture(arguments);
+    let server = json!({ "url": upstream.url() });
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(upstream);
+    server
 }
 
 /// The configuration of a fixture server on standard input and output.

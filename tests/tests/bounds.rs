@@ -9,7 +9,7 @@ use std::time::Duration;
 use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::{Gateway, Readiness};
 use portcullis_tests::http::{Request, Response};
-use portcullis_tests::scenario::{Stage, Transport, stdio_fixture, text};
+use portcullis_tests::scenario::{Stage, Transport, fixture, text};
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ fn before(limits: &str, server: &Value) -> Gateway {
 }
 
 fn limited(limits: &str) -> Gateway {
-    before(limits, &stdio_fixture(&[]))
+    before(limits, &fixture(&[]))
 }
 
 fn connect(gateway: &Gateway) -> TcpStream {

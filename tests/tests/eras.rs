@@ -336,10 +336,11 @@ fn a_cursor_of_a_list_that_has_changed_is_refused() {
         let cursors = [pages(&modern).1.swap_remove(0), pages(&legacy).1.swap_remove(0)];
         modern.call("s__change_tools", &json!({}));
         // It comes first, and a change between two pages would be no failure.
-        let first =
-            || names(modern.result("tools/list", json!({}))["tools"].as_array().expect("a list"), "name");
-        wait::expect("the added tool", || first().contains(&"s__added_0001".to_owned()));
+        let first = |agent: &Agent| {
+            names(agent.result("tools/list", json!({}))["tools"].as_array().expect("a list"), "name")
+        };
         for (agent, cursor) in [&modern, &legacy].into_iter().zip(cursors) {
+            wait::expect("the added tool", || first(agent).contains(&"s__added_0001".to_owned()));
             let error = agent.error("tools/list", json!({ "cursor": cursor }));
             assert_eq!(error["code"], -32602, "{era}, {transport:?}: {error}");
         }

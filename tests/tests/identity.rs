@@ -37,7 +37,8 @@ impl Stage {
         let upstream = Upstream::fixture(&["--era", era, "--record", &record.display().to_string()]);
         let url = json!(upstream.url());
         let config = format!("version: 1\nauth: {auth}\nservers:\n  s: {{ url: {url} }}\n{AGENTS}");
-        Self { gateway: Gateway::start(&config), record, _upstream: upstream, _folder: folder }
+        let gateway = Gateway::with(&config).env("PORTCULLIS_ADMIN_KEY", "the admin's key").start();
+        Self { gateway, record, _upstream: upstream, _folder: folder }
     }
 
     fn requiring(era: &str) -> Self {

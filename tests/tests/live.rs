@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::{Body, Request, Response};
-use portcullis_tests::scenario::{answer, received, stdio_fixture, text};
+use portcullis_tests::scenario::{answer, fixture, received, text};
 use portcullis_tests::sse::Events;
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::{toolbox, wait};
@@ -35,7 +35,7 @@ fn with_settings(settings: &str, servers: &[(&str, &Value)]) -> String {
 
 /// A server on standard input and output that differs from others by its environment.
 fn marked(mark: &str) -> Value {
-    let mut server = stdio_fixture(&[]);
+    let mut server = fixture(&[]);
     server["env"] = json!({ "MARK": mark });
     server
 }
@@ -103,7 +103,7 @@ fn servers_come_change_and_go() {
 
 #[test]
 fn settings_of_the_gateway_apply() {
-    let servers = [("a", &stdio_fixture(&[]))];
+    let servers = [("a", &fixture(&[]))];
     let gateway = Gateway::start(&config(&servers));
     let agents = both_eras(gateway.url());
     gateway
@@ -129,7 +129,7 @@ fn running_calls_end_where_they_began() {
         println!("a {era} server, then {next:?}");
         let folder = toolbox::scratch();
         let record = folder.path().join("record");
-        let mut server = stdio_fixture(&["--era", era, "--record", &record.display().to_string()]);
+        let mut server = fixture(&["--era", era, "--record", &record.display().to_string()]);
         server["env"] = json!({ "MARK": "1" });
         let gateway = Gateway::start(&config(&[("a", &server)]));
         let agents = both_eras(gateway.url());
@@ -162,7 +162,7 @@ fn running_calls_end_where_they_began() {
 #[test]
 fn an_agent_still_answers_what_a_removed_server_has_asked() {
     let upstream = Upstream::fixture(&["--era", "legacy"]);
-    for server in [stdio_fixture(&["--era", "legacy"]), json!({ "url": upstream.url() })] {
+    for server in [fixture(&["--era", "legacy"]), json!({ "url": upstream.url() })] {
         let gateway = Gateway::start(&config(&[("a", &server)]));
         let agent =
             Agent::modern(gateway.url()).capabilities(json!({ "elicitation": {} })).handshake("2025-11-25");

@@ -115,6 +115,28 @@ fn a_file_has_at_most_600_lines_before_its_tests() {
 }
 
 #[test]
+fn what_is_not_run_on_the_worker_exists_and_has_a_reason() {
+    let sources = sources();
+    let list = sources.iter().find(|source| source.path == "tests/edge/excluded").expect("there is a list");
+    let lines = list.text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let wrong = lines.filter(|line| {
+        let mut words = line.split_whitespace();
+        let (program, test) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let function = match test.rsplit("::").next() {
+            Some("*") | None => String::new(),
+            Some(name) => format!("fn {name}("),
+        };
+        let is_of_program = |source: &Source| {
+            source.path == format!("tests/tests/{program}.rs")
+                || source.lies_in(&format!("tests/tests/{program}"))
+        };
+        let exists = sources.iter().any(|source| is_of_program(source) && source.text.contains(&function));
+        !exists || words.count() < 2
+    });
+    none("a program, one of its tests, and why", wrong.map(str::to_owned));
+}
+
+#[test]
 fn a_file_begins_with_what_it_decides() {
     let bare = core().filter(|source| !source.text.starts_with("//! "));
     none("no `//!` at the beginning", bare.map(|source| source.path));
@@ -253,8 +275,14 @@ fn every_test_program_is_run() {
         .flat_map(|(names, _)| names.split('|').map(|name| name.trim().to_owned()))
         .collect();
     assert!(!left_out.is_empty(), "what tests/run leaves out is written in another way");
+    let excluded = fs::read_to_string(root().join("tests/edge/excluded")).expect("the list can be read");
     let is_run = |name: &String| {
-        let named = |program: &str| script.contains(&format!("--test {program}"));
+        let on_worker =
+            |program: &str| !excluded.lines().any(|line| line.split_whitespace().take(2).eq([program, "*"]));
+        let named = |program: &str| {
+            script.contains(&format!("--test {program}"))
+                || program.starts_with("edge") && script.contains("edge_scenarios\n") && on_worker(program)
+        };
         match name.strip_suffix('*') {
             Some(beginning) => programs().iter().filter(|p| p.starts_with(beginning)).all(|p| named(p)),
             None => named(name),

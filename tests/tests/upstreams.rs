@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::{Gateway, Readiness};
 use portcullis_tests::http::Request;
-use portcullis_tests::scenario::{Stage, Transport, servers, stdio_fixture, text};
+use portcullis_tests::scenario::{Stage, Transport, fixture, servers, stdio_fixture, text};
 use portcullis_tests::toolbox;
 use portcullis_tests::upstream::{Upstream, free_port};
 use portcullis_tests::wait;
@@ -295,8 +295,8 @@ fn many_agents_cause_one_listing() {
 
 #[test]
 fn an_endpoint_of_one_server_shows_only_that_one() {
-    let fixture = stdio_fixture(&[]);
-    let config = format!("version: 1\nservers:\n  a: {fixture}\n  b: {fixture}\n");
+    let server = fixture(&[]);
+    let config = format!("version: 1\nservers:\n  a: {server}\n  b: {server}\n");
     let gateway = Gateway::start(&config);
     let narrow = gateway.url_of("/mcp/servers/a");
     for agent in [Agent::modern(&narrow), Agent::legacy(&narrow)] {

@@ -89,8 +89,8 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Begins what goes on for as long as an agreement holds. A session's own link is heard before anything is asked
-    /// over it: what a server asks while nobody listens is lost. So is any link where servers are heard only while
-    /// somebody listens, who may cause a change at once.
+    /// over it: what a server asks while nobody listens is lost. So is what it tells of changes between the reading of
+    /// its lists and the opening of its stream, which matters where servers are kept only once somebody listens.
     async fn agreed(&self, server: &Arc<Server>, link: &Arc<Link>, established: &Arc<Established>) {
         let listening = self.watch(server, link, established);
         if link.owner != Owner::Shared || self.host().place() == Place::Owner {

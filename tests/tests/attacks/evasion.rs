@@ -16,7 +16,8 @@ const LIMITED: i64 = -32029;
 fn start(limits: &Value) -> Gateway {
     let agents = json!({ "one": { "allow": ["*"], "limits": limits }, "two": { "allow": ["*"] } });
     let groups = json!({ "groups": { "all": { "up": "*" } } });
-    Gateway::start(&governed(&json!({ "up": fixture() }), &agents, &groups))
+    let config = governed(&json!({ "up": fixture() }), &agents, &groups);
+    Gateway::with(&config).env("PORTCULLIS_ADMIN_KEY", "the admin's key").start()
 }
 
 /// Whether a request was counted as one too many.
@@ -128,7 +129,7 @@ fn case_29_a_burst_gets_no_more_than_its_due() {
 #[test]
 fn case_29_a_call_that_waits_is_no_hole() {
     let gateway = Gateway::start(&governed(
-        &json!({ "up": { "command": [portcullis_tests::toolbox::fixture(), "--stdio", "--era", "legacy"] } }),
+        &json!({ "up": portcullis_tests::scenario::fixture(&["--era", "legacy"]) }),
         &json!({ "one": { "allow": ["*"], "limits": { "concurrency": 1, "daily": 3 } } }),
         &json!({}),
     ));

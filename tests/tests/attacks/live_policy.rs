@@ -94,8 +94,7 @@ fn case_21_updates_of_a_resource_end_with_the_right_to_read_it() {
 /// A call that waits for an answer does not go on for an agent that may no longer make it.
 #[test]
 fn case_21_a_call_that_waits_ends_with_the_right_to_make_it() {
-    let legacy_server =
-        json!({ "up": { "command": [portcullis_tests::toolbox::fixture(), "--stdio", "--era", "legacy"] } });
+    let legacy_server = json!({ "up": portcullis_tests::scenario::fixture(&["--era", "legacy"]) });
     for server in [legacy_server, json!({ "up": fixture() })] {
         let gateway = Gateway::start(&governed(&server, &everything(), &json!({})));
         let agent = modern(gateway.url(), "one").capabilities(json!({ "elicitation": {} }));

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
-use portcullis_tests::scenario::stdio_fixture;
+use portcullis_tests::scenario::fixture;
 use portcullis_tests::toolbox;
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::wait;
@@ -54,13 +54,12 @@ fn contents(folder: &Path) -> String {
 fn case_27_no_sink_holds_a_planted_secret() {
     let collector = collector();
     let audit = "{ arguments: true, redact: ['ACME-[0-9]{6}'] }";
-    let gateway =
-        Gateway::with(&format!("version: 1\naudit: {audit}\nservers:\n  s: {}\n", stdio_fixture(&[])))
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
-            .env("OTEL_BSP_SCHEDULE_DELAY", "50")
-            .env("OTEL_BLRP_SCHEDULE_DELAY", "50")
-            .env("PORTCULLIS_LOG", "debug")
-            .start();
+    let gateway = Gateway::with(&format!("version: 1\naudit: {audit}\nservers:\n  s: {}\n", fixture(&[])))
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50")
+        .env("OTEL_BLRP_SCHEDULE_DELAY", "50")
+        .env("PORTCULLIS_LOG", "debug")
+        .start();
     let agent = Agent::modern(gateway.url());
     let mut planted = secrets();
     for secret in secrets() {

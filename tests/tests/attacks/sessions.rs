@@ -116,7 +116,10 @@ fn case_05_two_session_ids_are_none() {
 #[test]
 fn case_04_a_session_of_another_gateway_opens_nothing() {
     let target = Target::start();
-    let other = Gateway::start(&config(&json!({ "up": fixture() })));
+    // Its own key: Workers under test are given one and the same unless told otherwise.
+    let other = Gateway::with(&config(&json!({ "up": fixture() })))
+        .env("PORTCULLIS_SEAL_KEY", "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=")
+        .start();
     let stolen = session_of(other.url());
     assert_eq!(answer_to(target.url(), &stolen), (404, unknown(target.url())));
     target.assert_untouched();

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use portcullis_tests::agent::{Agent, MODERN};
-use portcullis_tests::gateway::Gateway;
+use portcullis_tests::gateway::{Gateway, Host};
 use portcullis_tests::http::{Request, Response};
-use portcullis_tests::{toolbox, wait};
+use portcullis_tests::{scenario, toolbox, wait};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -52,19 +52,24 @@ impl Target {
     }
 }
 
-/// A native configuration; JSON is YAML, and needs no thought about quotes.
+/// A native configuration; JSON is YAML, and needs no thought about quotes. A process knows by itself under which names it
+/// is served here; a Worker is told.
 pub(crate) fn config(servers: &Value) -> String {
-    json!({ "version": 1, "servers": servers }).to_string()
+    let gateway = match Host::chosen() {
+        Host::Local => json!({}),
+        Host::Edge => json!({ "public_url": "http://127.0.0.1" }),
+    };
+    json!({ "version": 1, "gateway": gateway, "servers": servers }).to_string()
 }
 
-/// The fixture as a subprocess.
+/// The fixture, as the host can reach it.
 pub(crate) fn fixture() -> Value {
-    json!({ "command": [toolbox::fixture(), "--stdio"] })
+    scenario::fixture(&[])
 }
 
-/// The fixture as a subprocess that records what it receives.
+/// The fixture, which records what it receives.
 pub(crate) fn recording(record: &Path) -> Value {
-    json!({ "command": [toolbox::fixture(), "--stdio", "--record", record] })
+    scenario::fixture(&["--record", &record.display().to_string()])
 }
 
 /// The lines of a record whose request was a call of a tool.

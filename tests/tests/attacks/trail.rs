@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::Gateway;
-use portcullis_tests::scenario::stdio_fixture;
+use portcullis_tests::scenario::fixture;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
 
 fn gateway() -> Gateway {
     let audit = "{ arguments: true }";
-    Gateway::start(&format!("version: 1\naudit: {audit}\nservers:\n  s: {}\n", stdio_fixture(&[])))
+    Gateway::start(&format!("version: 1\naudit: {audit}\nservers:\n  s: {}\n", fixture(&[])))
 }
 
 fn file(gateway: &Gateway) -> PathBuf {

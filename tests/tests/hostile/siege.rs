@@ -9,7 +9,7 @@ use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::{Gateway, Readiness};
 use portcullis_tests::hostile::{Done, Exchange, Holdings, Hostile, expect_released};
 use portcullis_tests::http::Request;
-use portcullis_tests::scenario::{stdio_fixture, text};
+use portcullis_tests::scenario::{fixture, text};
 use portcullis_tests::wait;
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ impl Siege {
 
     /// The same with settings of the gateway, as YAML.
     pub(crate) fn begin_with(settings: &str, hostile: &[(String, String)]) -> Self {
-        let good = stdio_fixture(&[]);
+        let good = fixture(&[]);
         let mut config = format!("version: 1\ngateway: {settings}\nservers:\n  good: {good}\n");
         for (name, settings) in hostile {
             let _ = writeln!(config, "  {name}: {settings}");

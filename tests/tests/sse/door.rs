@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use portcullis_tests::agent::Agent as Streamable;
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
-use portcullis_tests::scenario::{Stage, Transport, servers, stdio_fixture};
+use portcullis_tests::scenario::{Stage, Transport, fixture, servers};
 use portcullis_tests::sse_agent::Agent;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn before_every_server(check: impl Fn(&Stage)) {
 }
 
 fn one_fixture(settings: &str) -> Gateway {
-    let server = stdio_fixture(&["--era", "legacy"]);
+    let server = fixture(&["--era", "legacy"]);
     Gateway::start(&format!("version: 1\ngateway: {settings}\nservers:\n  s: {server}\n"))
 }
 
@@ -216,7 +216,7 @@ fn the_legacy_switch_turns_both_paths_off() {
 
 #[test]
 fn posts_pass_the_same_gate_as_everywhere() {
-    let gateway = one_fixture("{ request_limit: 1KiB }");
+    let gateway = one_fixture("{ request_limit: 1KiB, public_url: 'http://127.0.0.1' }");
     let mut agent = Agent::start(&gateway);
     let ping = json!({ "jsonrpc": "2.0", "id": 77, "method": "ping" });
     let post = || Request::post(&agent.endpoint).json(&ping);

@@ -3,13 +3,13 @@
 use portcullis_tests::agent::Agent as Streamable;
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::{Request, Response};
-use portcullis_tests::scenario::stdio_fixture;
+use portcullis_tests::scenario::fixture;
 use portcullis_tests::sse_agent::Agent;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
 
 fn gateway() -> Gateway {
-    Gateway::start(&format!("version: 1\nservers:\n  s: {}\n", stdio_fixture(&["--era", "legacy"])))
+    Gateway::start(&format!("version: 1\nservers:\n  s: {}\n", fixture(&["--era", "legacy"])))
 }
 
 fn count() -> Value {

@@ -6,6 +6,7 @@ use http::Method;
 use super::*;
 use crate::body::Body;
 use crate::flow::{Rest, Wanted};
+use crate::ports::Clock as _;
 use crate::testing::{Fleet, modern_with, open_stream, session_server};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}"#;
@@ -269,6 +270,36 @@ fn what_changes_before_an_owner_hears_its_server_is_told() {
             heard.push_str(&String::from_utf8_lossy(&chunk));
         }
     });
+}
+
+#[test]
+fn an_owner_reads_lists_once_it_is_told_of_their_changes() {
+    let host = Memory::new(|request| {
+        let (method, id) = method_and_id(request);
+        match method.as_str() {
+            "server/discover" => result(
+                &id,
+                r#"{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}}}"#,
+            ),
+            "subscriptions/listen" => {
+                let acknowledged = r#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"toolsListChanged":true}}}"#;
+                let soon = std::time::Duration::from_millis(100);
+                crate::testing::slowly(open_stream(&[acknowledged]), soon)
+            }
+            _ => modern_server(request),
+        }
+    });
+    let fleet = fleet(&host);
+    host.run(fleet.isolate().serve(modern("1", "tools/list", "")));
+    host.sent();
+    let listen = modern("2", "subscriptions/listen", r#""notifications":{"toolsListChanged":true}"#);
+    let reply = host.run(fleet.isolate().serve(listen));
+    host.run(host.sleep(std::time::Duration::from_secs(1)));
+    let sent = host.sent();
+    let position = |method: &str| sent.iter().position(|request| request.contains(method));
+    assert!(position("subscriptions/listen") < position("tools/list"), "{sent:?}");
+    assert!(position("subscriptions/listen").is_some(), "{sent:?}");
+    drop(reply);
 }
 
 #[test]
