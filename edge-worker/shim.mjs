@@ -43,7 +43,8 @@ const object = (name) => class {
 // Its sockets outlive its sleep.
 export const Conversations = class extends object('Conversations') {
   fetch(request) {
-    if (request.headers.get('Upgrade') !== 'websocket') return super.fetch(request);
+    const { hostname } = new URL(request.url);
+    if (hostname !== 'streams.invalid' || request.headers.get('Upgrade') !== 'websocket') return super.fetch(request);
     const [isolate, own] = Object.values(new WebSocketPair());
     this.given[0].acceptWebSocket(own);
     return new Response(null, { status: 101, webSocket: isolate });

@@ -39,6 +39,11 @@ impl Bindings {
         Reflect::get(&self.0, &JsValue::from_str(name)).ok()?.as_string()
     }
 
+    /// Returns what a configuration may refer to: not what is the gateway's own.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        if name.starts_with("PORTCULLIS_") { None } else { self.text(name) }
+    }
+
     /// Tells whether a variable says yes.
     pub(crate) fn says(&self, name: &str) -> bool {
         self.text(name).is_some_and(|text| matches!(text.as_str(), "1" | "true" | "yes"))

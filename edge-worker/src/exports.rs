@@ -15,8 +15,7 @@ use worker::Env;
 
 use crate::bindings::Bindings;
 use crate::host::{
-    Asked, Edge, Event, Leaving, Ledger, Notes, Scribe, Storage, Streams, answer, deliver, moment, publish,
-    request,
+    Asked, Edge, Event, Leaving, Ledger, Notes, Scribe, Storage, Streams, answer, deliver, moment, request,
 };
 use crate::isolate::Place;
 use crate::logging;
@@ -137,7 +136,7 @@ impl Conversations {
 
     /// Removes notes that no longer count, and looks for news for the streams that rest.
     pub fn alarm(&self) -> Promise {
-        let tidied = self.notes.tidy(Edge::default().now(), self.streams.any_rests());
+        let tidied = self.notes.tidy(Edge::default().now(), self.streams.any());
         self.with_gateway(move |conversations, gateway| async move {
             let _ = JsFuture::from(tidied).await;
             conversations.take_up(gateway, Wanted::ForNews).await;
@@ -157,9 +156,18 @@ impl Conversations {
 
     /// Takes what an isolate says on a socket: which stream it opens.
     pub fn message(&self, socket: JsValue, text: String) -> Promise {
-        self.with_gateway(move |conversations, gateway| async move {
-            conversations.streams.begin(&conversations.event, gateway, socket, &text).await;
-        })
+        let own = self.clone();
+        let (promise, _) = self.event.promise(async move {
+            match own.place.gateway().await {
+                Ok(gateway) => own.streams.begin(&own.event, gateway, socket, &text).await,
+                Err(why) => {
+                    tracing::error!(%why, "nothing is served");
+                    own.streams.refuse(&socket);
+                }
+            }
+            Ok(JsValue::UNDEFINED)
+        });
+        promise
     }
 
     /// Takes note that an isolate has closed a socket.
@@ -177,7 +185,10 @@ impl Conversations {
         let (promise, _) = self.event.promise(async move {
             match own.place.gateway().await {
                 Ok(gateway) => work(own, gateway).await,
-                Err(why) => tracing::error!(%why, "nothing is served"),
+                Err(why) => {
+                    tracing::error!(%why, "nothing is served");
+                    own.streams.keep_looking();
+                }
             }
             Ok(JsValue::UNDEFINED)
         });
@@ -225,6 +236,16 @@ impl Configurations {
         let bindings = Bindings::new(env);
         logging::init(bindings.text("PORTCULLIS_LOG").as_deref());
         Self { ledger: Rc::new(Ledger::new(&state, &bindings)), event: Event::new(state) }
+    }
+
+    /// Copies what could not be copied before.
+    pub fn alarm(&self) -> Promise {
+        let ledger = self.ledger.clone();
+        let (promise, _) = self.event.promise(async move {
+            ledger.copy().await;
+            Ok(JsValue::UNDEFINED)
+        });
+        promise
     }
 
     /// Runs an errand.
@@ -356,7 +377,7 @@ async fn reply(asked: Asked, place: &Place, door: Door) -> Reply {
         Door::Inner => gateway.serve_handed(request).await,
         Door::Catalog => {
             let catalog = gateway.catalog().await;
-            publish(place.bindings(), &catalog).await;
+            place.publish(&catalog).await;
             Response::new(Body::Full(catalog.into()))
         }
     }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use bytes::Bytes;
 use portcullis_core::config::{Config, Parsed, Problem, Processes, Severity};
 use portcullis_core::control::{self, Kept, Managed, Means, Revision, Stamp, Strangers, understand_text};
 use portcullis_core::identity::KeyRing;
@@ -10,18 +11,23 @@ use portcullis_core::{AdminKey, Exposure, Gateway, Options, SealKeys};
 use wasm_bindgen::JsValue;
 
 use crate::bindings::Bindings;
-use crate::host::{CATALOG, CONFIGURATION, Edge, KEYS, read_all};
+use crate::host::{CATALOG, CONFIGURATION, Edge, KEYS, publish, read_all};
 
 /// The variable with the configuration of a gateway whose store has none.
 const VARIABLE: &str = "PORTCULLIS_CONFIG";
 /// How long a configuration is taken for the one in force, in milliseconds.
 const FRESH: u64 = 3000;
 
+/// Once a configuration has not been looked at for so long, in milliseconds, that is done before anything is answered.
+const OLD: u64 = 30_000;
+
 /// A gateway where it may not have been made yet.
 pub(crate) struct Place {
     bindings: Bindings,
     host: Edge,
     made: RefCell<Option<Made>>,
+    /// The catalog as it was published last.
+    published: RefCell<Bytes>,
 }
 
 struct Made {
@@ -36,7 +42,7 @@ pub(crate) type Unserved = String;
 
 impl Place {
     pub(crate) fn new(bindings: Bindings, host: Edge) -> Self {
-        Self { bindings, host, made: RefCell::default() }
+        Self { bindings, host, made: RefCell::default(), published: RefCell::default() }
     }
 
     pub(crate) fn bindings(&self) -> &Bindings {
@@ -45,8 +51,13 @@ impl Place {
 
     /// Returns the gateway; makes it where there is none.
     pub(crate) async fn gateway(&self) -> Result<Gateway<Edge>, Unserved> {
-        if let Some(made) = &*self.made.borrow() {
-            return Ok(made.gateway.clone());
+        let made = self.made.borrow().as_ref().map(|made| (made.gateway.clone(), made.looked.get()));
+        if let Some((gateway, looked)) = made {
+            // Nobody has looked for long, since nobody asked: keys may have been revoked meanwhile.
+            if self.host.now() > looked + OLD {
+                self.refresh().await;
+            }
+            return Ok(gateway);
         }
         let (held, catalog) = match self.bindings.store() {
             Some(store) => read(&store, true).await?,
@@ -72,10 +83,17 @@ impl Place {
         Ok(gateway)
     }
 
+    /// Publishes the catalog for all instances, where it is another one than before.
+    pub(crate) async fn publish(&self, catalog: &Bytes) {
+        if *self.published.borrow() != *catalog && publish(&self.bindings, catalog).await {
+            self.published.replace(catalog.clone());
+        }
+    }
+
     /// Returns the configuration to begin with: that of the store, else that of the variable.
     async fn begin(&self, held: &Held) -> Result<(Config, Managed), Unserved> {
         let bindings = &self.bindings;
-        let env = |name: &str| bindings.text(name);
+        let env = |name: &str| bindings.variable(name);
         let means = Means { env: &env, processes: Processes::NeverStarted, strangers: strangers(bindings) };
         let Some(store) = self.host.configurations() else {
             let text = held.config.as_ref().map(|held| held.text.clone());
@@ -145,7 +163,7 @@ impl Place {
         }
         let Some(config) = held.config.as_ref().filter(|_| before.config != held.config) else { return };
         let bindings = &self.bindings;
-        let env = |name: &str| bindings.text(name);
+        let env = |name: &str| bindings.variable(name);
         let means = Means { env: &env, processes: Processes::NeverStarted, strangers: strangers(bindings) };
         if self.host.configurations().is_none() {
             match served(understand_text(&config.text, &means)) {
@@ -159,7 +177,12 @@ impl Place {
         match self.revision(config, &means).await {
             Ok(Some(newest)) => drop(gateway.look_again(&newest)),
             Ok(None) => {}
-            Err(why) => tracing::error!(%why, "the newest configuration cannot be read"),
+            Err(why) => {
+                tracing::error!(%why, "the newest configuration cannot be read");
+                if let Some(made) = &mut *self.made.borrow_mut() {
+                    made.held.config = before.config;
+                }
+            }
         }
     }
 }

@@ -28,6 +28,21 @@ use crate::wire::version::Era;
 /// Carries what goes along with a request, from one instance of this host to another.
 const HANDED: HeaderName = HeaderName::from_static("portcullis-handed");
 
+/// The headers that are about a connection (RFC 9110, section 7.6.1), and the length that another body has.
+const CONNECTION: [HeaderName; 11] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::PROXY_AUTHORIZATION,
+    header::SEC_WEBSOCKET_EXTENSIONS,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    header::SEC_WEBSOCKET_VERSION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
 /// What goes along with a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Handed {
@@ -179,7 +194,10 @@ fn handed(head: &Parts, raw: Bytes, nonce: Option<u64>) -> http::Request<Body> {
     request.method_mut().clone_from(&head.method);
     request.uri_mut().clone_from(&head.uri);
     request.headers_mut().clone_from(&head.headers);
-    request.headers_mut().remove(header::CONTENT_LENGTH);
+    // What is about the agent's connection is not about this one: an `Upgrade` would be one of its own.
+    for name in CONNECTION {
+        request.headers_mut().remove(name);
+    }
     let along = serde_json::to_string(&Handed { proof, nonce }).expect("plain data");
     request.headers_mut().insert(HANDED, HeaderValue::from_str(&ascii(&along)).expect("ASCII"));
     request
@@ -232,6 +250,16 @@ fn out_of_reach(error: Unreachable) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_about_a_connection_does_not_go_along() {
+        let request =
+            http::Request::get("/sse").header("upgrade", "websocket").header("connection", "upgrade");
+        let (head, ()) = request.header("accept", "text/event-stream").body(()).unwrap().into_parts();
+        let names: Vec<_> =
+            handed(&head, Bytes::new(), None).headers().keys().map(ToString::to_string).collect();
+        assert_eq!(names, ["accept", "portcullis-handed"]);
+    }
 
     #[test]
     fn what_goes_along_fits_a_header() {

@@ -370,10 +370,11 @@ impl Server {
         self.status() != Status::Up || is_old()
     }
 
-    /// Tells whether a refresh may be asked for: not more than once a second.
+    /// Tells whether a refresh may be asked for: not more than once a second, and of a server that is down once in ten.
     pub(crate) fn begin_refresh(&self, now: u64) -> bool {
         let asked = self.refresh_asked.load(Ordering::Relaxed);
-        now.saturating_sub(asked) >= 1000
+        let pause = if self.status() == Status::Up { 1000 } else { 10_000 };
+        now.saturating_sub(asked) >= pause
             && self.refresh_asked.compare_exchange(asked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 

@@ -1,8 +1,10 @@
 //! Where configurations and API keys lie: in one object, which orders what is written, with a copy of what is in force in
 //! the store that every instance reads.
 //!
-//! **What the object has counts**; the store follows it within a minute.
+//! **What the object has counts.** The store follows it: one copier at a time copies what is newest, and tries again until
+//! that is done.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -12,14 +14,16 @@ use js_sys::futures::JsFuture;
 use portcullis_core::body::Body;
 use portcullis_core::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
 use portcullis_core::identity::KeyRecord;
-use portcullis_core::ports::{ConfigStore, KeyStore};
+use portcullis_core::ports::{Clock as _, ConfigStore, KeyStore};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 use worker::send::{SendFuture, SendWrapper};
 
 use super::answer::reason;
+use super::edge::Edge;
 use super::glue::{Storage, get_all, object, put_text};
+use super::notebook::moment;
 use super::objects::ask;
 use crate::bindings::Bindings;
 
@@ -31,6 +35,8 @@ pub(crate) const KEYS: &str = "keys";
 const NAME: &str = "all";
 /// The largest answer of the object, in bytes.
 const ANSWER: usize = 64 << 20;
+/// When it is tried again to copy what could not be copied, in milliseconds.
+const AGAIN: u64 = 2000;
 /// Under which the object stores the number of the newest version.
 const NEWEST: &str = "newest";
 /// Under which it stores the digest of what was last taken over from the store.
@@ -120,11 +126,12 @@ impl KeyStore for Configurations {
 pub(crate) struct Ledger {
     storage: Storage,
     store: Option<JsValue>,
+    is_copying: Cell<bool>,
 }
 
 impl Ledger {
     pub(crate) fn new(state: &JsValue, bindings: &Bindings) -> Self {
-        Self { storage: Storage::new(state), store: bindings.store() }
+        Self { storage: Storage::new(state), store: bindings.store(), is_copying: Cell::new(false) }
     }
 
     /// Runs an errand; returns what came of it, as JSON text.
@@ -181,10 +188,10 @@ impl Ledger {
             return Ok(Appended::Behind(newest));
         }
         // Written at once: nothing else of this object runs between.
-        self.storage.store(&key_of(next.stamp.version), &to_text(&next));
-        self.storage.store(NEWEST, &next.stamp.version.to_string());
-        let stamp = Stamp { note: String::new(), ..next.stamp };
-        self.copy(CONFIGURATION, &next.text, Some(&stamp)).await?;
+        self.keep_text(&key_of(next.stamp.version), &to_text(&next))?;
+        self.keep_text(NEWEST, &next.stamp.version.to_string())?;
+        self.keep_text(&uncopied(CONFIGURATION), "1")?;
+        self.copy().await;
         Ok(Appended::Done)
     }
 
@@ -195,7 +202,7 @@ impl Ledger {
         if let Some(newest) = newest.filter(|_| is_known) {
             return Ok(newest);
         }
-        self.storage.store(IMPORTED, &digest);
+        self.keep_text(IMPORTED, &digest)?;
         let note = "was put into the store".to_owned();
         let version = self.newest_version() + 1;
         let stamp = Stamp { version, at, by: "the store".into(), note, digest };
@@ -209,20 +216,56 @@ impl Ledger {
     }
 
     async fn keep(&self, keys: &[Kept]) -> Result<(), StoreError> {
-        let text = to_text(&keys);
-        self.storage.store(KEYS, &text);
-        self.copy(KEYS, &text, None).await
+        self.keep_text(KEYS, &to_text(&keys))?;
+        self.keep_text(&uncopied(KEYS), "1")?;
+        self.copy().await;
+        Ok(())
     }
 
-    /// Copies what is in force to where every instance reads it.
-    async fn copy(&self, key: &str, text: &str, about: Option<&Stamp>) -> Result<(), StoreError> {
-        let Some(store) = &self.store else { return Ok(()) };
-        let about = about.map(to_text);
-        let put = JsFuture::from(put_text(store, key, text, about.as_deref())).await;
-        let failed =
-            |error: JsValue| StoreError(format!("it is written, but not yet copied: {}", reason(&error)));
-        put.map(drop).map_err(failed)
+    fn keep_text(&self, key: &str, text: &str) -> Result<(), StoreError> {
+        let is_stored = self.storage.store(key, text);
+        is_stored.then_some(()).ok_or_else(|| StoreError("it is too large to be kept here".into()))
     }
+
+    /// Copies what is newest to where every instance reads it, where that has not been done; tries again later where it
+    /// cannot be done. Whatever is written meanwhile is copied as well.
+    pub(crate) async fn copy(&self) {
+        if self.is_copying.replace(true) {
+            return;
+        }
+        for key in [CONFIGURATION, KEYS] {
+            while self.storage.load(&uncopied(key)).is_some() {
+                self.storage.remove(&uncopied(key));
+                if let Err(why) = self.copy_one(key).await {
+                    tracing::error!(key, %why, "what is in force cannot be copied to the store; it is tried again");
+                    self.storage.store(&uncopied(key), "1");
+                    drop(self.storage.wake(moment(Edge::default().now() + AGAIN)));
+                    break;
+                }
+            }
+        }
+        self.is_copying.set(false);
+    }
+
+    async fn copy_one(&self, key: &str) -> Result<(), String> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let (text, about) = match key {
+            KEYS => (self.storage.load(KEYS).unwrap_or_default(), None),
+            _ => match self.newest() {
+                Some(Revision { stamp, text }) => {
+                    (text, Some(to_text(&Stamp { note: String::new(), ..stamp })))
+                }
+                None => return Ok(()),
+            },
+        };
+        let put = JsFuture::from(put_text(store, key, &text, about.as_deref())).await;
+        put.map(drop).map_err(|error| reason(&error))
+    }
+}
+
+/// Under which it is noted that something has not been copied.
+fn uncopied(key: &str) -> String {
+    format!("uncopied/{key}")
 }
 
 fn key_of(version: u64) -> String {

@@ -224,7 +224,7 @@ impl Host for Edge {
     }
 
     fn variable(&self, name: &str) -> Option<String> {
-        self.variables.as_ref()?.text(name)
+        self.variables.as_ref()?.variable(name)
     }
 
     fn starts_processes(&self) -> bool {

@@ -83,7 +83,9 @@ export const get_all = async (store, names) => {
     return [value ?? undefined, metadata ? JSON.stringify(metadata) : undefined];
   });
 };
-export const put_text = (store, name, text, about) => store.put(name, text, about ? { metadata: JSON.parse(about) } : {});
+export const put_text = async (store, name, text, about) => {
+  await store.put(name, text, about ? { metadata: JSON.parse(about) } : {});
+};
 
 // The object of that name; where each object is another instance, the same name is the same one.
 export const object = (namespace, name) => namespace.get(namespace.idFromName(name));
@@ -92,12 +94,19 @@ export const object = (namespace, name) => namespace.get(namespace.idFromName(na
 export class Storage {
   constructor(state) { this.storage = state.storage; }
   load(key) { return this.storage.kv.get(key); }
-  store(key, text) { this.storage.kv.put(key, text); }
+  // Whether it was stored: a text may be too large.
+  store(key, text) {
+    try { this.storage.kv.put(key, text); return true; } catch (error) { console.error('cannot be stored', error); return false; }
+  }
   remove(key) { this.storage.kv.delete(key); }
   all() { return JSON.stringify([...this.storage.kv.list()]); }
-  async wake(at) {
-    const set = await this.storage.getAlarm();
-    if (set === null || at < set) await this.storage.setAlarm(at);
+  // One after the other: the earliest moment counts.
+  wake(at) {
+    this.waking = (this.waking ?? Promise.resolve()).then(async () => {
+      const set = await this.storage.getAlarm();
+      if (set === null || at < set) await this.storage.setAlarm(at);
+    }).catch((error) => console.error('no alarm can be set', error));
+    return this.waking;
   }
   forget() { return this.storage.deleteAll(); }
 }
@@ -108,7 +117,9 @@ export class Sent {
   constructor(to, method, url, fields, body) {
     this.controller = new AbortController();
     const { signal } = this.controller;
-    this.promise = (to ?? globalThis).fetch(url, { method, headers: headers(fields), body, signal, redirect: 'manual' });
+    // What is no request at all is an error of its promise.
+    const send = async () => (to ?? globalThis).fetch(url, { method, headers: headers(fields), body, signal, redirect: 'manual' });
+    this.promise = send();
   }
   answered() {
     return this.promise.then((response) => {
@@ -135,7 +146,7 @@ export const hang_up = (socket) => { try { socket.close(1000); } catch {} };
 export class Line {
   constructor(to, first) {
     this.come = [];
-    this.promise = to.fetch('https://portcullis/', { headers: { Upgrade: 'websocket' } }).then(({ webSocket }) => {
+    this.promise = to.fetch('https://streams.invalid/', { headers: { Upgrade: 'websocket' } }).then(({ webSocket }) => {
       if (!webSocket) throw new Error('the object takes no socket');
       this.socket = webSocket;
       webSocket.binaryType = 'arraybuffer';
@@ -160,7 +171,17 @@ export class Line {
   cancel() { try { this.socket?.close(1000); } catch {} }
 }
 
-export const whole_answer = (status, fields, body) => new Response(body, { status, headers: headers(fields) });
+// What cannot be an answer is none, and no error of whoever made it.
+const response = (body, status, fields) => {
+  try {
+    return new Response(body, { status, headers: headers(fields) });
+  } catch (error) {
+    console.error('an answer cannot be given', error);
+    return new Response(null, { status: 502 });
+  }
+};
+
+export const whole_answer = (status, fields, body) => response(body, status, fields);
 
 // Pulled: nothing is asked of the source that the agent has not taken.
 export const streamed_answer = (status, fields, source) => {
@@ -176,5 +197,5 @@ export const streamed_answer = (status, fields, source) => {
     end();
   };
   const cancel = () => { source?.cancel(); end(); };
-  return new Response(new ReadableStream({ pull, cancel }, { highWaterMark: 0 }), { status, headers: headers(fields) });
+  return response(new ReadableStream({ pull, cancel }, { highWaterMark: 0 }), status, fields);
 };

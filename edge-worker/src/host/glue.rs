@@ -66,7 +66,7 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn load(this: &Storage, key: &str) -> Option<String>;
     #[wasm_bindgen(method)]
-    pub(crate) fn store(this: &Storage, key: &str, text: &str);
+    pub(crate) fn store(this: &Storage, key: &str, text: &str) -> bool;
     #[wasm_bindgen(method)]
     pub(crate) fn remove(this: &Storage, key: &str);
     #[wasm_bindgen(method)]

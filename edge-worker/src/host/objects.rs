@@ -117,10 +117,13 @@ impl CatalogStore for Catalog {
 }
 
 /// Publishes the catalog for all instances. Where there is no store, each asks the object.
-pub(crate) async fn publish(bindings: &Bindings, catalog: &Bytes) {
-    let Some(store) = bindings.store() else { return };
+/// Returns whether that is done.
+pub(crate) async fn publish(bindings: &Bindings, catalog: &Bytes) -> bool {
+    let Some(store) = bindings.store() else { return true };
     let text = String::from_utf8_lossy(catalog);
     if let Err(error) = JsFuture::from(put_text(&store, CATALOG, &text, None)).await {
         tracing::warn!(error = reason(&error), "the catalog cannot be published");
+        return false;
     }
+    true
 }

@@ -31,7 +31,7 @@ const LOOK: u64 = 30_000;
 /// What the keys of stored streams begin with.
 const STORED: &str = "stream/";
 /// The largest request that opens a stream, in bytes.
-const WHOLE: usize = 1 << 20;
+const WHOLE: usize = 256 << 10;
 
 /// A request that a stream answers, and what the stream knew when it was put to rest.
 #[derive(Serialize, Deserialize)]
@@ -180,10 +180,12 @@ impl Streams {
             let send = |bytes: bytes::Bytes| put(&socket, Uint8Array::from(&*bytes).into());
             let state = gateway.deliver(chunks, rest, send).await;
             streams.0.awake.borrow_mut().remove(&own);
-            if state.is_some() {
+            let rests = state.is_some() && {
                 tracing::debug!(stream = %own, "a stream rests");
                 let stored = Opened { state, ..opened };
-                streams.0.storage.store(&format!("{STORED}{own}"), &stored.to_text());
+                streams.0.storage.store(&format!("{STORED}{own}"), &stored.to_text())
+            };
+            if rests {
                 streams.look_later();
             } else {
                 streams.0.storage.remove(&format!("{STORED}{own}"));
@@ -192,6 +194,7 @@ impl Streams {
             Ok(JsValue::UNDEFINED)
         });
         self.0.awake.borrow_mut().insert(name, running);
+        self.look_later();
     }
 
     /// Ends a stream whose agent has left.
@@ -204,6 +207,16 @@ impl Streams {
         }
         self.0.storage.remove(&format!("{STORED}{name}"));
         hang_up(socket);
+    }
+
+    /// Lets go of a socket on which nothing can be answered.
+    pub(crate) fn refuse(&self, socket: &JsValue) {
+        hang_up(socket);
+    }
+
+    /// Tells whether there are any streams.
+    pub(crate) fn any(&self) -> bool {
+        !self.0.sockets.all().is_empty()
     }
 
     /// Tells whether any stream rests.
@@ -248,7 +261,12 @@ impl Streams {
                 }
             }
         }
-        if self.any_rests() {
+        self.keep_looking();
+    }
+
+    /// Has the object woken again while anybody listens: for news, and for whether they are still let in.
+    pub(crate) fn keep_looking(&self) {
+        if !self.0.sockets.all().is_empty() {
             self.look_later();
         }
     }
