@@ -238,41 +238,6 @@ fn a_listener_hears_of_changes_from_its_owner() {
 }
 
 #[test]
-fn what_changes_before_an_owner_hears_its_server_is_told() {
-    let mut more = false;
-    let host = Memory::new(move |request| {
-        let (method, id) = method_and_id(request);
-        match method.as_str() {
-            "server/discover" => result(
-                &id,
-                r#"{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}}}"#,
-            ),
-            // It changes before it tells of changes.
-            "subscriptions/listen" => {
-                more = true;
-                open_stream(&[
-                    r#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"toolsListChanged":true}}}"#,
-                ])
-            }
-            "tools/list" if more => {
-                result(&id, &TOOLS.replace("[{", r#"[{"name":"more","inputSchema":{"type":"object"}},{"#))
-            }
-            _ => modern_server(request),
-        }
-    });
-    let listen = modern("1", "subscriptions/listen", r#""notifications":{"toolsListChanged":true}"#);
-    let reply = host.run(fleet(&host).isolate().serve(listen));
-    let Body::Stream(mut chunks) = reply.into_body() else { panic!("a stream") };
-    host.run(async {
-        let mut heard = String::new();
-        while !heard.contains("notifications/tools/list_changed") {
-            let chunk = chunks.next().await.expect("more").expect("no error");
-            heard.push_str(&String::from_utf8_lossy(&chunk));
-        }
-    });
-}
-
-#[test]
 fn an_owner_reads_lists_once_it_is_told_of_their_changes() {
     let host = Memory::new(|request| {
         let (method, id) = method_and_id(request);
