@@ -27,6 +27,8 @@ pub(crate) struct Acquaintance {
     pub(crate) session: Option<String>,
     /// Whether each instance needs a stream of its own to it (HTTP+SSE).
     pub(crate) needs_stream: bool,
+    /// The gateways that it is or leads to.
+    pub(crate) behind: BTreeSet<String>,
 }
 
 /// Returns the text of what is known of servers, by their identities.
@@ -42,7 +44,7 @@ pub(crate) fn encode(known: &BTreeMap<String, Known>) -> String {
 
 fn encode_one(known: &Known) -> String {
     let mut out = ObjectWriter::with_capacity(1024);
-    let Acquaintance { offer, session, needs_stream } = match known {
+    let Acquaintance { offer, session, needs_stream, behind } = match known {
         Known::Up(acquaintance) => &**acquaintance,
         Known::Down(reason) => {
             out.member("down", &quote(reason));
@@ -64,6 +66,10 @@ fn encode_one(known: &Known) -> String {
     }
     if *needs_stream {
         out.member("stream", "true");
+    }
+    if !behind.is_empty() {
+        let gateways: Vec<_> = behind.iter().map(|gateway| quote(gateway)).collect();
+        out.member("behind", &format!("[{}]", gateways.join(",")));
     }
     for kind in Kind::ALL.into_iter().filter(|kind| !offer.items(*kind).is_empty()) {
         let items: Vec<&str> = offer.items(kind).iter().map(|item| &*item.text).collect();
@@ -102,7 +108,9 @@ fn decode_one(json: Json<'_>) -> Option<Known> {
         offer.set_items(kind, items);
     }
     let needs_stream = json.get("stream").is_some();
-    Some(Known::Up(Box::new(Acquaintance { offer, session: text("session"), needs_stream })))
+    let gateways = json.get("behind").into_iter().flat_map(Json::elements);
+    let behind = gateways.filter_map(|gateway| Some(gateway.as_str()?.into_owned())).collect();
+    Some(Known::Up(Box::new(Acquaintance { offer, session: text("session"), needs_stream, behind })))
 }
 
 #[cfg(test)]
@@ -130,7 +138,13 @@ mod tests {
         let tools = r#"[{"name":"x","inputSchema":{"type":"object"},"n":1.000000000000000000001}]"#;
         let up = |session: Option<&str>, needs_stream| {
             let offer = offer(tools, Some("Say \"hello\"\n"));
-            Known::Up(Box::new(Acquaintance { offer, session: session.map(Into::into), needs_stream }))
+            let behind = BTreeSet::from(["a".into(), "b \"".into()]);
+            Known::Up(Box::new(Acquaintance {
+                offer,
+                session: session.map(Into::into),
+                needs_stream,
+                behind,
+            }))
         };
         let known = BTreeMap::from([
             ("a".into(), up(None, false)),

@@ -18,7 +18,7 @@ use crate::catalog::shared::{self, Acquaintance, Known};
 use crate::gateway::{Gateway, SETTLING, Snapshot};
 use crate::ports::{Host, Place};
 use crate::session::Purpose;
-use crate::upstream::{Established, Nudge, Server, Status};
+use crate::upstream::{Established, Nudge, Server, Status, lock};
 
 impl<H: Host> Gateway<H> {
     /// Makes known what the servers of an endpoint offer.
@@ -136,6 +136,7 @@ impl<H: Host> Gateway<H> {
                     offer: (*offer).clone(),
                     session: session.map(sealed),
                     needs_stream: server.speaks_sse.load(Ordering::Relaxed),
+                    behind: lock(&server.behind).clone(),
                 }))
             }
         }
@@ -156,12 +157,13 @@ impl<H: Host> Gateway<H> {
     }
 
     fn make_acquainted(&self, server: &Arc<Server>, acquaintance: &Acquaintance) {
-        let Acquaintance { offer, session, needs_stream } = acquaintance;
+        let Acquaintance { offer, session, needs_stream, behind } = acquaintance;
         let known = server.offer.load_full().filter(|_| !server.inherited.load(Ordering::Relaxed));
         if known.is_some_and(|known| known.read >= offer.read) && server.status() == Status::Up {
             return;
         }
         server.speaks_sse.store(*needs_stream, Ordering::Relaxed);
+        lock(&server.behind).extend(behind.iter().cloned());
         if server.shared.current.load().is_none() && !*needs_stream {
             let opened = session.as_ref().map(|sealed| self.0.sealer.open(Purpose::Upstream, sealed));
             let session = opened.map(|plain| plain.and_then(|plain| HeaderValue::from_bytes(&plain).ok()));
