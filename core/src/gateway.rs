@@ -221,6 +221,12 @@ impl<H: Host> Gateway<H> {
         self.0.snapshot.load().config.gateway.limits
     }
 
+    /// Tells whether agents on HTTP+SSE hold streams here. Where nothing runs between requests, somebody has to look from
+    /// time to time whether they are still let in.
+    pub fn holds_streams(&self) -> bool {
+        self.0.held.any()
+    }
+
     /// Returns what is recorded, as the configuration in force says.
     pub fn audit(&self) -> Audit {
         self.0.snapshot.load().config.audit.clone()

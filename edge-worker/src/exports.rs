@@ -145,12 +145,10 @@ impl Conversations {
 
     /// Answers a request that an isolate has handed over.
     pub fn fetch(&self, asked: JsValue) -> Promise {
-        if self.streams.any_rests() {
-            // What the request comes to may be told on one of them.
-            drop(self.with_gateway(|conversations, gateway| async move {
-                conversations.take_up(gateway, Wanted::Now).await;
-            }));
-        }
+        // What the request comes to may be told on a stream that rests.
+        drop(self.with_gateway(|conversations, gateway| async move {
+            conversations.take_up(gateway, Wanted::Now).await;
+        }));
         serve(Asked::new(asked), self.event.clone(), self.place.clone(), Door::Inner)
     }
 
@@ -197,6 +195,9 @@ impl Conversations {
 
     async fn take_up(&self, gateway: Gateway<Edge>, wanted: Wanted) {
         self.streams.take_up(&self.event, &gateway, wanted).await;
+        if gateway.holds_streams() {
+            self.streams.look_later();
+        }
     }
 }
 

@@ -19,7 +19,7 @@ const VARIABLE: &str = "PORTCULLIS_CONFIG";
 const FRESH: u64 = 3000;
 
 /// Once a configuration has not been looked at for so long, in milliseconds, that is done before anything is answered.
-const OLD: u64 = 30_000;
+const OLD: u64 = 20_000;
 
 /// A gateway where it may not have been made yet.
 pub(crate) struct Place {

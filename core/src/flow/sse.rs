@@ -68,6 +68,11 @@ impl HeldStreams {
         Ok(())
     }
 
+    /// Tells whether there are any.
+    pub(crate) fn any(&self) -> bool {
+        !lock(&self.0).streams.is_empty()
+    }
+
     fn find(&self, nonce: u64) -> Option<mpsc::Sender<Bytes>> {
         lock(&self.0).streams.get(&nonce).map(|stream| stream.posts.clone())
     }

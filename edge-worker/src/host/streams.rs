@@ -272,7 +272,7 @@ impl Streams {
     }
 
     /// Has the object woken to look for news.
-    fn look_later(&self) {
+    pub(crate) fn look_later(&self) {
         // Whatever wakes it sooner looks as well.
         drop(self.0.storage.wake(moment(Edge::default().now() + LOOK)));
     }
