@@ -15,7 +15,8 @@ use worker::Env;
 
 use crate::bindings::Bindings;
 use crate::host::{
-    Asked, Edge, Event, Leaving, Ledger, Notes, Scribe, Storage, Streams, answer, deliver, moment, request,
+    Asked, Edge, Event, Leaving, Ledger, Notes, Scribe, Storage, Streams, answer, deliver, moment, refuse,
+    request,
 };
 use crate::isolate::Place;
 use crate::logging;
@@ -160,7 +161,7 @@ impl Conversations {
                 Ok(gateway) => own.streams.begin(&own.event, gateway, socket, &text).await,
                 Err(why) => {
                     tracing::error!(%why, "nothing is served");
-                    own.streams.refuse(&socket);
+                    refuse(&socket);
                 }
             }
             Ok(JsValue::UNDEFINED)

@@ -169,7 +169,7 @@ impl Place {
             match served(understand_text(&config.text, &means)) {
                 Ok(config) => drop(gateway.reload(config)),
                 Err(why) => {
-                    tracing::error!(%why, "the configuration is refused; the one before stays in force")
+                    tracing::error!(%why, "the configuration is refused; the one before stays in force");
                 }
             }
             return;

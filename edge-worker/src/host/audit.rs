@@ -123,8 +123,8 @@ impl Kept {
             self.entries.borrow_mut().push(Entry::own(now(), "audit/lost", what));
         }
         let (mut waiting, mut producer) = (self.messages.borrow_mut(), self.producer.borrow_mut());
-        let writing = self.writing.borrow();
-        let made = self.entries.take().into_iter().map(|entry| producer.message(&entry, &writing).to_text());
+        let settings = self.writing.borrow();
+        let made = self.entries.take().into_iter().map(|entry| producer.message(&entry, &settings).to_text());
         waiting.extend(made);
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while let Some(message) = waiting.front() {

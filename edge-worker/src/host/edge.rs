@@ -159,10 +159,10 @@ impl Entropy for Edge {
 
 impl Background for Edge {
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        match Event::current() {
-            Some(event) => event.spawn(work),
-            None => tracing::error!("work was begun outside any event and is left undone"),
-        }
+        let Some(event) = Event::current() else {
+            return tracing::error!("work was begun outside any event and is left undone");
+        };
+        event.spawn(work);
     }
 }
 

@@ -25,4 +25,4 @@ pub(crate) use glue::{Asked, Storage};
 pub(crate) use notebook::{Notes, moment};
 pub(crate) use objects::{CATALOG, publish};
 pub(crate) use scribe::Scribe;
-pub(crate) use streams::Streams;
+pub(crate) use streams::{Streams, refuse};

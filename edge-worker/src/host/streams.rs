@@ -91,6 +91,11 @@ impl Drop for Held {
     }
 }
 
+/// Lets go of a socket on which nothing can be answered.
+pub(crate) fn refuse(socket: &JsValue) {
+    hang_up(socket);
+}
+
 /// Opens a stream at an object.
 pub(super) async fn open(to: JsValue, request: Request<Body>) -> Result<Reply, Unreachable> {
     let failed = |why: String| Unreachable::new("the owner", why);
@@ -209,21 +214,9 @@ impl Streams {
         hang_up(socket);
     }
 
-    /// Lets go of a socket on which nothing can be answered.
-    pub(crate) fn refuse(&self, socket: &JsValue) {
-        hang_up(socket);
-    }
-
     /// Tells whether there are any streams.
     pub(crate) fn any(&self) -> bool {
         !self.0.sockets.all().is_empty()
-    }
-
-    /// Tells whether any stream rests.
-    pub(crate) fn any_rests(&self) -> bool {
-        let awake = self.0.awake.borrow();
-        let rests = |socket: &JsValue| name_of(socket).is_some_and(|name| !awake.contains_key(&name));
-        self.0.sockets.all().iter().any(rests)
     }
 
     /// Takes streams up that rest: those on which messages may come, or with `Wanted::ForNews` all that have news.
