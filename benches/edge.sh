@@ -20,19 +20,7 @@ workerd=$(find "$edge"/@cloudflare/workerd-*/bin -name workerd | head -n 1)
 target=${CARGO_TARGET_DIR:-target}
 cargo build --release --quiet --package portcullis-benches
 bench=$target/release/portcullis-bench
-work=$(mktemp -d)
-started=()
-trap 'kill "${started[@]}" 2>/dev/null; rm -rf "$work"' EXIT
-
-start() { local name=$1; shift; "$@" >"$work/$name.log" 2>&1 & pid=$!; started+=("$pid"); }
-
-# await PORT: waits until something listens there.
-await() {
-    local _
-    for _ in $(seq 600); do (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0; sleep 0.05; done
-    echo "nothing listens on port $1" >&2
-    return 1
-}
+. benches/common.sh
 
 # cpu PID: the processor time of its threads in microseconds.
 cpu() { cat "/proc/$1"/task/*/schedstat | awk '{ n += $1 } END { printf "%d\n", n / 1000 }'; }
