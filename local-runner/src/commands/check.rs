@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use portcullis_core::config::{Problem, Severity};
+use portcullis_core::config::Severity;
+use portcullis_core::control::described;
 use serde_json::{Value, json};
 
 use super::cases::{self, Tried};
@@ -51,7 +52,7 @@ pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
 
 fn say_json(found: &Found, cases: Option<Value>) {
     let servers: Vec<_> = found.parsed.config.servers.keys().map(ToString::to_string).collect();
-    let problems: Vec<_> = found.parsed.problems.iter().map(as_json).collect();
+    let problems: Vec<_> = found.parsed.problems.iter().map(described).collect();
     let mut said = json!({ "config": found.origin, "servers": servers, "problems": problems });
     if let Some(cases) = cases {
         said["cases"] = cases;
@@ -61,18 +62,6 @@ fn say_json(found: &Found, cases: Option<Value>) {
 
 fn cases_as_json(tried: Option<&Tried>) -> Value {
     let Some(tried) = tried else { return json!({ "tried": false }) };
-    let problems: Vec<_> = tried.problems.iter().map(as_json).collect();
+    let problems: Vec<_> = tried.problems.iter().map(described).collect();
     json!({ "tried": true, "passed": tried.passed, "failed": problems.len(), "problems": problems })
-}
-
-fn as_json(problem: &Problem) -> Value {
-    json!({
-        "severity": match problem.severity { Severity::Error => "error", Severity::Warning => "warning" },
-        "file": problem.file,
-        "line": problem.line,
-        "column": problem.column,
-        "field": problem.field,
-        "message": problem.message,
-        "hint": problem.hint,
-    })
 }
