@@ -164,7 +164,9 @@ impl<H: Host> Gateway<H> {
         }
         server.speaks_sse.store(*needs_stream, Ordering::Relaxed);
         lock(&server.behind).extend(behind.iter().cloned());
-        if server.shared.current.load().is_none() && !*needs_stream {
+        // Where it is heard it gets a session of its own: what it tells in the shared one goes to somebody else.
+        let is_heard = self.is_heard() && server.may_tell_of_changes();
+        if server.shared.current.load().is_none() && !*needs_stream && !is_heard {
             let opened = session.as_ref().map(|sealed| self.0.sealer.open(Purpose::Upstream, sealed));
             let session = opened.map(|plain| plain.and_then(|plain| HeaderValue::from_bytes(&plain).ok()));
             // A session that does not open here is made anew by whoever needs one.

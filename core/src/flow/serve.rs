@@ -165,6 +165,9 @@ impl<H: Host> Gateway<H> {
                 if let Some(handed) = self.hand_over_session(head, &caller, &Bytes::new()).await {
                     return handed;
                 }
+                if head.method == Method::GET && !self.has_owners() {
+                    return Ok(endpoint::method_not_allowed());
+                }
                 if let Some(resting) = self.rests_on(&caller).await {
                     return Ok(resting);
                 }
@@ -432,6 +435,7 @@ impl<H: Host> Gateway<H> {
                 }
                 self.routed(&route.server, ask, inbound, caller, (ids, holds.into())).await
             }
+            Plan::Listen(_) if !self.has_owners() => Err(plan::unknown_method(&inbound.method, caller.era())),
             Plan::Listen(wanted) => {
                 let listening = Box::pin(self.listen(caller, id, wanted)).await?;
                 caller.record.succeeded();
@@ -544,7 +548,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Tells whether what outlives a request can be held here, or somewhere else.
-    fn has_owners(&self) -> bool {
+    pub(super) fn has_owners(&self) -> bool {
         self.host().place() != Place::Isolate || self.owners().is_some()
     }
 

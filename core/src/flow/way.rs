@@ -30,6 +30,10 @@ impl<H: Host> Gateway<H> {
         caller: &Caller,
     ) -> Result<Way, Unreachable> {
         let shared = Way { link: server.shared.clone(), interaction: Interaction::default(), lane: None };
+        if !self.has_owners() {
+            // Nobody could hold what a server asks until it is answered.
+            return Ok(shared);
+        }
         let Some(session) = &caller.session else {
             return self.way_of_stateless(server, inbound, caller, shared).await;
         };

@@ -94,6 +94,12 @@ impl Fleet {
         std::mem::take(&mut *lock(&self.0.owners)).into_keys().collect()
     }
 
+    /// Starts an isolate that knows no owners.
+    pub fn alone(&self) -> Gateway<Memory> {
+        let role = Role { place: Place::Isolate, catalog: Some(Arc::new(self.clone())), ..Role::default() };
+        (self.0.start)(&self.0.host.with_role(role))
+    }
+
     /// Puts what is known of servers out of reach.
     pub fn lose_catalog(&self) {
         self.0.lost.store(true, Ordering::Relaxed);

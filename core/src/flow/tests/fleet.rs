@@ -11,6 +11,9 @@ use crate::testing::{Fleet, modern_with, open_stream, session_server};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}"#;
 const CALL: &str = r#""name":"a__echo""#;
+const TELLS_OF_CHANGES: &str =
+    r#"{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}}}"#;
+const ACKNOWLEDGED: &str = r#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"toolsListChanged":true}}}"#;
 const ELICITATION: &str = r#"{"elicitation":{}}"#;
 
 fn fleet(host: &Memory) -> Fleet {
@@ -195,21 +198,38 @@ fn a_call_that_may_be_interrupted_waits_with_its_owner_and_goes_on_once() {
 }
 
 #[test]
+fn what_needs_an_owner_is_not_offered_where_there_is_none() {
+    let host = Memory::new(asking_server);
+    let alone = fleet(&host).alone();
+    let called = ask(&host, &alone, modern_with("1", "tools/call", r#""name":"a__ask""#, ELICITATION));
+    assert!(called.contains("\"content\":[]"), "the server is refused its question, and answers: {called}");
+    let told = host.sent().iter().any(|sent| sent.contains(r#""id":"q""#) && sent.contains("error"));
+    assert!(told, "the server is told that nobody answers");
+    let listening = r#""notifications":{"toolsListChanged":true}"#;
+    let listened = ask(&host, &alone, modern("2", "subscriptions/listen", listening));
+    assert!(listened.contains("-32601"), "{listened}");
+    let reply = host.run(alone.serve(post(INITIALIZE, &[])));
+    let session = reply.headers()[names::SESSION_ID].to_str().expect("ASCII").to_owned();
+    let mut stream = post("", &[("mcp-session-id", &session), ("accept", "text/event-stream")]);
+    *stream.method_mut() = Method::GET;
+    assert_eq!(host.run(alone.serve(stream)).status(), 405);
+    let mut sse = post("", &[("accept", "text/event-stream")]);
+    (*sse.method_mut(), *sse.uri_mut()) = (Method::GET, http::Uri::from_static("/sse"));
+    assert_eq!(host.run(alone.serve(sse)).status(), 404);
+}
+
+#[test]
 fn a_listener_hears_of_changes_from_its_owner() {
     let mut more = false;
     let host = Memory::new(move |request| {
         let (method, id) = method_and_id(request);
         match method.as_str() {
-            "server/discover" => result(
-                &id,
-                r#"{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}}}"#,
-            ),
+            "server/discover" => result(&id, TELLS_OF_CHANGES),
             "subscriptions/listen" => {
                 more = true;
-                let acknowledged = r#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"toolsListChanged":true}}}"#;
                 let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
                 crate::testing::later(
-                    open_stream(&[acknowledged]),
+                    open_stream(&[ACKNOWLEDGED]),
                     std::time::Duration::from_secs(2),
                     &[changed],
                 )
@@ -242,14 +262,10 @@ fn an_owner_reads_lists_once_it_is_told_of_their_changes() {
     let host = Memory::new(|request| {
         let (method, id) = method_and_id(request);
         match method.as_str() {
-            "server/discover" => result(
-                &id,
-                r#"{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}}}"#,
-            ),
+            "server/discover" => result(&id, TELLS_OF_CHANGES),
             "subscriptions/listen" => {
-                let acknowledged = r#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"toolsListChanged":true}}}"#;
                 let soon = std::time::Duration::from_millis(100);
-                crate::testing::slowly(open_stream(&[acknowledged]), soon)
+                crate::testing::slowly(open_stream(&[ACKNOWLEDGED]), soon)
             }
             _ => modern_server(request),
         }
