@@ -89,6 +89,11 @@ impl<H: Host> Gateway<H> {
         self.host().owners().filter(|_| self.host().place() == Place::Isolate)
     }
 
+    /// Tells whether what outlives a request can be held here, or somewhere else.
+    pub(super) fn has_owners(&self) -> bool {
+        self.host().place() != Place::Isolate || self.owners().is_some()
+    }
+
     /// Hands over a message of a session; nothing where sessions are held here.
     pub(super) async fn hand_over_session(
         &self,

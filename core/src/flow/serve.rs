@@ -27,7 +27,7 @@ use crate::identity::Identity;
 use crate::observe::Record;
 use crate::pipe::Wait;
 use crate::plan::{self, Plan};
-use crate::ports::{Host, Place};
+use crate::ports::Host;
 use crate::quota::Hold;
 use crate::tasks::{self, Tasks};
 use crate::upstream::compose::{Ask, declared};
@@ -545,11 +545,6 @@ impl<H: Host> Gateway<H> {
             let level = inbound.meta()?.get(meta::LOG_LEVEL)?.as_str()?;
             LEVELS.iter().position(|l| *l == level)
         }
-    }
-
-    /// Tells whether what outlives a request can be held here, or somewhere else.
-    pub(super) fn has_owners(&self) -> bool {
-        self.host().place() != Place::Isolate || self.owners().is_some()
     }
 
     pub(super) fn is_settled(&self) -> bool {
