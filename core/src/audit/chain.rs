@@ -14,7 +14,7 @@ const HEAD: usize = 320;
 
 /// Returns the hash of a line without its line break: SHA-256, in hexadecimal digits.
 pub fn digest(line: &[u8]) -> String {
-    super::entry::sha256(line)
+    super::line::sha256(line)
 }
 
 /// What a line says of its place.

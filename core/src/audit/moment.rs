@@ -11,7 +11,23 @@ pub(super) fn write_time(out: &mut String, millis: u64) {
     let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
     let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
     write_day(out, days);
-    let _ = write!(out, "T{hour:02}:{minute:02}:{second:02}.{milli:03}Z");
+    for (before, number) in [('T', hour), (':', minute), (':', second), ('.', milli / 10)] {
+        out.push(before);
+        write_two(out, number);
+    }
+    out.push(digit(milli));
+    out.push('Z');
+}
+
+/// Appends a number below 100, with two digits.
+fn write_two(out: &mut String, number: u64) {
+    out.push(digit(number / 10));
+    out.push(digit(number));
+}
+
+/// Returns the last decimal digit.
+fn digit(number: u64) -> char {
+    char::from(b'0' + (number % 10) as u8)
 }
 
 /// Returns the text of a moment, which is milliseconds since the Unix epoch.
@@ -105,7 +121,15 @@ fn write_day(out: &mut String, day: u64) {
     let day = of_year - (153 * from_march + 2) / 5 + 1;
     let (month, next_year) = if from_march < 10 { (from_march + 3, 0) } else { (from_march - 9, 1) };
     let year = era * 400 + year_of_era + next_year;
-    let _ = write!(out, "{year:04}-{month:02}-{day:02}");
+    if year > 9999 {
+        let _ = write!(out, "{}", year / 10_000);
+    }
+    write_two(out, year / 100);
+    write_two(out, year);
+    for number in [month, day] {
+        out.push('-');
+        write_two(out, number);
+    }
 }
 
 /// Returns the days from the Unix epoch to a date.

@@ -84,15 +84,19 @@ const PREFIXES: &[(&[u8], Alphabet, usize)] = &[
     (b"AGE-SECRET-KEY-", upper, 30),
 ];
 
-/// The bytes that prefixes begin with.
-const BEGINNINGS: [bool; 256] = {
-    let (mut all, mut at) = ([false; 256], 0);
+/// The first two bytes that prefixes begin with, by [`pair`]: few other pairs share a place with them.
+const BEGINNINGS: [bool; 1024] = {
+    let (mut all, mut at) = ([false; 1024], 0);
     while at < PREFIXES.len() {
-        all[PREFIXES[at].0[0] as usize] = true;
+        all[pair(PREFIXES[at].0[0], PREFIXES[at].0[1])] = true;
         at += 1;
     }
     all
 };
+
+const fn pair(first: u8, second: u8) -> usize {
+    ((first & 31) as usize) << 5 | (second & 31) as usize
+}
 
 /// What a name has in it that names a secret, in small letters and digits alone.
 const NAMES: [&str; 16] = [
@@ -193,8 +197,7 @@ impl Scan<'_> {
             b'e' if self.has(at, b"eyJ") && at >= self.no_jwt_before => self.jwt(at),
             b'B' | b'b' => self.bearer(at).or_else(|| self.prefixed(at)),
             b'Q' if self.has(at, b"Q~") => self.azure(at),
-            byte if BEGINNINGS[usize::from(byte)] => self.prefixed(at),
-            _ => None,
+            _ => self.prefixed(at),
         }
     }
 
@@ -209,6 +212,10 @@ impl Scan<'_> {
     }
 
     fn prefixed(&self, at: usize) -> Option<Range<usize>> {
+        let second = *self.text.get(at + 1)?;
+        if !BEGINNINGS[pair(self.text[at], second)] {
+            return None;
+        }
         let (prefix, alphabet, least) =
             PREFIXES.iter().find(|(prefix, ..)| prefix[0] == self.text[at] && self.has(at, prefix))?;
         // A short prefix is part of many words.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::{anybody, policy_paths, server};
+use super::{anybody, policy_paths, server, trail_paths};
 use crate::acl::{Arguments, CallerFacts, Condition, Facts};
 use crate::catalog::{Kind, Offer, Scope, View, look, read_page};
 use crate::config::{Agent, Gateway};
@@ -46,6 +46,7 @@ pub fn paths() -> Vec<(&'static str, Path)> {
     };
     let escaped = r#"Three of these \"characters\" are escaped.\n"#.repeat(1_000_000 / 44);
     let policy = policy_paths::paths(&servers);
+    let trail = trail_paths::paths(&offering(7).1);
     let mut all: Vec<(&'static str, Path)> = vec![
         ("merge", Box::new(move || merge(&servers).capabilities.len())),
         ("list", plans(request("tools/list", ""))),
@@ -60,6 +61,7 @@ pub fn paths() -> Vec<(&'static str, Path)> {
         ("condition", condition()),
     ];
     all.extend(policy);
+    all.extend(trail);
     all
 }
 
@@ -93,11 +95,11 @@ pub(super) fn request(method: &str, params: &str) -> String {
     )
 }
 
-fn plain(size: usize) -> String {
+pub(super) fn plain(size: usize) -> String {
     "x".repeat(size)
 }
 
-fn call(text: &str) -> String {
+pub(super) fn call(text: &str) -> String {
     request("tools/call", &format!(r#""name":"server7__tool42","arguments":{{"message":"{text}"}},"#))
 }
 
