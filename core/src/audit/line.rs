@@ -166,11 +166,9 @@ fn auth(kind: AuthKind) -> &'static str {
     }
 }
 
-/// Returns the SHA-256 of some bytes, in hexadecimal digits.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    let mut out = String::new();
-    write_hex(&mut out, &Sha256::digest(bytes));
-    out
+/// Appends the SHA-256 of some bytes, in hexadecimal digits.
+pub(super) fn write_digest(out: &mut String, bytes: &[u8]) {
+    write_hex(out, &Sha256::digest(bytes));
 }
 
 fn write_hex(out: &mut String, bytes: &[u8]) {

@@ -15,7 +15,7 @@ fn is_hidden(c: char) -> bool {
 }
 
 /// Tells whether all of a text stands for itself in a JSON string: most texts are such.
-fn is_plain(text: &str) -> bool {
+pub(super) fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
 }
 
