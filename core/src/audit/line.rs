@@ -98,15 +98,17 @@ impl Entry {
         line.text(",\"gateway\":", &self.gateway);
         line.perhaps(",\"agent\":", self.agent.as_deref());
         line.perhaps(",\"principal\":", self.principal.as_deref());
-        line.text(",\"auth\":", auth(self.auth));
+        line.known(",\"auth\":\"", auth(self.auth));
         line.perhaps(",\"client\":", self.client.as_deref());
-        line.perhaps(",\"era\":", Some(self.era).filter(|era| !era.is_empty()));
-        line.text(",\"method\":", self.method);
+        if !self.era.is_empty() {
+            line.known(",\"era\":\"", self.era);
+        }
+        line.known(",\"method\":\"", self.method);
         line.perhaps(",\"server\":", self.server.as_deref());
         let name = self.name.as_deref().map(|name| redactor.text(cut(name)));
         line.perhaps(",\"name\":", name.as_deref());
         line.foreign(",\"upstream_name\":", self.upstream_name.as_deref());
-        line.text(",\"decision\":", self.decision.as_str());
+        line.known(",\"decision\":\"", self.decision.as_str());
         line.foreign(",\"rule\":", self.rule.as_deref());
         line.foreign(",\"error\":", self.error.as_deref());
         if let Arguments::Digest(digest) = &self.arguments {
@@ -173,10 +175,12 @@ pub(super) fn write_digest(out: &mut String, bytes: &[u8]) {
 
 fn write_hex(out: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.reserve(bytes.len() * 2);
-    for byte in bytes {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
+    for bytes in bytes.chunks(32) {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+        out.push_str(std::str::from_utf8(&digits[..bytes.len() * 2]).unwrap_or_default());
     }
 }
 
@@ -190,6 +194,13 @@ impl Line<'_> {
     fn text(&mut self, key: &str, text: &str) {
         self.out.push_str(key);
         write_string(self.out, cut(text));
+    }
+
+    /// Writes one of our own words, which need no escapes; the key ends with the quotation mark before it.
+    fn known(&mut self, key: &str, word: &str) {
+        self.out.push_str(key);
+        self.out.push_str(word);
+        self.out.push('"');
     }
 
     fn perhaps(&mut self, key: &str, text: Option<&str>) {
@@ -228,7 +239,7 @@ impl Line<'_> {
         self.out.push_str(key);
         write_number(self.out, micros / 1000);
         let digits = [b'.', b'0' + part(micros / 100), b'0' + part(micros / 10), b'0' + part(micros)];
-        self.out.extend(digits.map(char::from));
+        self.out.push_str(std::str::from_utf8(&digits).unwrap_or_default());
     }
 
     fn request_id(&mut self, key: &str, id: &str) {

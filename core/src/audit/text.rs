@@ -16,7 +16,11 @@ fn is_hidden(c: char) -> bool {
 
 /// Tells whether all of a text stands for itself in a JSON string: most texts are such.
 pub(super) fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    // Eight at a time without a way out take as long as two with one.
+    let (eights, rest) = text.as_bytes().as_chunks::<8>();
+    eights.iter().all(|eight| eight.iter().fold(true, |all, byte| all & is_plain(*byte)))
+        && rest.iter().all(|byte| is_plain(*byte))
 }
 
 /// Appends a number.

@@ -100,7 +100,8 @@ impl Index {
     /// Returns the lines after the one with this number.
     pub(super) fn lines_after(&self, id: u64) -> anyhow::Result<Vec<String>> {
         self.with(|connection| {
-            let query = "SELECT first, text FROM segments JOIN texts USING (first) WHERE last > ?1 ORDER BY first";
+            let query =
+                "SELECT first, text FROM segments JOIN texts USING (first) WHERE last > ?1 ORDER BY first";
             let mut statement = connection.prepare(query)?;
             let mut rows = statement.query([id])?;
             let mut lines = Vec::new();
@@ -215,11 +216,14 @@ impl<'c> Beside<'c> {
     pub(super) fn line(&mut self, id: u64) -> Option<&[u8]> {
         let place = |first: u64| usize::try_from(id.checked_sub(first)?).ok();
         if place(self.first).is_none_or(|at| at >= self.lines.len()) {
-            (self.first, self.lines) = self.statement.query_row([id], |row| {
-                let text = row.get_ref(1)?.as_bytes()?;
-                let text = text.strip_suffix(b"\n").unwrap_or(text);
-                Ok((row.get(0)?, text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()))
-            }).ok()?;
+            (self.first, self.lines) = self
+                .statement
+                .query_row([id], |row| {
+                    let text = row.get_ref(1)?.as_bytes()?;
+                    let text = text.strip_suffix(b"\n").unwrap_or(text);
+                    Ok((row.get(0)?, text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()))
+                })
+                .ok()?;
         }
         self.lines.get(place(self.first)?).map(Vec::as_slice)
     }
@@ -287,9 +291,9 @@ fn insert(transaction: &Transaction<'_>, segment: &Segment) -> anyhow::Result<()
     let [agents, servers, names, decisions] = &texts;
     let (last, earliest, latest) = (segment.next() - 1, by.earliest.min(by.latest), by.latest);
     let row = "INSERT INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-    transaction.prepare_cached(row)?.execute(params![
-        first, last, earliest, latest, agents, servers, names, decisions
-    ])?;
+    transaction
+        .prepare_cached(row)?
+        .execute(params![first, last, earliest, latest, agents, servers, names, decisions])?;
     let text = "INSERT INTO texts VALUES (?1, ?2)";
     transaction.prepare_cached(text)?.execute(params![first, segment.text()])?;
     Ok(())
@@ -315,7 +319,8 @@ mod tests {
 
     /// The database of an earlier version, with a line for each of these agents.
     fn earlier(connection: &Connection, agents: &[&str]) -> Vec<String> {
-        let schema = "CREATE TABLE entries (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, agent TEXT NOT NULL,
+        let schema =
+            "CREATE TABLE entries (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, agent TEXT NOT NULL,
             server TEXT NOT NULL, name TEXT NOT NULL, decision TEXT NOT NULL, line TEXT NOT NULL) STRICT;
             CREATE INDEX searched ON entries (time, agent, server, name, decision);";
         connection.execute_batch(schema).unwrap();
@@ -349,8 +354,7 @@ mod tests {
         for (agent, size) in ["coder", "ci"].into_iter().cycle().zip(sizes) {
             let mut segment = Segment::new(chain.last + 1);
             for _ in 0..*size {
-                let line =
-                    chain.add(|id, prev| entry(id * 10, agent).line(id, prev, &Writing::default()));
+                let line = chain.add(|id, prev| entry(id * 10, agent).line(id, prev, &Writing::default()));
                 segment.push_read(&line, &Row::read(&line).unwrap());
                 all.push(line);
             }
@@ -421,7 +425,10 @@ mod tests {
         assert!(!is_earlier(&connection).unwrap());
         check(&open_to_read(&path).unwrap());
         // A process of the earlier version has gone on.
-        drop(connection.execute_batch("DELETE FROM segments WHERE first = 3; DELETE FROM texts WHERE first = 3"));
+        drop(
+            connection
+                .execute_batch("DELETE FROM segments WHERE first = 3; DELETE FROM texts WHERE first = 3"),
+        );
         earlier(&connection, &["coder", "ci", "coder"]);
         check(&open(&path).unwrap());
         std::fs::remove_file(&path).unwrap();
