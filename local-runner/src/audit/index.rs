@@ -24,7 +24,9 @@ const REMOVED: u64 = 1000;
 /// How long the text of a segment grows that is made of lines that are read again, in bytes.
 const LONGEST: usize = 256 << 10;
 
+/// A larger page takes fewer calls of the operating system for a long text, and more of the disk for a short one.
 const SCHEMA: &str = "
+    PRAGMA page_size = 8192;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     PRAGMA cache_size = -1024;
@@ -52,8 +54,8 @@ const EARLIER: [(&str, &str); 2] = [
     ("texts", "SELECT id AS first, line || char(10) AS text FROM entries"),
 ];
 
-/// The number of the last line.
-pub(super) const LAST: &str = "SELECT max(last) FROM segments";
+/// The query for the number of the last line.
+pub(super) const LAST: &str = "SELECT (SELECT last FROM segments ORDER BY first DESC LIMIT 1)";
 
 /// The database, as the process that writes it knows it.
 pub(super) struct Index {
@@ -305,7 +307,7 @@ fn listed(texts: &BTreeSet<String>) -> String {
 }
 
 fn expire(transaction: &Transaction<'_>, kept: u64) -> rusqlite::Result<()> {
-    let old = "SELECT first FROM segments WHERE last < ?1 ORDER BY first LIMIT ?2";
+    let old = "SELECT first FROM segments WHERE first < ?1 AND last < ?1 ORDER BY first LIMIT ?2";
     transaction.execute(&format!("DELETE FROM texts WHERE first IN ({old})"), params![kept, REMOVED])?;
     transaction.execute(&format!("DELETE FROM segments WHERE first IN ({old})"), params![kept, REMOVED])?;
     Ok(())

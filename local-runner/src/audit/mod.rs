@@ -16,7 +16,7 @@ mod writer;
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -75,8 +75,8 @@ impl Shared {
         })
     }
 
-    fn settings(&self) -> Arc<Settings> {
-        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn settings(&self) -> RwLockReadGuard<'_, Arc<Settings>> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the draft of an entry into the queue; tells whether there was room for it.

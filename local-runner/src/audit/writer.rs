@@ -81,7 +81,8 @@ impl Writer {
 
     /// Writes what is pending: first the lines, then what makes them searchable.
     fn write(&mut self) -> anyhow::Result<()> {
-        self.append(&self.shared.settings())?;
+        let settings = self.shared.settings().clone();
+        self.append(&settings)?;
         if let Some(telemetry) = &self.telemetry {
             telemetry.audited(self.segment.lines());
         }
