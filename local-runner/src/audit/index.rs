@@ -418,7 +418,7 @@ mod tests {
             let coder = Query { agent: Some("coder".into()), since: Some(2), ..Query::default() };
             assert_eq!(found(connection, &coder, None).0, lines[2..]);
             let mut beside = Beside::new(connection).unwrap();
-            assert!((1..=3).all(|id| beside.line(id) == Some(lines[id as usize - 1].as_bytes())));
+            assert!((1..).zip(&lines).all(|(id, line)| beside.line(id) == Some(line.as_bytes())));
             assert_eq!(beside.line(4), None);
         };
         check(&open_to_read(&path).unwrap());
