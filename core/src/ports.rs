@@ -125,7 +125,8 @@ pub trait Observe: Send + Sync {
 
 /// Where the audit trail goes.
 ///
-/// **Called while requests are answered**: it returns at once, waits for nothing, and makes no text of what it gets.
+/// **Called while requests are answered**: it returns at once and waits for nothing. What it makes of an entry then takes
+/// no longer than a draft ([`Entry::draft`]).
 pub trait AuditSink: Send + Sync {
     /// Returns nanoseconds since some fixed moment; never fewer than before.
     fn ticks(&self) -> u64;
