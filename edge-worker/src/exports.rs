@@ -351,10 +351,9 @@ fn serve(asked: Asked, event: Event, place: Rc<Place>, door: Door) -> Promise {
     let (own, left) = (event.clone(), leaving.clone());
     let (promise, running) = event.promise(async move {
         let reply = reply(asked, &place, door).await;
-        own.spawn(async move {
-            place.flush().await;
-            place.refresh().await;
-        });
+        if place.has_chores() {
+            own.spawn(async move { place.do_chores().await });
+        }
         Ok(answer(reply, &own, &left))
     });
     leaving.does(running);

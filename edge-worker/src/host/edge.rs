@@ -98,6 +98,11 @@ impl Edge {
         }
     }
 
+    /// Tells whether audit entries wait that were to be sent before.
+    pub(crate) fn lags(&self) -> bool {
+        self.sink.as_ref().is_some_and(Sink::lags)
+    }
+
     /// Sends the audit entries that wait.
     pub(crate) async fn flush(&self) {
         if let Some(sink) = &self.sink {

@@ -1,6 +1,6 @@
 //! What JavaScript does for the audit trail. See `trail.js`.
 
-use js_sys::{Array, Promise};
+use js_sys::Promise;
 use portcullis_core::audit::{Segment, Unreadable};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
@@ -12,7 +12,7 @@ use crate::bindings::Bindings;
 #[wasm_bindgen(module = "/src/host/trail.js")]
 extern "C" {
     #[wasm_bindgen(catch)]
-    fn enqueue(queue: &JsValue, texts: &Array) -> Result<Promise, JsValue>;
+    fn enqueue(queue: &JsValue, text: &str) -> Result<Promise, JsValue>;
 
     #[wasm_bindgen(js_name = Tables)]
     pub(super) type Tables;
@@ -46,11 +46,10 @@ const STORE: &str = "STORE";
 /// The binding of the store of files.
 const ARCHIVE: &str = "ARCHIVE";
 
-/// Puts messages into the queue; nothing where there is none.
-pub(super) async fn enqueued(bindings: &Bindings, texts: &[String]) -> Option<Result<(), String>> {
+/// Puts messages, a line each, into the queue as one; nothing where there is none.
+pub(super) async fn enqueued(bindings: &Bindings, text: &str) -> Option<Result<(), String>> {
     let queue = bindings.objects(QUEUE)?;
-    let texts: Array = texts.iter().map(|text| JsValue::from_str(text)).collect();
-    Some(match enqueue(&queue, &texts) {
+    Some(match enqueue(&queue, text) {
         Ok(sent) => settled(&sent).await.map(drop).map_err(|error| reason(&error)),
         Err(error) => Err(reason(&error)),
     })
