@@ -217,7 +217,7 @@ impl WeakEvent {
     }
 
     /// Wakes whoever has slept for long enough.
-    pub(super) fn is_time(self) {
+    pub(super) fn wake_sleepers(self) {
         let Some(event) = self.0.upgrade().map(Event) else { return };
         // The platform's clock may be a little behind its timers.
         let now = event.0.clock.take().map_or(0, |clock| clock.at).max(now());

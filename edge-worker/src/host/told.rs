@@ -57,7 +57,7 @@ pub(super) fn forget(number: u32) {
 
 fn told(number: u32, is_well: bool, value: JsValue) {
     let outcome = if is_well { Ok(value) } else { Err(value) };
-    let heard = EARS.with_borrow_mut(|ears| match ears.all.get_mut(&number) {
+    let ear = EARS.with_borrow_mut(|ears| match ears.all.get_mut(&number) {
         Some(Ear::Promise(event, waker, slot)) => {
             *slot = Some(outcome);
             Some(Ear::Promise(event.clone(), waker.take(), None))
@@ -65,13 +65,13 @@ fn told(number: u32, is_well: bool, value: JsValue) {
         Some(_) => ears.all.remove(&number),
         None => None,
     });
-    match heard {
+    match ear {
         Some(Ear::Promise(event, Some(waker), _)) => match event {
             Some(event) => event.enter(|| waker.wake()),
             None => waker.wake(),
         },
         Some(Ear::Bell(event)) => event.rung(),
-        Some(Ear::Clock(event)) => event.is_time(),
+        Some(Ear::Clock(event)) => event.wake_sleepers(),
         Some(Ear::Left(hears)) => hears(),
         _ => {}
     }
