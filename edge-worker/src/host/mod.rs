@@ -14,6 +14,7 @@ mod objects;
 mod scribe;
 mod sent;
 mod streams;
+mod told;
 mod trail;
 
 pub(crate) use answer::{Leaving, answer, request};
@@ -26,3 +27,4 @@ pub(crate) use notebook::{Notes, moment};
 pub(crate) use objects::{CATALOG, publish};
 pub(crate) use scribe::Scribe;
 pub(crate) use streams::{Streams, refuse};
+pub(crate) use told::settled;

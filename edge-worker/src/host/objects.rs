@@ -7,7 +7,6 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{Method, Request, StatusCode, Uri};
-use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply, Whole};
 use portcullis_core::error::Unreachable;
 use portcullis_core::ports::{CatalogStore, Owners};
@@ -19,6 +18,7 @@ use super::configurations::read_all;
 use super::glue::{object, put_text};
 use super::sent::send;
 use super::streams::open;
+use super::told::settled;
 use crate::bindings::Bindings;
 
 /// The catalog's key in the store.
@@ -121,7 +121,7 @@ impl CatalogStore for Catalog {
 pub(crate) async fn publish(bindings: &Bindings, catalog: &Bytes) -> bool {
     let Some(store) = bindings.store() else { return true };
     let text = String::from_utf8_lossy(catalog);
-    if let Err(error) = JsFuture::from(put_text(&store, CATALOG, &text, None)).await {
+    if let Err(error) = settled(&put_text(&store, CATALOG, &text, None)).await {
         tracing::warn!(error = reason(&error), "the catalog cannot be published");
         return false;
     }
