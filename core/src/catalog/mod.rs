@@ -129,6 +129,11 @@ impl Offer {
         &self.lists[kind as usize]
     }
 
+    /// Tells whether another offer lists the same.
+    pub(crate) fn lists_as(&self, other: &Self) -> bool {
+        self.lists == other.lists
+    }
+
     /// Sets the items of one list.
     pub(crate) fn set_items(&mut self, kind: Kind, items: Vec<Item>) {
         self.lists[kind as usize] = items;

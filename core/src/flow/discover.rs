@@ -160,6 +160,7 @@ impl<H: Host> Gateway<H> {
             match self.discover(server).await {
                 Ok(offer) => {
                     failures = 0;
+                    self.share_change(server, &offer).await;
                     self.up(server, offer);
                 }
                 Err(error) => {
@@ -280,7 +281,7 @@ impl<H: Host> Gateway<H> {
         let mut cursors = BTreeSet::new();
         let mut ttl = u64::MAX;
         let mut cursor: Option<String> = None;
-        let mut room = ITEMS;
+        let (mut room, mut bytes) = (ITEMS, self.limits().message);
         for _ in 0..PAGES {
             let mut ask = Ask::own(kind.method());
             if let Some(cursor) = &cursor {
@@ -292,6 +293,7 @@ impl<H: Host> Gateway<H> {
             let (mut more, skipped) =
                 read_page(kind, result, &mut names, room).map_err(|why| server.error(why))?;
             room = room.saturating_sub(more.len() + skipped.len());
+            bytes = bytes.saturating_sub(page.len());
             for skipped in skipped {
                 remarks.add(&skipped);
             }
@@ -306,7 +308,8 @@ impl<H: Host> Gateway<H> {
                 Some(next) if !cursors.insert(next.clone()) => {
                     Some("its pages go in circles; it is cut there")
                 }
-                Some(_) if room == 0 => break,
+                // A list is held whole, as a message is.
+                Some(_) if room == 0 || bytes == 0 => break,
                 Some(_) => None,
             };
             if let Some(end) = end {

@@ -32,6 +32,9 @@ use crate::bindings::Bindings;
 /// The longest that the platform's timers can be set to, in milliseconds.
 const LONGEST: u32 = i32::MAX as u32;
 
+/// The largest message that is held whole, in bytes: an isolate has 128 MiB, and holds it in several forms.
+const LARGEST: usize = 16 << 20;
+
 /// The object that keeps configurations and keys, as each of what it is.
 #[derive(Clone)]
 struct Stores {
@@ -229,6 +232,10 @@ impl Host for Edge {
 
     fn starts_processes(&self) -> bool {
         false
+    }
+
+    fn largest_message(&self) -> usize {
+        LARGEST
     }
 
     fn lacks(&self) -> Vec<(&'static str, &'static str)> {

@@ -23,6 +23,6 @@ pub(crate) use edge::Edge;
 pub(crate) use event::Event;
 pub(crate) use glue::{Asked, Storage};
 pub(crate) use notebook::{Notes, moment};
-pub(crate) use objects::{CATALOG, publish};
+pub(crate) use objects::{CATALOG, EDITION, publish};
 pub(crate) use scribe::Scribe;
 pub(crate) use streams::{Streams, refuse};
