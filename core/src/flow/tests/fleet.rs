@@ -93,6 +93,28 @@ fn instances_share_the_session_with_a_server() {
 }
 
 #[test]
+fn a_session_that_others_use_is_not_ended() {
+    let ended_by = |chosen: fn(&Fleet) -> Gateway<Memory>| {
+        let host = Memory::new(legacy_server(0));
+        let fleet = fleet(&host);
+        let first = fleet.isolate();
+        ask(&host, &first, modern("1", "tools/list", ""));
+        let gateway = chosen(&fleet);
+        ask(&host, &gateway, modern("1", "tools/call", CALL));
+        host.sent();
+        gateway.reload(crate::config::Config::default());
+        host.run(host.sleep(std::time::Duration::from_mins(5)));
+        host.sent().iter().filter(|sent| sent.starts_with("DELETE")).count()
+    };
+    assert_eq!(ended_by(Fleet::isolate), 0, "it has the session of the one that reads servers");
+    let alone = |fleet: &Fleet| {
+        fleet.lose_catalog();
+        fleet.isolate()
+    };
+    assert_eq!(ended_by(alone), 1, "it has made one");
+}
+
+#[test]
 fn what_is_old_is_answered_as_it_is_and_read_again_afterwards() {
     let host = Memory::new(modern_server);
     let fleet = fleet(&host);
