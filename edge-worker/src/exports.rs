@@ -15,8 +15,8 @@ use worker::Env;
 
 use crate::bindings::Bindings;
 use crate::host::{
-    Asked, Edge, Event, Leaving, Ledger, Notes, Scribe, Storage, Streams, answer, deliver, moment, refuse,
-    request,
+    Asked, Edge, Event, Leaving, Ledger, Notes, Scribe, Storage, Streams, answer, deliver, forget_ticks,
+    moment, refuse, request,
 };
 use crate::isolate::Place;
 use crate::logging;
@@ -26,6 +26,12 @@ const MESSAGES: usize = 32 << 20;
 
 thread_local! {
     static ISOLATE: RefCell<Option<Rc<Place>>> = const { RefCell::new(None) };
+}
+
+/// Lets go of what an instance of WebAssembly that is gone has left behind.
+#[wasm_bindgen]
+pub fn forget() {
+    forget_ticks();
 }
 
 /// Answers a request.

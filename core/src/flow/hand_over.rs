@@ -185,9 +185,7 @@ impl<H: Host> Gateway<H> {
         let (mut head, body) = reply.into_parts();
         head.extensions.insert(Listens);
         let body = match body {
-            Body::Stream(chunks) => {
-                Body::Stream(self.keep_chunks_alive(self.knowing_of_changes(chunks)))
-            }
+            Body::Stream(chunks) => Body::Stream(self.keep_chunks_alive(self.knowing_of_changes(chunks))),
             whole @ Body::Full(_) => whole,
         };
         Reply::from_parts(head, body)

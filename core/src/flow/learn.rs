@@ -169,9 +169,8 @@ impl<H: Host> Gateway<H> {
         let snapshot = self.snapshot();
         let now = self.host().now();
         let has_changed = |server: &Server| changed == Some(&*server.identity);
-        let unread = |server: &&Arc<Server>| {
-            !server.settled.has_fired() || server.is_due(now) || has_changed(server)
-        };
+        let unread =
+            |server: &&Arc<Server>| !server.settled.has_fired() || server.is_due(now) || has_changed(server);
         let unread: Vec<_> = snapshot.servers.values().filter(unread).cloned().collect();
         if !unread.is_empty() {
             self.read_for(unread, has_changed).await;

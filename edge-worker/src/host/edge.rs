@@ -1,9 +1,11 @@
 //! The ports of core, on a Worker.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{self, Either};
 use js_sys::futures::JsFuture;
 use portcullis_core::body::Whole;
 use portcullis_core::config::{Audit, Command};
@@ -31,6 +33,9 @@ use crate::bindings::Bindings;
 
 /// The longest that the platform's timers can be set to, in milliseconds.
 const LONGEST: u32 = i32::MAX as u32;
+
+/// How long work may go on in an isolate after the answer: the platform ends it after 30 seconds.
+const AFTERWARDS: Duration = Duration::from_secs(25);
 
 /// The largest message that is held whole, in bytes: an isolate has 128 MiB, and holds it in several forms.
 const LARGEST: usize = 16 << 20;
@@ -165,7 +170,20 @@ impl Background for Edge {
         let Some(event) = Event::current() else {
             return tracing::error!("work was begun outside any event and is left undone");
         };
-        event.spawn(work);
+        if self.place != Place::Isolate {
+            return event.spawn(work);
+        }
+        // Given up in time, so that it lets go of what it holds: what the platform ends is never run again.
+        let (answered, host) = (event.clone(), self.clone());
+        event.spawn(async move {
+            let over = pin!(async {
+                answered.answered().await;
+                host.sleep(AFTERWARDS).await;
+            });
+            if let Either::Right(_) = future::select(pin!(work), over).await {
+                tracing::warn!("work after an answer takes too long and is given up");
+            }
+        });
     }
 }
 

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::task::Context;
 
+use futures::channel::oneshot;
 use futures::task::{ArcWake, waker};
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
@@ -27,6 +28,8 @@ struct Inner {
     context: worker::worker_sys::Context,
     /// How many tasks wait.
     waiting: Cell<usize>,
+    /// Who waits for the end of the answer; nobody any more once it is over.
+    until_answered: RefCell<Option<Vec<oneshot::Sender<()>>>>,
     ticking: RefCell<Option<JsValue>>,
 }
 
@@ -37,7 +40,13 @@ thread_local! {
 impl Event {
     pub(crate) fn new(context: JsValue) -> Self {
         let context = context.unchecked_into();
-        Self(Rc::new(Inner { context, waiting: Cell::default(), ticking: RefCell::default() }))
+        let until_answered = RefCell::new(Some(Vec::new()));
+        Self(Rc::new(Inner {
+            context,
+            waiting: Cell::default(),
+            until_answered,
+            ticking: RefCell::default(),
+        }))
     }
 
     /// Returns the event in which the running code runs.
@@ -79,6 +88,22 @@ impl Event {
             task.wait();
             ArcWake::wake(task);
         }
+    }
+
+    /// Takes note that the answer is over: given, or given up.
+    pub(super) fn end_answer(&self) {
+        self.0.until_answered.take();
+    }
+
+    /// Waits until the answer is over.
+    pub(super) async fn answered(&self) {
+        let (told, answered) = oneshot::channel();
+        match &mut *self.0.until_answered.borrow_mut() {
+            Some(waiting) => waiting.push(told),
+            None => return,
+        }
+        // It is told by dropping the other end.
+        let _ = answered.await;
     }
 
     fn task(

@@ -31,9 +31,16 @@ export class Timer {
   stop() { clearTimeout(this.id); this.end(); }
 }
 
-// While it ticks, a request that waits for another one is not taken for one that will never end.
-export const tick = () => setInterval(() => {}, 5000);
+// While it ticks, a request that waits for another one is not taken for one that will never end. What ticks for an
+// instance of WebAssembly that is gone stops by itself, where it was begun: nobody else may stop it.
+let generation = 0;
+export const tick = () => {
+  const own = generation;
+  const id = setInterval(() => { if (own !== generation) clearInterval(id); }, 5000);
+  return id;
+};
 export const untick = (id) => clearInterval(id);
+export const forget_ticks = () => { generation++; };
 
 export const randomize = (bytes) => { crypto.getRandomValues(bytes); };
 

@@ -27,6 +27,7 @@ extern "C" {
 
     pub(crate) fn tick() -> JsValue;
     pub(crate) fn untick(id: &JsValue);
+    pub(crate) fn forget_ticks();
     pub(crate) fn randomize(bytes: &mut [u8]);
 
     pub(crate) type Reading;

@@ -21,7 +21,7 @@ pub(crate) use audit::deliver;
 pub(crate) use configurations::{CONFIGURATION, KEYS, Ledger, read_all};
 pub(crate) use edge::Edge;
 pub(crate) use event::Event;
-pub(crate) use glue::{Asked, Storage};
+pub(crate) use glue::{Asked, Storage, forget_ticks};
 pub(crate) use notebook::{Notes, moment};
 pub(crate) use objects::{CATALOG, EDITION, publish};
 pub(crate) use scribe::Scribe;

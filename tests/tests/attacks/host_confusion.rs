@@ -81,7 +81,8 @@ fn case_02_an_absolute_target_does_not_hide_another_host() {
                 assert_refused(absolute, calling(target.url(), honest_call()).target(absolute).send());
             }
             Host::Edge => {
-                let response = Request::get(target.url()).target(&absolute.replace("/mcp", "/healthz")).send();
+                let response =
+                    Request::get(target.url()).target(&absolute.replace("/mcp", "/healthz")).send();
                 assert_eq!(response.status, 200, "{absolute}");
                 assert_no_echo(absolute, response);
             }

@@ -87,6 +87,38 @@ fn a_million_tools_on_one_page_are_cut() {
 }
 
 #[test]
+fn a_million_tools_on_many_pages_are_cut() {
+    let million = listing(|cursor| {
+        let number: usize = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
+        let names =
+            (0..10_000).map(|n| if n + number == 0 { "x".to_owned() } else { format!("t{number}-{n}") });
+        let tools: Vec<_> = names.map(|name| tool(&name, &json!({}))).collect();
+        json!({ "tools": tools, "nextCursor": (number + 1).to_string() })
+    });
+    let siege = Siege::begin(&[("million".into(), reached(&million.url()))]);
+    siege.await_tool("million__x");
+    assert!(million.count("tools/list") <= 11, "{} pages were read", million.count("tools/list"));
+    siege.end_with(250);
+}
+
+/// A list is held whole, so that all its pages are together bounded as a message is.
+#[test]
+fn large_pages_without_end_are_cut() {
+    let text = "x".repeat(1 << 20);
+    let large = listing(move |cursor| {
+        let number: usize = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
+        let name = if number == 0 { "x".to_owned() } else { format!("t{number}") };
+        let tool = json!({ "name": name, "description": text, "inputSchema": { "type": "object" } });
+        json!({ "tools": [tool], "nextCursor": (number + 1).to_string() })
+    });
+    let siege =
+        Siege::begin_with("{ limits: { message: 8MiB } }", &[("large".into(), reached(&large.url()))]);
+    siege.await_tool("large__x");
+    assert!(large.count("tools/list") < 20, "{} pages were read", large.count("tools/list"));
+    siege.end_with(150);
+}
+
+#[test]
 fn schemas_are_text_that_nobody_follows() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let bait = format!("http://{}/schema.json", listener.local_addr().expect("it is bound"));

@@ -56,10 +56,8 @@ impl Siege {
         for (name, settings) in hostile {
             let _ = writeln!(config, "  {name}: {settings}");
         }
-        let mut gateway = Gateway::with(&config)
-            .of_worker("measured", json!(true))
-            .until(Readiness::Listening)
-            .start();
+        let mut gateway =
+            Gateway::with(&config).of_worker("measured", json!(true)).until(Readiness::Listening).start();
         for agent in [Agent::modern(gateway.url()), Agent::legacy(gateway.url())] {
             wait::expect("the decent server's tools", || agent.tools().contains(&"good__echo".to_owned()));
             agent.call("good__echo", &json!({}));
@@ -124,7 +122,6 @@ impl Siege {
         if Host::chosen() == Host::Edge {
             let most = Request::get(&self.gateway.url_of("/memory")).send().json().as_u64();
             assert!(most.is_some_and(|most| most >> 20 <= ISOLATE), "WebAssembly had {most:?} bytes");
-            eprintln!("MOST {most:?}");
         }
         let log = self.gateway.log();
         assert!(!log.contains("panicked"), "{log}");
