@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::future::{self, Either};
 use js_sys::futures::JsFuture;
 use portcullis_core::body::Whole;
@@ -175,12 +176,13 @@ impl Background for Edge {
         }
         // Given up in time, so that it lets go of what it holds: what the platform ends is never run again.
         let (answered, host) = (event.clone(), self.clone());
+        let work = work.boxed_local();
         event.spawn(async move {
             let over = pin!(async {
                 answered.answered().await;
                 host.sleep(AFTERWARDS).await;
             });
-            if let Either::Right(_) = future::select(pin!(work), over).await {
+            if let Either::Right(_) = future::select(work, over).await {
                 tracing::warn!("work after an answer takes too long and is given up");
             }
         });
