@@ -334,6 +334,9 @@ fn to_text(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("plain data")
 }
 
+/// The largest request for the catalog, in bytes: by what a server is known there.
+const CHANGED: usize = 4096;
+
 /// By which way a request comes in.
 #[derive(Clone, Copy)]
 enum Door {
@@ -376,8 +379,10 @@ async fn reply(asked: Asked, place: &Place, door: Door) -> Reply {
         Door::Front => gateway.serve(request).await,
         Door::Inner => gateway.serve_handed(request).await,
         Door::Catalog => {
-            let catalog = gateway.catalog().await;
-            place.publish(&catalog).await;
+            let changed = request.into_body().collect(CHANGED).await.unwrap_or_default();
+            let changed = std::str::from_utf8(&changed).ok().filter(|changed| !changed.is_empty());
+            let catalog = gateway.catalog(changed).await;
+            place.publish(&catalog, gateway.last_read()).await;
             Response::new(Body::Full(catalog.into()))
         }
     }

@@ -11,7 +11,7 @@ use portcullis_core::{AdminKey, Exposure, Gateway, Options, SealKeys};
 use wasm_bindgen::JsValue;
 
 use crate::bindings::Bindings;
-use crate::host::{CATALOG, CONFIGURATION, Edge, KEYS, publish, read_all};
+use crate::host::{CATALOG, CONFIGURATION, EDITION, Edge, KEYS, publish, read_all};
 
 /// The variable with the configuration of a gateway whose store has none.
 const VARIABLE: &str = "PORTCULLIS_CONFIG";
@@ -83,9 +83,10 @@ impl Place {
         Ok(gateway)
     }
 
-    /// Publishes the catalog for all instances, where it is another one than before.
-    pub(crate) async fn publish(&self, catalog: &Bytes) {
-        if *self.published.borrow() != *catalog && publish(&self.bindings, catalog).await {
+    /// Publishes the catalog for all instances, where it is another one than before; `edition` is when a server was read
+    /// last for it.
+    pub(crate) async fn publish(&self, catalog: &Bytes, edition: u64) {
+        if *self.published.borrow() != *catalog && publish(&self.bindings, catalog, edition).await {
             self.published.replace(catalog.clone());
         }
     }
@@ -175,6 +176,9 @@ impl Place {
         if before.keys != held.keys {
             gateway.set_keys(held.key_ring());
         }
+        if before.edition != held.edition && held.edition > Some(gateway.last_read()) {
+            gateway.learn_anew().await;
+        }
         let Some(config) = held.config.as_ref().filter(|_| before.config != held.config) else { return };
         let bindings = &self.bindings;
         let env = |name: &str| bindings.variable(name);
@@ -207,6 +211,8 @@ struct Held {
     config: Option<Entry>,
     /// The API keys, as JSON text.
     keys: Option<String>,
+    /// When a server was read last for the newest catalog.
+    edition: Option<u64>,
 }
 
 /// A configuration in the store.
@@ -233,7 +239,8 @@ impl Held {
 
 /// Reads what every instance needs in one request, and the catalog where it is wanted.
 async fn read(store: &JsValue, with_catalog: bool) -> Result<(Held, Option<String>), Unserved> {
-    let names = if with_catalog { &[CONFIGURATION, KEYS, CATALOG][..] } else { &[CONFIGURATION, KEYS] };
+    let all = [CONFIGURATION, KEYS, EDITION, CATALOG];
+    let names = if with_catalog { &all[..] } else { &all[..3] };
     let found = read_all(store, names).await.map_err(|why| format!("the store cannot be read: {why}"))?;
     let mut found = found.into_iter();
     let config = found.next().flatten().map(|(text, about)| {
@@ -241,8 +248,8 @@ async fn read(store: &JsValue, with_catalog: bool) -> Result<(Held, Option<Strin
         Entry { text, stamp }
     });
     let mut text = || found.next().flatten().map(|(text, _)| text);
-    let keys = text();
-    Ok((Held { config, keys }, text()))
+    let (keys, edition) = (text(), text().and_then(|text| text.parse().ok()));
+    Ok((Held { config, keys, edition }, text()))
 }
 
 fn strangers(bindings: &Bindings) -> Strangers {

@@ -9,7 +9,7 @@ use http::HeaderValue;
 
 use super::{anybody, policy_paths, server, trail_paths};
 use crate::acl::{Arguments, CallerFacts, Condition, Facts};
-use crate::catalog::{Kind, Offer, Scope, View, look, read_page};
+use crate::catalog::{Kind, Offer, Room, Scope, View, look, read_page};
 use crate::config::{Agent, Gateway};
 use crate::front::{Caller, Inbound};
 use crate::identity::Identity;
@@ -76,7 +76,8 @@ fn offering(number: usize) -> (ServerName, Arc<Server>) {
     });
     let list = format!("{{\"tools\":[{}]}}", tools.collect::<Vec<_>>().join(","));
     let list = Json::check(list.as_bytes()).expect("JSON");
-    let (items, _) = read_page(Kind::Tools, list, &mut BTreeSet::new(), usize::MAX).expect("a list");
+    let (items, _) =
+        read_page(Kind::Tools, list, &mut BTreeSet::new(), &mut Room::endless()).expect("a list");
     let introduction = Introduction { capabilities: r#"{"tools":{}}"#.into(), ..Introduction::default() };
     let mut offer = Offer::new(Version::MODERN, introduction, 0);
     offer.set_items(Kind::Tools, items);

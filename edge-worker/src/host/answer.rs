@@ -149,6 +149,7 @@ impl Leaving {
         self.0.running.borrow().give_up();
         let chunks = self.0.chunks.take();
         event.within(|| drop(chunks.and_then(|chunks| chunks.take())));
+        event.end_answer();
     }
 
     /// Names what is being done for the agent now.
@@ -163,6 +164,7 @@ pub(crate) fn answer(reply: Reply, event: &Event, leaving: &Leaving) -> JsValue 
     let fields = lines(&head.headers);
     match body {
         Body::Full(bytes) => {
+            event.end_answer();
             let bytes = (!bytes.is_empty()).then(|| Uint8Array::from(&*bytes.into_bytes()));
             whole_answer(head.status.as_u16(), &fields, bytes)
         }
@@ -188,15 +190,18 @@ impl Source {
     /// Returns a promise of the next chunk, or of nothing.
     pub fn next(&self) -> Promise {
         let (chunks, held) = (self.chunks.clone(), self.chunks.take());
+        let event = self.event.clone();
         let (promise, running) = self.event.promise(async move {
             let Some(mut stream) = held else { return Ok(JsValue::UNDEFINED) };
-            match stream.next().await {
-                Some(Ok(bytes)) => {
-                    chunks.replace(Some(stream));
-                    Ok(Uint8Array::from(&*bytes).into())
-                }
+            let next = stream.next().await;
+            if let Some(Ok(bytes)) = next {
+                chunks.replace(Some(stream));
+                return Ok(Uint8Array::from(&*bytes).into());
+            }
+            event.end_answer();
+            match next {
                 Some(Err(error)) => Err(js_sys::Error::new(&error.to_string()).into()),
-                None => Ok(JsValue::UNDEFINED),
+                _ => Ok(JsValue::UNDEFINED),
             }
         });
         self.leaving.does(running);

@@ -1,9 +1,12 @@
 //! The ports of core, on a Worker.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::{self, Either};
 use portcullis_core::body::Whole;
 use portcullis_core::config::{Audit, Command};
 use portcullis_core::control::{Revision, StoreError};
@@ -27,6 +30,12 @@ use super::notebook::Notes;
 use super::objects::{Catalog, Conversations};
 use super::sent::send;
 use crate::bindings::Bindings;
+
+/// How long work may go on in an isolate after the answer: the platform ends it after 30 seconds.
+const AFTERWARDS: Duration = Duration::from_secs(25);
+
+/// The largest message that is held whole, in bytes: an isolate has 128 MiB, and holds it in several forms.
+const LARGEST: usize = 16 << 20;
 
 /// The object that keeps configurations and keys, as each of what it is.
 #[derive(Clone)]
@@ -146,7 +155,21 @@ impl Background for Edge {
         let Some(event) = Event::current() else {
             return tracing::error!("work was begun outside any event and is left undone");
         };
-        event.spawn(work);
+        if self.place != Place::Isolate {
+            return event.spawn(work);
+        }
+        // Given up in time, so that it lets go of what it holds: what the platform ends is never run again.
+        let (answered, host) = (event.clone(), self.clone());
+        let work = work.boxed_local();
+        event.spawn(async move {
+            let over = pin!(async {
+                answered.answered().await;
+                host.sleep(AFTERWARDS).await;
+            });
+            if let Either::Right(_) = future::select(work, over).await {
+                tracing::warn!("work after an answer takes too long and is given up");
+            }
+        });
     }
 }
 
@@ -213,6 +236,10 @@ impl Host for Edge {
 
     fn starts_processes(&self) -> bool {
         false
+    }
+
+    fn largest_message(&self) -> usize {
+        LARGEST
     }
 
     fn lacks(&self) -> Vec<(&'static str, &'static str)> {

@@ -16,6 +16,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures::channel::oneshot;
 use futures::task::{ArcWake, waker};
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
@@ -48,6 +49,8 @@ struct Inner {
     /// Who sleeps, by when they are woken and in which order they lay down.
     sleepers: RefCell<BTreeMap<(u64, u64), Waker>>,
     slept: Cell<u64>,
+    /// Who waits for the end of the answer; nobody any more once it is over.
+    until_answered: RefCell<Option<Vec<oneshot::Sender<()>>>>,
 }
 
 /// The timer of an event.
@@ -74,6 +77,7 @@ impl Event {
             clock: RefCell::default(),
             sleepers: RefCell::default(),
             slept: Cell::default(),
+            until_answered: RefCell::new(Some(Vec::new())),
         }))
     }
 
@@ -138,6 +142,22 @@ impl Event {
     /// Returns once it is over; where it is dropped before, nothing is left of it.
     pub(crate) fn sleep(duration: Duration) -> Sleep {
         Sleep { duration, place: None }
+    }
+
+    /// Takes note that the answer is over: given, or given up.
+    pub(super) fn end_answer(&self) {
+        self.0.until_answered.take();
+    }
+
+    /// Waits until the answer is over.
+    pub(super) async fn answered(&self) {
+        let (told, answered) = oneshot::channel();
+        match &mut *self.0.until_answered.borrow_mut() {
+            Some(waiting) => waiting.push(told),
+            None => return,
+        }
+        // It is told by dropping the other end.
+        let _ = answered.await;
     }
 
     fn task(&self, work: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> (Promise, Arc<Task>) {

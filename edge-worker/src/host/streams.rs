@@ -6,8 +6,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
+use futures::future::{self, Either};
 use futures::{StreamExt as _, stream};
 use http::{Method, Request, StatusCode};
 use js_sys::Uint8Array;
@@ -30,6 +33,8 @@ use super::told::settled;
 const LOOK: u64 = 30_000;
 /// What the keys of stored streams begin with.
 const STORED: &str = "stream/";
+/// How long an object may take to begin a stream: a server may be asked before.
+const OPENING: Duration = Duration::from_mins(2);
 /// The largest request that opens a stream, in bytes.
 const WHOLE: usize = 256 << 10;
 
@@ -101,7 +106,12 @@ pub(super) async fn open(to: JsValue, request: Request<Body>) -> Result<Reply, U
     let failed = |why: String| Unreachable::new("the owner", why);
     let opened = Opened::of(request).await.map_err(failed)?;
     let line = Held(Line::new(&to, &opened.to_text()));
-    let first = settled(&line.0.next_message()).await.map_err(|error| failed(reason(&error)))?;
+    let clock = Edge::default();
+    let (first, limit) = (line.0.next_message(), pin!(clock.sleep(OPENING)));
+    let first = match future::select(settled(&first), limit).await {
+        Either::Left((first, _)) => first.map_err(|error| failed(reason(&error)))?,
+        Either::Right(_) => return Err(failed("did not open a stream in time".into())),
+    };
     let head: Head = serde_json::from_str(&first.as_string().unwrap_or_default())
         .map_err(|error| failed(format!("answered with no head: {error}")))?;
     let mut reply = Reply::new(Body::Stream(chunks(line)));
