@@ -1,0 +1,6 @@
+//! Portcullis on AWS Lambda.
+
+mod aws;
+mod table;
+
+fn main() {}
