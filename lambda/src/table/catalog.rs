@@ -30,8 +30,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How often is looked: for as long as two leases last.
 const LOOKS: u32 = 300;
 
-/// Reads all servers; [`Gateway::catalog`](portcullis_core::Gateway::catalog) does.
-pub(crate) type Read = Arc<dyn Fn() -> BoxFuture<'static, Bytes> + Send + Sync>;
+/// Reads all servers, and returns what is known of them; nothing where nobody can, yet.
+pub(crate) type Read = Arc<dyn Fn() -> BoxFuture<'static, Option<Bytes>> + Send + Sync>;
 
 /// What is known, in the table. Cheap to clone; clones are the same.
 #[derive(Clone)]
@@ -108,7 +108,7 @@ impl Catalog {
             return Ok(now.text);
         }
         let at = self.table.now();
-        let read = (self.read)().await;
+        let read = (self.read)().await.ok_or_else(|| Trouble("waits for a gateway that reads".into()))?;
         let said = std::str::from_utf8(&read).map_err(|_| Trouble("takes texts only".into()))?;
         let until = at + KEPT;
         let address = self.table.put_text(said, Some(until)).await?;

@@ -9,12 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use futures::FutureExt as _;
 use futures::future::{self, BoxFuture};
 use portcullis_core::quota::{Count, Counted, Errand, Exceeded, Exhausted, Hold, Most, Outcome};
 
 use super::item::{BY, Item, TTL, item, string, text, ttl, with};
 use super::write::Found;
 use super::{ATTEMPTS, Condition, Table, Trouble, Written, garbled, part, pause, random, token};
+use crate::host;
+use crate::underway::Underway;
 
 /// The second key of a count.
 const SK: &str = "now";
@@ -23,14 +26,11 @@ const RECENT: usize = 8;
 /// How many counts an instance remembers.
 const REMEMBERED: usize = 1024;
 
-/// Does work after the answer.
-pub(crate) type Later = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
-
 /// The counts in the table. Cheap to clone; clones are the same.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Counts {
     table: Table,
-    later: Later,
+    underway: Underway,
     /// What was last seen of them.
     seen: Arc<Mutex<BTreeMap<String, Seen>>>,
 }
@@ -54,13 +54,12 @@ struct Change {
 }
 
 impl Counts {
-    /// Keeps them in this table; `later` gives back what has run, after the answer.
-    pub(crate) fn new(table: Table, later: Later) -> Self {
-        Self { table, later, seen: Arc::default() }
+    /// Keeps them in this table; what has run is given back in the background.
+    pub(crate) fn new(table: Table, underway: Underway) -> Self {
+        Self { table, underway, seen: Arc::default() }
     }
 
-    /// Takes one from each count, or nothing; `now` in milliseconds since the Unix epoch.
-    pub(crate) async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
+    async fn take_all(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
         let Some(first) = counted.first() else { return Ok(Hold::default()) };
         let hold = random();
         let mut errands: BTreeMap<&str, Vec<Errand>> = BTreeMap::new();
@@ -83,7 +82,7 @@ impl Counts {
             return Ok(Hold::default());
         }
         let counts = self.clone();
-        Ok(Hold::new(move || (counts.clone().later)(Box::pin(counts.give_back(held, hold)))))
+        Ok(Hold::new(move || counts.underway.clone().spawn(counts.give_back(held, hold))))
     }
 
     /// Gives back what has run. What cannot be given back ends by itself, in time.
@@ -177,6 +176,12 @@ impl Counts {
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<String, Seen>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl host::Counts for Counts {
+    fn take<'a>(&'a self, counted: &'a [Counted], now: u64) -> BoxFuture<'a, Result<Hold, Exhausted>> {
+        self.take_all(counted, now).boxed()
     }
 }
 

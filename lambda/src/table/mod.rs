@@ -15,19 +15,19 @@
 //! | [`trail`], [`search`], [`check`] | the audit trail: written, searched, checked |
 
 pub(crate) mod catalog;
-pub(crate) mod check;
+//CHECK
 pub(crate) mod configurations;
 pub(crate) mod counts;
 mod item;
 pub(crate) mod keys;
 pub(crate) mod once;
-pub(crate) mod search;
+//SEARCH
 mod text;
-pub(crate) mod trail;
+//TRAIL
 mod write;
 
-#[cfg(test)]
-mod tests;
+//CFG
+//TESTS
 
 use std::fmt;
 use std::sync::Arc;
@@ -220,7 +220,7 @@ async fn pause(attempt: u32) {
 /// Returns a number that nobody can foresee.
 fn random() -> u64 {
     let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).expect("the system has randomness");
+    portcullis_native::randomize(&mut bytes);
     u64::from_le_bytes(bytes)
 }
 
