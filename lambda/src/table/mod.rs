@@ -15,13 +15,13 @@
 //! | [`trail`], [`search`], [`check`] | the audit trail: written, searched, checked |
 
 pub(crate) mod catalog;
-//CHECK
+pub(crate) mod check;
 pub(crate) mod configurations;
 pub(crate) mod counts;
 mod item;
 pub(crate) mod keys;
 pub(crate) mod once;
-//SEARCH
+pub(crate) mod search;
 mod text;
 pub(crate) mod trail;
 mod write;

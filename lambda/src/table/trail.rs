@@ -30,7 +30,9 @@ const TOGETHER: usize = 25;
 /// The longest line that has arguments, in bytes: with what stands beside it, so many fit into one transaction.
 const LONGEST: usize = 100_000;
 /// Milliseconds of a day.
-pub(super) const DAY: u64 = 86_400_000;
+const DAY: u64 = 86_400_000;
+/// How much longer than its lines the table keeps that there is a writer, in milliseconds.
+pub(super) const LONGER: u64 = 2 * DAY;
 /// How often another writer begins where a place is taken.
 const WRITES: usize = 4;
 
@@ -175,7 +177,7 @@ impl Sink {
             return Ok(true);
         }
         // Each day once, while it writes.
-        let until = scribe.kept.1 + 2 * DAY;
+        let until = scribe.kept.1 + LONGER;
         let writer =
             with(item(WRITERS, &format!("w#{}", scribe.name)), [(BY, string(&scribe.by)), (TTL, ttl(until))]);
         let written = if scribe.known == 0 {
@@ -326,7 +328,7 @@ impl Scribe {
         let values = [
             ("last", count(last)),
             ("hash", string(hash)),
-            ("first", count(self.kept.0)),
+            ("first", ttl(self.kept.0)),
             (BY, string(&self.by)),
             (TTL, ttl(self.kept.1)),
         ];
