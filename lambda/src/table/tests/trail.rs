@@ -243,14 +243,32 @@ async fn what_cannot_be_written_waits_and_is_told() {
 #[tokio::test]
 async fn what_there_is_no_room_for_is_lost_and_told() {
     let place = Place::new();
-    let sink = Sink::new(place.table());
-    (0..4100).for_each(|n| sink.record(entry(n)));
+    let sink = Sink::with_room(place.table(), 60);
+    (0..31).for_each(|n| sink.record(entry(n)));
     assert!(sink.is_failing());
+    (31..64).for_each(|n| sink.record(entry(n)));
     sink.flush().await.unwrap();
-    assert_eq!((sink.state().recorded, sink.state().lost), (4097, 4));
+    assert_eq!((sink.state().recorded, sink.state().lost), (61, 4));
     let query = Query { method: Some("audit/lost".into()), ..Query::default() };
     let told = lines(&reader(&place), query).await;
     assert!(told.len() == 1 && told[0].contains("4 entries were lost"), "{told:?}");
+}
+
+#[tokio::test]
+async fn of_arguments_that_there_is_no_room_for_the_digest_is_kept() {
+    let place = Place::new();
+    let sink = Sink::new(place.table());
+    sink.configure(&Audit { arguments: true, ..Audit::default() });
+    let text = format!("\"{}\"", "a".repeat(60_000));
+    (0..71).for_each(|n| sink.record(Entry { arguments: Arguments::Text(text.clone().into()), ..entry(n) }));
+    sink.flush().await.unwrap();
+    sink.record(Entry { arguments: Arguments::Text(text.into()), ..entry(71) });
+    let own = Reader::new(place.table(), sink);
+    let found = lines(&own, Query { order: Order::Oldest, ..Query::default() }).await;
+    let has_arguments: Vec<_> = found.iter().map(|line| line.contains("\"args\":")).collect();
+    assert!(found.iter().all(|line| line.contains("\"args_digest\":")));
+    assert_eq!(has_arguments.iter().position(|has| !has), Some(69));
+    assert_eq!(has_arguments[69..], [false, false, true]);
 }
 
 #[tokio::test]
