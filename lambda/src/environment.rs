@@ -60,13 +60,17 @@ impl Environment {
         self.gateway.get_or_try_init(|| self.begin()).await
     }
 
-    /// Does what is left to do after an answer: waits for what was begun, and looks whether another configuration or other
-    /// keys are to be in force.
+    /// Does what is left to do after an answer: waits for what was begun, writes the audit trail, and looks whether another
+    /// configuration or other keys are to be in force.
     pub(crate) async fn finish(&self) {
         if let Some(gateway) = self.gateway.get().filter(|_| self.is_older_than(FRESH)) {
             self.look_again(gateway).await;
         }
         self.underway.ended().await;
+        if let Some(sink) = &self.host.stores().sink {
+            // What cannot be written waits for the next time; the sink has said so.
+            let _ = sink.flush().await;
+        }
     }
 
     async fn begin(&self) -> anyhow::Result<Gateway<Function>> {

@@ -13,15 +13,18 @@ use portcullis_native::HttpClient;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::answer::{Way, plain};
+use crate::aws::Account;
 use crate::environment::Environment;
 use crate::event::Front;
 use crate::extension::{Answered, Extension};
 use crate::host::{Function, Reading, Stores};
 use crate::runtime::{Answer, Platform};
-use crate::settings::Settings;
+use crate::settings::{Settings, Source};
+use crate::table::Table;
 use crate::underway::Underway;
 
 mod answer;
+mod aws;
 mod environment;
 mod event;
 mod extension;
@@ -29,6 +32,7 @@ mod host;
 mod logging;
 mod runtime;
 mod settings;
+mod table;
 mod underway;
 
 fn main() -> anyhow::Result<()> {
@@ -55,7 +59,15 @@ async fn run(platform: Platform, at_a_time: usize) -> anyhow::Result<()> {
         }
     };
     let underway = Underway::default();
-    let host = Function::new(HttpClient::default(), Stores::default(), Reading::default(), underway.clone());
+    let reading = Reading::default();
+    let stores = match stores(&settings, &underway, &reading) {
+        Ok(stores) => stores,
+        Err(error) => {
+            platform.give_up(&format!("{error:#}")).await?;
+            return Err(error);
+        }
+    };
+    let host = Function::new(HttpClient::default(), stores, reading, underway.clone());
     let environment = Arc::new(Environment::new(settings, host, underway));
     let answered = Answered::default();
     match Extension::register(&platform).await {
@@ -83,6 +95,13 @@ async fn run(platform: Platform, at_a_time: usize) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Returns what environments share, where there is a table for it.
+fn stores(settings: &Settings, underway: &Underway, reading: &Reading) -> anyhow::Result<Stores> {
+    let Source::Table(name) = &settings.source else { return Ok(Stores::default()) };
+    let table = Table::new(Account::from_env()?.dynamodb(), name.as_str(), portcullis_native::now);
+    Ok(table::stores(&table, underway, reading))
 }
 
 async fn answer_all(
