@@ -110,10 +110,8 @@ pub enum Fault {
     None,
     /// It is answered with an error of that name, and passed on to nobody.
     Error(&'static str),
-    /// It is answered with this document, and passed on to nobody.
-    Answer(Value),
-    /// It is changed to this, and passed on.
-    Changed(Value),
+    /// Of a batch, the first is passed on, and the rest is told not to have been done.
+    FirstOnly,
     /// It is passed on, and its answer is lost.
     AnswerLost,
     /// It is lost.
@@ -193,7 +191,7 @@ fn serve(near: &TcpStream, url: &str, count: &AtomicUsize, fate: &Mutex<Box<Fate
         };
         let (status, said) = match fault {
             Fault::None => answer(&pass_on(&asked.what))?,
-            Fault::Changed(what) => answer(&pass_on(&what))?,
+            Fault::FirstOnly => first_only(&asked, |what| answer(&pass_on(what)))?,
             Fault::Error(name) => {
                 let status = if name.starts_with("Internal") { 500 } else { 400 };
                 (
@@ -201,7 +199,6 @@ fn serve(near: &TcpStream, url: &str, count: &AtomicUsize, fate: &Mutex<Box<Fate
                     json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{name}"), "message": "on purpose"}),
                 )
             }
-            Fault::Answer(said) => (200, said),
             Fault::AnswerLost => {
                 answer(&pass_on(&asked.what))?;
                 return near.shutdown(std::net::Shutdown::Both).ok();
@@ -215,6 +212,23 @@ fn serve(near: &TcpStream, url: &str, count: &AtomicUsize, fate: &Mutex<Box<Fate
         );
         (&*near).write_all(&[head.as_bytes(), said.as_bytes()].concat()).ok()?;
     }
+}
+
+/// Has the first of a batch done; returns its answer, with the rest as what was not done.
+fn first_only(asked: &Asked, pass_on: impl Fn(&Value) -> Option<(u16, Value)>) -> Option<(u16, Value)> {
+    let (pointer, name) = match asked.operation.as_str() {
+        "BatchGetItem" => ("/Keys", "UnprocessedKeys"),
+        _ => ("", "UnprocessedItems"),
+    };
+    let (mut first, mut rest) = (asked.what.clone(), asked.what["RequestItems"].clone());
+    for (table, rest) in rest.as_object_mut()? {
+        let all = rest.pointer_mut(pointer)?.as_array_mut()?;
+        let kept = vec![all.remove(0)];
+        *first["RequestItems"][table].pointer_mut(pointer)? = Value::Array(kept);
+    }
+    let (status, mut said) = pass_on(&first)?;
+    said[name] = rest;
+    Some((status, said))
 }
 
 fn answer(request: &Request) -> Option<(u16, Value)> {
