@@ -79,6 +79,19 @@ async fn what_is_no_longer_kept_is_no_breach_and_what_is_gone_is() {
 }
 
 #[tokio::test]
+async fn a_beginning_that_would_still_be_kept_is_missed() {
+    let place = Place::new();
+    let sink = Sink::new(place.table());
+    write(&sink, &[&[]]).await;
+    place.pass(20 * DAY);
+    write(&sink, &[&[1], &[2]]).await;
+    place.pass(15 * DAY);
+    assert_eq!(chains(&place).await, ["2 from 1 to 2"]);
+    place.remove(&writer(&place), &line(1));
+    assert_eq!(chains(&place).await, ["line 1, entry 1: was removed, with everything up to entry 1"]);
+}
+
+#[tokio::test]
 async fn a_check_of_many_chains_goes_on_by_its_cursor() {
     let place = Place::new();
     for n in 0..40 {
