@@ -19,11 +19,12 @@ locals {
     hash_key   = "pk"
     range_key  = "sk"
     ttl        = "ttl"
-    attributes = ["agent", "day", "pk", "server", "sk", "time"]
+    projection = "KEYS_ONLY"
+    attributes = ["agent", "at", "pk", "server", "sk", "trail"]
     indexes = {
-      by_agent  = { hash_key = "agent", range_key = "time" }
-      by_day    = { hash_key = "day", range_key = "time" }
-      by_server = { hash_key = "server", range_key = "time" }
+      by_agent  = { hash_key = "agent", range_key = "at" }
+      by_server = { hash_key = "server", range_key = "at" }
+      by_time   = { hash_key = "trail", range_key = "at" }
     }
   }
 
