@@ -27,8 +27,10 @@ pub(crate) struct Account {
     region: Region,
     credentials: Credentials,
     http: SharedHttpClient,
-    /// Finds variables such as `AWS_ENDPOINT_URL`, by which emulators take a service's place.
-    endpoint: fn(&str) -> Option<String>,
+    /// Where all services stand, where an emulator takes their place.
+    endpoint: Option<String>,
+    /// Finds the variables that say the same of one service.
+    variable: fn(&str) -> Option<String>,
 }
 
 impl Account {
@@ -52,8 +54,17 @@ impl Account {
             http: aws_smithy_http_client::Builder::new()
                 .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
                 .build_https(),
-            endpoint: variable,
+            endpoint: variable("AWS_ENDPOINT_URL"),
+            variable,
         })
+    }
+
+    /// Returns the account that an emulator stands for.
+    #[cfg(test)]
+    pub(crate) fn of_emulator(url: String) -> Self {
+        let http = aws_smithy_http_client::Builder::new().build_http();
+        let credentials = Credentials::new("test", "test", None, None, "test");
+        Self { region: Region::new("eu-west-1"), credentials, http, endpoint: Some(url), variable: |_| None }
     }
 
     /// Returns the credentials.
@@ -74,7 +85,7 @@ impl Account {
     /// Returns where a service stands that is not where the region has it: what `AWS_ENDPOINT_URL_SERVICE` says, else
     /// `AWS_ENDPOINT_URL`.
     pub(crate) fn endpoint(&self, service: &str) -> Option<String> {
-        (self.endpoint)(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| (self.endpoint)("AWS_ENDPOINT_URL"))
+        (self.variable)(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| self.endpoint.clone())
     }
 
     /// Returns how often a request is tried.

@@ -3,6 +3,7 @@
 //! | module | gives |
 //! |---|---|
 //! | [`gateway`] | a gateway process with its own configuration, port and data folder |
+//! | [`aws`] | an emulator of AWS, and a proxy before it that fails as AWS does |
 //! | [`balancer`] | a load balancer before several gateways |
 //! | [`fleet`] | several instances of one gateway, and the load balancer before them |
 //! | [`hostile`] | upstreams that break every rule, and what they make the gateway hold |
@@ -21,6 +22,7 @@
 //! **A missing tool fails the test that needs it**; no test is skipped in silence.
 
 pub mod agent;
+pub mod aws;
 pub mod balancer;
 pub mod client;
 pub mod conformance;

@@ -99,6 +99,11 @@ pub fn python() -> PathBuf {
     installed("python/bin/python")
 }
 
+/// The emulator of AWS.
+pub fn ministack() -> PathBuf {
+    installed("ministack/bin/ministack")
+}
+
 /// A file below `tests/interop`.
 pub fn interop(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(path)

@@ -95,8 +95,7 @@ impl Catalog {
     /// Takes the lease, unless another has it.
     async fn take_lease(&self, by: &str) -> Result<bool, Trouble> {
         let now = self.table.now();
-        let values =
-            [(BY, string(by)), ("until", count(now + LEASED)), (TTL, ttl(now + LEASED + KEPT))];
+        let values = [(BY, string(by)), ("until", count(now + LEASED)), (TTL, ttl(now + LEASED + KEPT))];
         let condition = Condition::IsNewOrLess("until", count(now));
         let found = self.table.put(with(item(PK, LEASE), values), condition).await?.in_its_stead();
         Ok(found.is_none_or(|found| found.item().and_then(|item| text(item, BY)) == Some(by)))
@@ -112,10 +111,7 @@ impl Catalog {
         let said = std::str::from_utf8(&read).map_err(|_| Trouble("takes texts only".into()))?;
         let until = at + KEPT;
         let address = self.table.put_text(said, Some(until)).await?;
-        let now = with(
-            item(PK, NOW),
-            [("read", count(at)), ("text", string(&address)), (TTL, ttl(until))],
-        );
+        let now = with(item(PK, NOW), [("read", count(at)), ("text", string(&address)), (TTL, ttl(until))]);
         self.table.put(now, Condition::IsNewOrLess("read", count(at))).await?;
         Ok(read)
     }

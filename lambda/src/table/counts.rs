@@ -218,8 +218,12 @@ impl Seen {
         let count = serde_json::to_string(&self.count).map_err(|error| Trouble(error.to_string()))?;
         let recent = AttributeValue::S(self.by.join(" "));
         let by = string(self.by.first().map_or("", String::as_str));
-        let values =
-            [("count", string(&count)), (BY, by), ("recent", recent), (TTL, ttl(self.count.idle_at() + 1000))];
+        let values = [
+            ("count", string(&count)),
+            (BY, by),
+            ("recent", recent),
+            (TTL, ttl(self.count.idle_at() + 1000)),
+        ];
         Ok(with(item(&pk(key), SK), values))
     }
 

@@ -23,11 +23,11 @@ pub(crate) mod keys;
 pub(crate) mod once;
 //SEARCH
 mod text;
-//TRAIL
+pub(crate) mod trail;
 mod write;
 
-//CFG
-//TESTS
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -159,7 +159,8 @@ impl Table {
 
     /// Reads at most a hundred items by their keys, in any order; those that are not there are left out.
     async fn load_all(&self, keys: Vec<(String, String)>) -> Result<Vec<Item>, Trouble> {
-        let key = |(pk, sk)| Item::from([(PK.into(), AttributeValue::S(pk)), (SK.into(), AttributeValue::S(sk))]);
+        let key =
+            |(pk, sk)| Item::from([(PK.into(), AttributeValue::S(pk)), (SK.into(), AttributeValue::S(sk))]);
         let (mut wanted, mut found) = (keys.into_iter().map(key).collect::<Vec<_>>(), Vec::new());
         for attempt in 0..ATTEMPTS {
             if wanted.is_empty() {

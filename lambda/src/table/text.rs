@@ -8,7 +8,7 @@ use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use portcullis_core::audit::digest;
 
-use super::item::{Item, blob, bytes, item, ttl, with, TTL};
+use super::item::{Item, TTL, blob, bytes, item, ttl, with};
 use super::{Order, Stretch, Table, Trouble, garbled};
 
 /// How many bytes a part has at most: an item has at most 400 kB.
@@ -42,15 +42,11 @@ impl Table {
     /// Reads the text with an address. **What it returns is what was written**: the digest says so.
     pub(super) async fn text(&self, address: &str) -> Result<String, Trouble> {
         let pk = key(address);
-        let stretch = Stretch {
-            index: None,
-            key: &pk,
-            between: ("p#", "p#~"),
-            order: Order::Rising,
-            most: usize::MAX,
-        };
+        let stretch =
+            Stretch { index: None, key: &pk, between: ("p#", "p#~"), order: Order::Rising, most: usize::MAX };
         let parts = self.query_all(stretch).await?;
-        let packed: Vec<u8> = parts.iter().filter_map(|part| blob(part, "bytes")).flatten().copied().collect();
+        let packed: Vec<u8> =
+            parts.iter().filter_map(|part| blob(part, "bytes")).flatten().copied().collect();
         if digest(&packed) != address {
             return Err(garbled(&pk, "p#"));
         }

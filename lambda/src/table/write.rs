@@ -2,8 +2,8 @@
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, Put, PutRequest, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-    WriteRequest,
+    AttributeValue, CancellationReason, Put, PutRequest, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem, WriteRequest,
 };
 
 use super::item::{Item, PK, SK};
@@ -94,9 +94,9 @@ impl Table {
         for attempt in 1..=ATTEMPTS {
             let Err(error) = put.clone().send().await else { return Ok(Written::Done) };
             if let Some(failed) = error.as_service_error().and_then(|error| match error {
-                aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(failed) => {
-                    Some(failed)
-                }
+                aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(
+                    failed,
+                ) => Some(failed),
                 _ => None,
             }) {
                 return Ok(Written::Refused(vec![Found::of(failed.item.clone())]));
@@ -120,7 +120,9 @@ impl Table {
                 .condition_expression(expression)
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
             if let Some((name, value)) = value {
-                put = put.expression_attribute_names("#name", name).expression_attribute_values(":value", value);
+                put = put
+                    .expression_attribute_names("#name", name)
+                    .expression_attribute_values(":value", value);
             }
             let put = put.build().map_err(|error| Trouble(error.to_string()))?;
             writes.push(TransactWriteItem::builder().put(put).build());
@@ -174,7 +176,8 @@ impl Table {
 
     async fn write_batch(&self, mut writes: Vec<WriteRequest>) -> Result<(), Trouble> {
         for attempt in 1..=ATTEMPTS {
-            let batch = self.client.batch_write_item().request_items(&*self.name, std::mem::take(&mut writes));
+            let batch =
+                self.client.batch_write_item().request_items(&*self.name, std::mem::take(&mut writes));
             let written = batch.send().await.map_err(|error| trouble("put", &error))?;
             writes = written.unprocessed_items.unwrap_or_default().remove(&*self.name).unwrap_or_default();
             if writes.is_empty() {

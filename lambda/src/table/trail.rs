@@ -1,0 +1,375 @@
+//! The audit trail of this environment: entries are gathered while requests are answered, and written after the answer.
+//!
+//! **Each environment is a writer of its own, with a chain of its own**: none waits for another, and none can break
+//! another's chain. Entries get their places when they are first sent, and keep them however often they are sent; a place
+//! is written once. Several entries are written together or not at all, so that **a chain has no holes, wherever the
+//! environment was killed**. How far a chain reaches is written after its lines, and stands beside them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use portcullis_core::audit::{Chain, Entry, Redactor, Writing};
+use portcullis_core::config::Audit;
+use portcullis_core::ports::{AuditSink, AuditState};
+
+use super::item::{BY, Item, TTL, count, item, string, text, ttl, with};
+use super::write::Found;
+use super::{Condition, Table, Trouble, Written, part, token};
+
+/// The key of all writers.
+pub(super) const WRITERS: &str = "trail";
+/// The second key of what is known of how far a chain reaches; it comes before all lines.
+pub(super) const HEAD: &str = "#head";
+/// Over how many keys of an index entries are spread: one key takes about a thousand of them in a second.
+pub(super) const SHARDS: u64 = 4;
+/// How many entries may wait.
+const WAITING: usize = 4096;
+/// How many entries are written together.
+const TOGETHER: usize = 25;
+/// The longest line that has arguments, in bytes: with what stands beside it, so many fit into one transaction.
+const LONGEST: usize = 100_000;
+/// Milliseconds of a day.
+pub(super) const DAY: u64 = 86_400_000;
+/// How often another writer begins where a place is taken.
+const WRITES: usize = 4;
+
+/// The entries of this environment. Cheap to clone; clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Sink(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    table: Table,
+    started: Instant,
+    gathered: Mutex<Gathered>,
+    /// Held by whoever writes.
+    scribe: tokio::sync::Mutex<Scribe>,
+}
+
+/// What waits to be written, and how.
+#[derive(Debug)]
+struct Gathered {
+    entries: VecDeque<Entry>,
+    /// How many have a place and are not known to be written.
+    placed: usize,
+    recorded: usize,
+    lost: usize,
+    /// Of how many lost entries the trail tells.
+    told: usize,
+    trouble: Option<String>,
+    settings: Option<Audit>,
+    writing: Writing,
+    /// For how many days entries are kept.
+    days: u32,
+}
+
+/// A writer, and where its chain is.
+#[derive(Debug)]
+struct Scribe {
+    name: String,
+    by: String,
+    chain: Chain,
+    /// Until when the table keeps that there is this writer, in milliseconds since the Unix epoch; 0 where it does not
+    /// know.
+    known: u64,
+    /// Until when its first entry is kept, and its last.
+    kept: (u64, u64),
+    /// What was given its place and is not known to be written.
+    placed: Vec<Placed>,
+}
+
+/// An entry with its place.
+#[derive(Debug)]
+struct Placed {
+    entry: Entry,
+    id: u64,
+    line: String,
+    /// What it is found by: the agent and the server, in the line's own words.
+    agent: String,
+    server: String,
+    /// Until when it is kept.
+    until: u64,
+}
+
+impl Sink {
+    /// Keeps the trail in this table.
+    pub(crate) fn new(table: Table) -> Self {
+        let gathered = Gathered {
+            entries: VecDeque::new(),
+            placed: 0,
+            recorded: 0,
+            lost: 0,
+            told: 0,
+            trouble: None,
+            settings: None,
+            writing: Writing::default(),
+            days: Audit::default().keep_days,
+        };
+        let scribe = tokio::sync::Mutex::new(Scribe::new(table.now()));
+        Self(Arc::new(Inner { table, started: Instant::now(), gathered: Mutex::new(gathered), scribe }))
+    }
+
+    /// Writes what waits. What cannot be written waits on; so does what was being written where this is given up.
+    pub(crate) async fn flush(&self) -> Result<(), String> {
+        let mut scribe = self.0.scribe.lock().await;
+        loop {
+            if scribe.placed.is_empty() && !self.place(&mut scribe) {
+                return Ok(());
+            }
+            let written = self.write(&mut scribe).await;
+            let mut gathered = self.gathered();
+            let before = gathered.trouble.take();
+            if let Err(trouble) = written {
+                if before.is_none() {
+                    tracing::error!(reason = %trouble, "the audit trail cannot be written");
+                }
+                gathered.trouble = Some(trouble.to_string());
+                return Err(trouble.to_string());
+            }
+            gathered.recorded += std::mem::take(&mut gathered.placed);
+            scribe.placed.clear();
+        }
+    }
+
+    fn gathered(&self) -> MutexGuard<'_, Gathered> {
+        self.0.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives some of what waits its places; tells whether anything waited.
+    fn place(&self, scribe: &mut Scribe) -> bool {
+        let now = self.0.table.now();
+        let mut gathered = self.gathered();
+        let lost = gathered.lost - gathered.told;
+        if lost > 0 {
+            gathered.told = gathered.lost;
+            let what = format!("{lost} entries were lost: there was no room for them");
+            gathered.entries.push_back(Entry::own(now, "audit/lost", what));
+        }
+        let together = gathered.entries.len().min(TOGETHER);
+        let entries: Vec<_> = gathered.entries.drain(..together).collect();
+        gathered.placed = entries.len();
+        let until = now + u64::from(gathered.days.max(1)) * DAY;
+        scribe.place(entries, &gathered.writing, until);
+        !scribe.placed.is_empty()
+    }
+
+    async fn write(&self, scribe: &mut Scribe) -> Result<(), Trouble> {
+        for _ in 0..WRITES {
+            if self.make_known(scribe).await? && self.write_lines(scribe).await? {
+                return self.write_head(scribe).await;
+            }
+            tracing::error!(
+                writer = scribe.name,
+                "another has written where this writer writes: another one begins"
+            );
+            scribe.begin_again(self.0.table.now(), &self.gathered().writing);
+        }
+        Err(Trouble("has every place of the audit trail taken by somebody else".into()))
+    }
+
+    /// Makes sure that the table knows of the writer; tells whether it is this one.
+    async fn make_known(&self, scribe: &mut Scribe) -> Result<bool, Trouble> {
+        let table = &self.0.table;
+        if scribe.kept.1 <= scribe.known {
+            return Ok(true);
+        }
+        // Each day once, while it writes.
+        let until = scribe.kept.1 + 2 * DAY;
+        let writer =
+            with(item(WRITERS, &format!("w#{}", scribe.name)), [(BY, string(&scribe.by)), (TTL, ttl(until))]);
+        let written = if scribe.known == 0 {
+            let head = (scribe.head(0, &Chain::default().hash), Condition::IsNew);
+            table.put_together(vec![(writer, Condition::IsNew), head]).await?
+        } else {
+            table.put(writer, Condition::Has(BY, string(&scribe.by))).await?
+        };
+        let is_ours = match written {
+            Written::Done => true,
+            Written::Refused(found) => {
+                let is_ours =
+                    |found: &Found| found.item().and_then(|item| text(item, BY)) == Some(&scribe.by);
+                found.first().is_some_and(is_ours)
+            }
+        };
+        if is_ours {
+            scribe.known = until;
+        }
+        Ok(is_ours)
+    }
+
+    /// Writes the lines that have places; tells whether these are theirs.
+    async fn write_lines(&self, scribe: &Scribe) -> Result<bool, Trouble> {
+        let (table, placed) = (&self.0.table, &scribe.placed);
+        let mut puts: Vec<_> =
+            placed.iter().map(|placed| (placed.to_item(&scribe.name), Condition::IsNew)).collect();
+        let written = match puts.pop() {
+            Some((item, condition)) if puts.is_empty() => table.put(item, condition).await?,
+            Some(last) => {
+                puts.push(last);
+                table.put_together(puts).await?
+            }
+            None => return Ok(true),
+        };
+        Ok(match written {
+            Written::Done => true,
+            // Where an answer was lost, the lines are there.
+            Written::Refused(found) => placed.iter().zip(&found).all(|(placed, found)| {
+                found.item().and_then(|item| text(item, "line")) == Some(placed.line.as_str())
+            }),
+        })
+    }
+
+    async fn write_head(&self, scribe: &Scribe) -> Result<(), Trouble> {
+        let Chain { last, hash } = &scribe.chain;
+        // What comes late and says less than is known says nothing.
+        let condition = Condition::IsNewOrLess("last", count(*last));
+        self.0.table.put(scribe.head(*last, hash), condition).await.map(drop)
+    }
+}
+
+impl AuditSink for Sink {
+    fn ticks(&self) -> u64 {
+        u64::try_from(self.0.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn now(&self) -> u64 {
+        self.0.table.now()
+    }
+
+    fn record(&self, entry: Entry) {
+        let mut gathered = self.gathered();
+        if gathered.waiting() >= WAITING {
+            gathered.lost += 1;
+        } else {
+            gathered.entries.push_back(entry);
+        }
+    }
+
+    fn configure(&self, audit: &Audit) {
+        let mut gathered = self.gathered();
+        if gathered.settings.as_ref() == Some(audit) {
+            return;
+        }
+        match Redactor::new(&audit.redact) {
+            Ok(redactor) => gathered.writing = Writing { redactor, arguments: audit.arguments },
+            Err(error) => tracing::error!("the audit trail's settings stay as they are: {error}"),
+        }
+        gathered.days = audit.keep_days;
+        gathered.settings = Some(audit.clone());
+    }
+
+    fn is_failing(&self) -> bool {
+        let gathered = self.gathered();
+        gathered.trouble.is_some() || gathered.waiting() > WAITING / 2
+    }
+
+    fn state(&self) -> AuditState {
+        let gathered = self.gathered();
+        AuditState {
+            trouble: gathered.trouble.clone(),
+            waiting: gathered.waiting(),
+            recorded: gathered.recorded,
+            lost: gathered.lost,
+        }
+    }
+}
+
+impl Gathered {
+    fn waiting(&self) -> usize {
+        self.entries.len() + self.placed
+    }
+}
+
+impl Scribe {
+    /// Makes a writer whose chain is empty. Writers are ordered by when they began.
+    fn new(now: u64) -> Self {
+        let by = token();
+        Self {
+            name: format!("{now:013}{by}"),
+            by,
+            chain: Chain::default(),
+            known: 0,
+            kept: (0, 0),
+            placed: Vec::new(),
+        }
+    }
+
+    /// Gives entries their places; they are kept no shorter than those before.
+    fn place(&mut self, entries: Vec<Entry>, writing: &Writing, until: u64) {
+        let until = until.max(self.kept.1);
+        if self.kept.0 == 0 {
+            self.kept.0 = until;
+        }
+        self.kept.1 = until;
+        let bare = Writing { arguments: false, ..writing.clone() };
+        for entry in entries {
+            let line = self.chain.add(|id, prev| {
+                let line = entry.line(id, prev, writing);
+                if line.len() > LONGEST { entry.line(id, prev, &bare) } else { line }
+            });
+            let id = self.chain.last;
+            let by = entry.searched(id, writing);
+            let (agent, server) = (by.agent.into_owned(), by.server.into_owned());
+            self.placed.push(Placed { entry, id, line, agent, server, until });
+        }
+    }
+
+    /// Begins another chain with what was to be written.
+    fn begin_again(&mut self, now: u64, writing: &Writing) {
+        let (placed, until) = (std::mem::take(&mut self.placed), self.kept.1);
+        *self = Self::new(now);
+        self.place(placed.into_iter().map(|placed| placed.entry).collect(), writing, until);
+    }
+
+    fn head(&self, last: u64, hash: &str) -> Item {
+        let values = [
+            ("last", count(last)),
+            ("hash", string(hash)),
+            ("first", count(self.kept.0)),
+            (BY, string(&self.by)),
+            (TTL, ttl(self.kept.1)),
+        ];
+        with(item(&lines_of(&self.name), HEAD), values)
+    }
+}
+
+impl Placed {
+    fn to_item(&self, writer: &str) -> Item {
+        let shard = shard(writer);
+        let mut item = with(
+            item(&lines_of(writer), &line_key(self.id)),
+            [
+                ("line", string(&self.line)),
+                ("trail", string(&index_key("", shard))),
+                ("at", string(&format!("{:015}#{writer}#{:012}", self.entry.time, self.id))),
+                (TTL, ttl(self.until)),
+            ],
+        );
+        for (name, value) in [("agent", &self.agent), ("server", &self.server)] {
+            if !value.is_empty() {
+                item = with(item, [(name, string(&index_key(value, shard)))]);
+            }
+        }
+        item
+    }
+}
+
+/// Returns the key of a writer's lines.
+pub(super) fn lines_of(writer: &str) -> String {
+    format!("trail#{writer}")
+}
+
+/// Returns the second key of a line.
+pub(super) fn line_key(id: u64) -> String {
+    format!("e#{id:012}")
+}
+
+/// Returns the first key in an index of entries with this agent, or server, or of all.
+pub(super) fn index_key(value: &str, shard: u64) -> String {
+    format!("{}#{shard}", part(value))
+}
+
+fn shard(writer: &str) -> u64 {
+    writer.bytes().next_back().map_or(0, u64::from) % SHARDS
+}
