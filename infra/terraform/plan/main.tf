@@ -33,8 +33,8 @@ locals {
       Sid    = "Table"
       Effect = "Allow"
       Action = [
-        "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem",
-        "dynamodb:ConditionCheckItem", "dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:BatchWriteItem",
+        "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:BatchGetItem",
+        "dynamodb:BatchWriteItem",
       ]
       Resource = [local.table_arn]
     },
@@ -127,7 +127,7 @@ locals {
 
   function_dimension = { FunctionName = var.name }
   table_dimension    = { TableName = var.name }
-  operations         = { get = "GetItem", put = "PutItem", update = "UpdateItem", query = "Query", transact = "TransactWriteItems" }
+  operations         = { get = "GetItem", put = "PutItem", batch = "BatchWriteItem", query = "Query", transact = "TransactWriteItems" }
 
   alarms = {
     errors = {
@@ -170,7 +170,7 @@ locals {
       expression = {
         id    = "failed"
         label = "Failed"
-        text  = join(" + ", [for id in ["get", "put", "update", "query", "transact"] : "FILL(${id}, 0)"])
+        text  = join(" + ", [for id in ["get", "put", "batch", "query", "transact"] : "FILL(${id}, 0)"])
       }
       metrics = { for id, operation in local.operations : id => {
         namespace  = "AWS/DynamoDB", metric = "SystemErrors", stat = "Sum"

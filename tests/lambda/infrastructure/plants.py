@@ -9,7 +9,7 @@ class Plant:
     old: str
     new: str
     finder: str
-    """Which check has to find it: `lint`, `rules`, `scan`; of the module also `format`, `test`, `same`."""
+    """Which check has to find it: `lint`, `rules`, `code`, `scan`; of the module also `format`, `test`, `same`."""
     says: str
     """What it has to say, so that it is found for this and nothing else."""
     file: str = ""
@@ -29,7 +29,7 @@ TEMPLATE = [
     Plant("an architecture that there is not", "[!Ref Architecture]", "[arm65]", "lint", "arm65"),
     Plant("an authorization that there is not", "AuthType: !Ref UrlAuth", "AuthType: IAM", "lint", "'IAM'"),
     Plant("a runtime that there is not", "provided.al2023", "provided.al2022", "lint", "al2022"),
-    Plant("an action that there is not", '["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem"', '["dynamodb:GetItemm"', "lint", "getitemm"),
+    Plant("an action that there is not", '["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:BatchGetItem"', '["dynamodb:GetItemm"', "lint", "getitemm"),
     Plant("an attribute of a resource that there is not", "TableArn: { Value: !GetAtt Table.Arn", "TableArn: { Value: !GetAtt Tabel.Arn", "lint", "Tabel"),
     Plant("an attribute that there is not", "KeyArn: { Value: !GetAtt Key.Arn", "KeyArn: { Value: !GetAtt Key.Anr", "lint", "Anr"),
     Plant("a property that there is not", "BillingMode", "BilingMode", "lint", "BilingMode"),
@@ -51,6 +51,8 @@ TEMPLATE = [
     Plant("every table", "Resource: !GetAtt Table.Arn\n              - Sid: Indexes", 'Resource: "*"\n              - Sid: Indexes', "rules", "Role reaches *"),
     Plant("every action", '"dynamodb:BatchGetItem"', '"dynamodb:*"', "rules", "may do dynamodb:*"),
     Plant("the gateway's own secrets", '"secretsmanager:DescribeSecret"]\n                Resource: !Sub "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/servers/*"', '"secretsmanager:DescribeSecret"]\n                Resource: !Sub "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/*"', "rules", "Role reaches"),
+    Plant("an action less", '"dynamodb:BatchGetItem", ', "", "code", "BatchGetItem"),
+    Plant("an action more", '"dynamodb:BatchGetItem"', '"dynamodb:BatchGetItem", "dynamodb:DeleteTable"', "code", "DeleteTable"),
     Plant("every log", "log-group:/aws/lambda/${AWS::StackName}:*", "log-group:*", "rules", "Role reaches"),
     Plant("the key by itself", '                Condition:\n                  StringEquals:\n                    "kms:ViaService": [!Sub "dynamodb.${AWS::Region}.${AWS::URLSuffix}", !Sub "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"]\n', "", "rules", "by itself"),
     Plant("a policy of AWS's making", "  Role:\n    Type: AWS::IAM::Role\n    Properties:\n", '  Role:\n    Type: AWS::IAM::Role\n    Properties:\n      ManagedPolicyArns: ["arn:aws:iam::aws:policy/AdministratorAccess"]\n', "rules", "AWS's making"),
@@ -80,7 +82,7 @@ MODULE = [
     Plant("a brace too few", 'variable "region" {\n  type = string\n}', 'variable "region" {\n  type = string\n', "format", "variables.tf", "plan/variables.tf"),
     Plant("a timeout beyond the platform's", "var.timeout <= 900", "var.timeout <= 9000", "test", "refuses_a_timeout", "plan/variables.tf"),
     Plant("every table", "Resource = [local.table_arn]\n    },\n    {\n      Sid      = \"Indexes\"", "Resource = [\"*\"]\n    },\n    {\n      Sid      = \"Indexes\"", "test", "reaches everything", "plan/main.tf"),
-    Plant("an action less", '"dynamodb:BatchGetItem", ', "", "same", "BatchGetItem", "plan/main.tf"),
+    Plant("an action less", '"dynamodb:BatchGetItem",\n', "\n", "same", "BatchGetItem", "plan/main.tf"),
     Plant("another action", '"dynamodb:BatchGetItem"', '"dynamodb:Scan"', "same", "Scan", "plan/main.tf"),
     Plant("another key of an index", 'hash_key = "trail"', 'hash_key = "day"', "same", "the table", "plan/main.tf"),
     Plant("another attribute of expiry", 'ttl        = "ttl"', 'ttl        = "expires"', "same", "the table", "plan/main.tf"),

@@ -223,6 +223,37 @@ def own():
     yield re.escape(log_group_arn() + ":*")
 
 
+def code():
+    """Answers which actions the function's code takes, by the names of the SDK's calls."""
+    sources = sorted((REPOSITORY / "lambda/src").rglob("*.rs"))
+    text = "\n".join(source.read_text() for source in sources if "tests" not in source.parts and source.stem != "tests")
+    called = set(re.findall(r"\.([a-z_]+)\(\)", text))
+    # A transaction needs the actions that it consists of.
+    within = {f"{kind}_item" for kind in ("put", "update", "delete") if f"{kind.capitalize()}::builder" in text}
+    within |= {"condition_check_item"} if "ConditionCheck::builder" in text else set()
+    names = {"".join(word.capitalize() for word in name.split("_")) for name in called | within}
+    return {action for action in KNOWN if action.split(":")[1] in names}
+
+
+KNOWN = (
+    *(f"dynamodb:{kind}Item" for kind in ("Get", "Put", "Update", "Delete", "ConditionCheck", "BatchGet", "BatchWrite")),
+    *("dynamodb:Query", "dynamodb:Scan", "dynamodb:DescribeTable"),
+    *(f"secretsmanager:{kind}Secret" for kind in ("Create", "Delete", "Describe", "Restore", "Rotate", "Tag", "Update")),
+    *(f"secretsmanager:{kind}SecretValue" for kind in ("Get", "Put", "BatchGet")),
+    *("secretsmanager:ListSecrets", "secretsmanager:ListSecretVersionIds", "secretsmanager:UpdateSecretVersionStage"),
+)
+
+
+def beyond_the_code(translated):
+    """Answers what the function's role may do that its code does not, and the other way round."""
+    made = resolved(translated)
+    allowed = {action for statement in statements(made, "Role") for action in listed(statement["Action"])}
+    used = code()
+    yield from (f"the code does {action}, which its role may not" for action in sorted(used - allowed))
+    tables = {action for action in allowed if action.startswith("dynamodb:")}
+    yield from (f"the role may {action}, which its code does not" for action in sorted(tables - used))
+
+
 def identity(made):
     if not made.condition("HasIdentityRole"):
         return

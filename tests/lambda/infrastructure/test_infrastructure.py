@@ -24,6 +24,10 @@ class Template(unittest.TestCase):
     def test_it_says_what_it_should(self):
         self.assertEqual(rules.broken(self.translated), [])
 
+    def test_the_role_may_do_what_the_code_does(self):
+        self.assertIn("dynamodb:GetItem", rules.code())
+        self.assertEqual(list(rules.beyond_the_code(self.translated)), [])
+
     def test_the_seal_key_is_one(self):
         # What Secrets Manager makes at the end of the alphabet, at its beginning, in between.
         for digit in "9zZaA0":
@@ -133,6 +137,8 @@ class Planted(unittest.TestCase):
                 return template.lint(translated)
             case "rules":
                 return rules.broken(translated)
+            case "code":
+                return list(rules.beyond_the_code(translated))
             case "same":
                 return list(module.made_by_both(translated, module.MODULE))
         return self.news(scanner.of_template(translated))
