@@ -28,6 +28,10 @@ resource "aws_lambda_permission" "url_invoke" {
 
 # --- Isolation tenant: API Gateway knows who asks before the function does, and says so ---
 
+locals {
+  streaming = "arn:${local.partition}:apigateway:${local.region}:lambda:path/2021-11-15/functions/${aws_lambda_function.this.arn}/response-streaming-invocations"
+}
+
 resource "aws_api_gateway_rest_api" "this" {
   count          = local.tenants
   name           = var.name
@@ -60,7 +64,7 @@ resource "aws_api_gateway_integration" "any" {
   http_method             = aws_api_gateway_method.any[0].http_method
   type                    = "AWS_PROXY"
   integration_http_method = "POST"
-  uri                     = "arn:${local.partition}:apigateway:${local.region}:lambda:path/2021-11-15/functions/${aws_lambda_function.this.arn}/response-streaming-invocations"
+  uri                     = local.streaming
   response_transfer_mode  = "STREAM"
   timeout_milliseconds    = 900000
   request_parameters = {
@@ -68,11 +72,50 @@ resource "aws_api_gateway_integration" "any" {
   }
 }
 
+# The admin API asks for the admin key itself, and its clients have no other.
+resource "aws_api_gateway_resource" "admin" {
+  count       = local.tenants
+  rest_api_id = aws_api_gateway_rest_api.this[0].id
+  parent_id   = aws_api_gateway_rest_api.this[0].root_resource_id
+  path_part   = "admin"
+}
+
+resource "aws_api_gateway_resource" "admin_any" {
+  count       = local.tenants
+  rest_api_id = aws_api_gateway_rest_api.this[0].id
+  parent_id   = aws_api_gateway_resource.admin[0].id
+  path_part   = "{proxy+}"
+}
+
+resource "aws_api_gateway_method" "admin" {
+  count            = local.tenants
+  rest_api_id      = aws_api_gateway_rest_api.this[0].id
+  resource_id      = aws_api_gateway_resource.admin_any[0].id
+  http_method      = "ANY"
+  authorization    = "NONE"
+  api_key_required = false
+}
+
+resource "aws_api_gateway_integration" "admin" {
+  count                   = local.tenants
+  rest_api_id             = aws_api_gateway_rest_api.this[0].id
+  resource_id             = aws_api_gateway_resource.admin_any[0].id
+  http_method             = aws_api_gateway_method.admin[0].http_method
+  type                    = "AWS_PROXY"
+  integration_http_method = "POST"
+  uri                     = local.streaming
+  response_transfer_mode  = "STREAM"
+  timeout_milliseconds    = 900000
+  request_parameters = {
+    "integration.request.header.X-Amz-Tenant-Id" = "'operator'"
+  }
+}
+
 resource "aws_api_gateway_deployment" "this" {
   count       = local.tenants
   rest_api_id = aws_api_gateway_rest_api.this[0].id
   triggers = {
-    integration = sha256(jsonencode(aws_api_gateway_integration.any[0]))
+    integrations = sha256(jsonencode([aws_api_gateway_integration.any[0], aws_api_gateway_integration.admin[0]]))
   }
   lifecycle {
     create_before_destroy = true

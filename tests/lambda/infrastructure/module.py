@@ -65,6 +65,9 @@ SAME = {
     "Api": "aws_api_gateway_rest_api.this",
     "ApiAny": "aws_api_gateway_resource.any",
     "ApiMethod": "aws_api_gateway_method.any",
+    "ApiAdmin": "aws_api_gateway_resource.admin",
+    "ApiAdminAny": "aws_api_gateway_resource.admin_any",
+    "ApiAdminMethod": "aws_api_gateway_method.admin",
     "ApiDeployment": "aws_api_gateway_deployment.this",
     "ApiStage": "aws_api_gateway_stage.this",
     "ApiPlan": "aws_api_gateway_usage_plan.this",
@@ -88,6 +91,7 @@ WITHIN = {
     "aws_secretsmanager_secret_version.admin_key",
     "aws_secretsmanager_random_password.admin_key",
     "aws_api_gateway_integration.any",
+    "aws_api_gateway_integration.admin",
 }
 
 def policy(name):
@@ -159,6 +163,14 @@ HANDED = {
     "aws_lambda_permission.url": {"action": "lambda:InvokeFunctionUrl", "function_url_auth_type": "NONE"},
     "aws_lambda_permission.url_invoke": {"action": "lambda:InvokeFunction", "invoked_via_function_url": True},
     "aws_api_gateway_method.any": {"count": "local.tenants", "api_key_required": True},
+    "aws_api_gateway_resource.admin": {"path_part": "admin"},
+    "aws_api_gateway_resource.admin_any": {"parent_id": "aws_api_gateway_resource.admin[0].id"},
+    "aws_api_gateway_method.admin": {"resource_id": "aws_api_gateway_resource.admin_any[0].id"},
+    "aws_api_gateway_integration.admin": {
+        "resource_id": "aws_api_gateway_resource.admin_any[0].id",
+        "response_transfer_mode": "STREAM",
+        "request_parameters": {"integration.request.header.X-Amz-Tenant-Id": "'operator'"},
+    },
     "aws_api_gateway_integration.any": {
         "response_transfer_mode": "STREAM",
         "request_parameters": {"integration.request.header.X-Amz-Tenant-Id": "context.identity.apiKeyId"},

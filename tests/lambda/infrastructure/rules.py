@@ -151,11 +151,16 @@ def front(made):
         narrow = {"FunctionUrlAuthType", "InvokedViaFunctionUrl", "SourceArn"} & set(permission)
         if not narrow:
             yield f"{permission['Action']} is allowed to {permission['Principal']} without a condition"
-    for method in made.of_type("AWS::ApiGateway::Method").values():
-        yield from differs("that API Gateway asks for a key", method.get("ApiKeyRequired"), True)
-        yield from differs("how API Gateway answers", method["Integration"].get("ResponseTransferMode"), "STREAM")
-        mapped = {"integration.request.header.X-Amz-Tenant-Id": "context.identity.apiKeyId"}
-        yield from differs("the tenant", method["Integration"].get("RequestParameters"), mapped)
+    for name, method in made.of_type("AWS::ApiGateway::Method").items():
+        admin = method["ResourceId"] == "id-of-ApiAdminAny"
+        yield from differs(f"that {name} asks for a key", method.get("ApiKeyRequired"), not admin)
+        yield from differs(f"how {name} answers", method["Integration"].get("ResponseTransferMode"), "STREAM")
+        tenant = "'operator'" if admin else "context.identity.apiKeyId"
+        mapped = {"integration.request.header.X-Amz-Tenant-Id": tenant}
+        yield from differs(f"the tenant of {name}", method["Integration"].get("RequestParameters"), mapped)
+    paths = {name: (item["ParentId"], item["PathPart"]) for name, item in made.of_type("AWS::ApiGateway::Resource").items()}
+    should = {"ApiAny": ("root", "{proxy+}"), "ApiAdmin": ("root", "admin"), "ApiAdminAny": ("id-of-ApiAdmin", "{proxy+}")}
+    yield from differs("the API's paths", paths, should if tenants else {})
 
 
 def distribution(made):

@@ -14,6 +14,9 @@ import template
 from emulator import Emulator
 
 
+unittest.TestCase.maxDiff = None
+
+
 class Template(unittest.TestCase):
     def setUp(self):
         self.translated = template.translate(template.text())
