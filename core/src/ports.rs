@@ -181,10 +181,10 @@ pub enum Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Until(pub u64);
 
-/// In a request's extensions: the front passes on nothing before the answer is whole. There is no listening then, and
-/// every answer is one document.
+/// In a request's extensions: the front passes on nothing before the answer is whole, and no more than so many bytes.
+/// There is no listening then, and every answer is one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Undivided;
+pub struct Undivided(pub usize);
 
 /// Where what may be used only once is taken note of, for all instances.
 ///

@@ -19,6 +19,7 @@ use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
 
 use crate::settings;
+use crate::table::trail::Sink;
 use crate::underway::Underway;
 
 /// Where requests are counted for all environments: [`Quotas`], as an object.
@@ -44,6 +45,8 @@ pub(crate) struct Stores {
     pub(crate) audit: Option<Arc<dyn AuditSink>>,
     /// Where it is read.
     pub(crate) trail: Option<Arc<dyn AuditQuery>>,
+    /// What writes it, after an answer.
+    pub(crate) sink: Option<Sink>,
 }
 
 /// An execution environment, as the gateway sees it.

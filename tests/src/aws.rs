@@ -2,7 +2,7 @@
 //!
 //! One emulator serves all tests of a program, each with a table of its own, which is made from `infra/table.json`.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};

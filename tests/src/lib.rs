@@ -27,6 +27,7 @@ pub mod balancer;
 pub mod client;
 pub mod conformance;
 pub mod fleet;
+pub mod function;
 pub mod gateway;
 pub mod hostile;
 pub mod http;

@@ -11,6 +11,7 @@ use super::{anybody, policy_paths, server};
 use crate::acl::{Arguments, CallerFacts, Condition, Facts};
 use crate::catalog::{Kind, Offer, Scope, View, look, read_page};
 use crate::config::{Agent, Gateway};
+use crate::front::terms::{Terms, Told};
 use crate::front::{Caller, Inbound};
 use crate::identity::Identity;
 use crate::names::ServerName;
@@ -47,7 +48,7 @@ pub fn paths() -> Vec<(&'static str, Path)> {
     let escaped = r#"Three of these \"characters\" are escaped.\n"#.repeat(1_000_000 / 44);
     let policy = policy_paths::paths(&servers);
     let mut all: Vec<(&'static str, Path)> = vec![
-        ("merge", Box::new(move || merge(&servers).capabilities.len())),
+        ("merge", Box::new(move || merge(&servers).capabilities(Era::Modern, Told::Everything).len())),
         ("list", plans(request("tools/list", ""))),
         ("plan_100_b", plans(call(&plain(100)))),
         ("plan_10_kb", plans(call(&plain(10_000)))),
@@ -116,6 +117,7 @@ pub(super) fn planned(view: &View, (sealer, who): &(Sealer, Arc<Identity>), text
         via,
         streams: true,
         resumes: true,
+        terms: Terms::default(),
         taken_up: None,
         record,
     };

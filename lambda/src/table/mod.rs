@@ -14,14 +14,14 @@
 //! | [`once`] | what was used and cannot be used again |
 //! | [`trail`], [`search`], [`check`] | the audit trail: written, searched, checked |
 
-pub(crate) mod catalog;
-//CHECK
-pub(crate) mod configurations;
-pub(crate) mod counts;
+mod catalog;
+mod check;
+mod configurations;
+mod counts;
 mod item;
-pub(crate) mod keys;
-pub(crate) mod once;
-//SEARCH
+mod keys;
+mod once;
+mod search;
 mod text;
 pub(crate) mod trail;
 mod write;
@@ -38,8 +38,19 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use portcullis_core::control::StoreError;
 
+use futures::FutureExt as _;
+
+use self::catalog::Catalog;
+use self::configurations::Configurations;
+use self::counts::Counts;
 use self::item::{Item, PK, SK, TTL, number, text};
-pub(crate) use self::write::{Condition, Written};
+use self::keys::Keys;
+use self::once::Used;
+use self::search::Reader;
+use self::trail::Sink;
+use self::write::{Condition, Written};
+use crate::host::{Reading, Stores};
+use crate::underway::Underway;
 
 /// How often what others are writing at the same moment is tried again.
 const ATTEMPTS: u32 = 32;
@@ -58,6 +69,25 @@ pub(crate) struct Table {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the table {0}")]
 pub(crate) struct Trouble(pub(crate) String);
+
+/// Returns everything that environments share in a table, and what writes its audit trail.
+pub(crate) fn stores(table: &Table, underway: &Underway, reading: &Reading) -> Stores {
+    let (sink, reading) = (Sink::new(table.clone()), reading.clone());
+    let read: catalog::Read = Arc::new(move || {
+        let reading = reading.clone();
+        async move { reading.catalog().await }.boxed()
+    });
+    Stores {
+        configurations: Some(Arc::new(Configurations::new(table.clone()))),
+        keys: Some(Arc::new(Keys::new(table.clone()))),
+        counts: Some(Arc::new(Counts::new(table.clone(), underway.clone()))),
+        catalog: Some(Arc::new(Catalog::new(table.clone(), read))),
+        once: Some(Arc::new(Used::new(table.clone()))),
+        audit: Some(Arc::new(sink.clone())),
+        trail: Some(Arc::new(Reader::new(table.clone(), sink.clone()))),
+        sink: Some(sink),
+    }
+}
 
 /// A stretch of items with one key, in the table or in one of its indexes.
 #[derive(Debug, Clone)]

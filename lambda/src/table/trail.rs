@@ -25,12 +25,16 @@ pub(super) const HEAD: &str = "#head";
 pub(super) const SHARDS: u64 = 4;
 /// How many entries may wait.
 const WAITING: usize = 4096;
+/// How many bytes of arguments may; of what comes after that there is the digest.
+const ARGUMENTS: usize = 4 << 20;
 /// How many entries are written together.
 const TOGETHER: usize = 25;
 /// The longest line that has arguments, in bytes: with what stands beside it, so many fit into one transaction.
 const LONGEST: usize = 100_000;
 /// Milliseconds of a day.
-pub(super) const DAY: u64 = 86_400_000;
+const DAY: u64 = 86_400_000;
+/// How much longer than its lines the table keeps that there is a writer, in milliseconds.
+pub(super) const LONGER: u64 = 2 * DAY;
 /// How often another writer begins where a place is taken.
 const WRITES: usize = 4;
 
@@ -51,6 +55,10 @@ struct Inner {
 #[derive(Debug)]
 struct Gathered {
     entries: VecDeque<Entry>,
+    /// How many may wait.
+    room: usize,
+    /// How many bytes of arguments wait.
+    held: usize,
     /// How many have a place and are not known to be written.
     placed: usize,
     recorded: usize,
@@ -95,8 +103,15 @@ struct Placed {
 impl Sink {
     /// Keeps the trail in this table.
     pub(crate) fn new(table: Table) -> Self {
+        Self::with_room(table, WAITING)
+    }
+
+    /// The same, with room for that many entries that wait.
+    pub(super) fn with_room(table: Table, room: usize) -> Self {
         let gathered = Gathered {
             entries: VecDeque::new(),
+            room,
+            held: 0,
             placed: 0,
             recorded: 0,
             lost: 0,
@@ -148,6 +163,7 @@ impl Sink {
         }
         let together = gathered.entries.len().min(TOGETHER);
         let entries: Vec<_> = gathered.entries.drain(..together).collect();
+        gathered.held -= entries.iter().map(|entry| entry.arguments.held()).sum::<usize>();
         gathered.placed = entries.len();
         let until = now + u64::from(gathered.days.max(1)) * DAY;
         scribe.place(entries, &gathered.writing, until);
@@ -175,7 +191,7 @@ impl Sink {
             return Ok(true);
         }
         // Each day once, while it writes.
-        let until = scribe.kept.1 + 2 * DAY;
+        let until = scribe.kept.1 + LONGER;
         let writer =
             with(item(WRITERS, &format!("w#{}", scribe.name)), [(BY, string(&scribe.by)), (TTL, ttl(until))]);
         let written = if scribe.known == 0 {
@@ -237,13 +253,17 @@ impl AuditSink for Sink {
         self.0.table.now()
     }
 
-    fn record(&self, entry: Entry) {
+    fn record(&self, mut entry: Entry) {
         let mut gathered = self.gathered();
-        if gathered.waiting() >= WAITING {
+        if gathered.waiting() >= gathered.room {
             gathered.lost += 1;
-        } else {
-            gathered.entries.push_back(entry);
+            return;
         }
+        if gathered.held + entry.arguments.held() > ARGUMENTS {
+            entry.arguments.forget();
+        }
+        gathered.held += entry.arguments.held();
+        gathered.entries.push_back(entry);
     }
 
     fn configure(&self, audit: &Audit) {
@@ -261,7 +281,7 @@ impl AuditSink for Sink {
 
     fn is_failing(&self) -> bool {
         let gathered = self.gathered();
-        gathered.trouble.is_some() || gathered.waiting() > WAITING / 2
+        gathered.trouble.is_some() || gathered.waiting() > gathered.room / 2
     }
 
     fn state(&self) -> AuditState {
@@ -326,7 +346,7 @@ impl Scribe {
         let values = [
             ("last", count(last)),
             ("hash", string(hash)),
-            ("first", count(self.kept.0)),
+            ("first", ttl(self.kept.0)),
             (BY, string(&self.by)),
             (TTL, ttl(self.kept.1)),
         ];

@@ -4,6 +4,8 @@
 mod configurations;
 mod counts;
 mod shared;
+mod trail;
+mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

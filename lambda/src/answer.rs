@@ -1,0 +1,147 @@
+//! Core's answers as each front takes them: status, headers and body in one document, or status and headers before what
+//! streams.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use portcullis_core::body::{Body, Reply};
+use serde::Serialize;
+
+use crate::event::{Front, Headers};
+use crate::runtime::Answer;
+use crate::settings::Answers;
+
+/// The largest body that passes where an answer is one document, in bytes: such a document is of 6 MB at most, and a
+/// text may be twice as long in it.
+const DOCUMENT: usize = 3 << 20;
+/// That of a load balancer, whose documents are of 1 MB at most.
+const BALANCED: usize = 512 << 10;
+/// How long API Gateway waits for a document, in milliseconds.
+const PATIENCE: u64 = 29_000;
+
+/// How an answer is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// As it comes.
+    Streamed,
+    /// As one document whose body is of so many bytes at most.
+    Whole(usize),
+}
+
+impl Way {
+    /// Returns how a front takes answers, unless the settings know better.
+    pub(crate) fn of(front: Front, answers: Answers) -> Self {
+        let largest = if matches!(front, Front::LoadBalancer(_)) { BALANCED } else { DOCUMENT };
+        match (answers, front) {
+            (Answers::Streamed, _) | (Answers::AsFront, Front::FunctionUrl) => Self::Streamed,
+            (Answers::Whole | Answers::AsFront, _) => Self::Whole(largest),
+        }
+    }
+
+    /// Returns when an answer has to be there that the platform waits for until `deadline`.
+    pub(crate) fn until(self, front: Front, deadline: u64, now: u64) -> u64 {
+        match (self, front) {
+            (Self::Whole(_), Front::HttpApi | Front::RestApi) => deadline.min(now + PATIENCE),
+            _ => deadline,
+        }
+    }
+
+    /// Makes what goes to the platform.
+    pub(crate) async fn answer(self, reply: Reply, front: Front) -> Answer {
+        let (head, body) = reply.into_parts();
+        match self {
+            Self::Streamed => {
+                let prelude = Head {
+                    status_code: head.status.as_u16(),
+                    headers: Some(joined(&head.headers)),
+                    ..Head::default()
+                };
+                Answer::Streamed(prelude.to_text(), body)
+            }
+            Self::Whole(most) => Answer::Whole(match body.collect(most).await {
+                Ok(body) => document(head.status, &head.headers, &body, front),
+                Err(error) => {
+                    let text = format!("the answer cannot be passed on: {error}");
+                    document(StatusCode::BAD_GATEWAY, &HeaderMap::new(), text.as_bytes(), front)
+                }
+            }),
+        }
+    }
+}
+
+/// The way of an answer that says nothing but why there is none.
+pub(crate) fn plain(status: StatusCode, why: &str) -> Reply {
+    let mut reply = http::Response::new(Body::Full(Bytes::from(format!("{why}\n")).into()));
+    *reply.status_mut() = status;
+    reply
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
+    reply
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Head<'a> {
+    status_code: u16,
+    /// A load balancer asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<BTreeMap<&'a str, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    multi_value_headers: Option<BTreeMap<&'a str, Vec<String>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_base64_encoded: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Text<'a> {
+    AsItIs(&'a str),
+    Encoded(String),
+}
+
+impl Head<'_> {
+    fn to_text(&self) -> Bytes {
+        serde_json::to_vec(self).expect("plain data").into()
+    }
+}
+
+fn document(status: StatusCode, headers: &HeaderMap, body: &[u8], front: Front) -> Bytes {
+    let text = std::str::from_utf8(body).map(Text::AsItIs);
+    let mut head = Head {
+        status_code: status.as_u16(),
+        is_base64_encoded: Some(text.is_err()),
+        body: Some(text.unwrap_or_else(|_| Text::Encoded(STANDARD.encode(body)))),
+        ..Head::default()
+    };
+    if matches!(front, Front::LoadBalancer(_)) {
+        head.status_description = Some(status.to_string());
+    }
+    match front {
+        Front::RestApi | Front::LoadBalancer(Headers::Lists) => {
+            head.multi_value_headers = Some(listed(headers))
+        }
+        Front::FunctionUrl | Front::HttpApi | Front::LoadBalancer(Headers::Single) => {
+            head.headers = Some(joined(headers));
+        }
+    }
+    head.to_text()
+}
+
+fn listed(headers: &HeaderMap) -> BTreeMap<&str, Vec<String>> {
+    let values = |name| {
+        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    headers.keys().map(|name| (name.as_str(), values(name).collect())).collect()
+}
+
+/// Returns each header with its values in one (RFC 9110, section 5.3).
+fn joined(headers: &HeaderMap) -> BTreeMap<&str, String> {
+    listed(headers).into_iter().map(|(name, values)| (name, values.join(", "))).collect()
+}
