@@ -89,7 +89,7 @@ impl Account {
     }
 
     /// Returns how often a request is tried.
-    pub(crate) fn retries(&self) -> RetryConfig {
+    pub(crate) fn retries() -> RetryConfig {
         RetryConfig::standard()
             .with_max_attempts(ATTEMPTS)
             .with_initial_backoff(FIRST_PAUSE)
@@ -97,7 +97,7 @@ impl Account {
     }
 
     /// Returns how long is waited for an answer.
-    pub(crate) fn timeouts(&self) -> TimeoutConfig {
+    pub(crate) fn timeouts() -> TimeoutConfig {
         TimeoutConfig::builder()
             .connect_timeout(ATTEMPT)
             .operation_attempt_timeout(ATTEMPT)
@@ -112,8 +112,8 @@ impl Account {
             .region(self.region())
             .credentials_provider(self.credentials())
             .http_client(self.http())
-            .retry_config(self.retries())
-            .timeout_config(self.timeouts());
+            .retry_config(Self::retries())
+            .timeout_config(Self::timeouts());
         config.set_endpoint_url(self.endpoint("DYNAMODB"));
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
