@@ -18,10 +18,8 @@ use super::scribe::{Scribe, WRITERS};
 use super::write::Found;
 use super::{Condition, Table, Trouble, Written};
 
-/// How many entries may wait.
-const WAITING: usize = 4096;
-/// How many bytes of arguments may; of what comes after that there is the digest.
-const ARGUMENTS: usize = 4 << 20;
+/// How much room there is.
+const ROOM: Room = Room { entries: 4096, arguments: 4 << 20 };
 /// How many entries are written together.
 const TOGETHER: usize = 25;
 /// Milliseconds of a day.
@@ -44,12 +42,20 @@ struct Inner {
     scribe: tokio::sync::Mutex<Scribe>,
 }
 
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// How many entries; of those that come after that, how many is all that is told.
+    pub(super) entries: usize,
+    /// How many bytes of their arguments; of those that come after that there is the digest.
+    pub(super) arguments: usize,
+}
+
 /// What waits to be written, and how.
 #[derive(Debug)]
 struct Gathered {
     entries: VecDeque<Entry>,
-    /// How many may wait.
-    room: usize,
+    room: Room,
     /// How many bytes of arguments wait.
     held: usize,
     /// How many have a place and are not known to be written.
@@ -68,11 +74,11 @@ struct Gathered {
 impl Sink {
     /// Keeps the trail in this table.
     pub(crate) fn new(table: Table) -> Self {
-        Self::with_room(table, WAITING)
+        Self::with_room(table, ROOM)
     }
 
-    /// The same, with room for that many entries that wait.
-    pub(super) fn with_room(table: Table, room: usize) -> Self {
+    /// The same, with so much room for what waits.
+    pub(super) fn with_room(table: Table, room: Room) -> Self {
         let gathered = Gathered {
             entries: VecDeque::new(),
             room,
@@ -220,11 +226,11 @@ impl AuditSink for Sink {
 
     fn record(&self, mut entry: Entry) {
         let mut gathered = self.gathered();
-        if gathered.waiting() >= gathered.room {
+        if gathered.waiting() >= gathered.room.entries {
             gathered.lost += 1;
             return;
         }
-        if gathered.held + entry.arguments.held() > ARGUMENTS {
+        if gathered.held + entry.arguments.held() > gathered.room.arguments {
             entry.arguments.forget();
         }
         gathered.held += entry.arguments.held();
@@ -246,7 +252,7 @@ impl AuditSink for Sink {
 
     fn is_failing(&self) -> bool {
         let gathered = self.gathered();
-        gathered.trouble.is_some() || gathered.waiting() > gathered.room / 2
+        gathered.trouble.is_some() || gathered.waiting() > gathered.room.entries / 2
     }
 
     fn state(&self) -> AuditState {
