@@ -210,7 +210,7 @@ resource "aws_lambda_function" "this" {
   depends_on = [aws_dynamodb_table.this, aws_iam_role_policy.gateway]
 }
 
-# --- A role bound to what the table keeps for one identity ---
+# --- A role bound to what the table keeps for one agent ---
 
 resource "aws_iam_role" "identity" {
   count       = var.identity_role ? 1 : 0
@@ -221,14 +221,14 @@ resource "aws_iam_role" "identity" {
       Effect    = "Allow"
       Principal = { AWS = "arn:${local.partition}:iam::${local.account}:root" }
       Action    = ["sts:AssumeRole", "sts:TagSession"]
-      Condition = { StringLike = { "aws:RequestTag/principal" = "?*" } }
+      Condition = { StringLike = { "aws:RequestTag/agent" = "?*" } }
     }]
   })
 }
 
 resource "aws_iam_role_policy" "identity" {
   count  = var.identity_role ? 1 : 0
-  name   = "one-identity"
+  name   = "one-agent"
   role   = aws_iam_role.identity[0].id
   policy = jsonencode({ Version = "2012-10-17", Statement = module.plan.identity_statements })
 }

@@ -59,6 +59,6 @@ output "usage_plan_id" {
 }
 
 output "identity_role_arn" {
-  description = "The role that reaches one identity's items."
+  description = "The role that reaches one agent's items."
   value       = var.identity_role ? aws_iam_role.identity[0].arn : null
 }

@@ -52,7 +52,7 @@ variable "secrets_from_afar" {
 }
 
 variable "identity_role" {
-  description = "Whether to make a role that reaches what the table keeps for one identity, named by a session tag."
+  description = "Whether to make a role that reaches what the table keeps for one agent, named by a session tag."
   type        = bool
   default     = false
 }

@@ -30,13 +30,32 @@ locals {
 
   gateway_statements = [
     {
-      Sid    = "Table"
-      Effect = "Allow"
-      Action = [
-        "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:BatchGetItem",
-        "dynamodb:BatchWriteItem",
-      ]
+      Sid      = "Table"
+      Effect   = "Allow"
+      Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:BatchGetItem"]
       Resource = [local.table_arn]
+    },
+    # A batch may also delete, so it is for the parts of texts alone, which are written again unchanged.
+    {
+      Sid      = "Texts"
+      Effect   = "Allow"
+      Action   = ["dynamodb:BatchWriteItem"]
+      Resource = [local.table_arn]
+      Condition = {
+        "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["text#*"] }
+        Null                      = { "dynamodb:LeadingKeys" = ["false"] }
+      }
+    },
+    # What is given back: a lease, a state that was used. Never a configuration, a key or an entry of the trail.
+    {
+      Sid      = "GivenBack"
+      Effect   = "Allow"
+      Action   = ["dynamodb:DeleteItem"]
+      Resource = [local.table_arn]
+      Condition = {
+        "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["catalog", "once#*"] }
+        Null                      = { "dynamodb:LeadingKeys" = ["false"] }
+      }
     },
     {
       Sid      = "Indexes"
@@ -94,15 +113,17 @@ locals {
 
   identity_statements = [
     {
-      Sid    = "OneIdentity"
+      Sid    = "OneAgent"
       Effect = "Allow"
       Action = [
         "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:Query",
       ]
       Resource = [local.table_arn]
       Condition = {
-        "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["note#$${aws:PrincipalTag/principal}#*"] }
-        Null                      = { "dynamodb:LeadingKeys" = ["false"] }
+        "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = [
+          "count#agent $${aws:PrincipalTag/agent}", "count#* by agent $${aws:PrincipalTag/agent} (*",
+        ] }
+        Null = { "dynamodb:LeadingKeys" = ["false"] }
       }
     },
     {

@@ -259,18 +259,30 @@ def beyond_the_code(translated):
     yield from (f"the role may {action}, which its code does not" for action in sorted(tables - used))
 
 
-def identity(made):
-    if not made.condition("HasIdentityRole"):
-        return
-    for statement in statements(made, "Identity"):
-        if "dynamodb:" not in json.dumps(statement["Action"]):
-            continue
-        should = {
-            "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["note#${aws:PrincipalTag/principal}#*"]},
-            "Null": {"dynamodb:LeadingKeys": "false"},
-        }
-        yield from differs("the identity's leading keys", statement.get("Condition"), should)
-        yield from differs("what an identity reaches", statement["Resource"], arn("dynamodb", "table/portcullis"))
+# Whose statements reach only items with certain keys, and which.
+OF_AGENT = "${aws:PrincipalTag/agent}"
+LEADING = {
+    ("Role", "Texts"): ["text#*"],
+    ("Role", "GivenBack"): ["catalog", "once#*"],
+    ("Identity", "OneAgent"): [f"count#agent {OF_AGENT}", f"count#* by agent {OF_AGENT} (*"],
+}
+
+
+def leading_keys(made):
+    for role in role_names(made):
+        by_name = {statement["Sid"]: statement for statement in statements(made, role)}
+        for (whose, sid), keys in LEADING.items():
+            if whose != role:
+                continue
+            should = {
+                "ForAllValues:StringLike": {"dynamodb:LeadingKeys": keys},
+                "Null": {"dynamodb:LeadingKeys": "false"},
+            }
+            yield from differs(f"{role}'s leading keys of {sid}", by_name.get(sid, {}).get("Condition"), should)
+        for sid, statement in by_name.items():
+            removes = {"dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} & set(listed(statement["Action"]))
+            if removes and (role, sid) not in LEADING:
+                yield f"{role} may {removes} on every item"
 
 
 # --- Alarms ---
@@ -298,4 +310,4 @@ def metrics(alarm):
     return [item["MetricStat"]["Metric"]["MetricName"] for item in alarm["Metrics"] if "MetricStat" in item]
 
 
-RULES = (table, kept, key, secrets, logs, function, front, distribution, roles, identity, alarms)
+RULES = (table, kept, key, secrets, logs, function, front, distribution, roles, leading_keys, alarms)
