@@ -145,3 +145,73 @@ fn listed(headers: &HeaderMap) -> BTreeMap<&str, Vec<String>> {
 fn joined(headers: &HeaderMap) -> BTreeMap<&str, String> {
     listed(headers).into_iter().map(|(name, values)| (name, values.join(", "))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt as _, stream};
+    use portcullis_core::error::Unreachable;
+
+    use super::*;
+
+    fn reply(body: Body) -> Reply {
+        let reply = http::Response::builder().status(404).header("x-a", "1").header("x-a", "2");
+        reply.header("content-type", "application/json").body(body).expect("an answer")
+    }
+
+    async fn check(way: Way, body: Body, front: Front) -> String {
+        match way.answer(reply(body), front).await {
+            Answer::Whole(text) => String::from_utf8(text.into()).expect("UTF-8"),
+            Answer::Streamed(prelude, body) => format!("{} then {body:?}", prelude.escape_ascii()),
+        }
+    }
+
+    fn text() -> Body {
+        Body::Full(Bytes::from_static(br#"{"a":"b"}"#).into())
+    }
+
+    #[tokio::test]
+    async fn each_front_gets_what_it_takes() {
+        let single = Front::LoadBalancer(Headers::Single);
+        let lists = Front::LoadBalancer(Headers::Lists);
+        let whole = Way::Whole(100);
+        insta::assert_snapshot!(check(Way::Streamed, text(), Front::FunctionUrl).await, @r#"{\"statusCode\":404,\"headers\":{\"content-type\":\"application/json\",\"x-a\":\"1, 2\"}} then Full(9 bytes)"#);
+        insta::assert_snapshot!(check(whole, text(), Front::HttpApi).await, @r#"{"statusCode":404,"headers":{"content-type":"application/json","x-a":"1, 2"},"body":"{\"a\":\"b\"}","isBase64Encoded":false}"#);
+        insta::assert_snapshot!(check(whole, text(), Front::RestApi).await, @r#"{"statusCode":404,"multiValueHeaders":{"content-type":["application/json"],"x-a":["1","2"]},"body":"{\"a\":\"b\"}","isBase64Encoded":false}"#);
+        insta::assert_snapshot!(check(whole, text(), single).await, @r#"{"statusCode":404,"statusDescription":"404 Not Found","headers":{"content-type":"application/json","x-a":"1, 2"},"body":"{\"a\":\"b\"}","isBase64Encoded":false}"#);
+        insta::assert_snapshot!(check(whole, text(), lists).await, @r#"{"statusCode":404,"statusDescription":"404 Not Found","multiValueHeaders":{"content-type":["application/json"],"x-a":["1","2"]},"body":"{\"a\":\"b\"}","isBase64Encoded":false}"#);
+        let bytes = Body::Full(Bytes::from_static(b"\xff").into());
+        insta::assert_snapshot!(check(whole, bytes, Front::HttpApi).await, @r#"{"statusCode":404,"headers":{"content-type":"application/json","x-a":"1, 2"},"body":"/w==","isBase64Encoded":true}"#);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_passed_on_whole_is_said_to_be_so() {
+        let chunks = |chunks: Vec<Result<Bytes, Unreachable>>| Body::Stream(stream::iter(chunks).boxed());
+        let part = || Ok(Bytes::from_static(b"0123456789"));
+        let parts = chunks(vec![part(), part()]);
+        insta::assert_snapshot!(check(Way::Whole(20), parts, Front::HttpApi).await, @r#"{"statusCode":404,"headers":{"content-type":"application/json","x-a":"1, 2"},"body":"01234567890123456789","isBase64Encoded":false}"#);
+        let parts = chunks(vec![part(), part()]);
+        insta::assert_snapshot!(check(Way::Whole(19), parts, Front::HttpApi).await, @r#"{"statusCode":502,"headers":{},"body":"the answer cannot be passed on: the body is larger than 19 bytes","isBase64Encoded":false}"#);
+        let broken = chunks(vec![part(), Err(Unreachable::new("a", "broke off"))]);
+        insta::assert_snapshot!(check(Way::Whole(20), broken, Front::HttpApi).await, @r#"{"statusCode":502,"headers":{},"body":"the answer cannot be passed on: the body broke off: server \"a\" broke off","isBase64Encoded":false}"#);
+    }
+
+    #[test]
+    fn the_front_decides_unless_the_settings_do() {
+        let way = |front, answers| Way::of(front, answers);
+        let balancer = Front::LoadBalancer(Headers::Single);
+        assert_eq!(way(Front::FunctionUrl, Answers::AsFront), Way::Streamed);
+        assert_eq!(way(Front::FunctionUrl, Answers::Whole), Way::Whole(DOCUMENT));
+        assert_eq!(way(Front::RestApi, Answers::Streamed), Way::Streamed);
+        assert_eq!(way(Front::RestApi, Answers::AsFront), Way::Whole(DOCUMENT));
+        assert_eq!(way(balancer, Answers::AsFront), Way::Whole(BALANCED));
+    }
+
+    #[test]
+    fn api_gateway_waits_less_long_than_the_function_may_run() {
+        let (whole, deadline) = (Way::Whole(1), 900_000);
+        assert_eq!(whole.until(Front::HttpApi, deadline, 0), PATIENCE);
+        assert_eq!(whole.until(Front::RestApi, 1000, 0), 1000);
+        assert_eq!(whole.until(Front::LoadBalancer(Headers::Lists), deadline, 0), deadline);
+        assert_eq!(Way::Streamed.until(Front::RestApi, deadline, 0), deadline);
+    }
+}

@@ -12,7 +12,7 @@ use portcullis_core::{Exposure, Gateway, Options};
 use tokio::sync::OnceCell;
 
 use crate::host::Function;
-use crate::settings::{self, Settings, variable};
+use crate::settings::{Settings, variable};
 use crate::underway::Underway;
 
 /// How long a configuration is taken for the one in force, in milliseconds.
@@ -63,10 +63,15 @@ impl Environment {
     /// Does what is left to do after an answer: waits for what was begun, writes the audit trail, and looks whether another
     /// configuration or other keys are to be in force.
     pub(crate) async fn finish(&self) {
+        self.write_trail().await;
         if let Some(gateway) = self.gateway.get().filter(|_| self.is_older_than(FRESH)) {
             self.look_again(gateway).await;
         }
         self.underway.ended().await;
+        self.write_trail().await;
+    }
+
+    async fn write_trail(&self) {
         if let Some(sink) = &self.host.stores().sink {
             // What cannot be written waits for the next time; the sink has said so.
             let _ = sink.flush().await;
@@ -99,9 +104,7 @@ impl Environment {
 
     /// Returns the newest version of the table's configuration, where that is the one.
     async fn newest(&self) -> anyhow::Result<Option<Revision>> {
-        let settings::Source::Table(table) = &self.settings.source else { return Ok(None) };
-        let store =
-            self.host.configurations().with_context(|| format!("there is no way to the table {table}"))?;
+        let Some(store) = self.host.configurations() else { return Ok(None) };
         store.newest().await.map_err(|error| anyhow!("{error}"))
     }
 
@@ -109,11 +112,15 @@ impl Environment {
     fn configured(&self, newest: Option<&Revision>) -> anyhow::Result<(Config, Managed)> {
         let strangers = self.settings.strangers;
         let means = Means { env: &variable, processes: Processes::NeverStarted, strangers };
-        if let settings::Source::File(path) = &self.settings.source {
-            let config = served(control::understand_files(&files(path)?, &means))?;
-            return Ok((config, Managed::ByFiles(path.display().to_string())));
+        let packaged = match &self.settings.file {
+            Some(path) => served(control::understand_files(&files(path)?, &means))?,
+            None => Config::default(),
+        };
+        if self.host.configurations().is_none() {
+            let origin = self.settings.file.as_ref().map(|path| path.display().to_string());
+            return Ok((packaged, Managed::ByFiles(origin.unwrap_or_default())));
         }
-        let (config, known, problems) = control::begin(newest, &means, Config::default());
+        let (config, known, problems) = control::begin(newest, &means, packaged);
         tell(&problems);
         Ok((config, Managed::ByStore(known)))
     }

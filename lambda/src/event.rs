@@ -246,3 +246,110 @@ fn encoded(text: &str, part: Part) -> Cow<'_, str> {
     }
     out.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Describes what a fixture is understood as.
+    fn check(event: &str) -> String {
+        let (request, front) = match request(event.as_bytes()) {
+            Ok(understood) => understood,
+            Err(no_request) => return no_request.to_string(),
+        };
+        let (head, body) = request.into_parts();
+        let told = ["accept", "cookie", "host", "mcp-session-id", "x-portcullis-tag"];
+        let headers: Vec<_> = head.headers.iter().filter(|(name, _)| told.contains(&name.as_str())).collect();
+        let Body::Full(body) = body else { panic!("a whole body") };
+        let body = body.into_bytes();
+        format!("{front:?} {} {}\n{headers:?}\n{}", head.method, head.uri, body.escape_ascii())
+    }
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_str!(concat!("../tests/events/", $name, ".json"))
+        };
+    }
+
+    #[test]
+    fn a_function_url_is_understood() {
+        insta::assert_snapshot!(check(fixture!("function-url")), @r#"
+FunctionUrl POST /mcp/servers/a%20b?from=1&to=%2B2
+[("accept", "application/json, text/event-stream"), ("host", "abcdefghijklmnopqrstuvwxyz012345.lambda-url.eu-central-1.on.aws"), ("cookie", "one=1"), ("cookie", "two=2")]
+{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}
+"#);
+        insta::assert_snapshot!(check(fixture!("function-url-get")), @r#"
+FunctionUrl GET /
+[("host", "abcdefghijklmnopqrstuvwxyz012345.lambda-url.eu-central-1.on.aws"), ("mcp-session-id", "a,b")]
+"#);
+    }
+
+    #[test]
+    fn api_gateway_is_understood() {
+        insta::assert_snapshot!(check(fixture!("http-api")), @r#"
+HttpApi POST /mcp/servers/%C3%A4%20b
+[("host", "abcdefghij.execute-api.eu-central-1.amazonaws.com")]
+\x00\x01\xfe\xff
+"#);
+        insta::assert_snapshot!(check(fixture!("http-api-custom-domain")), @r#"
+HttpApi POST /mcp?a=b%20c
+[("host", "mcp.example.com")]
+{}
+"#);
+        insta::assert_snapshot!(check(fixture!("rest-api")), @r#"
+RestApi POST /mcp?from=1&q=x%3D1&q=y%26z
+[("accept", "application/json"), ("accept", "text/event-stream"), ("host", "abcdefghij.execute-api.eu-central-1.amazonaws.com"), ("x-portcullis-tag", "first"), ("x-portcullis-tag", "second")]
+{}
+"#);
+        insta::assert_snapshot!(check(fixture!("rest-api-root")), @"
+RestApi OPTIONS /
+[]
+");
+    }
+
+    #[test]
+    fn a_load_balancer_is_understood() {
+        insta::assert_snapshot!(check(fixture!("load-balancer")), @r#"
+LoadBalancer(Single) POST /mcp%2Fx?q=a%26b
+[("accept", "application/json"), ("host", "portcullis-0123456789.eu-central-1.elb.amazonaws.com")]
+{}
+"#);
+        insta::assert_snapshot!(check(fixture!("load-balancer-lists")), @r#"
+LoadBalancer(Lists) GET /readyz?q=1&q=2
+[("accept", "*/*"), ("host", "portcullis-0123456789.eu-central-1.elb.amazonaws.com"), ("x-portcullis-tag", "first"), ("x-portcullis-tag", "second")]
+"#);
+    }
+
+    #[test]
+    fn what_is_no_request_is_said_to_be_none() {
+        insta::assert_snapshot!(check(fixture!("queue")), @"the event is no HTTP request of a function URL, API Gateway or a load balancer: it has neither `httpMethod` nor `requestContext.http`");
+        insta::assert_snapshot!(check("[]"), @"the event is no HTTP request of a function URL, API Gateway or a load balancer: it has neither `httpMethod` nor `requestContext.http`");
+        let url = fixture!("function-url");
+        insta::assert_snapshot!(check(&url.replace("\"mcp-method\"", "\"mcp method\"")), @r#"the event is no HTTP request of a function URL, API Gateway or a load balancer: a header's name cannot be one: "mcp method""#);
+        insta::assert_snapshot!(check(&url.replace("tools/list\",\n    \"mcp-pro", "a\\nb\",\n    \"mcp-pro")), @r#"the event is no HTTP request of a function URL, API Gateway or a load balancer: the value of a header cannot be one: "mcp-method""#);
+        insta::assert_snapshot!(check(&url.replace("\"method\": \"POST\"", "\"method\": \"PO ST\"")), @r#"the event is no HTTP request of a function URL, API Gateway or a load balancer: the method cannot be one: "PO ST""#);
+        insta::assert_snapshot!(check(&url.replace("\"isBase64Encoded\": false", "\"isBase64Encoded\": true")), @"the event is no HTTP request of a function URL, API Gateway or a load balancer: its body is no base64: Invalid symbol 123, offset 0.");
+    }
+
+    #[test]
+    fn paths_are_the_clients() {
+        let path = |path: &str| {
+            let event =
+                fixture!("function-url-get").replace("\"rawPath\": \"/\"", &format!("\"rawPath\": {path:?}"));
+            request(event.as_bytes()).map(|(request, _)| request.uri().to_string()).unwrap_or_default()
+        };
+        let odd = [
+            "/mcp",
+            "//mcp",
+            "/./mcp",
+            "/mcp/../x",
+            "/mcp%2f..%2Fx",
+            "/a%zz",
+            "/a?b#c",
+            "/ü",
+            "/a b",
+            "/[x]|",
+        ];
+        insta::assert_snapshot!(odd.map(path).join(" "), @"/mcp //mcp /./mcp /mcp/../x /mcp%2f..%2Fx /a%25zz /a%3Fb%23c /%C3%BC /a%20b /%5Bx%5D%7C");
+    }
+}

@@ -19,7 +19,7 @@ use crate::event::Front;
 use crate::extension::{Answered, Extension};
 use crate::host::{Function, Reading, Stores};
 use crate::runtime::{Answer, Platform};
-use crate::settings::{Settings, Source};
+use crate::settings::Settings;
 use crate::table::Table;
 use crate::underway::Underway;
 
@@ -99,7 +99,7 @@ async fn run(platform: Platform, at_a_time: usize) -> anyhow::Result<()> {
 
 /// Returns what environments share, where there is a table for it.
 fn stores(settings: &Settings, underway: &Underway, reading: &Reading) -> anyhow::Result<Stores> {
-    let Source::Table(name) = &settings.source else { return Ok(Stores::default()) };
+    let Some(name) = &settings.table else { return Ok(Stores::default()) };
     let table = Table::new(Account::from_env()?.dynamodb(), name.as_str(), portcullis_native::now);
     Ok(table::stores(&table, underway, reading))
 }

@@ -238,3 +238,44 @@ fn broken_off(why: &str) -> HeaderMap {
     let body = HeaderValue::from_str(&body).unwrap_or(HeaderValue::from_static(""));
     HeaderMap::from_iter([(ERROR_TYPE, HeaderValue::from_static(kind)), (ERROR_BODY, body)])
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt as _, stream};
+    use portcullis_core::error::Unreachable;
+
+    use super::*;
+
+    /// Describes the frames of an answer.
+    async fn frames(body: Body) -> Vec<String> {
+        let mut sent = Sent::streamed(b"{}", body);
+        let mut frames = Vec::new();
+        while let Some(Ok(frame)) = sent.frame().await {
+            frames.push(match frame.into_data() {
+                Ok(data) => data.escape_ascii().to_string(),
+                Err(frame) => {
+                    format!("{:?}", frame.into_trailers().expect("trailers").keys().collect::<Vec<_>>())
+                }
+            });
+        }
+        frames
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_told_as_one() {
+        const HEAD: &str = r"{}\x00\x00\x00\x00\x00\x00\x00\x00";
+        assert_eq!(frames(Body::Full(Bytes::from_static(b"whole").into())).await, [format!("{HEAD}whole")]);
+        let chunks = |chunks: Vec<Result<Bytes, Unreachable>>| Body::Stream(stream::iter(chunks).boxed());
+        let part = || Ok(Bytes::from_static(b"part"));
+        assert_eq!(frames(chunks(vec![part(), part()])).await, [HEAD, "part", "part"]);
+        let broken = chunks(vec![part(), Err(Unreachable::new("a", "broke off")), part()]);
+        let trailers = r#"["lambda-runtime-function-error-type", "lambda-runtime-function-error-body"]"#;
+        assert_eq!(frames(broken).await, [HEAD, "part", trailers]);
+    }
+
+    #[test]
+    fn whoever_starts_it_by_hand_is_told_what_it_is() {
+        let error = Platform::find(|_| None).err().expect("there is no platform").to_string();
+        assert!(error.contains("start `portcullis serve`"), "{error}");
+    }
+}

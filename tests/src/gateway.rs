@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::aws::Emulator;
 use crate::http::Request;
 use crate::process::{self, Background, Finished};
 use crate::toolbox;
@@ -73,6 +75,8 @@ pub struct Builder {
     left_out: Vec<String>,
     of_worker: BTreeMap<&'static str, Value>,
     of_function: BTreeMap<&'static str, Value>,
+    /// What a function's environments share.
+    table: OnceLock<String>,
 }
 
 /// A gateway that runs until it is dropped; its folder goes with it.
@@ -139,6 +143,13 @@ impl Builder {
     #[must_use]
     pub fn of_worker(mut self, name: &'static str, value: Value) -> Self {
         self.of_worker.insert(name, value);
+        self
+    }
+
+    /// Has the function's environments share this table, or nothing where it has no name.
+    #[must_use]
+    pub fn sharing(self, table: &str) -> Self {
+        self.table.set(table.to_owned()).expect("it shares none yet");
         self
     }
 
@@ -209,10 +220,18 @@ impl Builder {
         command
     }
 
-    /// The function, whose package is the test's folder.
+    /// The function, whose package is the test's folder, and whose table is one of its own.
     fn serve_function(&self) -> Command {
-        let mut environment =
-            BTreeMap::from([("PORTCULLIS_INSECURE", "1"), ("PORTCULLIS_SEAL_KEY", SEAL_KEY)]);
+        let table = self.table.get_or_init(|| Emulator::shared().table());
+        let aws = if table.is_empty() { "" } else { Emulator::shared().url() };
+        let mut environment = BTreeMap::from([
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_ENDPOINT_URL", aws),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("PORTCULLIS_INSECURE", "1"),
+            ("PORTCULLIS_SEAL_KEY", SEAL_KEY),
+            ("PORTCULLIS_TABLE", table),
+        ]);
         environment.extend(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         if self.config != REMOTE {
             environment.insert("PORTCULLIS_CONFIG", &self.config);
@@ -277,6 +296,7 @@ impl Gateway {
             left_out: Vec::new(),
             of_worker: BTreeMap::new(),
             of_function: BTreeMap::new(),
+            table: OnceLock::new(),
         };
         builder.file("portcullis.yaml", config)
     }

@@ -137,6 +137,13 @@ impl Function {
                 Err(job) => job,
             };
             match started {
+                // One that is about to be ready is waited for.
+                None if self.state().is_one_about_to_be_ready() => {
+                    if tokio::time::timeout(Duration::from_millis(100), ready).await.is_err() {
+                        started = Some(self.start().await);
+                    }
+                    continue;
+                }
                 None => started = Some(self.start().await),
                 // It could not even begin.
                 Some(environment) if !self.state().has(environment) => return front::failed(),

@@ -138,6 +138,12 @@ impl State {
         Ok(number)
     }
 
+    /// Tells whether an environment has given its answer, and not asked for the next event.
+    pub(super) fn is_one_about_to_be_ready(&self) -> bool {
+        let answered = |env: &Environment| !env.jobs.is_empty() && env.jobs.values().all(Option::is_none);
+        self.environments.values().any(answered)
+    }
+
     /// Takes note that the runtime asks for the next event.
     pub(super) fn runtime_asks(&mut self, number: u64, asks: oneshot::Sender<Told>, at_a_time: usize) {
         if let Some(environment) = self.environments.get_mut(&number) {
