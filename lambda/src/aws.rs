@@ -122,3 +122,23 @@ impl Account {
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let missing = |variable| Account::read(variable).map(drop).unwrap_err().to_string();
+        assert_eq!(missing(|_| None), "AWS_ACCESS_KEY_ID is not set");
+        assert_eq!(missing(|name| (name != "AWS_REGION").then(|| "x".into())), "AWS_REGION is not set");
+    }
+
+    #[test]
+    fn one_service_may_stand_elsewhere() {
+        let variable = |name: &str| (name == "AWS_ENDPOINT_URL_DYNAMODB").then(|| "http://one".into());
+        let account = Account { variable, ..Account::of_emulator("http://all".into()) };
+        assert_eq!(account.endpoint("DYNAMODB").as_deref(), Some("http://one"));
+        assert_eq!(account.endpoint("SECRETS_MANAGER").as_deref(), Some("http://all"));
+    }
+}

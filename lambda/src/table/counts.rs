@@ -156,14 +156,7 @@ impl Counts {
             };
             puts.push((next.to_item(&change.key)?, condition));
         }
-        match puts.pop() {
-            Some((item, condition)) if puts.is_empty() => self.table.put(item, condition).await,
-            Some(last) => {
-                puts.push(last);
-                self.table.put_together(puts).await
-            }
-            None => Ok(Written::Done),
-        }
+        self.table.put_together(puts).await
     }
 
     fn remember(&self, changes: Vec<Change>, next: Vec<Seen>) {

@@ -133,12 +133,15 @@ impl Sink {
             gathered.entries.push_back(Entry::own(now, "audit/lost", what));
         }
         let together = gathered.entries.len().min(TOGETHER);
+        if together == 0 {
+            return false;
+        }
         let entries: Vec<_> = gathered.entries.drain(..together).collect();
         gathered.held -= entries.iter().map(|entry| entry.arguments.held()).sum::<usize>();
         gathered.placed = entries.len();
         let until = now + u64::from(gathered.days.max(1)) * DAY;
         scribe.place(entries, &gathered.writing, until);
-        !scribe.placed.is_empty()
+        true
     }
 
     async fn write(&self, scribe: &mut Scribe) -> Result<(), Trouble> {
@@ -188,16 +191,8 @@ impl Sink {
     /// Writes the lines that have places; tells whether these are theirs.
     async fn write_lines(&self, scribe: &Scribe) -> Result<bool, Trouble> {
         let (table, placed) = (&self.0.table, &scribe.placed);
-        let mut puts: Vec<_> =
-            placed.iter().map(|placed| (placed.to_item(&scribe.name), Condition::IsNew)).collect();
-        let written = match puts.pop() {
-            Some((item, condition)) if puts.is_empty() => table.put(item, condition).await?,
-            Some(last) => {
-                puts.push(last);
-                table.put_together(puts).await?
-            }
-            None => return Ok(true),
-        };
+        let puts = placed.iter().map(|placed| (placed.to_item(&scribe.name), Condition::IsNew)).collect();
+        let written = table.put_together(puts).await?;
         Ok(match written {
             Written::Done => true,
             // Where an answer was lost, the lines are there.

@@ -1,6 +1,6 @@
 use std::sync::atomic::AtomicUsize;
 
-use futures::future;
+use futures::{FutureExt as _, future};
 use portcullis_core::audit::{Arguments, Entry, Order, Query, Verdict};
 use portcullis_core::config::Audit;
 use portcullis_core::ports::{AuditQuery, AuditSink};
@@ -107,6 +107,20 @@ async fn many_environments_write_at_once_each_its_own_chain() {
     let numbers: Vec<u64> = names(&found).iter().map(|name| name[1..].parse().unwrap()).collect();
     assert!(numbers.is_sorted_by(|later, earlier| later > earlier), "{numbers:?}");
     assert_eq!(numbers.len(), 8 * 19);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_while_others_write_finds_chains_that_hold() {
+    let place = Place::new();
+    let writers = (0..4).map(|_| {
+        let sink = Sink::new(place.table());
+        tokio::spawn(async move { write(&sink, &[&[1], &[2, 3], &[4], &[5], &[6, 7], &[8]]).await })
+    });
+    let mut writers = future::join_all(writers);
+    while (&mut writers).now_or_never().is_none() {
+        assert!(verdicts(&place).await.iter().all(|verdict| verdict.outcome.is_ok()));
+    }
+    assert_eq!(chains(&place).await, ["8 from 1 to 8"; 4]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
