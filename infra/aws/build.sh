@@ -73,7 +73,7 @@ else
         "($machine-linux-gnu-gcc; on Debian: apt-get install gcc-${machine/_/-}-linux-gnu)"
 fi
 
-newest=$(grep -aoE 'GLIBC_2\.[0-9]+' "$program" | cut -d. -f2 | sort -n | tail -n 1)
+newest=$({ grep -aoE 'GLIBC_2\.[0-9]+' "$program" || true; } | cut -d. -f2 | sort -n | tail -n 1)
 if [ "${newest:-0}" -gt "$glibc" ]; then
     is_this_machine && command -v cargo-lambda >/dev/null && with_cargo_lambda ||
         die "linked against glibc 2.$newest, and provided.al2023 has 2.$glibc: install cargo lambda (pip install cargo-lambda)"

@@ -1,9 +1,13 @@
 """The infrastructure, as far as it can be checked without an account: `python -m unittest`, in this folder."""
 
 import base64
+import os
+import platform
 import shutil
+import subprocess
 import tempfile
 import unittest
+import zipfile
 from pathlib import Path
 
 import module
@@ -37,6 +41,77 @@ class Template(unittest.TestCase):
             key = base64.b64decode(digit * 42 + "A=", validate=True)
             self.assertEqual(len(key), 32)
             self.assertEqual(base64.b64encode(key).decode(), digit * 42 + "A=")
+
+
+class Package(unittest.TestCase):
+    """The script that builds the package, with a cargo that hands out what it is given."""
+
+    def setUp(self):
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        script = self.folder / "infra/aws/build.sh"
+        script.parent.mkdir(parents=True)
+        shutil.copy(template.REPOSITORY / "infra/aws/build.sh", script)
+        self.package = script.parent / "build/portcullis.zip"
+        self.program("cargo", 'out=$CARGO_TARGET_DIR/$(uname -m)-unknown-linux-gnu/lambda; mkdir -p "$out"; cp built "$out/bootstrap"')
+
+    def program(self, name, script):
+        file = self.folder / "bin" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+
+    def build(self, built=b"GLIBC_2.34", *arguments):
+        (self.folder / "built").write_bytes(built)
+        environment = os.environ | {
+            "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
+            "CARGO_TARGET_DIR": str(self.folder / "target"),
+        }
+        command = ["bash", "infra/aws/build.sh", *(arguments or ("--arch", machine()))]
+        finished = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        return finished.returncode, finished.stderr
+
+    def test_it_holds_the_program_and_nothing_else(self):
+        self.assertEqual(self.build()[0], 0)
+        with zipfile.ZipFile(self.package) as package:
+            (entry,) = package.infolist()
+            self.assertEqual((entry.filename, entry.external_attr >> 16), ("bootstrap", 0o100755))
+            self.assertEqual(package.read(entry), b"GLIBC_2.34")
+
+    def test_the_same_program_is_the_same_package(self):
+        self.build()
+        first = self.package.read_bytes()
+        self.assertIn("is up to date", self.build()[1])
+        self.assertEqual(self.build(b"another")[0], 0)
+        self.assertNotEqual(self.package.read_bytes(), first)
+        self.build()
+        self.assertEqual(self.package.read_bytes(), first)
+
+    def test_a_large_package_is_refused(self):
+        code, said = self.build(os.urandom(8_100_000))
+        self.assertEqual(code, 1)
+        self.assertIn("more than 8000000", said)
+        self.assertFalse(self.package.exists())
+
+    def test_what_the_runtime_cannot_load_is_refused(self):
+        code, said = self.build(b"GLIBC_2.34 GLIBC_2.39")
+        self.assertEqual(code, 1)
+        self.assertIn("glibc 2.39", said)
+
+    def test_another_machines_package_needs_its_standard_library(self):
+        self.program("rustc", "echo /nowhere")
+        self.program("rustup", "exit 1")
+        other = {"arm64": "x86_64", "x86_64": "arm64"}[machine()]
+        code, said = self.build(b"", "--arch", other)
+        self.assertEqual(code, 1)
+        self.assertIn("rustup target add", said)
+        self.assertIn(f"--arch {machine()}", said)
+
+    def test_an_architecture_that_lambda_has_not(self):
+        self.assertEqual(self.build(b"", "--arch", "arm65")[0], 2)
+
+
+def machine():
+    return platform.machine().replace("aarch64", "arm64")
 
 
 class Deployed(unittest.TestCase):
