@@ -9,8 +9,9 @@ use http::HeaderValue;
 
 use super::{anybody, policy_paths, server, trail_paths};
 use crate::acl::{Arguments, CallerFacts, Condition, Facts};
-use crate::catalog::{Kind, Offer, Scope, View, look, read_page};
+use crate::catalog::{Kind, Offer, Room, Scope, View, look, read_page};
 use crate::config::{Agent, Gateway};
+use crate::front::terms::{Terms, Told};
 use crate::front::{Caller, Inbound};
 use crate::identity::Identity;
 use crate::names::ServerName;
@@ -48,7 +49,7 @@ pub fn paths() -> Vec<(&'static str, Path)> {
     let policy = policy_paths::paths(&servers);
     let trail = trail_paths::paths(&offering(7).1);
     let mut all: Vec<(&'static str, Path)> = vec![
-        ("merge", Box::new(move || merge(&servers).capabilities.len())),
+        ("merge", Box::new(move || merge(&servers).capabilities(Era::Modern, Told::Everything).len())),
         ("list", plans(request("tools/list", ""))),
         ("plan_100_b", plans(call(&plain(100)))),
         ("plan_10_kb", plans(call(&plain(10_000)))),
@@ -76,7 +77,8 @@ fn offering(number: usize) -> (ServerName, Arc<Server>) {
     });
     let list = format!("{{\"tools\":[{}]}}", tools.collect::<Vec<_>>().join(","));
     let list = Json::check(list.as_bytes()).expect("JSON");
-    let (items, _) = read_page(Kind::Tools, list, &mut BTreeSet::new(), usize::MAX).expect("a list");
+    let (items, _) =
+        read_page(Kind::Tools, list, &mut BTreeSet::new(), &mut Room::endless()).expect("a list");
     let introduction = Introduction { capabilities: r#"{"tools":{}}"#.into(), ..Introduction::default() };
     let mut offer = Offer::new(Version::MODERN, introduction, 0);
     offer.set_items(Kind::Tools, items);
@@ -118,6 +120,7 @@ pub(super) fn planned(view: &View, (sealer, who): &(Sealer, Arc<Identity>), text
         via,
         streams: true,
         resumes: true,
+        terms: Terms::default(),
         taken_up: None,
         record,
     };

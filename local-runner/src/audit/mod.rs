@@ -23,11 +23,11 @@ use std::time::{Duration, Instant};
 use portcullis_core::audit::{Entry, Redactor, Writing};
 use portcullis_core::config::Audit;
 use portcullis_core::ports::{AuditSink, AuditState};
+use portcullis_native::now;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use reading::{Reading, Shelf};
 
-use crate::host::now;
 use crate::otlp::Telemetry;
 use drafts::Drafts;
 use queue::{QUEUE, Queue};

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use portcullis_core::audit::Entry;
+use portcullis_native::now;
 
 use super::drafts::Drafts;
 use super::files::Files;
 use super::index::Index;
 use super::segment::Segment;
 use super::{Settings, Shared, lock};
-use crate::host::now;
 use crate::otlp::Telemetry;
 
 /// For how long entries are gathered before they are written together.
