@@ -7,7 +7,6 @@ const state = wasm.__worker_init_state();
 const renew = () => {
   if (!state.criticalError) return;
   wasm.__wbg_reset_state();
-  wasm.forget();
   state.criticalError = false;
   state.instanceId++;
 };

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use http::{Method, Response, StatusCode};
 use js_sys::Promise;
-use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply};
 use portcullis_core::ports::Clock as _;
 use portcullis_core::quota::{self, Count};
@@ -15,8 +14,8 @@ use worker::Env;
 
 use crate::bindings::Bindings;
 use crate::host::{
-    Asked, Edge, Event, Leaving, Ledger, Notes, Scribe, Storage, Streams, answer, deliver, forget_ticks,
-    moment, refuse, request,
+    Asked, Edge, Event, Leaving, Ledger, Notes, Scribe, Storage, Streams, answer, deliver, moment, refuse,
+    request, settled,
 };
 use crate::isolate::Place;
 use crate::logging;
@@ -26,12 +25,6 @@ const MESSAGES: usize = 32 << 20;
 
 thread_local! {
     static ISOLATE: RefCell<Option<Rc<Place>>> = const { RefCell::new(None) };
-}
-
-/// Lets go of what an instance of WebAssembly that is gone has left behind.
-#[wasm_bindgen]
-pub fn forget() {
-    forget_ticks();
 }
 
 /// Answers a request.
@@ -145,7 +138,7 @@ impl Conversations {
     pub fn alarm(&self) -> Promise {
         let tidied = self.notes.tidy(Edge::default().now(), self.streams.any());
         self.with_gateway(move |conversations, gateway| async move {
-            let _ = JsFuture::from(tidied).await;
+            let _ = settled(&tidied).await;
             conversations.take_up(gateway, Wanted::ForNews).await;
         })
     }
@@ -321,7 +314,7 @@ impl Counts {
             let idle_at = moment(stored(&storage).idle_at());
             let rest =
                 if js_sys::Date::now() < idle_at { storage.wake(idle_at) } else { storage.forget_all() };
-            JsFuture::from(rest).await
+            settled(&rest).await
         });
         promise
     }
@@ -361,10 +354,9 @@ fn serve(asked: Asked, event: Event, place: Rc<Place>, door: Door) -> Promise {
     let (own, left) = (event.clone(), leaving.clone());
     let (promise, running) = event.promise(async move {
         let reply = reply(asked, &place, door).await;
-        own.spawn(async move {
-            place.flush().await;
-            place.refresh().await;
-        });
+        if place.has_chores() {
+            own.spawn(async move { place.do_chores().await });
+        }
         Ok(answer(reply, &own, &left))
     });
     leaving.does(running);

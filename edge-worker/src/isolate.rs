@@ -134,12 +134,26 @@ impl Place {
         found.map_err(|error| error.to_string())
     }
 
-    /// Sends, after an answer, the audit entries that wait, as the configuration in force has it.
-    pub(crate) async fn flush(&self) {
-        if let Some(made) = &*self.made.borrow() {
+    /// Puts the audit trail's settings in force as the configuration has them, after an answer; tells whether there is
+    /// more to do.
+    pub(crate) fn has_chores(&self) -> bool {
+        let made = self.made.borrow();
+        if let Some(made) = &*made {
             self.host.configure(&made.gateway.audit());
         }
-        self.host.flush().await;
+        made.as_ref().is_some_and(|made| self.is_old(made)) || self.host.lags()
+    }
+
+    /// Does, after an answer, what there is to do.
+    pub(crate) async fn do_chores(&self) {
+        if self.host.lags() {
+            self.host.flush().await;
+        }
+        self.refresh().await;
+    }
+
+    fn is_old(&self, made: &Made) -> bool {
+        self.bindings.store().is_some() && self.host.now() >= made.looked.get() + FRESH
     }
 
     /// Looks, after an answer, whether another configuration or other keys are to be in force. What cannot be served

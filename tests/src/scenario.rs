@@ -27,8 +27,8 @@ pub enum Transport {
     Sse,
 }
 
-/// Every server that the host can reach: its era (as `--era` takes it), and how it is reached. No program can be started
-/// on Cloudflare.
+/// Every server that the host can reach: its era (as `--era` takes it), and how it is reached. Only this machine starts
+/// programs.
 pub fn servers() -> Vec<(&'static str, Transport)> {
     let all = [
         ("modern", Transport::Http),
@@ -62,7 +62,7 @@ impl Stage {
         let folder = toolbox::scratch();
         // Where no program can be started, the same server is reached over HTTP.
         let transport = match (Host::chosen(), transport) {
-            (Host::Edge, Transport::Stdio) => Transport::Http,
+            (Host::Edge | Host::Lambda, Transport::Stdio) => Transport::Http,
             (_, transport) => transport,
         };
         let record = folder.path().join("record").display().to_string();

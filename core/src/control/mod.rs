@@ -10,6 +10,6 @@ mod kept;
 pub(crate) mod request;
 
 pub use answer::{described, key as described_key};
-pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_text};
+pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_files, understand_text};
 pub use document::{Document, Malformed};
 pub use kept::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};

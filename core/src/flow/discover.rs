@@ -106,7 +106,7 @@ impl<H: Host> Gateway<H> {
                     });
                 }
             }
-            Place::Owner => {
+            Place::Owner | Place::Function => {
                 lock(&self.0.asleep).extend(keepers);
                 self.wake_keepers();
             }

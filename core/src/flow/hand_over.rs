@@ -91,7 +91,11 @@ impl<H: Host> Gateway<H> {
 
     /// Tells whether what outlives a request can be held here, or somewhere else.
     pub(super) fn has_owners(&self) -> bool {
-        self.host().place() != Place::Isolate || self.owners().is_some()
+        match self.host().place() {
+            Place::Process | Place::Owner => true,
+            Place::Isolate => self.owners().is_some(),
+            Place::Function => false,
+        }
     }
 
     /// Hands over a message of a session; nothing where sessions are held here.

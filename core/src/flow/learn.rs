@@ -247,7 +247,7 @@ impl<H: Host> Gateway<H> {
     pub(crate) fn is_heard(&self) -> bool {
         match self.host().place() {
             Place::Process => true,
-            Place::Owner => self.0.hub.open() > 0,
+            Place::Owner | Place::Function => self.0.hub.open() > 0,
             Place::Isolate => false,
         }
     }

@@ -7,7 +7,6 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{Method, Request, StatusCode, Uri};
-use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply, Whole};
 use portcullis_core::error::Unreachable;
 use portcullis_core::ports::{CatalogStore, Owners};
@@ -19,6 +18,7 @@ use super::configurations::read_all;
 use super::glue::{object, put_text};
 use super::sent::send;
 use super::streams::open;
+use super::told::settled;
 use crate::bindings::Bindings;
 
 /// The catalog's key in the store.
@@ -125,7 +125,7 @@ pub(crate) async fn publish(bindings: &Bindings, catalog: &Bytes, edition: u64) 
     let text = String::from_utf8_lossy(catalog);
     let edition = edition.to_string();
     for (name, text) in [(CATALOG, &*text), (EDITION, &edition)] {
-        if let Err(error) = JsFuture::from(put_text(&store, name, text, None)).await {
+        if let Err(error) = settled(&put_text(&store, name, text, None)).await {
             tracing::warn!(error = reason(&error), "the catalog cannot be published");
             return false;
         }

@@ -14,7 +14,6 @@ use futures::future::{self, Either};
 use futures::{StreamExt as _, stream};
 use http::{Method, Request, StatusCode};
 use js_sys::Uint8Array;
-use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply};
 use portcullis_core::error::Unreachable;
 use portcullis_core::ports::{Chunks, Clock as _, Entropy as _};
@@ -28,6 +27,7 @@ use super::edge::Edge;
 use super::event::{Event, Running};
 use super::glue::{Line, Sockets, Storage, hang_up, name_as, name_of, put};
 use super::notebook::moment;
+use super::told::settled;
 
 /// How often an object looks whether there is news for the streams that rest, in milliseconds.
 const LOOK: u64 = 30_000;
@@ -108,7 +108,7 @@ pub(super) async fn open(to: JsValue, request: Request<Body>) -> Result<Reply, U
     let line = Held(Line::new(&to, &opened.to_text()));
     let clock = Edge::default();
     let (first, limit) = (line.0.next_message(), pin!(clock.sleep(OPENING)));
-    let first = match future::select(JsFuture::from(first), limit).await {
+    let first = match future::select(settled(&first), limit).await {
         Either::Left((first, _)) => first.map_err(|error| failed(reason(&error)))?,
         Either::Right(_) => return Err(failed("did not open a stream in time".into())),
     };
@@ -123,7 +123,7 @@ pub(super) async fn open(to: JsValue, request: Request<Body>) -> Result<Reply, U
 fn chunks(line: Held) -> Chunks {
     let next = |line: SendWrapper<Held>| {
         SendFuture::new(async move {
-            match JsFuture::from(line.0.0.next_message()).await {
+            match settled(&line.0.0.next_message()).await {
                 Ok(end) if end.is_undefined() => None,
                 Ok(bytes) => Some((Ok(chunk(&bytes)), line)),
                 Err(error) => Some((Err(Unreachable::new("the owner", reason(&error))), line)),
