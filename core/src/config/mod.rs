@@ -38,6 +38,7 @@ mod overlay;
 mod policy;
 mod problem;
 mod quantity;
+mod secret;
 mod server;
 mod source;
 mod starter;
@@ -57,6 +58,7 @@ pub use policy::{
     OnFailure, Origin, Policy, Rate, Rule, Selector, ToolLimits, Variant, What, Wording,
 };
 pub use problem::{Problem, Severity};
+pub use secret::SecretUse;
 pub use source::Source;
 pub use starter::STARTER;
 
@@ -72,6 +74,8 @@ pub struct Parsed {
     pub config: Config,
     /// What is wrong, by file, line and column.
     pub problems: Vec<Problem>,
+    /// Where secrets are needed, by servers that are served.
+    pub secrets: Vec<SecretUse>,
 }
 
 impl Parsed {
@@ -111,12 +115,14 @@ pub fn parse_all(
         Resolved { policy: config.policy, variants: config.variants, auth: config.auth } = resolved;
     }
     overlay::apply_overlays(&mut loaded, &mut config);
-    let mut problems = Vec::new();
+    let (mut problems, mut secrets) = (Vec::new(), Vec::new());
     for file in loaded {
         problems.extend(file.problems);
+        let path = &file.source.path;
         for candidate in file.candidates {
             match (candidate.server, candidate.fault) {
                 (Some((name, server)), None) => {
+                    secrets.extend(secret::uses(path, &candidate.entry));
                     config.servers.insert(name, server);
                 }
                 (_, Some(fault)) if is_enabled(&candidate.entry) => {
@@ -126,7 +132,7 @@ pub fn parse_all(
             }
         }
     }
-    let mut parsed = Parsed { config, problems };
+    let mut parsed = Parsed { config, problems, secrets };
     if parsed.is_refused() {
         parsed.config.policy = Policy::refusing_everything();
     }

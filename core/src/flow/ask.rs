@@ -312,8 +312,22 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Fetches what `request` makes, following redirects only within the origin: credentials go nowhere else.
+    /// Fetches what `request` makes, with what the server's configuration adds to it. **Whatever is sent to a server goes
+    /// through here.**
     pub(super) async fn fetch(
+        &self,
+        server: &Server,
+        request: impl Fn() -> http::Request<Whole>,
+    ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
+        if server.secret_headers().is_empty() {
+            self.fetch_plain(server, request).await
+        } else {
+            Box::pin(self.fetch_with_secrets(server, request)).await
+        }
+    }
+
+    /// Fetches what `request` makes, following redirects only within the origin: credentials go nowhere else.
+    pub(super) async fn fetch_plain(
         &self,
         server: &Server,
         request: impl Fn() -> http::Request<Whole>,
