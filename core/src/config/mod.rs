@@ -350,7 +350,7 @@ agents: []
         insta::assert_snapshot!(server("command: [a], args: [b]"), @"p.yaml:3:29: error: servers.s.args[0]: `args` goes with a `command` that is the program alone");
         insta::assert_snapshot!(server("command: []"), @"p.yaml:3:17: error: servers.s.command: expected a program and its arguments, found an empty list");
         insta::assert_snapshot!(server("command: { a: b }"), @"p.yaml:3:17: error: servers.s.command: expected a program, or a list of a program and its arguments, found a map");
-        insta::assert_snapshot!(server("url: https://b.example, auth: { oauth: {} }"), @"p.yaml:3:32: error: servers.s.auth: `auth` is not supported by this version");
+        insta::assert_snapshot!(server("url: https://b.example, auth: { oauth: {} }"), @"p.yaml:3:40: error: servers.s.auth.oauth: `oauth` is not supported by this version");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::problem::Report;
 use super::quantity::{format_duration, format_size, parse_duration, parse_size};
 use super::source::{Draft, DraftServer};
 use super::template::secret_reference;
-use crate::secrets::{NotAName, SecretName};
+use crate::secrets::SecretName;
 
 /// Ways to a server's credential that are planned and not read yet. **They are refused, never ignored.**
 const LATER_KEYS: [&str; 1] = ["oauth"];
@@ -122,14 +122,15 @@ fn read_value(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<String>> {
         return item.text(report);
     }
     let mut fields = item.fields(report)?;
-    let name = fields.take("secret");
-    fields.finish(report);
-    let Some(name) = name else {
-        report.error(&item.place(), "expected a text or `{ secret: NAME }`");
+    let (name, others) = (fields.take("secret"), fields.rest());
+    let Some(name) = name.filter(|_| others.is_empty()) else {
+        // Whatever stands there may be a secret itself.
+        item.mismatch("a text or `{ secret: NAME }`", report);
         return None;
     };
-    let name = name.parsed(&NotAName.to_string(), report, |text| SecretName::parse(text).ok())?;
-    Some(At { value: secret_reference(&name.value), place: name.place })
+    let At { value, place } = name.text(report)?;
+    let parsed = SecretName::parse(&value).map_err(|odd| report.error(&place, odd.to_string())).ok()?;
+    Some(At { value: secret_reference(&parsed), place })
 }
 
 /// Reads a credential: the header that carries it.

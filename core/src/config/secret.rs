@@ -83,37 +83,64 @@ mod tests {
 
     #[test]
     fn secrets_stand_in_headers_and_in_the_environment() {
-        insta::assert_snapshot!(check("url: https://a.example, headers: { X-A: { secret: a }, X-B: b }"), @"");
-        insta::assert_snapshot!(check("url: https://a.example, headers: { Authorization: 'Bearer ${secret:prod/a}-${TOKEN}' }"), @"");
-        insta::assert_snapshot!(check("url: https://a.example, auth: { header: { name: X-Key, value: { secret: a } } }"), @"");
-        insta::assert_snapshot!(check("url: https://a.example, auth: { bearer: { secret: a } }"), @"");
+        insta::assert_snapshot!(check("url: https://a.example, headers: { X-A: { secret: a }, X-B: b }"), @"
+        x-a: [a]
+        3:58: servers.s.headers.X-A.secret
+        ");
+        insta::assert_snapshot!(check("url: https://a.example, headers: { Authorization: 'Bearer ${secret:prod/a}-${TOKEN}' }"), @"
+        authorization: Bearer [prod/a]-t0ken
+        3:58: servers.s.headers.Authorization
+        ");
+        insta::assert_snapshot!(check("url: https://a.example, auth: { header: { name: X-Key, value: { secret: a } } }"), @"
+        x-key: [a]
+        3:80: servers.s.auth.header.value.secret
+        ");
+        insta::assert_snapshot!(check("url: https://a.example, auth: { bearer: { secret: a } }"), @"
+        authorization: Bearer [a]
+        3:58: servers.s.auth.bearer.secret
+        ");
         insta::assert_snapshot!(check("url: https://a.example, auth: { bearer: '${TOKEN}' }"), @"");
-        insta::assert_snapshot!(check("command: x, env: { A: { secret: a }, B: '${secret:b}', C: c }"), @"");
-        insta::assert_snapshot!(check("url: https://a.example, headers: { X-A: { secret: a } }, enabled: false"), @"");
+        insta::assert_snapshot!(check("command: x, env: { A: { secret: a }, B: '${secret:b}', C: c }"), @"
+        A=[a]
+        B=[b]
+        3:40: servers.s.env.A.secret
+        3:48: servers.s.env.B
+        ");
+        insta::assert_snapshot!(check("url: https://a.example, headers: { X-A: { secret: a } }, enabled: false"), @"x-a: [a]");
     }
 
     #[test]
     fn what_is_no_use_of_a_secret_is_refused() {
-        insta::assert_snapshot!(check("url: 'https://a.example/${secret:a}'"), @"");
-        insta::assert_snapshot!(check("command: [x, '${secret:a}']"), @"");
-        insta::assert_snapshot!(check("command: x, env: { A: { secret: '-a' }, B: { secret: a, x: 1 }, C: {} }"), @"");
-        insta::assert_snapshot!(check("command: x, env: { A: '${secret:a b}' }"), @"");
-        insta::assert_snapshot!(check("url: https://a.example, headers: { X-A: { secret: a }, x-a: b }"), @"");
-        insta::assert_snapshot!(check("url: https://a.example, headers: { X-A: a }, auth: { header: { name: x-a, value: b } }"), @"");
-        insta::assert_snapshot!(check("url: https://a.example, headers: { Host: { secret: a }, X-B: \"${secret:b}\\n\" }"), @"");
-        insta::assert_snapshot!(check("url: https://a.example, auth: {}"), @"");
-        insta::assert_snapshot!(check("url: https://a.example, auth:"), @"");
-        insta::assert_snapshot!(check("url: https://a.example, auth: { header: { name: a }, x: 1 }"), @"");
-        insta::assert_snapshot!(check("url: https://a.example, auth: { bearer: a, header: { name: a, value: b } }"), @"");
-        insta::assert_snapshot!(check("url: https://a.example, auth: { oauth: {} }"), @"");
-        insta::assert_snapshot!(check("command: x, auth: { bearer: a }"), @"");
+        insta::assert_snapshot!(check("url: 'https://a.example/${secret:a}'"), @"p.yaml:3:13: error: servers.s.url: a secret can stand in `headers`, `auth` and `env` alone, where nobody is shown it");
+        insta::assert_snapshot!(check("command: [x, '${secret:a}']"), @"p.yaml:3:21: error: servers.s.command[1]: a secret can stand in `headers`, `auth` and `env` alone, where nobody is shown it");
+        insta::assert_snapshot!(check("command: x, env: { A: { secret: '-a' }, B: { secret: a, x: 1 }, C: {} }"), @"
+        p.yaml:3:40: error: servers.s.env.A.secret: expected the name of a secret: 1 to 128 letters, digits, `_`, `-`, `.` and `/`, the first a letter or a digit, no `..`
+        p.yaml:3:51: error: servers.s.env.B: expected a text or `{ secret: NAME }`, found a map
+        p.yaml:3:75: error: servers.s.env.C: expected a text or `{ secret: NAME }`, found a map
+        ");
+        insta::assert_snapshot!(check("command: x, env: { A: '${secret:a b}' }"), @"p.yaml:3:30: error: servers.s.env.A: `${secret:` begins a reference to a secret; expected the name of a secret: 1 to 128 letters, digits, `_`, `-`, `.` and `/`, the first a letter or a digit, no `..`");
+        insta::assert_snapshot!(check("url: https://a.example, headers: { X-A: { secret: a }, x-a: b }"), @"p.yaml:3:63: error: servers.s.headers.x-a: this header stands here twice; case makes no difference");
+        insta::assert_snapshot!(check("url: https://a.example, headers: { X-A: a }, auth: { header: { name: x-a, value: b } }"), @"p.yaml:3:77: error: servers.s.auth.header.name: this header stands here twice; case makes no difference");
+        insta::assert_snapshot!(check("url: https://a.example, headers: { Host: { secret: a }, X-B: \"${secret:b}\\n\" }"), @"
+        p.yaml:3:43: error: servers.s.headers.Host: the gateway sets the header `host` itself
+        p.yaml:3:69: error: servers.s.headers.X-B: the value has characters that a header cannot have
+        ");
+        insta::assert_snapshot!(check("url: https://a.example, auth: {}"), @"p.yaml:3:38: error: servers.s.auth: expected either `header` or `bearer`");
+        insta::assert_snapshot!(check("url: https://a.example, auth:"), @"p.yaml:3:36: error: servers.s.auth: expected a map, found nothing");
+        insta::assert_snapshot!(check("url: https://a.example, auth: { header: { name: a }, x: 1 }"), @r#"
+        p.yaml:3:48: error: servers.s.auth.header: a header needs `name` and `value`
+        p.yaml:3:61: error: servers.s.auth.x: unknown key "x"; known: header, bearer
+        "#);
+        insta::assert_snapshot!(check("url: https://a.example, auth: { bearer: a, header: { name: a, value: b } }"), @"p.yaml:3:38: error: servers.s.auth: expected either `header` or `bearer`");
+        insta::assert_snapshot!(check("url: https://a.example, auth: { oauth: {} }"), @"p.yaml:3:40: error: servers.s.auth.oauth: `oauth` is not supported by this version");
+        insta::assert_snapshot!(check("command: x, auth: { bearer: a }"), @"p.yaml:3:26: error: servers.s.auth: `auth` belongs to a server with `url`");
     }
 
     #[test]
     fn references_of_foreign_files_are_their_own() {
         let text = r#"{"mcpServers": {"s": {"url": "https://a.example", "headers": {"X": "${secret:a}"}}}}"#;
         let parsed = parse(&[Source { path: "mcp.json".to_owned(), text: text.to_owned() }], &|_| None);
-        insta::assert_snapshot!(parsed.problems[0].message, @"");
+        insta::assert_snapshot!(parsed.problems[0].message, @"a reference in this text is none of ${NAME}, ${env:NAME}, ${workspaceFolder} and ${userHome}");
         assert!(parsed.secrets.is_empty());
     }
 }

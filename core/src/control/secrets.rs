@@ -73,11 +73,11 @@ mod tests {
 
     #[test]
     fn values_are_read_and_errors_repeat_nothing() {
-        insta::assert_snapshot!(check(r#"{"value":"s3cret"}"#), @"");
-        insta::assert_snapshot!(check(r#"{"value":"s3cret","rotate":true}"#), @"");
-        insta::assert_snapshot!(check(r#"{"value":"s3cret","rotate":false}"#), @"");
-        insta::assert_snapshot!(check(r#"{"value":""}"#), @"");
-        insta::assert_snapshot!(check(r#"{"value":7}"#), @"");
+        insta::assert_snapshot!(check(r#"{"value":"s3cret"}"#), @"s3cret AtOnce");
+        insta::assert_snapshot!(check(r#"{"value":"s3cret","rotate":true}"#), @"s3cret Rotating");
+        insta::assert_snapshot!(check(r#"{"value":"s3cret","rotate":false}"#), @"s3cret AtOnce");
+        insta::assert_snapshot!(check(r#"{"value":""}"#), @"400 value: the value is empty");
+        insta::assert_snapshot!(check(r#"{"value":7}"#), @"400 value: expected a text");
         for odd in [
             r#"{"s3cret":"s3cret"}"#,
             r#"{"value":"s3cret","rotate":"s3cret"}"#,

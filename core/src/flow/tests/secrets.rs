@@ -64,9 +64,8 @@ fn config(servers: &str) -> Config {
 impl Stage {
     /// A gateway before one server that needs a key.
     fn new(key: Option<&str>) -> Self {
-        let (door, own) = (Lock::default(), Lock::default());
+        let own = Lock::default();
         let answering = own.clone();
-        drop(door);
         let host = Memory::new(move |request| answering.answer(request));
         if let Some(key) = key {
             host.store().put_secret(TOKEN, key, Replacing::AtOnce);
@@ -112,8 +111,15 @@ impl Stage {
         *request.method_mut() = method;
         *request.uri_mut() = format!("/admin/v1/{path}").parse().expect("a path");
         request.headers_mut().insert(header::AUTHORIZATION, bearer.parse().expect("ASCII"));
-        ask(&self.host, &self.gateway, request)
+        sorted_reply(&ask(&self.host, &self.gateway, request))
     }
+}
+
+/// The order of members is that of the build.
+fn sorted_reply(reply: &str) -> String {
+    let body = reply.find('{').map_or(reply.len(), |at| at);
+    let json = serde_json::from_str(&reply[body..]).map(super::control::sorted);
+    json.map_or_else(|_| reply.to_owned(), |json| format!("{}{json}", &reply[..body]))
 }
 
 #[test]
@@ -230,7 +236,7 @@ fn a_missing_secret_takes_down_its_own_server_alone() {
         .into_iter()
         .map(|one| (one.server, one.reason.unwrap_or_default()))
         .collect();
-    insta::assert_snapshot!(states["a"], @"");
+    insta::assert_snapshot!(states["a"], @r#"needs the secret "none", which is not set: `portcullis secrets set none`"#);
     assert!(stage.lock.came().iter().all(|key| key == "nothing"));
     assert!(states["b"].contains("401"), "{states:?}");
 }
@@ -241,19 +247,19 @@ fn what_is_set_is_in_force_at_once() {
     stage.lock.takes("k-one");
     assert!(stage.call().contains("-32602"), "the server is down");
     assert_eq!(stage.lock.came(), [""; 0], "nothing is sent without the secret");
-    insta::assert_snapshot!(stage.administer(Method::PUT, "secrets/prod/token", r#"{"value":"one"}"#), @"");
+    insta::assert_snapshot!(stage.administer(Method::PUT, "secrets/prod/token", r#"{"value":"one"}"#), @r#"200 application/json {"changed":"2027-01-15T08:00:00Z","created":"2027-01-15T08:00:00Z","has_previous":false,"name":"prod/token","used_by":["a"],"version":"1"}"#);
     stage.host.run(stage.host.sleep(std::time::Duration::from_millis(200)));
     assert!(stage.call().contains(r#""content":[]"#), "{}", stage.call());
-    insta::assert_snapshot!(stage.administer(Method::PUT, "secrets/prod/token", r#"{"value":"two","rotate":true}"#), @"");
+    insta::assert_snapshot!(stage.administer(Method::PUT, "secrets/prod/token", r#"{"value":"two","rotate":true}"#), @r#"200 application/json {"changed":"2027-01-15T08:00:00Z","created":"2027-01-15T08:00:00Z","has_previous":true,"name":"prod/token","used_by":["a"],"version":"2"}"#);
     stage.lock.takes("k-two");
     assert_eq!(stage.keys_of_call(), ["k-two"]);
-    insta::assert_snapshot!(stage.administer(Method::GET, "secrets", ""), @"");
-    insta::assert_snapshot!(stage.administer(Method::DELETE, "secrets/prod/token", ""), @"");
-    insta::assert_snapshot!(stage.call(), @"");
-    insta::assert_snapshot!(stage.administer(Method::DELETE, "secrets/prod/token", ""), @"");
-    insta::assert_snapshot!(stage.administer(Method::PUT, "secrets/a..b", r#"{"value":"x"}"#), @"");
-    insta::assert_snapshot!(stage.administer(Method::PUT, "secrets/new", r#"{"value":"x","rotate":true}"#), @"");
-    insta::assert_snapshot!(stage.administer(Method::GET, "secrets", ""), @"");
+    insta::assert_snapshot!(stage.administer(Method::GET, "secrets", ""), @r#"200 application/json {"missing":[],"secrets":[{"changed":"2027-01-15T08:00:00Z","created":"2027-01-15T08:00:00Z","has_previous":true,"name":"prod/token","used_by":["a"],"version":"2"}]}"#);
+    insta::assert_snapshot!(stage.administer(Method::DELETE, "secrets/prod/token", ""), @r#"200 application/json {"name":"prod/token","used_by":["a"]}"#);
+    insta::assert_snapshot!(stage.call(), @r#"200 application/json {"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"server \"a\" needs the secret \"prod/token\", which is not set: `portcullis secrets set prod/token`"}}"#);
+    insta::assert_snapshot!(stage.administer(Method::DELETE, "secrets/prod/token", ""), @r#"404 application/problem+json {"code":"no-secret","detail":"there is no secret \"prod/token\"","status":404,"title":"Not Found","type":"about:blank"}"#);
+    insta::assert_snapshot!(stage.administer(Method::PUT, "secrets/a..b", r#"{"value":"x"}"#), @r#"400 application/problem+json {"code":"malformed","detail":"name: expected the name of a secret: 1 to 128 letters, digits, `_`, `-`, `.` and `/`, the first a letter or a digit, no `..`","errors":[{"field":"name","message":"expected the name of a secret: 1 to 128 letters, digits, `_`, `-`, `.` and `/`, the first a letter or a digit, no `..`"}],"status":400,"title":"Bad Request","type":"about:blank"}"#);
+    insta::assert_snapshot!(stage.administer(Method::PUT, "secrets/new", r#"{"value":"x","rotate":true}"#), @r#"404 application/problem+json {"code":"no-secret","detail":"there is no secret \"new\"","status":404,"title":"Not Found","type":"about:blank"}"#);
+    insta::assert_snapshot!(stage.administer(Method::GET, "secrets", ""), @r#"200 application/json {"missing":["prod/token"],"secrets":[]}"#);
 }
 
 #[test]
@@ -262,7 +268,7 @@ fn a_value_that_no_header_can_have_is_not_repeated() {
     stage.wait(1);
     assert_eq!(stage.lock.came(), [""; 0]);
     let reason = stage.gateway.readiness().remove(0).reason.unwrap_or_default();
-    insta::assert_snapshot!(reason, @"");
+    insta::assert_snapshot!(reason, @r#"needs the secret "prod/token" in the header `x-key`, and its value has characters that a header cannot have"#);
 }
 
 #[test]
@@ -284,12 +290,12 @@ fn what_a_server_repeats_of_a_secret_is_taken_out() {
     gateway.reload(config("  a: { url: http://a.test/mcp, headers: { X-Key: { secret: a } } }\n"));
     host.run(host.sleep(std::time::Duration::from_secs(1)));
     let reason = gateway.readiness().remove(0).reason.unwrap_or_default();
-    insta::assert_snapshot!(reason, @"");
+    insta::assert_snapshot!(reason, @"refused `initialize` with error -1: [redacted] is no key of mine");
 }
 
 #[test]
 fn a_push_is_told_which_secrets_are_not_there() {
     let stage = Stage::new(Some("one"));
     let body = r#"{"files":{"portcullis.yaml":"version: 1\nservers:\n  a: { url: 'http://a.test/mcp', headers: { X: { secret: none }, Y: { secret: prod/token } } }\n"}}"#;
-    insta::assert_snapshot!(stage.administer(Method::POST, "config/check", body), @"");
+    insta::assert_snapshot!(stage.administer(Method::POST, "config/check", body), @r#"200 application/json {"problems":[{"column":58,"field":"servers.a.headers.X.secret","file":"portcullis.yaml","hint":"portcullis secrets set none","line":3,"message":"there is no secret \"none\" yet; the server is down until there is","severity":"warning"}],"valid":true}"#);
 }
