@@ -16,6 +16,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use portcullis_core::SealKeys;
 use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
@@ -23,11 +24,12 @@ use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore, Meetings,
-    Observe, Quotas, Rendezvous, Upstream,
+    Observe, Quotas, Rendezvous, SecretStore, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 
 use crate::process::Processes;
+use crate::secrets::Safe;
 use crate::store::Store;
 
 /// How long a connection may take to come about.
@@ -51,6 +53,7 @@ pub(crate) struct Machine {
     audit: Option<Arc<dyn AuditSink>>,
     trail: Option<Arc<dyn AuditQuery>>,
     stores: Option<Stores>,
+    secrets: Option<Arc<dyn SecretStore>>,
 }
 
 /// Where configurations and keys lie.
@@ -71,6 +74,7 @@ impl Machine {
             observer: None,
             audit: None,
             stores: None,
+            secrets: None,
             trail: None,
         }
     }
@@ -91,6 +95,11 @@ impl Machine {
     pub(crate) fn keeping(self, folder: &Path) -> Self {
         let store = Arc::new(Store::new(folder.to_owned()));
         Self { stores: Some(Stores { configurations: store.clone(), keys: store }), ..self }
+    }
+
+    /// Makes the same machine with the secrets of a data folder.
+    pub(crate) fn holding(self, folder: &Path, keys: &SealKeys) -> Self {
+        Self { secrets: Some(Arc::new(Safe::new(folder, keys))), ..self }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
@@ -208,6 +217,10 @@ impl Host for Machine {
 
     fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
         self.stores.as_ref().map(|stores| &stores.keys)
+    }
+
+    fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
+        self.secrets.as_ref()
     }
 
     fn variable(&self, name: &str) -> Option<String> {
