@@ -143,17 +143,16 @@ pub(super) fn expand_with_secrets(
     for part in split(text).ok_or(Unexpanded::Malformed)? {
         match part {
             Part::Literal(literal) => plain.push_str(literal),
-            Part::Reference(reference) => match reference.strip_prefix(SECRET) {
-                Some(name) => {
+            Part::Reference(reference) => {
+                if let Some(name) = reference.strip_prefix(SECRET) {
                     let name = SecretName::parse(name).map_err(Unexpanded::NoSecret)?;
                     parts.push(Filled::Text(std::mem::take(&mut plain)));
                     parts.push(Filled::Secret(name));
-                }
-                None => {
+                } else {
                     let (name, default) = variable(reference).ok_or(Unexpanded::Malformed)?;
                     plain.push_str(&value_of(name, default, lookup)?);
                 }
-            },
+            }
         }
     }
     if parts.is_empty() {

@@ -68,11 +68,10 @@ impl<'p> Resource<'p> {
     pub(crate) fn methods(self) -> &'static str {
         match self {
             Self::Config => "GET, PUT",
-            Self::Versions | Self::Version(_) => "GET",
+            Self::Versions | Self::Version(_) | Self::Secrets => "GET",
             Self::Rollback | Self::Check => "POST",
             Self::Keys => "GET, POST",
             Self::Key(_) => "DELETE",
-            Self::Secrets => "GET",
             Self::Secret(_) => "PUT, DELETE",
         }
     }

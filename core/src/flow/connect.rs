@@ -290,10 +290,7 @@ impl<H: Host> Gateway<H> {
     ) -> Result<Pipe, Unreachable> {
         let users = if link.owner == Owner::Shared { Users::Many } else { Users::One };
         let (core_end, host_end, unasked) = pipe(server.name.as_str(), users);
-        let mut command = match command.secret_env.is_empty() {
-            true => command.clone(),
-            false => self.furnished(server, command).await?,
-        };
+        let mut command = self.furnished(server, command).await?;
         let via = self.0.snapshot.load().gate.own_chain();
         command.env.insert("PORTCULLIS_VIA".into(), via);
         self.host().launch(&server.name, &command, host_end, self.limits().message).await?;

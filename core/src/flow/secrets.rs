@@ -209,11 +209,10 @@ impl<H: Host> Gateway<H> {
         let reading = self.0.secrets.readings.fetch_add(1, Ordering::Relaxed) + 1;
         let mut held = lock(&slot.held);
         if held.read((begun, reading), given, (wanted, self.host().now())) {
-            match held.trouble() {
-                Some(trouble) => {
-                    tracing::error!(secret = %name, "the store of secrets {trouble}; a value that is known goes on being used");
-                }
-                None => tracing::info!(secret = %name, "the store of secrets can be read again"),
+            if let Some(trouble) = held.trouble() {
+                tracing::error!(secret = %name, "the store of secrets {trouble}; a value that is known goes on being used");
+            } else {
+                tracing::info!(secret = %name, "the store of secrets can be read again");
             }
         }
         held.outcome()

@@ -54,7 +54,9 @@ impl SecretText {
         let parts: Vec<_> = parts.collect();
         // Of its whole length from the start: what grows leaves copies behind.
         let mut whole = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
-        parts.iter().for_each(|part| whole.push_str(part));
+        for part in parts {
+            whole.push_str(part);
+        }
         whole
     }
 }
