@@ -101,7 +101,12 @@ impl Safe {
 
 /// Returns what is known of the secrets in a data folder, by name.
 pub(crate) fn list(folder: &Path) -> anyhow::Result<Vec<SecretRecord>> {
-    Database::find(folder)?.map_or(Ok(Vec::new()), |database| listed(&database))
+    find(folder).map(Option::unwrap_or_default)
+}
+
+/// Returns the same, or nothing where no gateway has kept anything in the folder.
+pub(crate) fn find(folder: &Path) -> anyhow::Result<Option<Vec<SecretRecord>>> {
+    Database::find(folder)?.map(|database| listed(&database)).transpose()
 }
 
 /// Returns what is known of the secrets in a database, by name.

@@ -101,7 +101,6 @@ fn a_secret_is_set_used_rotated_and_removed_and_shown_to_nobody() {
     let hint = format!("portcullis secrets set {NAME}");
     wait::expect("the reason", || stage.readiness()["servers"]["s"]["reason"].to_string().contains(&hint));
     assert_eq!(received(stage.folder.path().join("record")), [Value::Null; 0], "nothing goes out without it");
-    check(&stage.gateway.cli(&["check"]), 0, &format!("there is no secret \"{NAME}\" yet"));
 
     let mut said = vec![stage.secrets(&["set", NAME], &format!("{}\n", keys[0]))];
     check(&said[0], 0, "is set, version 1");
@@ -134,6 +133,7 @@ fn a_secret_is_set_used_rotated_and_removed_and_shown_to_nobody() {
         Agent::modern(stage.gateway.url()).ask("tools/call", json!({ "name": "s__echo", "arguments": {} }));
     assert!(error["error"]["message"].to_string().contains(NAME), "{error}");
     check(&stage.secrets(&["list"], ""), 0, "is needed and not set");
+    check(&stage.gateway.cli(&["check"]), 0, &format!("there is no secret \"{NAME}\" yet"));
 
     let bearer = |path: &str| {
         let request = Request::get(&stage.gateway.url_of(path));

@@ -2,6 +2,8 @@
 //!
 //! **A value goes in and never comes out.**
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
 use serde_json::json;
 
@@ -25,10 +27,8 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn show_secrets(&self) -> Result<Reply, Fault> {
         let records = self.secret_store()?.list().await?;
         let secrets: Vec<_> = records.iter().map(|record| self.described(record)).collect();
-        let snapshot = self.snapshot();
-        let is_there = |name: &SecretName| records.iter().any(|record| record.name == *name);
-        let needed = snapshot.config.secrets();
-        let missing: Vec<_> = needed.iter().filter(|name| !is_there(name)).collect();
+        let needed: Vec<SecretName> = self.snapshot().config.secrets().into_iter().cloned().collect();
+        let missing = self.not_there(needed.iter()).await;
         Ok(answer(StatusCode::OK, &json!({ "secrets": secrets, "missing": missing })))
     }
 
@@ -64,9 +64,19 @@ impl<H: Host> Gateway<H> {
 
     /// Says which secrets a configuration needs that are not there, as far as that can be known.
     pub(super) async fn missing_secrets(&self, uses: &[SecretUse]) -> Vec<Problem> {
-        let Some(store) = self.host().secrets().filter(|_| !uses.is_empty()) else { return Vec::new() };
-        let Ok(records) = store.list().await else { return Vec::new() };
-        let is_missing = |one: &&SecretUse| !records.iter().any(|record| record.name == one.name);
-        uses.iter().filter(is_missing).map(SecretUse::missing).collect()
+        let missing = self.not_there(uses.iter().map(|one| &one.name)).await;
+        uses.iter().filter(|one| missing.contains(&&one.name)).map(SecretUse::missing).collect()
+    }
+
+    /// Returns those of these names of which the store is certain that it has none.
+    async fn not_there<'n>(&self, names: impl Iterator<Item = &'n SecretName>) -> BTreeSet<&'n SecretName> {
+        let Some(store) = self.host().secrets() else { return BTreeSet::new() };
+        let mut missing = BTreeSet::new();
+        for name in names.collect::<BTreeSet<_>>() {
+            if let Ok(None) = store.values(name.clone()).await {
+                missing.insert(name);
+            }
+        }
+        missing
     }
 }

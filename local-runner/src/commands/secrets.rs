@@ -34,7 +34,7 @@ pub(super) async fn run(command: Secrets) -> anyhow::Result<ExitCode> {
 
 /// Says which secrets a configuration needs that are not in a data folder, as far as that can be known.
 pub(super) fn missing(uses: &[SecretUse], folder: &Path) -> Vec<Problem> {
-    let Ok(records) = safe::list(folder) else { return Vec::new() };
+    let Ok(Some(records)) = safe::find(folder) else { return Vec::new() };
     let is_missing = |one: &&SecretUse| !records.iter().any(|record| record.name == one.name);
     uses.iter().filter(is_missing).map(SecretUse::missing).collect()
 }
