@@ -194,6 +194,8 @@ fn a_process_gets_its_secrets_and_starts_anew_when_they_change() {
         assert!(of("s", "URL").contains(&format!("https://x/{value}/")));
         assert!(!of("other", "TOKEN").contains(value));
     }
+    agent.call("s__stderr", &json!({ "text": "the token is zx-second-2718281" }));
+    wait::expect("the line", || gateway.log().contains("the token is [redacted]"));
     assert!(!gateway.log().contains("zx-"), "{}", gateway.log());
 }
 

@@ -41,7 +41,7 @@ pub(super) fn resolve_command(
     };
     let (env, secret_env) = env?;
     let args = args.into_iter().collect::<Option<_>>()?;
-    Some(Command { program: program?, args, env, secret_env, cwd: cwd? })
+    Some(Command { program: program?, args, env, secret_env, cwd: cwd?, ..Command::default() })
 }
 
 fn resolve_program(program: &At<String>, context: &Context<'_>, report: &mut Report<'_>) -> Option<String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use crate::names::ServerName;
-use crate::secrets::{SecretName, SecretText};
+use crate::secrets::{SecretName, SecretText, Veil};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -173,6 +173,8 @@ pub struct Command {
     pub env: BTreeMap<String, String>,
     /// What it has besides once the values of secrets are known.
     pub secret_env: BTreeMap<String, SecretText>,
+    /// What is not to be shown of what it says; nothing before the values are known.
+    pub veil: Veil,
     /// The folder it runs in; the gateway's own where absent.
     pub cwd: Option<String>,
 }

@@ -138,6 +138,7 @@ impl<H: Host> Gateway<H> {
         match self.ask_twice(server, link, ask, wait).await {
             Ok(asked) => Ok(Asked { trial, ..asked }),
             Err(error) => {
+                let error = self.without_secrets(server, error);
                 ask.record.failed();
                 if let Some(trial) = trial {
                     trial.failed(&error, self.host().now());

@@ -13,7 +13,6 @@ use futures::future::{self, Either};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::ask::AnswerBody;
-use crate::audit::REDACTED;
 use crate::body::Whole;
 use crate::config::{Command, Transport};
 use crate::control::StoreError;
@@ -21,13 +20,11 @@ use crate::error::Unreachable;
 use crate::gateway::Gateway;
 use crate::ports::Host;
 use crate::secrets::held::{Freshness, Held, NoValue, Taken};
-use crate::secrets::{Secret, SecretName, SecretText, Values, header_value};
+use crate::secrets::{Secret, SecretName, SecretText, Values, Veil, header_value};
 use crate::upstream::{Nudge, Server, Status, lock};
 
 /// How long the store may take for one value.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Shorter values are not looked for in texts, in bytes: they are part of many words.
-const TELLING: usize = 4;
 
 /// What is known of secrets, by name.
 #[derive(Default)]
@@ -101,10 +98,7 @@ impl Secrets {
         let slots = names.iter().filter_map(|name| slots.get(*name));
         let values: Vec<_> = slots.filter_map(|slot| lock(&slot.held).values().cloned()).collect();
         let known = values.iter().flat_map(|values| std::iter::once(&values.current).chain(&values.previous));
-        let mut known: Vec<_> = known.map(Secret::reveal).filter(|value| value.len() >= TELLING).collect();
-        // One may be part of another.
-        known.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        known.iter().fold(text.to_owned(), |text, value| text.replace(value, REDACTED))
+        Veil::new(known).over(text).into_owned()
     }
 }
 
@@ -176,6 +170,7 @@ impl<H: Host> Gateway<H> {
             let value = fill(text, &taken, &|values| &values.current);
             command.env.insert(variable.clone(), value.as_str().to_owned());
         }
+        command.veil = Veil::new(taken.values().map(|taken| &taken.values.current));
         Ok(command)
     }
 

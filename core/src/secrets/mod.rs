@@ -6,6 +6,7 @@
 pub(crate) mod held;
 mod text;
 mod vault;
+mod veil;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 pub(crate) use text::header_value;
 pub use text::{Part, SecretText};
 pub use vault::Vault;
+pub use veil::Veil;
 
 /// The longest name, in characters.
 const LONGEST_NAME: usize = 128;

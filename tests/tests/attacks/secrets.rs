@@ -107,10 +107,7 @@ fn case_27_what_a_server_repeats_of_its_secret_is_taken_out() {
     const SECRET: &str = "plain-words-without-a-form";
     let server = Double::new(|request| match request.message()["method"].as_str() {
         Some("initialize") => {
-            let key = request
-                .head
-                .lines()
-                .find_map(|line| line.to_ascii_lowercase().starts_with("x-key").then_some(line));
+            let key = request.head.lines().find(|line| line.to_ascii_lowercase().starts_with("x-key"));
             let error = json!({ "code": -32000, "message": format!("no: {}", key.unwrap_or_default()) });
             Answer::json(&json!({ "jsonrpc": "2.0", "id": request.message()["id"], "error": error }))
         }
