@@ -359,12 +359,17 @@ impl Gateway {
     ///
     /// A Worker and a function have no data folder: their keys are made at its URL, with the admin key of the environment.
     pub fn cli(&self, arguments: &[&str]) -> Finished {
+        self.cli_with(arguments, "")
+    }
+
+    /// Runs such a command with this on its standard input.
+    pub fn cli_with(&self, arguments: &[&str], input: &str) -> Finished {
         let mut command = self.setup.command(arguments);
         if self.setup.host != Host::Local && arguments.starts_with(&["keys"]) && !arguments.contains(&"--url")
         {
             command.args(["--url", &self.url_of("")]);
         }
-        process::run(command, b"", PATIENCE)
+        process::run(command, input.as_bytes(), PATIENCE)
     }
 
     fn await_readiness(&mut self) {
