@@ -89,7 +89,7 @@ impl Account {
     }
 
     /// Returns how often a request is tried.
-    pub(crate) fn retries(&self) -> RetryConfig {
+    pub(crate) fn retries() -> RetryConfig {
         RetryConfig::standard()
             .with_max_attempts(ATTEMPTS)
             .with_initial_backoff(FIRST_PAUSE)
@@ -97,7 +97,7 @@ impl Account {
     }
 
     /// Returns how long is waited for an answer.
-    pub(crate) fn timeouts(&self) -> TimeoutConfig {
+    pub(crate) fn timeouts() -> TimeoutConfig {
         TimeoutConfig::builder()
             .connect_timeout(ATTEMPT)
             .operation_attempt_timeout(ATTEMPT)
@@ -112,8 +112,8 @@ impl Account {
             .region(self.region())
             .credentials_provider(self.credentials())
             .http_client(self.http())
-            .retry_config(self.retries())
-            .timeout_config(self.timeouts());
+            .retry_config(Self::retries())
+            .timeout_config(Self::timeouts());
         config.set_endpoint_url(self.endpoint("DYNAMODB"));
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
@@ -121,4 +121,24 @@ impl Account {
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let missing = |variable| Account::read(variable).map(drop).unwrap_err().to_string();
+        assert_eq!(missing(|_| None), "AWS_ACCESS_KEY_ID is not set");
+        assert_eq!(missing(|name| (name != "AWS_REGION").then(|| "x".into())), "AWS_REGION is not set");
+    }
+
+    #[test]
+    fn one_service_may_stand_elsewhere() {
+        let variable = |name: &str| (name == "AWS_ENDPOINT_URL_DYNAMODB").then(|| "http://one".into());
+        let account = Account { variable, ..Account::of_emulator("http://all".into()) };
+        assert_eq!(account.endpoint("DYNAMODB").as_deref(), Some("http://one"));
+        assert_eq!(account.endpoint("SECRETS_MANAGER").as_deref(), Some("http://all"));
+    }
 }

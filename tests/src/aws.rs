@@ -1,13 +1,14 @@
 //! What stands in for AWS: an emulator, and a proxy before it that fails as AWS does.
 //!
 //! One emulator serves all tests of a program, each with a table of its own, which is made from `infra/table.json`.
+//! Where `PORTCULLIS_TEST_DYNAMODB` names the URL of another that runs already, its opinion is asked instead.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::{fs, process, thread};
+use std::{env, fs, process, thread};
 
 use serde_json::{Value, json};
 
@@ -23,7 +24,7 @@ const DYNAMODB: &str = "DynamoDB_20120810.";
 /// An emulator of AWS that listens on a port of this machine.
 #[derive(Debug)]
 pub struct Emulator {
-    process: Mutex<Background>,
+    process: Option<Mutex<Background>>,
     url: String,
 }
 
@@ -35,6 +36,9 @@ impl Emulator {
     }
 
     fn start() -> Self {
+        if let Ok(url) = env::var("PORTCULLIS_TEST_DYNAMODB") {
+            return Self { process: None, url };
+        }
         let port = free_port();
         let folder = toolbox::scratch().keep();
         let mut command = Command::new(toolbox::ministack());
@@ -46,13 +50,12 @@ impl Emulator {
             .env("TMPDIR", &folder)
             .env("STATE_DIR", &folder)
             .current_dir(&folder);
-        let emulator = Self {
-            process: Mutex::new(Background::start(&command)),
-            url: format!("http://127.0.0.1:{port}"),
-        };
+        let process = Some(Mutex::new(Background::start(&command)));
+        let emulator = Self { process, url: format!("http://127.0.0.1:{port}") };
         let ready = Request::get(&format!("{}/_ministack/ready", emulator.url));
         let is_ready = || ready.try_send().is_some_and(|answer| answer.status == 200);
-        assert!(wait::until(wait::PATIENCE, || is_ready().then_some(())).is_some(), "{}", emulator.log());
+        let waited = wait::until(wait::PATIENCE, || is_ready().then_some(()));
+        assert!(waited.is_some(), "the emulator is not ready; it said:\n{}", emulator.log());
         emulator
     }
 
@@ -61,9 +64,10 @@ impl Emulator {
         &self.url
     }
 
-    /// What it has said.
-    pub fn log(&self) -> String {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner).log()
+    fn log(&self) -> String {
+        let process =
+            self.process.as_ref().map(|process| process.lock().unwrap_or_else(PoisonError::into_inner));
+        process.map(|process| process.log()).unwrap_or_default()
     }
 
     /// Makes an empty table, as `infra/table.json` describes it; returns its name.
@@ -106,10 +110,8 @@ pub enum Fault {
     None,
     /// It is answered with an error of that name, and passed on to nobody.
     Error(&'static str),
-    /// It is answered with this document, and passed on to nobody.
-    Answer(Value),
-    /// It is changed to this, and passed on.
-    Changed(Value),
+    /// Of a batch, the first is passed on, and the rest is told not to have been done.
+    FirstOnly,
     /// It is passed on, and its answer is lost.
     AnswerLost,
     /// It is lost.
@@ -126,6 +128,9 @@ pub struct Asked {
     /// With which document.
     pub what: Value,
 }
+
+/// The names and values of a request's headers.
+type Headers = Vec<(String, String)>;
 
 /// Decides what becomes of requests.
 type Fate = dyn FnMut(&Asked) -> Fault + Send;
@@ -186,7 +191,7 @@ fn serve(near: &TcpStream, url: &str, count: &AtomicUsize, fate: &Mutex<Box<Fate
         };
         let (status, said) = match fault {
             Fault::None => answer(&pass_on(&asked.what))?,
-            Fault::Changed(what) => answer(&pass_on(&what))?,
+            Fault::FirstOnly => first_only(&asked, |what| answer(&pass_on(what)))?,
             Fault::Error(name) => {
                 let status = if name.starts_with("Internal") { 500 } else { 400 };
                 (
@@ -194,7 +199,6 @@ fn serve(near: &TcpStream, url: &str, count: &AtomicUsize, fate: &Mutex<Box<Fate
                     json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{name}"), "message": "on purpose"}),
                 )
             }
-            Fault::Answer(said) => (200, said),
             Fault::AnswerLost => {
                 answer(&pass_on(&asked.what))?;
                 return near.shutdown(std::net::Shutdown::Both).ok();
@@ -210,13 +214,30 @@ fn serve(near: &TcpStream, url: &str, count: &AtomicUsize, fate: &Mutex<Box<Fate
     }
 }
 
+/// Has the first of a batch done; returns its answer, with the rest as what was not done.
+fn first_only(asked: &Asked, pass_on: impl Fn(&Value) -> Option<(u16, Value)>) -> Option<(u16, Value)> {
+    let (pointer, name) = match asked.operation.as_str() {
+        "BatchGetItem" => ("/Keys", "UnprocessedKeys"),
+        _ => ("", "UnprocessedItems"),
+    };
+    let (mut first, mut rest) = (asked.what.clone(), asked.what["RequestItems"].clone());
+    for (table, rest) in rest.as_object_mut()? {
+        let all = rest.pointer_mut(pointer)?.as_array_mut()?;
+        let kept = vec![all.remove(0)];
+        *first["RequestItems"][table].pointer_mut(pointer)? = Value::Array(kept);
+    }
+    let (status, mut said) = pass_on(&first)?;
+    said[name] = rest;
+    Some((status, said))
+}
+
 fn answer(request: &Request) -> Option<(u16, Value)> {
     let answer = request.try_send()?;
     Some((answer.status, answer.json()))
 }
 
 /// Reads the headers and the body of the next request; nothing where there is none.
-fn read_request(reader: &mut impl BufRead) -> Option<(Vec<(String, String)>, Vec<u8>)> {
+fn read_request(reader: &mut impl BufRead) -> Option<(Headers, Vec<u8>)> {
     let mut headers = Vec::new();
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;

@@ -12,7 +12,8 @@ use portcullis_core::audit::{Chain, Head, Unreadable, Verdict, Verdicts, Verifie
 use serde::{Deserialize, Serialize};
 
 use super::item::{Item, SK, TTL, number, text};
-use super::trail::{HEAD, LONGER, WRITERS, line_key, lines_of};
+use super::scribe::{HEAD, WRITERS, line_key, lines_of};
+use super::trail::LONGER;
 use super::{Order, Stretch, Table, Trouble, garbled};
 
 /// How many requests one step of a check makes at most.

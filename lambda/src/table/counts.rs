@@ -76,13 +76,13 @@ impl Counts {
                 return Err(Exhausted { key, limit: Exceeded::Unknown, retry_after });
             }
         }
-        let held = counted.iter().filter(|counted| counted.limits.concurrency.is_some());
-        let held: Vec<_> = held.map(|counted| counted.key.clone()).collect();
-        if held.is_empty() {
+        let running = counted.iter().filter(|counted| counted.limits.concurrency.is_some());
+        let running: Vec<_> = running.map(|counted| counted.key.clone()).collect();
+        if running.is_empty() {
             return Ok(Hold::default());
         }
         let counts = self.clone();
-        Ok(Hold::new(move || counts.underway.clone().spawn(counts.give_back(held, hold))))
+        Ok(Hold::new(move || counts.underway.clone().spawn(counts.give_back(running, hold))))
     }
 
     /// Gives back what has run. What cannot be given back ends by itself, in time.
@@ -156,14 +156,7 @@ impl Counts {
             };
             puts.push((next.to_item(&change.key)?, condition));
         }
-        match puts.pop() {
-            Some((item, condition)) if puts.is_empty() => self.table.put(item, condition).await,
-            Some(last) => {
-                puts.push(last);
-                self.table.put_together(puts).await
-            }
-            None => Ok(Written::Done),
-        }
+        self.table.put_together(puts).await
     }
 
     fn remember(&self, changes: Vec<Change>, next: Vec<Seen>) {

@@ -12,7 +12,7 @@
 //! | [`counts`] | how often a caller has asked |
 //! | [`catalog`] | what all instances know of servers |
 //! | [`once`] | what was used and cannot be used again |
-//! | [`trail`], [`search`], [`check`] | the audit trail: written, searched, checked |
+//! | [`trail`] and [`scribe`], [`search`], [`check`] | the audit trail: written, searched, checked |
 
 mod catalog;
 mod check;
@@ -21,6 +21,7 @@ mod counts;
 mod item;
 mod keys;
 mod once;
+mod scribe;
 mod search;
 mod text;
 pub(crate) mod trail;

@@ -15,7 +15,8 @@ use portcullis_core::ports::AuditQuery;
 
 use super::check::Check;
 use super::item::{Item, PK, SK, text};
-use super::trail::{SHARDS, Sink, index_key};
+use super::scribe::{SHARDS, index_key};
+use super::trail::Sink;
 use super::{Order, Stretch, Table, Trouble};
 
 /// How many keys are read from a shard at once, and how many lines.

@@ -13,24 +13,15 @@ use portcullis_core::audit::{Chain, Entry, Redactor, Writing};
 use portcullis_core::config::Audit;
 use portcullis_core::ports::{AuditSink, AuditState};
 
-use super::item::{BY, Item, TTL, count, item, string, text, ttl, with};
+use super::item::{BY, TTL, count, item, string, text, ttl, with};
+use super::scribe::{Scribe, WRITERS};
 use super::write::Found;
-use super::{Condition, Table, Trouble, Written, part, token};
+use super::{Condition, Table, Trouble, Written};
 
-/// The key of all writers.
-pub(super) const WRITERS: &str = "trail";
-/// The second key of what is known of how far a chain reaches; it comes before all lines.
-pub(super) const HEAD: &str = "#head";
-/// Over how many keys of an index entries are spread: one key takes about a thousand of them in a second.
-pub(super) const SHARDS: u64 = 4;
-/// How many entries may wait.
-const WAITING: usize = 4096;
-/// How many bytes of arguments may; of what comes after that there is the digest.
-const ARGUMENTS: usize = 4 << 20;
+/// How much room there is.
+const ROOM: Room = Room { entries: 4096, arguments: 4 << 20 };
 /// How many entries are written together.
 const TOGETHER: usize = 25;
-/// The longest line that has arguments, in bytes: with what stands beside it, so many fit into one transaction.
-const LONGEST: usize = 100_000;
 /// Milliseconds of a day.
 const DAY: u64 = 86_400_000;
 /// How much longer than its lines the table keeps that there is a writer, in milliseconds.
@@ -51,12 +42,20 @@ struct Inner {
     scribe: tokio::sync::Mutex<Scribe>,
 }
 
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// How many entries; of those that come after that, how many is all that is told.
+    pub(super) entries: usize,
+    /// How many bytes of their arguments; of those that come after that there is the digest.
+    pub(super) arguments: usize,
+}
+
 /// What waits to be written, and how.
 #[derive(Debug)]
 struct Gathered {
     entries: VecDeque<Entry>,
-    /// How many may wait.
-    room: usize,
+    room: Room,
     /// How many bytes of arguments wait.
     held: usize,
     /// How many have a place and are not known to be written.
@@ -72,42 +71,14 @@ struct Gathered {
     days: u32,
 }
 
-/// A writer, and where its chain is.
-#[derive(Debug)]
-struct Scribe {
-    name: String,
-    by: String,
-    chain: Chain,
-    /// Until when the table keeps that there is this writer, in milliseconds since the Unix epoch; 0 where it does not
-    /// know.
-    known: u64,
-    /// Until when its first entry is kept, and its last.
-    kept: (u64, u64),
-    /// What was given its place and is not known to be written.
-    placed: Vec<Placed>,
-}
-
-/// An entry with its place.
-#[derive(Debug)]
-struct Placed {
-    entry: Entry,
-    id: u64,
-    line: String,
-    /// What it is found by: the agent and the server, in the line's own words.
-    agent: String,
-    server: String,
-    /// Until when it is kept.
-    until: u64,
-}
-
 impl Sink {
     /// Keeps the trail in this table.
     pub(crate) fn new(table: Table) -> Self {
-        Self::with_room(table, WAITING)
+        Self::with_room(table, ROOM)
     }
 
-    /// The same, with room for that many entries that wait.
-    pub(super) fn with_room(table: Table, room: usize) -> Self {
+    /// The same, with so much room for what waits.
+    pub(super) fn with_room(table: Table, room: Room) -> Self {
         let gathered = Gathered {
             entries: VecDeque::new(),
             room,
@@ -162,12 +133,15 @@ impl Sink {
             gathered.entries.push_back(Entry::own(now, "audit/lost", what));
         }
         let together = gathered.entries.len().min(TOGETHER);
+        if together == 0 {
+            return false;
+        }
         let entries: Vec<_> = gathered.entries.drain(..together).collect();
         gathered.held -= entries.iter().map(|entry| entry.arguments.held()).sum::<usize>();
         gathered.placed = entries.len();
         let until = now + u64::from(gathered.days.max(1)) * DAY;
         scribe.place(entries, &gathered.writing, until);
-        !scribe.placed.is_empty()
+        true
     }
 
     async fn write(&self, scribe: &mut Scribe) -> Result<(), Trouble> {
@@ -217,16 +191,8 @@ impl Sink {
     /// Writes the lines that have places; tells whether these are theirs.
     async fn write_lines(&self, scribe: &Scribe) -> Result<bool, Trouble> {
         let (table, placed) = (&self.0.table, &scribe.placed);
-        let mut puts: Vec<_> =
-            placed.iter().map(|placed| (placed.to_item(&scribe.name), Condition::IsNew)).collect();
-        let written = match puts.pop() {
-            Some((item, condition)) if puts.is_empty() => table.put(item, condition).await?,
-            Some(last) => {
-                puts.push(last);
-                table.put_together(puts).await?
-            }
-            None => return Ok(true),
-        };
+        let puts = placed.iter().map(|placed| (placed.to_item(&scribe.name), Condition::IsNew)).collect();
+        let written = table.put_together(puts).await?;
         Ok(match written {
             Written::Done => true,
             // Where an answer was lost, the lines are there.
@@ -255,11 +221,11 @@ impl AuditSink for Sink {
 
     fn record(&self, mut entry: Entry) {
         let mut gathered = self.gathered();
-        if gathered.waiting() >= gathered.room {
+        if gathered.waiting() >= gathered.room.entries {
             gathered.lost += 1;
             return;
         }
-        if gathered.held + entry.arguments.held() > ARGUMENTS {
+        if gathered.held + entry.arguments.held() > gathered.room.arguments {
             entry.arguments.forget();
         }
         gathered.held += entry.arguments.held();
@@ -281,7 +247,7 @@ impl AuditSink for Sink {
 
     fn is_failing(&self) -> bool {
         let gathered = self.gathered();
-        gathered.trouble.is_some() || gathered.waiting() > gathered.room / 2
+        gathered.trouble.is_some() || gathered.waiting() > gathered.room.entries / 2
     }
 
     fn state(&self) -> AuditState {
@@ -299,97 +265,4 @@ impl Gathered {
     fn waiting(&self) -> usize {
         self.entries.len() + self.placed
     }
-}
-
-impl Scribe {
-    /// Makes a writer whose chain is empty. Writers are ordered by when they began.
-    fn new(now: u64) -> Self {
-        let by = token();
-        Self {
-            name: format!("{now:013}{by}"),
-            by,
-            chain: Chain::default(),
-            known: 0,
-            kept: (0, 0),
-            placed: Vec::new(),
-        }
-    }
-
-    /// Gives entries their places; they are kept no shorter than those before.
-    fn place(&mut self, entries: Vec<Entry>, writing: &Writing, until: u64) {
-        let until = until.max(self.kept.1);
-        if self.kept.0 == 0 {
-            self.kept.0 = until;
-        }
-        self.kept.1 = until;
-        let bare = Writing { arguments: false, ..writing.clone() };
-        for entry in entries {
-            let line = self.chain.add(|id, prev| {
-                let line = entry.line(id, prev, writing);
-                if line.len() > LONGEST { entry.line(id, prev, &bare) } else { line }
-            });
-            let id = self.chain.last;
-            let by = entry.searched(id, writing);
-            let (agent, server) = (by.agent.into_owned(), by.server.into_owned());
-            self.placed.push(Placed { entry, id, line, agent, server, until });
-        }
-    }
-
-    /// Begins another chain with what was to be written.
-    fn begin_again(&mut self, now: u64, writing: &Writing) {
-        let (placed, until) = (std::mem::take(&mut self.placed), self.kept.1);
-        *self = Self::new(now);
-        self.place(placed.into_iter().map(|placed| placed.entry).collect(), writing, until);
-    }
-
-    fn head(&self, last: u64, hash: &str) -> Item {
-        let values = [
-            ("last", count(last)),
-            ("hash", string(hash)),
-            ("first", ttl(self.kept.0)),
-            (BY, string(&self.by)),
-            (TTL, ttl(self.kept.1)),
-        ];
-        with(item(&lines_of(&self.name), HEAD), values)
-    }
-}
-
-impl Placed {
-    fn to_item(&self, writer: &str) -> Item {
-        let shard = shard(writer);
-        let mut item = with(
-            item(&lines_of(writer), &line_key(self.id)),
-            [
-                ("line", string(&self.line)),
-                ("trail", string(&index_key("", shard))),
-                ("at", string(&format!("{:015}#{writer}#{:012}", self.entry.time, self.id))),
-                (TTL, ttl(self.until)),
-            ],
-        );
-        for (name, value) in [("agent", &self.agent), ("server", &self.server)] {
-            if !value.is_empty() {
-                item = with(item, [(name, string(&index_key(value, shard)))]);
-            }
-        }
-        item
-    }
-}
-
-/// Returns the key of a writer's lines.
-pub(super) fn lines_of(writer: &str) -> String {
-    format!("trail#{writer}")
-}
-
-/// Returns the second key of a line.
-pub(super) fn line_key(id: u64) -> String {
-    format!("e#{id:012}")
-}
-
-/// Returns the first key in an index of entries with this agent, or server, or of all.
-pub(super) fn index_key(value: &str, shard: u64) -> String {
-    format!("{}#{shard}", part(value))
-}
-
-fn shard(writer: &str) -> u64 {
-    writer.bytes().next_back().map_or(0, u64::from) % SHARDS
 }

@@ -1,6 +1,8 @@
 //! Writing: on conditions, together, and many at once.
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, Put, PutRequest, ReturnValuesOnConditionCheckFailure,
     TransactWriteItem, WriteRequest,
@@ -93,12 +95,7 @@ impl Table {
         }
         for attempt in 1..=ATTEMPTS {
             let Err(error) = put.clone().send().await else { return Ok(Written::Done) };
-            if let Some(failed) = error.as_service_error().and_then(|error| match error {
-                aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(
-                    failed,
-                ) => Some(failed),
-                _ => None,
-            }) {
+            if let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() {
                 return Ok(Written::Refused(vec![Found::of(failed.item.clone())]));
             }
             if !is_conflict(&error) {
@@ -109,8 +106,15 @@ impl Table {
         Err(busy())
     }
 
-    /// Writes several items, each on its condition: all of them or none.
-    pub(super) async fn put_together(&self, puts: Vec<(Item, Condition)>) -> Result<Written, Trouble> {
+    /// Writes items, each on its condition: all of them or none.
+    pub(super) async fn put_together(&self, mut puts: Vec<(Item, Condition)>) -> Result<Written, Trouble> {
+        // One alone costs half as much without a transaction.
+        if puts.len() < 2 {
+            return match puts.pop() {
+                Some((item, condition)) => self.put(item, condition).await,
+                None => Ok(Written::Done),
+            };
+        }
         let mut writes = Vec::new();
         for (item, condition) in puts {
             let (expression, value) = condition.terms();
@@ -131,13 +135,14 @@ impl Table {
     }
 
     async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Written, Trouble> {
-        use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError as Failure;
         let transact = self.client.transact_write_items().set_transact_items(Some(writes));
         for attempt in 1..=ATTEMPTS {
             // Each attempt has a token of its own, which the SDK makes, and keeps where it sends it again itself.
             let Err(error) = transact.clone().send().await else { return Ok(Written::Done) };
             let reasons = match error.as_service_error() {
-                Some(Failure::TransactionCanceledException(cancelled)) => cancelled.cancellation_reasons(),
+                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                    cancelled.cancellation_reasons()
+                }
                 _ => &[],
             };
             if reasons.iter().any(|reason| reason.code() == Some("ConditionalCheckFailed")) {
@@ -160,7 +165,7 @@ impl Table {
 
     /// Writes any number of items, in place of those with the same keys. It may be broken off between two of them.
     pub(super) async fn put_all(&self, items: Vec<Item>) -> Result<(), Trouble> {
-        /// How many the table takes at once, and how many bytes at most there are in an item.
+        /// How many the table takes at once.
         const TOGETHER: usize = 25;
         for items in items.chunks(TOGETHER) {
             let mut writes = Vec::new();

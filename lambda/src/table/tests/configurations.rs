@@ -112,13 +112,7 @@ async fn what_is_throttled_for_long_is_given_up_in_words() {
 #[tokio::test]
 async fn what_the_table_does_not_take_of_a_batch_is_sent_again() {
     let place = Place::new();
-    let mut is_first = true;
-    let (table, _flaky) = place.flaky(move |asked| {
-        if asked.operation != "BatchWriteItem" || !std::mem::take(&mut is_first) {
-            return Fault::None;
-        }
-        Fault::Answer(serde_json::json!({"UnprocessedItems": asked.what["RequestItems"]}))
-    });
+    let (table, _flaky) = place.flaky(at_first("BatchWriteItem", Fault::FirstOnly));
     let text = noise(800_000);
     let store = Configurations::new(table);
     assert_eq!(store.append(revision(1, "a", &text)).await, Ok(Appended::Done));
