@@ -30,8 +30,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How often is looked: for as long as two leases last.
 const LOOKS: u32 = 300;
 
-/// Reads all servers, and returns what is known of them; nothing where nobody can, yet.
-pub(crate) type Read = Arc<dyn Fn() -> BoxFuture<'static, Option<Bytes>> + Send + Sync>;
+/// Reads all servers, and the one that has changed however lately it was read; returns what is known of them; nothing where
+/// nobody can, yet.
+pub(crate) type Read = Arc<dyn Fn(Option<String>) -> BoxFuture<'static, Option<Bytes>> + Send + Sync>;
 
 /// What is known, in the table. Cheap to clone; clones are the same.
 #[derive(Clone)]
@@ -74,19 +75,23 @@ impl Catalog {
         Ok(Some(published))
     }
 
-    async fn bring_up_to_date(&self) -> Result<Bytes, Trouble> {
+    /// Reads the servers, or waits until another has. What another reads may be from before a server changed, so that it
+    /// does not do where one has.
+    async fn bring_up_to_date(&self, changed: Option<String>) -> Result<Bytes, Trouble> {
         let before = self.last().await?;
         let by = token();
         for look in 0..LOOKS {
             if (look == 0 || self.is_free().await?) && self.take_lease(&by).await? {
-                let published = self.read_and_publish(before.as_ref()).await;
+                let published = self.read_and_publish(before.as_ref(), changed).await;
                 // One that stays ends by itself.
                 let _ = self.table.delete((PK, LEASE), (BY, string(&by))).await;
                 return published;
             }
             tokio::time::sleep(LOOK).await;
             match self.last().await? {
-                Some(now) if before.as_ref().is_none_or(|before| before.at < now.at) => return Ok(now.text),
+                Some(now) if changed.is_none() && before.as_ref().is_none_or(|before| before.at < now.at) => {
+                    return Ok(now.text);
+                }
                 _ => {}
             }
         }
@@ -108,13 +113,21 @@ impl Catalog {
         Ok(found.is_none_or(|found| found.item().and_then(|item| text(item, BY)) == Some(by)))
     }
 
-    async fn read_and_publish(&self, before: Option<&Published>) -> Result<Bytes, Trouble> {
+    async fn read_and_publish(
+        &self,
+        before: Option<&Published>,
+        changed: Option<String>,
+    ) -> Result<Bytes, Trouble> {
         // Another may have done so just before the lease was taken.
-        if let Some(now) = self.last().await?.filter(|now| before.is_none_or(|before| before.at < now.at)) {
+        let is_later = |now: &Published| before.is_none_or(|before| before.at < now.at);
+        if changed.is_none()
+            && let Some(now) = self.last().await?.filter(is_later)
+        {
             return Ok(now.text);
         }
         let at = self.table.now();
-        let read = (self.read)().await.ok_or_else(|| Trouble("waits for a gateway that reads".into()))?;
+        let read =
+            (self.read)(changed).await.ok_or_else(|| Trouble("waits for a gateway that reads".into()))?;
         let said = std::str::from_utf8(&read).map_err(|_| Trouble("takes texts only".into()))?;
         let until = at + KEPT;
         let address = self.table.put_text(said, Some(until)).await?;
@@ -136,9 +149,9 @@ impl CatalogStore for Catalog {
         .boxed()
     }
 
-    fn refresh(&self) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
-        let catalog = self.clone();
+    fn refresh(&self, changed: Option<&str>) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
+        let (catalog, changed) = (self.clone(), changed.map(str::to_owned));
         let failed = |trouble: Trouble| Unreachable::new("table", trouble.to_string());
-        async move { catalog.bring_up_to_date().await.map_err(failed) }.boxed()
+        async move { catalog.bring_up_to_date(changed).await.map_err(failed) }.boxed()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It knows no table: what becomes of the items is the sink's matter.
 
-use portcullis_core::audit::{Chain, Entry, Writing};
+use portcullis_core::audit::{Chain, Entry, Row, Writing};
 
 use super::item::{BY, Item, TTL, count, item, string, ttl, with};
 use super::{part, token};
@@ -76,8 +76,8 @@ impl Scribe {
                 if line.len() > LONGEST { entry.line(id, prev, &bare) } else { line }
             });
             let id = self.chain.last;
-            let by = entry.searched(id, writing);
-            let (agent, server) = (by.agent.into_owned(), by.server.into_owned());
+            let field = |name| Row::read(&line).map(|row| row.field(name)).unwrap_or_default();
+            let (agent, server) = (field("agent"), field("server"));
             self.placed.push(Placed { entry, id, line, agent, server, until });
         }
     }
