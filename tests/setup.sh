@@ -4,7 +4,7 @@
 #
 #   tests/setup.sh            # everything of these that is missing or out of date
 #   tests/setup.sh --deny     # cargo-deny alone, which checks the dependencies; building it takes a few minutes, once
-#   tests/setup.sh --aws      # what stands in for AWS alone: emulators, each in a Python environment of its own
+#   tests/setup.sh --aws      # what stands in for AWS alone: emulators, and what checks the infrastructure
 #   tests/setup.sh --where    # prints the cache folder, installs nothing
 #
 # Each part carries a stamp, a hash of what it was made from; a part whose stamp agrees is left alone.
@@ -70,14 +70,18 @@ install_python() {
 }
 
 # Their packages want different versions of the same ones, so each has an environment of its own.
-install_ministack() { environment "$1" -r "$here/lambda/ministack.txt"; }
+install_ministack() {
+    environment "$1" -r "$here/lambda/ministack.txt" -r "$here/lambda/infrastructure/requirements.txt"
+}
+install_checkov() { environment "$1" -r "$here/lambda/infrastructure/checkov.txt"; }
 install_moto() { environment "$1" -r "$here/lambda/moto.txt"; }
 
 # requirements FILE...: the hash of what these files say, for this Python.
 requirements() { (cat "$@"; "$python" --version) | sum; }
 
 if [ "${1:-}" = --aws ]; then
-    part ministack "$(requirements "$here/lambda/ministack.txt")" install_ministack
+    part ministack "$(requirements "$here"/lambda/{ministack,infrastructure/requirements}.txt)" install_ministack
+    part checkov "$(requirements "$here/lambda/infrastructure/checkov.txt")" install_checkov
     part moto "$(requirements "$here/lambda/moto.txt")" install_moto
     exit 0
 fi

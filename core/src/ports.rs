@@ -125,7 +125,8 @@ pub trait Observe: Send + Sync {
 
 /// Where the audit trail goes.
 ///
-/// **Called while requests are answered**: it returns at once, waits for nothing, and makes no text of what it gets.
+/// **Called while requests are answered**: it returns at once and waits for nothing. What it makes of an entry then takes
+/// no longer than a draft ([`Entry::draft`]).
 pub trait AuditSink: Send + Sync {
     /// Returns nanoseconds since some fixed moment; never fewer than before.
     fn ticks(&self) -> u64;
@@ -231,8 +232,9 @@ pub trait CatalogStore: Send + Sync {
     /// Returns what was published last; nothing where nothing was, or it cannot be had.
     fn published(&self) -> BoxFuture<'static, Option<Bytes>>;
 
-    /// Has the one that keeps it bring it up to date and publish it; returns what is published then.
-    fn refresh(&self) -> BoxFuture<'static, Result<Bytes, Unreachable>>;
+    /// Has the one that keeps it bring it up to date and publish it; returns what is published then. `changed` is what a
+    /// server is known by there ([`Gateway::catalog`](crate::Gateway::catalog)) whose lists have changed.
+    fn refresh(&self, changed: Option<&str>) -> BoxFuture<'static, Result<Bytes, Unreachable>>;
 }
 
 /// Where an [`Owner`](Place::Owner) writes down what it must still know after it was put away.
@@ -316,6 +318,12 @@ pub trait Host:
     /// Tells whether the platform can start programs, as servers with a `command` need.
     fn starts_processes(&self) -> bool {
         true
+    }
+
+    /// Returns how large a message may be that is held whole, in bytes, whatever the configuration says; as large as
+    /// that, unless the platform says otherwise.
+    fn largest_message(&self) -> usize {
+        usize::MAX
     }
 
     /// Returns who observes; nobody, unless the platform says otherwise.

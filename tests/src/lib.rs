@@ -38,3 +38,4 @@ pub mod sse_agent;
 pub mod toolbox;
 pub mod upstream;
 pub mod wait;
+pub mod walkthrough;

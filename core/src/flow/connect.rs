@@ -321,7 +321,8 @@ impl Link {
 
 pub(super) fn blank(version: Version, pipe: Option<Pipe>) -> Established {
     let introduction = Introduction::default();
-    Established { version, session: None, pipe, introduction, _lasting: Lasting::default() }
+    let _lasting = Lasting::default();
+    Established { version, session: None, is_borrowed: false, pipe, introduction, _lasting }
 }
 
 pub(super) fn initialize(link: &Link) -> Ask<'static> {

@@ -11,7 +11,7 @@ use futures::channel::mpsc;
 use futures::future::{self, Either};
 
 use crate::catalog::inspect::{Suspect, Suspects};
-use crate::catalog::{Item, Kind, Offer, View, capability, read_page};
+use crate::catalog::{Item, Kind, Offer, Room, View, capability, read_page};
 use crate::error::{Unreachable, code};
 use crate::front::Caller;
 use crate::gateway::{Gateway, Keeper, SETTLING, Snapshot};
@@ -32,6 +32,8 @@ const BREATH: Duration = Duration::from_millis(100);
 const PAGES: usize = 1000;
 /// The most items that one list may have.
 const ITEMS: usize = 100_000;
+/// A list may have the bytes of a message of the greatest length, divided by this: it is kept in several forms.
+const FORMS: usize = 8;
 /// The longest cursor that is sent back, in bytes.
 const CURSOR: usize = 16 << 10;
 /// How much of what is wrong with a list is logged.
@@ -160,6 +162,7 @@ impl<H: Host> Gateway<H> {
             match self.discover(server).await {
                 Ok(offer) => {
                     failures = 0;
+                    self.share_change(server, &offer).await;
                     self.up(server, offer);
                 }
                 Err(error) => {
@@ -280,7 +283,7 @@ impl<H: Host> Gateway<H> {
         let mut cursors = BTreeSet::new();
         let mut ttl = u64::MAX;
         let mut cursor: Option<String> = None;
-        let mut room = ITEMS;
+        let mut room = Room { items: ITEMS, bytes: self.limits().message / FORMS };
         for _ in 0..PAGES {
             let mut ask = Ask::own(kind.method());
             if let Some(cursor) = &cursor {
@@ -290,8 +293,7 @@ impl<H: Host> Gateway<H> {
             let result =
                 Json::check(page.as_bytes()).map_err(|e| server.error(format!("sent invalid JSON: {e}")))?;
             let (mut more, skipped) =
-                read_page(kind, result, &mut names, room).map_err(|why| server.error(why))?;
-            room = room.saturating_sub(more.len() + skipped.len());
+                read_page(kind, result, &mut names, &mut room).map_err(|why| server.error(why))?;
             for skipped in skipped {
                 remarks.add(&skipped);
             }
@@ -306,7 +308,7 @@ impl<H: Host> Gateway<H> {
                 Some(next) if !cursors.insert(next.clone()) => {
                     Some("its pages go in circles; it is cut there")
                 }
-                Some(_) if room == 0 => break,
+                Some(_) if room.is_full() => break,
                 Some(_) => None,
             };
             if let Some(end) = end {
@@ -315,7 +317,7 @@ impl<H: Host> Gateway<H> {
                 break;
             }
         }
-        if room == 0 || cursor.is_some() {
+        if room.is_full() || cursor.is_some() {
             remarks.add(&"it is too long; it is cut");
         }
         remarks.tell(server, kind);

@@ -184,12 +184,12 @@ impl<H: Host> Gateway<H> {
         Ok(if answering == Answering::Listener { self.awake(reply) } else { reply })
     }
 
-    /// Keeps a stream awake whose owner may rest.
+    /// Keeps a stream awake whose owner may rest, and passes it on.
     fn awake(&self, reply: Reply) -> Reply {
         let (mut head, body) = reply.into_parts();
         head.extensions.insert(Listens);
         let body = match body {
-            Body::Stream(chunks) => Body::Stream(self.keep_chunks_alive(chunks)),
+            Body::Stream(chunks) => Body::Stream(self.keep_chunks_alive(self.knowing_of_changes(chunks))),
             whole @ Body::Full(_) => whole,
         };
         Reply::from_parts(head, body)

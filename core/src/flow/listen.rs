@@ -215,6 +215,10 @@ impl<H: Host> Gateway<H> {
         if let Some(resting) = self.rests_on(caller).await {
             return Ok(resting);
         }
+        if self.host().place() == Place::Owner {
+            // What all instances know comes first: a server's own word is compared with that.
+            self.learn(&self.snapshot(), &caller.scope).await;
+        }
         let nonce = self.random();
         // First a place, so that nothing is missed that happens while servers are asked.
         let seat = self.take_seat(caller, nonce, Interest::Lists(wanted.lists.clone()))?;

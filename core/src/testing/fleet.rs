@@ -160,18 +160,18 @@ impl CatalogStore for Fleet {
         future::ready(lock(&self.0.published).clone().filter(|_| !lost)).boxed()
     }
 
-    fn refresh(&self) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
+    fn refresh(&self, changed: Option<&str>) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
         let upstreams = lock(&self.0.upstreams)
             .get_or_insert_with(|| {
                 (self.0.start)(&self.0.host.with_role(Role { place: Place::Owner, ..Role::default() }))
             })
             .clone();
-        let fleet = self.clone();
+        let (fleet, changed) = (self.clone(), changed.map(str::to_owned));
         async move {
             if fleet.0.lost.load(Ordering::Relaxed) {
                 return Err(Unreachable::new("the catalog", "is out of reach"));
             }
-            let text = upstreams.catalog().await;
+            let text = upstreams.catalog(changed.as_deref()).await;
             *lock(&fleet.0.published) = Some(text.clone());
             Ok(text)
         }

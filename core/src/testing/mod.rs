@@ -7,6 +7,7 @@ mod paths;
 mod policy_paths;
 mod store;
 mod trail;
+mod trail_paths;
 
 use std::sync::Arc;
 use std::time::Duration;
