@@ -76,6 +76,12 @@ pub trait Upstream {
 pub trait Background {
     /// Runs `work` to its end, as the platform allows.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static);
+
+    /// Runs `work`, which lasts for as long as a connection does. A platform that waits for what was begun by a request
+    /// does not wait for this.
+    fn spawn_lasting(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(work);
+    }
 }
 
 /// Where what comes by one request meets the flow of another that waits for it.

@@ -120,6 +120,10 @@ impl Background for Function {
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.underway.spawn(work);
     }
+
+    fn spawn_lasting(&self, work: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(work);
+    }
 }
 
 impl Upstream for Function {

@@ -26,6 +26,8 @@ use crate::wire::version::Era;
 
 /// How often it is looked whether anybody listens, where servers are kept only for those.
 const LOOK: Duration = Duration::from_secs(15);
+/// How often in a function, which is not frozen before that.
+const LOOK_OF_FUNCTION: Duration = Duration::from_millis(200);
 /// The least time between two readings of a server's lists.
 const BREATH: Duration = Duration::from_millis(100);
 /// The most pages that one list may have.
@@ -147,11 +149,13 @@ impl<H: Host> Gateway<H> {
 
     /// Waits until nobody listens any more; for ever in a place that lasts.
     pub(super) async fn deserted(&self) {
-        if self.host().place() == Place::Process {
-            return future::pending().await;
-        }
+        let look = match self.host().place() {
+            Place::Process => return future::pending().await,
+            Place::Function => LOOK_OF_FUNCTION,
+            Place::Owner | Place::Isolate => LOOK,
+        };
         while self.0.hub.open() > 0 {
-            self.host().sleep(LOOK).await;
+            self.host().sleep(look).await;
         }
     }
 

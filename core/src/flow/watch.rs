@@ -69,7 +69,7 @@ impl<H: Host> Gateway<H> {
     ) {
         // The task must not keep the process running: it holds neither the pipe nor the link.
         let (gateway, server) = (self.clone(), server.clone());
-        self.host().spawn(async move {
+        self.host().spawn_lasting(async move {
             while let Some(line) = unasked.next().await {
                 let Some(pipe) = pipe.upgrade() else { return };
                 if let Some(answer) = gateway.heard(&server, owner, &line) {
