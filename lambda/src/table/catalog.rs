@@ -83,7 +83,7 @@ impl Catalog {
         let by = token();
         for look in 0..LOOKS {
             if (look == 0 || self.is_free().await?) && self.take_lease(&by).await? {
-                let published = self.read_and_publish(&changed, is_new).await;
+                let published = self.read_and_publish(changed.as_deref(), is_new).await;
                 // One that stays ends by itself.
                 let _ = self.table.delete((PK, LEASE), (BY, string(&by))).await;
                 return published;
@@ -113,7 +113,7 @@ impl Catalog {
 
     async fn read_and_publish(
         &self,
-        changed: &Option<String>,
+        changed: Option<&str>,
         is_new: impl Fn(&Published) -> bool,
     ) -> Result<Bytes, Trouble> {
         // Another may have done so just before the lease was taken.
