@@ -121,7 +121,7 @@ impl Catalog {
             return Ok(now.text);
         }
         let at = self.table.now();
-        let read = (self.read)(changed.clone())
+        let read = (self.read)(changed.map(str::to_owned))
             .await
             .ok_or_else(|| Trouble("waits for a gateway that reads".into()))?;
         let said = std::str::from_utf8(&read).map_err(|_| Trouble("takes texts only".into()))?;
