@@ -51,6 +51,9 @@ cat >"$work/loaded.js" <<'JS'
 export * from './shim.js';
 export default { fetch: () => new Response('here') };
 JS
+cat >"$work/importing.js" <<'JS'
+export default { fetch: async ({ url }) => { if (url.endsWith('/import')) await import('./shim.js'); return new Response('here'); } };
+JS
 cat >"$work/queue.js" <<'JS'
 export default { fetch: async (request) => { await request.arrayBuffer(); return Response.json({ metadata: { metrics: { backlogCount: 0, backlogBytes: 0, oldestMessageTimestamp: 0 } } }); } };
 JS
@@ -101,6 +104,8 @@ worker queue 9853 '(name = "queue.js", esModule = embed "queue.js")'
 worker silent 9864 '(name = "silent.js", esModule = embed "silent.js")'
 worker loaded 9865 "(name = \"loaded.js\", esModule = embed \"loaded.js\"), $modules" '' "$classes"
 
+worker importing 9866 "(name = \"importing.js\", esModule = embed \"importing.js\"), $modules"
+
 # --- Start -----------------------------------------------------------------------------------------
 # start_cost NAME PORT: the processor time from spawn to the first answer.
 start_cost() {
@@ -109,11 +114,23 @@ start_cost() {
     cpu "$pid"
     kill "$pid"; wait "$pid" 2>/dev/null || true
 }
+# scope_cost: the same for evaluating the global scope alone, in a process that has compiled the modules and has answered:
+# what `wrangler check startup` makes a profile of.
+scope_cost() {
+    local before
+    serve importing; await 9866
+    curl -s http://127.0.0.1:9866/ http://127.0.0.1:9866/ >/dev/null
+    before=$(cpu "$pid")
+    curl -sf http://127.0.0.1:9866/import >/dev/null
+    echo $(($(cpu "$pid") - before))
+    kill "$pid"; wait "$pid" 2>/dev/null || true
+}
 for _ in $(seq "$starts"); do
+    scope_cost >>"$work/scope.us"
     start_cost silent 9864 >>"$work/silent.us"
     start_cost loaded 9865 >>"$work/loaded.us"
 done
-echo "start: $(middle <"$work/silent.us") µs without the bundle, $(middle <"$work/loaded.us") µs with it"
+echo "start: $(middle <"$work/silent.us") µs without the bundle, $(middle <"$work/loaded.us") µs with it; $(middle <"$work/scope.us") µs for the global scope"
 
 # --- Calls -----------------------------------------------------------------------------------------
 mebibytes=50

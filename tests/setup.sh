@@ -4,6 +4,7 @@
 #
 #   tests/setup.sh            # everything of these that is missing or out of date
 #   tests/setup.sh --deny     # cargo-deny alone, which checks the dependencies; building it takes a few minutes, once
+#   tests/setup.sh --aws      # what stands in for AWS alone: emulators, and what checks the infrastructure
 #   tests/setup.sh --where    # prints the cache folder, installs nothing
 #
 # Each part carries a stamp, a hash of what it was made from; a part whose stamp agrees is left alone.
@@ -22,7 +23,7 @@ die() { say "$*"; exit 1; }
 sum() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -d' ' -f1; }
 
 case ${1:-} in
-    '' | --deny) ;;
+    '' | --deny | --aws) ;;
     --where) printf '%s\n' "$cache"; exit 0 ;;
     *) say "unknown option $1"; exit 2 ;;
 esac
@@ -49,6 +50,39 @@ install_deny() {
 
 if [ "${1:-}" = --deny ]; then
     part deny "$(printf '%s' "cargo-deny@$deny_version" | sum)" install_deny
+    exit 0
+fi
+
+# --- Python packages -----------------------------------------------------------------------------
+python=${PYTHON:-python3}
+
+# environment FOLDER ARGUMENT...: makes a Python environment in FOLDER, in which pip has installed what ARGUMENTs say.
+environment() {
+    local folder=$1; shift
+    command -v "$python" >/dev/null || die "python3 is missing"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is older than 3.11"
+    "$python" -m venv "$folder" || die "python3 has no venv (on Debian: apt-get install python3-venv)"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@"
+}
+
+install_python() {
+    environment "$1" -r "$here/interop/requirements.txt" -c "$here/interop/constraints.txt"
+}
+
+# Their packages want different versions of the same ones, so each has an environment of its own.
+install_ministack() {
+    environment "$1" -r "$here/lambda/ministack.txt" -r "$here/lambda/infrastructure/requirements.txt"
+}
+install_checkov() { environment "$1" -r "$here/lambda/infrastructure/checkov.txt"; }
+install_moto() { environment "$1" -r "$here/lambda/moto.txt"; }
+
+# requirements FILE...: the hash of what these files say, for this Python.
+requirements() { (cat "$@"; "$python" --version) | sum; }
+
+if [ "${1:-}" = --aws ]; then
+    part ministack "$(requirements "$here"/lambda/{ministack,infrastructure/requirements}.txt)" install_ministack
+    part checkov "$(requirements "$here/lambda/infrastructure/checkov.txt")" install_checkov
+    part moto "$(requirements "$here/lambda/moto.txt")" install_moto
     exit 0
 fi
 
@@ -84,19 +118,8 @@ install_edge() {
     PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$1"
 }
 
-# --- Python packages -----------------------------------------------------------------------------
-python=${PYTHON:-python3}
-
-install_python() {
-    command -v "$python" >/dev/null || die "python3 is missing"
-    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is older than 3.11"
-    "$python" -m venv "$1" || die "python3 has no venv (on Debian: apt-get install python3-venv)"
-    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-        -r "$here/interop/requirements.txt" -c "$here/interop/constraints.txt"
-}
-
 part node "$(printf '%s' "$node_package@$node_version" | sum)" install_node
 part npm "$(cat "$here/interop/package.json" "$here/interop/package-lock.json" | sum)" install_npm
 part edge "$(cat "$here/edge/package.json" "$here/edge/package-lock.json" | sum)" install_edge
-part python "$( (cat "$here/interop/requirements.txt" "$here/interop/constraints.txt"; "$python" --version) | sum)" install_python
+part python "$(requirements "$here/interop/requirements.txt" "$here/interop/constraints.txt")" install_python
 say "ready in $cache"

@@ -108,6 +108,8 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) asleep: Mutex<Vec<Keeper>>,
     /// What has been said of names that no server offers.
     pub(crate) told: Mutex<BTreeSet<String>>,
+    /// Held while what changed is learned of, and how often that was begun.
+    pub(crate) renewing: (futures::lock::Mutex<()>, AtomicU64),
     /// The chain of gateways, for what this one asks of itself.
     pub(crate) own_via: HeaderValue,
     next_id: AtomicU64,
@@ -200,6 +202,7 @@ impl<H: Host> Gateway<H> {
             stopping: AtomicBool::new(false),
             asleep: Mutex::default(),
             told: Mutex::default(),
+            renewing: Default::default(),
             id: id.into(),
             host,
         }));
@@ -220,9 +223,10 @@ impl<H: Host> Gateway<H> {
         self.give_up_parked();
     }
 
-    /// Returns how much may go on at a time, as the configuration in force says.
+    /// Returns how much may go on at a time, as the configuration in force says and the platform can bear.
     pub fn limits(&self) -> Limits {
-        self.0.snapshot.load().config.gateway.limits
+        let limits = self.0.snapshot.load().config.gateway.limits;
+        Limits { message: limits.message.min(self.0.host.largest_message()), ..limits }
     }
 
     /// Tells whether agents on HTTP+SSE hold streams here. Where nothing runs between requests, somebody has to look from

@@ -33,6 +33,11 @@ impl ServerName {
         &self.0
     }
 
+    /// Returns the name as text.
+    pub fn into_arc(self) -> Arc<str> {
+        self.0
+    }
+
     /// Returns the name as text that is shared with it.
     pub fn to_arc(&self) -> Arc<str> {
         self.0.clone()

@@ -309,9 +309,11 @@ impl Record {
     /// Notes what the request is about.
     pub(crate) fn concerns(&self, server: &Server, inbound: &Inbound<'_>) {
         let Some(open) = &self.0 else { return };
+        // The audit trail has the name already.
+        let is_observed = open.observer.is_some();
         let named = |method: &str, key: &str| {
-            let name = inbound.text(key).filter(|_| inbound.method == method)?;
-            Some(name.into_owned().into_boxed_str())
+            let is_it = is_observed && inbound.method == method;
+            Some(is_it.then(|| inbound.text(key))??.into_owned().into_boxed_str())
         };
         let about = About {
             server: server.name.clone(),
@@ -532,8 +534,8 @@ impl Open {
             None => "",
         };
         entry.method = self.method;
-        if let Some(about) = self.about.get() {
-            entry.server = Some(about.server.to_arc());
+        if let Some(about) = self.about.take() {
+            entry.server = Some(about.server.into_arc());
         }
         let is_answered = matches!(outcome, Outcome::Ok | Outcome::ToolError);
         entry.is_error =

@@ -13,6 +13,7 @@ use crate::body::Whole;
 use crate::catalog::{Found, Kind, Parameter, Route, View, replace_member};
 use crate::config::Dialect;
 use crate::error::{Refusal, code};
+use crate::front::terms::Told;
 use crate::front::{Caller, Inbound, LEVELS, meta, modern};
 use crate::pieces::Pieces;
 use crate::tasks::{self, Tasks};
@@ -99,7 +100,7 @@ pub(crate) fn plan<'a>(
         ("prompts/get", _) => named(view, caller, inbound, Kind::Prompts),
         ("resources/read", _) => read(view, caller, inbound),
         ("completion/complete", _) => complete(view, caller, inbound),
-        ("server/discover", Era::Modern) => Ok(Plan::Answer(discover(view).into())),
+        ("server/discover", Era::Modern) => Ok(Plan::Answer(discover(view, caller.terms.told).into())),
         ("subscriptions/listen", Era::Modern) => Ok(Plan::Listen(wanted(view, tasks, inbound)?)),
         ("tasks/get" | "tasks/update" | "tasks/cancel", Era::Modern) => {
             let route = tasks.route(inbound)?;
@@ -131,20 +132,20 @@ pub(crate) fn unknown_method(method: &str, era: Era) -> Refusal {
 }
 
 /// Returns the result of `initialize`.
-pub(crate) fn initialized(view: &View, version: Version) -> String {
+pub(crate) fn initialized(view: &View, version: Version, told: Told) -> String {
     let mut result = ObjectWriter::default();
     result.string("protocolVersion", version.as_str());
-    result.member("capabilities", &view.legacy_capabilities).member("serverInfo", own_info());
+    result.member("capabilities", &view.capabilities(Era::Legacy, told)).member("serverInfo", own_info());
     if let Some(instructions) = &view.instructions {
         result.string("instructions", instructions);
     }
     result.finish()
 }
 
-fn discover(view: &View) -> String {
+fn discover(view: &View, told: Told) -> String {
     let mut result = ObjectWriter::default();
     result.member("supportedVersions", &format!("[\"{}\"]", Version::MODERN));
-    result.member("capabilities", &view.capabilities);
+    result.member("capabilities", &view.capabilities(Era::Modern, told));
     if let Some(instructions) = &view.instructions {
         result.string("instructions", instructions);
     }

@@ -77,6 +77,12 @@ pub trait Upstream {
 pub trait Background {
     /// Runs `work` to its end, as the platform allows.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static);
+
+    /// Runs `work`, which lasts for as long as a connection does. A platform that waits for what was begun by a request
+    /// does not wait for this.
+    fn spawn_lasting(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(work);
+    }
 }
 
 /// Where what comes by one request meets the flow of another that waits for it.
@@ -126,7 +132,8 @@ pub trait Observe: Send + Sync {
 
 /// Where the audit trail goes.
 ///
-/// **Called while requests are answered**: it returns at once, waits for nothing, and makes no text of what it gets.
+/// **Called while requests are answered**: it returns at once and waits for nothing. What it makes of an entry then takes
+/// no longer than a draft ([`Entry::draft`]).
 pub trait AuditSink: Send + Sync {
     /// Returns nanoseconds since some fixed moment; never fewer than before.
     fn ticks(&self) -> u64;
@@ -171,6 +178,32 @@ pub enum Place {
     /// the [`CatalogStore`], and hands requests that need an owner to one of the host's [`Owners`]; where there are none,
     /// what needs one is not offered.
     Isolate,
+    /// One of many, to which any request may come, and which is frozen between requests. It learns of servers from the
+    /// [`CatalogStore`], and keeps them known only while somebody listens, for as long as that request lasts. It holds
+    /// nothing beyond a request, and has nobody to hand it to: what needs an owner is not offered.
+    Function,
+}
+
+/// In a request's extensions: when the platform ends the request, in milliseconds since the Unix epoch. Streams end
+/// before that, and what is not answered by then is answered with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Until(pub u64);
+
+/// In a request's extensions: the front passes on nothing before the answer is whole, and no more than so many bytes.
+/// There is no listening then, and every answer is one document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Undivided(pub usize);
+
+/// Where what may be used only once is taken note of, for all instances.
+///
+/// A place that every use comes to needs none: it remembers by itself.
+pub trait Once: Send + Sync {
+    /// Takes note that `stamp` is used; tells whether this is the first time. The note may be lost after `until`, in
+    /// milliseconds since the Unix epoch.
+    fn take(&self, stamp: &str, until: u64) -> BoxFuture<'_, Result<bool, Unreachable>>;
+
+    /// Strikes the note out, so that `stamp` can be used once more.
+    fn give_back(&self, stamp: &str) -> BoxFuture<'_, Result<(), Unreachable>>;
 }
 
 /// The owners of what must outlive a request, where that is not this process.
@@ -206,8 +239,9 @@ pub trait CatalogStore: Send + Sync {
     /// Returns what was published last; nothing where nothing was, or it cannot be had.
     fn published(&self) -> BoxFuture<'static, Option<Bytes>>;
 
-    /// Has the one that keeps it bring it up to date and publish it; returns what is published then.
-    fn refresh(&self) -> BoxFuture<'static, Result<Bytes, Unreachable>>;
+    /// Has the one that keeps it bring it up to date and publish it; returns what is published then. `changed` is what a
+    /// server is known by there ([`Gateway::catalog`](crate::Gateway::catalog)) whose lists have changed.
+    fn refresh(&self, changed: Option<&str>) -> BoxFuture<'static, Result<Bytes, Unreachable>>;
 }
 
 /// Where an [`Owner`](Place::Owner) writes down what it must still know after it was put away.
@@ -322,6 +356,12 @@ pub trait Host:
         true
     }
 
+    /// Returns how large a message may be that is held whole, in bytes, whatever the configuration says; as large as
+    /// that, unless the platform says otherwise.
+    fn largest_message(&self) -> usize {
+        usize::MAX
+    }
+
     /// Returns who observes; nobody, unless the platform says otherwise.
     fn observer(&self) -> Option<&Arc<dyn Observe>> {
         None
@@ -350,6 +390,11 @@ pub trait Host:
     /// Returns where an owner writes down what it must still know after it was put away; nowhere, unless the platform
     /// says otherwise.
     fn notebook(&self) -> Option<&Arc<dyn Notebook>> {
+        None
+    }
+
+    /// Returns where it is noted what was used, for all instances; nowhere, unless the platform says otherwise.
+    fn once(&self) -> Option<&Arc<dyn Once>> {
         None
     }
 

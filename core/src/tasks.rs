@@ -346,6 +346,7 @@ mod tests {
                 streams: true,
                 resumes: true,
                 taken_up: None,
+                terms: crate::front::terms::Terms::default(),
                 record: crate::observe::Record::default(),
             };
             look(

@@ -21,7 +21,7 @@ const OPTIONAL: [(&str, &str); 8] = [
     ("UPSTREAMS", "each instance asks each server what it offers when it starts"),
     ("COUNTS", "each instance counts for itself, so that limits are looser than they say"),
     ("TRAIL", "no audit trail is written"),
-    ("ENTRIES", "each instance brings its audit entries to the trail itself, after each answer"),
+    ("ENTRIES", "each instance brings its audit entries to the trail itself, after answers"),
     ("ARCHIVE", "the audit trail is kept no longer than STORE keeps it"),
 ];
 

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use http::{Method, Response, StatusCode};
 use js_sys::Promise;
-use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply};
 use portcullis_core::ports::Clock as _;
 use portcullis_core::quota::{self, Count};
@@ -16,7 +15,7 @@ use worker::Env;
 use crate::bindings::Bindings;
 use crate::host::{
     Asked, Edge, Event, Leaving, Ledger, Notes, Scribe, Storage, Streams, answer, deliver, moment, refuse,
-    request,
+    request, settled,
 };
 use crate::isolate::Place;
 use crate::logging;
@@ -139,7 +138,7 @@ impl Conversations {
     pub fn alarm(&self) -> Promise {
         let tidied = self.notes.tidy(Edge::default().now(), self.streams.any());
         self.with_gateway(move |conversations, gateway| async move {
-            let _ = JsFuture::from(tidied).await;
+            let _ = settled(&tidied).await;
             conversations.take_up(gateway, Wanted::ForNews).await;
         })
     }
@@ -315,7 +314,7 @@ impl Counts {
             let idle_at = moment(stored(&storage).idle_at());
             let rest =
                 if js_sys::Date::now() < idle_at { storage.wake(idle_at) } else { storage.forget_all() };
-            JsFuture::from(rest).await
+            settled(&rest).await
         });
         promise
     }
@@ -335,6 +334,9 @@ fn to_text(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("plain data")
 }
 
+/// The largest request for the catalog, in bytes: by what a server is known there.
+const CHANGED: usize = 4096;
+
 /// By which way a request comes in.
 #[derive(Clone, Copy)]
 enum Door {
@@ -352,10 +354,9 @@ fn serve(asked: Asked, event: Event, place: Rc<Place>, door: Door) -> Promise {
     let (own, left) = (event.clone(), leaving.clone());
     let (promise, running) = event.promise(async move {
         let reply = reply(asked, &place, door).await;
-        own.spawn(async move {
-            place.flush().await;
-            place.refresh().await;
-        });
+        if place.has_chores() {
+            own.spawn(async move { place.do_chores().await });
+        }
         Ok(answer(reply, &own, &left))
     });
     leaving.does(running);
@@ -378,8 +379,10 @@ async fn reply(asked: Asked, place: &Place, door: Door) -> Reply {
         Door::Front => gateway.serve(request).await,
         Door::Inner => gateway.serve_handed(request).await,
         Door::Catalog => {
-            let catalog = gateway.catalog().await;
-            place.publish(&catalog).await;
+            let changed = request.into_body().collect(CHANGED).await.unwrap_or_default();
+            let changed = std::str::from_utf8(&changed).ok().filter(|changed| !changed.is_empty());
+            let catalog = gateway.catalog(changed).await;
+            place.publish(&catalog, gateway.last_read()).await;
             Response::new(Body::Full(catalog.into()))
         }
     }

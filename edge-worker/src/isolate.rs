@@ -11,7 +11,7 @@ use portcullis_core::{AdminKey, Exposure, Gateway, Options, SealKeys};
 use wasm_bindgen::JsValue;
 
 use crate::bindings::Bindings;
-use crate::host::{CATALOG, CONFIGURATION, Edge, KEYS, publish, read_all};
+use crate::host::{CATALOG, CONFIGURATION, EDITION, Edge, KEYS, publish, read_all};
 
 /// The variable with the configuration of a gateway whose store has none.
 const VARIABLE: &str = "PORTCULLIS_CONFIG";
@@ -83,9 +83,10 @@ impl Place {
         Ok(gateway)
     }
 
-    /// Publishes the catalog for all instances, where it is another one than before.
-    pub(crate) async fn publish(&self, catalog: &Bytes) {
-        if *self.published.borrow() != *catalog && publish(&self.bindings, catalog).await {
+    /// Publishes the catalog for all instances, where it is another one than before; `edition` is when a server was read
+    /// last for it.
+    pub(crate) async fn publish(&self, catalog: &Bytes, edition: u64) {
+        if *self.published.borrow() != *catalog && publish(&self.bindings, catalog, edition).await {
             self.published.replace(catalog.clone());
         }
     }
@@ -133,12 +134,26 @@ impl Place {
         found.map_err(|error| error.to_string())
     }
 
-    /// Sends, after an answer, the audit entries that wait, as the configuration in force has it.
-    pub(crate) async fn flush(&self) {
-        if let Some(made) = &*self.made.borrow() {
+    /// Puts the audit trail's settings in force as the configuration has them, after an answer; tells whether there is
+    /// more to do.
+    pub(crate) fn has_chores(&self) -> bool {
+        let made = self.made.borrow();
+        if let Some(made) = &*made {
             self.host.configure(&made.gateway.audit());
         }
-        self.host.flush().await;
+        made.as_ref().is_some_and(|made| self.is_old(made)) || self.host.lags()
+    }
+
+    /// Does, after an answer, what there is to do.
+    pub(crate) async fn do_chores(&self) {
+        if self.host.lags() {
+            self.host.flush().await;
+        }
+        self.refresh().await;
+    }
+
+    fn is_old(&self, made: &Made) -> bool {
+        self.bindings.store().is_some() && self.host.now() >= made.looked.get() + FRESH
     }
 
     /// Looks, after an answer, whether another configuration or other keys are to be in force. What cannot be served
@@ -160,6 +175,9 @@ impl Place {
         };
         if before.keys != held.keys {
             gateway.set_keys(held.key_ring());
+        }
+        if before.edition != held.edition && held.edition > Some(gateway.last_read()) {
+            gateway.learn_anew().await;
         }
         let Some(config) = held.config.as_ref().filter(|_| before.config != held.config) else { return };
         let bindings = &self.bindings;
@@ -193,6 +211,8 @@ struct Held {
     config: Option<Entry>,
     /// The API keys, as JSON text.
     keys: Option<String>,
+    /// When a server was read last for the newest catalog.
+    edition: Option<u64>,
 }
 
 /// A configuration in the store.
@@ -219,7 +239,8 @@ impl Held {
 
 /// Reads what every instance needs in one request, and the catalog where it is wanted.
 async fn read(store: &JsValue, with_catalog: bool) -> Result<(Held, Option<String>), Unserved> {
-    let names = if with_catalog { &[CONFIGURATION, KEYS, CATALOG][..] } else { &[CONFIGURATION, KEYS] };
+    let all = [CONFIGURATION, KEYS, EDITION, CATALOG];
+    let names = if with_catalog { &all[..] } else { &all[..3] };
     let found = read_all(store, names).await.map_err(|why| format!("the store cannot be read: {why}"))?;
     let mut found = found.into_iter();
     let config = found.next().flatten().map(|(text, about)| {
@@ -227,8 +248,8 @@ async fn read(store: &JsValue, with_catalog: bool) -> Result<(Held, Option<Strin
         Entry { text, stamp }
     });
     let mut text = || found.next().flatten().map(|(text, _)| text);
-    let keys = text();
-    Ok((Held { config, keys }, text()))
+    let (keys, edition) = (text(), text().and_then(|text| text.parse().ok()));
+    Ok((Held { config, keys, edition }, text()))
 }
 
 fn strangers(bindings: &Bindings) -> Strangers {

@@ -1,21 +1,10 @@
-//! The platform: tokio, the system's clock and randomness, HTTP, subprocesses.
+//! The platform, as the gateway sees it: tokio, and subprocesses; HTTP, clock and randomness are those of every such host.
 
-use std::error::Error;
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
-use http::uri::Authority;
-use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use portcullis_core::SealKeys;
 use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
@@ -27,25 +16,16 @@ use portcullis_core::ports::{
     Observe, Quotas, Rendezvous, SecretStore, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
+use portcullis_native::HttpClient;
 
 use crate::process::Processes;
 use crate::secrets::Safe;
 use crate::store::Store;
 
-/// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(10);
-/// How long an unused connection is kept.
-const IDLE: Duration = Duration::from_mins(1);
-
-type HttpClient = Client<HttpConnector, Full<Whole>>;
-type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Whole>>;
-
 /// This machine, as the gateway sees it.
 #[derive(Clone)]
 pub(crate) struct Machine {
     http: HttpClient,
-    /// Made when first needed: reading the system's certificates takes longer than a whole start.
-    https: Arc<OnceLock<HttpsClient>>,
     processes: Processes,
     meetings: Meetings,
     tallies: Tallies,
@@ -66,8 +46,7 @@ struct Stores {
 impl Machine {
     pub(crate) fn new() -> Self {
         Self {
-            http: client(connector()),
-            https: Arc::default(),
+            http: HttpClient::default(),
             processes: Processes::default(),
             meetings: Meetings::default(),
             tallies: Tallies::default(),
@@ -108,45 +87,9 @@ impl Machine {
     }
 }
 
-fn connector() -> HttpConnector {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT));
-    connector.enforce_http(false);
-    connector
-}
-
-fn client<C>(connector: C) -> Client<C, Full<Whole>>
-where
-    C: hyper_util::client::legacy::connect::Connect + Clone,
-{
-    Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(IDLE)
-        .pool_timer(TokioTimer::new())
-        .build(connector)
-}
-
-fn https() -> HttpsClient {
-    let builder = HttpsConnectorBuilder::new();
-    let builder = match builder.with_native_roots() {
-        Ok(builder) => builder,
-        Err(error) => {
-            tracing::warn!(%error, "the system has no certificates to trust; using Mozilla's");
-            HttpsConnectorBuilder::new().with_webpki_roots()
-        }
-    };
-    client(builder.https_or_http().enable_http1().wrap_connector(connector()))
-}
-
-/// Returns milliseconds since the Unix epoch.
-pub(crate) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl Clock for Machine {
     fn now(&self) -> u64 {
-        now()
+        portcullis_native::now()
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
@@ -156,7 +99,7 @@ impl Clock for Machine {
 
 impl Entropy for Machine {
     fn fill(&self, buffer: &mut [u8]) {
-        getrandom::fill(buffer).expect("the system has randomness");
+        portcullis_native::randomize(buffer);
     }
 }
 
@@ -168,19 +111,7 @@ impl Background for Machine {
 
 impl Upstream for Machine {
     async fn fetch(&self, request: http::Request<Whole>) -> Result<http::Response<Chunks>, Unreachable> {
-        let host = request.uri().authority().cloned();
-        let secure = request.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
-        let request = request.map(Full::new);
-        let response = if secure {
-            self.https.get_or_init(https).request(request).await
-        } else {
-            self.http.request(request).await
-        };
-        let response = response.map_err(|error| {
-            let failure = unreachable(host.as_ref(), "cannot be reached", &error);
-            if error.is_connect() { failure.undelivered().absent() } else { failure }
-        })?;
-        Ok(response.map(|body| Answer { body, host }.boxed()))
+        self.http.fetch(request).await
     }
 
     async fn launch(
@@ -238,41 +169,4 @@ impl Host for Machine {
     fn trail(&self) -> Option<&Arc<dyn AuditQuery>> {
         self.trail.as_ref()
     }
-}
-
-/// The body of a server's answer.
-struct Answer {
-    body: Incoming,
-    host: Option<Authority>,
-}
-
-impl Stream for Answer {
-    type Item = Result<Bytes, Unreachable>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            let item = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-                None => return Poll::Ready(None),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => Ok(data),
-                    Err(_trailers) => continue,
-                },
-                Some(Err(error)) => Err(unreachable(self.host.as_ref(), "broke off its answer", &error)),
-            };
-            return Poll::Ready(Some(item));
-        }
-    }
-}
-
-fn unreachable(host: Option<&Authority>, what: &str, error: &(dyn Error + 'static)) -> Unreachable {
-    Unreachable::new(host.map_or("", Authority::as_str), format!("{what}: {}", innermost(error)))
-}
-
-/// Returns what an error says at its root, where the useful words are.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

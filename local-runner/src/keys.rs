@@ -14,11 +14,12 @@ use portcullis_core::Gateway;
 use portcullis_core::control::{Kept, Revoked};
 use portcullis_core::identity::{ApiKey, KeyHash, KeyRecord, KeyRing};
 use portcullis_core::secrets::SecretName;
+use portcullis_native::now;
 use rusqlite::{OptionalExtension as _, Row, params};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::database::{Database, signed};
-use crate::host::{Machine, now};
+use crate::host::Machine;
 use crate::secrets::{self, Seen};
 
 /// How often the database is looked at.

@@ -10,6 +10,8 @@
 //                  and this one answers only what those want of its stores and objects
 //   counted        true: GET /subrequests lists what requests of agents have asked of servers, stores, objects and
 //                  queues since it was last asked for
+//   measured       true: GET /memory says how many bytes WebAssembly has; it never gives any back, so that is the most it
+//                  ever had
 import { readFileSync, watchFile, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -21,6 +23,7 @@ const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
 const {
   configuration, secrets = {}, persist, port = 0, without = [], failures = 0, fronts, counted = false,
+  measured = false,
 } = JSON.parse(process.argv[2]);
 const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
 // The Worker itself, but for a consumer that fails.
@@ -60,11 +63,23 @@ const entry = `
       const bindings = Object.entries(env).map(([name, binding]) => [name, watched(name, binding)]);
       return worker.fetch(request, Object.fromEntries(bindings), context);
     };
+  ` : measured ? `
+    const fetch = (request, env, context) => new URL(request.url).pathname === '/memory'
+      ? Response.json(globalThis.memory.buffer.byteLength) : worker.fetch(request, env, context);
   ` : fronts ? "import { door as fetch } from '../tests/edge/door.mjs';" : 'const { fetch } = worker;'}
   export default { ...worker, queue, fetch };
 `;
+// Notes the memory of the instance that runs.
+const watching = measured ? `
+  const { Instance } = WebAssembly;
+  WebAssembly.Instance = function (...given) {
+    const made = new Instance(...given);
+    globalThis.memory = made.exports.memory;
+    return made;
+  };
+` : '';
 const bundle = (contents) => buildSync({
-  stdin: { contents, resolveDir: folder }, bundle: true, format: 'esm', write: false, external: ['*.wasm'], logLevel: 'error',
+  stdin: { contents, resolveDir: folder }, banner: { js: watching }, bundle: true, format: 'esm', write: false, external: ['*.wasm'], logLevel: 'error',
 }).outputFiles[0].text;
 const wasm = readFileSync(join(folder, 'build/index_bg.wasm'));
 const compatibilityDate = '2026-10-01';

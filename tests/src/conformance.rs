@@ -26,16 +26,17 @@ fn with_settings(gateway: &Value, url: &str) -> String {
 }
 
 /// A gateway for the suite before a fixture server with these options. A process knows that it is called `localhost` here; a
-/// Worker is told.
+/// Worker and a function are told.
 pub fn before(options: &[&str]) -> (Upstream, Gateway) {
     let upstream = Upstream::fixture(options);
     let gateway = match Host::chosen() {
         Host::Local => Gateway::start(&configuration(upstream.url())),
-        Host::Edge => {
+        Host::Edge | Host::Lambda => {
             let port = free_port();
             let own = format!("http://localhost:{port}");
             let settings = json!({ "naming": "none", "public_url": own, "allowed_origins": [own] });
-            Gateway::with(&with_settings(&settings, upstream.url())).of_worker("port", json!(port)).start()
+            let gateway = Gateway::with(&with_settings(&settings, upstream.url()));
+            gateway.of_worker("port", json!(port)).of_function("port", json!(port)).start()
         }
     };
     (upstream, gateway)

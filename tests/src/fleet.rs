@@ -1,6 +1,6 @@
 //! Several instances of one gateway that share a seal key, and the load balancer before them, on any of its hosts.
 //!
-//! On this machine an instance is a process of its own. Of a Worker it is a process of the platform's runtime that has
+//! On this machine an instance is a process of its own; of a function it is the platform with its environments. Of a Worker it is a process of the platform's runtime that has
 //! nothing: stores and objects are in a further process, and outlive whichever of the instances is killed.
 
 use std::path::Path;
@@ -53,7 +53,7 @@ impl Fleet {
     /// Starts a fleet on this host.
     pub fn on(host: Host, config: &str) -> Self {
         let stores = (host == Host::Edge).then(|| Stores::start(config));
-        let instances = [(); 2].map(|()| Instance::start(config, stores.as_ref()));
+        let instances = [(); 2].map(|()| Instance::start(host, config, stores.as_ref()));
         let balancer = Balancer::before(&[instances[0].port(), instances[1].port()]);
         Self { instances, balancer, host, config: config.to_owned(), stores }
     }
@@ -81,7 +81,7 @@ impl Fleet {
     /// Starts another in its place, elsewhere.
     pub fn replace(&mut self, which: usize) {
         let old = self.instances[which].port();
-        self.instances[which] = Instance::start(&self.config, self.stores.as_ref());
+        self.instances[which] = Instance::start(self.host, &self.config, self.stores.as_ref());
         self.balancer.replace(old, self.instances[which].port());
     }
 
@@ -111,10 +111,10 @@ impl Stores {
 }
 
 impl Instance {
-    fn start(config: &str, stores: Option<&Stores>) -> Self {
+    fn start(host: Host, config: &str, stores: Option<&Stores>) -> Self {
         let Some(stores) = stores else {
             return Self::Process(
-                Gateway::with(config).env("PORTCULLIS_SEAL_KEY", SEAL_KEY).on(Host::Local).start(),
+                Gateway::with(config).env("PORTCULLIS_SEAL_KEY", SEAL_KEY).on(host).start(),
             );
         };
         let mut command = Command::new(toolbox::workerd());

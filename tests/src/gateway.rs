@@ -1,17 +1,20 @@
 //! A gateway process with its own configuration, port and data folder, on any of its hosts.
 //!
-//! `PORTCULLIS_HOST=edge` puts the Worker, in the platform's own runtime, in the place of the program: the same tests
-//! then show that it answers alike.
+//! `PORTCULLIS_HOST=edge` puts the Worker, in the platform's own runtime, in the place of the program, and
+//! `PORTCULLIS_HOST=lambda` the function, behind an emulator of its platform: the same tests then show that they answer
+//! alike. Its environments share a table, unless `PORTCULLIS_FUNCTION=alone` leaves it out.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::aws::Emulator;
 use crate::http::Request;
 use crate::process::{self, Background, Finished};
 use crate::toolbox;
@@ -20,7 +23,7 @@ use crate::wait::{self, PATIENCE};
 /// Every stdio server has to start first, and Python's take seconds on a busy machine.
 const READY_WITHIN: Duration = Duration::from_mins(2);
 
-/// A Worker's seal key: 32 bytes in base64.
+/// The seal key of a Worker or a function: 32 bytes in base64.
 const SEAL_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// What `--config` says for a configuration that is pushed.
@@ -44,6 +47,8 @@ pub enum Host {
     Local,
     /// A Worker, in the runtime that Cloudflare's platform has.
     Edge,
+    /// A Lambda function, behind what stands for its platform ([`crate::function`]).
+    Lambda,
 }
 
 impl Host {
@@ -52,7 +57,8 @@ impl Host {
         match std::env::var("PORTCULLIS_HOST").as_deref() {
             Err(_) | Ok("" | "local") => Self::Local,
             Ok("edge") => Self::Edge,
-            Ok(other) => panic!("PORTCULLIS_HOST is {other:?}, not `local` or `edge`"),
+            Ok("lambda") => Self::Lambda,
+            Ok(other) => panic!("PORTCULLIS_HOST is {other:?}, not `local`, `edge` or `lambda`"),
         }
     }
 }
@@ -68,6 +74,9 @@ pub struct Builder {
     host: Host,
     left_out: Vec<String>,
     of_worker: BTreeMap<&'static str, Value>,
+    of_function: BTreeMap<&'static str, Value>,
+    /// What a function's environments share.
+    table: OnceLock<String>,
 }
 
 /// A gateway that runs until it is dropped; its folder goes with it.
@@ -137,6 +146,20 @@ impl Builder {
         self
     }
 
+    /// Has the function's environments share this table, or nothing where it has no name.
+    #[must_use]
+    pub fn sharing(self, table: &str) -> Self {
+        self.table.set(table.to_owned()).expect("it shares none yet");
+        self
+    }
+
+    /// Sets what [`crate::function::Settings`] has besides.
+    #[must_use]
+    pub fn of_function(mut self, name: &'static str, value: Value) -> Self {
+        self.of_function.insert(name, value);
+        self
+    }
+
     /// Leaves these bindings of a Worker out.
     #[must_use]
     pub fn without(mut self, bindings: &[&str]) -> Self {
@@ -163,6 +186,7 @@ impl Builder {
         let command = match self.host {
             Host::Local => self.serve(),
             Host::Edge => self.serve_worker(),
+            Host::Lambda => self.serve_function(),
         };
         let mut process = Background::start(&command);
         let endpoint = process.await_line("the gateway's endpoint", |line| self.endpoint_in(line));
@@ -193,6 +217,38 @@ impl Builder {
         let mut command = Command::new(toolbox::node());
         command.arg(toolbox::repository("tests/edge/serve.mjs")).arg(settings.to_string());
         command.env("PORTCULLIS_EDGE_MODULES", toolbox::edge_modules());
+        command
+    }
+
+    /// The function, whose package is the test's folder, and whose table is one of its own.
+    fn serve_function(&self) -> Command {
+        let is_alone =
+            std::env::var("PORTCULLIS_FUNCTION").is_ok_and(|how| how == "alone") && self.config != REMOTE;
+        let make = || if is_alone { String::new() } else { Emulator::shared().table() };
+        let table = self.table.get_or_init(make);
+        let aws = if table.is_empty() { "" } else { Emulator::shared().url() };
+        let mut environment = BTreeMap::from([
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_ENDPOINT_URL", aws),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("PORTCULLIS_INSECURE", "1"),
+            ("PORTCULLIS_SEAL_KEY", SEAL_KEY),
+            ("PORTCULLIS_TABLE", table),
+        ]);
+        environment.extend(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        if self.config != REMOTE {
+            environment.insert("PORTCULLIS_CONFIG", &self.config);
+        }
+        let mut settings = json!({
+            "bootstrap": toolbox::bootstrap(),
+            "folder": self.folder.path(),
+            "environment": environment,
+        });
+        for (name, value) in &self.of_function {
+            settings[name] = value.clone();
+        }
+        let mut command = Command::new(toolbox::lambda_function());
+        command.arg(settings.to_string());
         command
     }
 
@@ -242,6 +298,8 @@ impl Gateway {
             host: Host::chosen(),
             left_out: Vec::new(),
             of_worker: BTreeMap::new(),
+            of_function: BTreeMap::new(),
+            table: OnceLock::new(),
         };
         builder.file("portcullis.yaml", config)
     }
@@ -302,7 +360,7 @@ impl Gateway {
     /// Runs another command of the program, such as `["check"]`; the environment names the same configuration and
     /// data folder.
     ///
-    /// A Worker has no data folder: its keys are made at its URL, with the admin key of the environment.
+    /// A Worker and a function have no data folder: their keys are made at its URL, with the admin key of the environment.
     pub fn cli(&self, arguments: &[&str]) -> Finished {
         self.cli_with(arguments, "")
     }
@@ -310,7 +368,7 @@ impl Gateway {
     /// Runs such a command with this on its standard input.
     pub fn cli_with(&self, arguments: &[&str], input: &str) -> Finished {
         let mut command = self.setup.command(arguments);
-        if self.setup.host == Host::Edge && arguments.starts_with(&["keys"]) && !arguments.contains(&"--url")
+        if self.setup.host != Host::Local && arguments.starts_with(&["keys"]) && !arguments.contains(&"--url")
         {
             command.args(["--url", &self.url_of("")]);
         }

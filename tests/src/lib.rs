@@ -3,6 +3,7 @@
 //! | module | gives |
 //! |---|---|
 //! | [`gateway`] | a gateway process with its own configuration, port and data folder |
+//! | [`aws`] | an emulator of AWS, and a proxy before it that fails as AWS does |
 //! | [`balancer`] | a load balancer before several gateways |
 //! | [`fleet`] | several instances of one gateway, and the load balancer before them |
 //! | [`hostile`] | upstreams that break every rule, and what they make the gateway hold |
@@ -21,10 +22,12 @@
 //! **A missing tool fails the test that needs it**; no test is skipped in silence.
 
 pub mod agent;
+pub mod aws;
 pub mod balancer;
 pub mod client;
 pub mod conformance;
 pub mod fleet;
+pub mod function;
 pub mod gateway;
 pub mod hostile;
 pub mod http;
@@ -35,3 +38,4 @@ pub mod sse_agent;
 pub mod toolbox;
 pub mod upstream;
 pub mod wait;
+pub mod walkthrough;

@@ -27,8 +27,8 @@ pub enum Transport {
     Sse,
 }
 
-/// Every server that the host can reach: its era (as `--era` takes it), and how it is reached. No program can be started
-/// on Cloudflare.
+/// Every server that the host can reach: its era (as `--era` takes it), and how it is reached. Only this machine starts
+/// programs.
 pub fn servers() -> Vec<(&'static str, Transport)> {
     let all = [
         ("modern", Transport::Http),
@@ -39,6 +39,12 @@ pub fn servers() -> Vec<(&'static str, Transport)> {
     ];
     let can_reach = |transport| Host::chosen() == Host::Local || transport != Transport::Stdio;
     all.into_iter().filter(|(_, transport)| can_reach(*transport)).collect()
+}
+
+/// Those of them that can ask an agent something: a function holds no session in which that could be answered.
+pub fn servers_that_ask() -> Vec<(&'static str, Transport)> {
+    let can_ask = |era| Host::chosen() != Host::Lambda || era == "modern";
+    servers().into_iter().filter(|(era, _)| can_ask(*era)).collect()
 }
 
 /// A gateway with a single server that is called `s`.
@@ -62,7 +68,7 @@ impl Stage {
         let folder = toolbox::scratch();
         // Where no program can be started, the same server is reached over HTTP.
         let transport = match (Host::chosen(), transport) {
-            (Host::Edge, Transport::Stdio) => Transport::Http,
+            (Host::Edge | Host::Lambda, Transport::Stdio) => Transport::Http,
             (_, transport) => transport,
         };
         let record = folder.path().join("record").display().to_string();

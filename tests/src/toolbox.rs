@@ -14,13 +14,31 @@ use tempfile::TempDir;
 /// The gateway: `PORTCULLIS_BIN`, else built from this workspace, once for each test program.
 pub fn gateway() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| given("PORTCULLIS_BIN").unwrap_or_else(|| build("portcullis"))).clone()
+    BUILT.get_or_init(|| given("PORTCULLIS_BIN").unwrap_or_else(|| build("portcullis", "portcullis"))).clone()
 }
 
 /// The fixture server: `PORTCULLIS_FIXTURE`, else built from this workspace, once for each test program.
 pub fn fixture() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| given("PORTCULLIS_FIXTURE").unwrap_or_else(|| build("portcullis-fixture"))).clone()
+    BUILT
+        .get_or_init(|| {
+            given("PORTCULLIS_FIXTURE").unwrap_or_else(|| build("portcullis-fixture", "portcullis-fixture"))
+        })
+        .clone()
+}
+
+/// The gateway as a Lambda function: `PORTCULLIS_BOOTSTRAP`, else built from this workspace, once for each test program.
+pub fn bootstrap() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let own = || build("portcullis-lambda", "bootstrap");
+    BUILT.get_or_init(|| given("PORTCULLIS_BOOTSTRAP").unwrap_or_else(own)).clone()
+}
+
+/// What runs a Lambda function on this machine, which cargo builds together with the tests.
+pub fn lambda_function() -> PathBuf {
+    let path = target().join("lambda-function");
+    assert!(path.is_file(), "no {}: run the tests with cargo", path.display());
+    path
 }
 
 /// The rmcp driver, which cargo builds together with the tests.
@@ -99,6 +117,11 @@ pub fn python() -> PathBuf {
     installed("python/bin/python")
 }
 
+/// The emulator of AWS.
+pub fn ministack() -> PathBuf {
+    installed("ministack/bin/ministack")
+}
+
 /// A file below `tests/interop`.
 pub fn interop(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(path)
@@ -171,10 +194,10 @@ fn run_build() {
     assert!(status.success(), "the Worker does not build");
 }
 
-fn build(package: &str) -> PathBuf {
+fn build(package: &str, program: &str) -> PathBuf {
     let target = target();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", package, "--bin", package]);
+    cargo.args(["build", "--quiet", "--package", package, "--bin", program]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     if target.ends_with("release") {
         cargo.arg("--release");
@@ -184,5 +207,5 @@ fn build(package: &str) -> PathBuf {
     }
     let status = cargo.status().expect("cargo can be started");
     assert!(status.success(), "{package} does not build");
-    target.join(package)
+    target.join(program)
 }

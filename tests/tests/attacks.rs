@@ -4,6 +4,7 @@
 //! **What an attack must not reach is watched, not assumed**: upstreams record what arrives, programs leave a marker.
 
 mod attacks {
+    mod cache;
     mod cross_client;
     mod dialing;
     mod double;
@@ -19,8 +20,10 @@ mod attacks {
     mod live_policy;
     mod naming;
     mod no_process;
+    mod passthrough;
     mod poisoning;
     mod policy_naming;
+    mod pushed;
     mod rebinding;
     mod recursion;
     mod redirects;

@@ -16,13 +16,20 @@ use portcullis_tests::wait::PATIENCE;
 use tempfile::TempDir;
 
 /// Commands of other programs, by their beginning, and why they are not run here.
-const OTHERS: [(&str, &str); 17] = [
+const OTHERS: [(&str, &str); 24] = [
     (
         "portcullis push --config edge --to https://portcullis.example",
         "asks the Worker that `edge_docs.rs` runs",
     ),
-    ("portcullis keys create --agent coder --url https://portcullis.example", "asks the same Worker"),
-    ("portcullis tools --url https://portcullis.example", "asks the same Worker"),
+    ("portcullis push --config aws", "asks the function that `lambda_docs.rs` runs"),
+    ("portcullis versions --url https://portcullis.example", "asks the same function"),
+    ("portcullis keys create --agent coder --url https://portcullis.example", "asks that Worker or function"),
+    ("portcullis tools --url https://portcullis.example", "asks that Worker or function"),
+    ("curl -s https://portcullis.example", "asks the same function"),
+    ("bash infra/aws/build.sh", "builds the function, as `tests/run lambda` does"),
+    ("sam ", "is AWS's; `tests/lambda/infrastructure.sh` checks what it would deploy"),
+    ("terraform ", "needs an account; `tests/lambda/infrastructure.sh` checks the module"),
+    ("aws ", "is AWS's, and needs an account"),
     ("npm install --global wrangler", "is npm's"),
     ("wrangler ", "is Cloudflare's; `edge_docs.rs` runs those that need no account"),
     ("PORTCULLIS_ADMIN_KEY=try-it portcullis", "asks the Worker that `edge_docs.rs` runs"),

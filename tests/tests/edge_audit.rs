@@ -37,6 +37,12 @@ fn call(gateway: &Gateway, messages: std::ops::Range<u64>) {
     messages.for_each(|message| drop(agent.call("s__echo", &json!({ "message": message }))));
 }
 
+/// Tells whether the instance has brought a message to the writer since it was last asked.
+fn brought(gateway: &Gateway) -> bool {
+    let made = Request::get(&gateway.url_of("/subrequests")).send().json();
+    made.as_array().expect("a list").iter().any(|made| made == "TRAIL fetch")
+}
+
 /// Waits until each call up to that one has an entry, and checks that none has two.
 #[track_caller]
 fn arrived(gateway: &Gateway, count: u64) {
@@ -111,12 +117,20 @@ fn nothing_is_lost_or_doubled_where_the_consumer_fails() {
 #[test]
 fn a_chain_goes_on_after_a_restart() {
     let upstream = Upstream::fixture(&["--era", "dual"]);
-    let mut gateway =
-        worker(&upstream, "{ arguments: true }").of_worker("without", json!(["ENTRIES"])).start();
+    let mut gateway = worker(&upstream, "{ arguments: true }")
+        .of_worker("without", json!(["ENTRIES"]))
+        .of_worker("counted", json!(true))
+        .start();
     call(&gateway, 0..5);
     arrived(&gateway, 5);
     let before = verified(&gateway);
     call(&gateway, 5..6);
+    brought(&gateway);
+    // What is brought after its answer has its entry, or comes after it.
+    wait::expect("a message", || {
+        Agent::modern(gateway.url()).post("tools/list", json!({})).send();
+        brought(&gateway)
+    });
     gateway.restart();
     // What was gathered and not yet copied is there as well.
     arrived(&gateway, 6);

@@ -334,6 +334,10 @@ fn a_cursor_of_a_list_that_has_changed_is_refused() {
         let stage = Stage::with(era, transport, "{ page_size: 5 }", &[]);
         let [modern, legacy] = agents(stage.url());
         let cursors = [pages(&modern).1.swap_remove(0), pages(&legacy).1.swap_remove(0)];
+        // A Worker hears of changes while somebody listens.
+        let wanted = json!({ "notifications": { "toolsListChanged": true } });
+        let listening = modern.post("subscriptions/listen", wanted).send();
+        assert_eq!(listening.status, 200);
         modern.call("s__change_tools", &json!({}));
         // It comes first, and a change between two pages would be no failure.
         let first = |agent: &Agent| {

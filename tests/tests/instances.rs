@@ -306,7 +306,7 @@ fn a_call_that_waits_for_its_agent_ends_with_the_process_that_holds_it() {
     let question = events.find(|message| message["method"] == "elicitation/create").expect("a question");
 
     match fleet.host() {
-        Host::Local => fleet.kill(0),
+        Host::Local | Host::Lambda => fleet.kill(0),
         Host::Edge => fleet.restart_stores(),
     }
     let error = Agent::modern(&direct[1]).capabilities(can).error("tools/call", answer);

@@ -68,7 +68,12 @@ fn resume(agent: &Agent, url: &str, last: Option<&str>) -> Response {
 }
 
 /// Sends a request, and leaves the connection open without reading from it.
+///
+/// The platform's runtime takes who only closes its own half for one that still reads: there the connection is reset.
 fn send_only(url: &str, request: &Request) -> TcpStream {
+    if Host::chosen() == Host::Edge {
+        return request.begin();
+    }
     let authority = url.trim_start_matches("http://").trim_end_matches("/mcp");
     let mut stream = TcpStream::connect(authority).expect("the gateway listens");
     stream.write_all(&request.bytes()).expect("the gateway reads");
@@ -237,8 +242,8 @@ fn a_legacy_session_hears_of_changed_lists() {
         agent.call("s__change_tools", &json!({}));
         stream.next_of(&[LISTS]);
         let is_new = || agent.tools().contains(&"s__added_0001".to_owned());
-        // A Worker answers lists from the catalog, which follows what was told.
-        assert!(Host::chosen() == Host::Edge || is_new(), "the list is new by then");
+        // A Worker or a function answers lists from the catalog, which follows what was told.
+        assert!(Host::chosen() != Host::Local || is_new(), "the list is new by then");
         wait::expect("the new list", is_new);
         agent.call("s__test_trigger_prompt_change", &json!({}));
         stream.next_of(&["notifications/prompts/list_changed"]);
@@ -314,10 +319,10 @@ fn an_updated_resource_is_told_to_modern_subscribers() {
     });
 }
 
-/// What comes next where a resource's update is told once. A Worker begins to hear a server when somebody listens, and then
+/// What comes next where a resource's update is told once. A Worker or a function begins to hear a server when somebody listens, and then
 /// says of every resource that it may have changed.
 fn told_once() -> &'static [&'static str] {
-    if Host::chosen() == Host::Edge { &[LISTS] } else { &[UPDATED, LISTS] }
+    if Host::chosen() == Host::Local { &[UPDATED, LISTS] } else { &[LISTS] }
 }
 
 /// How many log messages come with the answer of a tool that logs three of severity info.

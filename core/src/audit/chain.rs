@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::line::write_digest;
 use crate::wire::json::Json;
 
 /// What the first line names in place of a hash.
@@ -14,7 +15,9 @@ const HEAD: usize = 320;
 
 /// Returns the hash of a line without its line break: SHA-256, in hexadecimal digits.
 pub fn digest(line: &[u8]) -> String {
-    super::entry::sha256(line)
+    let mut hash = String::with_capacity(FIRST.len());
+    write_digest(&mut hash, line);
+    hash
 }
 
 /// What a line says of its place.
@@ -62,7 +65,8 @@ impl Chain {
         let start = out.len();
         write(out, self.last + 1, &self.hash);
         self.last += 1;
-        self.hash = digest(&out.as_bytes()[start..]);
+        self.hash.clear();
+        write_digest(&mut self.hash, &out.as_bytes()[start..]);
     }
 }
 

@@ -8,6 +8,7 @@
 mod batch;
 mod chain;
 mod entry;
+mod line;
 mod moment;
 mod noted;
 mod query;
@@ -24,6 +25,7 @@ mod walk;
 pub use batch::{Batch, Key, Message, Piece, Producer, Writer, Written};
 pub use chain::{Chain, FIRST, Head, Link, digest};
 pub use entry::{Arguments, Decision, Entry, Searched, Writing};
+pub use line::{Draft, Drafted};
 pub use moment::{Moment, day, parse_time, time_text};
 pub use query::{BadQuery, Gathering, LONGEST_PAGE, Order, PAGE, Page, Query, Unreadable};
 pub use redact::{BadPattern, REDACTED, Redactor};

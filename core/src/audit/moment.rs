@@ -11,7 +11,22 @@ pub(super) fn write_time(out: &mut String, millis: u64) {
     let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
     let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
     write_day(out, days);
-    let _ = write!(out, "T{hour:02}:{minute:02}:{second:02}.{milli:03}Z");
+    let mut text = *b"T00:00:00.000Z";
+    for (at, number) in [(1, hour), (4, minute), (7, second), (10, milli / 10)] {
+        text[at..at + 2].copy_from_slice(&two(number));
+    }
+    text[12] = digit(milli);
+    out.push_str(std::str::from_utf8(&text).unwrap_or_default());
+}
+
+/// Returns the two last decimal digits.
+fn two(number: u64) -> [u8; 2] {
+    [digit(number / 10), digit(number)]
+}
+
+/// Returns the last decimal digit.
+fn digit(number: u64) -> u8 {
+    b'0' + (number % 10) as u8
 }
 
 /// Returns the text of a moment, which is milliseconds since the Unix epoch.
@@ -105,7 +120,14 @@ fn write_day(out: &mut String, day: u64) {
     let day = of_year - (153 * from_march + 2) / 5 + 1;
     let (month, next_year) = if from_march < 10 { (from_march + 3, 0) } else { (from_march - 9, 1) };
     let year = era * 400 + year_of_era + next_year;
-    let _ = write!(out, "{year:04}-{month:02}-{day:02}");
+    if year > 9999 {
+        let _ = write!(out, "{}", year / 10_000);
+    }
+    let mut text = *b"0000-00-00";
+    for (at, number) in [(0, year / 100), (2, year), (5, month), (8, day)] {
+        text[at..at + 2].copy_from_slice(&two(number));
+    }
+    out.push_str(std::str::from_utf8(&text).unwrap_or_default());
 }
 
 /// Returns the days from the Unix epoch to a date.

@@ -1,6 +1,6 @@
 //! What is noted of an operation for its entry alone, while it goes on.
 //!
-//! **An entry waits in memory that other threads free**: the less of it is allocated for one request, the less it costs.
+//! **Most of what it costs is memory**: the less of it is allocated for one request, the less it costs.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};

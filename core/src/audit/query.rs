@@ -2,11 +2,12 @@
 //!
 //! Where lines lie is the host's. What a query means is decided here, so that every host answers it alike.
 
+use memchr::memmem;
 use url::form_urlencoded;
 
 use super::moment::{Moment, parse_time};
 use super::row::Row;
-use super::text::write_string;
+use super::text::{is_plain, write_string};
 use crate::wire::json::Json;
 use crate::wire::message::ObjectWriter;
 
@@ -144,8 +145,27 @@ impl Query {
         out.finish()
     }
 
+    /// Tells whether nothing is asked of lines: then one is wanted even where it is no entry.
+    pub fn wants_all(&self) -> bool {
+        self.texts().iter().all(|text| text.is_none()) && self.since.is_none() && self.until.is_none()
+    }
+
+    /// Tells whether one of some lines may be wanted, by their bytes alone.
+    pub fn may_be_in(&self, lines: &str) -> bool {
+        // What stands for itself in a line is there byte by byte.
+        let plain = self.texts().into_iter().flatten().filter(|text| is_plain(text));
+        plain.into_iter().all(|text| memmem::find(lines.as_bytes(), text.as_bytes()).is_some())
+    }
+
+    fn texts(&self) -> [&Option<String>; 5] {
+        [&self.agent, &self.server, &self.tool, &self.method, &self.decision]
+    }
+
     /// Tells whether a line is one that is wanted. What is no entry never is.
     pub fn matches(&self, line: &str) -> bool {
+        if !self.may_be_in(line) {
+            return false;
+        }
         let Some(row) = Row::read(line) else { return false };
         let is = |name: &str, wanted: &Option<String>| {
             wanted.as_ref().is_none_or(|wanted| *wanted == row.field(name))
@@ -299,6 +319,10 @@ mod tests {
         assert!(check("since=2026-07-28T00:00:00Z") && !check("until=2026-07-28T00:00:00Z"));
         assert!(check("until=2026-07-28T00:00:00.001Z") && !check("since=2026-07-28T00:00:00.001Z"));
         assert!(!Query::default().matches("no line"));
+        assert!(Query::default().wants_all());
+        for text in ["agent=x", "method=x", "since=1h", "until=1h"] {
+            assert!(!Query::parse(text, NOW).unwrap().wants_all(), "{text}");
+        }
     }
 
     #[test]
@@ -310,6 +334,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_an_entry_has_is_found_in_its_line(agent in any::<String>(), name in any::<String>()) {
+            let entry = Entry {
+                agent: Some(agent.as_str().into()),
+                name: Some(name.as_str().into()),
+                ..Entry::default()
+            };
+            let line = entry.line(1, FIRST, &Writing::default());
+            let row = Row::read(&line).unwrap();
+            let wanted = Query { agent: Some(row.field("agent")), tool: Some(row.field("name")), ..Query::default() };
+            prop_assert!(wanted.matches(&line));
+        }
+
         #[test]
         fn what_is_written_is_read(
             texts in prop::array::uniform5(any::<Option<String>>()),

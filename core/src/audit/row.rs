@@ -50,16 +50,20 @@ impl<'l> Row<'l> {
         visible(text.as_deref().unwrap_or(value.text())).into_owned()
     }
 
-    /// Returns what the line is searched by; nothing where it has no number.
-    pub fn searched(&self) -> Option<Searched<'static>> {
-        Some(Searched {
-            id: self.field("id").parse().ok()?,
+    /// Returns its number in the chain; nothing where it has none.
+    pub fn id(&self) -> Option<u64> {
+        self.field("id").parse().ok()
+    }
+
+    /// Returns what the line is searched by.
+    pub fn searched(&self) -> Searched<'static> {
+        Searched {
             time: parse_time(&self.field("time")).unwrap_or_default(),
             agent: self.field("agent").into(),
             server: self.field("server").into(),
             name: self.field("name").into(),
             decision: self.field("decision").into(),
-        })
+        }
     }
 
     /// Returns the row of a table (RFC 4180), without a line break. **What a spreadsheet would take for a formula is

@@ -84,15 +84,28 @@ const PREFIXES: &[(&[u8], Alphabet, usize)] = &[
     (b"AGE-SECRET-KEY-", upper, 30),
 ];
 
-/// The bytes that prefixes begin with.
-const BEGINNINGS: [bool; 256] = {
-    let (mut all, mut at) = ([false; 256], 0);
+/// The pairs of bytes at which something is looked for, by [`pair`]: few others share a place with them.
+const PAIRS: [bool; 1024] = {
+    let (mut all, mut at) = ([false; 1024], 0);
     while at < PREFIXES.len() {
-        all[PREFIXES[at].0[0] as usize] = true;
+        all[pair(PREFIXES[at].0[0], PREFIXES[at].0[1])] = true;
+        at += 1;
+    }
+    let mut at = 0;
+    while at < OTHERS.len() {
+        all[pair(OTHERS[at][0], OTHERS[at][1])] = true;
         at += 1;
     }
     all
 };
+
+/// What the others begin with that are looked for: PEM blocks, JSON Web Tokens, `Bearer`, `Basic`, Azure's.
+const OTHERS: [&[u8; 2]; 5] = [b"--", b"ey", b"be", b"ba", b"Q~"];
+
+/// Returns the place of a pair of bytes; a small letter has that of the capital one.
+const fn pair(first: u8, second: u8) -> usize {
+    ((first & 31) as usize) << 5 | (second & 31) as usize
+}
 
 /// What a name has in it that names a secret, in small letters and digits alone.
 const NAMES: [&str; 16] = [
@@ -150,13 +163,11 @@ fn find_within(text: &str, depth: u32) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut scan = Scan { text: text.as_bytes(), no_jwt_before: 0 };
     let mut at = 0;
-    while at < scan.text.len() {
-        match scan.at(at) {
-            Some(secret) => {
-                at = secret.end.max(at + 1);
-                found.push(secret);
-            }
-            None => at += 1,
+    while let Some(next) = scan.next(at) {
+        at = next + 1;
+        if let Some(secret) = scan.at(next) {
+            at = at.max(secret.end);
+            found.push(secret);
         }
     }
     if depth > 0 {
@@ -185,6 +196,15 @@ struct Scan<'t> {
 }
 
 impl Scan<'_> {
+    /// Returns the next place from `from` on at which a secret may be recognised.
+    fn next(&self, from: usize) -> Option<usize> {
+        let rest = self.text.get(from..)?;
+        let seconds = rest.iter().skip(1).chain(&[0]);
+        let is_one =
+            |(first, second): (&u8, &u8)| matches!(first, b'=' | b':') || PAIRS[pair(*first, *second)];
+        rest.iter().zip(seconds).position(is_one).map(|at| from + at)
+    }
+
     /// Returns the secret that is recognised at this place; it may begin before.
     fn at(&mut self, at: usize) -> Option<Range<usize>> {
         match self.text[at] {
@@ -193,8 +213,7 @@ impl Scan<'_> {
             b'e' if self.has(at, b"eyJ") && at >= self.no_jwt_before => self.jwt(at),
             b'B' | b'b' => self.bearer(at).or_else(|| self.prefixed(at)),
             b'Q' if self.has(at, b"Q~") => self.azure(at),
-            byte if BEGINNINGS[usize::from(byte)] => self.prefixed(at),
-            _ => None,
+            _ => self.prefixed(at),
         }
     }
 

@@ -108,7 +108,8 @@ impl Segment {
         let (mut agents, mut servers) = (BTreeSet::new(), BTreeSet::new());
         for line in lines {
             beside.last += 1;
-            let Some(by) = Row::read(line).and_then(|row| row.searched()) else { continue };
+            let Some(row) = Row::read(line).filter(|row| row.id().is_some()) else { continue };
+            let by = row.searched();
             (beside.min, beside.max) = (beside.min.min(by.time), beside.max.max(by.time));
             agents.insert(by.agent.into_owned());
             servers.insert(by.server.into_owned());

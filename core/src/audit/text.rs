@@ -14,10 +14,37 @@ fn is_hidden(c: char) -> bool {
                 | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'))
 }
 
+/// Tells whether all of a text stands for itself in a JSON string: most texts are such.
+pub(super) fn is_plain(text: &str) -> bool {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    // Eight at a time without a way out take as long as two with one.
+    let (eights, rest) = text.as_bytes().as_chunks::<8>();
+    eights.iter().all(|eight| eight.iter().fold(true, |all, byte| all & is_plain(*byte)))
+        && rest.iter().all(|byte| is_plain(*byte))
+}
+
+/// Appends a number.
+pub(super) fn write_number(out: &mut String, mut number: u64) {
+    let (mut digits, mut at) = ([0; 20], 20);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
+}
+
 /// Appends a JSON string of one line without control characters, line separators and bidi controls.
 pub fn write_string(out: &mut String, text: &str) {
     out.push('"');
     let mut rest = text;
+    if is_plain(text) {
+        out.push_str(text);
+        rest = "";
+    }
     while let Some(at) = rest.find(|c: char| matches!(c, '"' | '\\') || is_hidden(c)) {
         let (plain, from) = rest.split_at(at);
         out.push_str(plain);
@@ -34,7 +61,7 @@ pub fn write_string(out: &mut String, text: &str) {
 
 /// Returns a text fit for one line of a terminal or a table: what is hidden is spelled out, as JSON does.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hidden) {
+    if is_plain(text) || !text.contains(is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);

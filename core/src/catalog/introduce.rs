@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Offer;
 use crate::config::{Gateway, Naming};
+use crate::front::terms::Told;
 use crate::names::ServerName;
 use crate::route::expose;
 use crate::tasks::EXTENSION;
@@ -19,24 +20,49 @@ const INSTRUCTIONS: usize = 8 << 10;
 /// Servers, and what they offer.
 pub(super) type Offers = [(Arc<Server>, Arc<Offer>)];
 
-/// Declares to agents of an era what some server has; while one is not known yet, it may have anything.
-pub(super) fn capabilities(offers: &Offers, incomplete: bool, agents: Era) -> String {
+/// To whom capabilities are declared.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Declaring {
+    /// The agents' era.
+    agents: Era,
+    /// What they are told of without asking.
+    told: Told,
+}
+
+impl Declaring {
+    pub(super) fn new(agents: Era, told: Told) -> Self {
+        Self { agents, told }
+    }
+
+    fn lists(self) -> &'static str {
+        if self.told == Told::Nothing { "{}" } else { r#"{"listChanged":true}"# }
+    }
+
+    fn resources(self, subscribable: bool) -> &'static str {
+        // A session's agent subscribes by one request, and hears of it on another.
+        let subscribes = match (self.told, self.agents) {
+            (Told::Everything, _) | (Told::OnItsStream, Era::Modern) => subscribable,
+            (Told::OnItsStream, Era::Legacy) | (Told::Nothing, _) => false,
+        };
+        if subscribes { r#"{"subscribe":true,"listChanged":true}"# } else { self.lists() }
+    }
+}
+
+/// Declares to agents what some server has; while one is not known yet, it may have anything.
+pub(super) fn capabilities(offers: &Offers, incomplete: bool, to: Declaring) -> String {
     let some = |name: &str| offers.iter().any(|(_, offer)| offer.capability(name).is_some());
     let subscribable = offers.iter().any(|(_, offer)| {
         offer.capability("resources").and_then(|c| c.get("subscribe")).and_then(Json::as_bool) == Some(true)
     });
     let mut out = ObjectWriter::default();
     if some("tools") || incomplete || offers.is_empty() {
-        out.member("tools", r#"{"listChanged":true}"#);
+        out.member("tools", to.lists());
     }
     if some("prompts") || incomplete {
-        out.member("prompts", r#"{"listChanged":true}"#);
+        out.member("prompts", to.lists());
     }
     if some("resources") || incomplete {
-        out.member(
-            "resources",
-            if subscribable { r#"{"subscribe":true,"listChanged":true}"# } else { r#"{"listChanged":true}"# },
-        );
+        out.member("resources", to.resources(subscribable));
     }
     if some("completions") {
         out.member("completions", "{}");
@@ -44,7 +70,7 @@ pub(super) fn capabilities(offers: &Offers, incomplete: bool, agents: Era) -> St
     if some("logging") {
         out.member("logging", "{}");
     }
-    let extensions = extensions(offers, agents);
+    let extensions = extensions(offers, to.agents);
     if extensions != "{}" {
         out.member("extensions", &extensions);
     }

@@ -129,6 +129,11 @@ impl Offer {
         &self.lists[kind as usize]
     }
 
+    /// Tells whether another offer lists the same.
+    pub(crate) fn lists_as(&self, other: &Self) -> bool {
+        self.lists == other.lists
+    }
+
     /// Sets the items of one list.
     pub(crate) fn set_items(&mut self, kind: Kind, items: Vec<Item>) {
         self.lists[kind as usize] = items;
@@ -181,18 +186,21 @@ pub(crate) struct Skipped {
 }
 
 /// Reads one page of a list. Items that no client could use are left out, each with its reason; of two with the same
-/// name (`seen` holds those of earlier pages) the first stays. No more than `room` are looked at.
+/// name (`seen` holds those of earlier pages) the first stays. No more are looked at than there is `room` for.
 pub(crate) fn read_page(
     kind: Kind,
     result: Json<'_>,
     seen: &mut BTreeSet<String>,
-    room: usize,
+    room: &mut Room,
 ) -> Result<(Vec<Item>, Vec<Skipped>), String> {
     let list = result.get(kind.member()).filter(|l| l.is_array());
     let list =
         list.ok_or_else(|| format!("answered {} without a list of {}", kind.method(), kind.member()))?;
     let (mut items, mut skipped) = (Vec::new(), Vec::new());
-    for element in list.elements().take(room) {
+    for element in list.elements() {
+        if !room.takes(element.text().len()) {
+            break;
+        }
         let name = element.get(kind.key()).and_then(Json::as_str).unwrap_or_default().into_owned();
         let problem = if name.is_empty() {
             Err(format!("`{}` is missing", kind.key()))
@@ -207,6 +215,35 @@ pub(crate) fn read_page(
         }
     }
     Ok((items, skipped))
+}
+
+/// How much of a list is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// How many items more.
+    pub(crate) items: usize,
+    /// How many bytes more.
+    pub(crate) bytes: usize,
+}
+
+impl Room {
+    /// Room for whatever comes.
+    pub(crate) fn endless() -> Self {
+        Self { items: usize::MAX, bytes: usize::MAX }
+    }
+
+    /// Takes room for an item of this length; once there is none for one, there is none for any.
+    fn takes(&mut self, length: usize) -> bool {
+        let left = (self.items.checked_sub(1), self.bytes.checked_sub(length));
+        self.items = left.0.filter(|_| left.1.is_some()).unwrap_or(0);
+        self.bytes = left.1.unwrap_or(0);
+        left.0.is_some() && left.1.is_some()
+    }
+
+    /// Tells whether nothing more fits.
+    pub(crate) fn is_full(&self) -> bool {
+        self.items == 0
+    }
 }
 
 /// Returns the arguments that a tool of this text wants repeated in headers.
@@ -261,7 +298,7 @@ mod tests {
 
     fn check(kind: Kind, result: &str) -> String {
         let json = Json::check(result.as_bytes()).unwrap();
-        match read_page(kind, json, &mut BTreeSet::new(), usize::MAX) {
+        match read_page(kind, json, &mut BTreeSet::new(), &mut Room::endless()) {
             Ok((items, skipped)) => {
                 let names: Vec<_> = items.into_iter().map(|i| i.name).collect();
                 let skipped: Vec<_> = skipped.iter().map(ToString::to_string).collect();

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Kind, Offer, read_page};
+use super::{Kind, Offer, Room, read_page};
 use crate::upstream::handshake::Introduction;
 use crate::wire::json::{Json, quote};
 use crate::wire::message::ObjectWriter;
@@ -104,7 +104,7 @@ fn decode_one(json: Json<'_>) -> Option<Known> {
     );
     offer.ttl = json.get("ttl").and_then(Json::as_u64)?;
     for kind in Kind::ALL.into_iter().filter(|kind| json.get(kind.member()).is_some()) {
-        let (items, _) = read_page(kind, json, &mut BTreeSet::new(), usize::MAX).ok()?;
+        let (items, _) = read_page(kind, json, &mut BTreeSet::new(), &mut Room::endless()).ok()?;
         offer.set_items(kind, items);
     }
     let needs_stream = json.get("stream").is_some();
@@ -127,7 +127,8 @@ mod tests {
         offer.ttl = 60_000;
         let text = format!("{{\"tools\":{tools}}}");
         let json = Json::check(text.as_bytes()).unwrap();
-        let (items, skipped) = read_page(Kind::Tools, json, &mut BTreeSet::new(), usize::MAX).unwrap();
+        let (items, skipped) =
+            read_page(Kind::Tools, json, &mut BTreeSet::new(), &mut Room::endless()).unwrap();
         assert_eq!(skipped, []);
         offer.set_items(Kind::Tools, items);
         offer

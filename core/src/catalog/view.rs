@@ -4,6 +4,7 @@
 //! A view is made when somebody first looks and kept until something changes; nothing is merged while an agent waits.
 //! **A list and a call ask the same view**: what is not seen is answered as what does not exist.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
@@ -12,17 +13,21 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::introduce::{capabilities, instructions};
+use super::introduce::{Declaring, capabilities, instructions};
 use super::merged::{Entry, Merged, Route, unwrap_uri};
-use super::{CAPABILITIES, Kind};
+use super::{CAPABILITIES, Kind, Offer};
 use crate::acl::{Condition, Decision, Denial, Rules, Target, Truth};
 use crate::config::{Dialect, Gateway, ItemKind, Selector};
+use crate::front::terms::Told;
 use crate::names::ServerName;
 use crate::upstream::Server;
 use crate::wire::version::Era;
 
 /// How long an agent may take a list for current at most, in milliseconds.
 const AGENT_TTL: u64 = 30_000;
+
+/// The eras of agents, in the order in which a view has something for each.
+const ERAS: [Era; 2] = [Era::Modern, Era::Legacy];
 
 /// Which part of the gateway an endpoint shows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,10 +76,8 @@ pub(crate) struct View {
     page_size: usize,
     /// Made when first asked for, of each kind for both eras.
     lists: [[OnceLock<List>; 2]; 4],
-    /// The capabilities that the endpoint declares to stateless agents, as JSON text.
-    pub(crate) capabilities: String,
-    /// Those that it declares to session-based agents, as JSON text.
-    pub(crate) legacy_capabilities: String,
+    /// The capabilities that the endpoint declares to agents of each era that are told everything, as JSON text.
+    capabilities: [String; 2],
     /// What the servers say about how to use them, each under its name.
     pub(crate) instructions: Option<String>,
     /// How long an agent may take the lists for current, in milliseconds.
@@ -118,8 +121,7 @@ impl View {
             shown: merged.servers.iter().map(|server| sight.shows(server)).collect(),
             page_size: settings.page_size.max(1),
             lists: Default::default(),
-            capabilities: String::new(),
-            legacy_capabilities: String::new(),
+            capabilities: Default::default(),
             instructions: None,
             ttl: 0,
             merged,
@@ -127,17 +129,34 @@ impl View {
         for kind in Kind::ALL {
             view.seen[kind as usize] = view.look_at(kind);
         }
-        let shown = || view.merged.servers.iter().zip(&view.shown).filter(|(_, shown)| **shown);
-        let offering = view.merged.offers.iter().filter(|(server, _)| view.shows(server));
-        let offering: Vec<_> = offering.cloned().collect();
-        let incomplete = offering.len() < shown().count();
-        let speaks = |server: &Arc<Server>| view.sees_everything() || view.sees_some_of(server);
-        let speaking: Vec<_> = offering.iter().filter(|(server, _)| speaks(server)).cloned().collect();
+        let (speaking, incomplete) = view.speaking();
         view.instructions = instructions(settings, &speaking);
-        view.capabilities = capabilities(&speaking, incomplete, Era::Modern);
-        view.legacy_capabilities = capabilities(&speaking, incomplete, Era::Legacy);
-        view.ttl = offering.iter().map(|(_, offer)| offer.ttl).chain([AGENT_TTL]).min().unwrap_or(0);
+        view.capabilities =
+            ERAS.map(|era| capabilities(&speaking, incomplete, Declaring::new(era, Told::Everything)));
+        view.ttl = view.offering().map(|(_, offer)| offer.ttl).chain([AGENT_TTL]).min().unwrap_or(0);
         view
+    }
+
+    /// Returns the capabilities that the endpoint declares to agents of an era that are told that much, as JSON text.
+    pub(crate) fn capabilities(&self, era: Era, told: Told) -> Cow<'_, str> {
+        if told == Told::Everything {
+            return self.capabilities[usize::from(era == ERAS[1])].as_str().into();
+        }
+        let (speaking, incomplete) = self.speaking();
+        capabilities(&speaking, incomplete, Declaring::new(era, told)).into()
+    }
+
+    /// Returns the servers that are shown and have been read.
+    fn offering(&self) -> impl Iterator<Item = &(Arc<Server>, Arc<Offer>)> {
+        self.merged.offers.iter().filter(|(server, _)| self.shows(server))
+    }
+
+    /// Returns the servers that introduce themselves, and whether others may yet.
+    fn speaking(&self) -> (Vec<(Arc<Server>, Arc<Offer>)>, bool) {
+        let shown = self.shown.iter().filter(|shown| **shown).count();
+        let incomplete = self.offering().count() < shown;
+        let speaks = |server: &Arc<Server>| self.sees_everything() || self.sees_some_of(server);
+        (self.offering().filter(|(server, _)| speaks(server)).cloned().collect(), incomplete)
     }
 
     fn look_at(&self, kind: Kind) -> Vec<Seen> {

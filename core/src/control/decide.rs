@@ -5,7 +5,7 @@
 
 use super::request::Condition;
 use super::{Document, Revision, Stamp, digest};
-use crate::config::{self, Config, Parsed, Problem, Processes, Severity, overlay_source};
+use crate::config::{self, Config, Parsed, Problem, Processes, Severity, Source, overlay_source};
 
 /// What a host can do for a configuration, and what it asks of one.
 pub struct Means<'h> {
@@ -80,10 +80,18 @@ impl InStore {
 
 /// Understands a document as this host would serve it.
 pub fn understand(document: &Document, means: &Means<'_>) -> Parsed {
-    let sources = document.sources();
     let overlays: Vec<_> =
         document.overlays.iter().map(|(name, text)| overlay_source((name, text))).collect();
-    let mut parsed = config::parse_all((&sources, &overlays), means.env, means.processes);
+    understand_all(&document.sources(), &overlays, means)
+}
+
+/// Understands files, of which there is at least one, as this host would serve them.
+pub fn understand_files(files: &[Source], means: &Means<'_>) -> Parsed {
+    understand_all(files, &[], means)
+}
+
+fn understand_all(sources: &[Source], overlays: &[Source], means: &Means<'_>) -> Parsed {
+    let mut parsed = config::parse_all((sources, overlays), means.env, means.processes);
     if means.strangers == Strangers::KeptOut && !parsed.config.auth.required && !parsed.is_refused() {
         parsed.problems.push(open_to_strangers(&sources[0].path));
     }

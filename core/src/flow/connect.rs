@@ -94,7 +94,7 @@ impl<H: Host> Gateway<H> {
     /// its lists and the opening of its stream, which matters where servers are kept only once somebody listens.
     async fn agreed(&self, server: &Arc<Server>, link: &Arc<Link>, established: &Arc<Established>) {
         let listening = self.watch(server, link, established);
-        if link.owner != Owner::Shared || self.host().place() == Place::Owner {
+        if link.owner != Owner::Shared || matches!(self.host().place(), Place::Owner | Place::Function) {
             future::select(listening, std::pin::pin!(self.host().sleep(LISTENING))).await;
         }
         self.set_up_log(server, link, established);
@@ -322,7 +322,8 @@ impl Link {
 
 pub(super) fn blank(version: Version, pipe: Option<Pipe>) -> Established {
     let introduction = Introduction::default();
-    Established { version, session: None, pipe, introduction, _lasting: Lasting::default() }
+    let _lasting = Lasting::default();
+    Established { version, session: None, is_borrowed: false, pipe, introduction, _lasting }
 }
 
 pub(super) fn initialize(link: &Link) -> Ask<'static> {

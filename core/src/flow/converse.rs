@@ -187,6 +187,11 @@ impl<H: Host> Gateway<H> {
 
     /// Answers a session's agent that its server asks for what cannot be asked on this request.
     fn refuse_round(round: &Round, to: &Addressee) -> Reply {
+        body::json(StatusCode::OK, Self::refusal_of(round, to))
+    }
+
+    /// Returns the error that says so.
+    pub(super) fn refusal_of(round: &Round, to: &Addressee) -> String {
         let session = to.caller.session.as_ref();
         let visits = session.is_some_and(|s| s.interaction.url && s.version >= Version::V2025_11_25);
         let refusal = if visits && round.only_visits() {
@@ -196,7 +201,7 @@ impl<H: Host> Gateway<H> {
             let why = format!("asks for {} before it answers, which this client cannot give", shorten(what));
             to.server.error(why).into()
         };
-        body::json(StatusCode::OK, message::error(Some(&to.id), &refusal))
+        message::error(Some(&to.id), &refusal)
     }
 
     /// Answers a request of a session. Its asking goes on when the agent hangs up: in this era that cancels nothing,

@@ -11,7 +11,7 @@ use futures::channel::mpsc;
 use futures::future::{self, Either};
 
 use crate::catalog::inspect::{Suspect, Suspects};
-use crate::catalog::{Item, Kind, Offer, View, capability, read_page};
+use crate::catalog::{Item, Kind, Offer, Room, View, capability, read_page};
 use crate::error::{Unreachable, code};
 use crate::front::Caller;
 use crate::gateway::{Gateway, Keeper, SETTLING, Snapshot};
@@ -26,12 +26,16 @@ use crate::wire::version::Era;
 
 /// How often it is looked whether anybody listens, where servers are kept only for those.
 const LOOK: Duration = Duration::from_secs(15);
+/// How often in a function, which is not frozen before that.
+const LOOK_OF_FUNCTION: Duration = Duration::from_millis(200);
 /// The least time between two readings of a server's lists.
 const BREATH: Duration = Duration::from_millis(100);
 /// The most pages that one list may have.
 const PAGES: usize = 1000;
 /// The most items that one list may have.
 const ITEMS: usize = 100_000;
+/// A list may have the bytes of a message of the greatest length, divided by this: it is kept in several forms.
+const FORMS: usize = 8;
 /// The longest cursor that is sent back, in bytes.
 const CURSOR: usize = 16 << 10;
 /// How much of what is wrong with a list is logged.
@@ -102,7 +106,7 @@ impl<H: Host> Gateway<H> {
                     });
                 }
             }
-            Place::Owner => {
+            Place::Owner | Place::Function => {
                 lock(&self.0.asleep).extend(keepers);
                 self.wake_keepers();
             }
@@ -145,11 +149,13 @@ impl<H: Host> Gateway<H> {
 
     /// Waits until nobody listens any more; for ever in a place that lasts.
     pub(super) async fn deserted(&self) {
-        if self.host().place() == Place::Process {
-            return future::pending().await;
-        }
+        let look = match self.host().place() {
+            Place::Process => return future::pending().await,
+            Place::Function => LOOK_OF_FUNCTION,
+            Place::Owner | Place::Isolate => LOOK,
+        };
         while self.0.hub.open() > 0 {
-            self.host().sleep(LOOK).await;
+            self.host().sleep(look).await;
         }
     }
 
@@ -160,6 +166,7 @@ impl<H: Host> Gateway<H> {
             match self.discover(server).await {
                 Ok(offer) => {
                     failures = 0;
+                    self.share_change(server, &offer).await;
                     self.up(server, offer);
                 }
                 Err(error) => {
@@ -280,7 +287,7 @@ impl<H: Host> Gateway<H> {
         let mut cursors = BTreeSet::new();
         let mut ttl = u64::MAX;
         let mut cursor: Option<String> = None;
-        let mut room = ITEMS;
+        let mut room = Room { items: ITEMS, bytes: self.limits().message / FORMS };
         for _ in 0..PAGES {
             let mut ask = Ask::own(kind.method());
             if let Some(cursor) = &cursor {
@@ -290,8 +297,7 @@ impl<H: Host> Gateway<H> {
             let result =
                 Json::check(page.as_bytes()).map_err(|e| server.error(format!("sent invalid JSON: {e}")))?;
             let (mut more, skipped) =
-                read_page(kind, result, &mut names, room).map_err(|why| server.error(why))?;
-            room = room.saturating_sub(more.len() + skipped.len());
+                read_page(kind, result, &mut names, &mut room).map_err(|why| server.error(why))?;
             for skipped in skipped {
                 remarks.add(&skipped);
             }
@@ -306,7 +312,7 @@ impl<H: Host> Gateway<H> {
                 Some(next) if !cursors.insert(next.clone()) => {
                     Some("its pages go in circles; it is cut there")
                 }
-                Some(_) if room == 0 => break,
+                Some(_) if room.is_full() => break,
                 Some(_) => None,
             };
             if let Some(end) = end {
@@ -315,7 +321,7 @@ impl<H: Host> Gateway<H> {
                 break;
             }
         }
-        if room == 0 || cursor.is_some() {
+        if room.is_full() || cursor.is_some() {
             remarks.add(&"it is too long; it is cut");
         }
         remarks.tell(server, kind);

@@ -91,7 +91,11 @@ impl<H: Host> Gateway<H> {
 
     /// Tells whether what outlives a request can be held here, or somewhere else.
     pub(super) fn has_owners(&self) -> bool {
-        self.host().place() != Place::Isolate || self.owners().is_some()
+        match self.host().place() {
+            Place::Process | Place::Owner => true,
+            Place::Isolate => self.owners().is_some(),
+            Place::Function => false,
+        }
     }
 
     /// Hands over a message of a session; nothing where sessions are held here.
@@ -180,12 +184,12 @@ impl<H: Host> Gateway<H> {
         Ok(if answering == Answering::Listener { self.awake(reply) } else { reply })
     }
 
-    /// Keeps a stream awake whose owner may rest.
+    /// Keeps a stream awake whose owner may rest, and passes it on.
     fn awake(&self, reply: Reply) -> Reply {
         let (mut head, body) = reply.into_parts();
         head.extensions.insert(Listens);
         let body = match body {
-            Body::Stream(chunks) => Body::Stream(self.keep_chunks_alive(chunks)),
+            Body::Stream(chunks) => Body::Stream(self.keep_chunks_alive(self.knowing_of_changes(chunks))),
             whole @ Body::Full(_) => whole,
         };
         Reply::from_parts(head, body)

@@ -9,16 +9,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::channel::oneshot;
 use futures::future::{self, Either};
 use http::HeaderValue;
 
-use crate::catalog::Scope;
 use crate::catalog::shared::{self, Acquaintance, Known};
+use crate::catalog::{Offer, Scope};
+use crate::error::Unreachable;
 use crate::gateway::{Gateway, SETTLING, Snapshot};
-use crate::ports::{Host, Place};
+use crate::ports::{Chunks, Host, Place};
 use crate::session::Purpose;
 use crate::upstream::{Established, Nudge, Server, Status, lock};
+
+/// What stands in each message that tells of a list that has changed.
+const LIST_CHANGED: &[u8] = b"list_changed\"";
 
 impl<H: Host> Gateway<H> {
     /// Makes known what the servers of an endpoint offer.
@@ -32,7 +37,7 @@ impl<H: Host> Gateway<H> {
                 self.take_catalog(&text);
             }
             if !unknown().is_empty() {
-                self.take_refreshed().await;
+                self.take_refreshed(None).await;
             }
         }
         let unknown = unknown();
@@ -57,17 +62,57 @@ impl<H: Host> Gateway<H> {
         }
         if due.is_empty() {
         } else if self.host().catalog().is_some() {
-            self.take_refreshed().await;
+            self.take_refreshed(None).await;
         } else {
             self.read_now(due).await;
         }
     }
 
-    /// Takes what the instance that reads servers for all has published after it has read them anew.
-    async fn take_refreshed(&self) {
+    /// Has a change that was found here known to all instances, before anybody is told of it: whoever is told, and asks
+    /// again, is to be answered with what is new.
+    pub(super) async fn share_change(&self, server: &Server, offer: &Offer) {
+        let finds_changes = self.host().place() == Place::Owner && self.host().catalog().is_some();
+        let before = server.offer.load_full().filter(|_| finds_changes);
+        if before.is_some_and(|before| !before.lists_as(offer)) {
+            self.take_refreshed(Some(&server.identity)).await;
+        }
+    }
+
+    /// Passes on what an owner tells an agent; what it tells of is known here before.
+    pub(super) fn knowing_of_changes(&self, chunks: Chunks) -> Chunks {
+        let gateway = self.clone();
+        let learn = move |chunk: Result<Bytes, Unreachable>| {
+            let tells = chunk.as_ref().is_ok_and(|chunk| memchr::memmem::find(chunk, LIST_CHANGED).is_some());
+            let gateway = tells.then(|| gateway.clone());
+            async move {
+                if let Some(gateway) = gateway {
+                    gateway.learn_anew().await;
+                }
+                chunk
+            }
+        };
+        chunks.then(learn).boxed()
+    }
+
+    /// Learns of what has changed, where others know more by now. However many are told of it at once, that is asked for
+    /// once or twice.
+    pub async fn learn_anew(&self) {
+        let (one_at_a_time, begun) = &self.0.renewing;
+        let before = begun.load(Ordering::Relaxed);
+        let _held = one_at_a_time.lock().await;
+        // Somebody began after this was told, and is done.
+        if begun.load(Ordering::Relaxed) == before {
+            begun.fetch_add(1, Ordering::Relaxed);
+            self.take_refreshed(None).await;
+        }
+    }
+
+    /// Takes what the instance that reads servers for all has published after it has read them anew: those that are old,
+    /// and the one whose lists have changed.
+    async fn take_refreshed(&self, changed: Option<&str>) {
         let Some(store) = self.host().catalog() else { return };
         let limit = std::pin::pin!(self.host().sleep(Duration::from_millis(2 * SETTLING)));
-        match future::select(store.refresh(), limit).await {
+        match future::select(store.refresh(changed), limit).await {
             Either::Left((Ok(text), _)) => self.take_catalog(&text),
             Either::Left((Err(error), _)) => {
                 tracing::warn!(reason = %error, "what all instances know of servers cannot be brought up to date");
@@ -80,12 +125,19 @@ impl<H: Host> Gateway<H> {
 
     /// Reads the lists of servers, and waits for that as long as an agent waits at most.
     async fn read_now(&self, servers: Vec<Arc<Server>>) {
+        self.read_for(servers, |_| false).await;
+    }
+
+    /// The same; of some servers it is known that what was read before now is out of date.
+    async fn read_for(&self, servers: Vec<Arc<Server>>, has_changed: impl Fn(&Server) -> bool) {
+        let asked = self.host().now();
         let reading = servers.into_iter().map(|server| {
             let (done, read) = oneshot::channel();
             let gateway = self.clone();
+            let outdated = has_changed(&server).then_some(asked);
             // It goes on when nobody waits any more: a slow server would never be known otherwise.
             self.host().spawn(async move {
-                gateway.read(&server).await;
+                gateway.read(&server, outdated).await;
                 let _ = done.send(());
             });
             read
@@ -94,10 +146,12 @@ impl<H: Host> Gateway<H> {
         future::select(reading, std::pin::pin!(self.host().sleep(Duration::from_millis(SETTLING)))).await;
     }
 
-    /// Reads a server's lists, unless somebody has just done so.
-    async fn read(&self, server: &Arc<Server>) {
+    /// Reads a server's lists, unless somebody has just done so; what was read until `outdated` does not count.
+    async fn read(&self, server: &Arc<Server>, outdated: Option<u64>) {
         let _one_at_a_time = server.reading.lock().await;
-        if server.settled.has_fired() && !server.is_due(self.host().now()) {
+        let read = server.offer.load().as_ref().map_or(0, |offer| offer.read);
+        let is_outdated = outdated.is_some_and(|outdated| read <= outdated);
+        if server.settled.has_fired() && !server.is_due(self.host().now()) && !is_outdated {
             return;
         }
         if let Err(error) = self.refresh(server).await {
@@ -109,17 +163,28 @@ impl<H: Host> Gateway<H> {
 
     /// Brings what is known of all servers up to date and returns it as the text that all instances share.
     ///
-    /// For the one instance that does so for all; it waits a few seconds at most, and tells of what it knows by then.
-    pub async fn catalog(&self) -> Bytes {
+    /// For the one instance that does so for all; it waits a few seconds at most, and tells of what it knows by then. The
+    /// server that is `changed`, by what it is known by in that text, is read however young its lists are.
+    pub async fn catalog(&self, changed: Option<&str>) -> Bytes {
         let snapshot = self.snapshot();
         let now = self.host().now();
-        let unread = |server: &&Arc<Server>| !server.settled.has_fired() || server.is_due(now);
+        let has_changed = |server: &Server| changed == Some(&*server.identity);
+        let unread =
+            |server: &&Arc<Server>| !server.settled.has_fired() || server.is_due(now) || has_changed(server);
         let unread: Vec<_> = snapshot.servers.values().filter(unread).cloned().collect();
         if !unread.is_empty() {
-            self.read_now(unread).await;
+            self.read_for(unread, has_changed).await;
         }
         let known = snapshot.servers.values().map(|server| (server.identity.clone(), self.knows(server)));
         shared::encode(&known.collect()).into()
+    }
+
+    /// Returns when a server was read last for what is known here, in milliseconds since the Unix epoch.
+    pub fn last_read(&self) -> u64 {
+        let snapshot = self.snapshot();
+        let known = |server: &Arc<Server>| !server.inherited.load(Ordering::Relaxed);
+        let read = |server: &Arc<Server>| Some(server.offer.load().as_ref()?.read);
+        snapshot.servers.values().filter(|server| known(server)).filter_map(read).max().unwrap_or(0)
     }
 
     fn knows(&self, server: &Server) -> Known {
@@ -182,7 +247,7 @@ impl<H: Host> Gateway<H> {
     pub(crate) fn is_heard(&self) -> bool {
         match self.host().place() {
             Place::Process => true,
-            Place::Owner => self.0.hub.open() > 0,
+            Place::Owner | Place::Function => self.0.hub.open() > 0,
             Place::Isolate => false,
         }
     }

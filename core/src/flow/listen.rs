@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::future::{self, Either};
+use futures::future::{self, BoxFuture, Either};
 use futures::stream::{self, BoxStream};
 
 use super::Rest;
@@ -14,6 +14,7 @@ use crate::body::{self, Reply};
 use crate::catalog::{Listed, Route, View};
 use crate::error::{Refusal, Unreachable};
 use crate::front::Caller;
+use crate::front::terms::Told;
 use crate::gateway::Gateway;
 use crate::hub::{Audience, Interest, Note, Resource, Seat};
 use crate::plan::Wanted;
@@ -46,13 +47,30 @@ struct Listening<H: Host> {
     resources: Vec<Subscription<H>>,
     /// What servers tell about tasks for this stream alone; it never ends.
     tasks: BoxStream<'static, String>,
+    /// The end of the time that there is.
+    until: BoxFuture<'static, ()>,
     ended: bool,
 }
 
 impl<H: Host> Listening<H> {
-    fn new(gateway: &Gateway<H>, seat: Seat) -> Self {
+    fn new(gateway: &Gateway<H>, seat: Seat, until: Option<u64>) -> Self {
         let (gateway, tasks) = (gateway.clone(), stream::pending().boxed());
-        Self { gateway, seat, resources: Vec::new(), tasks, ended: false }
+        let until = gateway.until(until);
+        Self { gateway, seat, resources: Vec::new(), tasks, until, ended: false }
+    }
+
+    /// Waits for what a session's stream carries next.
+    async fn next_of_session(&mut self) -> Option<String> {
+        let note = match future::select(self.seat.notes.next(), &mut self.until).await {
+            Either::Left((note, _)) => note?,
+            Either::Right(_) => return None,
+        };
+        match note {
+            Note::ListChanged(capability) => Some(shape::changed(capability, None)),
+            Note::Updated(uri) => Some(shape::updated(&uri, None)),
+            Note::Message(text) => Some(text),
+            Note::Goodbye => None,
+        }
     }
 
     /// Waits for what a stateless agent's stream of that id carries next.
@@ -61,9 +79,11 @@ impl<H: Host> Listening<H> {
             return None;
         }
         loop {
-            let note = match future::select(self.seat.notes.next(), self.tasks.next()).await {
-                Either::Left((note, _)) => note?,
-                Either::Right((task, _)) => return task,
+            let heard = future::select(self.seat.notes.next(), self.tasks.next());
+            let note = match future::select(heard, &mut self.until).await {
+                Either::Left((Either::Left((note, _)), _)) => note?,
+                Either::Left((Either::Right((task, _)), _)) => return task,
+                Either::Right(_) => Note::Goodbye,
             };
             match note {
                 Note::ListChanged(capability) => return Some(shape::changed(capability, Some(id))),
@@ -195,11 +215,15 @@ impl<H: Host> Gateway<H> {
         if let Some(resting) = self.rests_on(caller).await {
             return Ok(resting);
         }
+        if self.host().place() == Place::Owner {
+            // What all instances know comes first: a server's own word is compared with that.
+            self.learn(&self.snapshot(), &caller.scope).await;
+        }
         let nonce = self.random();
         // First a place, so that nothing is missed that happens while servers are asked.
         let seat = self.take_seat(caller, nonce, Interest::Lists(wanted.lists.clone()))?;
         let rest = wanted.tasks.is_empty().then(|| self.rest(seat.id));
-        let mut listening = Listening::new(self, seat);
+        let mut listening = Listening::new(self, seat, caller.terms.until);
         let view = self.view(&self.snapshot(), caller).await;
         let routed = std::mem::take(&mut wanted.resources)
             .into_iter()
@@ -234,7 +258,17 @@ impl<H: Host> Gateway<H> {
     pub(crate) fn open_session_stream(&self, caller: &Caller, session: &Session) -> Result<Reply, Refusal> {
         let seat = self.take_seat(caller, session.nonce, Interest::Session)?;
         let rest = self.rest(seat.id);
-        let listening = Listening::new(self, seat);
+        let listening = Listening::new(self, seat, caller.terms.until);
+        // Something at once, so that the agent sees the stream open.
+        let first = stream::once(std::future::ready(Bytes::from_static(sse::KEEP_ALIVE)));
+        if caller.terms.told == Told::OnItsStream {
+            // It cannot be taken up again: whoever wants that may come to another instance.
+            let events = stream::unfold(listening, |mut listening| async move {
+                let text = listening.next_of_session().await?;
+                Some((sse::encode(None, text.as_bytes()), listening))
+            });
+            return Ok(self.listening_reply(first.chain(events).boxed(), None));
+        }
         let id = self.random();
         let recording = self.0.streams.begin(id, session.nonce);
         if session.version >= Version::V2025_11_25 {
@@ -247,8 +281,6 @@ impl<H: Host> Gateway<H> {
             recording.end();
             gateway.0.streams.forget(id);
         });
-        // Something at once, so that the agent sees the stream open.
-        let first = stream::once(std::future::ready(Bytes::from_static(sse::KEEP_ALIVE)));
         Ok(self.listening_reply(first.chain(replay).boxed(), Some(rest)))
     }
 
@@ -265,23 +297,13 @@ impl<H: Host> Gateway<H> {
     async fn record(&self, mut listening: Listening<H>, recording: &Recording) {
         let mut unread = 0;
         while unread < UNREAD {
-            let heard = {
-                let pause = std::pin::pin!(self.host().sleep(LOOK));
-                match future::select(listening.seat.notes.next(), pause).await {
-                    Either::Left((heard, _)) => heard,
-                    Either::Right(_) => {
-                        unread = if recording.is_read() { 0 } else { unread + 1 };
-                        continue;
-                    }
-                }
-            };
-            let text = match heard {
-                Some(Note::ListChanged(capability)) => shape::changed(capability, None),
-                Some(Note::Updated(uri)) => shape::updated(&uri, None),
-                Some(Note::Message(text)) => text,
-                Some(Note::Goodbye) | None => return,
-            };
-            recording.push(text.as_bytes());
+            let pause = std::pin::pin!(self.host().sleep(LOOK));
+            let next = std::pin::pin!(listening.next_of_session());
+            match future::select(next, pause).await {
+                Either::Left((Some(text), _)) => recording.push(text.as_bytes()),
+                Either::Left((None, _)) => return,
+                Either::Right(_) => unread = if recording.is_read() { 0 } else { unread + 1 },
+            }
         }
     }
 }

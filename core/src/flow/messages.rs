@@ -130,7 +130,10 @@ impl<H: Host> Messages<H> {
                     let text = messages.whole(*asked, chunks).await;
                     Some((sse::encode(None, &text), None))
                 }
-                Outgoing::Round(_) => None,
+                Outgoing::Round(round) => {
+                    let text = Gateway::<H>::refusal_of(&round, &messages.to);
+                    Some((sse::encode(None, text.as_bytes()), None))
+                }
             }
         });
         first.chain(rest).boxed()

@@ -27,6 +27,7 @@ mod sse;
 mod sse_upstream;
 mod stdio;
 mod tasks;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod trail;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::channel::oneshot;
 use futures::future::{self, Either};
+use http::StatusCode;
 
 use super::addressee::{Addressee, Cancelled};
 use super::keepsakes::Keepsake;
@@ -87,6 +88,11 @@ pub(super) enum Retried {
         /// What the state is known by among those that were used.
         stamp: Stamp,
     },
+}
+
+/// Spells what a state is known by, for those who note it elsewhere.
+fn spelt((expires, nonce): Stamp) -> String {
+    format!("{expires:x}-{nonce:016x}")
 }
 
 /// Tells whether a request may be answered with a question (2026-07-28, multi round-trip requests).
@@ -209,7 +215,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Opens the state that a stateless agent brings back.
-    pub(super) fn retried(&self, inbound: &Inbound<'_>, caller: &Caller) -> Result<Retried, Refusal> {
+    pub(super) async fn retried(&self, inbound: &Inbound<'_>, caller: &Caller) -> Result<Retried, Refusal> {
         if caller.era() == Era::Legacy || !may_be_asked_in(&inbound.method) {
             return Ok(Retried::Not);
         }
@@ -232,24 +238,46 @@ impl<H: Host> Gateway<H> {
                 ));
             }
         };
-        let mut spent = lock(&self.0.spent);
-        while spent.first().is_some_and(|(expires, _)| *expires <= now) {
-            spent.pop_first();
-        }
         let stamp = (state.expires, state.nonce);
-        if !spent.insert(stamp) {
+        self.spend(stamp, now).await?;
+        Ok(Retried::Server { server: state.server, native, stamp })
+    }
+
+    /// Takes note that a state was brought back; refuses one that was before, and where that cannot be told.
+    async fn spend(&self, stamp: Stamp, now: u64) -> Result<(), Refusal> {
+        let is_first = match self.host().once() {
+            Some(once) => once.take(&spelt(stamp), stamp.0).await.map_err(|error| {
+                tracing::warn!(reason = %error, "it cannot be told whether a `requestState` was used before");
+                let why =
+                    "it cannot be told whether this `requestState` was used before; try again in a moment";
+                Refusal::new(code::INTERNAL, why).with_status(StatusCode::SERVICE_UNAVAILABLE)
+            })?,
+            None => {
+                let mut spent = lock(&self.0.spent);
+                while spent.first().is_some_and(|(expires, _)| *expires <= now) {
+                    spent.pop_first();
+                }
+                spent.insert(stamp)
+            }
+        };
+        if !is_first {
             return Err(invalid_state());
         }
-        drop(spent);
         self.keep_in_mind(&Keepsake::Spent(stamp), "", stamp.0);
-        Ok(Retried::Server { server: state.server, native, stamp })
+        Ok(())
     }
 
     /// Lets a state be used again with which nothing was sent.
     pub(super) fn unspend(&self, stamp: Option<Stamp>) {
-        if let Some(stamp) = stamp {
-            lock(&self.0.spent).remove(&stamp);
-            self.dismiss(&Keepsake::Spent(stamp));
+        let Some(stamp) = stamp else { return };
+        lock(&self.0.spent).remove(&stamp);
+        self.dismiss(&Keepsake::Spent(stamp));
+        if let Some(once) = self.host().once().cloned() {
+            self.host().spawn(async move {
+                if let Err(error) = once.give_back(&spelt(stamp)).await {
+                    tracing::warn!(reason = %error, "a `requestState` cannot be used again though nothing was sent with it");
+                }
+            });
         }
     }
 

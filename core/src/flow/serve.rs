@@ -21,6 +21,7 @@ use crate::catalog::{Route, Scope};
 use crate::config::ItemKind;
 use crate::endpoint::{self, Endpoint};
 use crate::error::{Refusal, code};
+use crate::front::terms::{Terms, Told};
 use crate::front::{Caller, Inbound, LEVELS, Piped, legacy, meta, modern};
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::Identity;
@@ -145,13 +146,16 @@ impl<H: Host> Gateway<H> {
         let has_come_through = head.headers.contains_key(names::VIA);
         let via =
             if has_come_through { self.0.snapshot.load().gate.via(&head.headers)? } else { self.own_via() };
+        let now = self.host().now();
+        let terms = Terms::of(&head.extensions, self.host().place(), || self.has_owners(), now);
         let caller = Caller {
             scope,
             who,
-            now: self.host().now(),
+            now,
+            terms,
             session: None,
             via,
-            streams: names::accepts(&head.headers, "text/event-stream"),
+            streams: terms.undivided.is_none() && names::accepts(&head.headers, "text/event-stream"),
             resumes: head.extensions.get::<Piped>().is_none(),
             taken_up: head.extensions.get::<Arc<TakenUp>>().cloned(),
             record: Record::default(),
@@ -165,7 +169,7 @@ impl<H: Host> Gateway<H> {
                 if let Some(handed) = self.hand_over_session(head, &caller, &Bytes::new()).await {
                     return handed;
                 }
-                if head.method == Method::GET && !self.has_owners() {
+                if head.method == Method::GET && caller.terms.told == Told::Nothing {
                     return Ok(endpoint::method_not_allowed());
                 }
                 if let Some(resting) = self.rests_on(&caller).await {
@@ -372,15 +376,15 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Answers a request that has passed the checks of its era.
-    async fn answer(
+    /// Answers a request that has passed the checks of its era, however long that takes.
+    pub(super) async fn answer_freely(
         &self,
         headers: Option<&HeaderMap>,
         inbound: &Inbound<'_>,
         caller: &Caller,
     ) -> Result<Reply, Refusal> {
         caller.record.speaks(caller.version());
-        let retried = self.retried(inbound, caller);
+        let retried = self.retried(inbound, caller).await;
         let counted = self.counted(&retried, caller).await?;
         let retried = retried?;
         let snapshot = self.snapshot();
@@ -435,7 +439,12 @@ impl<H: Host> Gateway<H> {
                 }
                 self.routed(&route.server, ask, inbound, caller, (ids, holds.into())).await
             }
-            Plan::Listen(_) if !self.has_owners() => Err(plan::unknown_method(&inbound.method, caller.era())),
+            Plan::Listen(_) if caller.terms.told == Told::Nothing => {
+                Err(plan::unknown_method(&inbound.method, caller.era()))
+            }
+            Plan::Subscribe(..) | Plan::Unsubscribe(_) if caller.terms.told != Told::Everything => {
+                Err(plan::unknown_method(&inbound.method, caller.era()))
+            }
             Plan::Listen(wanted) => {
                 let listening = Box::pin(self.listen(caller, id, wanted)).await?;
                 caller.record.succeeded();
@@ -511,7 +520,7 @@ impl<H: Host> Gateway<H> {
                 Era::Legacy => Bytes::new(),
             },
         };
-        if let Some(session) = caller.session.as_ref().filter(|_| caller.streams) {
+        if let Some(session) = caller.session.as_ref().filter(|_| caller.streams && self.has_owners()) {
             return self.converse_in_session(session, ask.into_owned(), to).await;
         }
         if let Some(besides) = to.lane.as_mut().map(Lane::begin) {

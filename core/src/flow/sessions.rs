@@ -87,7 +87,7 @@ impl<H: Host> Gateway<H> {
             expires: self.host().now() + LIFETIME,
         };
         let view = self.view(&self.snapshot(), caller).await;
-        let text = message::result(id, &plan::initialized(&view, version));
+        let text = message::result(id, &plan::initialized(&view, version, caller.terms.told));
         caller.record.gave(text.len());
         let mut reply = body::json(StatusCode::OK, text);
         let session_id = session.seal(&self.0.sealer, self.host());

@@ -4,6 +4,7 @@ mod audited;
 mod blame;
 mod control;
 mod fleet;
+mod functions;
 mod identity;
 mod limits;
 mod narrow;

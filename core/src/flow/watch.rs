@@ -69,7 +69,7 @@ impl<H: Host> Gateway<H> {
     ) {
         // The task must not keep the process running: it holds neither the pipe nor the link.
         let (gateway, server) = (self.clone(), server.clone());
-        self.host().spawn(async move {
+        self.host().spawn_lasting(async move {
             while let Some(line) = unasked.next().await {
                 let Some(pipe) = pipe.upgrade() else { return };
                 if let Some(answer) = gateway.heard(&server, owner, &line) {
@@ -444,7 +444,7 @@ impl<H: Host> Gateway<H> {
 
     /// Ends the session of an agreement that no link holds, once its call has had time to end.
     pub(crate) fn leave(&self, server: &Arc<Server>, established: Arc<Established>) {
-        if established.session.is_none() {
+        if !established.has_own_session() {
             return;
         }
         let (gateway, server) = (self.clone(), server.clone());
@@ -455,7 +455,7 @@ impl<H: Host> Gateway<H> {
     }
 
     async fn end_agreement(&self, server: &Arc<Server>, established: &Established) {
-        let Some(target) = server.target.as_ref().filter(|_| established.session.is_some()) else { return };
+        let Some(target) = server.target.as_ref().filter(|_| established.has_own_session()) else { return };
         let request = || {
             let mut request = crate::upstream::compose::bare(http::Method::DELETE, target, &self.own_via());
             crate::upstream::compose::describe(request.headers_mut(), established, None);

@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod gate;
 pub(crate) mod legacy;
 pub(crate) mod modern;
+pub(crate) mod terms;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderValue;
 
+use self::terms::Terms;
 use crate::catalog::Scope;
 use crate::flow::TakenUp;
 use crate::identity::{self, Identity};
@@ -64,6 +66,8 @@ pub(crate) struct Caller {
     pub(crate) streams: bool,
     /// Whether such a stream can be taken up again.
     pub(crate) resumes: bool,
+    /// On which terms the platform answers.
+    pub(crate) terms: Terms,
     /// What the stream knew that is taken up again by the request.
     pub(crate) taken_up: Option<Arc<TakenUp>>,
     /// What is noted of the request.

@@ -1,6 +1,7 @@
-//! Many instances of one gateway in memory: isolates, the owners they hand requests to, and what all know of servers.
+//! Many instances of one gateway in memory: isolates, the owners they hand requests to, functions, and what all know of
+//! servers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +13,7 @@ use super::Memory;
 use crate::body::{Body, Reply};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
-use crate::ports::{CatalogStore, Notebook, Owners, Place};
+use crate::ports::{CatalogStore, Notebook, Once, Owners, Place};
 use crate::upstream::lock;
 
 /// What an instance is among its fellows.
@@ -22,6 +23,7 @@ pub(super) struct Role {
     pub(super) owners: Option<Arc<dyn Owners>>,
     pub(super) catalog: Option<Arc<dyn CatalogStore>>,
     pub(super) notebook: Option<Arc<dyn Notebook>>,
+    pub(super) once: Option<Arc<dyn Once>>,
 }
 
 /// The notes of one owner.
@@ -56,6 +58,7 @@ struct Shared {
     /// Brings the catalog up to date.
     upstreams: Mutex<Option<Gateway<Memory>>>,
     published: Mutex<Option<Bytes>>,
+    used: Mutex<BTreeSet<String>>,
     lost: AtomicBool,
 }
 
@@ -69,6 +72,7 @@ impl Fleet {
             notebooks: Mutex::default(),
             upstreams: Mutex::default(),
             published: Mutex::default(),
+            used: Mutex::default(),
             lost: AtomicBool::new(false),
         }))
     }
@@ -100,7 +104,15 @@ impl Fleet {
         (self.0.start)(&self.0.host.with_role(role))
     }
 
-    /// Puts what is known of servers out of reach.
+    /// Starts a function.
+    pub fn function(&self) -> Gateway<Memory> {
+        let shared = Arc::new(self.clone());
+        let (catalog, once) = (Some(shared.clone() as Arc<_>), Some(shared as Arc<_>));
+        let role = Role { place: Place::Function, catalog, once, ..Role::default() };
+        (self.0.start)(&self.0.host.with_role(role))
+    }
+
+    /// Puts what is known of servers out of reach, and what was used.
     pub fn lose_catalog(&self) {
         self.0.lost.store(true, Ordering::Relaxed);
     }
@@ -111,6 +123,7 @@ impl Fleet {
             owners: Some(Arc::new(self.clone())),
             catalog: Some(Arc::new(self.clone())),
             notebook,
+            once: None,
         };
         (self.0.start)(&self.0.host.with_role(role))
     }
@@ -127,24 +140,38 @@ impl Owners for Fleet {
     }
 }
 
+impl Once for Fleet {
+    fn take(&self, stamp: &str, _until: u64) -> BoxFuture<'_, Result<bool, Unreachable>> {
+        let is_first = lock(&self.0.used).insert(stamp.to_owned());
+        let lost = self.0.lost.load(Ordering::Relaxed);
+        let answer = if lost { Err(Unreachable::new("the table", "is out of reach")) } else { Ok(is_first) };
+        future::ready(answer).boxed()
+    }
+
+    fn give_back(&self, stamp: &str) -> BoxFuture<'_, Result<(), Unreachable>> {
+        lock(&self.0.used).remove(stamp);
+        future::ready(Ok(())).boxed()
+    }
+}
+
 impl CatalogStore for Fleet {
     fn published(&self) -> BoxFuture<'static, Option<Bytes>> {
         let lost = self.0.lost.load(Ordering::Relaxed);
         future::ready(lock(&self.0.published).clone().filter(|_| !lost)).boxed()
     }
 
-    fn refresh(&self) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
+    fn refresh(&self, changed: Option<&str>) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
         let upstreams = lock(&self.0.upstreams)
             .get_or_insert_with(|| {
                 (self.0.start)(&self.0.host.with_role(Role { place: Place::Owner, ..Role::default() }))
             })
             .clone();
-        let fleet = self.clone();
+        let (fleet, changed) = (self.clone(), changed.map(str::to_owned));
         async move {
             if fleet.0.lost.load(Ordering::Relaxed) {
                 return Err(Unreachable::new("the catalog", "is out of reach"));
             }
-            let text = upstreams.catalog().await;
+            let text = upstreams.catalog(changed.as_deref()).await;
             *lock(&fleet.0.published) = Some(text.clone());
             Ok(text)
         }

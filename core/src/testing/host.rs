@@ -22,7 +22,7 @@ use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, Notebook, Observe, Owners, Place, Quotas, Rendezvous, SecretStore, Upstream,
+    Meetings, Notebook, Observe, Once, Owners, Place, Quotas, Rendezvous, SecretStore, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -409,5 +409,9 @@ impl Host for Memory {
 
     fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {
         self.1.catalog.as_ref()
+    }
+
+    fn once(&self) -> Option<&Arc<dyn Once>> {
+        self.1.once.as_ref()
     }
 }

@@ -8,6 +8,7 @@ mod policy_paths;
 mod secrets;
 mod store;
 mod trail;
+mod trail_paths;
 
 use std::sync::Arc;
 use std::time::Duration;

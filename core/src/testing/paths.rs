@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::{anybody, policy_paths, server};
+use super::{anybody, policy_paths, server, trail_paths};
 use crate::acl::{Arguments, CallerFacts, Condition, Facts};
-use crate::catalog::{Kind, Offer, Scope, View, look, read_page};
+use crate::catalog::{Kind, Offer, Room, Scope, View, look, read_page};
 use crate::config::{Agent, Gateway};
+use crate::front::terms::{Terms, Told};
 use crate::front::{Caller, Inbound};
 use crate::identity::Identity;
 use crate::names::ServerName;
@@ -46,8 +47,9 @@ pub fn paths() -> Vec<(&'static str, Path)> {
     };
     let escaped = r#"Three of these \"characters\" are escaped.\n"#.repeat(1_000_000 / 44);
     let policy = policy_paths::paths(&servers);
+    let trail = trail_paths::paths(&offering(7).1);
     let mut all: Vec<(&'static str, Path)> = vec![
-        ("merge", Box::new(move || merge(&servers).capabilities.len())),
+        ("merge", Box::new(move || merge(&servers).capabilities(Era::Modern, Told::Everything).len())),
         ("list", plans(request("tools/list", ""))),
         ("plan_100_b", plans(call(&plain(100)))),
         ("plan_10_kb", plans(call(&plain(10_000)))),
@@ -60,6 +62,7 @@ pub fn paths() -> Vec<(&'static str, Path)> {
         ("condition", condition()),
     ];
     all.extend(policy);
+    all.extend(trail);
     all
 }
 
@@ -74,7 +77,8 @@ fn offering(number: usize) -> (ServerName, Arc<Server>) {
     });
     let list = format!("{{\"tools\":[{}]}}", tools.collect::<Vec<_>>().join(","));
     let list = Json::check(list.as_bytes()).expect("JSON");
-    let (items, _) = read_page(Kind::Tools, list, &mut BTreeSet::new(), usize::MAX).expect("a list");
+    let (items, _) =
+        read_page(Kind::Tools, list, &mut BTreeSet::new(), &mut Room::endless()).expect("a list");
     let introduction = Introduction { capabilities: r#"{"tools":{}}"#.into(), ..Introduction::default() };
     let mut offer = Offer::new(Version::MODERN, introduction, 0);
     offer.set_items(Kind::Tools, items);
@@ -93,11 +97,11 @@ pub(super) fn request(method: &str, params: &str) -> String {
     )
 }
 
-fn plain(size: usize) -> String {
+pub(super) fn plain(size: usize) -> String {
     "x".repeat(size)
 }
 
-fn call(text: &str) -> String {
+pub(super) fn call(text: &str) -> String {
     request("tools/call", &format!(r#""name":"server7__tool42","arguments":{{"message":"{text}"}},"#))
 }
 
@@ -116,6 +120,7 @@ pub(super) fn planned(view: &View, (sealer, who): &(Sealer, Arc<Identity>), text
         via,
         streams: true,
         resumes: true,
+        terms: Terms::default(),
         taken_up: None,
         record,
     };

@@ -175,6 +175,8 @@ pub(crate) struct Attempts {
 pub(crate) struct Established {
     pub(crate) version: Version,
     pub(crate) session: Option<HeaderValue>,
+    /// Whether the session is another instance's, which others use as well: it is not ended here.
+    pub(crate) is_borrowed: bool,
     pub(crate) pipe: Option<Pipe>,
     pub(crate) introduction: Introduction,
     /// The session's time, where it is one.
@@ -185,7 +187,13 @@ impl Established {
     /// Returns what another instance has agreed on with a server over HTTP.
     pub(crate) fn known(offer: &Offer, session: Option<HeaderValue>) -> Self {
         let introduction = offer.introduction.clone();
-        Self { version: offer.version, session, pipe: None, introduction, _lasting: Lasting::default() }
+        let (version, is_borrowed) = (offer.version, session.is_some());
+        Self { version, session, is_borrowed, pipe: None, introduction, _lasting: Lasting::default() }
+    }
+
+    /// Tells whether there is a session that ends with this instance's agreement.
+    pub(crate) fn has_own_session(&self) -> bool {
+        self.session.is_some() && !self.is_borrowed
     }
 }
 

@@ -1,12 +1,11 @@
 //! Requests and answers: the platform's become core's, and core's the platform's.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use js_sys::futures::JsFuture;
 use js_sys::{Promise, Uint8Array};
 use portcullis_core::body::{Body, Reply};
 use portcullis_core::error::Unreachable;
@@ -16,16 +15,20 @@ use worker::send::{SendFuture, SendWrapper};
 
 use super::event::{Event, Running};
 use super::glue::{Asked, Reading, streamed_answer, whole_answer};
+use super::told::{Ear, forget, listen, settled};
 
 /// Up to this many bytes a body that says its length is read at once.
 const AT_ONCE: u64 = 1 << 20;
 
 /// Makes core's request of the platform's. Its URI is what the request line would have: the path and the query.
 pub(crate) fn request(asked: Asked) -> Result<Request<Body>, http::Error> {
-    let url = asked.url();
-    let mut request = Request::builder().method(&*asked.method()).uri(path_of(&url)).body(Body::default())?;
-    *request.headers_mut() = headers(asked.fields().split('\n'));
-    if asked.has_body() {
+    let head = asked.head();
+    let mut lines = head.split('\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (method, url, has_body) = (line(), line(), !line().is_empty());
+    let mut request = Request::builder().method(method).uri(path_of(url)).body(Body::default())?;
+    *request.headers_mut() = headers(lines);
+    if has_body {
         *request.body_mut() = body(asked, request.headers());
     }
     Ok(request)
@@ -65,7 +68,7 @@ fn body(asked: Asked, headers: &HeaderMap) -> Body {
     let length = headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     if length.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length <= AT_ONCE) {
         let asked = SendWrapper::new(asked);
-        let whole = SendFuture::new(async move { JsFuture::from(asked.whole()).await });
+        let whole = SendFuture::new(async move { settled(&asked.whole()).await });
         let whole = async move { whole.await.map(|bytes| chunk(&bytes)).map_err(|error| broken(&error)) };
         return Body::Stream(stream::once(whole).boxed());
     }
@@ -83,7 +86,7 @@ impl Drop for Upload {
 fn chunks(upload: Upload) -> Chunks {
     let next = |upload: SendWrapper<Upload>| {
         SendFuture::new(async move {
-            match JsFuture::from(upload.0.0.next()).await {
+            match settled(&upload.0.0.next()).await {
                 Ok(end) if end.is_undefined() => None,
                 Ok(bytes) => Some((Ok(chunk(&bytes)), upload)),
                 Err(error) => Some((Err(broken(&error)), upload)),
@@ -112,20 +115,18 @@ pub(crate) fn reason(error: &JsValue) -> String {
 #[derive(Clone, Default)]
 pub(crate) struct Leaving(Rc<Left>);
 
-/// The request that tells of its agent's leaving, and whom it tells.
-type Listening = (Asked, Closure<dyn FnMut()>);
-
 #[derive(Default)]
 struct Left {
-    listening: RefCell<Option<Listening>>,
+    /// Under which number its leaving is told.
+    number: Cell<Option<u32>>,
     running: RefCell<Running>,
     chunks: RefCell<Option<Rc<RefCell<Option<Chunks>>>>>,
 }
 
 impl Drop for Left {
     fn drop(&mut self) {
-        if let Some((asked, _)) = self.listening.take() {
-            asked.forget();
+        if let Some(number) = self.number.get() {
+            forget(number);
         }
     }
 }
@@ -134,13 +135,13 @@ impl Leaving {
     /// Listens for the agent's leaving.
     pub(crate) fn listen(&self, asked: &Asked, event: &Event) {
         let (leaving, event) = (Rc::downgrade(&self.0), event.clone());
-        let left = Closure::<dyn FnMut()>::new(move || {
+        let left = Ear::Left(Box::new(move || {
             if let Some(leaving) = leaving.upgrade() {
                 Self(leaving).leave(&event);
             }
-        });
-        asked.on_leaving(left.as_ref().unchecked_ref());
-        self.0.listening.replace(Some((asked.clone(), left)));
+        }));
+        let (number, ()) = listen(left, |number, tell| asked.on_leaving(number, tell));
+        self.0.number.set(Some(number));
     }
 
     /// Gives up what is being done for the agent.
@@ -148,6 +149,7 @@ impl Leaving {
         self.0.running.borrow().give_up();
         let chunks = self.0.chunks.take();
         event.within(|| drop(chunks.and_then(|chunks| chunks.take())));
+        event.end_answer();
     }
 
     /// Names what is being done for the agent now.
@@ -162,6 +164,7 @@ pub(crate) fn answer(reply: Reply, event: &Event, leaving: &Leaving) -> JsValue 
     let fields = lines(&head.headers);
     match body {
         Body::Full(bytes) => {
+            event.end_answer();
             let bytes = (!bytes.is_empty()).then(|| Uint8Array::from(&*bytes.into_bytes()));
             whole_answer(head.status.as_u16(), &fields, bytes)
         }
@@ -187,15 +190,18 @@ impl Source {
     /// Returns a promise of the next chunk, or of nothing.
     pub fn next(&self) -> Promise {
         let (chunks, held) = (self.chunks.clone(), self.chunks.take());
+        let event = self.event.clone();
         let (promise, running) = self.event.promise(async move {
             let Some(mut stream) = held else { return Ok(JsValue::UNDEFINED) };
-            match stream.next().await {
-                Some(Ok(bytes)) => {
-                    chunks.replace(Some(stream));
-                    Ok(Uint8Array::from(&*bytes).into())
-                }
+            let next = stream.next().await;
+            if let Some(Ok(bytes)) = next {
+                chunks.replace(Some(stream));
+                return Ok(Uint8Array::from(&*bytes).into());
+            }
+            event.end_answer();
+            match next {
                 Some(Err(error)) => Err(js_sys::Error::new(&error.to_string()).into()),
-                None => Ok(JsValue::UNDEFINED),
+                _ => Ok(JsValue::UNDEFINED),
             }
         });
         self.leaving.does(running);

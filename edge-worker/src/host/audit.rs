@@ -1,11 +1,13 @@
 //! Where an instance's audit entries go, and how the trail is read.
 //!
 //! **Nobody waits for an entry**: it is sent after the answer, through the queue where one is bound, else straight to the
-//! writer. What could not be sent is sent with what comes next.
+//! writer. One that comes soon after others were sent waits a moment for more to come along with it; the event that it
+//! came from stays for that long. What could not be sent is sent with what comes next.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -20,7 +22,7 @@ use portcullis_core::config::Audit;
 use portcullis_core::ports::{AuditQuery, AuditSink, AuditState};
 use worker::send::{SendFuture, SendWrapper};
 
-use super::event::Event;
+use super::event::{Event, now};
 use super::glue::{object, randomize};
 use super::objects::ask;
 use super::scribe::WRITER;
@@ -31,8 +33,14 @@ use crate::bindings::Bindings;
 const TRAIL: &str = "TRAIL";
 /// How many entries may wait.
 const WAITING: usize = 4096;
-/// The most messages that are sent together, and the most bytes of them: what a queue takes at once.
-const TOGETHER: (usize, usize) = (100, 200_000);
+/// How long entries are gathered after others were sent, in milliseconds.
+const GATHER: u64 = 500;
+/// How many bytes messages have that are sent together, unless one alone has more: what a queue counts as one.
+const TOGETHER: usize = 60_000;
+/// How many entries are sent without waiting for more, and from how many bytes of requests on that they hold.
+const ENOUGH: (usize, usize) = (100, 1 << 20);
+/// How long an event gets to send what it has, in milliseconds: longer than the platform lets it live after its answer.
+const TAKEN: u64 = 60_000;
 /// How many steps of a search one request may take: each is at least one request to a store.
 const STEPS: usize = 40;
 /// Milliseconds of a day.
@@ -47,6 +55,15 @@ struct Kept {
     producer: RefCell<Producer>,
     entries: RefCell<Vec<Entry>>,
     messages: RefCell<VecDeque<String>>,
+    /// How many bytes of requests the entries hold.
+    held: Cell<usize>,
+    /// What is being sent, by when it is sent again: the event that sends it may have come to an end.
+    sending: RefCell<BTreeMap<(u64, u64), Vec<String>>>,
+    sent: Cell<u64>,
+    /// When something was sent last.
+    last: Cell<u64>,
+    /// When what is gathered will be sent.
+    gathers: Cell<Option<u64>>,
     /// The settings in force, and what was made of them.
     audit: RefCell<Option<Audit>>,
     writing: RefCell<Writing>,
@@ -67,6 +84,11 @@ impl Sink {
             producer: RefCell::new(Producer::new(source)),
             entries: RefCell::default(),
             messages: RefCell::default(),
+            held: Cell::default(),
+            sending: RefCell::default(),
+            sent: Cell::default(),
+            last: Cell::default(),
+            gathers: Cell::default(),
             audit: RefCell::default(),
             writing: RefCell::default(),
             days: Cell::new(Audit::default().keep_days),
@@ -90,15 +112,19 @@ impl Sink {
         self.0.audit.replace(Some(audit.clone()));
     }
 
+    /// Tells whether something waits that was to be sent before.
+    pub(crate) fn lags(&self) -> bool {
+        let kept = &self.0;
+        let is_overdue = || kept.sending.borrow().first_key_value().is_some_and(|((at, _), _)| *at < now());
+        kept.trouble.borrow().is_some() || is_overdue()
+    }
+
     /// Sends what waits. What cannot be sent waits on.
     pub(crate) async fn flush(&self) {
         let kept = &self.0;
         loop {
-            let parcel = Parcel { kept, messages: kept.next() };
-            if parcel.messages.is_empty() {
-                return;
-            }
-            let sent = kept.send(&parcel.messages).await;
+            let Some(parcel) = Parcel::of(kept) else { return };
+            let sent = kept.send(parcel.text()).await;
             let before = kept.trouble.replace(sent.as_ref().err().cloned());
             match &sent {
                 Ok(()) => parcel.arrived(),
@@ -114,22 +140,25 @@ impl Sink {
 }
 
 impl Kept {
-    /// Takes as many messages as are sent together.
-    fn next(&self) -> Vec<String> {
+    /// Makes messages of the entries, and takes as many as are sent together.
+    fn next(&self, now: u64) -> Vec<String> {
         let lost = self.lost.get();
         if lost > self.told.get() {
             let what = format!("{} entries were lost: there was no room for them", lost - self.told.get());
             self.told.set(lost);
-            self.entries.borrow_mut().push(Entry::own(now(), "audit/lost", what));
+            self.entries.borrow_mut().push(Entry::own(now, "audit/lost", what));
         }
         let (mut waiting, mut producer) = (self.messages.borrow_mut(), self.producer.borrow_mut());
         let settings = self.writing.borrow();
+        self.held.set(0);
         let made = self.entries.take().into_iter().map(|entry| producer.message(&entry, &settings).to_text());
+        let overdue: Vec<_> = self.sending.borrow_mut().extract_if(..(now, 0), |_, _| true).collect();
+        waiting.extend(overdue.into_iter().flat_map(|(_, messages)| messages));
         waiting.extend(made);
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while let Some(message) = waiting.front() {
-            bytes += message.len();
-            if !taken.is_empty() && (taken.len() == TOGETHER.0 || bytes > TOGETHER.1) {
+            bytes += message.len() + 1;
+            if !taken.is_empty() && bytes > TOGETHER {
                 break;
             }
             taken.extend(waiting.pop_front());
@@ -137,35 +166,73 @@ impl Kept {
         taken
     }
 
-    async fn send(&self, messages: &[String]) -> Result<(), String> {
-        if let Some(sent) = enqueued(&self.bindings, messages).await {
+    async fn send(&self, text: String) -> Result<(), String> {
+        if let Some(sent) = enqueued(&self.bindings, &text).await {
             return sent.map_err(|why| format!("the queue does not take entries: {why}"));
         }
-        deliver(&self.bindings, messages.join("\n"), Some(self.days.get())).await
+        deliver(&self.bindings, text, Some(self.days.get())).await
     }
 
     fn waiting(&self) -> usize {
-        self.entries.borrow().len() + self.messages.borrow().len()
+        let sending = self.sending.borrow().values().map(Vec::len).sum::<usize>();
+        self.entries.borrow().len() + self.messages.borrow().len() + sending
+    }
+
+    fn is_enough(&self) -> bool {
+        self.entries.borrow().len() >= ENOUGH.0 || self.held.get() >= ENOUGH.1
+    }
+
+    /// Returns how long an entry of that moment waits for more; nothing where somebody waits already.
+    fn gathers(&self, now: u64) -> Option<Duration> {
+        if self.is_enough() {
+            return Some(Duration::ZERO);
+        }
+        // Who does not send what was gathered has come to an end.
+        if self.gathers.get().is_some_and(|at| now <= at + GATHER) {
+            return None;
+        }
+        let at = now.max(self.last.get() + GATHER);
+        self.gathers.set(Some(at));
+        Some(Duration::from_millis(at - now))
     }
 }
 
 /// Messages that are on their way. Those that do not arrive wait again, also where their sending is given up.
 struct Parcel<'k> {
     kept: &'k Kept,
-    messages: Vec<String>,
+    number: (u64, u64),
 }
 
-impl Parcel<'_> {
-    fn arrived(mut self) {
-        self.kept.recorded.set(self.kept.recorded.get() + self.messages.len());
-        self.messages.clear();
+impl<'k> Parcel<'k> {
+    fn of(kept: &'k Kept) -> Option<Self> {
+        let now = now();
+        let messages = kept.next(now);
+        if messages.is_empty() {
+            return None;
+        }
+        kept.last.set(now);
+        kept.sent.set(kept.sent.get() + 1);
+        let number = (now + TAKEN, kept.sent.get());
+        kept.sending.borrow_mut().insert(number, messages);
+        Some(Self { kept, number })
+    }
+
+    fn text(&self) -> String {
+        self.kept.sending.borrow().get(&self.number).map_or_else(String::new, |messages| messages.join("\n"))
+    }
+
+    fn arrived(self) {
+        if let Some(messages) = self.kept.sending.borrow_mut().remove(&self.number) {
+            self.kept.recorded.set(self.kept.recorded.get() + messages.len());
+        }
     }
 }
 
 impl Drop for Parcel<'_> {
     fn drop(&mut self) {
+        let Some(messages) = self.kept.sending.borrow_mut().remove(&self.number) else { return };
         let mut waiting = self.kept.messages.borrow_mut();
-        for message in self.messages.drain(..).rev() {
+        for message in messages.into_iter().rev() {
             waiting.push_front(message);
         }
     }
@@ -186,12 +253,19 @@ impl AuditSink for Sink {
             kept.lost.set(kept.lost.get() + 1);
             return;
         }
+        kept.held.set(kept.held.get() + entry.arguments.held());
         kept.entries.borrow_mut().push(entry);
         // Outside of any event it goes with what comes next.
-        if let Some(event) = Event::current() {
-            let sink = self.clone();
-            event.spawn(async move { sink.flush().await });
-        }
+        let Some(event) = Event::current() else { return };
+        let Some(pause) = kept.gathers(now()) else { return };
+        let sink = self.clone();
+        event.spawn(async move {
+            if !pause.is_zero() {
+                Event::sleep(pause).await;
+            }
+            sink.0.gathers.set(None);
+            sink.flush().await;
+        });
     }
 
     fn is_failing(&self) -> bool {
@@ -206,13 +280,6 @@ impl AuditSink for Sink {
             lost: self.0.lost.get(),
         }
     }
-}
-
-fn now() -> u64 {
-    // Positive and far below 2^53.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let now = js_sys::Date::now() as u64;
-    now
 }
 
 /// Brings messages to the writer, a line each; it has stored them when this returns.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{Method, Request};
-use js_sys::futures::JsFuture;
 use portcullis_core::body::Body;
 use portcullis_core::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
 use portcullis_core::identity::KeyRecord;
@@ -25,6 +24,7 @@ use super::edge::Edge;
 use super::glue::{Storage, get_all, object, put_text};
 use super::notebook::moment;
 use super::objects::ask;
+use super::told::settled;
 use crate::bindings::Bindings;
 
 /// The key of the configuration in force in the store.
@@ -258,7 +258,7 @@ impl Ledger {
                 None => return Ok(()),
             },
         };
-        let put = JsFuture::from(put_text(store, key, &text, about.as_deref())).await;
+        let put = settled(&put_text(store, key, &text, about.as_deref())).await;
         put.map(drop).map_err(|error| reason(&error))
     }
 }
@@ -286,7 +286,7 @@ pub(crate) type Stored = Option<(String, Option<String>)>;
 /// Reads texts of the store in one request.
 pub(crate) async fn read_all(store: &JsValue, names: &[&str]) -> Result<Vec<Stored>, String> {
     let names: Vec<JsValue> = names.iter().map(|name| JsValue::from_str(name)).collect();
-    let found = JsFuture::from(get_all(store, names)).await.map_err(|error| reason(&error))?;
+    let found = settled(&get_all(store, names)).await.map_err(|error| reason(&error))?;
     let found = js_sys::Array::from(&found).to_vec();
     let pairs = found.chunks(2).map(|pair| Some((pair.first()?.as_string()?, pair.get(1)?.as_string())));
     Ok(pairs.collect())

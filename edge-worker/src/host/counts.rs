@@ -26,6 +26,20 @@ const ANSWER: usize = 4096;
 #[derive(Clone)]
 pub(super) struct Counts(SendWrapper<JsValue>);
 
+/// What is given back when it is dropped, also by whoever leaves while it is still being counted.
+struct Held {
+    counts: Counts,
+    errands: Vec<(String, Errand)>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.errands.is_empty() {
+            self.counts.later(std::mem::take(&mut self.errands));
+        }
+    }
+}
+
 impl Counts {
     pub(super) fn of(bindings: &Bindings) -> Option<Self> {
         bindings.objects("COUNTS").map(|namespace| Self(SendWrapper::new(namespace)))
@@ -34,6 +48,9 @@ impl Counts {
     /// Takes one from each count, or nothing.
     pub(super) async fn take(&self, counted: &[Counted], now: u64) -> Result<Hold, Exhausted> {
         let id = number();
+        let held = counted.iter().filter(|counted| counted.limits.concurrency.is_some());
+        let held = held.map(|counted| (counted.key.clone(), Errand::GiveBack { hold: id })).collect();
+        let mut held = Held { counts: self.clone(), errands: held };
         let asked = counted.iter().map(|Counted { key, limits }| {
             let most = Most::from(limits);
             let answer = self.run(key.clone(), Errand::Take { most, now, hold: id });
@@ -56,16 +73,13 @@ impl Counts {
         }
         if let Some(exhausted) = refused {
             let undone = taken.into_iter().map(|(key, most)| (key, Errand::Undo { most, hold: id }));
-            self.later(undone.collect());
+            held.errands = undone.collect();
             return Err(exhausted);
         }
-        let held = counted.iter().filter(|counted| counted.limits.concurrency.is_some());
-        let held: Vec<_> = held.map(|counted| (counted.key.clone(), Errand::GiveBack { hold: id })).collect();
-        if held.is_empty() {
+        if held.errands.is_empty() {
             return Ok(Hold::default());
         }
-        let counts = self.clone();
-        Ok(Hold::new(move || counts.later(held)))
+        Ok(Hold::new(move || drop(held)))
     }
 
     /// Runs errands after the answer. One that fails is made up for by the count itself, in time.

@@ -1,10 +1,12 @@
 //! The ports of core, on a Worker.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use js_sys::futures::JsFuture;
+use futures::FutureExt as _;
+use futures::future::{self, Either};
 use portcullis_core::body::Whole;
 use portcullis_core::config::{Audit, Command};
 use portcullis_core::control::{Revision, StoreError};
@@ -22,16 +24,19 @@ use worker::send::{SendFuture, SendWrapper};
 use super::audit::{Reader, Sink};
 use super::configurations::Configurations;
 use super::counts::Counts;
-use super::event::Event;
-use super::glue::{Timer, randomize};
+use super::event::{Event, now};
+use super::glue::randomize;
 use super::notebook::Notes;
 use super::objects::{Catalog, Conversations};
 use super::secrets;
 use super::sent::send;
 use crate::bindings::Bindings;
 
-/// The longest that the platform's timers can be set to, in milliseconds.
-const LONGEST: u32 = i32::MAX as u32;
+/// How long work may go on in an isolate after the answer: the platform ends it after 30 seconds.
+const AFTERWARDS: Duration = Duration::from_secs(25);
+
+/// The largest message that is held whole, in bytes: an isolate has 128 MiB, and holds it in several forms.
+const LARGEST: usize = 16 << 20;
 
 /// The object that keeps configurations and keys, as each of what it is.
 #[derive(Clone)]
@@ -105,6 +110,11 @@ impl Edge {
         }
     }
 
+    /// Tells whether audit entries wait that were to be sent before.
+    pub(crate) fn lags(&self) -> bool {
+        self.sink.as_ref().is_some_and(Sink::lags)
+    }
+
     /// Sends the audit entries that wait.
     pub(crate) async fn flush(&self) {
         if let Some(sink) = &self.sink {
@@ -129,28 +139,11 @@ impl Edge {
 
 impl Clock for Edge {
     fn now(&self) -> u64 {
-        // Positive and far below 2^53.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let now = js_sys::Date::now() as u64;
-        now
+        now()
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
-        SendFuture::new(async move {
-            let milliseconds = u32::try_from(duration.as_millis()).unwrap_or(LONGEST).min(LONGEST);
-            let timer = Stopping(Timer::new(f64::from(milliseconds)));
-            // A timer's promise is never rejected.
-            let _ = JsFuture::from(timer.0.over()).await;
-        })
-    }
-}
-
-/// A timer that is stopped when nobody waits for it any more.
-struct Stopping(Timer);
-
-impl Drop for Stopping {
-    fn drop(&mut self) {
-        self.0.stop();
+        SendFuture::new(Event::sleep(duration))
     }
 }
 
@@ -165,7 +158,21 @@ impl Background for Edge {
         let Some(event) = Event::current() else {
             return tracing::error!("work was begun outside any event and is left undone");
         };
-        event.spawn(work);
+        if self.place != Place::Isolate {
+            return event.spawn(work);
+        }
+        // Given up in time, so that it lets go of what it holds: what the platform ends is never run again.
+        let (answered, host) = (event.clone(), self.clone());
+        let work = work.boxed_local();
+        event.spawn(async move {
+            let over = pin!(async {
+                answered.answered().await;
+                host.sleep(AFTERWARDS).await;
+            });
+            if let Either::Right(_) = future::select(work, over).await {
+                tracing::warn!("work after an answer takes too long and is given up");
+            }
+        });
     }
 }
 
@@ -236,6 +243,10 @@ impl Host for Edge {
 
     fn starts_processes(&self) -> bool {
         false
+    }
+
+    fn largest_message(&self) -> usize {
+        LARGEST
     }
 
     fn lacks(&self) -> Vec<(&'static str, &'static str)> {

@@ -15,25 +15,27 @@ const headers = (text) => {
 
 const bytesOf = (promise) => promise.then((bytes) => new Uint8Array(bytes));
 
-// Wakes a task in the request that it belongs to, whichever request rings: a promise's reactions run where it was made.
-export class Bell {
-  constructor(run) { this.run = run; this.arm(); }
-  arm() { new Promise((ring) => { this.ring = ring; }).then(() => this.run?.()); }
-  strike() { this.ring(); }
-  silence() { this.run = undefined; }
+// A promise that is settled from afar.
+export class Promised {
+  constructor() { this.promise = new Promise((resolve, reject) => { this.resolve = resolve; this.reject = reject; }); }
 }
 
-// Stopping it ends the wait too: what waits for a promise is not freed before that is settled.
-export class Timer {
-  constructor(milliseconds) {
-    this.over = new Promise((end) => { this.end = end; this.id = setTimeout(end, milliseconds); });
-  }
-  stop() { clearTimeout(this.id); this.end(); }
-}
+// Tells what a promise comes to.
+export const wait = (promise, number, tell) => {
+  promise.then((value) => tell(number, true, value), (error) => tell(number, false, error));
+};
 
-// While it ticks, a request that waits for another one is not taken for one that will never end.
-export const tick = () => setInterval(() => {}, 5000);
-export const untick = (id) => clearInterval(id);
+// Tells when it is struck, in the request that it was made in, whichever request strikes: there a promise's reactions run.
+export const bell = (number, tell) => {
+  let ring;
+  new Promise((resolve) => { ring = resolve; }).then(() => tell(number, true));
+  return ring;
+};
+export const strike = (ring) => ring();
+
+// Tells when so many milliseconds are over.
+export const alarm = (milliseconds, number, tell) => setTimeout(tell, milliseconds, number, true);
+export const silence = (timer) => clearTimeout(timer);
 
 export const randomize = (bytes) => { crypto.getRandomValues(bytes); };
 
@@ -44,35 +46,26 @@ export class Reading {
   cancel() { this.reader?.cancel().catch(() => {}); }
 }
 
-// A body that says its length and is short: read at once.
-class Short {
-  constructor(response) { this.response = response; }
-  static is({ headers }) {
-    const length = Number(headers.get('content-length') ?? 0);
-    const json = headers.get('content-type')?.startsWith('application/json');
-    return json && length > 0 && length <= 65536 && !headers.has('content-encoding');
-  }
-  next() {
-    const { response } = this;
-    this.response = undefined;
-    return response ? bytesOf(response.arrayBuffer()) : Promise.resolve(undefined);
-  }
-}
+// Whether a body says that it is short: it is read at once then, with its head.
+const is_short = ({ headers }) => {
+  const length = Number(headers.get('content-length') ?? 0);
+  const json = headers.get('content-type')?.startsWith('application/json');
+  return json && length > 0 && length <= 65536 && !headers.has('content-encoding');
+};
 
 // A request of an agent.
 export class Asked {
   constructor(request) { this.request = request; }
-  method() { return this.request.method; }
-  url() { return this.request.url; }
-  fields() { return fields(this.request.headers); }
-  has_body() { return this.request.body !== null; }
+  // Its method, its URL, whether it has a body, and its header fields.
+  head() {
+    const { method, url, body, headers } = this.request;
+    return `${method}\n${url}\n${body === null ? '' : 'body'}\n${fields(headers)}`;
+  }
   whole() { return bytesOf(this.request.arrayBuffer()); }
   reading() { return new Reading(this.request.body); }
-  on_leaving(left) {
-    this.left = left;
-    this.request.signal?.addEventListener('abort', () => this.left?.(), { once: true });
+  on_leaving(number, tell) {
+    this.request.signal?.addEventListener('abort', () => tell(number, true), { once: true });
   }
-  forget() { this.left = undefined; }
 }
 
 // Texts of a store, each followed by what is said about it, as JSON.
@@ -123,11 +116,21 @@ export class Sent {
   }
   answered() {
     return this.promise.then((response) => {
-      this.reading = Short.is(response) ? new Short(response) : new Reading(response.body);
-      return `${response.status}\n${fields(response.headers)}`;
+      const head = `${response.status}\n${fields(response.headers)}`;
+      if (!is_short(response)) {
+        this.reading = new Reading(response.body);
+        return head;
+      }
+      // One that breaks off has a head all the same.
+      return response.arrayBuffer().then(
+        (whole) => { this.whole = new Uint8Array(whole); return head; },
+        (error) => { this.error = error; return head; },
+      );
     });
   }
-  next() { return this.reading.next(); }
+  // The whole body, where it came with its head.
+  take() { return this.whole; }
+  next() { return this.error ? Promise.reject(this.error) : this.reading.next(); }
   cancel() { try { this.controller.abort(); } catch {} }
 }
 

@@ -1,32 +1,28 @@
 //! What JavaScript does for the host. See `glue.js`.
 
-use js_sys::{Function, Promise, Uint8Array};
+use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use super::answer::Source;
 
 #[wasm_bindgen(module = "/src/host/glue.js")]
 extern "C" {
-    pub(crate) type Bell;
+    pub(super) type Promised;
     #[wasm_bindgen(constructor)]
-    pub(crate) fn new(run: &Closure<dyn FnMut()>) -> Bell;
-    #[wasm_bindgen(method)]
-    pub(crate) fn arm(this: &Bell);
-    #[wasm_bindgen(method)]
-    pub(crate) fn strike(this: &Bell);
-    #[wasm_bindgen(method)]
-    pub(crate) fn silence(this: &Bell);
-
-    pub(crate) type Timer;
-    #[wasm_bindgen(constructor)]
-    pub(crate) fn new(milliseconds: f64) -> Timer;
+    pub(super) fn new() -> Promised;
     #[wasm_bindgen(method, getter)]
-    pub(crate) fn over(this: &Timer) -> Promise;
+    pub(super) fn promise(this: &Promised) -> Promise;
     #[wasm_bindgen(method)]
-    pub(crate) fn stop(this: &Timer);
+    pub(super) fn resolve(this: &Promised, value: &JsValue);
+    #[wasm_bindgen(method)]
+    pub(super) fn reject(this: &Promised, error: &JsValue);
 
-    pub(crate) fn tick() -> JsValue;
-    pub(crate) fn untick(id: &JsValue);
+    pub(super) fn wait(promise: &Promise, number: u32, tell: &JsValue);
+    pub(super) fn bell(number: u32, tell: &JsValue) -> JsValue;
+    pub(super) fn strike(ring: &JsValue);
+    pub(super) fn alarm(milliseconds: f64, number: u32, tell: &JsValue) -> JsValue;
+    pub(super) fn silence(timer: &JsValue);
+
     pub(crate) fn randomize(bytes: &mut [u8]);
 
     pub(crate) type Reading;
@@ -40,21 +36,13 @@ extern "C" {
     #[wasm_bindgen(constructor)]
     pub(crate) fn new(request: JsValue) -> Asked;
     #[wasm_bindgen(method)]
-    pub(crate) fn method(this: &Asked) -> String;
-    #[wasm_bindgen(method)]
-    pub(crate) fn url(this: &Asked) -> String;
-    #[wasm_bindgen(method)]
-    pub(crate) fn fields(this: &Asked) -> String;
-    #[wasm_bindgen(method)]
-    pub(crate) fn has_body(this: &Asked) -> bool;
+    pub(crate) fn head(this: &Asked) -> String;
     #[wasm_bindgen(method)]
     pub(crate) fn whole(this: &Asked) -> Promise;
     #[wasm_bindgen(method)]
     pub(crate) fn reading(this: &Asked) -> Reading;
     #[wasm_bindgen(method)]
-    pub(crate) fn on_leaving(this: &Asked, left: &Function);
-    #[wasm_bindgen(method)]
-    pub(crate) fn forget(this: &Asked);
+    pub(crate) fn on_leaving(this: &Asked, number: u32, tell: &JsValue);
 
     pub(crate) fn get_all(store: &JsValue, names: Vec<JsValue>) -> Promise;
     pub(crate) fn put_text(store: &JsValue, name: &str, text: &str, about: Option<&str>) -> Promise;
@@ -99,6 +87,8 @@ extern "C" {
     pub(crate) fn new(to: &JsValue, method: &str, url: &str, fields: &str, body: Option<Uint8Array>) -> Sent;
     #[wasm_bindgen(method)]
     pub(crate) fn answered(this: &Sent) -> Promise;
+    #[wasm_bindgen(method)]
+    pub(crate) fn take(this: &Sent) -> Option<Uint8Array>;
     #[wasm_bindgen(method, js_name = next)]
     pub(crate) fn next_chunk(this: &Sent) -> Promise;
     #[wasm_bindgen(method, js_name = cancel)]

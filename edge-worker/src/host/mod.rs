@@ -15,6 +15,7 @@ mod scribe;
 mod secrets;
 mod sent;
 mod streams;
+mod told;
 mod trail;
 
 pub(crate) use answer::{Leaving, answer, request};
@@ -24,6 +25,7 @@ pub(crate) use edge::Edge;
 pub(crate) use event::Event;
 pub(crate) use glue::{Asked, Storage};
 pub(crate) use notebook::{Notes, moment};
-pub(crate) use objects::{CATALOG, publish};
+pub(crate) use objects::{CATALOG, EDITION, publish};
 pub(crate) use scribe::Scribe;
 pub(crate) use streams::{Streams, refuse};
+pub(crate) use told::settled;

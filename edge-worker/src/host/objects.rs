@@ -7,7 +7,6 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{Method, Request, StatusCode, Uri};
-use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply, Whole};
 use portcullis_core::error::Unreachable;
 use portcullis_core::ports::{CatalogStore, Owners};
@@ -19,10 +18,13 @@ use super::configurations::read_all;
 use super::glue::{object, put_text};
 use super::sent::send;
 use super::streams::open;
+use super::told::settled;
 use crate::bindings::Bindings;
 
 /// The catalog's key in the store.
 pub(crate) const CATALOG: &str = "catalog";
+/// The key of when a server was read last for the catalog: short, and read beside what is looked at from time to time.
+pub(crate) const EDITION: &str = "catalog/edition";
 /// The name of the one object that reads servers.
 const READER: &str = "all";
 /// The largest answer of another instance that is read at once, and the largest request that is handed over.
@@ -97,12 +99,12 @@ impl CatalogStore for Catalog {
         SendFuture::new(published).boxed()
     }
 
-    fn refresh(&self) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
-        let bindings = self.0.clone();
+    fn refresh(&self, changed: Option<&str>) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
+        let (bindings, changed) = (self.0.clone(), changed.unwrap_or_default().to_owned());
         let refresh = async move {
             let failed = |why: String| Unreachable::new("the catalog", why);
             let namespace = bindings.objects("UPSTREAMS").ok_or_else(|| failed("has no object".into()))?;
-            let mut request = Request::new(Body::default());
+            let mut request = Request::new(Body::Full(changed.into()));
             *request.method_mut() = Method::POST;
             let reply = ask(object(&namespace, READER), request).await?;
             let status = reply.status();
@@ -118,12 +120,15 @@ impl CatalogStore for Catalog {
 
 /// Publishes the catalog for all instances. Where there is no store, each asks the object.
 /// Returns whether that is done.
-pub(crate) async fn publish(bindings: &Bindings, catalog: &Bytes) -> bool {
+pub(crate) async fn publish(bindings: &Bindings, catalog: &Bytes, edition: u64) -> bool {
     let Some(store) = bindings.store() else { return true };
     let text = String::from_utf8_lossy(catalog);
-    if let Err(error) = JsFuture::from(put_text(&store, CATALOG, &text, None)).await {
-        tracing::warn!(error = reason(&error), "the catalog cannot be published");
-        return false;
+    let edition = edition.to_string();
+    for (name, text) in [(CATALOG, &*text), (EDITION, &edition)] {
+        if let Err(error) = settled(&put_text(&store, name, text, None)).await {
+            tracing::warn!(error = reason(&error), "the catalog cannot be published");
+            return false;
+        }
     }
     true
 }

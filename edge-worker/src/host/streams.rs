@@ -6,12 +6,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
+use futures::future::{self, Either};
 use futures::{StreamExt as _, stream};
 use http::{Method, Request, StatusCode};
 use js_sys::Uint8Array;
-use js_sys::futures::JsFuture;
 use portcullis_core::body::{Body, Reply};
 use portcullis_core::error::Unreachable;
 use portcullis_core::ports::{Chunks, Clock as _, Entropy as _};
@@ -25,11 +27,14 @@ use super::edge::Edge;
 use super::event::{Event, Running};
 use super::glue::{Line, Sockets, Storage, hang_up, name_as, name_of, put};
 use super::notebook::moment;
+use super::told::settled;
 
 /// How often an object looks whether there is news for the streams that rest, in milliseconds.
 const LOOK: u64 = 30_000;
 /// What the keys of stored streams begin with.
 const STORED: &str = "stream/";
+/// How long an object may take to begin a stream: a server may be asked before.
+const OPENING: Duration = Duration::from_mins(2);
 /// The largest request that opens a stream, in bytes.
 const WHOLE: usize = 256 << 10;
 
@@ -101,7 +106,12 @@ pub(super) async fn open(to: JsValue, request: Request<Body>) -> Result<Reply, U
     let failed = |why: String| Unreachable::new("the owner", why);
     let opened = Opened::of(request).await.map_err(failed)?;
     let line = Held(Line::new(&to, &opened.to_text()));
-    let first = JsFuture::from(line.0.next_message()).await.map_err(|error| failed(reason(&error)))?;
+    let clock = Edge::default();
+    let (first, limit) = (line.0.next_message(), pin!(clock.sleep(OPENING)));
+    let first = match future::select(settled(&first), limit).await {
+        Either::Left((first, _)) => first.map_err(|error| failed(reason(&error)))?,
+        Either::Right(_) => return Err(failed("did not open a stream in time".into())),
+    };
     let head: Head = serde_json::from_str(&first.as_string().unwrap_or_default())
         .map_err(|error| failed(format!("answered with no head: {error}")))?;
     let mut reply = Reply::new(Body::Stream(chunks(line)));
@@ -113,7 +123,7 @@ pub(super) async fn open(to: JsValue, request: Request<Body>) -> Result<Reply, U
 fn chunks(line: Held) -> Chunks {
     let next = |line: SendWrapper<Held>| {
         SendFuture::new(async move {
-            match JsFuture::from(line.0.0.next_message()).await {
+            match settled(&line.0.0.next_message()).await {
                 Ok(end) if end.is_undefined() => None,
                 Ok(bytes) => Some((Ok(chunk(&bytes)), line)),
                 Err(error) => Some((Err(Unreachable::new("the owner", reason(&error))), line)),

@@ -1,6 +1,6 @@
 // The stores of the audit trail, as its host asks for them. Nothing is decided here.
 
-export const enqueue = (queue, texts) => queue.sendBatch(texts.map((body) => ({ body, contentType: 'text' })));
+export const enqueue = (queue, text) => queue.send(text, { contentType: 'text' });
 
 // The tables of one object. What is run together is done together, or not at all.
 export class Tables {

@@ -1,18 +1,18 @@
 //! What JavaScript does for the audit trail. See `trail.js`.
 
-use js_sys::futures::JsFuture;
-use js_sys::{Array, Promise};
+use js_sys::Promise;
 use portcullis_core::audit::{Segment, Unreadable};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 
 use super::answer::reason;
+use super::told::settled;
 use crate::bindings::Bindings;
 
 #[wasm_bindgen(module = "/src/host/trail.js")]
 extern "C" {
     #[wasm_bindgen(catch)]
-    fn enqueue(queue: &JsValue, texts: &Array) -> Result<Promise, JsValue>;
+    fn enqueue(queue: &JsValue, text: &str) -> Result<Promise, JsValue>;
 
     #[wasm_bindgen(js_name = Tables)]
     pub(super) type Tables;
@@ -46,12 +46,11 @@ const STORE: &str = "STORE";
 /// The binding of the store of files.
 const ARCHIVE: &str = "ARCHIVE";
 
-/// Puts messages into the queue; nothing where there is none.
-pub(super) async fn enqueued(bindings: &Bindings, texts: &[String]) -> Option<Result<(), String>> {
+/// Puts messages, a line each, into the queue as one; nothing where there is none.
+pub(super) async fn enqueued(bindings: &Bindings, text: &str) -> Option<Result<(), String>> {
     let queue = bindings.objects(QUEUE)?;
-    let texts: Array = texts.iter().map(|text| JsValue::from_str(text)).collect();
-    Some(match enqueue(&queue, &texts) {
-        Ok(sent) => JsFuture::from(sent).await.map(drop).map_err(|error| reason(&error)),
+    Some(match enqueue(&queue, text) {
+        Ok(sent) => settled(&sent).await.map(drop).map_err(|error| reason(&error)),
         Err(error) => Err(reason(&error)),
     })
 }
@@ -93,14 +92,14 @@ impl Shelf {
     /// Puts a segment there; a store of keys keeps it for so many days.
     pub(super) async fn keep(&self, named: (&str, &str), text: &str, days: u32) -> Result<(), String> {
         let put = self.put(named.0, text, named.1, f64::from(days.max(1)) * 86_400.0);
-        JsFuture::from(put).await.map(drop).map_err(|error| reason(&error))
+        settled(&put).await.map(drop).map_err(|error| reason(&error))
     }
 
     /// Returns the segments whose names begin so.
     pub(super) async fn segments(&self, prefix: &str) -> Result<Vec<Segment>, Unreadable> {
         let (mut all, mut cursor) = (Vec::new(), None);
         loop {
-            let listed = JsFuture::from(self.list(prefix, cursor.take())).await.map_err(|e| failed(&e))?;
+            let listed = settled(&self.list(prefix, cursor.take())).await.map_err(|e| failed(&e))?;
             let text = listed.as_string().unwrap_or_default();
             let (named, next): (Vec<(String, String)>, Option<String>) =
                 serde_json::from_str(&text).map_err(|error| Unreadable::Failed(error.to_string()))?;
@@ -114,7 +113,7 @@ impl Shelf {
 
     /// Returns the text of a segment; nothing where it is gone.
     pub(super) async fn text(&self, name: &str) -> Result<Option<String>, Unreadable> {
-        let text = JsFuture::from(self.get(name)).await.map_err(|error| failed(&error))?;
+        let text = settled(&self.get(name)).await.map_err(|error| failed(&error))?;
         Ok(text.as_string())
     }
 }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use portcullis_core::audit::{Chain, Entry, Head, Link, day, digest};
 
-use super::batch::Batch;
 use super::index::Index;
 use super::now;
+use super::segment::Segment;
 
 /// The folder within the data folder.
 const FOLDER: &str = "audit";
@@ -141,7 +141,7 @@ impl Files {
 
     /// Puts lines back that follow what was found and that the database still has, where they reach as far as the head.
     fn restore(&mut self, found: &Chain, index: &Index) -> io::Result<Option<Chain>> {
-        let (mut chain, mut lines) = (found.clone(), Batch::default());
+        let (mut chain, mut lines) = (found.clone(), Segment::new(found.last + 1));
         for line in index.lines_after(found.last).unwrap_or_default() {
             let link = Link::read(line.as_bytes());
             if link.is_none_or(|link| link.id != chain.last + 1 || link.prev != chain.hash) {
@@ -149,7 +149,7 @@ impl Files {
             }
             lines.push(|text| chain.append(text, |out, _, _| out.push_str(&line)));
         }
-        if lines.len() == 0 || chain.last < self.head.chain.last {
+        if lines.is_empty() || chain.last < self.head.chain.last {
             return Ok(None);
         }
         let mut current = match self.current.take() {
@@ -164,7 +164,7 @@ impl Files {
     /// Appends lines, after which the chain is `chain`; begins another file where the day or the size asks for it.
     pub(super) fn append(
         &mut self,
-        lines: &Batch,
+        lines: &Segment,
         chain: Chain,
         (rotate, keep): (u64, u32),
     ) -> io::Result<()> {
@@ -225,12 +225,11 @@ impl Files {
         }
     }
 
-    /// Returns the lines from the entry with this number on.
-    pub(super) fn lines_from(&self, id: u64) -> io::Result<impl Iterator<Item = io::Result<String>>> {
+    /// Returns the lines from the entry with this number on, and some before.
+    pub(super) fn lines_from(&self, id: u64) -> io::Result<Lines> {
         let mut files = list(&self.folder)?;
         let first = files.iter().rposition(|file| file.first <= id).unwrap_or(0);
-        let lines = Lines::new(files.split_off(first));
-        Ok(lines.map(|line| Ok(String::from_utf8_lossy(&line?.text).into_owned())))
+        Ok(Lines::new(files.split_off(first)))
     }
 }
 
@@ -240,7 +239,7 @@ impl Current {
         self.file.metadata().is_ok_and(|found| found.len() == self.len && found.nlink() > 0)
     }
 
-    fn append(&mut self, lines: &Batch) -> io::Result<()> {
+    fn append(&mut self, lines: &Segment) -> io::Result<()> {
         if let Err(error) = self.file.write_all(lines.text().as_bytes()) {
             // Nothing of it must stay: it will be written again.
             self.file.set_len(self.len)?;

@@ -1,31 +1,35 @@
-//! The audit trail on this machine: entries go through a bounded queue to one thread, which writes them to files of JSON
-//! lines and to a database that can be searched, both from one chain.
+//! The audit trail on this machine: drafts of entries go through a bounded queue to one thread, which gives them their
+//! places in the chain and writes them to files of JSON lines and to a database that can be searched.
 //!
-//! **Whoever answers a request never waits for it**, and makes no text: that is the thread's. **What the operating system
-//! has been given survives the end of this process.** Several processes may share a data folder: they take turns.
+//! **Whoever answers a request never waits for it**: it makes a draft, in memory of its own, and copies that into the
+//! queue. What may take long, the hash of a line and arguments as they were sent, is the thread's. **What the operating
+//! system has been given survives the end of this process.** Several processes may share a data folder: they take turns.
 
-mod batch;
+mod drafts;
 mod files;
 mod index;
 mod queue;
 mod reading;
+mod segment;
 mod writer;
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use portcullis_core::audit::{Entry, Redactor, Writing};
 use portcullis_core::config::Audit;
 use portcullis_core::ports::{AuditSink, AuditState};
+use portcullis_native::now;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use reading::{Reading, Shelf};
 
-use crate::host::now;
 use crate::otlp::Telemetry;
+use drafts::Drafts;
 use queue::{QUEUE, Queue};
 use writer::Writer;
 
@@ -54,7 +58,7 @@ struct Shared {
     lost: AtomicUsize,
     fails: AtomicBool,
     trouble: Mutex<Option<String>>,
-    settings: Mutex<Arc<Settings>>,
+    settings: RwLock<Arc<Settings>>,
 }
 
 impl Shared {
@@ -67,7 +71,25 @@ impl Shared {
             lost: AtomicUsize::new(0),
             fails: AtomicBool::new(false),
             trouble: Mutex::default(),
-            settings: Mutex::new(Settings::new(audit)?),
+            settings: RwLock::new(Settings::new(audit)?),
+        })
+    }
+
+    fn settings(&self) -> RwLockReadGuard<'_, Arc<Settings>> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the draft of an entry into the queue; tells whether there was room for it.
+    fn push(&self, entry: &Entry) -> bool {
+        thread_local! {
+            /// Drafts are made in the same memory, one after the other.
+            static DRAFT: RefCell<String> = const { RefCell::new(String::new()) };
+        }
+        let settings = self.settings();
+        DRAFT.with_borrow_mut(|text| {
+            Drafts::make(entry, (text, &settings.writing), |text, drafted, arguments| {
+                self.queue.push(text, drafted, arguments)
+            })
         })
     }
 }
@@ -120,7 +142,9 @@ impl AuditSink for Trail {
     /// Puts other settings in force; those that cannot be are said, and change nothing.
     fn configure(&self, audit: &Audit) {
         match Settings::new(audit) {
-            Ok(settings) => *lock(&self.0.shared.settings) = settings,
+            Ok(settings) => {
+                *self.0.shared.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+            }
             Err(error) => tracing::error!("the audit trail's settings stay as they are: {error:#}"),
         }
     }
@@ -140,7 +164,7 @@ impl AuditSink for Trail {
             shared.held.fetch_sub(size, Ordering::Relaxed);
             entry.arguments.forget();
         }
-        if let Err(entry) = shared.queue.push(entry) {
+        if !shared.push(&entry) {
             shared.held.fetch_sub(entry.arguments.held(), Ordering::Relaxed);
             shared.lost.fetch_add(1, Ordering::Relaxed);
         }

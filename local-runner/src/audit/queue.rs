@@ -1,20 +1,24 @@
-//! The entries that wait to be written: those who answer requests add to it, one thread takes from it.
+//! The drafts that wait to be written: those who answer requests add to them, one thread takes them.
 //!
-//! **Nobody who adds waits**, but for another who adds or takes: nothing else happens while it is locked. What is taken
-//! leaves its memory behind for what comes next, so that an entry allocates none that another thread would have to free.
+//! **Nobody who adds waits**, but for another who adds or takes: a text is copied while it is locked, and nothing else.
+//! What is taken is given back for its memory.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use portcullis_core::audit::Entry;
+use bytes::Bytes;
+use portcullis_core::audit::Drafted;
 
+use super::drafts::Drafts;
 use super::lock;
 
 /// How many entries may wait, those that have been taken and are not recorded yet included.
 pub(super) const QUEUE: usize = 16 << 10;
 /// The most entries that are taken together.
 pub(super) const TOGETHER: usize = 1024;
+/// How long the text of those grows that are taken together, in bytes.
+const SIZE: usize = 1 << 20;
 
 /// The queue.
 #[derive(Default)]
@@ -26,9 +30,14 @@ pub(super) struct Queue {
 /// What is behind the lock.
 #[derive(Default)]
 struct State {
-    entries: VecDeque<Entry>,
+    /// What is taken together; more are added to the last.
+    batches: VecDeque<Drafts>,
+    /// How many entries they have.
+    entries: usize,
     /// How many have been taken and are not recorded yet.
     taken: usize,
+    /// Memory for the next ones.
+    spare: Option<Drafts>,
     phase: Phase,
 }
 
@@ -45,18 +54,19 @@ enum Phase {
 }
 
 impl Queue {
-    /// Adds an entry; gives it back where there is no room.
-    pub(super) fn push(&self, entry: Entry) -> Result<(), Box<Entry>> {
+    /// Adds a draft; tells whether there was room for it.
+    pub(super) fn push(&self, text: &str, drafted: &Drafted<'_>, arguments: Option<Bytes>) -> bool {
         let mut state = lock(&self.state);
         if state.waiting() >= QUEUE || state.phase == Phase::Closed {
-            return Err(Box::new(entry));
+            return false;
         }
-        state.entries.push_back(entry);
+        state.last().push(text, drafted, arguments);
+        state.entries += 1;
         // Later ones find the thread awake, or gathering.
-        if state.entries.len() == 1 {
+        if state.entries == 1 {
             self.changed.notify_one();
         }
-        Ok(())
+        true
     }
 
     /// Returns how many wait to be recorded.
@@ -82,9 +92,9 @@ impl Queue {
 
     /// Waits until there is an entry, and then for others that are written with it, unless it is to stop.
     pub(super) fn gather(&self, others: Duration) {
-        let is_idle = |state: &mut State| state.entries.is_empty() && state.phase == Phase::Open;
+        let is_idle = |state: &mut State| state.entries == 0 && state.phase == Phase::Open;
         let state = self.changed.wait_while(lock(&self.state), is_idle);
-        let count = state.unwrap_or_else(PoisonError::into_inner).entries.len();
+        let count = state.unwrap_or_else(PoisonError::into_inner).entries;
         if count < TOGETHER {
             self.pause(others);
         }
@@ -96,49 +106,84 @@ impl Queue {
         drop(self.changed.wait_timeout_while(lock(&self.state), pause, is_open));
     }
 
-    /// Takes the entries that come first; `into` has to be empty.
-    pub(super) fn take(&self, into: &mut VecDeque<Entry>) {
+    /// Takes the entries that come first.
+    pub(super) fn take(&self) -> Drafts {
         let mut state = lock(&self.state);
-        if state.entries.len() <= TOGETHER {
-            std::mem::swap(&mut state.entries, into);
-        } else {
-            into.extend(state.entries.drain(..TOGETHER));
-        }
-        state.taken = into.len();
+        let taken = state.batches.pop_front().unwrap_or_default();
+        state.entries -= taken.len();
+        state.taken = taken.len();
+        taken
     }
 
     /// Takes note that what was taken is recorded.
     pub(super) fn recorded(&self) {
         lock(&self.state).taken = 0;
     }
+
+    /// Takes what was taken back, for its memory.
+    pub(super) fn give_back(&self, mut taken: Drafts) {
+        taken.clear();
+        lock(&self.state).spare = Some(taken);
+    }
 }
 
 impl State {
     fn waiting(&self) -> usize {
-        self.entries.len() + self.taken
+        self.entries + self.taken
+    }
+
+    /// Returns what another is added to.
+    fn last(&mut self) -> &mut Drafts {
+        let is_full = |last: &Drafts| last.len() >= TOGETHER || last.size() >= SIZE;
+        if self.batches.back().is_none_or(is_full) {
+            self.batches.push_back(self.spare.take().unwrap_or_default());
+        }
+        let last = self.batches.len() - 1;
+        &mut self.batches[last]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use portcullis_core::audit::{Entry, Writing};
+
     use super::*;
 
     #[test]
     fn what_is_taken_waits_until_it_is_recorded() {
         let queue = Queue::default();
-        let push = || queue.push(Entry::own(0, "audit/test", String::new())).is_ok();
+        let entry = Entry::own(0, "audit/test", String::new());
+        let push = || {
+            let memory = (&mut String::new(), &Writing::default());
+            Drafts::make(&entry, memory, |text, drafted, arguments| queue.push(text, drafted, arguments))
+        };
         assert!((0..QUEUE).all(|_| push()) && !push());
-        let mut taken = VecDeque::new();
-        queue.take(&mut taken);
+        let taken = queue.take();
         assert_eq!((taken.len(), queue.waiting()), (TOGETHER, QUEUE));
         assert!(!push());
         queue.recorded();
+        queue.give_back(taken);
         assert!((0..TOGETHER).all(|_| push()) && !push());
         queue.close();
-        taken.clear();
-        queue.take(&mut taken);
+        assert_eq!(queue.take().len(), TOGETHER);
         queue.recorded();
         assert!(!push());
         assert_eq!(queue.waiting(), QUEUE - TOGETHER);
+    }
+
+    #[test]
+    fn drafts_come_back_as_they_were() {
+        let mut drafts = Drafts::default();
+        let entries = ["one", "two"].map(|text| Entry::own(7, "audit/test", text.to_owned()));
+        for entry in &entries {
+            Drafts::make(entry, (&mut String::new(), &Writing::default()), |t, d, a| drafts.push(t, d, a));
+        }
+        let mut lines = Vec::new();
+        for (id, draft) in (1..).zip(drafts.iter()) {
+            let mut line = String::new();
+            draft.write(&mut line, (id, "x"), &Writing::default());
+            lines.push(line);
+        }
+        assert_eq!(lines, [1, 2].map(|id| entries[id - 1].line(id as u64, "x", &Writing::default())));
     }
 }

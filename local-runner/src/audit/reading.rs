@@ -9,7 +9,7 @@ use portcullis_core::audit::{
     Breach, Gathering, Head, Link, Order, Page, Query, Unreadable, Verdict, Verdicts, Verified, verify,
 };
 use portcullis_core::ports::AuditQuery;
-use rusqlite::{Connection, ToSql};
+use rusqlite::Connection;
 
 use super::files::{self, Lines};
 use super::index;
@@ -24,9 +24,41 @@ pub(crate) struct Reading {
     connection: Connection,
 }
 
-/// Returns a value that a line is searched by, where there is one.
-fn value<T: ToSql>(value: Option<&T>) -> Option<&dyn ToSql> {
-    value.map(|value| value as &dyn ToSql)
+/// What has been found of a page.
+struct Found {
+    page: Gathering,
+    /// The last line that was taken.
+    last: Option<u64>,
+    /// Where the next page begins; nothing while none is known to follow.
+    next: Option<u64>,
+}
+
+impl Found {
+    /// Takes what is wanted of a segment, whose first line has that number; tells whether to go on.
+    fn read(&mut self, query: &Query, cursor: Option<u64>, (first, text): (u64, &str)) -> bool {
+        let is_ahead = |id: u64| {
+            cursor.is_none_or(|cursor| match query.order {
+                Order::Newest => id < cursor,
+                Order::Oldest => id > cursor,
+            })
+        };
+        let mut lines: Vec<_> = (first..).zip(text.split_terminator('\n')).collect();
+        if query.order == Order::Newest {
+            lines.reverse();
+        }
+        for (id, line) in lines {
+            if !is_ahead(id) || !(query.wants_all() || query.matches(line)) {
+                continue;
+            }
+            if self.page.is_full() {
+                self.next = self.last;
+                return false;
+            }
+            self.last = Some(id);
+            self.page.take(line.to_owned());
+        }
+        true
+    }
 }
 
 impl Reading {
@@ -54,36 +86,10 @@ impl Reading {
     fn read(&self, query: &Query, cursor: Option<u64>) -> anyhow::Result<Page> {
         // What is written meanwhile is in neither: the page and the number of the last entry fit each other.
         let as_it_is = self.connection.unchecked_transaction()?;
-        let newest: Option<u64> = as_it_is.query_row("SELECT max(id) FROM entries", [], |row| row.get(0))?;
-        let (order, beyond) = match query.order {
-            Order::Newest => ("DESC", "id < ?"),
-            Order::Oldest => ("ASC", "id > ?"),
-        };
-        let of_line = "CASE WHEN json_valid(line) THEN json_extract(line, '$.method') = ? END";
-        let found: [(&str, Option<&dyn ToSql>); 6] = [
-            ("agent = ?", value(query.agent.as_ref())),
-            ("server = ?", value(query.server.as_ref())),
-            ("name = ?", value(query.tool.as_ref())),
-            ("decision = ?", value(query.decision.as_ref())),
-            ("time >= ?", value(query.since.as_ref())),
-            ("time < ?", value(query.until.as_ref())),
-        ];
-        let read = [(of_line, value(query.method.as_ref())), (beyond, value(cursor.as_ref()))];
-        let wanted = |conditions: &[(&'static str, Option<&dyn ToSql>)]| {
-            conditions.iter().filter(|(_, value)| value.is_some()).map(|(text, _)| *text).collect::<Vec<_>>()
-        };
-        let values: Vec<_> = found.iter().chain(&read).filter_map(|(_, value)| *value).collect();
-        let mut statement = as_it_is.prepare(&index::select(&wanted(&found), &wanted(&read), order))?;
-        let mut rows = statement.query(&values[..])?;
-        let (mut page, mut last, mut next) = (Gathering::new(query), cursor, None);
-        while let Some(row) = rows.next()? {
-            if page.is_full() {
-                next = last;
-                break;
-            }
-            last = Some(row.get(0)?);
-            page.take(row.get(1)?);
-        }
+        let newest: Option<u64> = as_it_is.query_row(index::LAST, [], |row| row.get(0))?;
+        let mut found = Found { page: Gathering::new(query), last: cursor, next: None };
+        index::search(&as_it_is, query, cursor, |first, text| found.read(query, cursor, (first, text)))?;
+        let Found { page, last, next } = found;
         let follow = if query.order == Order::Newest { newest } else { last };
         let cursor = |id: Option<u64>| id.map(|id| id.to_string());
         Ok(Page { lines: page.into_lines(), next: cursor(next), follow: cursor(follow) })
@@ -101,11 +107,10 @@ impl Reading {
     fn verify(&self) -> anyhow::Result<Result<Verified, String>> {
         // Lines that are written meanwhile come after what the head says.
         let head = std::fs::read(files::head_path(&self.folder)).ok().and_then(|text| Head::parse(&text));
-        let known: u64 =
-            self.connection.query_row("SELECT ifnull(max(id), 0) FROM entries", [], |row| row.get(0))?;
+        let known: Option<u64> = self.connection.query_row(index::LAST, [], |row| row.get(0))?;
         let listed =
             files::list(&self.folder).with_context(|| format!("cannot read {}", self.folder.display()))?;
-        let mut compare = self.connection.prepare("SELECT line FROM entries WHERE id = ?1")?;
+        let mut beside = index::Beside::new(&self.connection)?;
         let (mut places, mut broken, mut differs) = (Vec::new(), None, None);
         let lines = Lines::new(listed).map_while(|line| match line {
             Ok(found) => {
@@ -116,10 +121,9 @@ impl Reading {
                     place.1 = found.line;
                 }
                 let id = Link::read(&found.text).map_or(0, |link| link.id);
-                if differs.is_none() && (1..=known).contains(&id) {
-                    let kept: Option<String> = compare.query_row([id], |row| row.get(0)).ok();
-                    differs = match kept {
-                        Some(kept) if kept.as_bytes() == found.text => None,
+                if differs.is_none() && (1..=known.unwrap_or(0)).contains(&id) {
+                    differs = match beside.line(id) {
+                        Some(kept) if kept == found.text => None,
                         Some(_) => Some(format!("entry {id}: differs from the line in the file")),
                         None => Some(format!("entry {id}: was removed")),
                     };

@@ -1,6 +1,5 @@
 //! The thread that writes the trail.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use portcullis_core::audit::Entry;
+use portcullis_native::now;
 
-use super::batch::Batch;
+use super::drafts::Drafts;
 use super::files::Files;
 use super::index::Index;
-use super::queue::TOGETHER;
+use super::segment::Segment;
 use super::{Settings, Shared, lock};
-use crate::host::now;
 use crate::otlp::Telemetry;
 
 /// For how long entries are gathered before they are written together.
@@ -29,9 +28,9 @@ pub(super) struct Writer {
     index: Index,
     telemetry: Option<Arc<Telemetry>>,
     /// What is to be written next.
-    pending: VecDeque<Entry>,
+    pending: Drafts,
     /// The lines of what is being written.
-    batch: Batch,
+    segment: Segment,
     /// What is to be said of how the files were found.
     remarks: Vec<Entry>,
     /// Of how many lost entries the trail tells.
@@ -46,8 +45,8 @@ impl Writer {
             files,
             index,
             telemetry,
-            pending: VecDeque::new(),
-            batch: Batch::default(),
+            pending: Drafts::default(),
+            segment: Segment::default(),
             remarks: Vec::new(),
             told_lost: 0,
         }
@@ -75,31 +74,27 @@ impl Writer {
             queue.gather(GATHER);
         }
         if self.pending.is_empty() {
-            queue.take(&mut self.pending);
+            self.pending = queue.take();
         }
         !self.pending.is_empty() || (fails && !queue.is_stopping())
     }
 
     /// Writes what is pending: first the lines, then what makes them searchable.
     fn write(&mut self) -> anyhow::Result<()> {
-        let settings = lock(&self.shared.settings).clone();
-        let told = self.append(&settings)?;
+        let settings = self.shared.settings().clone();
+        self.append(&settings)?;
         if let Some(telemetry) = &self.telemetry {
-            telemetry.audited(self.batch.lines());
+            telemetry.audited(self.segment.lines());
         }
-        let entries = told.iter().chain(&self.remarks).chain(&self.pending);
-        let first = self.files.head().chain.last + 1 - self.batch.len() as u64;
-        let searched = (first..).zip(entries).map(|(id, entry)| entry.searched(id, &settings.writing));
-        let indexed = self.index.add(&self.files, first, self.batch.lines().zip(searched));
+        let indexed = self.index.add(&self.files, &self.segment);
         self.files.release();
         self.remarks.clear();
-        self.pending.clear();
-        self.pending.shrink_to(TOGETHER);
+        self.shared.queue.give_back(std::mem::take(&mut self.pending));
         indexed.context("cannot write audit.db")
     }
 
-    /// Appends the lines of what is pending to the files, and keeps those locked. Returns what it tells besides.
-    fn append(&mut self, settings: &Settings) -> anyhow::Result<Option<Entry>> {
+    /// Appends the lines of what is pending to the files, and keeps those locked.
+    fn append(&mut self, settings: &Settings) -> anyhow::Result<()> {
         let found = self.files.take_turn(&self.index).context("cannot write the folder audit")?;
         self.remarks.extend(found);
         let lost = self.shared.lost.load(Ordering::Relaxed);
@@ -107,22 +102,27 @@ impl Writer {
             let count = lost - self.told_lost;
             Entry::own(now(), "audit/lost", format!("{count} entries were lost: there was no room for them"))
         });
-        let mut chain = self.files.head().chain.clone();
-        self.batch.clear();
-        for entry in told.iter().chain(&self.remarks).chain(&self.pending) {
-            let write = |out: &mut String, id, prev: &str| entry.write(out, (id, prev), &settings.writing);
-            self.batch.push(|text| chain.append(text, write));
+        let (mut own, mut text) = (Drafts::default(), String::new());
+        for entry in told.iter().chain(&self.remarks) {
+            Drafts::make(entry, (&mut text, &settings.writing), |t, drafted, a| own.push(t, drafted, a));
         }
-        if let Err(error) = self.files.append(&self.batch, chain, (settings.rotate, settings.keep_days)) {
+        let mut chain = self.files.head().chain.clone();
+        self.segment.begin(chain.last + 1);
+        for draft in own.iter().chain(self.pending.iter()) {
+            let write = |out: &mut String, id, prev: &str| draft.write(out, (id, prev), &settings.writing);
+            self.segment.push(|text| chain.append(text, write));
+        }
+        self.segment.by.join(own.by());
+        self.segment.by.join(self.pending.by());
+        if let Err(error) = self.files.append(&self.segment, chain, (settings.rotate, settings.keep_days)) {
             self.files.release();
             return Err(error).context("cannot write the folder audit");
         }
         self.told_lost = lost;
-        let held = self.pending.iter().map(|entry| entry.arguments.held()).sum();
-        self.shared.held.fetch_sub(held, Ordering::Relaxed);
+        self.shared.held.fetch_sub(self.pending.held(), Ordering::Relaxed);
         self.shared.queue.recorded();
         self.shared.recorded.fetch_add(self.pending.len(), Ordering::Relaxed);
-        Ok(told)
+        Ok(())
     }
 
     /// Says what has changed about how writing goes.
@@ -144,6 +144,7 @@ mod tests {
 
     use portcullis_core::config::Audit;
 
+    use super::super::queue::TOGETHER;
     use super::*;
 
     /// Asks a writer to stop that has not taken any of so many entries yet, and looks at what it has written at its end.
@@ -151,8 +152,8 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("portcullis-writer-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let shared = Arc::new(Shared::new(&Audit::default()).unwrap());
-        let push = || shared.queue.push(Entry::own(0, "audit/test", String::new()));
-        assert!((0..sent).all(|_| push().is_ok()));
+        let push = || shared.push(&Entry::own(0, "audit/test", String::new()));
+        assert!((0..sent).all(|_| push()));
         shared.queue.stop();
         let (done, ended) = channel();
         let writer = Writer::new(&folder, shared.clone(), None);
@@ -164,7 +165,7 @@ mod tests {
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(ended, Ok(()), "{name}: the writer goes on");
         assert_eq!(shared.recorded.load(Ordering::Relaxed), sent, "{name}");
-        assert!(push().is_err(), "{name}: nobody would write it");
+        assert!(!push(), "{name}: nobody would write it");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use portcullis_core::audit::{LONGEST_PAGE, Moment, Order, Page, Query, Row, Verdict, Verdicts, csv_head};
+use portcullis_native::now;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -16,7 +17,6 @@ use super::{counted, say};
 use crate::audit::Reading;
 use crate::cli::{self, Audit, AuditCommand, Export, Format, Tail, Verify, Wanted};
 use crate::data;
-use crate::host::now;
 
 /// How often it is looked for new entries.
 const LOOK: Duration = Duration::from_millis(250);

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use portcullis_core::acl::Acl;
 use portcullis_core::config::{Config, Problem, read_cases};
 use portcullis_core::explain::judge;
+use portcullis_native::now;
 
-use crate::host::now;
 use crate::source;
 
 /// What the cases of a file came to.

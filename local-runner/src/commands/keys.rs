@@ -9,13 +9,13 @@ use http::Method;
 use portcullis_core::audit::time_text;
 use portcullis_core::control::{Kept, Revoked, described_key};
 use portcullis_core::identity::knows;
+use portcullis_native::now;
 use serde_json::{Value, json};
 
 use super::admin::{Admin, Answered};
 use super::{counted, find_anyway, say, table};
 use crate::cli::{CreateKey, Keys, KeysOf, ListKeys, RevokeKey};
 use crate::data;
-use crate::host::now;
 use crate::keys::{KeyStore, create};
 
 pub(super) async fn run(command: Keys) -> anyhow::Result<ExitCode> {

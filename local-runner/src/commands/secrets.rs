@@ -19,9 +19,9 @@ use super::admin::Admin;
 use super::{counted, find_anyway, say, table};
 use crate::cli::{ChangeSecret, ListSecrets, Secrets, SecretsOf};
 use crate::data;
-use crate::host::now;
 use crate::secrets::{self as safe, Safe};
 use crate::source::Found;
+use portcullis_native::now;
 
 pub(super) async fn run(command: Secrets) -> anyhow::Result<ExitCode> {
     match command {

@@ -1,5 +1,6 @@
 //! Case 1: a web page makes its own name point at the loopback address, and talks to the gateway from a browser.
 
+use portcullis_tests::gateway::Host;
 use portcullis_tests::http::Request;
 
 use super::target::{Target, calling, honest_call};
@@ -80,18 +81,23 @@ fn case_01_one_honest_header_does_not_excuse_the_other() {
     target.assert_untouched();
 }
 
-/// The names that are truly this machine's are served, whatever their port and case.
+/// The names that are truly this machine's are served, whatever their port and case. A Worker is on no machine of the
+/// agent's: it trusts pages of its own public URL only.
 #[test]
 fn case_01_loopback_names_are_served() {
     let target = Target::start();
     let port = target.gateway.port();
+    let edge = Host::chosen() == Host::Edge;
     for name in ["127.0.0.1", "127.8.9.10", "localhost", "LocalHost", "[::1]"] {
         for host in [name.to_owned(), format!("{name}:{port}"), format!("{name}:1")] {
-            let response = calling(target.url(), honest_call())
-                .header("Host", &host)
-                .header("Origin", format!("http://{host}"))
-                .send();
-            assert_eq!(response.status, 200, "{host}");
+            let call = |origin: &str| {
+                let call = calling(target.url(), honest_call()).header("Host", &host);
+                call.header("Origin", origin).send().status
+            };
+            let page = format!("http://{host}");
+            let is_public = page == "http://127.0.0.1";
+            assert_eq!(call(&page), if edge && !is_public { 403 } else { 200 }, "{host}");
+            assert_eq!(call("http://127.0.0.1"), 200, "{host}");
             let health = Request::get(&target.gateway.url_of("/healthz")).header("Host", &host).send();
             assert_eq!(health.status, 200, "{host}");
         }

@@ -53,11 +53,11 @@ impl Target {
 }
 
 /// A native configuration; JSON is YAML, and needs no thought about quotes. A process knows by itself under which names it
-/// is served here; a Worker is told.
+/// is served here; a Worker and a function are told.
 pub(crate) fn config(servers: &Value) -> String {
     let gateway = match Host::chosen() {
         Host::Local => json!({}),
-        Host::Edge => json!({ "public_url": "http://127.0.0.1" }),
+        Host::Edge | Host::Lambda => json!({ "public_url": "http://127.0.0.1" }),
     };
     json!({ "version": 1, "gateway": gateway, "servers": servers }).to_string()
 }

@@ -8,6 +8,7 @@ use std::thread;
 
 use portcullis_tests::agent::Agent;
 use portcullis_tests::hostile::{Done, Exchange, Hostile};
+use portcullis_tests::http::Request;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
 
@@ -78,12 +79,52 @@ fn a_million_tools_on_one_page_are_cut() {
         Ok(Done::Answered)
     });
     let siege = Siege::begin(&[("million".into(), reached(&million.url()))]);
-    let ready = || portcullis_tests::http::Request::get(&siege.gateway.url_of("/readyz")).send().json();
-    wait::expect("the list to be read", || ready()["servers"]["million"]["status"] != "starting");
-    let tools = ready()["servers"]["million"]["tools"].as_u64().unwrap_or_default();
+    let tools = tools_of_million(&siege);
     assert!(tools <= 100_000, "{tools} are listed");
     // What is listed is kept: as the server's text, by name, and as pages.
     siege.end_with(250);
+}
+
+/// How many tools the server `million` has, once its list was read.
+fn tools_of_million(siege: &Siege) -> u64 {
+    let ready = || Request::get(&siege.gateway.url_of("/readyz")).send().json();
+    wait::expect("the list to be read", || ready()["servers"]["million"]["status"] != "starting");
+    ready()["servers"]["million"]["tools"].as_u64().unwrap_or_default()
+}
+
+#[test]
+fn a_million_tools_on_many_pages_are_cut() {
+    let million = listing(|cursor| {
+        let number: usize = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
+        let names = (0..10_000).map(|n| format!("t{number}-{n}"));
+        let tools: Vec<_> = names.map(|name| tool(&name, &json!({ "type": "object" }))).collect();
+        json!({ "tools": tools, "nextCursor": (number + 1).to_string() })
+    });
+    let siege = Siege::begin(&[("million".into(), reached(&million.url()))]);
+    let call = json!({ "name": "million__t0-0", "arguments": {} });
+    let agent = Agent::modern(siege.gateway.url());
+    wait::expect("its tools", || agent.ask("tools/call", call.clone()).get("result").is_some());
+    let tools = tools_of_million(&siege);
+    assert!((10_000..=100_000).contains(&tools), "{tools} are listed");
+    assert!(million.count("tools/list") <= 11, "{} pages were read", million.count("tools/list"));
+    siege.end_with(250);
+}
+
+/// A list is held whole, so that all its pages are together bounded as a message is.
+#[test]
+fn large_pages_without_end_are_cut() {
+    let text = "x".repeat(1 << 20);
+    let large = listing(move |cursor| {
+        let number: usize = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
+        let name = if number == 0 { "x".to_owned() } else { format!("t{number}") };
+        let tool = json!({ "name": name, "description": text, "inputSchema": { "type": "object" } });
+        json!({ "tools": [tool], "nextCursor": (number + 1).to_string() })
+    });
+    let siege =
+        Siege::begin_with("{ limits: { message: 8MiB } }", &[("large".into(), reached(&large.url()))]);
+    siege.await_tool("large__x");
+    assert!(large.count("tools/list") < 10, "{} pages were read", large.count("tools/list"));
+    siege.end_with(150);
 }
 
 #[test]

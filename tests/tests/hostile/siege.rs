@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::agent::Agent;
-use portcullis_tests::gateway::{Gateway, Readiness};
+use portcullis_tests::gateway::{Gateway, Host, Readiness};
 use portcullis_tests::hostile::{Done, Exchange, Holdings, Hostile, expect_released};
 use portcullis_tests::http::Request;
 use portcullis_tests::scenario::{fixture, text};
@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 const SOON: Duration = wait::PATIENCE;
 /// How much memory, in MiB, may stay behind.
 const MEMORY: u64 = 30;
+/// How much memory WebAssembly may ever have had in an isolate, in MiB, of the 128 that the platform gives it.
+const ISOLATE: u64 = 100;
 /// How many lines the gateway may log for one call.
 const LINES: usize = 12;
 
@@ -54,7 +56,8 @@ impl Siege {
         for (name, settings) in hostile {
             let _ = writeln!(config, "  {name}: {settings}");
         }
-        let mut gateway = Gateway::with(&config).until(Readiness::Listening).start();
+        let mut gateway =
+            Gateway::with(&config).of_worker("measured", json!(true)).until(Readiness::Listening).start();
         for agent in [Agent::modern(gateway.url()), Agent::legacy(gateway.url())] {
             wait::expect("the decent server's tools", || agent.tools().contains(&"good__echo".to_owned()));
             agent.call("good__echo", &json!({}));
@@ -116,6 +119,10 @@ impl Siege {
         let ready = Request::get(&self.gateway.url_of("/readyz")).send().json();
         assert_eq!(ready["servers"]["good"]["status"], "up", "{ready}");
         expect_released(&mut self.gateway, self.before, memory);
+        if Host::chosen() == Host::Edge {
+            let most = Request::get(&self.gateway.url_of("/memory")).send().json().as_u64();
+            assert!(most.is_some_and(|most| most >> 20 <= ISOLATE), "WebAssembly had {most:?} bytes");
+        }
         let log = self.gateway.log();
         assert!(!log.contains("panicked"), "{log}");
         // What subprocesses say is bounded by itself.

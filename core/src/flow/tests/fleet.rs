@@ -93,6 +93,28 @@ fn instances_share_the_session_with_a_server() {
 }
 
 #[test]
+fn a_session_that_others_use_is_not_ended() {
+    let ended_by = |chosen: fn(&Fleet) -> Gateway<Memory>| {
+        let host = Memory::new(legacy_server(0));
+        let fleet = fleet(&host);
+        let first = fleet.isolate();
+        ask(&host, &first, modern("1", "tools/list", ""));
+        let gateway = chosen(&fleet);
+        ask(&host, &gateway, modern("1", "tools/call", CALL));
+        host.sent();
+        gateway.reload(crate::config::Config::default());
+        host.run(host.sleep(std::time::Duration::from_mins(5)));
+        host.sent().iter().filter(|sent| sent.starts_with("DELETE")).count()
+    };
+    assert_eq!(ended_by(Fleet::isolate), 0, "it has the session of the one that reads servers");
+    let alone = |fleet: &Fleet| {
+        fleet.lose_catalog();
+        fleet.isolate()
+    };
+    assert_eq!(ended_by(alone), 1, "it has made one");
+}
+
+#[test]
 fn what_is_old_is_answered_as_it_is_and_read_again_afterwards() {
     let host = Memory::new(modern_server);
     let fleet = fleet(&host);
@@ -218,10 +240,10 @@ fn what_needs_an_owner_is_not_offered_where_there_is_none() {
     assert_eq!(host.run(alone.serve(sse)).status(), 404);
 }
 
-#[test]
-fn a_listener_hears_of_changes_from_its_owner() {
+/// A server whose list has another tool, and says so, two seconds after it is listened to.
+fn changing_server() -> impl FnMut(&http::Request<Bytes>) -> Answer {
     let mut more = false;
-    let host = Memory::new(move |request| {
+    move |request| {
         let (method, id) = method_and_id(request);
         match method.as_str() {
             "server/discover" => result(&id, TELLS_OF_CHANGES),
@@ -240,21 +262,48 @@ fn a_listener_hears_of_changes_from_its_owner() {
             }
             _ => modern_server(request),
         }
-    });
-    let fleet = fleet(&host);
+    }
+}
+
+/// Listens for changes, and returns what is heard until there is one.
+fn hear_of_change(host: &Memory, isolate: &Gateway<Memory>) -> String {
     let listen = modern("1", "subscriptions/listen", r#""notifications":{"toolsListChanged":true}"#);
-    let reply = host.run(fleet.isolate().serve(listen));
+    let reply = host.run(isolate.serve(listen));
     let Body::Stream(mut chunks) = reply.into_body() else { panic!("a stream") };
-    let heard = host.run(async {
+    host.run(async {
         let mut heard = String::new();
         while !heard.contains("notifications/tools/list_changed") {
             let chunk = chunks.next().await.expect("more").expect("no error");
             heard.push_str(&String::from_utf8_lossy(&chunk));
         }
         heard
-    });
+    })
+}
+
+#[test]
+fn a_listener_hears_of_changes_from_its_owner() {
+    let host = Memory::new(changing_server());
+    let fleet = fleet(&host);
+    let heard = hear_of_change(&host, &fleet.isolate());
     assert!(heard.contains("acknowledged"), "{heard}");
     assert_eq!(fleet.put_away(), ["anonymous"]);
+}
+
+#[test]
+fn who_is_told_of_a_change_is_shown_what_is_new() {
+    let host = Memory::new(changing_server());
+    let fleet = fleet(&host);
+    let isolate = fleet.isolate();
+    let list = |isolate: &_| ask(&host, isolate, modern("1", "tools/list", ""));
+    assert!(!list(&isolate).contains("a__more"));
+    host.run(host.sleep(std::time::Duration::from_secs(1)));
+    hear_of_change(&host, &isolate);
+    methods(&host);
+    for isolate in [isolate, fleet.isolate()] {
+        let listed = list(&isolate);
+        assert!(listed.contains("a__more"), "{listed}");
+        assert_eq!(methods(&host), [""; 0], "it is known already");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::catalog::Scope;
 use crate::config::Narrowing;
+use crate::front::terms::Terms;
 use crate::front::{Caller, Inbound};
 use crate::identity::Owner;
 use crate::observe::Record;
@@ -52,6 +53,7 @@ fn call(
         streams: true,
         resumes: false,
         taken_up: None,
+        terms: Terms::default(),
         record: Record::default(),
     };
     let narrowing = Some(Arc::new(narrowing));

@@ -1,0 +1,207 @@
+//! The gateway of an execution environment: made from the configuration when first asked for, and looked after.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use anyhow::{Context as _, anyhow, bail};
+use portcullis_core::config::{Config, Parsed, Problem, Processes, Severity, Source};
+use portcullis_core::control::{self, Kept, Managed, Means, Revision};
+use portcullis_core::identity::KeyRing;
+use portcullis_core::ports::{Clock as _, Host as _};
+use portcullis_core::{Exposure, Gateway, Options};
+use tokio::sync::OnceCell;
+
+use crate::host::Function;
+use crate::settings::{Settings, variable};
+use crate::underway::Underway;
+
+/// How long a configuration is taken for the one in force, in milliseconds.
+const FRESH: u64 = 3000;
+/// Once a configuration has not been looked at for so long, in milliseconds, that is done before anything is answered.
+const OLD: u64 = 20_000;
+
+/// An execution environment.
+pub(crate) struct Environment {
+    settings: Settings,
+    host: Function,
+    underway: Underway,
+    gateway: OnceCell<Gateway<Function>>,
+    seen: Mutex<Seen>,
+}
+
+/// What the stores had when they were last looked at.
+#[derive(Default)]
+struct Seen {
+    looked: u64,
+    version: u64,
+    keys: Vec<Kept>,
+}
+
+impl Environment {
+    /// Makes an environment in which there is no gateway yet.
+    pub(crate) fn new(settings: Settings, host: Function, underway: Underway) -> Self {
+        Self { settings, host, underway, gateway: OnceCell::new(), seen: Mutex::default() }
+    }
+
+    /// Returns how it is set up.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Returns the gateway; makes it where there is none.
+    pub(crate) async fn gateway(&self) -> anyhow::Result<&Gateway<Function>> {
+        if let Some(gateway) = self.gateway.get() {
+            // Nobody has looked for long, since nobody asked: keys may have been revoked meanwhile.
+            if self.is_older_than(OLD) {
+                self.look_again(gateway).await;
+            }
+            return Ok(gateway);
+        }
+        self.gateway.get_or_try_init(|| self.begin()).await
+    }
+
+    /// Does what is left to do after an answer: waits for what was begun, writes the audit trail, and looks whether another
+    /// configuration or other keys are to be in force.
+    pub(crate) async fn finish(&self) {
+        self.write_trail().await;
+        if let Some(gateway) = self.gateway.get().filter(|_| self.is_older_than(FRESH)) {
+            self.look_again(gateway).await;
+        }
+        self.underway.ended().await;
+        self.write_trail().await;
+    }
+
+    async fn write_trail(&self) {
+        if let Some(sink) = &self.host.stores().sink {
+            // What cannot be written waits for the next time; the sink has said so.
+            let _ = sink.flush().await;
+        }
+    }
+
+    async fn begin(&self) -> anyhow::Result<Gateway<Function>> {
+        let newest = self.newest().await?;
+        let version = newest.as_ref().map_or(0, |newest| newest.stamp.version);
+        let (config, managed) = self.configured(newest.as_ref())?;
+        let keys = match self.host.keys() {
+            Some(store) => store.all().await.map_err(|error| anyhow!("{error}"))?,
+            None => Vec::new(),
+        };
+        let options = Options {
+            config,
+            seal_keys: self.settings.seal_keys.clone(),
+            exposure: Exposure::Network,
+            started_by: Vec::new(),
+            admin_key: self.settings.admin_key.clone(),
+            managed,
+        };
+        let gateway = Gateway::start(self.host.clone(), options).map_err(|refusal| anyhow!("{refusal}"))?;
+        gateway.set_keys(ring(&keys));
+        self.host.reading().by(gateway.clone());
+        self.configure(&gateway);
+        *self.seen() = Seen { looked: self.host.now(), version, keys };
+        Ok(gateway)
+    }
+
+    /// Returns the newest version of the table's configuration, where that is the one.
+    async fn newest(&self) -> anyhow::Result<Option<Revision>> {
+        let Some(store) = self.host.configurations() else { return Ok(None) };
+        store.newest().await.map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Returns the configuration to begin with, and where it comes from.
+    fn configured(&self, newest: Option<&Revision>) -> anyhow::Result<(Config, Managed)> {
+        let strangers = self.settings.strangers;
+        let means = Means { env: &variable, processes: Processes::NeverStarted, strangers };
+        let packaged = match &self.settings.file {
+            Some(path) => served(control::understand_files(&files(path)?, &means))?,
+            None => Config::default(),
+        };
+        if self.host.configurations().is_none() {
+            let origin = self.settings.file.as_ref().map(|path| path.display().to_string());
+            return Ok((packaged, Managed::ByFiles(origin.unwrap_or_default())));
+        }
+        let (config, known, problems) = control::begin(newest, &means, packaged);
+        tell(&problems);
+        Ok((config, Managed::ByStore(known)))
+    }
+
+    /// Looks whether another configuration or other keys are to be in force. What cannot be read changes nothing.
+    async fn look_again(&self, gateway: &Gateway<Function>) {
+        let before = std::mem::replace(&mut self.seen().looked, self.host.now());
+        if let Err(why) = self.look(gateway).await {
+            tracing::error!(%why, "what is to be in force cannot be read; what was before stays in force");
+            self.seen().looked = before;
+        }
+    }
+
+    async fn look(&self, gateway: &Gateway<Function>) -> anyhow::Result<()> {
+        if let Some(store) = self.host.keys() {
+            let keys = store.all().await.map_err(|error| anyhow!("{error}"))?;
+            if self.seen().keys != keys {
+                gateway.set_keys(ring(&keys));
+                self.seen().keys = keys;
+            }
+        }
+        let newest = self.newest().await?;
+        if let Some(newest) = newest.filter(|newest| newest.stamp.version != self.seen().version) {
+            drop(gateway.look_again(&newest));
+            self.configure(gateway);
+            self.seen().version = newest.stamp.version;
+        }
+        Ok(())
+    }
+
+    /// Puts the settings of the audit trail in force.
+    fn configure(&self, gateway: &Gateway<Function>) {
+        if let Some(sink) = self.host.audit() {
+            sink.configure(&gateway.audit());
+        }
+    }
+
+    fn is_older_than(&self, age: u64) -> bool {
+        self.host.now() >= self.seen().looked.saturating_add(age)
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Reads a file of the package, and MCPX's second file where it lies beside an `mcp.json`: without it, nobody's
+/// permissions would be known.
+fn files(path: &Path) -> anyhow::Result<Vec<Source>> {
+    let beside = path.with_file_name("app.yaml");
+    let is_mcpx = path.file_name().is_some_and(|name| name == "mcp.json") && beside.exists();
+    let paths = if is_mcpx { vec![path, &beside] } else { vec![path] };
+    let read = |path: &Path| {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("PORTCULLIS_CONFIG: {shown} cannot be read: name a file of the function's package")
+        })?;
+        Ok(Source { path: shown, text })
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn ring(keys: &[Kept]) -> KeyRing {
+    KeyRing::new(keys.iter().map(|kept| kept.record.clone()))
+}
+
+fn tell(problems: &[Problem]) {
+    for problem in problems {
+        match problem.severity {
+            Severity::Error => tracing::error!("{problem}"),
+            Severity::Warning => tracing::warn!("{problem}"),
+        }
+    }
+}
+
+fn served(parsed: Parsed) -> anyhow::Result<Config> {
+    tell(&parsed.problems);
+    if parsed.is_refused() {
+        let errors = parsed.problems.iter().filter(|problem| problem.severity == Severity::Error);
+        let errors: Vec<_> = errors.map(ToString::to_string).collect();
+        bail!("the configuration has errors: {}", errors.join("; "));
+    }
+    Ok(parsed.config)
+}

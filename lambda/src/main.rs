@@ -1,0 +1,157 @@
+//! Portcullis on AWS Lambda: the platform's events become core's requests, and core's answers the platform's. Nothing is
+//! decided here about MCP.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use futures::FutureExt as _;
+use http::StatusCode;
+use portcullis_core::body::Body;
+use portcullis_core::ports::{Undivided, Until};
+use portcullis_native::HttpClient;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::answer::{Way, plain};
+use crate::aws::Account;
+use crate::environment::Environment;
+use crate::event::Front;
+use crate::extension::{Answered, Extension};
+use crate::host::{Function, Reading, Stores};
+use crate::runtime::{Answer, Platform};
+use crate::settings::Settings;
+use crate::table::Table;
+use crate::underway::Underway;
+
+mod answer;
+mod aws;
+mod environment;
+mod event;
+mod extension;
+mod host;
+mod logging;
+mod runtime;
+mod settings;
+mod table;
+mod underway;
+
+fn main() -> anyhow::Result<()> {
+    let env = |name: &str| std::env::var(name).ok();
+    logging::init(env("PORTCULLIS_LOG").as_deref());
+    let platform = Platform::find(env)?;
+    let at_a_time = env("AWS_LAMBDA_MAX_CONCURRENCY").and_then(|text| text.parse().ok()).unwrap_or(1);
+    // One request at a time needs no second thread.
+    let mut runtime = if at_a_time > 1 {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    runtime.enable_all().build()?.block_on(run(platform, at_a_time))
+}
+
+/// Answers invocations, that many at a time, until the platform ends the environment.
+async fn run(platform: Platform, at_a_time: usize) -> anyhow::Result<()> {
+    let settings = match Settings::read(&|name| std::env::var(name).ok()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            platform.give_up(&format!("{error:#}")).await?;
+            return Err(error);
+        }
+    };
+    let underway = Underway::default();
+    let reading = Reading::default();
+    let stores = match stores(&settings, &underway, &reading) {
+        Ok(stores) => stores,
+        Err(error) => {
+            platform.give_up(&format!("{error:#}")).await?;
+            return Err(error);
+        }
+    };
+    let host = Function::new(HttpClient::default(), stores, reading, underway.clone());
+    let environment = Arc::new(Environment::new(settings, host, underway));
+    let answered = Answered::default();
+    match Extension::register(&platform).await {
+        Ok(extension) => {
+            let (environment, answered) = (environment.clone(), answered.clone());
+            tokio::spawn(async move {
+                let finish = || environment.finish();
+                if let Err(error) = extension.run(answered, finish).await {
+                    tracing::error!(%error, "the environment may be frozen before what is left to do is done");
+                }
+            });
+        }
+        Err(error) => {
+            tracing::warn!(%error, "there is no extension here: what is left to do after an answer may wait for the next \
+                                    request");
+        }
+    }
+    let invocations = (0..at_a_time.max(1))
+        .map(|_| tokio::spawn(answer_all(platform.clone(), environment.clone(), answered.clone())));
+    let mut terminated = signal(SignalKind::terminate()).context("cannot wait for the end")?;
+    tokio::select! {
+        ended = futures::future::select_all(invocations) => ended.0?,
+        _ = terminated.recv() => {
+            environment.finish().await;
+            Ok(())
+        }
+    }
+}
+
+/// Returns what environments share, where there is a table for it.
+fn stores(settings: &Settings, underway: &Underway, reading: &Reading) -> anyhow::Result<Stores> {
+    let Some(name) = &settings.table else { return Ok(Stores::default()) };
+    let table = Table::new(Account::from_env()?.dynamodb(), name.as_str(), portcullis_native::now);
+    Ok(table::stores(&table, underway, reading))
+}
+
+async fn answer_all(
+    platform: Platform,
+    environment: Arc<Environment>,
+    answered: Answered,
+) -> anyhow::Result<()> {
+    loop {
+        let invocation = platform.next().await?;
+        let ticket = invocation.ticket.clone();
+        let outcome = match event::request(&invocation.event) {
+            Ok((request, front)) => {
+                let answer = answer(&environment, request, front, invocation.deadline).await;
+                platform.answer(&ticket, answer).await
+            }
+            Err(no_request) => {
+                platform.refuse(&ticket, "Portcullis.NoRequest", &no_request.to_string()).await
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "an answer did not reach the platform");
+        }
+        answered.note(&ticket.request);
+    }
+}
+
+/// Answers one request as its front takes it.
+async fn answer(
+    environment: &Environment,
+    mut request: http::Request<Body>,
+    front: Front,
+    deadline: u64,
+) -> Answer {
+    let way = Way::of(front, environment.settings().answers);
+    request.extensions_mut().insert(Until(way.until(front, deadline, portcullis_native::now())));
+    if let Way::Whole(most) = way {
+        request.extensions_mut().insert(Undivided(most));
+    }
+    let serving = AssertUnwindSafe(Box::pin(async {
+        match environment.gateway().await {
+            Ok(gateway) => gateway.serve(request).await,
+            Err(why) => {
+                let why = format!("nothing is served: {why:#}");
+                tracing::error!("{why}");
+                plain(StatusCode::SERVICE_UNAVAILABLE, &why)
+            }
+        }
+    }));
+    let reply = serving.catch_unwind().await.unwrap_or_else(|_panicked| {
+        plain(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed; its log says more")
+    });
+    way.answer(reply, front).await
+}

@@ -1,0 +1,111 @@
+//! What the environment says. Every complaint says what to set.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use portcullis_core::control::Strangers;
+use portcullis_core::{AdminKey, SealKeys};
+
+/// How a function is set up.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The table that environments share; without one they share nothing.
+    pub(crate) table: Option<String>,
+    /// The file of the package with the configuration; where there is a table, with the one before any was pushed.
+    pub(crate) file: Option<PathBuf>,
+    /// The keys that seal what clients carry; all environments need the same.
+    pub(crate) seal_keys: SealKeys,
+    /// What opens the admin API; without one it stays closed.
+    pub(crate) admin_key: Option<AdminKey>,
+    /// Whether callers that prove nothing are admitted.
+    pub(crate) strangers: Strangers,
+    /// How answers are given.
+    pub(crate) answers: Answers,
+}
+
+/// How answers are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// As the front that an event comes from is known to take them.
+    AsFront,
+    /// As streams, whatever the front.
+    Streamed,
+    /// Whole, whatever the front.
+    Whole,
+}
+
+impl Settings {
+    /// Reads the settings from an environment.
+    pub(crate) fn read(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let text =
+            |name: &str| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let (table, file) = (text("PORTCULLIS_TABLE"), text("PORTCULLIS_CONFIG").map(PathBuf::from));
+        if table.is_none() && file.is_none() {
+            bail!(
+                "there is no configuration: set PORTCULLIS_TABLE to the name of a DynamoDB table, or PORTCULLIS_CONFIG to \
+                 the name of a file in the function's package"
+            );
+        }
+        let seal = text("PORTCULLIS_SEAL_KEY").context(
+            "there is no PORTCULLIS_SEAL_KEY, which seals what agents carry: make one with `openssl rand -base64 32`",
+        )?;
+        let seal_keys = SealKeys::parse(&seal).context("PORTCULLIS_SEAL_KEY")?;
+        let answers = match text("PORTCULLIS_ANSWERS").as_deref() {
+            None => Answers::AsFront,
+            Some("streamed") => Answers::Streamed,
+            Some("whole") => Answers::Whole,
+            Some(_) => bail!(
+                "PORTCULLIS_ANSWERS is neither `streamed` nor `whole`: unset it to answer as each front takes it"
+            ),
+        };
+        let strangers = match text("PORTCULLIS_INSECURE").as_deref() {
+            Some("1" | "true" | "yes") => Strangers::Admitted,
+            _ => Strangers::KeptOut,
+        };
+        let admin_key = text("PORTCULLIS_ADMIN_KEY").as_deref().and_then(AdminKey::new);
+        Ok(Self { table, file, seal_keys, admin_key, strangers, answers })
+    }
+}
+
+/// Returns what a configuration may refer to: not what is the gateway's own, nor the role's.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    let is_reserved = ["PORTCULLIS_", "AWS_"].iter().any(|prefix| name.starts_with(prefix));
+    if is_reserved { None } else { std::env::var(name).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+    /// Returns what is said of an environment.
+    fn check(variables: &[(&str, &str)]) -> String {
+        let env = |name: &str| {
+            let found = variables.iter().find(|(given, _)| *given == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        match Settings::read(&env) {
+            Ok(settings) => format!("{:?} {:?} {:?}", settings.table, settings.file, settings.answers),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn every_complaint_says_what_to_set() {
+        let key = ("PORTCULLIS_SEAL_KEY", KEY);
+        let file = ("PORTCULLIS_CONFIG", "portcullis.yaml");
+        insta::assert_snapshot!(check(&[]), @"there is no configuration: set PORTCULLIS_TABLE to the name of a DynamoDB table, or PORTCULLIS_CONFIG to the name of a file in the function's package");
+        insta::assert_snapshot!(check(&[file, ("PORTCULLIS_SEAL_KEY", " ")]), @"there is no PORTCULLIS_SEAL_KEY, which seals what agents carry: make one with `openssl rand -base64 32`");
+        insta::assert_snapshot!(check(&[file, ("PORTCULLIS_SEAL_KEY", "x")]), @"PORTCULLIS_SEAL_KEY: expected base64 of 32 bytes, several separated by commas; make one with `openssl rand -base64 32`");
+        insta::assert_snapshot!(check(&[file, key, ("PORTCULLIS_ANSWERS", "buffered")]), @"PORTCULLIS_ANSWERS is neither `streamed` nor `whole`: unset it to answer as each front takes it");
+        insta::assert_snapshot!(check(&[file, key, ("PORTCULLIS_TABLE", "")]), @r#"None Some("portcullis.yaml") AsFront"#);
+        insta::assert_snapshot!(check(&[file, key, ("PORTCULLIS_TABLE", "t"), ("PORTCULLIS_ANSWERS", "whole")]), @r#"Some("t") Some("portcullis.yaml") Whole"#);
+    }
+
+    #[test]
+    fn what_is_the_gateways_or_the_roles_is_not_the_configurations() {
+        assert!(variable("PATH").is_some());
+        assert_eq!([variable("PORTCULLIS_SEAL_KEY"), variable("AWS_SECRET_ACCESS_KEY")], [None, None]);
+    }
+}

@@ -1,0 +1,20 @@
+//! What hosts that run on tokio have in common: HTTP to servers, the clock, randomness.
+//!
+//! It knows nothing of where such a host runs, nor of MCP.
+
+mod client;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use client::HttpClient;
+
+/// Returns milliseconds since the Unix epoch.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Fills `buffer` with unpredictable bytes of the system's.
+pub fn randomize(buffer: &mut [u8]) {
+    getrandom::fill(buffer).expect("the system has randomness");
+}

@@ -1,0 +1,239 @@
+//! The execution environments: which of them is ready, what each is busy with, and when it is stopped.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::Settings;
+use super::front::Reply;
+
+/// What an environment is told.
+pub(super) type Told = Response<Full<Bytes>>;
+
+/// A request that is yet to be answered.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) id: String,
+    event: String,
+    /// In milliseconds since the Unix epoch.
+    deadline: u128,
+    answer: oneshot::Sender<Reply>,
+}
+
+impl Job {
+    pub(super) fn new(event: String, timeout: u64, answer: oneshot::Sender<Reply>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = format!("00000000-0000-4000-8000-{:012}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let ends = SystemTime::now() + Duration::from_millis(timeout);
+        let deadline = ends.duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
+        Self { id, event, deadline, answer }
+    }
+
+    fn to_runtime(&self) -> Told {
+        let told = Response::builder()
+            .header("lambda-runtime-aws-request-id", &self.id)
+            .header("lambda-runtime-deadline-ms", self.deadline.to_string())
+            .header(
+                "lambda-runtime-invoked-function-arn",
+                "arn:aws:lambda:eu-central-1:000000000000:function:portcullis",
+            )
+            .header("lambda-runtime-trace-id", "Root=1-00000000-000000000000000000000000;Sampled=0");
+        told.body(self.event.clone().into()).expect("an answer")
+    }
+
+    fn to_extension(&self) -> Told {
+        let deadline = u64::try_from(self.deadline).unwrap_or(u64::MAX);
+        let event = json!({ "eventType": "INVOKE", "requestId": self.id, "deadlineMs": deadline });
+        Response::new(event.to_string().into())
+    }
+}
+
+/// All environments, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    environments: BTreeMap<u64, Environment>,
+    next: u64,
+}
+
+#[derive(Debug, Default)]
+struct Environment {
+    process: Option<i32>,
+    /// The runtime asks for events.
+    runtime: VecDeque<oneshot::Sender<Told>>,
+    extension: Extension,
+    /// The answers that are awaited; none where one is being given.
+    jobs: BTreeMap<String, Option<oneshot::Sender<Reply>>>,
+    stopped: bool,
+    /// Counts the requests.
+    requests: u64,
+}
+
+#[derive(Debug, Default)]
+enum Extension {
+    #[default]
+    Absent,
+    /// It is busy.
+    Registered,
+    /// It asks for the next event.
+    Asks(oneshot::Sender<Told>),
+}
+
+impl Environment {
+    /// Tells whether it could be given a request.
+    fn is_ready(&self, at_a_time: usize) -> bool {
+        let asks = !self.runtime.is_empty() && !matches!(self.extension, Extension::Registered);
+        asks && self.jobs.len() < at_a_time
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = self.process {
+            // It may have ended.
+            kill(Pid::from_raw(process), signal).ok();
+        }
+    }
+}
+
+impl State {
+    /// Takes note of an environment that begins; returns its number.
+    pub(super) fn begin(&mut self, process: Option<i32>) -> u64 {
+        self.next += 1;
+        self.environments.insert(self.next, Environment { process, ..Environment::default() });
+        self.next
+    }
+
+    /// Gives a job to an environment that is ready, if there is one; returns its number.
+    pub(super) fn take(&mut self, job: Job, settings: &Settings) -> Result<u64, Job> {
+        let ready = self.environments.iter().filter(|(_, env)| env.is_ready(settings.at_a_time));
+        // The platform prefers the one that was used last; those that take turns, the one that was used least.
+        let number = if settings.environments > 1 {
+            let enough = self.environments.len() >= settings.environments;
+            ready.min_by_key(|(_, env)| env.requests).map(|(number, _)| *number).filter(|_| enough)
+        } else {
+            ready.map(|(number, _)| *number).next()
+        };
+        let Some((number, environment)) = number.and_then(|n| Some((n, self.environments.get_mut(&n)?)))
+        else {
+            return Err(job);
+        };
+        if std::mem::take(&mut environment.stopped) {
+            environment.signal(Signal::SIGCONT);
+        }
+        environment.requests += 1;
+        if let Some(runtime) = environment.runtime.pop_front() {
+            runtime.send(job.to_runtime()).ok();
+        }
+        if let Extension::Asks(extension) = std::mem::replace(&mut environment.extension, Extension::Absent) {
+            extension.send(job.to_extension()).ok();
+            environment.extension = Extension::Registered;
+        }
+        environment.jobs.insert(job.id, Some(job.answer));
+        Ok(number)
+    }
+
+    /// Tells whether an environment has given its answer, and not asked for the next event.
+    pub(super) fn is_one_about_to_be_ready(&self) -> bool {
+        let answered = |env: &Environment| !env.jobs.is_empty() && env.jobs.values().all(Option::is_none);
+        self.environments.values().any(answered)
+    }
+
+    /// Takes note that the runtime asks for the next event.
+    pub(super) fn runtime_asks(&mut self, number: u64, asks: oneshot::Sender<Told>, at_a_time: usize) {
+        if let Some(environment) = self.environments.get_mut(&number) {
+            environment.runtime.push_back(asks);
+            self.settle(number, at_a_time);
+        }
+    }
+
+    /// Takes note of an extension.
+    pub(super) fn registers(&mut self, number: u64) {
+        if let Some(environment) = self.environments.get_mut(&number) {
+            environment.extension = Extension::Registered;
+        }
+    }
+
+    /// Takes note that the extension asks for the next event.
+    pub(super) fn extension_asks(&mut self, number: u64, asks: oneshot::Sender<Told>, at_a_time: usize) {
+        if let Some(environment) = self.environments.get_mut(&number) {
+            environment.extension = Extension::Asks(asks);
+            self.settle(number, at_a_time);
+        }
+    }
+
+    /// Takes who awaits the answer to a request, whose answer comes now.
+    pub(super) fn answers(&mut self, number: u64, id: &str) -> Option<oneshot::Sender<Reply>> {
+        self.environments.get_mut(&number)?.jobs.get_mut(id)?.take()
+    }
+
+    /// Forgets what has been answered, and stops an environment that has nothing to do.
+    fn settle(&mut self, number: u64, at_a_time: usize) {
+        let Some(environment) = self.environments.get_mut(&number) else { return };
+        if at_a_time > 1 {
+            return environment.jobs.retain(|_, answer| answer.is_some());
+        }
+        if environment.runtime.is_empty() || matches!(environment.extension, Extension::Registered) {
+            return;
+        }
+        environment.jobs.clear();
+        environment.stopped = true;
+        environment.signal(Signal::SIGSTOP);
+    }
+
+    /// Tells whether a request still keeps an environment busy.
+    pub(super) fn is_busy_with(&self, number: u64, id: &str) -> bool {
+        self.environments.get(&number).is_some_and(|environment| environment.jobs.contains_key(id))
+    }
+
+    /// Ends an environment as a crash would.
+    pub(super) fn kill(&mut self, number: u64) {
+        if let Some(environment) = self.environments.remove(&number) {
+            environment.signal(Signal::SIGKILL);
+        }
+    }
+
+    /// Ends all environments so.
+    pub(super) fn kill_all(&mut self) {
+        for environment in std::mem::take(&mut self.environments).into_values() {
+            environment.signal(Signal::SIGKILL);
+        }
+    }
+
+    /// Takes note that an environment has ended; whoever awaits an answer of it gets none.
+    pub(super) fn forget(&mut self, number: u64) {
+        self.environments.remove(&number);
+    }
+
+    /// Tells whether there is such an environment.
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.environments.contains_key(&number)
+    }
+
+    /// Describes all environments.
+    pub(super) fn describe(&self) -> Value {
+        let described = self.environments.iter().map(|(number, environment)| {
+            json!({
+                "number": number,
+                "process": environment.process,
+                "stopped": environment.stopped,
+                "busy": environment.jobs.len(),
+                "requests": environment.requests,
+                "extension": !matches!(environment.extension, Extension::Absent),
+            })
+        });
+        described.collect()
+    }
+
+    /// Answers that something is not as it has to be.
+    pub(super) fn refusal(status: StatusCode, why: &str) -> Told {
+        let mut told = Response::new(json!({ "errorMessage": why }).to_string().into());
+        *told.status_mut() = status;
+        told
+    }
+}
