@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::introduce::{Declaring, capabilities, instructions};
+use super::introduce::{Declaring, Offering, capabilities, instructions};
 use super::merged::{Entry, Merged, Route, unwrap_uri};
 use super::{CAPABILITIES, Kind, Offer};
 use crate::acl::{Condition, Decision, Denial, Rules, Target, Truth};
@@ -152,7 +152,7 @@ impl View {
     }
 
     /// Returns the servers that introduce themselves, and whether others may yet.
-    fn speaking(&self) -> (Vec<(Arc<Server>, Arc<Offer>)>, bool) {
+    fn speaking(&self) -> (Vec<Offering>, bool) {
         let shown = self.shown.iter().filter(|shown| **shown).count();
         let incomplete = self.offering().count() < shown;
         let speaks = |server: &Arc<Server>| self.sees_everything() || self.sees_some_of(server);
