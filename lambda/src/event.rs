@@ -183,7 +183,9 @@ impl Event {
         };
         if let Some(all) = &self.multi_value_query_string_parameters {
             for (name, values) in all {
-                values.iter().for_each(|value| add(name, value));
+                for value in values.iter() {
+                    add(name, value);
+                }
             }
         } else if let Some(all) = &self.query_string_parameters {
             for (name, value) in all {
