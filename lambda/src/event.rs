@@ -183,7 +183,7 @@ impl Event {
         };
         if let Some(all) = &self.multi_value_query_string_parameters {
             for (name, values) in all {
-                for value in values.iter() {
+                for value in values {
                     add(name, value);
                 }
             }
