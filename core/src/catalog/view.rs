@@ -29,6 +29,9 @@ const AGENT_TTL: u64 = 30_000;
 /// The eras of agents, in the order in which a view has something for each.
 const ERAS: [Era; 2] = [Era::Modern, Era::Legacy];
 
+/// A server, and what it offers.
+type Offering = (Arc<Server>, Arc<Offer>);
+
 /// Which part of the gateway an endpoint shows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
@@ -147,12 +150,12 @@ impl View {
     }
 
     /// Returns the servers that are shown and have been read.
-    fn offering(&self) -> impl Iterator<Item = &(Arc<Server>, Arc<Offer>)> {
+    fn offering(&self) -> impl Iterator<Item = &Offering> {
         self.merged.offers.iter().filter(|(server, _)| self.shows(server))
     }
 
     /// Returns the servers that introduce themselves, and whether others may yet.
-    fn speaking(&self) -> (Vec<(Arc<Server>, Arc<Offer>)>, bool) {
+    fn speaking(&self) -> (Vec<Offering>, bool) {
         let shown = self.shown.iter().filter(|shown| **shown).count();
         let incomplete = self.offering().count() < shown;
         let speaks = |server: &Arc<Server>| self.sees_everything() || self.sees_some_of(server);

@@ -245,20 +245,19 @@ impl<H: Host> Gateway<H> {
 
     /// Takes note that a state was brought back; refuses one that was before, and where that cannot be told.
     async fn spend(&self, stamp: Stamp, now: u64) -> Result<(), Refusal> {
-        let is_first = match self.host().once() {
-            Some(once) => once.take(&spelt(stamp), stamp.0).await.map_err(|error| {
+        let is_first = if let Some(once) = self.host().once() {
+            once.take(&spelt(stamp), stamp.0).await.map_err(|error| {
                 tracing::warn!(reason = %error, "it cannot be told whether a `requestState` was used before");
                 let why =
                     "it cannot be told whether this `requestState` was used before; try again in a moment";
                 Refusal::new(code::INTERNAL, why).with_status(StatusCode::SERVICE_UNAVAILABLE)
-            })?,
-            None => {
-                let mut spent = lock(&self.0.spent);
-                while spent.first().is_some_and(|(expires, _)| *expires <= now) {
-                    spent.pop_first();
-                }
-                spent.insert(stamp)
+            })?
+        } else {
+            let mut spent = lock(&self.0.spent);
+            while spent.first().is_some_and(|(expires, _)| *expires <= now) {
+                spent.pop_first();
             }
+            spent.insert(stamp)
         };
         if !is_first {
             return Err(invalid_state());
