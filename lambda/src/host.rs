@@ -90,7 +90,7 @@ impl Reading {
         let _ = self.0.set(gateway);
     }
 
-    /// Reads the servers of which too little is known, and one that has `changed`, and returns what is known of all, as
+    /// Reads the servers of which too little is known, and the one that has changed; returns what is known of all, as
     /// [`CatalogStore`] publishes it; nothing while there is no gateway.
     pub(crate) async fn catalog(&self, changed: Option<&str>) -> Option<Bytes> {
         match self.0.get() {

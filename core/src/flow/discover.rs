@@ -36,6 +36,8 @@ const PAGES: usize = 1000;
 const ITEMS: usize = 100_000;
 /// A list may have the bytes of a message of the greatest length, divided by this: it is kept in several forms.
 const FORMS: usize = 8;
+/// How many bytes it may have in any case.
+const LEAST_LIST: usize = 1 << 20;
 /// The longest cursor that is sent back, in bytes.
 const CURSOR: usize = 16 << 10;
 /// How much of what is wrong with a list is logged.
@@ -287,7 +289,7 @@ impl<H: Host> Gateway<H> {
         let mut cursors = BTreeSet::new();
         let mut ttl = u64::MAX;
         let mut cursor: Option<String> = None;
-        let mut room = Room { items: ITEMS, bytes: self.limits().message / FORMS };
+        let mut room = Room { items: ITEMS, bytes: (self.limits().message / FORMS).max(LEAST_LIST) };
         for _ in 0..PAGES {
             let mut ask = Ask::own(kind.method());
             if let Some(cursor) = &cursor {

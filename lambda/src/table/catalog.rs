@@ -30,8 +30,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How often is looked: for as long as two leases last.
 const LOOKS: u32 = 300;
 
-/// Reads all servers, and the one that has changed however lately it was read; returns what is known of them; nothing where
-/// nobody can, yet.
+/// Reads all servers of which too little is known, and that which has changed; returns what is known of all, or nothing
+/// where nobody can read, yet.
 pub(crate) type Read = Arc<dyn Fn(Option<String>) -> BoxFuture<'static, Option<Bytes>> + Send + Sync>;
 
 /// What is known, in the table. Cheap to clone; clones are the same.
@@ -75,24 +75,22 @@ impl Catalog {
         Ok(Some(published))
     }
 
-    /// Reads the servers, or waits until another has. What another reads may be from before a server changed, so that it
-    /// does not do where one has.
     async fn bring_up_to_date(&self, changed: Option<String>) -> Result<Bytes, Trouble> {
         let before = self.last().await?;
+        // What another reads meanwhile may lack what has changed.
+        let is_new =
+            |now: &Published| changed.is_none() && before.as_ref().is_none_or(|before| before.at < now.at);
         let by = token();
         for look in 0..LOOKS {
             if (look == 0 || self.is_free().await?) && self.take_lease(&by).await? {
-                let published = self.read_and_publish(before.as_ref(), changed).await;
+                let published = self.read_and_publish(changed.as_deref(), is_new).await;
                 // One that stays ends by itself.
                 let _ = self.table.delete((PK, LEASE), (BY, string(&by))).await;
                 return published;
             }
             tokio::time::sleep(LOOK).await;
-            match self.last().await? {
-                Some(now) if changed.is_none() && before.as_ref().is_none_or(|before| before.at < now.at) => {
-                    return Ok(now.text);
-                }
-                _ => {}
+            if let Some(now) = self.last().await?.filter(is_new) {
+                return Ok(now.text);
             }
         }
         Err(Trouble("is read by another instance, which does not end".into()))
@@ -115,19 +113,17 @@ impl Catalog {
 
     async fn read_and_publish(
         &self,
-        before: Option<&Published>,
-        changed: Option<String>,
+        changed: Option<&str>,
+        is_new: impl Fn(&Published) -> bool,
     ) -> Result<Bytes, Trouble> {
         // Another may have done so just before the lease was taken.
-        let is_later = |now: &Published| before.is_none_or(|before| before.at < now.at);
-        if changed.is_none()
-            && let Some(now) = self.last().await?.filter(is_later)
-        {
+        if let Some(now) = self.last().await?.filter(is_new) {
             return Ok(now.text);
         }
         let at = self.table.now();
-        let read =
-            (self.read)(changed).await.ok_or_else(|| Trouble("waits for a gateway that reads".into()))?;
+        let read = (self.read)(changed.map(str::to_owned))
+            .await
+            .ok_or_else(|| Trouble("waits for a gateway that reads".into()))?;
         let said = std::str::from_utf8(&read).map_err(|_| Trouble("takes texts only".into()))?;
         let until = at + KEPT;
         let address = self.table.put_text(said, Some(until)).await?;

@@ -76,6 +76,18 @@ async fn what_was_read_earlier_never_takes_the_place_of_what_was_read_later() {
 }
 
 #[tokio::test]
+async fn a_server_that_has_changed_is_read_whatever_others_have_read() {
+    let (place, times) = (Place::new(), Arc::new(AtomicUsize::new(0)));
+    Catalog::new(place.table(), reader(&times, "before")).refresh(None).await.unwrap();
+    place.pass(1);
+    let after: Read =
+        Arc::new(|changed| future::ready(changed.map(|changed| format!("{changed} anew").into())).boxed());
+    let catalog = Catalog::new(place.table(), after);
+    assert_eq!(catalog.refresh(Some("git")).await.unwrap(), "git anew");
+    assert_eq!(Catalog::new(place.table(), nobody()).published().await, Some("git anew".into()));
+}
+
+#[tokio::test]
 async fn what_is_known_for_too_long_is_not_known() {
     let (place, times) = (Place::new(), Arc::new(AtomicUsize::new(0)));
     let catalog = Catalog::new(place.table(), reader(&times, "known"));
