@@ -101,7 +101,9 @@ pub(crate) fn plan<'a>(
         ("resources/read", _) => read(view, caller, inbound),
         ("completion/complete", _) => complete(view, caller, inbound),
         ("server/discover", Era::Modern) => Ok(Plan::Answer(discover(view, caller.terms.told).into())),
-        ("subscriptions/listen", Era::Modern) if caller.terms.told != Told::Nothing => Ok(Plan::Listen(wanted(view, tasks, inbound)?)),
+        ("subscriptions/listen", Era::Modern) if caller.terms.told != Told::Nothing => {
+            Ok(Plan::Listen(wanted(view, tasks, inbound)?))
+        }
         ("tasks/get" | "tasks/update" | "tasks/cancel", Era::Modern) => {
             let route = tasks.route(inbound)?;
             if !view.sees_some_of(&route.server) {
