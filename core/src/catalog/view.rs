@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::introduce::{Declaring, capabilities, instructions};
+use super::introduce::{Declaring, Offering, capabilities, instructions};
 use super::merged::{Entry, Merged, Route, unwrap_uri};
 use super::{CAPABILITIES, Kind, Offer};
 use crate::acl::{Condition, Decision, Denial, Rules, Target, Truth};

@@ -25,8 +25,9 @@ use crate::identity::Owner;
 use crate::plan;
 use crate::ports::Host;
 use crate::session::{Binding, Next, RequestState};
+use crate::upstream::compose::Ask;
 use crate::upstream::handshake::own_info;
-use crate::upstream::lock;
+use crate::upstream::{Server, lock};
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
 use crate::wire::version::Era;
@@ -141,6 +142,24 @@ impl<H: Host> Messages<H> {
         for open in open {
             self.send_back(message::error(Some(&open.id), &refusal));
         }
+    }
+}
+
+impl Retried {
+    /// Puts into a call what its agent brings back from the call before; refuses what another server gave.
+    pub(super) fn bring_back(self, ask: &mut Ask<'_>, server: &Server) -> Result<(), Refusal> {
+        match self {
+            Self::Not | Self::Parked(_) => {}
+            Self::Server { server: from, .. } if from != server.identity => return Err(invalid_state()),
+            Self::Server { native, stamp, .. } => {
+                ask.stamp = Some(stamp);
+                if native.is_none() {
+                    ask.set("inputResponses", None);
+                }
+                ask.set("requestState", native);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -397,7 +416,7 @@ fn note(question: &Bytes, open: &mut Vec<Open>) {
 }
 
 /// Refuses a state, whatever is wrong with it.
-pub(super) fn invalid_state() -> Refusal {
+fn invalid_state() -> Refusal {
     Refusal::new(code::INVALID_PARAMS, "`requestState` is not valid for this request; call again without it")
 }
 

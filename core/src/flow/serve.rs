@@ -13,7 +13,7 @@ use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
 use super::keepsakes::Keepsake;
 use super::messages::Messages;
-use super::park::{Retried, invalid_state};
+use super::park::Retried;
 use super::{HELD, TakenUp};
 use crate::acl::{Bounds, Target};
 use crate::body::{self, Body, CollectError, Reply};
@@ -413,19 +413,7 @@ impl<H: Host> Gateway<H> {
                         ask.capabilities = declared(Owner::Lane(session.interaction)).into();
                     }
                 }
-                match retried {
-                    Retried::Not | Retried::Parked(_) => {}
-                    Retried::Server { server, .. } if server != route.server.identity => {
-                        return Err(invalid_state());
-                    }
-                    Retried::Server { native, stamp, .. } => {
-                        ask.stamp = Some(stamp);
-                        if native.is_none() {
-                            ask.set("inputResponses", None);
-                        }
-                        ask.set("requestState", native);
-                    }
-                }
+                retried.bring_back(&mut ask, &route.server)?;
                 ask.record = caller.record.asking(&route.server);
                 let bounds = bounds_of(&snapshot, caller, inbound, &route);
                 let holds =
