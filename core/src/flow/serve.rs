@@ -409,7 +409,7 @@ impl<H: Host> Gateway<H> {
                     ask.set("inputResponses", None);
                     ask.set("requestState", None);
                     ask.log_level = self.log_level(inbound, caller).map(|level| LEVELS[level]);
-                    if caller.streams {
+                    if caller.streams && self.has_owners() {
                         ask.capabilities = declared(Owner::Lane(session.interaction)).into();
                     }
                 }
@@ -426,12 +426,6 @@ impl<H: Host> Gateway<H> {
                     ids = None;
                 }
                 self.routed(&route.server, ask, inbound, caller, (ids, holds.into())).await
-            }
-            Plan::Listen(_) if caller.terms.told == Told::Nothing => {
-                Err(plan::unknown_method(&inbound.method, caller.era()))
-            }
-            Plan::Subscribe(..) | Plan::Unsubscribe(_) if caller.terms.told != Told::Everything => {
-                Err(plan::unknown_method(&inbound.method, caller.era()))
             }
             Plan::Listen(wanted) => {
                 let listening = Box::pin(self.listen(caller, id, wanted)).await?;
