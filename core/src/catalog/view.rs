@@ -29,9 +29,6 @@ const AGENT_TTL: u64 = 30_000;
 /// The eras of agents, in the order in which a view has something for each.
 const ERAS: [Era; 2] = [Era::Modern, Era::Legacy];
 
-/// A server, and what it offers.
-type Offering = (Arc<Server>, Arc<Offer>);
-
 /// Which part of the gateway an endpoint shows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
