@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::introduce::{Declaring, Offering, capabilities, instructions};
 use super::merged::{Entry, Merged, Route, unwrap_uri};
-use super::{CAPABILITIES, Kind, Offer};
+use super::{CAPABILITIES, Kind};
 use crate::acl::{Condition, Decision, Denial, Rules, Target, Truth};
 use crate::config::{Dialect, Gateway, ItemKind, Selector};
 use crate::front::terms::Told;
