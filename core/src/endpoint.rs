@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use crate::body::{Reply, empty, json};
 use crate::catalog::Scope;
 use crate::config::{Config, Group};
-use crate::control;
+use crate::control::{self, StoreError};
 use crate::gateway::Readiness;
 use crate::identity::key_header;
 use crate::names::ServerName;
@@ -149,6 +149,8 @@ pub(crate) struct Trouble {
     pub(crate) audit: Option<String>,
     /// The newest version of the configuration, where it is not in force, and why.
     pub(crate) refused: Option<(u64, String)>,
+    /// Why secrets cannot be read, and how many.
+    pub(crate) secrets: Option<(StoreError, usize)>,
     /// What the host was not given, and what is lost by that.
     pub(crate) lacking: Vec<(&'static str, &'static str)>,
 }
@@ -156,6 +158,7 @@ pub(crate) struct Trouble {
 /// Says which servers are up, and what is wrong with the gateway itself. It is ready once each server has answered or failed.
 pub(crate) fn readiness(servers: &[Readiness], settled: bool, trouble: &Trouble) -> Reply {
     let degraded = trouble.audit.is_some()
+        || trouble.secrets.is_some()
         || trouble.refused.is_some()
         || servers.iter().any(|server| server.status != "up" || server.circuit.is_some());
     let mut list = ObjectWriter::default();
@@ -197,6 +200,12 @@ pub(crate) fn readiness(servers: &[Readiness], settled: bool, trouble: &Trouble)
             lacking.string(name, loss);
         }
         out.member("missing", &lacking.finish());
+    }
+    if let Some((reason, count)) = &trouble.secrets {
+        let mut secrets = ObjectWriter::default();
+        let reason = format!("the store of secrets {reason}; what was read before goes on being used");
+        secrets.string("status", "failing").string("reason", &reason).member("count", &count.to_string());
+        out.member("secrets", &secrets.finish());
     }
     if let Some(reason) = &trouble.audit {
         let mut audit = ObjectWriter::default();

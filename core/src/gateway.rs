@@ -13,6 +13,7 @@ use crate::catalog::inspect::Suspects;
 use crate::catalog::{Kind, Looking, Scope, View, Views};
 use crate::config::{Audit, Config, Limits, Selector};
 use crate::control::Managed;
+use crate::flow::secrets::Secrets;
 use crate::flow::{HeldStreams, Parking, Spent};
 use crate::front::admin::AdminKey;
 use crate::front::gate::{Exposure, Gate};
@@ -95,6 +96,8 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) requests: Places,
     pub(crate) streams: Streams,
     pub(crate) sessions: Sessions,
+    /// What is known of secrets.
+    pub(crate) secrets: Secrets,
     /// The calls that wait for a stateless agent's answers, by where they wait.
     pub(crate) parked: Mutex<Parking<H>>,
     pub(crate) spent: Mutex<Spent>,
@@ -192,6 +195,7 @@ impl<H: Host> Gateway<H> {
             requests: Places::default(),
             streams: Streams::default(),
             sessions: Sessions::default(),
+            secrets: Secrets::default(),
             parked: Mutex::default(),
             spent: Mutex::default(),
             held: HeldStreams::default(),

@@ -36,6 +36,7 @@ pub mod names;
 pub mod observe;
 pub mod pipe;
 pub mod ports;
+pub mod secrets;
 
 mod catalog;
 mod customize;

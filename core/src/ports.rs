@@ -25,6 +25,7 @@ use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::quota::{Counted, Exhausted, Hold};
+use crate::secrets::{Replacing, Secret, SecretName, SecretRecord, Values};
 use crate::upstream::lock;
 
 /// The chunks of a body, in order; an error ends them.
@@ -76,6 +77,12 @@ pub trait Upstream {
 pub trait Background {
     /// Runs `work` to its end, as the platform allows.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static);
+
+    /// Runs `work`, which lasts for as long as a connection does. A platform that waits for what was begun by a request
+    /// does not wait for this.
+    fn spawn_lasting(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(work);
+    }
 }
 
 /// Where what comes by one request meets the flow of another that waits for it.
@@ -291,6 +298,30 @@ pub trait KeyStore: Send + Sync {
     fn revoke(&self, id: String, at: u64) -> BoxFuture<'_, Result<Revoked, StoreError>>;
 }
 
+/// Where secrets lie that a configuration calls by name. `testing::secret_store` is what every store has to pass.
+///
+/// **No error repeats a value**, and no list has one.
+pub trait SecretStore: Send + Sync {
+    /// Returns what there is under a name; nothing where there is none.
+    fn values(&self, name: SecretName) -> BoxFuture<'_, Result<Option<Values>, StoreError>>;
+
+    /// Sets a secret, also where there was none; returns what is known of it then. A rotation of one that is not there
+    /// does nothing, and returns nothing.
+    fn set(
+        &self,
+        name: SecretName,
+        value: Secret,
+        replacing: Replacing,
+        at: u64,
+    ) -> BoxFuture<'_, Result<Option<SecretRecord>, StoreError>>;
+
+    /// Returns what is known of every secret, by name.
+    fn list(&self) -> BoxFuture<'_, Result<Vec<SecretRecord>, StoreError>>;
+
+    /// Removes a secret; tells whether there was one.
+    fn remove(&self, name: SecretName) -> BoxFuture<'_, Result<bool, StoreError>>;
+}
+
 /// Everything a platform gives to the gateway. Cheap to clone.
 pub trait Host:
     Clock + Entropy + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
@@ -302,6 +333,11 @@ pub trait Host:
 
     /// Returns where API keys lie; nowhere, unless the platform says otherwise.
     fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
+        None
+    }
+
+    /// Returns where secrets lie; nowhere, unless the platform says otherwise.
+    fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
         None
     }
 

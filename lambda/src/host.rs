@@ -90,11 +90,11 @@ impl Reading {
         let _ = self.0.set(gateway);
     }
 
-    /// Reads the servers of which too little is known, and returns what is known of all, as
+    /// Reads the servers of which too little is known, and the one that has changed; returns what is known of all, as
     /// [`CatalogStore`] publishes it; nothing while there is no gateway.
-    pub(crate) async fn catalog(&self) -> Option<Bytes> {
+    pub(crate) async fn catalog(&self, changed: Option<&str>) -> Option<Bytes> {
         match self.0.get() {
-            Some(gateway) => Some(gateway.catalog().await),
+            Some(gateway) => Some(gateway.catalog(changed).await),
             None => None,
         }
     }
@@ -119,6 +119,10 @@ impl Entropy for Function {
 impl Background for Function {
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.underway.spawn(work);
+    }
+
+    fn spawn_lasting(&self, work: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(work);
     }
 }
 

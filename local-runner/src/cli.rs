@@ -1,6 +1,7 @@
 //! The command line.
 
 mod remote;
+mod secrets;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
 pub(crate) use remote::{AdminCredential, KeysOf, Pull, Push, Rollback, Versions};
+pub(crate) use secrets::{ChangeSecret, ListSecrets, Secrets, SecretsOf};
 
 /// One URL in front of all your MCP servers.
 ///
@@ -102,6 +104,12 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis keys create --agent coder --expires 90d\n  portcullis keys list --url https://mcp.example.com\n  portcullis keys revoke 0f3a9c41d2"
     )]
     Keys(Keys),
+    /// Set, list, rotate and remove the secrets that servers need
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  portcullis secrets set tickets-key\n  portcullis secrets list --url https://mcp.example.com\n  portcullis secrets rotate tickets-key < new-key.txt\n\nA configuration calls a secret by its name: `auth: { bearer: { secret: tickets-key } }`, or `${secret:tickets-key}` in\na text of `headers` and `env`."
+    )]
+    Secrets(Secrets),
     /// Push the configuration to a gateway that runs elsewhere; it is put in force, or refused as a whole
     #[command(
         after_help = "Examples:\n  PORTCULLIS_ADMIN_KEY=... portcullis push --to https://mcp.example.com --note 'tickets for interns'\n  portcullis push --config gateway/ --to https://mcp.example.com --admin-key-file admin.key\n\nA push builds on the version that was last pulled or pushed from the same folder, which is noted there in\n.portcullis-remote.json; where another is in force by now, it is refused."
@@ -167,6 +175,9 @@ pub(crate) struct Check {
     /// Also try the policy on these cases, by names alone; exit code 1 where one comes to something else
     #[arg(long, value_name = "FILE")]
     pub(crate) cases: Option<PathBuf>,
+    /// Where the gateway keeps its data, secrets among it [default: the user's data folder]
+    #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

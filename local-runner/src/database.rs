@@ -1,4 +1,4 @@
-//! The database of a data folder: API keys, and the versions of a configuration that is pushed.
+//! The database of a data folder: API keys, the versions of a configuration that is pushed, and secrets.
 //!
 //! **It is opened and looked at, not owned**: several processes may use one data folder.
 
@@ -32,6 +32,14 @@ const SCHEMA: &str = "
         note    TEXT NOT NULL,
         digest  TEXT NOT NULL,
         text    TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS secrets (
+        name     TEXT PRIMARY KEY,
+        version  INTEGER NOT NULL,
+        current  TEXT NOT NULL,
+        previous TEXT,
+        created  INTEGER NOT NULL,
+        changed  INTEGER NOT NULL
     ) STRICT;
 ";
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use portcullis_core::SealKeys;
 use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
@@ -12,12 +13,13 @@ use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore, Meetings,
-    Observe, Quotas, Rendezvous, Upstream,
+    Observe, Quotas, Rendezvous, SecretStore, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
 
 use crate::process::Processes;
+use crate::secrets::Safe;
 use crate::store::Store;
 
 /// This machine, as the gateway sees it.
@@ -31,6 +33,7 @@ pub(crate) struct Machine {
     audit: Option<Arc<dyn AuditSink>>,
     trail: Option<Arc<dyn AuditQuery>>,
     stores: Option<Stores>,
+    secrets: Option<Arc<dyn SecretStore>>,
 }
 
 /// Where configurations and keys lie.
@@ -50,6 +53,7 @@ impl Machine {
             observer: None,
             audit: None,
             stores: None,
+            secrets: None,
             trail: None,
         }
     }
@@ -70,6 +74,11 @@ impl Machine {
     pub(crate) fn keeping(self, folder: &Path) -> Self {
         let store = Arc::new(Store::new(folder.to_owned()));
         Self { stores: Some(Stores { configurations: store.clone(), keys: store }), ..self }
+    }
+
+    /// Makes the same machine with the secrets of a data folder.
+    pub(crate) fn holding(self, folder: &Path, keys: &SealKeys) -> Self {
+        Self { secrets: Some(Arc::new(Safe::new(folder, keys))), ..self }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
@@ -139,6 +148,10 @@ impl Host for Machine {
 
     fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
         self.stores.as_ref().map(|stores| &stores.keys)
+    }
+
+    fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
+        self.secrets.as_ref()
     }
 
     fn variable(&self, name: &str) -> Option<String> {

@@ -1,7 +1,8 @@
 //! The API keys of this machine's gateways: where they are kept, and how a gateway that runs hears of them.
 //!
 //! **Only hashes are kept**: whoever reads the database can use no key of it. It is looked at, not waited for, as the
-//! configuration is: whatever process makes or revokes a key, each gateway of the data folder knows within a second.
+//! configuration is: whatever process makes or revokes a key, each gateway of the data folder knows within a second. It
+//! hears by the same look which secrets have changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,12 +13,14 @@ use anyhow::Context as _;
 use portcullis_core::Gateway;
 use portcullis_core::control::{Kept, Revoked};
 use portcullis_core::identity::{ApiKey, KeyHash, KeyRecord, KeyRing};
+use portcullis_core::secrets::SecretName;
 use portcullis_native::now;
 use rusqlite::{OptionalExtension as _, Row, params};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::database::{Database, signed};
 use crate::host::Machine;
+use crate::secrets::{self, Seen};
 
 /// How often the database is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -117,6 +120,8 @@ struct Known {
     folder: PathBuf,
     store: Option<KeyStore>,
     version: Option<i64>,
+    /// The secrets as they were.
+    secrets: Seen,
     /// When the next key expires.
     expiry: Option<u64>,
     /// What was last written down.
@@ -124,9 +129,28 @@ struct Known {
     noted_at: Instant,
 }
 
+/// What may be otherwise than before.
+#[derive(Default)]
+struct News {
+    ring: KeyRing,
+    secrets: Vec<SecretName>,
+}
+
 impl Known {
-    /// Looks at the database; returns the keys where they may be others than before.
-    fn look(&mut self, now: u64) -> anyhow::Result<Option<KeyRing>> {
+    fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            store: None,
+            version: None,
+            secrets: Seen::new(),
+            expiry: None,
+            noted: BTreeMap::new(),
+            noted_at: Instant::now(),
+        }
+    }
+
+    /// Looks at the database; returns the keys, and the secrets that have changed, where they may be others than before.
+    fn look(&mut self, now: u64) -> anyhow::Result<Option<News>> {
         let had_one = self.version.is_some();
         if self.store.as_ref().is_some_and(|store| store.0.is_gone()) {
             (self.store, self.version) = (None, None);
@@ -135,7 +159,8 @@ impl Known {
             self.store = KeyStore::find(&self.folder)?;
         }
         let Some(store) = &self.store else {
-            return Ok(had_one.then(KeyRing::default));
+            let gone = secrets::changed(&std::mem::take(&mut self.secrets), &Seen::new());
+            return Ok(had_one.then(|| News { secrets: gone, ..News::default() }));
         };
         let version = store.0.version()?;
         let expired = self.expiry.is_some_and(|expiry| expiry <= now);
@@ -145,8 +170,10 @@ impl Known {
         let records: Vec<_> = store.all()?.into_iter().map(|kept| kept.record).collect();
         self.expiry =
             records.iter().filter_map(|record| record.expires).filter(|expires| *expires > now).min();
-        self.version = Some(version);
-        Ok(Some(KeyRing::new(records)))
+        let seen = secrets::seen(&store.0)?;
+        let changed = secrets::changed(&self.secrets, &seen);
+        (self.version, self.secrets) = (Some(version), seen);
+        Ok(Some(News { ring: KeyRing::new(records), secrets: changed }))
     }
 
     /// Writes down uses that were not written down yet.
@@ -164,16 +191,9 @@ impl Known {
 ///
 /// Fails where they cannot be read at first; later, that changes nothing.
 pub(crate) fn follow(gateway: Gateway<Machine>, folder: &Path) -> anyhow::Result<Following> {
-    let mut known = Known {
-        folder: folder.to_owned(),
-        store: None,
-        version: None,
-        expiry: None,
-        noted: BTreeMap::new(),
-        noted_at: Instant::now(),
-    };
-    if let Some(ring) = known.look(now()).context("cannot read the API keys")? {
-        gateway.set_keys(ring);
+    let mut known = Known::new(folder);
+    if let Some(news) = known.look(now()).context("cannot read the API keys")? {
+        gateway.set_keys(news.ring);
     }
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let task = tokio::spawn(keep_looking(gateway, known, stopped));
@@ -209,15 +229,16 @@ async fn keep_looking(
         let looking = spawn_blocking(move || {
             let looked = known.look(now());
             let noted = uses.map_or(Ok(()), |uses| known.note(uses));
-            (known, looked.and_then(|ring| noted.map(|()| ring)))
+            (known, looked.and_then(|news| noted.map(|()| news)))
         });
         let Ok((returned, found)) = looking.await else { return };
         known = returned;
         match found {
-            Ok(ring) => {
+            Ok(news) => {
                 trouble.clear();
-                if let Some(ring) = ring {
-                    gateway.set_keys(ring);
+                if let Some(news) = news {
+                    gateway.set_keys(news.ring);
+                    gateway.secrets_changed(&news.secrets);
                 }
             }
             Err(error) => {
@@ -251,14 +272,7 @@ mod tests {
         }
 
         fn known(&self) -> Known {
-            Known {
-                folder: self.0.clone(),
-                store: None,
-                version: None,
-                expiry: None,
-                noted: BTreeMap::new(),
-                noted_at: Instant::now(),
-            }
+            Known::new(&self.0)
         }
     }
 

@@ -16,6 +16,7 @@ mod observer;
 mod otlp;
 mod pace;
 mod process;
+mod secrets;
 mod source;
 mod store;
 mod versions;

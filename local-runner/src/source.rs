@@ -66,7 +66,7 @@ pub(crate) fn stored(folder: &Path, strangers: Strangers, otherwise: Config) -> 
         }
         (version, _) => format!("the data folder, version {version}"),
     };
-    let parsed = Parsed { config, problems };
+    let parsed = Parsed { config, problems, ..Parsed::default() };
     let place = Place::Store(folder.to_owned());
     Ok(Found { parsed, origin, place, managed: Managed::ByStore(known) })
 }

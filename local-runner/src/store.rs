@@ -44,7 +44,7 @@ impl Store {
 }
 
 /// Works where it keeps nobody waiting.
-fn apart<T: Send + 'static>(
+pub(crate) fn apart<T: Send + 'static>(
     work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> BoxFuture<'static, Result<T, StoreError>> {
     let failed = |error: String| StoreError(format!("cannot be used: {error}"));

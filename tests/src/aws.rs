@@ -94,6 +94,7 @@ impl Emulator {
             .header("X-Amz-Target", format!("{DYNAMODB}{operation}"))
             .header("Content-Type", "application/x-amz-json-1.0")
             .header("Authorization", credential)
+            .header("X-Amz-Date", "20260101T000000Z")
             .body(what.to_string())
             .send();
         let status = answer.status;

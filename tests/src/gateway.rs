@@ -2,7 +2,7 @@
 //!
 //! `PORTCULLIS_HOST=edge` puts the Worker, in the platform's own runtime, in the place of the program, and
 //! `PORTCULLIS_HOST=lambda` the function, behind an emulator of its platform: the same tests then show that they answer
-//! alike.
+//! alike. Its environments share a table, unless `PORTCULLIS_FUNCTION=alone` leaves it out.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -222,7 +222,10 @@ impl Builder {
 
     /// The function, whose package is the test's folder, and whose table is one of its own.
     fn serve_function(&self) -> Command {
-        let table = self.table.get_or_init(|| Emulator::shared().table());
+        let is_alone =
+            std::env::var("PORTCULLIS_FUNCTION").is_ok_and(|how| how == "alone") && self.config != REMOTE;
+        let make = || if is_alone { String::new() } else { Emulator::shared().table() };
+        let table = self.table.get_or_init(make);
         let aws = if table.is_empty() { "" } else { Emulator::shared().url() };
         let mut environment = BTreeMap::from([
             ("AWS_ACCESS_KEY_ID", "test"),
@@ -359,12 +362,17 @@ impl Gateway {
     ///
     /// A Worker and a function have no data folder: their keys are made at its URL, with the admin key of the environment.
     pub fn cli(&self, arguments: &[&str]) -> Finished {
+        self.cli_with(arguments, "")
+    }
+
+    /// Runs such a command with this on its standard input.
+    pub fn cli_with(&self, arguments: &[&str], input: &str) -> Finished {
         let mut command = self.setup.command(arguments);
         if self.setup.host != Host::Local && arguments.starts_with(&["keys"]) && !arguments.contains(&"--url")
         {
             command.args(["--url", &self.url_of("")]);
         }
-        process::run(command, b"", PATIENCE)
+        process::run(command, input.as_bytes(), PATIENCE)
     }
 
     fn await_readiness(&mut self) {

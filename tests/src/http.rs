@@ -180,6 +180,13 @@ impl Response {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 
+    /// The whole body as text, or why it broke off.
+    pub fn try_text(mut self) -> std::io::Result<String> {
+        let mut bytes = Vec::new();
+        self.body.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// The whole body as a JSON document.
     pub fn json(self) -> Value {
         let status = self.status;

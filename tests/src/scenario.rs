@@ -41,6 +41,12 @@ pub fn servers() -> Vec<(&'static str, Transport)> {
     all.into_iter().filter(|(_, transport)| can_reach(*transport)).collect()
 }
 
+/// Those of them that can ask an agent something: a function holds no session in which that could be answered.
+pub fn servers_that_ask() -> Vec<(&'static str, Transport)> {
+    let can_ask = |era| Host::chosen() != Host::Lambda || era == "modern";
+    servers().into_iter().filter(|(era, _)| can_ask(*era)).collect()
+}
+
 /// A gateway with a single server that is called `s`.
 #[derive(Debug)]
 pub struct Stage {

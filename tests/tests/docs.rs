@@ -145,7 +145,7 @@ impl Page {
         let names = references.filter_map(|found| Some(found?.0));
         names
             .map(|name| name.trim_start_matches("env:"))
-            .filter(|name| !name.contains(":-") && *name != "HOME")
+            .filter(|name| !name.contains(':') && *name != "HOME")
             .collect()
     }
 

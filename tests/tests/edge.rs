@@ -41,6 +41,34 @@ fn it_lives_lists_and_calls() {
 }
 
 #[test]
+fn a_secret_of_the_configuration_is_one_that_the_worker_is_bound_to() {
+    let folder = toolbox::scratch();
+    let key = folder.path().join("key");
+    fs::write(&key, "zx-31415926").expect("the test's folder can be written to");
+    let upstream = Upstream::fixture(&["--era", "dual", "--key-file", &key.display().to_string()]);
+    let config = |name: &str| {
+        let auth = json!({ "header": { "name": "X-Key", "value": { "secret": name } } });
+        json!({ "version": 1, "servers": { "s": { "url": upstream.url(), "auth": auth } } }).to_string()
+    };
+    let started = |name: &str| {
+        let gateway =
+            worker(&config(name)).env("TICKETS_KEY", "zx-31415926").env("PORTCULLIS_OWN", "zx-31415926");
+        gateway.env("PORTCULLIS_ADMIN_KEY", "the admin's key").until(Readiness::Listening).start()
+    };
+    let gateway = started("tickets-key");
+    assert!(Agent::modern(gateway.url()).tools().contains(&"s__echo".to_owned()));
+    let refused =
+        gateway.cli_with(&["secrets", "set", "tickets-key", "--url", &gateway.url_of("")], "another");
+    assert!(
+        refused.code() == Some(1) && refused.stderr.contains("wrangler secret put"),
+        "{}",
+        refused.stderr
+    );
+    let own = started("portcullis-own");
+    assert_eq!(Agent::modern(own.url()).tools(), [""; 0], "the gateway's own are nobody's");
+}
+
+#[test]
 fn events_pass_through_one_by_one() {
     let (go, wait) = mpsc::channel();
     let wait = Arc::new(Mutex::new(wait));

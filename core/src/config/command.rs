@@ -11,7 +11,8 @@ use super::item::At;
 use super::model::Command;
 use super::problem::{Report, quote};
 use super::server::Context;
-use super::template::is_variable_name;
+use super::template::{Expanded, is_variable_name};
+use crate::secrets::SecretText;
 
 /// Resolves a command with all that belongs to it.
 pub(super) fn resolve_command(
@@ -38,7 +39,9 @@ pub(super) fn resolve_command(
         Some(cwd) => resolve_cwd(cwd, context, report).map(Some),
         None => Some(None),
     };
-    Some(Command { program: program?, args: args.into_iter().collect::<Option<_>>()?, env: env?, cwd: cwd? })
+    let (env, secret_env) = env?;
+    let args = args.into_iter().collect::<Option<_>>()?;
+    Some(Command { program: program?, args, env, secret_env, cwd: cwd?, ..Command::default() })
 }
 
 fn resolve_program(program: &At<String>, context: &Context<'_>, report: &mut Report<'_>) -> Option<String> {
@@ -58,11 +61,10 @@ fn resolve_program(program: &At<String>, context: &Context<'_>, report: &mut Rep
     None
 }
 
-fn resolve_env(
-    entry: &ServerEntry,
-    context: &Context<'_>,
-    report: &mut Report<'_>,
-) -> Option<BTreeMap<String, String>> {
+/// Variables whose values are known, and those that need secrets.
+type Environment = (BTreeMap<String, String>, BTreeMap<String, SecretText>);
+
+fn resolve_env(entry: &ServerEntry, context: &Context<'_>, report: &mut Report<'_>) -> Option<Environment> {
     let allowed = entry.allow_env.as_deref().unwrap_or_default();
     for name in allowed.iter().filter(|name| !is_denied(&name.value)) {
         let message = format!("{} needs no permission: it is not refused", quote(&name.value));
@@ -73,11 +75,18 @@ fn resolve_env(
         .iter()
         .map(|(name, value)| {
             let name = check_env_name(name, allowed, report);
-            let value = context.expand(value, report);
+            let value = context.expand_with_secrets(value, report);
             Some((name?, value?))
         })
         .collect();
-    resolved.into_iter().collect()
+    let mut env = Environment::default();
+    for (name, value) in resolved.into_iter().collect::<Option<Vec<_>>>()? {
+        match value {
+            Expanded::Plain(text) => drop(env.0.insert(name, text)),
+            Expanded::Secret(text) => drop(env.1.insert(name, text)),
+        }
+    }
+    Some(env)
 }
 
 fn check_env_name(name: &At<String>, allowed: &[At<String>], report: &mut Report<'_>) -> Option<String> {

@@ -9,6 +9,8 @@ use super::item::At;
 use super::model::Endpoint;
 use super::problem::{Report, quote};
 use super::server::Context;
+use super::template::Expanded;
+use crate::secrets::{Part, SecretText, header_value};
 
 /// Headers of one connection (RFC 9110, section 7.6.1) and of the protocol, which the gateway sets itself.
 const MANAGED: &[&str] = &[
@@ -38,13 +40,14 @@ const MANAGED_PREFIX: &str = "mcp-";
 /// Resolves an endpoint with its headers.
 pub(super) fn resolve_endpoint(
     url: &At<String>,
-    headers: &[(At<String>, At<String>)],
+    headers: &[&(At<String>, At<String>)],
     context: &Context<'_>,
     report: &mut Report<'_>,
 ) -> Option<Endpoint> {
     let parsed = context.expand(url, report).and_then(|text| parse_url(&text, url, report));
     let headers = resolve_headers(headers, context, report);
-    Some(Endpoint { url: parsed?, headers: headers? })
+    let (headers, secret_headers) = headers?;
+    Some(Endpoint { url: parsed?, headers, secret_headers })
 }
 
 /// Parses an `http` or `https` URL with a host and without credentials or a fragment.
@@ -73,27 +76,41 @@ pub(super) fn parse_url(text: &str, from: &At<String>, report: &mut Report<'_>) 
     None
 }
 
+/// Headers whose values are known, and those that need secrets.
+type Headers = (HeaderMap, Vec<(HeaderName, SecretText)>);
+
 fn resolve_headers(
-    pairs: &[(At<String>, At<String>)],
+    pairs: &[&(At<String>, At<String>)],
     context: &Context<'_>,
     report: &mut Report<'_>,
-) -> Option<HeaderMap> {
-    let mut headers = Some(HeaderMap::new());
+) -> Option<Headers> {
+    let mut headers = Some(Headers::default());
     for (name, value) in pairs {
         let parsed_name = parse_header_name(name, report);
-        let parsed_value =
-            context.expand(value, report).and_then(|text| parse_header_value(&text, value, report));
-        headers = match (headers, parsed_name, parsed_value) {
-            (Some(mut headers), Some(parsed_name), Some(parsed_value)) => {
-                if headers.insert(parsed_name, parsed_value).is_some() {
-                    report.error(&name.place, "this header stands here twice; case makes no difference");
-                }
-                Some(headers)
-            }
-            _ => None,
+        let expanded = context.expand_with_secrets(value, report);
+        let parsed_value = expanded.and_then(|expanded| parse_header_value(expanded, value, report));
+        let (Some(known), Some(parsed_name), Some(parsed_value)) =
+            (headers.take(), parsed_name, parsed_value)
+        else {
+            continue;
         };
+        let (mut plain, mut secret) = known;
+        if plain.contains_key(&parsed_name) || secret.iter().any(|(name, _)| *name == parsed_name) {
+            report.error(&name.place, "this header stands here twice; case makes no difference");
+        }
+        match parsed_value {
+            Header::Plain(value) => drop(plain.insert(parsed_name, value)),
+            Header::Secret(text) => secret.push((parsed_name, text)),
+        }
+        headers = Some((plain, secret));
     }
     headers
+}
+
+/// A header's value, as far as it is known.
+enum Header {
+    Plain(HeaderValue),
+    Secret(SecretText),
 }
 
 fn parse_header_name(name: &At<String>, report: &mut Report<'_>) -> Option<HeaderName> {
@@ -114,12 +131,20 @@ pub(super) fn is_managed(name: &HeaderName) -> bool {
     MANAGED.contains(&name.as_str()) || name.as_str().starts_with(MANAGED_PREFIX)
 }
 
-fn parse_header_value(text: &str, from: &At<String>, report: &mut Report<'_>) -> Option<HeaderValue> {
-    let Some(mut value) = HeaderValue::from_str(text).ok().filter(|_| text.is_ascii()) else {
+fn parse_header_value(expanded: Expanded, from: &At<String>, report: &mut Report<'_>) -> Option<Header> {
+    let parsed = match expanded {
+        Expanded::Plain(text) => header_value(&text).map(Header::Plain),
+        Expanded::Secret(text) => {
+            let fits = |part: &Part| match part {
+                Part::Text(text) => header_value(text).is_some(),
+                Part::Secret(_) => true,
+            };
+            text.parts().iter().all(fits).then(|| Header::Secret(text.clone()))
+        }
+    };
+    if parsed.is_none() {
         report.error(&from.place, "the value has characters that a header cannot have");
         report.hint("a header's value is printable ASCII, without line breaks");
-        return None;
-    };
-    value.set_sensitive(true);
-    Some(value)
+    }
+    parsed
 }

@@ -146,7 +146,8 @@ pub(super) struct LimitsEntry {
 
 /// One MCP server: either `command` or `url`, and what belongs to it. In `command`, `args`, `env`, `cwd`, `url` and
 /// `headers`, `${NAME}` is replaced by an environment variable of the gateway and `${NAME:-text}` has a text for when
-/// it is not set; `$$` is one dollar sign.
+/// it is not set; `$$` is one dollar sign. In `env` and `headers`, `${secret:NAME}` is the value of a secret that was given
+/// to the gateway with `portcullis secrets set NAME`.
 #[derive(Debug, Clone, Default, JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "Server")]
 #[schemars(extend("oneOf" = [{ "required": ["command"] }, { "required": ["url"] }]))]
@@ -157,7 +158,7 @@ pub(super) struct ServerEntry {
     /// The program's arguments, where `command` is the program alone.
     pub(super) args: Option<Vec<At<String>>>,
     /// Environment variables of the subprocess. It gets none of the gateway's own besides a safe base.
-    #[schemars(with = "Option<BTreeMap<String, PlainText>>")]
+    #[schemars(with = "Option<BTreeMap<String, ValueText>>")]
     pub(super) env: Option<Vec<(At<String>, At<String>)>>,
     /// Environment variables in `env` that are refused otherwise, because they can make the subprocess run other code.
     pub(super) allow_env: Option<Vec<At<String>>>,
@@ -170,8 +171,11 @@ pub(super) struct ServerEntry {
     #[schemars(with = "Option<HttpKindText>", extend("default" = "http"))]
     pub(super) transport: Option<At<HttpKind>>,
     /// Headers sent with every request to `url`.
-    #[schemars(with = "Option<BTreeMap<String, PlainText>>")]
+    #[schemars(with = "Option<BTreeMap<String, ValueText>>")]
     pub(super) headers: Option<Vec<(At<String>, At<String>)>>,
+    /// The credential sent with every request to `url`.
+    #[schemars(with = "Option<AuthSchema>")]
+    pub(super) auth: Option<At<(At<String>, At<String>)>>,
     /// How long one request may take before it counts as failed: from 1ms to 1h.
     #[schemars(with = "Option<DurationText>", extend("default" = "60s"))]
     pub(super) timeout: Option<At<Duration>>,
@@ -220,14 +224,50 @@ enum NamingText {
     None,
 }
 
-/// A text; a number or a boolean counts as the text that it is written as.
+/// A text, or a secret. A number or a boolean counts as the text that it is written as.
 #[derive(JsonSchema)]
-#[schemars(untagged, rename = "PlainText")]
+#[schemars(untagged, rename = "ValueText")]
 #[expect(dead_code, reason = "describes texts in the schema")]
-enum PlainText {
+enum ValueText {
     Text(String),
     Number(f64),
     Boolean(bool),
+    Secret(SecretReference),
+}
+
+/// The value of a secret that was given to the gateway with `portcullis secrets set NAME`.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, inline)]
+#[expect(dead_code, reason = "describes maps in the schema")]
+struct SecretReference {
+    /// Its name.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$"))]
+    secret: String,
+}
+
+/// The credential sent with every request: either `header` or `bearer`.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "ServerAuth")]
+#[schemars(extend("oneOf" = [{ "required": ["header"] }, { "required": ["bearer"] }]))]
+#[expect(dead_code, reason = "describes a section in the schema; its reader fills an entry")]
+struct AuthSchema {
+    /// The header that carries it.
+    #[schemars(transform = refuse_null_section)]
+    header: Option<HeaderSchema>,
+    /// What stands behind `Bearer` in the header `Authorization`.
+    #[schemars(transform = refuse_null_section)]
+    bearer: Option<ValueText>,
+}
+
+/// A header that carries a credential.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "AuthHeader")]
+#[expect(dead_code, reason = "describes a map in the schema; its reader fills an entry")]
+struct HeaderSchema {
+    /// Its name.
+    name: String,
+    /// Its value.
+    value: ValueText,
 }
 
 /// A whole number and a unit: `ms`, `s`, `m` or `h`.
@@ -302,10 +342,12 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 14] = [
+    const PLACES: [(&str, &str); 16] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
+        ("ServerAuth", "servers: { a: { auth: { zzzzzz: 1 } } }"),
+        ("AuthHeader", "servers: { a: { auth: { header: { zzzzzz: 1 } } } }"),
         ("Agent", "agents: { a: { zzzzzz: 1 } }"),
         ("AgentLimits", "agents: { a: { limits: { zzzzzz: 1 } } }"),
         ("Match", "agents: { a: { match: [{ zzzzzz: 1 }] } }"),

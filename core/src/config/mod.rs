@@ -38,6 +38,7 @@ mod overlay;
 mod policy;
 mod problem;
 mod quantity;
+mod secret;
 mod server;
 mod source;
 mod starter;
@@ -57,6 +58,7 @@ pub use policy::{
     OnFailure, Origin, Policy, Rate, Rule, Selector, ToolLimits, Variant, What, Wording,
 };
 pub use problem::{Problem, Severity};
+pub use secret::SecretUse;
 pub use source::Source;
 pub use starter::STARTER;
 
@@ -72,6 +74,8 @@ pub struct Parsed {
     pub config: Config,
     /// What is wrong, by file, line and column.
     pub problems: Vec<Problem>,
+    /// Where secrets are needed, by servers that are served.
+    pub secrets: Vec<SecretUse>,
 }
 
 impl Parsed {
@@ -111,12 +115,14 @@ pub fn parse_all(
         Resolved { policy: config.policy, variants: config.variants, auth: config.auth } = resolved;
     }
     overlay::apply_overlays(&mut loaded, &mut config);
-    let mut problems = Vec::new();
+    let (mut problems, mut secrets) = (Vec::new(), Vec::new());
     for file in loaded {
         problems.extend(file.problems);
+        let path = &file.source.path;
         for candidate in file.candidates {
             match (candidate.server, candidate.fault) {
                 (Some((name, server)), None) => {
+                    secrets.extend(secret::uses(path, &candidate.entry));
                     config.servers.insert(name, server);
                 }
                 (_, Some(fault)) if is_enabled(&candidate.entry) => {
@@ -126,7 +132,7 @@ pub fn parse_all(
             }
         }
     }
-    let mut parsed = Parsed { config, problems };
+    let mut parsed = Parsed { config, problems, secrets };
     if parsed.is_refused() {
         parsed.config.policy = Policy::refusing_everything();
     }
@@ -283,7 +289,7 @@ agents: []
           hint: did you mean `gateway`?
         p.yaml:4:14: error: gateway.page_size: expected a whole number from 1 to 10000, found "many"
         p.yaml:5:18: error: gateway.request_limit: expected a size from 1KiB to 256MiB, such as "8MiB" or a number of bytes, found "1B"
-        p.yaml:8:5: error: servers.time.comand: unknown key "comand"; known: command, args, env, allow_env, cwd, url, transport, headers, timeout, cache, enabled
+        p.yaml:8:5: error: servers.time.comand: unknown key "comand"; known: command, args, env, allow_env, cwd, url, transport, headers, auth, timeout, cache, enabled
           hint: did you mean `command`?
         p.yaml:9:14: error: servers.time.timeout: expected a duration such as "30s", found "soon"
         p.yaml:10:49: error: servers.web.timeout: expected a duration from 1ms to 1h, found "2h"
@@ -344,7 +350,7 @@ agents: []
         insta::assert_snapshot!(server("command: [a], args: [b]"), @"p.yaml:3:29: error: servers.s.args[0]: `args` goes with a `command` that is the program alone");
         insta::assert_snapshot!(server("command: []"), @"p.yaml:3:17: error: servers.s.command: expected a program and its arguments, found an empty list");
         insta::assert_snapshot!(server("command: { a: b }"), @"p.yaml:3:17: error: servers.s.command: expected a program, or a list of a program and its arguments, found a map");
-        insta::assert_snapshot!(server("url: https://b.example, auth: { oauth: {} }"), @"p.yaml:3:32: error: servers.s.auth: `auth` is not supported by this version");
+        insta::assert_snapshot!(server("url: https://b.example, auth: { oauth: {} }"), @"p.yaml:3:40: error: servers.s.auth.oauth: `oauth` is not supported by this version");
     }
 
     #[test]

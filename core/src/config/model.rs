@@ -1,10 +1,11 @@
 //! What a configuration says, once it has been read: the same values whatever file they came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use crate::names::ServerName;
+use crate::secrets::{SecretName, SecretText, Veil};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -29,6 +30,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns the names of all secrets that its servers need.
+    pub fn secrets(&self) -> BTreeSet<&SecretName> {
+        self.servers.values().filter(|server| server.enabled).flat_map(Server::secrets).collect()
+    }
+
     /// Returns everything that decides who may do what, under which name, and what is recorded of it.
     pub(crate) fn access(&self) -> impl PartialEq + '_ {
         (&self.policy, &self.variants, &self.tool_limits, &self.auth, &self.audit)
@@ -133,6 +139,18 @@ pub struct Server {
     pub enabled: bool,
 }
 
+impl Server {
+    /// Returns the names of the secrets that it needs.
+    pub fn secrets(&self) -> BTreeSet<&SecretName> {
+        match &self.transport {
+            Transport::Stdio(command) => command.secret_env.values().flat_map(SecretText::names).collect(),
+            Transport::Http(endpoint) | Transport::Sse(endpoint) => {
+                endpoint.secret_headers.iter().flat_map(|(_, text)| text.names()).collect()
+            }
+        }
+    }
+}
+
 /// How to reach a server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Transport {
@@ -153,6 +171,10 @@ pub struct Command {
     pub args: Vec<String>,
     /// What its environment has besides the safe base.
     pub env: BTreeMap<String, String>,
+    /// What it has besides once the values of secrets are known.
+    pub secret_env: BTreeMap<String, SecretText>,
+    /// What is not to be shown of what it says; nothing before the values are known.
+    pub veil: Veil,
     /// The folder it runs in; the gateway's own where absent.
     pub cwd: Option<String>,
 }
@@ -164,4 +186,6 @@ pub struct Endpoint {
     pub url: url::Url,
     /// Headers sent with every request.
     pub headers: http::HeaderMap,
+    /// Headers sent besides, once the values of secrets are known.
+    pub secret_headers: Vec<(http::HeaderName, SecretText)>,
 }

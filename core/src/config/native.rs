@@ -13,9 +13,11 @@ use super::node::Value;
 use super::problem::Report;
 use super::quantity::{format_duration, format_size, parse_duration, parse_size};
 use super::source::{Draft, DraftServer};
+use super::template::secret_reference;
+use crate::secrets::SecretName;
 
-/// Keys of servers that are planned and not read yet. **They are refused, never ignored**: they narrow what is allowed.
-const LATER_KEYS: [&str; 1] = ["auth"];
+/// Ways to a server's credential that are planned and not read yet. **They are refused, never ignored.**
+const LATER_KEYS: [&str; 1] = ["oauth"];
 
 /// Reads a native file.
 pub(super) fn read(root: &Item<'_>, report: &mut Report<'_>) -> Draft {
@@ -85,14 +87,17 @@ fn read_server(item: &Item<'_>, report: &mut Report<'_>) -> Option<ServerEntry> 
     let entry = ServerEntry {
         command: fields.take("command").and_then(|item| read_command(&item, report)),
         args: fields.take("args").and_then(|item| item.texts(report)),
-        env: fields.take("env").and_then(|item| item.pairs(report)),
+        env: fields.take("env").and_then(|item| read_values(&item, report)),
         allow_env: fields.take("allow_env").and_then(|item| item.texts(report)),
         cwd: fields.take("cwd").and_then(|item| item.text(report)),
         url: fields.take("url").and_then(|item| item.text(report)),
         transport: fields
             .take("transport")
             .and_then(|item| item.parsed("`http` or `sse`", report, parse_http_kind)),
-        headers: fields.take("headers").and_then(|item| item.pairs(report)),
+        headers: fields.take("headers").and_then(|item| read_values(&item, report)),
+        auth: fields
+            .take_even_null("auth")
+            .and_then(|item| Some(At { place: item.place(), value: read_auth(&item, report)? })),
         timeout: fields
             .take("timeout")
             .and_then(|item| read_duration(&item, (Duration::from_millis(1), TIMEOUT_LIMIT), report)),
@@ -101,11 +106,67 @@ fn read_server(item: &Item<'_>, report: &mut Report<'_>) -> Option<ServerEntry> 
             .and_then(|item| read_duration(&item, (Duration::ZERO, CACHE_LIMIT), report)),
         enabled: fields.take("enabled").and_then(|item| item.flag(report)),
     };
+    fields.finish(report);
+    Some(entry)
+}
+
+/// Reads a map from names to texts, or to `{ secret: NAME }`.
+fn read_values(item: &Item<'_>, report: &mut Report<'_>) -> Option<Vec<(At<String>, At<String>)>> {
+    let entries = item.fields(report)?.rest().into_iter();
+    Some(entries.filter_map(|(name, item)| Some((name, read_value(&item, report)?))).collect())
+}
+
+/// Reads a text; `{ secret: NAME }` is the text that is a reference to it.
+fn read_value(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<String>> {
+    if !matches!(item.node.value, Value::Map(_)) {
+        return item.text(report);
+    }
+    let mut fields = item.fields(report)?;
+    let (name, others) = (fields.take("secret"), fields.rest());
+    let Some(name) = name.filter(|_| others.is_empty()) else {
+        // Whatever stands there may be a secret itself.
+        item.mismatch("a text or `{ secret: NAME }`", report);
+        return None;
+    };
+    let At { value, place } = name.text(report)?;
+    let parsed = SecretName::parse(&value).map_err(|odd| report.error(&place, odd.to_string())).ok()?;
+    Some(At { value: secret_reference(&parsed), place })
+}
+
+/// Reads a credential: the header that carries it.
+fn read_auth(item: &Item<'_>, report: &mut Report<'_>) -> Option<(At<String>, At<String>)> {
+    let mut fields = item.fields(report)?;
+    let (header, bearer) = (fields.take_even_null("header"), fields.take_even_null("bearer"));
+    let is_later = LATER_KEYS.iter().any(|key| item.node.entry(key).is_some());
     for key in LATER_KEYS {
         fields.refuse(key, report);
     }
     fields.finish(report);
-    Some(entry)
+    match (header, bearer) {
+        (Some(header), None) => read_header(&header, report),
+        (None, Some(bearer)) => {
+            let name = At { value: "Authorization".to_owned(), place: bearer.place() };
+            let text = read_value(&bearer, report)?;
+            Some((name, At { value: format!("Bearer {}", text.value), place: text.place }))
+        }
+        (None, None) if is_later => None,
+        _ => {
+            report.error(&item.place(), "expected either `header` or `bearer`");
+            report.hint("for example `auth: { bearer: { secret: github } }`");
+            None
+        }
+    }
+}
+
+fn read_header(item: &Item<'_>, report: &mut Report<'_>) -> Option<(At<String>, At<String>)> {
+    let mut fields = item.fields(report)?;
+    let (name, value) = (fields.take("name"), fields.take("value"));
+    fields.finish(report);
+    let (Some(name), Some(value)) = (name, value) else {
+        report.error(&item.place(), "a header needs `name` and `value`");
+        return None;
+    };
+    Some((name.text(report)?, read_value(&value, report)?))
 }
 
 fn read_command(item: &Item<'_>, report: &mut Report<'_>) -> Option<CommandEntry> {

@@ -8,7 +8,7 @@ use super::file::{DEFAULT_CACHE, DEFAULT_TIMEOUT, HttpKind, ServerEntry};
 use super::item::At;
 use super::model::{Server, Transport};
 use super::problem::{Place, Report, quote};
-use super::template::{self, Unexpanded};
+use super::template::{self, Expanded, Unexpanded};
 use crate::names::ServerName;
 
 /// What a description is resolved against.
@@ -33,7 +33,21 @@ pub(super) enum Missing {
 impl Context<'_> {
     /// Replaces the references in a text; `None` where that fails or cannot be known.
     pub(super) fn expand(&self, text: &At<String>, report: &mut Report<'_>) -> Option<String> {
-        match template::expand(&text.value, self.lookup) {
+        self.expanded(template::expand(&text.value, self.lookup), text, report)
+    }
+
+    /// Replaces the references to variables in a text in which secrets may stand.
+    pub(super) fn expand_with_secrets(&self, text: &At<String>, report: &mut Report<'_>) -> Option<Expanded> {
+        self.expanded(template::expand_with_secrets(&text.value, self.lookup), text, report)
+    }
+
+    fn expanded<T>(
+        &self,
+        expanded: Result<T, Unexpanded>,
+        text: &At<String>,
+        report: &mut Report<'_>,
+    ) -> Option<T> {
+        match expanded {
             Ok(expanded) => Some(expanded),
             Err(Unexpanded::Missing(_)) if self.missing == Missing::Leave => None,
             Err(unexpanded) => {
@@ -92,6 +106,9 @@ pub(super) fn resolve_server(
     let transport = match (&entry.command, &entry.url) {
         (Some(command), None) => {
             refuse_pairs(entry.headers.as_deref(), "headers", "url", report);
+            if let Some(auth) = &entry.auth {
+                refuse_with(&auth.place, "auth", "url", report);
+            }
             if let Some(kind) = &entry.transport {
                 refuse_with(&kind.place, "transport", "url", report);
             }
@@ -100,8 +117,9 @@ pub(super) fn resolve_server(
         (None, Some(url)) => {
             refuse_command_settings(entry, report);
             let kind = entry.transport.as_ref().map_or(HttpKind::Http, |kind| kind.value);
-            let endpoint =
-                resolve_endpoint(url, entry.headers.as_deref().unwrap_or_default(), context, report);
+            let written = entry.headers.iter().flatten();
+            let headers: Vec<_> = written.chain(entry.auth.iter().map(|auth| &auth.value)).collect();
+            let endpoint = resolve_endpoint(url, &headers, context, report);
             endpoint.map(match kind {
                 HttpKind::Http => Transport::Http,
                 HttpKind::Sse => Transport::Sse,

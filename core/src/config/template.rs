@@ -1,7 +1,12 @@
 //! References to variables in texts: `${NAME}`, or `${NAME:-text}` with a text for when it is not set.
 //!
-//! `$$` is one dollar sign, and a dollar sign before anything else stands for itself.
+//! Where a secret may stand, `${secret:NAME}` is one. `$$` is one dollar sign, and a dollar sign before anything else stands for itself.
 //! **The gateway's own variables (`PORTCULLIS_...`) are never handed on.**
+
+use crate::secrets::{NotAName, Part as Filled, SecretName, SecretText};
+
+/// What a reference to a secret begins with.
+const SECRET: &str = "secret:";
 
 /// What a text is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +32,12 @@ pub(super) enum Unexpanded {
     /// A value holds a NUL character.
     #[error("the value of {0} contains a NUL character")]
     Nul(String),
+    /// What stands behind `secret:` is no name.
+    #[error("`${{secret:` begins a reference to a secret; {0}")]
+    NoSecret(NotAName),
+    /// A secret stands where none may.
+    #[error("a secret can stand in `headers`, `auth` and `env` alone, where nobody is shown it")]
+    NotHere,
 }
 
 /// Splits a text of a native file; `None` where a `${` is not closed.
@@ -92,19 +103,64 @@ pub(super) fn is_variable_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Replaces the references in a text.
+/// A text whose variables are replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Expanded {
+    /// All of it is known.
+    Plain(String),
+    /// Secrets are part of it.
+    Secret(SecretText),
+}
+
+/// Writes a reference to a secret.
+pub(super) fn secret_reference(name: &SecretName) -> String {
+    format!("${{{SECRET}{name}}}")
+}
+
+/// Returns the names of the secrets in a text of a native file.
+pub(super) fn secrets_in(text: &str) -> impl Iterator<Item = SecretName> {
+    let name = |part| match part {
+        Part::Reference(reference) => SecretName::parse(reference.strip_prefix(SECRET)?).ok(),
+        Part::Literal(_) => None,
+    };
+    split(text).unwrap_or_default().into_iter().filter_map(name)
+}
+
+/// Replaces the references in a text, none of which may be to a secret.
 pub(super) fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, Unexpanded> {
-    let mut expanded = String::new();
+    match expand_with_secrets(text, lookup)? {
+        Expanded::Plain(expanded) => Ok(expanded),
+        Expanded::Secret(_) => Err(Unexpanded::NotHere),
+    }
+}
+
+/// Replaces the references to variables in a text. Secrets stay names.
+pub(super) fn expand_with_secrets(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Expanded, Unexpanded> {
+    let (mut parts, mut plain) = (Vec::new(), String::new());
     for part in split(text).ok_or(Unexpanded::Malformed)? {
         match part {
-            Part::Literal(literal) => expanded.push_str(literal),
+            Part::Literal(literal) => plain.push_str(literal),
             Part::Reference(reference) => {
-                let (name, default) = variable(reference).ok_or(Unexpanded::Malformed)?;
-                expanded.push_str(&value_of(name, default, lookup)?);
+                if let Some(name) = reference.strip_prefix(SECRET) {
+                    let name = SecretName::parse(name).map_err(Unexpanded::NoSecret)?;
+                    parts.push(Filled::Text(std::mem::take(&mut plain)));
+                    parts.push(Filled::Secret(name));
+                } else {
+                    let (name, default) = variable(reference).ok_or(Unexpanded::Malformed)?;
+                    plain.push_str(&value_of(name, default, lookup)?);
+                }
             }
         }
     }
-    Ok(expanded)
+    if parts.is_empty() {
+        return Ok(Expanded::Plain(plain));
+    }
+    parts.push(Filled::Text(plain));
+    parts.retain(|part| !matches!(part, Filled::Text(text) if text.is_empty()));
+    Ok(Expanded::Secret(SecretText::new(parts)))
 }
 
 fn value_of(
@@ -163,6 +219,35 @@ mod tests {
         insta::assert_snapshot!(check("${PORTCULLIS_SEAL_KEY}"), @"error: PORTCULLIS_SEAL_KEY belongs to the gateway itself, which hands none of its own variables on");
         insta::assert_snapshot!(check("${A"), @"error: `${` begins a reference to a variable such as ${NAME}, and what follows is none");
         insta::assert_snapshot!(check("${}"), @"error: `${` begins a reference to a variable such as ${NAME}, and what follows is none");
+    }
+
+    /// Shows the parts of a text, secrets in brackets.
+    fn parts(text: &str) -> String {
+        let lookup = |name: &str| (name == "A").then(|| "one".to_owned());
+        match expand_with_secrets(text, &lookup) {
+            Err(error) => format!("error: {error}"),
+            Ok(Expanded::Plain(text)) => text,
+            Ok(Expanded::Secret(text)) => {
+                let shown = |part: &Filled| match part {
+                    Filled::Text(text) => text.clone(),
+                    Filled::Secret(name) => format!("[{name}]"),
+                };
+                text.parts().iter().map(shown).collect::<Vec<_>>().join("|")
+            }
+        }
+    }
+
+    #[test]
+    fn secrets_stay_names() {
+        insta::assert_snapshot!(parts("Bearer ${secret:prod/github} $${x} ${A}"), @"Bearer |[prod/github]| ${x} one");
+        insta::assert_snapshot!(parts("${secret:a}${secret:b-1}"), @"[a]|[b-1]");
+        insta::assert_snapshot!(parts("$${secret:a}"), @"${secret:a}");
+        insta::assert_snapshot!(parts("${secret:a:-b}"), @"error: `${secret:` begins a reference to a secret; expected the name of a secret: 1 to 128 letters, digits, `_`, `-`, `.` and `/`, the first a letter or a digit, no `..`");
+        insta::assert_snapshot!(check("x${secret:a}"), @"error: a secret can stand in `headers`, `auth` and `env` alone, where nobody is shown it");
+        let named: Vec<_> =
+            secrets_in("${secret:a}-${B}-$${secret:c}-${secret:d}").map(String::from).collect();
+        assert_eq!(named, ["a", "d"]);
+        assert_eq!(parts(&secret_reference(&SecretName::parse("a.b").unwrap())), "[a.b]");
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl From<Malformed> for Fault {
 
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
-        let detail = format!("the store of configurations and keys {error}");
+        let detail = format!("the gateway's store {error}");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store", detail)
     }
 }
@@ -181,7 +181,7 @@ pub fn key(kept: &Kept, now: u64) -> Value {
 }
 
 /// Writes a time to the second, in UTC.
-fn moment(time: u64) -> String {
+pub(super) fn moment(time: u64) -> String {
     time_text(time / 1000 * 1000).replace(".000Z", "Z")
 }
 

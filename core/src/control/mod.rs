@@ -8,8 +8,10 @@ pub(crate) mod decide;
 mod document;
 mod kept;
 pub(crate) mod request;
+pub(crate) mod secrets;
 
 pub use answer::{described, key as described_key};
 pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_files, understand_text};
 pub use document::{Document, Malformed};
 pub use kept::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
+pub use secrets::described as described_secret;

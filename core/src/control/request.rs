@@ -34,6 +34,10 @@ pub(crate) enum Resource<'p> {
     Keys,
     /// `keys/{id}`.
     Key(&'p str),
+    /// `secrets`: which secrets there are.
+    Secrets,
+    /// `secrets/{name}`; a name may contain slashes.
+    Secret(&'p str),
 }
 
 /// Tells whether a path is one of the admin API.
@@ -50,8 +54,10 @@ impl<'p> Resource<'p> {
             "config/rollback" => Some(Self::Rollback),
             "config/check" => Some(Self::Check),
             "keys" => Some(Self::Keys),
+            "secrets" => Some(Self::Secrets),
             rest => match rest.split_once('/')? {
                 ("keys", id) if !id.is_empty() && !id.contains('/') => Some(Self::Key(id)),
+                ("secrets", name) if !name.is_empty() => Some(Self::Secret(name)),
                 ("config", version) => version.strip_prefix("versions/")?.parse().ok().map(Self::Version),
                 _ => None,
             },
@@ -62,10 +68,11 @@ impl<'p> Resource<'p> {
     pub(crate) fn methods(self) -> &'static str {
         match self {
             Self::Config => "GET, PUT",
-            Self::Versions | Self::Version(_) => "GET",
+            Self::Versions | Self::Version(_) | Self::Secrets => "GET",
             Self::Rollback | Self::Check => "POST",
             Self::Keys => "GET, POST",
             Self::Key(_) => "DELETE",
+            Self::Secret(_) => "PUT, DELETE",
         }
     }
 }
@@ -80,6 +87,8 @@ pub(crate) fn route(path: &str) -> &'static str {
         Some(Resource::Check) => "/admin/v1/config/check",
         Some(Resource::Keys) => "/admin/v1/keys",
         Some(Resource::Key(_)) => "/admin/v1/keys/{id}",
+        Some(Resource::Secrets) => "/admin/v1/secrets",
+        Some(Resource::Secret(_)) => "/admin/v1/secrets/{name}",
         None => "",
     }
 }
@@ -229,7 +238,7 @@ pub(crate) fn page(query: Option<&str>) -> Result<(u64, usize), Fault> {
     Ok((before, limit))
 }
 
-fn expect_json(headers: &HeaderMap) -> Result<(), Fault> {
+pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Fault> {
     if names::media_type(headers) == "application/json" {
         Ok(())
     } else {
@@ -243,7 +252,7 @@ fn unsupported(expected: &str) -> Fault {
 }
 
 /// Reads a JSON object that has no other members than these.
-fn object<'b>(body: &'b [u8], known: &[&str]) -> Result<Object<'b>, Fault> {
+pub(super) fn object<'b>(body: &'b [u8], known: &[&str]) -> Result<Object<'b>, Fault> {
     let json = Json::check(body);
     let json =
         json.map_err(|bad| malformed(&format!("the body is no JSON: {} at byte {}", bad.what, bad.at)))?;
@@ -295,10 +304,12 @@ mod tests {
             "keys/",
             "keys/a/b",
             "versions/1",
+            "secrets/",
         ] {
             assert_eq!(Resource::find(&format!("/admin/v1/{odd}")), None, "{odd}");
         }
         assert_eq!(Resource::find("/admin/config"), None);
+        assert_eq!(Resource::find("/admin/v1/secrets/prod/a"), Some(Resource::Secret("prod/a")));
         assert_eq!(route("/admin/v1/keys/0f3a"), "/admin/v1/keys/{id}");
     }
 

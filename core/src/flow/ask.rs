@@ -138,6 +138,7 @@ impl<H: Host> Gateway<H> {
         match self.ask_twice(server, link, ask, wait).await {
             Ok(asked) => Ok(Asked { trial, ..asked }),
             Err(error) => {
+                let error = self.without_secrets(server, error);
                 ask.record.failed();
                 if let Some(trial) = trial {
                     trial.failed(&error, self.host().now());
@@ -312,8 +313,22 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Fetches what `request` makes, following redirects only within the origin: credentials go nowhere else.
+    /// Fetches what `request` makes, with what the server's configuration adds to it. **Whatever is sent to a server goes
+    /// through here.**
     pub(super) async fn fetch(
+        &self,
+        server: &Server,
+        request: impl Fn() -> http::Request<Whole>,
+    ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
+        if server.secret_headers().is_empty() {
+            self.fetch_plain(server, request).await
+        } else {
+            Box::pin(self.fetch_with_secrets(server, request)).await
+        }
+    }
+
+    /// Fetches what `request` makes, following redirects only within the origin: credentials go nowhere else.
+    pub(super) async fn fetch_plain(
         &self,
         server: &Server,
         request: impl Fn() -> http::Request<Whole>,

@@ -150,7 +150,7 @@ impl<H: Host> Gateway<H> {
         let audit = self.host().audit().map(|trail| trail.state());
         let refused = self.version_in_force().and_then(|(_, refused)| refused);
         let (audit, lacking) = (audit.and_then(|audit| audit.trouble), self.host().lacks());
-        let trouble = endpoint::Trouble { audit, refused, lacking };
+        let trouble = endpoint::Trouble { audit, refused, secrets: self.0.secrets.trouble(), lacking };
         endpoint::readiness(&self.readiness(), self.is_settled(), &trouble)
     }
 
@@ -170,7 +170,7 @@ impl<H: Host> Gateway<H> {
 
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 28] = [
+    const KNOWN: [&str; 31] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
@@ -196,6 +196,9 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "GET /admin/v1/keys",
         "POST /admin/v1/keys",
         "DELETE /admin/v1/keys/{id}",
+        "GET /admin/v1/secrets",
+        "PUT /admin/v1/secrets/{name}",
+        "DELETE /admin/v1/secrets/{name}",
         "GET /admin/v1/audit",
         "GET /admin/v1/audit/export",
         "GET /admin/v1/audit/verify",

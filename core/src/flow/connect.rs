@@ -52,7 +52,7 @@ impl<H: Host> Gateway<H> {
         let now = self.host().now();
         if let Some(reason) = link.current.swap(None).and_then(|e| e.pipe.as_ref()?.closed()) {
             if now.saturating_sub(attempts.made) < SHORT_LIFE {
-                attempts.crashed(server.error(reason), now);
+                attempts.crashed(self.without_secrets(server, server.error(reason)), now);
             } else {
                 attempts.failures = 0;
                 attempts.crashes = 0;
@@ -82,6 +82,7 @@ impl<H: Host> Gateway<H> {
                 Ok(established)
             }
             Err(error) => {
+                let error = self.without_secrets(server, error);
                 attempts.failed(error.clone(), self.host().now());
                 Err(error)
             }
@@ -289,7 +290,7 @@ impl<H: Host> Gateway<H> {
     ) -> Result<Pipe, Unreachable> {
         let users = if link.owner == Owner::Shared { Users::Many } else { Users::One };
         let (core_end, host_end, unasked) = pipe(server.name.as_str(), users);
-        let mut command = command.clone();
+        let mut command = self.furnished(server, command).await?;
         let via = self.0.snapshot.load().gate.own_chain();
         command.env.insert("PORTCULLIS_VIA".into(), via);
         self.host().launch(&server.name, &command, host_end, self.limits().message).await?;
@@ -321,8 +322,8 @@ impl Link {
 
 pub(super) fn blank(version: Version, pipe: Option<Pipe>) -> Established {
     let introduction = Introduction::default();
-    let _lasting = Lasting::default();
-    Established { version, session: None, is_borrowed: false, pipe, introduction, _lasting }
+    let (session, is_borrowed) = (None, false);
+    Established { version, session, is_borrowed, pipe, introduction, _lasting: Lasting::default() }
 }
 
 pub(super) fn initialize(link: &Link) -> Ask<'static> {

@@ -39,10 +39,10 @@ pub enum Looked {
 }
 
 /// A request whose body is there.
-struct Asked<'r> {
-    headers: &'r HeaderMap,
+pub(super) struct Asked<'r> {
+    pub(super) headers: &'r HeaderMap,
     query: Option<&'r str>,
-    body: Bytes,
+    pub(super) body: Bytes,
 }
 
 impl<H: Host> Gateway<H> {
@@ -136,10 +136,13 @@ impl<H: Host> Gateway<H> {
             Resource::Versions => self.show_history(&asked).await,
             Resource::Version(version) => self.show_version(version).await,
             Resource::Rollback => self.roll_back(&asked).await,
-            Resource::Check => self.check(&asked),
+            Resource::Check => self.check(&asked).await,
             Resource::Keys if head.method == Method::GET => self.show_keys().await,
             Resource::Keys => self.make_key(&asked).await,
             Resource::Key(id) => self.revoke_key(id).await,
+            Resource::Secrets => self.show_secrets().await,
+            Resource::Secret(name) if head.method == Method::PUT => self.set_secret(name, &asked).await,
+            Resource::Secret(name) => self.remove_secret(name).await,
         }
     }
 
@@ -224,13 +227,13 @@ impl<H: Host> Gateway<H> {
         {
             Write::Conflict(newest) => return Err(Fault::conflict(newest)),
             Write::Unchanged(stamp) => {
-                let problems = self.examined(&document, strangers)?;
+                let problems = self.examined(&document, strangers).await?;
                 newest.inspect(|newest| self.put_in_force(newest));
                 return Ok(written(StatusCode::OK, &stamp, false.into(), &problems));
             }
             Write::Store(next) => next,
         };
-        let problems = self.examined(&document, strangers)?;
+        let problems = self.examined(&document, strangers).await?;
         if let Appended::Behind(newest) = store.append(next.clone()).await? {
             return Err(Fault::conflict(newest));
         }
@@ -248,16 +251,23 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Returns what is to be said of a document that can be served; refuses one with an error.
-    fn examined(&self, document: &Document, strangers: Strangers) -> Result<Vec<Problem>, Fault> {
-        let Parsed { problems, .. } = self.means(strangers, |means| understand(document, means));
+    async fn examined(&self, document: &Document, strangers: Strangers) -> Result<Vec<Problem>, Fault> {
+        let problems = self.problems_of(document, strangers).await;
         if has_error(&problems) { Err(Fault::invalid(&problems)) } else { Ok(problems) }
     }
 
+    /// Returns what is wrong with a document, secrets that are not there included.
+    async fn problems_of(&self, document: &Document, strangers: Strangers) -> Vec<Problem> {
+        let Parsed { mut problems, secrets, .. } = self.means(strangers, |means| understand(document, means));
+        problems.extend(self.missing_secrets(&secrets).await);
+        problems
+    }
+
     /// Says what would be said of a configuration if it were pushed.
-    fn check(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+    async fn check(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let strangers = self.stored().map_or(Strangers::Admitted, |(_, strangers)| strangers);
         let pushed = Pushed::read(asked.headers, &asked.body)?;
-        let Parsed { problems, .. } = self.means(strangers, |means| understand(&pushed.document, means));
+        let problems = self.problems_of(&pushed.document, strangers).await;
         let said = json!({ "valid": !has_error(&problems), "problems": listed(&problems) });
         Ok(answer(StatusCode::OK, &said))
     }

@@ -26,6 +26,8 @@ use crate::wire::version::Era;
 
 /// How often it is looked whether anybody listens, where servers are kept only for those.
 const LOOK: Duration = Duration::from_secs(15);
+/// How often in a function, which is not frozen before that.
+const LOOK_OF_FUNCTION: Duration = Duration::from_millis(200);
 /// The least time between two readings of a server's lists.
 const BREATH: Duration = Duration::from_millis(100);
 /// The most pages that one list may have.
@@ -34,6 +36,8 @@ const PAGES: usize = 1000;
 const ITEMS: usize = 100_000;
 /// A list may have the bytes of a message of the greatest length, divided by this: it is kept in several forms.
 const FORMS: usize = 8;
+/// How many bytes it may have in any case.
+const LEAST_LIST: usize = 1 << 20;
 /// The longest cursor that is sent back, in bytes.
 const CURSOR: usize = 16 << 10;
 /// How much of what is wrong with a list is logged.
@@ -147,11 +151,13 @@ impl<H: Host> Gateway<H> {
 
     /// Waits until nobody listens any more; for ever in a place that lasts.
     pub(super) async fn deserted(&self) {
-        if self.host().place() == Place::Process {
-            return future::pending().await;
-        }
+        let look = match self.host().place() {
+            Place::Process => return future::pending().await,
+            Place::Function => LOOK_OF_FUNCTION,
+            Place::Owner | Place::Isolate => LOOK,
+        };
         while self.0.hub.open() > 0 {
-            self.host().sleep(LOOK).await;
+            self.host().sleep(look).await;
         }
     }
 
@@ -283,7 +289,7 @@ impl<H: Host> Gateway<H> {
         let mut cursors = BTreeSet::new();
         let mut ttl = u64::MAX;
         let mut cursor: Option<String> = None;
-        let mut room = Room { items: ITEMS, bytes: self.limits().message / FORMS };
+        let mut room = Room { items: ITEMS, bytes: (self.limits().message / FORMS).max(LEAST_LIST) };
         for _ in 0..PAGES {
             let mut ask = Ask::own(kind.method());
             if let Some(cursor) = &cursor {

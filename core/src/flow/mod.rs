@@ -19,6 +19,8 @@ mod park;
 mod reload;
 mod rest;
 mod rounds;
+mod safe;
+pub(crate) mod secrets;
 mod serve;
 mod sessions;
 mod sse;

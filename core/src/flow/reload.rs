@@ -28,6 +28,7 @@ impl<H: Host> Gateway<H> {
         self.0.snapshot.store(snapshot.clone());
         self.end_streams_of_strangers();
         self.0.hub.keep_only(|name| snapshot.servers.contains_key(name));
+        self.0.secrets.keep_only(&snapshot.config.secrets());
         self.begin(keepers);
         for server in retired {
             // At once: what listens to the server ends, and its keeper.

@@ -70,7 +70,7 @@ impl<H: Host> Gateway<H> {
         let (core_end, end, unasked) = pipe(server.name.as_str(), users);
         self.hear_pipe(server, owner, core_end.downgrade(), unasked);
         let target = Target { uri, headers: target.headers.clone() };
-        self.host().spawn(self.clone().carry_pipe(server.clone(), target, events, end));
+        self.host().spawn_lasting(self.clone().carry_pipe(server.clone(), target, events, end));
         Ok(Some(core_end))
     }
 

@@ -9,6 +9,7 @@ mod identity;
 mod limits;
 mod narrow;
 mod policy;
+mod secrets;
 mod sessions;
 mod succession;
 mod trail;

@@ -69,7 +69,7 @@ impl<H: Host> Gateway<H> {
     ) {
         // The task must not keep the process running: it holds neither the pipe nor the link.
         let (gateway, server) = (self.clone(), server.clone());
-        self.host().spawn(async move {
+        self.host().spawn_lasting(async move {
             while let Some(line) = unasked.next().await {
                 let Some(pipe) = pipe.upgrade() else { return };
                 if let Some(answer) = gateway.heard(&server, owner, &line) {
@@ -456,9 +456,12 @@ impl<H: Host> Gateway<H> {
 
     async fn end_agreement(&self, server: &Arc<Server>, established: &Established) {
         let Some(target) = server.target.as_ref().filter(|_| established.has_own_session()) else { return };
-        let mut request = crate::upstream::compose::bare(http::Method::DELETE, target, &self.own_via());
-        crate::upstream::compose::describe(request.headers_mut(), established, None);
-        let ended = self.within(server, server.settings.timeout, self.host().fetch(request)).await;
+        let request = || {
+            let mut request = crate::upstream::compose::bare(http::Method::DELETE, target, &self.own_via());
+            crate::upstream::compose::describe(request.headers_mut(), established, None);
+            request
+        };
+        let ended = self.within(server, server.settings.timeout, self.fetch(server, request)).await;
         if let Err(error) = ended {
             tracing::debug!(%error, "could not end a session");
         }

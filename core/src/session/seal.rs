@@ -32,6 +32,8 @@ pub(crate) enum Purpose {
     Task,
     /// A session with a server, which instances share.
     Upstream,
+    /// The value of a secret in a store.
+    Secret,
 }
 
 impl Purpose {
@@ -42,6 +44,7 @@ impl Purpose {
             Self::RequestState => b"request-state",
             Self::Task => b"task",
             Self::Upstream => b"upstream",
+            Self::Secret => b"secret",
         }
     }
 
@@ -51,6 +54,8 @@ impl Purpose {
             Self::Session | Self::ServerRequest | Self::Task | Self::Upstream => 8 << 10,
             // It carries a state of a server's own.
             Self::RequestState => 1 << 20,
+            // The longest value and the longest name, as base64.
+            Self::Secret => 96 << 10,
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, Notebook, Observe, Once, Owners, Place, Quotas, Rendezvous, Upstream,
+    Meetings, Notebook, Observe, Once, Owners, Place, Quotas, Rendezvous, SecretStore, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -52,6 +52,7 @@ struct State {
     store: MemoryStore,
     configurations: Arc<dyn ConfigStore>,
     keys: Arc<dyn KeyStore>,
+    secrets: Arc<dyn SecretStore>,
 }
 
 /// What somebody who observes is told, in its order.
@@ -176,6 +177,7 @@ impl Memory {
             observer,
             configurations: Arc::new(store.clone()),
             keys: Arc::new(store.clone()),
+            secrets: Arc::new(store.clone()),
             store,
         };
         Self(Arc::new(state), Role::default())
@@ -367,6 +369,10 @@ impl Host for Memory {
 
     fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
         Some(&self.0.keys)
+    }
+
+    fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
+        Some(&self.0.secrets)
     }
 
     fn variable(&self, name: &str) -> Option<String> {

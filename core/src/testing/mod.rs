@@ -5,6 +5,7 @@ pub mod fuzz;
 mod host;
 mod paths;
 mod policy_paths;
+mod secrets;
 mod store;
 mod trail;
 mod trail_paths;
@@ -28,6 +29,7 @@ use crate::ports::Entropy;
 pub use fleet::Fleet;
 pub use host::{Answer, Memory, Notes, Open, json_answer, later, open_stream, silence, slowly};
 pub use paths::{Path, paths};
+pub use secrets::secret_store;
 pub use store::{MemoryStore, config_store, key_store};
 pub use trail::{TestLines, TestTrail};
 
@@ -40,6 +42,7 @@ pub fn server(url: &str) -> Server {
         transport: Transport::Http(Endpoint {
             url: url.parse().expect("a URL"),
             headers: http::HeaderMap::new(),
+            secret_headers: Vec::new(),
         }),
         timeout: Duration::from_secs(5),
         cache: Duration::from_mins(1),

@@ -9,17 +9,25 @@ use crate::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError, diges
 use crate::identity::KeyRecord;
 use crate::ports::{ConfigStore, KeyStore};
 use crate::testing::key;
+use crate::testing::secrets::SecretsHeld;
 use crate::upstream::lock;
 
 /// A store in memory; clones are the same one.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct MemoryStore(Arc<Mutex<Held>>);
 
-#[derive(Debug, Default)]
-struct Held {
+#[derive(Default)]
+pub(super) struct Held {
     revisions: Vec<Revision>,
     keys: Vec<Kept>,
+    pub(super) secrets: SecretsHeld,
     trouble: Option<StoreError>,
+}
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MemoryStore")
+    }
 }
 
 impl MemoryStore {
@@ -28,7 +36,7 @@ impl MemoryStore {
         lock(&self.0).trouble = reason.map(|reason| StoreError(reason.to_owned()));
     }
 
-    fn held<T>(&self, work: impl FnOnce(&mut Held) -> T) -> Result<T, StoreError> {
+    pub(super) fn held<T>(&self, work: impl FnOnce(&mut Held) -> T) -> Result<T, StoreError> {
         let mut held = lock(&self.0);
         match &held.trouble {
             Some(trouble) => Err(trouble.clone()),

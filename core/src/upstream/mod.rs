@@ -19,7 +19,7 @@ use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::channel::{mpsc, oneshot};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
 use crate::catalog::inspect::Suspect;
@@ -27,10 +27,12 @@ use crate::catalog::{Kind, Offer, tells_of_changes};
 use crate::config;
 use crate::error::Unreachable;
 use crate::flow::Remarks;
+use crate::flow::secrets::SecretHeaders;
 use crate::limits::Turns;
 use crate::names::ServerName;
 use crate::observe::Lasting;
 use crate::pipe::Pipe;
+use crate::secrets::SecretText;
 use crate::session::Interaction;
 use crate::wire::version::Version;
 use circuit::Circuit;
@@ -92,6 +94,8 @@ pub(crate) struct Server {
     pub(crate) turns: Turns,
     own: Mutex<BTreeMap<u64, Arc<Link>>>,
     pub(crate) lanes: Lanes,
+    /// The secret headers that it refused last and whose values before it took.
+    pub(crate) refused: Mutex<Option<SecretHeaders>>,
     status: Mutex<Status>,
 }
 
@@ -296,6 +300,7 @@ impl Server {
             turns: Turns::default(),
             own: Mutex::default(),
             lanes: Lanes::default(),
+            refused: Mutex::default(),
             status: Mutex::default(),
         };
         (Arc::new(server), nudges)
@@ -386,6 +391,14 @@ impl Server {
             && self.refresh_asked.compare_exchange(asked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// Returns the headers that requests to it carry once the values of secrets are known.
+    pub(crate) fn secret_headers(&self) -> &[(HeaderName, SecretText)] {
+        match &self.settings.transport {
+            config::Transport::Stdio(_) => &[],
+            config::Transport::Http(endpoint) | config::Transport::Sse(endpoint) => &endpoint.secret_headers,
+        }
+    }
+
     /// Returns an error about this server; `message` continues "server X ...".
     pub(crate) fn error(&self, message: impl Into<String>) -> Unreachable {
         Unreachable::new(self.name.as_str(), message)
@@ -410,6 +423,11 @@ fn identity(name: &ServerName, transport: &config::Transport) -> String {
                 .env
                 .iter()
                 .for_each(|(name, value)| [name, value].into_iter().for_each(|text| take(text)));
+            // By name: what they stand for may change while it stays the same server.
+            for (name, text) in &command.secret_env {
+                take(name);
+                text.names().into_iter().for_each(|secret| take(secret.as_str()));
+            }
             take("args");
             command.args.iter().for_each(|arg| take(arg));
         }
@@ -437,7 +455,7 @@ mod tests {
             program: "p".into(),
             args: args.iter().map(|arg| (*arg).into()).collect(),
             env: env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
-            cwd: None,
+            ..Command::default()
         })
     }
 

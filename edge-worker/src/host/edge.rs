@@ -15,7 +15,7 @@ use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, Notebook, Owners, Place, Quotas, Rendezvous, Upstream,
+    Meetings, Notebook, Owners, Place, Quotas, Rendezvous, SecretStore, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use wasm_bindgen::JsValue;
@@ -28,6 +28,7 @@ use super::event::{Event, now};
 use super::glue::randomize;
 use super::notebook::Notes;
 use super::objects::{Catalog, Conversations};
+use super::secrets;
 use super::sent::send;
 use crate::bindings::Bindings;
 
@@ -63,6 +64,7 @@ pub(crate) struct Edge {
     trail: Option<Arc<dyn AuditQuery>>,
     stores: Option<Stores>,
     variables: Option<SendWrapper<Bindings>>,
+    secrets: Option<Arc<dyn SecretStore>>,
     meetings: Meetings,
     counts: Option<Counts>,
     /// Where no objects count: what comes to this instance is counted here.
@@ -96,6 +98,7 @@ impl Edge {
             sink: Some(sink),
             stores: Configurations::of(bindings).map(Stores::new),
             variables: Some(SendWrapper::new(bindings.clone())),
+            secrets: Some(secrets::of(bindings)),
             ..Self::default()
         }
     }
@@ -228,6 +231,10 @@ impl Host for Edge {
 
     fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
         self.stores.as_ref().map(|stores| &stores.keys)
+    }
+
+    fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
+        self.secrets.as_ref()
     }
 
     fn variable(&self, name: &str) -> Option<String> {

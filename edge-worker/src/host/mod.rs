@@ -12,6 +12,7 @@ mod glue;
 mod notebook;
 mod objects;
 mod scribe;
+mod secrets;
 mod sent;
 mod streams;
 mod told;

@@ -30,8 +30,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How often is looked: for as long as two leases last.
 const LOOKS: u32 = 300;
 
-/// Reads all servers, and returns what is known of them; nothing where nobody can, yet.
-pub(crate) type Read = Arc<dyn Fn() -> BoxFuture<'static, Option<Bytes>> + Send + Sync>;
+/// Reads all servers of which too little is known, and that which has changed; returns what is known of all, or nothing
+/// where nobody can read, yet.
+pub(crate) type Read = Arc<dyn Fn(Option<String>) -> BoxFuture<'static, Option<Bytes>> + Send + Sync>;
 
 /// What is known, in the table. Cheap to clone; clones are the same.
 #[derive(Clone)]
@@ -74,20 +75,22 @@ impl Catalog {
         Ok(Some(published))
     }
 
-    async fn bring_up_to_date(&self) -> Result<Bytes, Trouble> {
+    async fn bring_up_to_date(&self, changed: Option<String>) -> Result<Bytes, Trouble> {
         let before = self.last().await?;
+        // What another reads meanwhile may lack what has changed.
+        let is_new =
+            |now: &Published| changed.is_none() && before.as_ref().is_none_or(|before| before.at < now.at);
         let by = token();
         for look in 0..LOOKS {
             if (look == 0 || self.is_free().await?) && self.take_lease(&by).await? {
-                let published = self.read_and_publish(before.as_ref()).await;
+                let published = self.read_and_publish(changed.as_deref(), is_new).await;
                 // One that stays ends by itself.
                 let _ = self.table.delete((PK, LEASE), (BY, string(&by))).await;
                 return published;
             }
             tokio::time::sleep(LOOK).await;
-            match self.last().await? {
-                Some(now) if before.as_ref().is_none_or(|before| before.at < now.at) => return Ok(now.text),
-                _ => {}
+            if let Some(now) = self.last().await?.filter(is_new) {
+                return Ok(now.text);
             }
         }
         Err(Trouble("is read by another instance, which does not end".into()))
@@ -108,13 +111,19 @@ impl Catalog {
         Ok(found.is_none_or(|found| found.item().and_then(|item| text(item, BY)) == Some(by)))
     }
 
-    async fn read_and_publish(&self, before: Option<&Published>) -> Result<Bytes, Trouble> {
+    async fn read_and_publish(
+        &self,
+        changed: Option<&str>,
+        is_new: impl Fn(&Published) -> bool,
+    ) -> Result<Bytes, Trouble> {
         // Another may have done so just before the lease was taken.
-        if let Some(now) = self.last().await?.filter(|now| before.is_none_or(|before| before.at < now.at)) {
+        if let Some(now) = self.last().await?.filter(is_new) {
             return Ok(now.text);
         }
         let at = self.table.now();
-        let read = (self.read)().await.ok_or_else(|| Trouble("waits for a gateway that reads".into()))?;
+        let read = (self.read)(changed.map(str::to_owned))
+            .await
+            .ok_or_else(|| Trouble("waits for a gateway that reads".into()))?;
         let said = std::str::from_utf8(&read).map_err(|_| Trouble("takes texts only".into()))?;
         let until = at + KEPT;
         let address = self.table.put_text(said, Some(until)).await?;
@@ -136,9 +145,9 @@ impl CatalogStore for Catalog {
         .boxed()
     }
 
-    fn refresh(&self) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
-        let catalog = self.clone();
+    fn refresh(&self, changed: Option<&str>) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
+        let (catalog, changed) = (self.clone(), changed.map(str::to_owned));
         let failed = |trouble: Trouble| Unreachable::new("table", trouble.to_string());
-        async move { catalog.bring_up_to_date().await.map_err(failed) }.boxed()
+        async move { catalog.bring_up_to_date(changed).await.map_err(failed) }.boxed()
     }
 }

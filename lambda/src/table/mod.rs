@@ -74,9 +74,9 @@ pub(crate) struct Trouble(pub(crate) String);
 /// Returns everything that environments share in a table, and what writes its audit trail.
 pub(crate) fn stores(table: &Table, underway: &Underway, reading: &Reading) -> Stores {
     let (sink, reading) = (Sink::new(table.clone()), reading.clone());
-    let read: catalog::Read = Arc::new(move || {
+    let read: catalog::Read = Arc::new(move |changed| {
         let reading = reading.clone();
-        async move { reading.catalog().await }.boxed()
+        async move { reading.catalog(changed.as_deref()).await }.boxed()
     });
     Stores {
         configurations: Some(Arc::new(Configurations::new(table.clone()))),

@@ -2,7 +2,7 @@
 //!
 //! It knows no table: what becomes of the items is the sink's matter.
 
-use portcullis_core::audit::{Chain, Entry, Writing};
+use portcullis_core::audit::{Arguments, Chain, Draft, Drafted, Entry, Writing};
 
 use super::item::{BY, Item, TTL, count, item, string, ttl, with};
 use super::{part, token};
@@ -71,14 +71,24 @@ impl Scribe {
         self.kept.1 = until;
         let bare = Writing { arguments: false, ..writing.clone() };
         for entry in entries {
-            let line = self.chain.add(|id, prev| {
-                let line = entry.line(id, prev, writing);
-                if line.len() > LONGEST { entry.line(id, prev, &bare) } else { line }
+            let mut text = String::new();
+            let Drafted { split, searched } = entry.draft(&mut text, &writing.redactor);
+            let (agent, server) = (searched.agent.into_owned(), searched.server.into_owned());
+            let arguments = match &entry.arguments {
+                Arguments::Text(arguments) => Some(&**arguments),
+                Arguments::None | Arguments::Digest(_) => None,
+            };
+            let (before, after) = text.split_at(split);
+            let draft = Draft { time: entry.time, before, arguments, after };
+            let mut line = String::new();
+            self.chain.append(&mut line, |line, id, prev| {
+                draft.write(line, (id, prev), writing);
+                if line.len() > LONGEST {
+                    line.clear();
+                    draft.write(line, (id, prev), &bare);
+                }
             });
-            let id = self.chain.last;
-            let by = entry.searched(id, writing);
-            let (agent, server) = (by.agent.into_owned(), by.server.into_owned());
-            self.placed.push(Placed { entry, id, line, agent, server, until });
+            self.placed.push(Placed { entry, id: self.chain.last, line, agent, server, until });
         }
     }
 

@@ -7,12 +7,16 @@ use portcullis_core::control::described;
 use serde_json::{Value, json};
 
 use super::cases::{self, Tried};
-use super::{counted, report, say};
+use super::{counted, report, say, secrets};
 use crate::cli::Check;
+use crate::data;
 use crate::source::{self, Found};
 
 pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
-    let found = source::find(args.config.as_deref())?;
+    let mut found = source::find(args.config.as_deref())?;
+    if let Ok(folder) = data::folder(args.data_dir.clone()) {
+        found.parsed.problems.extend(secrets::missing(&found.parsed.secrets, &folder));
+    }
     let problems = &found.parsed.problems;
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     // What a configuration comes to that is refused, is no policy to try.
@@ -31,6 +35,10 @@ pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
             counted(errors, "error"),
             counted(warnings, "warning"),
         ));
+        let needed: Vec<_> = found.parsed.config.secrets().iter().map(ToString::to_string).collect();
+        if !needed.is_empty() {
+            say(format_args!("needs {}: {}", counted(needed.len(), "secret"), needed.join(", ")));
+        }
         match (&args.cases, &tried) {
             (Some(file), Some(tried)) => {
                 report(&tried.problems);
@@ -53,7 +61,9 @@ pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
 fn say_json(found: &Found, cases: Option<Value>) {
     let servers: Vec<_> = found.parsed.config.servers.keys().map(ToString::to_string).collect();
     let problems: Vec<_> = found.parsed.problems.iter().map(described).collect();
-    let mut said = json!({ "config": found.origin, "servers": servers, "problems": problems });
+    let secrets = found.parsed.config.secrets();
+    let mut said =
+        json!({ "config": found.origin, "servers": servers, "secrets": secrets, "problems": problems });
     if let Some(cases) = cases {
         said["cases"] = cases;
     }

@@ -11,6 +11,7 @@ mod explain;
 mod import;
 mod keys;
 mod push;
+mod secrets;
 mod serve;
 mod stdio;
 mod tools;
@@ -48,6 +49,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Explain(args) => unless_stopped(Box::pin(explain::run(args))).await,
         Command::Audit(args) => unless_stopped(audit::run(args)).await,
         Command::Keys(command) => unless_stopped(keys::run(command)).await,
+        Command::Secrets(command) => unless_stopped(Box::pin(secrets::run(command))).await,
         Command::Push(args) => unless_stopped(Box::pin(push::push(args))).await,
         Command::Pull(args) => unless_stopped(Box::pin(push::pull(args))).await,
         Command::Rollback(args) => unless_stopped(Box::pin(push::rollback(args))).await,
@@ -164,9 +166,11 @@ fn start_with(
     let Parsed { config, .. } = found.parsed;
     let folder = data::folder(setup.data_dir.clone())?;
     let (machine, trail) = machine(&folder, &config.audit)?;
+    let seal_keys = data::seal_keys(&folder)?;
+    let machine = machine.holding(&folder, &seal_keys);
     let options = Options {
         config,
-        seal_keys: data::seal_keys(&folder)?,
+        seal_keys,
         exposure,
         started_by: started_by(),
         admin_key: admin_key(),

@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
+use portcullis_core::secrets::Veil;
 
 use super::environment;
 use super::group::Group;
@@ -23,6 +24,8 @@ pub(super) struct Process {
     pub(super) stdin: ChildStdin,
     pub(super) stdout: ChildStdout,
     pub(super) stderr: ChildStderr,
+    /// What is not to be shown of what it says.
+    pub(super) veil: Veil,
 }
 
 /// Starts `command`. A program without a slash is looked up in the `PATH` of its own environment; a relative one
@@ -40,7 +43,8 @@ pub(super) async fn start(server: &ServerName, command: &Command) -> Result<Proc
     let Some(((stdin, stdout), stderr)) = streams else {
         return Err(refuse("its standard streams are missing".to_owned()));
     };
-    Ok(Process { server: server.clone(), group, child, stdin, stdout, stderr })
+    let veil = command.veil.clone();
+    Ok(Process { server: server.clone(), group, child, stdin, stdout, stderr, veil })
 }
 
 /// Says what can be seen to be wrong before trying.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncRead;
 
 use portcullis_core::names::ServerName;
+use portcullis_core::secrets::Veil;
 
 use super::lines::{Line, Lines};
 
@@ -37,12 +38,13 @@ impl LastWords {
     }
 }
 
-/// Logs each line of `source` until it ends.
-pub(super) async fn log(server: ServerName, source: impl AsyncRead + Unpin, words: LastWords) {
+/// Logs each line of `source` until it ends, without the secrets that the process was given.
+pub(super) async fn log(server: ServerName, source: impl AsyncRead + Unpin, words: LastWords, veil: Veil) {
     let mut lines = Lines::new(source, LINE_LIMIT);
     let mut pace = Pace::default();
     while let Ok(Some(line)) = lines.next().await {
         let line = printable(&line);
+        let line = veil.over(&line);
         if !line.is_empty() {
             words.set(&line);
         }

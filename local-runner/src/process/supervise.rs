@@ -63,11 +63,11 @@ pub(super) async fn supervise(
     patience: Patience,
 ) {
     // The group comes after the child, so that it is dropped before: while the child still holds its number.
-    let Process { server, mut child, mut group, stdin, stdout, stderr } = process;
+    let Process { server, mut child, mut group, stdin, stdout, stderr, veil } = process;
     let words = LastWords::default();
     let (report, output_ended) = oneshot::channel();
     let mut readers = JoinSet::new();
-    readers.spawn(stderr::log(server.clone(), stderr, words.clone()));
+    readers.spawn(stderr::log(server.clone(), stderr, words.clone(), veil));
     readers.spawn(relay(Lines::new(stdout, longest), end.inbox(), report));
 
     let ending = tokio::select! {

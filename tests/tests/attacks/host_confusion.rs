@@ -80,7 +80,7 @@ fn case_02_an_absolute_target_does_not_hide_another_host() {
             Host::Local => {
                 assert_refused(absolute, calling(target.url(), honest_call()).target(absolute).send());
             }
-            Host::Edge => {
+            Host::Edge | Host::Lambda => {
                 let response =
                     Request::get(target.url()).target(&absolute.replace("/mcp", "/healthz")).send();
                 assert_eq!(response.status, 200, "{absolute}");

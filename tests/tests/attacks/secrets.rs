@@ -7,13 +7,15 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_tests::agent::Agent;
-use portcullis_tests::gateway::Gateway;
+use portcullis_tests::gateway::{Gateway, Host, Readiness};
 use portcullis_tests::http::Request;
 use portcullis_tests::scenario::fixture;
 use portcullis_tests::toolbox;
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::wait;
 use serde_json::json;
+
+use super::double::{Answer, Double};
 
 /// In two parts, so that none stands here whole. None is anybody's.
 fn secrets() -> Vec<String> {
@@ -97,4 +99,36 @@ fn case_27_no_sink_holds_a_planted_secret() {
         assert!(left.is_empty(), "{sink} holds {left:?}");
     }
     assert!(gateway.cli(&["audit", "export"]).stdout.contains("use [redacted] now"));
+}
+
+/// A server repeats its own secret wherever it can in what it says of itself: nothing of that is written or passed on.
+#[test]
+fn case_27_what_a_server_repeats_of_its_secret_is_taken_out() {
+    const SECRET: &str = "plain-words-without-a-form";
+    let server = Double::new(|request| match request.message()["method"].as_str() {
+        Some("initialize") => {
+            let key = request.head.lines().find(|line| line.to_ascii_lowercase().starts_with("x-key"));
+            let error = json!({ "code": -32000, "message": format!("no: {}", key.unwrap_or_default()) });
+            Answer::json(&json!({ "jsonrpc": "2.0", "id": request.message()["id"], "error": error }))
+        }
+        _ => Answer::status(404),
+    });
+    let auth = json!({ "header": { "name": "X-Key", "value": { "secret": "k" } } });
+    let config = json!({ "version": 1, "servers": { "s": { "url": server.url(), "auth": auth } } });
+    let gateway = Gateway::with(&config.to_string()).on(Host::Local).env("PORTCULLIS_LOG", "debug");
+    let gateway = gateway.until(Readiness::Listening).start();
+    assert_eq!(gateway.cli_with(&["secrets", "set", "k"], SECRET).code(), Some(0));
+    let readiness = || Request::get(&gateway.url_of("/readyz")).send().text();
+    wait::expect("the reason", || readiness().contains("[redacted]"));
+    let agent = Agent::modern(gateway.url());
+    let answer = agent.ask("tools/call", json!({ "name": "s__t", "arguments": {} })).to_string();
+    assert!(server.received().iter().any(|request| request.head.contains(SECRET)), "it was never sent");
+    for (sink, text) in [
+        ("the log", gateway.log()),
+        ("the data folder", contents(&gateway.data_dir())),
+        ("/readyz", readiness()),
+        ("an agent", answer),
+    ] {
+        assert!(!text.contains(SECRET), "{sink} holds the secret: {text}");
+    }
 }

@@ -113,7 +113,7 @@ fn a_million_tools_on_many_pages_are_cut() {
 /// A list is held whole, so that all its pages are together bounded as a message is.
 #[test]
 fn large_pages_without_end_are_cut() {
-    let text = "x".repeat(1 << 20);
+    let text = "x".repeat(256 << 10);
     let large = listing(move |cursor| {
         let number: usize = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
         let name = if number == 0 { "x".to_owned() } else { format!("t{number}") };

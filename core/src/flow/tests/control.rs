@@ -79,7 +79,7 @@ impl Stage {
     }
 }
 
-fn sorted(json: Value) -> Value {
+pub(super) fn sorted(json: Value) -> Value {
     match json {
         Value::Object(members) => {
             let members: BTreeMap<_, _> =

@@ -132,10 +132,8 @@ fn a_state_is_used_once_whichever_instance_is_asked() {
 
 #[test]
 fn a_state_with_which_nothing_was_sent_can_be_used_again() {
-    let mut calls = 0;
     let host = Memory::new(move |request| match method_and_id(request) {
         (method, id) if method == "tools/call" => {
-            calls += 1;
             result(&id, r#"{"resultType":"input_required","inputRequests":{},"requestState":"own"}"#)
         }
         _ => modern_server(request),

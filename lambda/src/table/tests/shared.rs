@@ -11,14 +11,14 @@ use crate::table::once::Used;
 /// Reads servers, and counts how often.
 fn reader(times: &Arc<AtomicUsize>, text: &'static str) -> Read {
     let times = Arc::clone(times);
-    Arc::new(move || {
+    Arc::new(move |_| {
         times.fetch_add(1, Ordering::SeqCst);
         async move { Some(Bytes::from_static(text.as_bytes())) }.boxed()
     })
 }
 
 fn nobody() -> Read {
-    Arc::new(|| future::ready(None).boxed())
+    Arc::new(|_| future::ready(None).boxed())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,7 +27,7 @@ async fn one_instance_reads_for_all() {
     assert_eq!(Catalog::new(place.table(), nobody()).published().await, None);
     let all = (0..8).map(|_| {
         let catalog = Catalog::new(place.table(), reader(&times, "known"));
-        tokio::spawn(async move { catalog.refresh().await.unwrap() })
+        tokio::spawn(async move { catalog.refresh(None).await.unwrap() })
     });
     let read: Vec<_> = future::join_all(all).await.into_iter().map(Result::unwrap).collect();
     assert_eq!((read, times.load(Ordering::SeqCst)), (vec![Bytes::from("known"); 8], 1));
@@ -37,15 +37,15 @@ async fn one_instance_reads_for_all() {
 #[tokio::test]
 async fn a_lease_ends_where_its_holder_is_gone() {
     let (place, times) = (Place::new(), Arc::new(AtomicUsize::new(0)));
-    let never: Read = Arc::new(|| future::pending().boxed());
+    let never: Read = Arc::new(|_| future::pending().boxed());
     let frozen = Catalog::new(place.table(), never);
-    let mut frozen = tokio::spawn(async move { frozen.refresh().await });
+    let mut frozen = tokio::spawn(async move { frozen.refresh(None).await });
     let is_leased = || place.items("catalog").iter().any(|item| item["sk"]["S"] == "lease");
     while !is_leased() {
         tokio::task::yield_now().await;
     }
     let other = Catalog::new(place.table(), reader(&times, "known"));
-    let mut other = tokio::spawn(async move { other.refresh().await.unwrap() });
+    let mut other = tokio::spawn(async move { other.refresh(None).await.unwrap() });
     assert!((&mut frozen).now_or_never().is_none() && (&mut other).now_or_never().is_none());
     assert_eq!(times.load(Ordering::SeqCst), 0);
     place.pass(16_000);
@@ -58,28 +58,40 @@ async fn what_was_read_earlier_never_takes_the_place_of_what_was_read_later() {
     let place = Place::new();
     let (go, gone) = futures::channel::oneshot::channel::<()>();
     let gone = gone.shared();
-    let slow: Read = Arc::new(move || {
+    let slow: Read = Arc::new(move |_| {
         let gone = gone.clone();
         async move { gone.await.ok().map(|()| Bytes::from("early")) }.boxed()
     });
     let (early, times) = (Catalog::new(place.table(), slow), Arc::new(AtomicUsize::new(0)));
-    let early = tokio::spawn(async move { early.refresh().await });
+    let early = tokio::spawn(async move { early.refresh(None).await });
     while place.items("catalog").is_empty() {
         tokio::task::yield_now().await;
     }
     place.pass(16_000);
     let late = Catalog::new(place.table(), reader(&times, "late"));
-    assert_eq!(late.refresh().await.unwrap(), "late");
+    assert_eq!(late.refresh(None).await.unwrap(), "late");
     go.send(()).unwrap();
     early.await.unwrap().unwrap();
     assert_eq!(late.published().await, Some("late".into()));
 }
 
 #[tokio::test]
+async fn a_server_that_has_changed_is_read_whatever_others_have_read() {
+    let (place, times) = (Place::new(), Arc::new(AtomicUsize::new(0)));
+    Catalog::new(place.table(), reader(&times, "before")).refresh(None).await.unwrap();
+    place.pass(1);
+    let after: Read =
+        Arc::new(|changed| future::ready(changed.map(|changed| format!("{changed} anew").into())).boxed());
+    let catalog = Catalog::new(place.table(), after);
+    assert_eq!(catalog.refresh(Some("git")).await.unwrap(), "git anew");
+    assert_eq!(Catalog::new(place.table(), nobody()).published().await, Some("git anew".into()));
+}
+
+#[tokio::test]
 async fn what_is_known_for_too_long_is_not_known() {
     let (place, times) = (Place::new(), Arc::new(AtomicUsize::new(0)));
     let catalog = Catalog::new(place.table(), reader(&times, "known"));
-    catalog.refresh().await.unwrap();
+    catalog.refresh(None).await.unwrap();
     place.pass(25 * 60 * 60 * 1000);
     assert_eq!(catalog.published().await, None);
 }
@@ -90,7 +102,7 @@ async fn a_catalog_that_cannot_be_had_is_said() {
     let (table, _flaky) = place.flaky(|_| Fault::Error("AccessDeniedException"));
     let catalog = Catalog::new(table, nobody());
     assert_eq!(catalog.published().await, None);
-    let error = catalog.refresh().await.unwrap_err();
+    let error = catalog.refresh(None).await.unwrap_err();
     assert_eq!(error.message, "the table answers AccessDeniedException");
 }
 
