@@ -101,7 +101,9 @@ pub(crate) fn plan<'a>(
         ("resources/read", _) => read(view, caller, inbound),
         ("completion/complete", _) => complete(view, caller, inbound),
         ("server/discover", Era::Modern) => Ok(Plan::Answer(discover(view, caller.terms.told).into())),
-        ("subscriptions/listen", Era::Modern) => Ok(Plan::Listen(wanted(view, tasks, inbound)?)),
+        ("subscriptions/listen", Era::Modern) if caller.terms.told != Told::Nothing => {
+            Ok(Plan::Listen(wanted(view, tasks, inbound)?))
+        }
         ("tasks/get" | "tasks/update" | "tasks/cancel", Era::Modern) => {
             let route = tasks.route(inbound)?;
             if !view.sees_some_of(&route.server) {
@@ -112,10 +114,10 @@ pub(crate) fn plan<'a>(
         }
         ("ping", Era::Legacy) => Ok(Plan::Answer(String::from("{}").into())),
         ("logging/setLevel", Era::Legacy) => set_level(inbound),
-        ("resources/subscribe", Era::Legacy) => {
+        ("resources/subscribe", Era::Legacy) if caller.terms.told == Told::Everything => {
             resource(view, caller, inbound).map(|(r, uri)| Plan::Subscribe(r, uri))
         }
-        ("resources/unsubscribe", Era::Legacy) => {
+        ("resources/unsubscribe", Era::Legacy) if caller.terms.told == Told::Everything => {
             resource(view, caller, inbound).map(|(r, _)| Plan::Unsubscribe(r))
         }
         _ => Err(unknown_method(&inbound.method, era)),
@@ -123,7 +125,7 @@ pub(crate) fn plan<'a>(
 }
 
 /// Refuses a method that the era does not have.
-pub(crate) fn unknown_method(method: &str, era: Era) -> Refusal {
+fn unknown_method(method: &str, era: Era) -> Refusal {
     let refusal = Refusal::new(code::METHOD_NOT_FOUND, format!("Method not found: {}", clip(method)));
     match era {
         Era::Modern => refusal,

@@ -125,7 +125,7 @@ fn document(status: StatusCode, headers: &HeaderMap, body: &[u8], front: Front) 
     }
     match front {
         Front::RestApi | Front::LoadBalancer(Headers::Lists) => {
-            head.multi_value_headers = Some(listed(headers))
+            head.multi_value_headers = Some(listed(headers));
         }
         Front::FunctionUrl | Front::HttpApi | Front::LoadBalancer(Headers::Single) => {
             head.headers = Some(joined(headers));

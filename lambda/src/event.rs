@@ -182,9 +182,15 @@ impl Event {
             let _ = write!(query, "{separator}{}={}", encoded(name, part), encoded(value, part));
         };
         if let Some(all) = &self.multi_value_query_string_parameters {
-            all.iter().for_each(|(name, values)| values.iter().for_each(|value| add(name, value)));
+            for (name, values) in all {
+                for value in values {
+                    add(name, value);
+                }
+            }
         } else if let Some(all) = &self.query_string_parameters {
-            all.iter().for_each(|(name, value)| add(name, value));
+            for (name, value) in all {
+                add(name, value);
+            }
         }
         query.into()
     }

@@ -40,7 +40,7 @@ struct Stores {
 
 #[derive(Debug)]
 enum Instance {
-    Process(Gateway),
+    Process(Box<Gateway>),
     Worker { process: Background, url: String },
 }
 
@@ -113,9 +113,8 @@ impl Stores {
 impl Instance {
     fn start(host: Host, config: &str, stores: Option<&Stores>) -> Self {
         let Some(stores) = stores else {
-            return Self::Process(
-                Gateway::with(config).env("PORTCULLIS_SEAL_KEY", SEAL_KEY).on(host).start(),
-            );
+            let gateway = Gateway::with(config).env("PORTCULLIS_SEAL_KEY", SEAL_KEY).on(host).start();
+            return Self::Process(Box::new(gateway));
         };
         let mut command = Command::new(toolbox::workerd());
         command.args(["serve", "--control-fd=1"]).arg(stores.fronts.path().join("front.capnp"));

@@ -17,8 +17,10 @@ use crate::wire::version::Era;
 /// The longest instructions of one server that are passed on, in characters.
 const INSTRUCTIONS: usize = 8 << 10;
 
+/// A server and what it offers.
+pub(super) type Offering = (Arc<Server>, Arc<Offer>);
 /// Servers, and what they offer.
-pub(super) type Offers = [(Arc<Server>, Arc<Offer>)];
+pub(super) type Offers = [Offering];
 
 /// To whom capabilities are declared.
 #[derive(Debug, Clone, Copy)]

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::introduce::{Declaring, capabilities, instructions};
+use super::introduce::{Declaring, Offering, capabilities, instructions};
 use super::merged::{Entry, Merged, Route, unwrap_uri};
-use super::{CAPABILITIES, Kind, Offer};
+use super::{CAPABILITIES, Kind};
 use crate::acl::{Condition, Decision, Denial, Rules, Target, Truth};
 use crate::config::{Dialect, Gateway, ItemKind, Selector};
 use crate::front::terms::Told;
@@ -147,12 +147,12 @@ impl View {
     }
 
     /// Returns the servers that are shown and have been read.
-    fn offering(&self) -> impl Iterator<Item = &(Arc<Server>, Arc<Offer>)> {
+    fn offering(&self) -> impl Iterator<Item = &Offering> {
         self.merged.offers.iter().filter(|(server, _)| self.shows(server))
     }
 
     /// Returns the servers that introduce themselves, and whether others may yet.
-    fn speaking(&self) -> (Vec<(Arc<Server>, Arc<Offer>)>, bool) {
+    fn speaking(&self) -> (Vec<Offering>, bool) {
         let shown = self.shown.iter().filter(|shown| **shown).count();
         let incomplete = self.offering().count() < shown;
         let speaks = |server: &Arc<Server>| self.sees_everything() || self.sees_some_of(server);

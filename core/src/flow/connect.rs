@@ -322,8 +322,8 @@ impl Link {
 
 pub(super) fn blank(version: Version, pipe: Option<Pipe>) -> Established {
     let introduction = Introduction::default();
-    let _lasting = Lasting::default();
-    Established { version, session: None, is_borrowed: false, pipe, introduction, _lasting }
+    let (session, is_borrowed) = (None, false);
+    Established { version, session, is_borrowed, pipe, introduction, _lasting: Lasting::default() }
 }
 
 pub(super) fn initialize(link: &Link) -> Ask<'static> {

@@ -25,8 +25,9 @@ use crate::identity::Owner;
 use crate::plan;
 use crate::ports::Host;
 use crate::session::{Binding, Next, RequestState};
+use crate::upstream::compose::Ask;
 use crate::upstream::handshake::own_info;
-use crate::upstream::lock;
+use crate::upstream::{Server, lock};
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
 use crate::wire::version::Era;
@@ -144,6 +145,24 @@ impl<H: Host> Messages<H> {
     }
 }
 
+impl Retried {
+    /// Puts into a call what its agent brings back from the call before; refuses what another server gave.
+    pub(super) fn bring_back(self, ask: &mut Ask<'_>, server: &Server) -> Result<(), Refusal> {
+        match self {
+            Self::Not | Self::Parked(_) => {}
+            Self::Server { server: from, .. } if from != server.identity => return Err(invalid_state()),
+            Self::Server { native, stamp, .. } => {
+                ask.stamp = Some(stamp);
+                if native.is_none() {
+                    ask.set("inputResponses", None);
+                }
+                ask.set("requestState", native);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<H: Host> Gateway<H> {
     /// Keeps a call until its agent comes back; returns what the agent is asked.
     fn park(&self, mut messages: Messages<H>, open: Vec<Open>) -> Bytes {
@@ -245,20 +264,19 @@ impl<H: Host> Gateway<H> {
 
     /// Takes note that a state was brought back; refuses one that was before, and where that cannot be told.
     async fn spend(&self, stamp: Stamp, now: u64) -> Result<(), Refusal> {
-        let is_first = match self.host().once() {
-            Some(once) => once.take(&spelt(stamp), stamp.0).await.map_err(|error| {
+        let is_first = if let Some(once) = self.host().once() {
+            once.take(&spelt(stamp), stamp.0).await.map_err(|error| {
                 tracing::warn!(reason = %error, "it cannot be told whether a `requestState` was used before");
                 let why =
                     "it cannot be told whether this `requestState` was used before; try again in a moment";
                 Refusal::new(code::INTERNAL, why).with_status(StatusCode::SERVICE_UNAVAILABLE)
-            })?,
-            None => {
-                let mut spent = lock(&self.0.spent);
-                while spent.first().is_some_and(|(expires, _)| *expires <= now) {
-                    spent.pop_first();
-                }
-                spent.insert(stamp)
+            })?
+        } else {
+            let mut spent = lock(&self.0.spent);
+            while spent.first().is_some_and(|(expires, _)| *expires <= now) {
+                spent.pop_first();
             }
+            spent.insert(stamp)
         };
         if !is_first {
             return Err(invalid_state());
@@ -398,7 +416,7 @@ fn note(question: &Bytes, open: &mut Vec<Open>) {
 }
 
 /// Refuses a state, whatever is wrong with it.
-pub(super) fn invalid_state() -> Refusal {
+fn invalid_state() -> Refusal {
     Refusal::new(code::INVALID_PARAMS, "`requestState` is not valid for this request; call again without it")
 }
 

@@ -13,7 +13,7 @@ use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
 use super::keepsakes::Keepsake;
 use super::messages::Messages;
-use super::park::{Retried, invalid_state};
+use super::park::Retried;
 use super::{HELD, TakenUp};
 use crate::acl::{Bounds, Target};
 use crate::body::{self, Body, CollectError, Reply};
@@ -409,23 +409,11 @@ impl<H: Host> Gateway<H> {
                     ask.set("inputResponses", None);
                     ask.set("requestState", None);
                     ask.log_level = self.log_level(inbound, caller).map(|level| LEVELS[level]);
-                    if caller.streams {
+                    if caller.streams && self.has_owners() {
                         ask.capabilities = declared(Owner::Lane(session.interaction)).into();
                     }
                 }
-                match retried {
-                    Retried::Not | Retried::Parked(_) => {}
-                    Retried::Server { server, .. } if server != route.server.identity => {
-                        return Err(invalid_state());
-                    }
-                    Retried::Server { native, stamp, .. } => {
-                        ask.stamp = Some(stamp);
-                        if native.is_none() {
-                            ask.set("inputResponses", None);
-                        }
-                        ask.set("requestState", native);
-                    }
-                }
+                retried.bring_back(&mut ask, &route.server)?;
                 ask.record = caller.record.asking(&route.server);
                 let bounds = bounds_of(&snapshot, caller, inbound, &route);
                 let holds =
@@ -438,12 +426,6 @@ impl<H: Host> Gateway<H> {
                     ids = None;
                 }
                 self.routed(&route.server, ask, inbound, caller, (ids, holds.into())).await
-            }
-            Plan::Listen(_) if caller.terms.told == Told::Nothing => {
-                Err(plan::unknown_method(&inbound.method, caller.era()))
-            }
-            Plan::Subscribe(..) | Plan::Unsubscribe(_) if caller.terms.told != Told::Everything => {
-                Err(plan::unknown_method(&inbound.method, caller.era()))
             }
             Plan::Listen(wanted) => {
                 let listening = Box::pin(self.listen(caller, id, wanted)).await?;

@@ -42,10 +42,9 @@ impl Terms {
         let undivided = extensions.get::<Undivided>().map(|undivided| undivided.0);
         let ends = extensions.get::<Until>().map(|until| until.0);
         let told = match (undivided, place) {
-            (Some(_), _) => Told::Nothing,
             (None, Place::Function) => Told::OnItsStream,
             (None, _) if has_owners() => Told::Everything,
-            (None, _) => Told::Nothing,
+            _ => Told::Nothing,
         };
         // What has little time gets most of it.
         let until = ends.map(|ends| ends - (ends.saturating_sub(now) / 4).min(BEFORE));

@@ -27,7 +27,7 @@ const PATH: &str = "audit";
 
 pub(super) async fn run(args: Audit) -> anyhow::Result<ExitCode> {
     let trail = match &args.url {
-        Some(url) => Trail::Remote(Admin::new(url, &args.credential)?),
+        Some(url) => Trail::Remote(Box::new(Admin::new(url, &args.credential)?)),
         None => Trail::Local(Reading::open(&data::folder(args.data_dir)?)?),
     };
     match args.command {
@@ -43,7 +43,7 @@ enum Trail {
     /// That of a data folder.
     Local(Reading),
     /// That of a gateway that runs.
-    Remote(Admin),
+    Remote(Box<Admin>),
 }
 
 /// A page, as a gateway that runs writes it.

@@ -32,7 +32,7 @@ pub(super) fn of(head: &Parts, body: &[u8], front: Front) -> String {
         }
         all.push_str(&value);
     }
-    let cookies = head.headers.get_all(header::COOKIE).iter().flat_map(|value| value.to_str().ok());
+    let cookies = head.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let cookies: Vec<_> = cookies.flat_map(|value| value.split("; ")).collect();
     let path = head.uri.path();
     json!({
