@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::introduce::{Declaring, Offering, capabilities, instructions};
 use super::merged::{Entry, Merged, Route, unwrap_uri};
-use super::{CAPABILITIES, Kind, Offer};
+use super::{CAPABILITIES, Kind};
 use crate::acl::{Condition, Decision, Denial, Rules, Target, Truth};
 use crate::config::{Dialect, Gateway, ItemKind, Selector};
 use crate::front::terms::Told;
@@ -28,9 +28,6 @@ const AGENT_TTL: u64 = 30_000;
 
 /// The eras of agents, in the order in which a view has something for each.
 const ERAS: [Era; 2] = [Era::Modern, Era::Legacy];
-
-/// A server, and what it offers.
-type Offering = (Arc<Server>, Arc<Offer>);
 
 /// Which part of the gateway an endpoint shows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
