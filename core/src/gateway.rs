@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::channel::{mpsc, oneshot};
 use http::HeaderValue;
 
@@ -83,7 +83,7 @@ pub(crate) struct Inner<H: Host> {
     /// What the gateway is called in the chain of gateways and in the audit trail.
     pub(crate) id: Arc<str>,
     pub(crate) sealer: Sealer,
-    pub(crate) admin_key: Option<AdminKey>,
+    pub(crate) admin_key: ArcSwapOption<AdminKey>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
     /// The API keys that are known.
     pub(crate) keys: ArcSwap<KeyRing>,
@@ -186,7 +186,7 @@ impl<H: Host> Gateway<H> {
             next_id: AtomicU64::new((u64::from_le_bytes(first) >> 32) << 20),
             own_via: HeaderValue::from_str(&own_chain).unwrap_or(HeaderValue::from_static("?")),
             sealer,
-            admin_key: options.admin_key,
+            admin_key: ArcSwapOption::new(options.admin_key.map(Arc::new)),
             snapshot: ArcSwap::from_pointee(snapshot),
             keys: ArcSwap::default(),
             managed: Mutex::new(options.managed),
@@ -213,6 +213,16 @@ impl<H: Host> Gateway<H> {
             gateway.0.host.spawn(async move { watcher.name_the_late().await });
         }
         Ok(gateway)
+    }
+
+    /// Takes other keys for what clients carry: the first seals from now on.
+    pub fn set_seal_keys(&self, keys: &SealKeys) {
+        self.0.sealer.take(&keys.first, &keys.others);
+    }
+
+    /// Takes another admin key; without one the admin API is closed.
+    pub fn set_admin_key(&self, key: Option<AdminKey>) {
+        self.0.admin_key.store(key.map(Arc::new));
     }
 
     /// Ends the open streams and starts no process any more. Running calls go on.

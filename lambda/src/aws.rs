@@ -117,6 +117,19 @@ impl Account {
         config.set_endpoint_url(self.endpoint("DYNAMODB"));
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
+
+    /// Returns a client of Secrets Manager.
+    pub(crate) fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
+        let mut config = aws_sdk_secretsmanager::Config::builder()
+            .behavior_version(aws_sdk_secretsmanager::config::BehaviorVersion::latest())
+            .region(self.region())
+            .credentials_provider(self.credentials())
+            .http_client(self.http())
+            .retry_config(Self::retries())
+            .timeout_config(Self::timeouts());
+        config.set_endpoint_url(self.endpoint("SECRETS_MANAGER"));
+        aws_sdk_secretsmanager::Client::from_conf(config.build())
+    }
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -1,9 +1,10 @@
 //! The gateway of an execution environment: made from the configuration when first asked for, and looked after.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, anyhow, bail};
+use futures::future::try_join3;
 use portcullis_core::config::{Config, Parsed, Problem, Processes, Severity, Source};
 use portcullis_core::control::{self, Kept, Managed, Means, Revision};
 use portcullis_core::identity::KeyRing;
@@ -12,6 +13,8 @@ use portcullis_core::{Exposure, Gateway, Options};
 use tokio::sync::OnceCell;
 
 use crate::host::Function;
+use crate::secrets::Manager;
+use crate::secrets::own::Keys;
 use crate::settings::{Settings, variable};
 use crate::underway::Underway;
 
@@ -19,12 +22,20 @@ use crate::underway::Underway;
 const FRESH: u64 = 3000;
 /// Once a configuration has not been looked at for so long, in milliseconds, that is done before anything is answered.
 const OLD: u64 = 20_000;
+/// How long the gateway's own keys are taken for those that count, in milliseconds.
+const KEYS_FRESH: u64 = 5 * 60 * 1000;
+/// Once they have not been read for so long, in milliseconds, that is done before anything is answered.
+const KEYS_OLD: u64 = 2 * KEYS_FRESH;
+/// How long they are left alone where they could not be read, in milliseconds.
+const KEYS_PAUSE: u64 = 30_000;
 
 /// An execution environment.
 pub(crate) struct Environment {
     settings: Settings,
     host: Function,
     underway: Underway,
+    /// Where secrets are, if any is needed.
+    manager: Option<Arc<Manager>>,
     gateway: OnceCell<Gateway<Function>>,
     seen: Mutex<Seen>,
 }
@@ -35,12 +46,19 @@ struct Seen {
     looked: u64,
     version: u64,
     keys: Vec<Kept>,
+    /// When the gateway's own keys are to be read again.
+    own_due: u64,
 }
 
 impl Environment {
     /// Makes an environment in which there is no gateway yet.
-    pub(crate) fn new(settings: Settings, host: Function, underway: Underway) -> Self {
-        Self { settings, host, underway, gateway: OnceCell::new(), seen: Mutex::default() }
+    pub(crate) fn new(
+        settings: Settings,
+        host: Function,
+        underway: Underway,
+        manager: Option<Arc<Manager>>,
+    ) -> Self {
+        Self { settings, host, underway, manager, gateway: OnceCell::new(), seen: Mutex::default() }
     }
 
     /// Returns how it is set up.
@@ -55,6 +73,9 @@ impl Environment {
             if self.is_older_than(OLD) {
                 self.look_again(gateway).await;
             }
+            if self.are_keys_due(KEYS_OLD - KEYS_FRESH) {
+                self.read_keys_again(gateway).await;
+            }
             return Ok(gateway);
         }
         self.gateway.get_or_try_init(|| self.begin()).await
@@ -66,6 +87,9 @@ impl Environment {
         self.write_trail().await;
         if let Some(gateway) = self.gateway.get().filter(|_| self.is_older_than(FRESH)) {
             self.look_again(gateway).await;
+        }
+        if let Some(gateway) = self.gateway.get().filter(|_| self.are_keys_due(0)) {
+            self.read_keys_again(gateway).await;
         }
         self.underway.ended().await;
         self.write_trail().await;
@@ -79,27 +103,56 @@ impl Environment {
     }
 
     async fn begin(&self) -> anyhow::Result<Gateway<Function>> {
-        let newest = self.newest().await?;
+        let (newest, keys, own) = try_join3(self.newest(), self.keys(), self.own_keys()).await?;
         let version = newest.as_ref().map_or(0, |newest| newest.stamp.version);
         let (config, managed) = self.configured(newest.as_ref())?;
-        let keys = match self.host.keys() {
-            Some(store) => store.all().await.map_err(|error| anyhow!("{error}"))?,
-            None => Vec::new(),
-        };
         let options = Options {
             config,
-            seal_keys: self.settings.seal_keys.clone(),
+            seal_keys: own.seal_keys,
             exposure: Exposure::Network,
             started_by: Vec::new(),
-            admin_key: self.settings.admin_key.clone(),
+            admin_key: own.admin_key,
             managed,
         };
         let gateway = Gateway::start(self.host.clone(), options).map_err(|refusal| anyhow!("{refusal}"))?;
         gateway.set_keys(ring(&keys));
         self.host.reading().by(gateway.clone());
         self.configure(&gateway);
-        *self.seen() = Seen { looked: self.host.now(), version, keys };
+        let now = self.host.now();
+        *self.seen() = Seen { looked: now, version, keys, own_due: now + KEYS_FRESH };
         Ok(gateway)
+    }
+
+    async fn keys(&self) -> anyhow::Result<Vec<Kept>> {
+        match self.host.keys() {
+            Some(store) => store.all().await.map_err(|error| anyhow!("{error}")),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn own_keys(&self) -> anyhow::Result<Keys> {
+        self.settings.own.read(self.manager.as_ref()).await
+    }
+
+    /// Tells whether the gateway's own keys were to be read again so long ago.
+    fn are_keys_due(&self, ago: u64) -> bool {
+        self.settings.own.is_kept() && self.host.now() >= self.seen().own_due.saturating_add(ago)
+    }
+
+    /// Reads the gateway's own keys again. What cannot be read changes nothing.
+    async fn read_keys_again(&self, gateway: &Gateway<Function>) {
+        self.seen().own_due = self.host.now() + KEYS_FRESH;
+        match self.own_keys().await {
+            Ok(keys) => {
+                gateway.set_seal_keys(&keys.seal_keys);
+                gateway.set_admin_key(keys.admin_key);
+            }
+            Err(why) => {
+                let why = format!("{why:#}");
+                tracing::error!(%why, "the gateway's own keys cannot be read; what they were before counts");
+                self.seen().own_due = self.host.now() + KEYS_PAUSE;
+            }
+        }
     }
 
     /// Returns the newest version of the table's configuration, where that is the one.
@@ -135,12 +188,10 @@ impl Environment {
     }
 
     async fn look(&self, gateway: &Gateway<Function>) -> anyhow::Result<()> {
-        if let Some(store) = self.host.keys() {
-            let keys = store.all().await.map_err(|error| anyhow!("{error}"))?;
-            if self.seen().keys != keys {
-                gateway.set_keys(ring(&keys));
-                self.seen().keys = keys;
-            }
+        let keys = self.keys().await?;
+        if self.seen().keys != keys {
+            gateway.set_keys(ring(&keys));
+            self.seen().keys = keys;
         }
         let newest = self.newest().await?;
         if let Some(newest) = newest.filter(|newest| newest.stamp.version != self.seen().version) {

@@ -13,7 +13,7 @@ use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, Once, Place, Quotas, Rendezvous, Upstream,
+    Meetings, Once, Place, Quotas, Rendezvous, SecretStore, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -47,6 +47,8 @@ pub(crate) struct Stores {
     pub(crate) trail: Option<Arc<dyn AuditQuery>>,
     /// What writes it, after an answer.
     pub(crate) sink: Option<Sink>,
+    /// The servers' secrets.
+    pub(crate) secrets: Option<Arc<dyn SecretStore>>,
 }
 
 /// An execution environment, as the gateway sees it.
@@ -170,6 +172,10 @@ impl Host for Function {
 
     fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
         self.stores.keys.as_ref()
+    }
+
+    fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
+        self.stores.secrets.as_ref()
     }
 
     fn variable(&self, name: &str) -> Option<String> {

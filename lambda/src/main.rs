@@ -19,6 +19,8 @@ use crate::event::Front;
 use crate::extension::{Answered, Extension};
 use crate::host::{Function, Reading, Stores};
 use crate::runtime::{Answer, Platform};
+use crate::secrets::Manager;
+use crate::secrets::store::Store;
 use crate::settings::Settings;
 use crate::table::Table;
 use crate::underway::Underway;
@@ -31,6 +33,7 @@ mod extension;
 mod host;
 mod logging;
 mod runtime;
+mod secrets;
 mod settings;
 mod table;
 mod underway;
@@ -60,15 +63,15 @@ async fn run(platform: Platform, at_a_time: usize) -> anyhow::Result<()> {
     };
     let underway = Underway::default();
     let reading = Reading::default();
-    let stores = match stores(&settings, &underway, &reading) {
-        Ok(stores) => stores,
+    let (stores, manager) = match stores(&settings, &underway, &reading) {
+        Ok(made) => made,
         Err(error) => {
             platform.give_up(&format!("{error:#}")).await?;
             return Err(error);
         }
     };
     let host = Function::new(HttpClient::default(), stores, reading, underway.clone());
-    let environment = Arc::new(Environment::new(settings, host, underway));
+    let environment = Arc::new(Environment::new(settings, host, underway, manager));
     let answered = Answered::default();
     match Extension::register(&platform).await {
         Ok(extension) => {
@@ -97,11 +100,31 @@ async fn run(platform: Platform, at_a_time: usize) -> anyhow::Result<()> {
     }
 }
 
-/// Returns what environments share, where there is a table for it.
-fn stores(settings: &Settings, underway: &Underway, reading: &Reading) -> anyhow::Result<Stores> {
-    let Some(name) = &settings.table else { return Ok(Stores::default()) };
-    let table = Table::new(Account::from_env()?.dynamodb(), name.as_str(), portcullis_native::now);
-    Ok(table::stores(&table, underway, reading))
+/// Returns what environments share, as far as there is a place for it, and Secrets Manager, where anything is kept there.
+/// Asks AWS nothing.
+fn stores(
+    settings: &Settings,
+    underway: &Underway,
+    reading: &Reading,
+) -> anyhow::Result<(Stores, Option<Arc<Manager>>)> {
+    let has_secrets = settings.secrets.is_some() || settings.own.is_kept();
+    if settings.table.is_none() && !has_secrets {
+        return Ok((Stores::default(), None));
+    }
+    let account = Account::from_env()?;
+    let mut stores = match &settings.table {
+        Some(name) => {
+            let table = Table::new(account.dynamodb(), name.as_str(), portcullis_native::now);
+            table::stores(&table, underway, reading)
+        }
+        None => Stores::default(),
+    };
+    let manager = has_secrets.then(|| Arc::new(Manager::new(account)));
+    if let (Some(manager), Some(prefix)) = (&manager, &settings.secrets) {
+        let store = Store::new(manager.clone(), prefix.clone(), settings.secrets_key.clone());
+        stores.secrets = Some(Arc::new(store));
+    }
+    Ok((stores, manager))
 }
 
 async fn answer_all(

@@ -6,6 +6,8 @@ use anyhow::{Context as _, bail};
 use portcullis_core::control::Strangers;
 use portcullis_core::{AdminKey, SealKeys};
 
+use crate::secrets::own::{Origin, Own};
+
 /// How a function is set up.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -13,10 +15,12 @@ pub(crate) struct Settings {
     pub(crate) table: Option<String>,
     /// The file of the package with the configuration; where there is a table, with the one before any was pushed.
     pub(crate) file: Option<PathBuf>,
-    /// The keys that seal what clients carry; all environments need the same.
-    pub(crate) seal_keys: SealKeys,
-    /// What opens the admin API; without one it stays closed.
-    pub(crate) admin_key: Option<AdminKey>,
+    /// Where the gateway's own keys come from.
+    pub(crate) own: Own,
+    /// How the names of the servers' secrets begin; without that there are none.
+    pub(crate) secrets: Option<String>,
+    /// The KMS key that new secrets are encrypted with.
+    pub(crate) secrets_key: Option<String>,
     /// Whether callers that prove nothing are admitted.
     pub(crate) strangers: Strangers,
     /// How answers are given.
@@ -46,10 +50,7 @@ impl Settings {
                  the name of a file in the function's package"
             );
         }
-        let seal = text("PORTCULLIS_SEAL_KEY").context(
-            "there is no PORTCULLIS_SEAL_KEY, which seals what agents carry: make one with `openssl rand -base64 32`",
-        )?;
-        let seal_keys = SealKeys::parse(&seal).context("PORTCULLIS_SEAL_KEY")?;
+        let own = own(&text)?;
         let answers = match text("PORTCULLIS_ANSWERS").as_deref() {
             None => Answers::AsFront,
             Some("streamed") => Answers::Streamed,
@@ -62,9 +63,24 @@ impl Settings {
             Some("1" | "true" | "yes") => Strangers::Admitted,
             _ => Strangers::KeptOut,
         };
-        let admin_key = text("PORTCULLIS_ADMIN_KEY").as_deref().and_then(AdminKey::new);
-        Ok(Self { table, file, seal_keys, admin_key, strangers, answers })
+        let (secrets, secrets_key) = (text("PORTCULLIS_SECRET_PREFIX"), text("PORTCULLIS_SECRET_KMS_KEY"));
+        Ok(Self { table, file, own, secrets, secrets_key, strangers, answers })
     }
+}
+
+/// Reads where the gateway's own keys come from. A key that is given comes before a secret that is named.
+fn own(text: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Own> {
+    let seal_keys = match (text("PORTCULLIS_SEAL_KEY"), text("PORTCULLIS_SEAL_KEY_SECRET")) {
+        (Some(keys), _) => Origin::Given(SealKeys::parse(&keys).context("PORTCULLIS_SEAL_KEY")?),
+        (None, Some(id)) => Origin::Secret(id),
+        (None, None) => bail!(
+            "there is no PORTCULLIS_SEAL_KEY, which seals what agents carry: make one with `openssl rand -base64 32`, or \
+             set PORTCULLIS_SEAL_KEY_SECRET to the name of the secret that has it"
+        ),
+    };
+    let given = text("PORTCULLIS_ADMIN_KEY").as_deref().and_then(AdminKey::new).map(Origin::Given);
+    let admin_key = given.or_else(|| text("PORTCULLIS_ADMIN_KEY_SECRET").map(Origin::Secret));
+    Ok(Own { seal_keys, admin_key })
 }
 
 /// Returns what a configuration may refer to: not what is the gateway's own, nor the role's.
@@ -96,7 +112,7 @@ mod tests {
         let key = ("PORTCULLIS_SEAL_KEY", KEY);
         let file = ("PORTCULLIS_CONFIG", "portcullis.yaml");
         insta::assert_snapshot!(check(&[]), @"there is no configuration: set PORTCULLIS_TABLE to the name of a DynamoDB table, or PORTCULLIS_CONFIG to the name of a file in the function's package");
-        insta::assert_snapshot!(check(&[file, ("PORTCULLIS_SEAL_KEY", " ")]), @"there is no PORTCULLIS_SEAL_KEY, which seals what agents carry: make one with `openssl rand -base64 32`");
+        insta::assert_snapshot!(check(&[file, ("PORTCULLIS_SEAL_KEY", " ")]), @"there is no PORTCULLIS_SEAL_KEY, which seals what agents carry: make one with `openssl rand -base64 32`, or set PORTCULLIS_SEAL_KEY_SECRET to the name of the secret that has it");
         insta::assert_snapshot!(check(&[file, ("PORTCULLIS_SEAL_KEY", "x")]), @"PORTCULLIS_SEAL_KEY: expected base64 of 32 bytes, several separated by commas; make one with `openssl rand -base64 32`");
         insta::assert_snapshot!(check(&[file, key, ("PORTCULLIS_ANSWERS", "buffered")]), @"PORTCULLIS_ANSWERS is neither `streamed` nor `whole`: unset it to answer as each front takes it");
         insta::assert_snapshot!(check(&[file, key, ("PORTCULLIS_TABLE", "")]), @r#"None Some("portcullis.yaml") AsFront"#);

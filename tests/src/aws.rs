@@ -1,6 +1,7 @@
 //! What stands in for AWS: an emulator, and a proxy before it that fails as AWS does.
 //!
 //! One emulator serves all tests of a program, each with a table of its own, which is made from `infra/table.json`.
+//! Another one, by other people, stands in for Secrets Manager: it knows more of it.
 //! Where `PORTCULLIS_TEST_DYNAMODB` names the URL of another that runs already, its opinion is asked instead.
 
 use std::io::{BufRead, BufReader, Write};
@@ -20,6 +21,8 @@ use crate::wait;
 
 /// What the names of DynamoDB's operations begin with.
 const DYNAMODB: &str = "DynamoDB_20120810.";
+/// What those of Secrets Manager begin with.
+const SECRETS: &str = "secretsmanager.";
 
 /// An emulator of AWS that listens on a port of this machine.
 #[derive(Debug)]
@@ -50,9 +53,26 @@ impl Emulator {
             .env("TMPDIR", &folder)
             .env("STATE_DIR", &folder)
             .current_dir(&folder);
-        let process = Some(Mutex::new(Background::start(&command)));
+        Self::running(&command, port, "/_ministack/ready")
+    }
+
+    /// The one for Secrets Manager, which all tests of this program share.
+    pub fn of_secrets() -> &'static Self {
+        static SHARED: OnceLock<Emulator> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let port = free_port();
+            let mut command = Command::new(toolbox::moto());
+            command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+            command.current_dir(toolbox::scratch().keep());
+            Self::running(&command, port, "/moto-api/data.json")
+        })
+    }
+
+    /// Starts an emulator and waits until it answers at a path of its own.
+    fn running(command: &Command, port: u16, ready: &str) -> Self {
+        let process = Some(Mutex::new(Background::start(command)));
         let emulator = Self { process, url: format!("http://127.0.0.1:{port}") };
-        let ready = Request::get(&format!("{}/_ministack/ready", emulator.url));
+        let ready = Request::get(&format!("{}{ready}", emulator.url));
         let is_ready = || ready.try_send().is_some_and(|answer| answer.status == 200);
         let waited = wait::until(wait::PATIENCE, || is_ready().then_some(()));
         assert!(waited.is_some(), "the emulator is not ready; it said:\n{}", emulator.log());
@@ -88,10 +108,21 @@ impl Emulator {
 
     /// Asks DynamoDB for something, and returns its answer.
     pub fn ask(&self, operation: &str, what: &Value) -> Value {
-        let credential = "AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-1/dynamodb/aws4_request, \
-                          SignedHeaders=host, Signature=0";
+        self.ask_service("dynamodb", &format!("{DYNAMODB}{operation}"), what)
+    }
+
+    /// Asks Secrets Manager for something, and returns its answer.
+    pub fn ask_secrets(&self, operation: &str, what: &Value) -> Value {
+        self.ask_service("secretsmanager", &format!("{SECRETS}{operation}"), what)
+    }
+
+    fn ask_service(&self, service: &str, operation: &str, what: &Value) -> Value {
+        let credential = format!(
+            "AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=host, \
+             Signature=0"
+        );
         let answer = Request::post(&self.url)
-            .header("X-Amz-Target", format!("{DYNAMODB}{operation}"))
+            .header("X-Amz-Target", operation)
             .header("Content-Type", "application/x-amz-json-1.0")
             .header("Authorization", credential)
             .header("X-Amz-Date", "20260101T000000Z")
@@ -179,7 +210,7 @@ fn serve(near: &TcpStream, url: &str, count: &AtomicUsize, fate: &Mutex<Box<Fate
         let header = |name: &str| headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name));
         let asked = Asked {
             number: count.fetch_add(1, Ordering::SeqCst),
-            operation: header("x-amz-target")?.1.trim_start_matches(DYNAMODB).to_owned(),
+            operation: header("x-amz-target")?.1.rsplit('.').next()?.to_owned(),
             what: serde_json::from_slice(&body).ok()?,
         };
         let fault = (fate.lock().unwrap_or_else(PoisonError::into_inner))(&asked);

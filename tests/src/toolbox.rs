@@ -122,6 +122,11 @@ pub fn ministack() -> PathBuf {
     installed("ministack/bin/ministack")
 }
 
+/// Another emulator of AWS, which knows more of Secrets Manager.
+pub fn moto() -> PathBuf {
+    installed("moto/bin/moto_server")
+}
+
 /// A file below `tests/interop`.
 pub fn interop(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(path)

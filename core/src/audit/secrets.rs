@@ -199,10 +199,10 @@ impl Scan<'_> {
     /// Returns the next place from `from` on at which a secret may be recognised.
     fn next(&self, from: usize) -> Option<usize> {
         let rest = self.text.get(from..)?;
-        let seconds = rest.iter().skip(1).chain(&[0]);
-        let is_one =
-            |(first, second): (&u8, &u8)| matches!(first, b'=' | b':') || PAIRS[pair(*first, *second)];
-        rest.iter().zip(seconds).position(is_one).map(|at| from + at)
+        let is_sign = |byte: u8| matches!(byte, b'=' | b':');
+        let is_one = |two: &[u8]| is_sign(two[0]) || PAIRS[pair(two[0], two[1])];
+        let last = || rest.last().filter(|last| is_sign(**last)).map(|_| rest.len() - 1);
+        rest.windows(2).position(is_one).or_else(last).map(|at| from + at)
     }
 
     /// Returns the secret that is recognised at this place; it may begin before.

@@ -91,7 +91,7 @@ impl<H: Host> Gateway<H> {
 
     /// Answers a request to the admin API.
     pub(super) async fn administer(&self, head: &Parts, body: Body) -> Reply {
-        let Some(admin) = &self.0.admin_key else { return endpoint::not_found() };
+        let Some(admin) = self.0.admin_key.load_full() else { return endpoint::not_found() };
         if !admin.is_in(&head.headers) {
             self.refuse_stranger(head);
             return Fault::stranger().reply();

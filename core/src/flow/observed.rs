@@ -40,7 +40,7 @@ impl<H: Host> Gateway<H> {
 
     /// Answers with the counters who has the admin credential. Without one there is no such path.
     pub(super) fn metrics_for(&self, head: &Parts) -> Reply {
-        match &self.0.admin_key {
+        match &*self.0.admin_key.load() {
             None => endpoint::not_found(),
             Some(key) if !key.is_in(&head.headers) => self.refuse_stranger(head),
             Some(_) => self.metrics(&head.method),

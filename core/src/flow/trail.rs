@@ -23,7 +23,7 @@ const LINES: HeaderValue = HeaderValue::from_static("application/jsonl; charset=
 impl<H: Host> Gateway<H> {
     /// Answers who has the admin credential with what the trail holds. Without one there is no such path.
     pub(super) async fn trail_for(&self, head: &Parts, what: Reading) -> Reply {
-        match &self.0.admin_key {
+        match self.0.admin_key.load_full() {
             None => endpoint::not_found(),
             Some(key) if key.is_in(&head.headers) => {
                 self.read_trail(head, what).await.unwrap_or_else(|fault| fault.reply())

@@ -6,6 +6,9 @@
 //! A token has a random nonce, or, where the same plain text must always give the same token, one that is a keyed hash
 //! of it: then a token tells nothing but whether two plain texts are equal.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -60,10 +63,10 @@ impl Purpose {
     }
 }
 
-/// Seals with the first of its keys and opens with any.
+/// Seals with the first of its keys and opens with any. Clones have the same keys, also once there are others.
 #[derive(Clone)]
 pub(crate) struct Sealer {
-    keys: Vec<Key>,
+    keys: Arc<ArcSwap<Vec<Key>>>,
 }
 
 #[derive(Clone)]
@@ -76,19 +79,24 @@ struct Key {
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Sealer({} keys)", self.keys.len())
+        write!(f, "Sealer({} keys)", self.keys.load().len())
     }
 }
 
 impl Sealer {
     /// Derives the working keys: `first` seals, all open.
     pub(crate) fn new(first: &[u8; 32], others: &[[u8; 32]]) -> Self {
-        Self { keys: std::iter::once(first).chain(others).map(Key::derive).collect() }
+        Self { keys: Arc::new(ArcSwap::from_pointee(Key::derive_all(first, others))) }
+    }
+
+    /// Takes other keys: `first` seals from now on, all open.
+    pub(crate) fn take(&self, first: &[u8; 32], others: &[[u8; 32]]) {
+        self.keys.store(Arc::new(Key::derive_all(first, others)));
     }
 
     /// Returns a name for `what` that only holders of the first key can make: the same on every instance.
     pub(crate) fn name(&self, what: &str) -> String {
-        let digest = Sha256::new().chain_update(self.keys[0].naming).chain_update(what).finalize();
+        let digest = Sha256::new().chain_update(self.keys.load()[0].naming).chain_update(what).finalize();
         URL_SAFE_NO_PAD.encode(&digest[..6])
     }
 
@@ -102,7 +110,7 @@ impl Sealer {
     /// Returns `plain` sealed for `purpose`, as URL-safe text: the same every time, for as long as the first key stays.
     pub(crate) fn seal_alike(&self, purpose: Purpose, plain: &[u8]) -> String {
         let mut hash =
-            Hmac::<Sha256>::new_from_slice(&self.keys[0].nonces).expect("a key may have any length");
+            Hmac::<Sha256>::new_from_slice(&self.keys.load()[0].nonces).expect("a key may have any length");
         hash.update(purpose.label());
         hash.update(&[0]);
         hash.update(plain);
@@ -112,7 +120,8 @@ impl Sealer {
     }
 
     fn seal_with(&self, nonce: [u8; NONCE], purpose: Purpose, plain: &[u8]) -> String {
-        let key = &self.keys[0];
+        let keys = self.keys.load();
+        let key = &keys[0];
         let sealed = key
             .cipher
             .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: purpose.label() })
@@ -135,13 +144,17 @@ impl Sealer {
         }
         let (head, sealed) = bytes.split_at(2 + NONCE);
         let nonce: [u8; NONCE] = head[2..].try_into().ok()?;
-        self.keys.iter().filter(|key| key.hint == head[1]).find_map(|key| {
+        self.keys.load().iter().filter(|key| key.hint == head[1]).find_map(|key| {
             key.cipher.decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: purpose.label() }).ok()
         })
     }
 }
 
 impl Key {
+    fn derive_all(first: &[u8; 32], others: &[[u8; 32]]) -> Vec<Self> {
+        std::iter::once(first).chain(others).map(Self::derive).collect()
+    }
+
     fn derive(master: &[u8; 32]) -> Self {
         let digest = |label: &[u8]| Sha256::new().chain_update(label).chain_update(master).finalize();
         let key: [u8; 32] = digest(b"portcullis seal key v1").into();
@@ -196,6 +209,18 @@ mod tests {
         assert_eq!(sealer(2, &[1]).open(Purpose::Task, &token).as_deref(), Some(&b"hello"[..]), "rotation");
         assert_eq!(sealer(1, &[]).open(Purpose::Session, &token), None, "other purpose");
         assert_eq!(sealer(2, &[]).open(Purpose::Task, &token), None, "other key");
+    }
+
+    #[test]
+    fn other_keys_are_those_of_every_clone() {
+        let (sealer, before) = (sealer(1, &[]), sealer(1, &[]));
+        let clone = sealer.clone();
+        sealer.take(&[2; 32], &[[1; 32]]);
+        let token = clone.seal(&Counting, Purpose::Session, b"hello");
+        assert_eq!(before.open(Purpose::Session, &token), None, "the new key has sealed it");
+        assert_eq!(sealer.open(Purpose::Session, &token).as_deref(), Some(&b"hello"[..]));
+        let token = before.seal(&Counting, Purpose::Session, b"hello");
+        assert_eq!(clone.open(Purpose::Session, &token).as_deref(), Some(&b"hello"[..]), "the old one opens");
     }
 
     proptest! {

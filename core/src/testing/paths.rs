@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn each_path_leads_somewhere() {
         let lengths: Vec<_> = super::paths().iter().map(|(name, path)| (*name, path() > 0)).collect();
-        assert_eq!(lengths.len(), 15);
+        assert_eq!(lengths.len(), 17);
         assert!(lengths.iter().all(|(_, led)| *led), "{lengths:?}");
         let length = |wanted: &str| {
             let found = super::paths().into_iter().find(|(name, _)| *name == wanted);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use futures::future::{self, Either};
+use futures::future::{self, Either, LocalBoxFuture};
 use portcullis_core::body::Whole;
 use portcullis_core::config::{Audit, Command};
 use portcullis_core::control::{Revision, StoreError};
@@ -135,6 +135,21 @@ impl Edge {
         let none = || StoreError("there is no object that keeps configurations".into());
         self.stores.as_ref().ok_or_else(none)?.object.import(text, self.now()).await
     }
+
+    /// Does work that is given up a while after the answer.
+    fn bound(&self, event: &Event, work: LocalBoxFuture<'static, ()>) {
+        // Given up in time, so that it lets go of what it holds: what the platform ends is never run again.
+        let (answered, host) = (event.clone(), self.clone());
+        event.spawn(async move {
+            let over = pin!(async {
+                answered.answered().await;
+                host.sleep(AFTERWARDS).await;
+            });
+            if let Either::Right(_) = future::select(work, over).await {
+                tracing::warn!("work after an answer takes too long and is given up");
+            }
+        });
+    }
 }
 
 impl Clock for Edge {
@@ -158,21 +173,11 @@ impl Background for Edge {
         let Some(event) = Event::current() else {
             return tracing::error!("work was begun outside any event and is left undone");
         };
-        if self.place != Place::Isolate {
-            return event.spawn(work);
-        }
-        // Given up in time, so that it lets go of what it holds: what the platform ends is never run again.
-        let (answered, host) = (event.clone(), self.clone());
         let work = work.boxed_local();
-        event.spawn(async move {
-            let over = pin!(async {
-                answered.answered().await;
-                host.sleep(AFTERWARDS).await;
-            });
-            if let Either::Right(_) = future::select(work, over).await {
-                tracing::warn!("work after an answer takes too long and is given up");
-            }
-        });
+        if self.place != Place::Isolate {
+            return event.begin(work);
+        }
+        self.bound(&event, work);
     }
 }
 

@@ -16,7 +16,9 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::channel::oneshot;
+use futures::future::LocalBoxFuture;
 use futures::task::{ArcWake, waker};
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
@@ -120,7 +122,7 @@ impl Event {
         &self,
         work: impl Future<Output = Result<JsValue, JsValue>> + 'static,
     ) -> (Promise, Running) {
-        let (promise, task) = self.task(work);
+        let (promise, task) = self.task(work.boxed_local());
         let running = Running(Arc::downgrade(&task));
         self.enter(|| task.run());
         (promise, running)
@@ -128,10 +130,13 @@ impl Event {
 
     /// Does `work` after whatever runs now, and keeps the event alive for it.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + 'static) {
-        let (promise, task) = self.task(async move {
-            work.await;
-            Ok(JsValue::UNDEFINED)
-        });
+        self.begin(work.boxed_local());
+    }
+
+    /// As [`Event::spawn`]. It is compiled once, not for each kind of work: the Worker's size is bounded.
+    pub(super) fn begin(&self, work: LocalBoxFuture<'static, ()>) {
+        let done = work.map(|()| Ok(JsValue::UNDEFINED));
+        let (promise, task) = self.task(done.boxed_local());
         if let Err(error) = self.0.context.wait_until(&promise) {
             tracing::warn!(?error, "work after an answer cannot be waited for");
         }
@@ -160,7 +165,7 @@ impl Event {
         let _ = answered.await;
     }
 
-    fn task(&self, work: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> (Promise, Arc<Task>) {
+    fn task(&self, work: LocalBoxFuture<'static, Result<JsValue, JsValue>>) -> (Promise, Arc<Task>) {
         let promised = Promised::new();
         let promise = promised.promise();
         let task = Task::new(self.clone(), async move {

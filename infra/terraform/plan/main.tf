@@ -141,6 +141,7 @@ locals {
       PORTCULLIS_SEAL_KEY_SECRET  = var.seal_key_arn
       PORTCULLIS_ADMIN_KEY_SECRET = var.admin_key_arn
       PORTCULLIS_SECRET_PREFIX    = local.secret_prefix
+      PORTCULLIS_SECRET_KMS_KEY   = var.key_arn
       PORTCULLIS_LOG              = var.log_level
     },
     local.tenants ? { PORTCULLIS_ANSWERS = "streamed" } : {},

@@ -87,6 +87,7 @@ pub(crate) fn stores(table: &Table, underway: &Underway, reading: &Reading) -> S
         audit: Some(Arc::new(sink.clone())),
         trail: Some(Arc::new(Reader::new(table.clone(), sink.clone()))),
         sink: Some(sink),
+        secrets: None,
     }
 }
 

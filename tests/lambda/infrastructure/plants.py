@@ -53,6 +53,7 @@ TEMPLATE = [
     Plant("the gateway's own secrets", '"secretsmanager:DescribeSecret"]\n                Resource: !Sub "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/servers/*"', '"secretsmanager:DescribeSecret"]\n                Resource: !Sub "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/*"', "rules", "Role reaches"),
     Plant("an action less", ', "dynamodb:BatchGetItem"', "", "code", "BatchGetItem"),
     Plant("an action more", '"dynamodb:BatchGetItem"', '"dynamodb:BatchGetItem", "dynamodb:DeleteTable"', "code", "DeleteTable"),
+    Plant("an action on secrets more", '"secretsmanager:RestoreSecret"]', '"secretsmanager:RestoreSecret", "secretsmanager:RotateSecret"]', "code", "RotateSecret"),
     Plant("every log", "log-group:/aws/lambda/${AWS::StackName}:*", "log-group:*", "rules", "Role reaches"),
     Plant("the key by itself", '                Condition:\n                  StringEquals:\n                    "kms:ViaService": [!Sub "dynamodb.${AWS::Region}.${AWS::URLSuffix}", !Sub "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"]\n', "", "rules", "by itself"),
     Plant("a policy of AWS's making", "  Role:\n    Type: AWS::IAM::Role\n    Properties:\n", '  Role:\n    Type: AWS::IAM::Role\n    Properties:\n      ManagedPolicyArns: ["arn:aws:iam::aws:policy/AdministratorAccess"]\n', "rules", "AWS's making"),

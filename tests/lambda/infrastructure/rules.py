@@ -132,6 +132,7 @@ def variables(tenants):
         "PORTCULLIS_SEAL_KEY_SECRET": secret_arn("portcullis/gateway/seal-key"),
         "PORTCULLIS_ADMIN_KEY_SECRET": secret_arn("portcullis/gateway/admin-key"),
         "PORTCULLIS_SECRET_PREFIX": "portcullis/servers/",
+        "PORTCULLIS_SECRET_KMS_KEY": arn("kms", "key/k"),
         "PORTCULLIS_LOG": "info",
     }
 
@@ -255,8 +256,8 @@ def beyond_the_code(translated):
     allowed = {action for statement in statements(made, "Role") for action in listed(statement["Action"])}
     used = code()
     yield from (f"the code does {action}, which its role may not" for action in sorted(used - allowed))
-    tables = {action for action in allowed if action.startswith("dynamodb:")}
-    yield from (f"the role may {action}, which its code does not" for action in sorted(tables - used))
+    stores = {action for action in allowed if action.startswith(("dynamodb:", "secretsmanager:"))}
+    yield from (f"the role may {action}, which its code does not" for action in sorted(stores - used))
 
 
 # Whose statements reach only items with certain keys, and which.

@@ -70,7 +70,7 @@ fn the_messages_of_a_batch_are_answered_a_few_at_a_time_and_each_takes_its_place
 
 #[test]
 fn what_a_batch_is_answered_is_bounded_altogether() {
-    let large = "x".repeat(9 << 20);
+    let large = "x".repeat(7 << 20);
     let tools = format!(
         "{{\"tools\":[{{\"name\":\"echo\",\"description\":\"{large}\",\"inputSchema\":{{\"type\":\"object\"}}}}]}}"
     );
@@ -80,9 +80,9 @@ fn what_a_batch_is_answered_is_bounded_altogether() {
     });
     let gateway = gateway(&host, &["a"]);
     let list = r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#;
-    let answer = ask(&host, &gateway, batch(&host, &gateway, list, 9));
+    let answer = ask(&host, &gateway, batch(&host, &gateway, list, 11));
     assert!(answer.len() < crate::flow::HELD + 1000, "{}", answer.len());
-    assert_eq!(answer.matches("\"result\"").count(), 7);
+    assert_eq!(answer.matches("\"result\"").count(), 9);
     assert_eq!(answer.matches("\"id\":7,\"error\":{\"code\":-32603,\"message\":\"no room in the").count(), 2);
 }
 
