@@ -13,8 +13,8 @@ use super::Front;
 /// Returns the event of a request, as JSON text.
 pub(super) fn of(head: &Parts, body: &[u8], front: Front) -> String {
     let domain = match front {
-        Front::Url => "abcdefghijklmnopqrstuvwxyz.lambda-url.eu-central-1.on.aws",
-        Front::HttpApi => "abcdefghij.execute-api.eu-central-1.amazonaws.com",
+        Front::Url => "abcdefghijklmnopqrstuvwxyz.lambda-url.eu-west-1.on.aws",
+        Front::HttpApi => "abcdefghij.execute-api.eu-west-1.amazonaws.com",
     };
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_text =

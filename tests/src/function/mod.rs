@@ -175,7 +175,7 @@ impl Function {
             ("AWS_LAMBDA_FUNCTION_NAME", "portcullis"),
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
             ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
-            ("AWS_REGION", "eu-central-1"),
+            ("AWS_REGION", "eu-west-1"),
         ] {
             command.env(name, value);
         }

@@ -43,7 +43,7 @@ impl Job {
             .header("lambda-runtime-deadline-ms", self.deadline.to_string())
             .header(
                 "lambda-runtime-invoked-function-arn",
-                "arn:aws:lambda:eu-central-1:000000000000:function:portcullis",
+                "arn:aws:lambda:eu-west-1:000000000000:function:portcullis",
             )
             .header("lambda-runtime-trace-id", "Root=1-00000000-000000000000000000000000;Sampled=0");
         told.body(self.event.clone().into()).expect("an answer")
