@@ -1,5 +1,8 @@
 //! The gateway of an execution environment: made from the configuration when first asked for, and looked after.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
