@@ -134,7 +134,7 @@ impl Environment {
     }
 
     async fn own_keys(&self) -> anyhow::Result<Keys> {
-        self.settings.own.read(self.manager.as_ref()).await
+        Box::pin(self.settings.own.read(self.manager.as_ref())).await
     }
 
     /// Tells whether the gateway's own keys were to be read again so long ago.

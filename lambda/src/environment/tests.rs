@@ -36,7 +36,7 @@ async fn admits(environment: &Environment, key: &str) -> bool {
         .header(header::HOST, "localhost")
         .header(header::AUTHORIZATION, format!("Bearer {key}"));
     let gateway = environment.gateway().await.unwrap();
-    let status = gateway.serve(request.body(Body::Full(Vec::new().into())).unwrap()).await.status();
+    let status = Box::pin(gateway.serve(request.body(Body::Full(Vec::new().into())).unwrap())).await.status();
     assert!([StatusCode::OK, StatusCode::UNAUTHORIZED].contains(&status), "{status}");
     status == StatusCode::OK
 }
@@ -51,7 +51,8 @@ async fn post(environment: &Environment, session: &str, message: &Value) -> (Sta
     let request = if session.is_empty() { request } else { request.header("Mcp-Session-Id", session) };
     let gateway = environment.gateway().await.unwrap();
     let reply =
-        gateway.serve(request.body(Body::Full(message.to_string().into_bytes().into())).unwrap()).await;
+        Box::pin(gateway.serve(request.body(Body::Full(message.to_string().into_bytes().into())).unwrap()))
+            .await;
     let begun = reply.headers().get("Mcp-Session-Id").and_then(|id| id.to_str().ok());
     (reply.status(), begun.unwrap_or_default().to_owned())
 }
