@@ -36,6 +36,9 @@ struct Carried {
     stream: Option<Response>,
 }
 
+/// What needs a session that is held somewhere.
+const NOT_IN_FUNCTIONS: [&str; 2] = ["subscribe", "unsubscribe"];
+
 /// One request of a scenario; answers what must not depend on who answered it.
 type Step = (&'static str, fn(&mut Carried) -> Value);
 
@@ -65,6 +68,9 @@ fn run(url: &str, steps: &[Step], disturbed_after: usize, disturb: impl FnOnce()
 fn survives(era: &str, steps: &[Step]) {
     let (mut fleet, _upstream) = before(era);
     let url = fleet.url();
+    let is_offered = |(name, _): &&Step| fleet.host() != Host::Lambda || !NOT_IN_FUNCTIONS.contains(name);
+    let steps: Vec<Step> = steps.iter().filter(is_offered).copied().collect();
+    let steps = &steps[..];
     let expected = run(&url, steps, usize::MAX, || {});
     for position in 0..steps.len() {
         for replaced_at_once in [true, false] {
