@@ -1,7 +1,9 @@
 //! The gateway of an execution environment: made from the configuration when first asked for, and looked after.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use futures::future::try_join3;
@@ -22,6 +24,8 @@ use crate::underway::Underway;
 const FRESH: u64 = 3000;
 /// Once a configuration has not been looked at for so long, in milliseconds, that is done before anything is answered.
 const OLD: u64 = 20_000;
+/// How often it is looked while an answer is given: whoever listens may lose the right to.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long the gateway's own keys are taken for those that count, in milliseconds.
 const KEYS_FRESH: u64 = 5 * 60 * 1000;
 /// Once they have not been read for so long, in milliseconds, that is done before anything is answered.
@@ -79,6 +83,16 @@ impl Environment {
             return Ok(gateway);
         }
         self.gateway.get_or_try_init(|| self.begin()).await
+    }
+
+    /// Looks again and again whether another configuration or other keys are to be in force.
+    pub(crate) async fn keep_looking(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Some(gateway) = self.gateway.get().filter(|_| self.is_older_than(FRESH)) {
+                self.look_again(gateway).await;
+            }
+        }
     }
 
     /// Does what is left to do after an answer: waits for what was begun, writes the audit trail, and looks whether another

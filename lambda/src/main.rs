@@ -137,8 +137,14 @@ async fn answer_all(
         let ticket = invocation.ticket.clone();
         let outcome = match event::request(&invocation.event) {
             Ok((request, front)) => {
-                let answer = answer(&environment, request, front, invocation.deadline).await;
-                platform.answer(&ticket, answer).await
+                let answering = async {
+                    let answer = answer(&environment, request, front, invocation.deadline).await;
+                    platform.answer(&ticket, answer).await
+                };
+                tokio::select! {
+                    outcome = answering => outcome,
+                    never = environment.keep_looking() => match never {},
+                }
             }
             Err(no_request) => {
                 platform.refuse(&ticket, "Portcullis.NoRequest", &no_request.to_string()).await
