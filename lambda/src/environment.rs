@@ -24,6 +24,8 @@ use crate::underway::Underway;
 const FRESH: u64 = 3000;
 /// Once a configuration has not been looked at for so long, in milliseconds, that is done before anything is answered.
 const OLD: u64 = 20_000;
+/// So long nobody looks again whatever a stranger presents, in milliseconds.
+const MOMENT: u64 = 1000;
 /// How often it is looked while an answer is given: whoever listens may lose the right to.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long the gateway's own keys are taken for those that count, in milliseconds.
@@ -83,6 +85,14 @@ impl Environment {
             return Ok(gateway);
         }
         self.gateway.get_or_try_init(|| self.begin()).await
+    }
+
+    /// Looks whether other keys are to be in force, unless that was done a moment ago; tells whether there are.
+    pub(crate) async fn learns_of_keys(&self) -> bool {
+        let Some(gateway) = self.gateway.get().filter(|_| self.is_older_than(MOMENT)) else { return false };
+        let before = self.seen().keys.clone();
+        self.look_again(gateway).await;
+        self.seen().keys != before
     }
 
     /// Looks again and again whether another configuration or other keys are to be in force.

@@ -53,6 +53,9 @@ pub struct Settings {
     /// Where it listens; on a free port unless set.
     #[serde(default)]
     pub port: u16,
+    /// How many environments there are at most; on the platform, what comes beyond is refused, and here it waits.
+    #[serde(default = "dozens")]
+    pub most: usize,
     /// How many environments there are at least; they take turns.
     #[serde(default = "one")]
     pub environments: usize,
@@ -75,6 +78,10 @@ fn minutes() -> u64 {
 
 fn yes() -> bool {
     true
+}
+
+fn dozens() -> usize {
+    24
 }
 
 fn one() -> usize {
@@ -144,6 +151,7 @@ impl Function {
                     }
                     continue;
                 }
+                None if self.state().count() >= self.settings.most => {}
                 None => started = Some(self.start().await),
                 // It could not even begin.
                 Some(environment) if !self.state().has(environment) => return front::failed(),

@@ -210,6 +210,11 @@ impl State {
         self.environments.remove(&number);
     }
 
+    /// Tells how many environments there are.
+    pub(super) fn count(&self) -> usize {
+        self.environments.len()
+    }
+
     /// Tells whether there is such an environment.
     pub(super) fn has(&self, number: u64) -> bool {
         self.environments.contains_key(&number)

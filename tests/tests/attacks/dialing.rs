@@ -4,7 +4,7 @@
 //! gained by a name that changes its address meanwhile. **No server can name another place**, in whatever spelling.
 
 use portcullis_tests::agent::Agent;
-use portcullis_tests::gateway::{Gateway, Readiness};
+use portcullis_tests::gateway::{Gateway, Host, Readiness};
 use serde_json::{Map, Value, json};
 
 use super::double::{Answer, Double, Received};
@@ -104,7 +104,9 @@ fn case_12_a_place_that_a_server_tells_of_is_not_visited() {
         assert_eq!(agent.call("up__t", &json!({}))["content"][0]["uri"], thief.url());
     }
     let asked = server.received();
-    assert!(asked.iter().any(|request| request.head.starts_with("GET")), "the stream was read");
+    // A function reads none where nobody listens.
+    let reads = |request: &Received| request.head.starts_with("GET");
+    assert!(Host::chosen() == Host::Lambda || asked.iter().any(reads), "the stream was read");
     assert!(asked.iter().all(|request| request.path == "/mcp"), "{asked:?}");
     assert_eq!(thief.received().len(), 0, "{:?}", thief.received());
 }
