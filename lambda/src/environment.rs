@@ -1,5 +1,8 @@
 //! The gateway of an execution environment: made from the configuration when first asked for, and looked after.
 
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -155,7 +158,7 @@ impl Environment {
     }
 
     async fn own_keys(&self) -> anyhow::Result<Keys> {
-        self.settings.own.read(self.manager.as_ref()).await
+        Box::pin(self.settings.own.read(self.manager.as_ref())).await
     }
 
     /// Tells whether the gateway's own keys were to be read again so long ago.

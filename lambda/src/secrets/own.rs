@@ -86,11 +86,12 @@ async fn version(
 fn seal_keys(current: Option<Version>, previous: Option<Version>) -> anyhow::Result<SealKeys> {
     let current = current.context("there is no such secret, or it has no value")?;
     let mut keys = SealKeys::parse(current.value.reveal())?;
-    match previous.map(|previous| SealKeys::parse(previous.value.reveal())).transpose() {
-        Ok(previous) => keys.others.extend(
-            previous.into_iter().flat_map(|previous| std::iter::once(previous.first).chain(previous.others)),
-        ),
-        Err(_) => tracing::warn!("the value before the seal key's is no seal key, and opens nothing"),
+    if let Some(previous) = previous {
+        if let Ok(before) = SealKeys::parse(previous.value.reveal()) {
+            keys.others.extend(std::iter::once(before.first).chain(before.others));
+        } else {
+            tracing::warn!("the value before the seal key's is no seal key, and opens nothing");
+        }
     }
     let SealKeys { first, others } = &mut keys;
     let mut seen = vec![*first];

@@ -77,7 +77,7 @@ async fn it_keeps_what_stores_of_secrets_have_to_keep() {
 #[tokio::test]
 async fn it_does_so_where_every_other_request_is_throttled() {
     let throttle = |asked: &Asked| {
-        if asked.number % 2 == 0 { Fault::Error("ThrottlingException") } else { Fault::None }
+        if asked.number.is_multiple_of(2) { Fault::Error("ThrottlingException") } else { Fault::None }
     };
     let (store, flaky) = flaky(&prefix(), throttle);
     testing::secret_store(&store).await;
@@ -87,9 +87,9 @@ async fn it_does_so_where_every_other_request_is_throttled() {
 #[tokio::test]
 async fn an_answer_that_is_lost_sets_nothing_twice() {
     let prefix = prefix();
-    let mut lost = false;
+    let mut is_over = false;
     let lose = move |asked: &Asked| {
-        let is_first = asked.operation == "PutSecretValue" && !std::mem::replace(&mut lost, true);
+        let is_first = asked.operation == "PutSecretValue" && !std::mem::replace(&mut is_over, true);
         if is_first { Fault::AnswerLost } else { Fault::None }
     };
     let (store, _flaky) = flaky(&prefix, lose);
