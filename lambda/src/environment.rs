@@ -26,7 +26,7 @@ use crate::underway::Underway;
 /// How long a configuration is taken for the one in force, in milliseconds.
 const FRESH: u64 = 3000;
 /// Once a configuration has not been looked at for so long, in milliseconds, that is done before anything is answered.
-const OLD: u64 = 20_000;
+const OLD: u64 = 5000;
 /// So long nobody looks again whatever a stranger presents, in milliseconds.
 const MOMENT: u64 = 1000;
 /// How often it is looked while an answer is given: whoever listens may lose the right to.
