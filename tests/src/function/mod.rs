@@ -54,7 +54,7 @@ pub struct Settings {
     #[serde(default)]
     pub port: u16,
     /// How many environments there are at most; on the platform, what comes beyond is refused, and here it waits.
-    #[serde(default = "dozens")]
+    #[serde(default = "hundred")]
     pub most: usize,
     /// How many environments there are at least; they take turns.
     #[serde(default = "one")]
@@ -80,8 +80,8 @@ fn yes() -> bool {
     true
 }
 
-fn dozens() -> usize {
-    24
+fn hundred() -> usize {
+    100
 }
 
 fn one() -> usize {
