@@ -130,7 +130,7 @@ impl Conversations {
     pub fn new(state: JsValue, env: Env) -> Self {
         let (notes, streams) = (Notes::of(&state), Streams::of(&state));
         let place = begin(env, |bindings| Edge::owner(bindings, &notes));
-        tracing::debug!("an owner of conversations begins");
+        tracing::info!("an owner of conversations begins");
         Self { event: Event::new(state), place, notes, streams }
     }
 

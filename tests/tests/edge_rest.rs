@@ -52,7 +52,7 @@ impl Resting {
     fn new(era: &str, agent: fn(&str) -> Agent, open: fn(&Agent, &str) -> Request) -> Self {
         let upstream = Upstream::fixture(&["--era", era]);
         let config = format!("version: 1\nservers:\n  s: {{ url: '{}' }}\n", upstream.url());
-        let gateway = Gateway::with(&config).on(Host::Edge).env("PORTCULLIS_LOG", "debug").start();
+        let gateway = Gateway::with(&config).on(Host::Edge).env("PORTCULLIS_LOG", "info").start();
         let agent = agent(gateway.url());
         let stream = open(&agent, gateway.url()).send();
         assert_eq!((stream.status, stream.is_stream()), (200, true));

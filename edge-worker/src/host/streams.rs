@@ -196,7 +196,7 @@ impl Streams {
             let state = gateway.deliver(chunks, rest, send).await;
             streams.0.awake.borrow_mut().remove(&own);
             let rests = state.is_some() && {
-                tracing::debug!(stream = %own, "a stream rests");
+                tracing::info!(stream = %own, "a stream rests");
                 let stored = Opened { state, ..opened };
                 streams.0.storage.store(&format!("{STORED}{own}"), &stored.to_text())
             };
@@ -215,7 +215,7 @@ impl Streams {
     /// Ends a stream whose agent has left.
     pub(crate) fn end(&self, socket: &JsValue) {
         let Some(name) = name_of(socket) else { return };
-        tracing::debug!(stream = %name, "a stream has ended");
+        tracing::info!(stream = %name, "a stream has ended");
         let running = self.0.awake.borrow_mut().remove(&name);
         if let Some(running) = running {
             running.give_up();
@@ -252,7 +252,7 @@ impl Streams {
             let (head, body) = gateway.take_up(request, state, wanted).await.into_parts();
             match body {
                 Body::Stream(chunks) => {
-                    tracing::debug!(stream = %name, "a stream is taken up");
+                    tracing::info!(stream = %name, "a stream is taken up");
                     let rest = head.extensions.get::<Rest>().cloned();
                     self.run(event, gateway.clone(), socket, opened, (chunks, rest));
                 }
