@@ -218,17 +218,17 @@ fn what_one_instance_heard_of_all_answer_with() {
         }
     });
     let fleet = fleet(&host);
-    let [hears, lists, calls] = [fleet.function(), fleet.function(), fleet.function()];
-    for function in [&lists, &calls] {
+    let [listener, first, second] = [fleet.function(), fleet.function(), fleet.function()];
+    for function in [&first, &second] {
         let listed = ask(&host, function, modern("1", "tools/list", ""));
         assert!(!listed.contains("a__more"), "{listed}");
     }
-    let heard = ask(&host, &hears, until(&host, modern("1", "subscriptions/listen", LISTEN), 30));
+    let heard = ask(&host, &listener, until(&host, modern("1", "subscriptions/listen", LISTEN), 30));
     assert!(heard.contains("notifications/tools/list_changed"), "{heard}");
     host.sent();
-    let listed = ask(&host, &lists, modern("1", "tools/list", ""));
+    let listed = ask(&host, &first, modern("1", "tools/list", ""));
     assert!(listed.contains("a__more"), "{listed}");
-    let called = ask(&host, &calls, modern("1", "tools/call", r#""name":"a__more""#));
+    let called = ask(&host, &second, modern("1", "tools/call", r#""name":"a__more""#));
     assert!(called.starts_with("200"), "{called}");
     assert_eq!(methods(&host), ["tools/call"], "servers are not read again");
 }
