@@ -94,11 +94,22 @@ fn tools_of_million(siege: &Siege) -> u64 {
 
 #[test]
 fn a_million_tools_on_many_pages_are_cut() {
-    let million = listing(|cursor| {
-        let number: usize = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
-        let names = (0..10_000).map(|n| format!("t{number}-{n}"));
-        let tools: Vec<_> = names.map(|name| tool(&name, &json!({ "type": "object" }))).collect();
-        json!({ "tools": tools, "nextCursor": (number + 1).to_string() })
+    let furthest = Arc::new(AtomicUsize::new(0));
+    let asked = Arc::clone(&furthest);
+    let million = Hostile::legacy(move |e| {
+        if e.method() != "tools/list" {
+            return Ok(Done::Behave);
+        }
+        let cursor = e.message["params"]["cursor"].as_str().and_then(|cursor| cursor.parse().ok());
+        let number: usize = cursor.unwrap_or(0);
+        asked.fetch_max(number + 1, Ordering::Relaxed);
+        let tools: Vec<_> =
+            (0..10_000).map(|n| format!("{{\"name\":\"t{number}-{n}\",\"inputSchema\":{{}}}}")).collect();
+        let (id, next, tools) = (e.id(), number + 1, tools.join(","));
+        e.json(format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"nextCursor\":\"{next}\",\"tools\":[{tools}]}}}}"
+        ))?;
+        Ok(Done::Answered)
     });
     let siege = Siege::begin(&[("million".into(), reached(&million.url()))]);
     let call = json!({ "name": "million__t0-0", "arguments": {} });
@@ -106,7 +117,8 @@ fn a_million_tools_on_many_pages_are_cut() {
     wait::expect("its tools", || agent.ask("tools/call", call.clone()).get("result").is_some());
     let tools = tools_of_million(&siege);
     assert!((10_000..=100_000).contains(&tools), "{tools} are listed");
-    assert!(million.count("tools/list") <= 11, "{} pages were read", million.count("tools/list"));
+    let pages = furthest.load(Ordering::Relaxed);
+    assert!(pages <= 11, "{pages} pages were read");
     siege.end_with(250);
 }
 
