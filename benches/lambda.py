@@ -2,9 +2,9 @@
 """Measures the function: what starting it costs, what a call costs beside the local runner, what it holds in memory, and
 what it asks of its table.
 
-    infra/aws/build.sh --arch x86_64 && cargo build --release -p portcullis -p portcullis-benches && tests/setup.sh --aws
     benches/lambda.py [--calls 500] [--starts 15] [--rounds 3]
 
+Builds what it measures, but for what it is given; the emulator is the one that `tests/setup.sh --aws` installs.
 The function is spoken to as Lambda does, one invocation after the other, each after the work that the one before has left.
 Its table is in an emulator, whose time is not the function's: what counts is the time of the function's process, from
 /proc. Everything runs on this machine; nothing is frozen, and there is no TLS.
@@ -332,6 +332,11 @@ def main():
     parser.add_argument("--local", default=target / "release/portcullis")
     parser.add_argument("--stub", default=target / "release/portcullis-bench")
     options = parser.parse_args()
+    arch = {"aarch64": "arm64"}.get(machine, machine)
+    subprocess.run(["bash", "infra/aws/build.sh", "--arch", arch], cwd=TOP, check=True)
+    for program, of in [(options.local, "portcullis"), (options.stub, "portcullis-benches")]:
+        if pathlib.Path(program).is_relative_to(target):
+            subprocess.run(["cargo", "build", "--release", "--package", of], cwd=TOP, check=True)
     package = TOP / "infra/aws/build/portcullis.zip"
     print(json.dumps({"package_bytes": package.stat().st_size, "program_bytes": os.stat(options.bootstrap).st_size}))
     with tempfile.TemporaryDirectory() as folder:
