@@ -328,7 +328,7 @@ def main():
     parser.add_argument("--calls", type=int, default=500)
     parser.add_argument("--starts", type=int, default=15)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--bootstrap", default=target / f"{machine}-unknown-linux-gnu/lambda/bootstrap")
+    parser.add_argument("--bootstrap", default=target / f"{machine}-unknown-linux-gnu/release/bootstrap")
     parser.add_argument("--local", default=target / "release/portcullis")
     parser.add_argument("--stub", default=target / "release/portcullis-bench")
     options = parser.parse_args()
