@@ -76,6 +76,9 @@ install_ministack() {
 install_checkov() { environment "$1" -r "$here/lambda/infrastructure/checkov.txt"; }
 install_moto() { environment "$1" -r "$here/lambda/moto.txt"; }
 
+# What it would bring along builds for other machines.
+install_cargo_lambda() { environment "$1" --no-deps -r "$here/lambda/cargo-lambda.txt"; }
+
 # requirements FILE...: the hash of what these files say, for this Python.
 requirements() { (cat "$@"; "$python" --version) | sum; }
 
@@ -83,6 +86,7 @@ if [ "${1:-}" = --aws ]; then
     part ministack "$(requirements "$here"/lambda/{ministack,infrastructure/requirements}.txt)" install_ministack
     part checkov "$(requirements "$here/lambda/infrastructure/checkov.txt")" install_checkov
     part moto "$(requirements "$here/lambda/moto.txt")" install_moto
+    part cargo-lambda "$(requirements "$here/lambda/cargo-lambda.txt")" install_cargo_lambda
     exit 0
 fi
 

@@ -127,6 +127,11 @@ pub fn moto() -> PathBuf {
     installed("moto/bin/moto_server")
 }
 
+/// Cargo's command for Lambda functions, which can stand for their platform.
+pub fn cargo_lambda() -> PathBuf {
+    installed("cargo-lambda/bin/cargo-lambda")
+}
+
 /// A file below `tests/interop`.
 pub fn interop(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(path)
