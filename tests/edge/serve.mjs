@@ -5,6 +5,8 @@
 //   persist        the folder in which stores and objects outlive the process; without one they do not
 //   port           without one, any
 //   without        names of bindings that are left out
+//   counting       what the objects that count do instead: `throws`, `fails` (which says that it is done all the same),
+//                  `babbles` or `hangs`
 //   failures       how often the queue's consumer fails: by turns before and after it has done its work
 //   fronts         a folder: what starts the Worker in further processes is written there (`workerd serve front.capnp`),
 //                  and this one answers only what those want of its stores and objects
@@ -22,15 +24,22 @@ const { buildSync } = modules('esbuild');
 const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
 const {
-  configuration, secrets = {}, persist, port = 0, without = [], failures = 0, fronts, counted = false,
+  configuration, secrets = {}, persist, port = 0, without = [], counting, failures = 0, fronts, counted = false,
   measured = false,
 } = JSON.parse(process.argv[2]);
 const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
-// The Worker itself, but for a consumer that fails.
+const instead = {
+  throws: "throw new Error('planned')",
+  fails: `return new Response('"done"', { status: 500 })`,
+  babbles: "return new Response('perhaps')",
+  hangs: 'return new Promise((resolve) => setTimeout(resolve, 600_000))',
+};
+// The Worker itself, but for a consumer and objects that fail.
 const entry = `
   import worker from './shim.mjs';
   export * from './shim.mjs';
   let failures = ${failures};
+  export class Failing { fetch() { ${instead[counting]} } }
   const queue = async (...batch) => {
     const failing = failures > 0 ? failures-- : 0;
     const fail = (when) => { console.log('planned failure', when); throw new Error('planned'); };
@@ -102,7 +111,7 @@ const options = convertV4MiniflareOptions({
     bindings: secrets,
     kvNamespaces: kept({ STORE: 'store' }),
     durableObjects: kept({ CONVERSATIONS: { className: 'Conversations', useSQLite: true },
-      COUNTS: { className: 'Counts', useSQLite: true },
+      COUNTS: { className: counting ? 'Failing' : 'Counts', useSQLite: true },
       TRAIL: { className: 'Trail', useSQLite: true },
       CONFIGURATIONS: { className: 'Configurations', useSQLite: true },
       UPSTREAMS: { className: 'Upstreams', useSQLite: true },
