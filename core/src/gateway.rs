@@ -358,6 +358,16 @@ impl Snapshot {
         }
     }
 
+    /// Tells whether a server is everybody's whom the policy lets reach it, and not one identity's own.
+    pub(crate) fn is_shared(&self, server: &Server) -> bool {
+        !self.config.personal.contains(&server.name)
+    }
+
+    /// Tells whether a server is some identity's own, and the caller is another.
+    pub(crate) fn is_anothers(&self, server: &ServerName, who: &Identity) -> bool {
+        self.config.personal.contains(server) && !self.acl.rules(who.agent.key()).may_reach(server.as_str())
+    }
+
     /// Tells whether an endpoint could show anything to a caller of whom no more will be known.
     pub(crate) fn has_anything_for(&self, who: &Identity, scope: &Scope) -> bool {
         let rules = self.acl.rules(who.agent.key());

@@ -186,6 +186,11 @@ impl Hub {
         self.state().listeners.len()
     }
 
+    /// Tells whether a stream is open for an audience that `is_it`.
+    pub(crate) fn any(&self, is_it: impl Fn(&Audience) -> bool) -> bool {
+        self.state().listeners.values().any(|listener| is_it(&listener.audience))
+    }
+
     /// Closes a stream.
     pub(crate) fn leave(&self, id: u64) {
         self.state().listeners.remove(&id);

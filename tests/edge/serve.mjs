@@ -12,6 +12,7 @@
 //                  and this one answers only what those want of its stores and objects
 //   counted        true: GET /subrequests lists what requests of agents have asked of servers, stores, objects and
 //                  queues since it was last asked for
+//   stored         true: GET /stored lists what the store holds, what is said about each text before it
 //   measured       true: GET /memory says how many bytes WebAssembly has; it never gives any back, so that is the most it
 //                  ever had
 import { readFileSync, watchFile, writeFileSync } from 'node:fs';
@@ -25,7 +26,7 @@ const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
 const {
   configuration, secrets = {}, persist, port = 0, without = [], counting, failures = 0, fronts, counted = false,
-  measured = false,
+  stored = false, measured = false,
 } = JSON.parse(process.argv[2]);
 const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
 const instead = {
@@ -71,6 +72,19 @@ const entry = `
       if (new URL(request.url).pathname === '/subrequests') return Response.json(made.splice(0));
       const bindings = Object.entries(env).map(([name, binding]) => [name, watched(name, binding)]);
       return worker.fetch(request, Object.fromEntries(bindings), context);
+    };
+  ` : stored ? `
+    const fetch = async (request, env, context) => {
+      if (new URL(request.url).pathname !== '/stored') return worker.fetch(request, env, context);
+      const texts = {};
+      for (let cursor, whole = false; !whole;) {
+        const page = await env.STORE.list({ cursor });
+        for (const { name, metadata } of page.keys) {
+          texts[name] = (JSON.stringify(metadata) ?? '') + await env.STORE.get(name);
+        }
+        ({ cursor, list_complete: whole } = page);
+      }
+      return Response.json(texts);
     };
   ` : measured ? `
     const fetch = (request, env, context) => new URL(request.url).pathname === '/memory'

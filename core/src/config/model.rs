@@ -14,6 +14,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// The MCP servers behind it.
     pub servers: BTreeMap<ServerName, Server>,
+    /// Those of them that overlays describe: each is one agent's, or one principal's.
+    pub personal: BTreeSet<ServerName>,
     /// Servers that were described but cannot be served, by the name they were given, and why. No value of an
     /// environment variable, header, argument or URL is repeated.
     pub broken: BTreeMap<String, String>,
