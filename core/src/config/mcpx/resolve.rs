@@ -13,7 +13,7 @@ use super::super::item::{At, nearest};
 use super::super::policy::{
     Agent, Auth, Dialect, Fixed, Group, ItemKind, Match, Narrowing, Policy, Rule, Selector, Variant, What,
 };
-use super::super::problem::{Place, Problem, Report, Severity, quote};
+use super::super::problem::{self, Place, Problem, Report, Severity, quote};
 use super::app::AuthEntry;
 use super::extensions::Child;
 use super::groups::{Names, ToolGroup};
@@ -68,7 +68,7 @@ pub(in crate::config) fn resolve(
     let tag_header = has_tags.then_some(TAG_HEADER);
     let auth = Auth { tag_header, ..resolver.auth(app.auth.as_ref()) };
     problems.extend(report.finish());
-    problems.sort_by_key(|problem| (problem.line, problem.column));
+    problem::in_order(problems);
     let is_refused = problems.iter().any(|problem| problem.severity == Severity::Error);
     let policy = match policy {
         Some(agents) if !is_refused => Policy { groups: groups.by_key, ..agents },
