@@ -17,6 +17,7 @@ use crate::flow::secrets::Secrets;
 use crate::flow::{HeldStreams, Parking, Spent};
 use crate::front::admin::AdminKey;
 use crate::front::gate::{Exposure, Gate};
+use crate::gather::Gather as _;
 use crate::hub::Hub;
 use crate::identity::{Identity, KeyRing};
 use crate::limits::Places;
@@ -378,7 +379,7 @@ impl Snapshot {
     /// Returns the servers that lead to one of these gateways. What they offer came from there, or would go back there.
     fn leading_back(&self, gateways: &[&str]) -> BTreeSet<ServerName> {
         let leads = |server: &Server| lock(&server.behind).iter().any(|hop| gateways.contains(&hop.as_str()));
-        self.servers.values().filter(|server| leads(server)).map(|server| server.name.clone()).collect()
+        self.servers.values().filter(|server| leads(server)).map(|server| server.name.clone()).gathered()
     }
 }
 

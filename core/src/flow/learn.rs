@@ -22,6 +22,7 @@ use crate::catalog::{Offer, Scope};
 use crate::error::Unreachable;
 use crate::front::Caller;
 use crate::gateway::{Gateway, SETTLING, Snapshot};
+use crate::gather::Gather as _;
 use crate::identity::Identity;
 use crate::ports::{Chunks, Host, Place};
 use crate::session::Purpose;
@@ -205,7 +206,7 @@ impl<H: Host> Gateway<H> {
             self.read_for(unread, has_changed).await;
         }
         let known = shared().map(|server| (server.identity.clone(), self.knows(server)));
-        shared::encode(&known.collect()).into()
+        shared::encode(&known.gathered()).into()
     }
 
     /// Returns when a server that is everybody's was read last for what is known here, in milliseconds since the Unix epoch.
