@@ -12,8 +12,7 @@ use std::time::Duration;
 use futures::future::{self, Either};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::ask::AnswerBody;
-use crate::body::Whole;
+use super::ask::{AnswerBody, MakeRequest};
 use crate::config::{Command, Transport};
 use crate::control::StoreError;
 use crate::error::Unreachable;
@@ -109,7 +108,7 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn fetch_with_secrets(
         &self,
         server: &Server,
-        request: impl Fn() -> http::Request<Whole>,
+        request: &MakeRequest<'_>,
     ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
         let with = |headers: &SecretHeaders| {
             let mut request = request();
@@ -120,14 +119,14 @@ impl<H: Host> Gateway<H> {
         };
         let filled = self.filled(server, Freshness::Recent).await?;
         let sent = filled.first(lock(&server.refused).as_ref()).clone();
-        let answer = self.fetch_plain(server, || with(&sent)).await?;
+        let answer = self.fetch_plain(server, &|| with(&sent)).await?;
         if answer.0.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
         let Ok(anew) = self.filled(server, Freshness::After(filled.reading)).await else { return Ok(answer) };
         let Some(instead) = anew.instead_of(&sent) else { return Ok(answer) };
         drop(answer);
-        let answer = self.fetch_plain(server, || with(instead)).await?;
+        let answer = self.fetch_plain(server, &|| with(instead)).await?;
         if answer.0.status != StatusCode::UNAUTHORIZED {
             let is_previous = *instead != anew.current;
             if is_previous {
