@@ -87,16 +87,16 @@ impl Stage {
         Self { keys: keys.map(|key| key["key"].as_str().expect("a key").to_owned()), gateway }
     }
 
-    /// The descriptions of the tools that an agent is listed.
-    fn listed(&self, agent: &Agent) -> Vec<String> {
-        let tools = agent.list("tools/list", "tools");
-        tools.iter().map(|tool| tool["description"].as_str().unwrap_or_default().to_owned()).collect()
-    }
-
     /// Everything that the store holds, by its keys.
     fn stored(&self) -> BTreeMap<String, String> {
         serde_json::from_value(Request::get(&self.gateway.url_of("/stored")).send().json()).expect("texts")
     }
+}
+
+/// The descriptions of the tools that an agent is listed.
+fn listed(agent: &Agent) -> Vec<String> {
+    let tools = agent.list("tools/list", "tools");
+    tools.iter().map(|tool| tool["description"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
 #[test]
@@ -107,10 +107,10 @@ fn what_isolates_share_holds_nothing_that_is_one_identitys() {
         for (whose, key) in ["one", "two"].into_iter().zip(&stage.keys) {
             let expected = ["listed-for-all".to_owned(), format!("listed-for-{whose}")];
             let modern = Agent::modern(url).bearer(key);
-            wait::expect("the overlays are in force", || stage.listed(&modern) == expected);
+            wait::expect("the overlays are in force", || listed(&modern) == expected);
             let legacy = Agent::modern(url).bearer(key).handshake("2025-11-25");
             for agent in [modern, legacy] {
-                assert_eq!(stage.listed(&agent), expected);
+                assert_eq!(listed(&agent), expected);
                 for tool in ["everybodys__x".to_owned(), format!("{whose}s__x")] {
                     agent.call(&tool, &json!({}));
                 }
