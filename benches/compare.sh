@@ -47,17 +47,19 @@ start stub "$bench" stub --port 9801 --servers 10; target_is direct 9801 "$pid" 
 start old "$bench" stub --port 9821 --legacy; await 9821
 start proxy "$bench" proxy 127.0.0.1:9831 http://127.0.0.1:9801; target_is proxy 9831 "$pid" echo
 
-# gateway NAME PORT FIRST COUNT: Portcullis in front of the stubs on COUNT ports from FIRST.
+# gateway NAME PORT FIRST COUNT AUDIT: Portcullis in front of the stubs on COUNT ports from FIRST; AUDIT is whether it
+# keeps an audit trail, which has a bar of its own.
 gateway() {
-    { echo 'version: 1'; echo 'servers:'
+    { echo 'version: 1'; echo "audit: { enabled: $5 }"; echo 'servers:'
       for n in $(seq 0 $(($4 - 1))); do echo "  up$n: { url: \"http://127.0.0.1:$(($3 + n))/mcp\" }"; done
     } >"$work/$1.yaml"
     start "$1" "$portcullis" serve --config "$work/$1.yaml" --data-dir "$work/$1" --listen "127.0.0.1:$2"
     target_is "$1" "$2" "$pid" up0__echo
 }
-gateway portcullis 9832 9801 1
-gateway portcullis-ten 9833 9801 10
-gateway portcullis-old 9834 9821 1
+gateway portcullis 9832 9801 1 false
+gateway portcullis-ten 9833 9801 10 false
+gateway portcullis-old 9834 9821 1 false
+gateway portcullis-trail 9835 9801 1 true
 
 # contextforge PORT: ContextForge in front of the old stub, with sessions (its faster setting) and without limits.
 contextforge() {
@@ -121,7 +123,7 @@ for _ in $(seq "$runs"); do
     for i in "${!names[@]}"; do
         measure "$i"
         case ${names[i]} in
-            direct | proxy | portcullis) for size in 100 10000 1000000; do measure "$i" --modern --payload "$size"; done ;;
+            direct | proxy | portcullis | portcullis-trail) for size in 100 10000 1000000; do measure "$i" --modern --payload "$size"; done ;;
             portcullis-ten) measure "$i" --modern --work list; measure "$i" --work session ;;
         esac
     done

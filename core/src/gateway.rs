@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
 use futures::channel::{mpsc, oneshot};
 use http::HeaderValue;
 
@@ -111,6 +112,10 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) told: Mutex<BTreeSet<String>>,
     /// Held while what changed is learned of, and how often that was begun.
     pub(crate) renewing: (futures::lock::Mutex<()>, AtomicU64),
+    /// What all instances know of servers, as it was taken last where nobody hears of changes.
+    pub(crate) published: Mutex<Bytes>,
+    /// Held by whoever reads servers for all instances, until they can know what was found.
+    pub(crate) unpublished: Arc<()>,
     /// The chain of gateways, for what this one asks of itself.
     pub(crate) own_via: HeaderValue,
     next_id: AtomicU64,
@@ -204,6 +209,8 @@ impl<H: Host> Gateway<H> {
             asleep: Mutex::default(),
             told: Mutex::default(),
             renewing: Default::default(),
+            published: Mutex::default(),
+            unpublished: Arc::default(),
             id: id.into(),
             host,
         }));

@@ -299,6 +299,7 @@ impl Record {
         let header = |name: &str| headers?.get(name)?.to_str().ok();
         let parent = in_meta.as_deref().or_else(|| header("traceparent")).and_then(SpanContext::parse);
         let tracestate = header("tracestate").filter(|_| in_meta.is_none()).map(Into::into);
+        let method = METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER);
         let mut open = Open::new((observer, clock), Side::Server, (id, method), parent);
         open.noted = noted.map(Box::new);
         open.piped = headers.is_none();
@@ -453,13 +454,13 @@ impl Open {
     fn new(
         (observer, clock): (Option<&Arc<dyn Observe>>, Clock),
         side: Side,
-        (id, method): (&str, &str),
+        (id, method): (&str, &'static str),
         parent: Option<SpanContext>,
     ) -> Self {
         Self {
             noted: None,
             side,
-            method: METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER),
+            method,
             version: OnceLock::new(),
             piped: false,
             id: id.into(),

@@ -124,6 +124,22 @@ pub(crate) fn plan<'a>(
     }
 }
 
+/// Tells whether a request asks what there is.
+pub(crate) fn is_list(inbound: &Inbound<'_>) -> bool {
+    inbound.method.ends_with("/list")
+}
+
+/// Tells whether a request names something that its caller is not shown.
+pub(crate) fn names_unknown(view: &View, inbound: &Inbound<'_>) -> bool {
+    let unknown = |kind: Kind| inbound.text("name").is_some_and(|name| view.find(kind, &name).is_none());
+    match inbound.method.as_ref() {
+        "tools/call" => unknown(Kind::Tools),
+        "prompts/get" => unknown(Kind::Prompts),
+        "resources/read" => inbound.text("uri").is_some_and(|uri| view.find_uri(&uri).is_none()),
+        _ => false,
+    }
+}
+
 /// Refuses a method that the era does not have.
 fn unknown_method(method: &str, era: Era) -> Refusal {
     let refusal = Refusal::new(code::METHOD_NOT_FOUND, format!("Method not found: {}", clip(method)));

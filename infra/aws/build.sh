@@ -45,14 +45,14 @@ is_this_machine() { [ "$(uname -s)-$(uname -m | sed s/arm64/aarch64/)" = "Linux-
 
 with_cargo() {
     say "building for $arch with cargo"
-    cargo build --locked --profile lambda --package portcullis-lambda --bin bootstrap --target "$target" >&2
-    program=$folder/$target/lambda/bootstrap
+    cargo build --locked --release --package portcullis-lambda --bin bootstrap --target "$target" >&2
+    program=$folder/$target/release/bootstrap
 }
 
 # It links with zig, against a glibc that is old enough everywhere.
 with_cargo_lambda() {
     say "building for $arch with cargo lambda"
-    CARGO_TARGET_DIR=$folder cargo lambda build --locked --profile lambda --package portcullis-lambda --bin bootstrap \
+    CARGO_TARGET_DIR=$folder cargo lambda build --locked --release --package portcullis-lambda --bin bootstrap \
         "--${arch/_/-}" --lambda-dir "$folder/cargo-lambda" >&2
     program=$folder/cargo-lambda/bootstrap
 }

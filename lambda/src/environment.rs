@@ -3,8 +3,10 @@
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use futures::future::try_join3;
@@ -24,7 +26,11 @@ use crate::underway::Underway;
 /// How long a configuration is taken for the one in force, in milliseconds.
 const FRESH: u64 = 3000;
 /// Once a configuration has not been looked at for so long, in milliseconds, that is done before anything is answered.
-const OLD: u64 = 20_000;
+const OLD: u64 = 5000;
+/// So long nobody looks again whatever a stranger presents, in milliseconds.
+const MOMENT: u64 = 1000;
+/// How often it is looked while an answer is given: whoever listens may lose the right to.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long the gateway's own keys are taken for those that count, in milliseconds.
 const KEYS_FRESH: u64 = 5 * 60 * 1000;
 /// Once they have not been read for so long, in milliseconds, that is done before anything is answered.
@@ -82,6 +88,24 @@ impl Environment {
             return Ok(gateway);
         }
         self.gateway.get_or_try_init(|| self.begin()).await
+    }
+
+    /// Looks whether other keys are to be in force, unless that was done a moment ago; tells whether there are.
+    pub(crate) async fn learns_of_keys(&self) -> bool {
+        let Some(gateway) = self.gateway.get().filter(|_| self.is_older_than(MOMENT)) else { return false };
+        let before = self.seen().keys.clone();
+        self.look_again(gateway).await;
+        self.seen().keys != before
+    }
+
+    /// Looks again and again whether another configuration or other keys are to be in force.
+    pub(crate) async fn keep_looking(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Some(gateway) = self.gateway.get().filter(|_| self.is_older_than(FRESH)) {
+                self.look_again(gateway).await;
+            }
+        }
     }
 
     /// Does what is left to do after an answer: waits for what was begun, writes the audit trail, and looks whether another

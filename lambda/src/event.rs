@@ -39,18 +39,15 @@ pub(crate) enum Headers {
     Lists,
 }
 
-/// Why an event is no request.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoRequest(String);
-
-impl std::fmt::Display for NoRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "the event is no HTTP request of a function URL, API Gateway or a load balancer: {}",
-            self.0
-        )
-    }
+/// Why an event is not understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Odd {
+    /// It is no request.
+    #[error("the event is no HTTP request of a function URL, API Gateway or a load balancer: {0}")]
+    NoRequest(String),
+    /// It is one that its client should not have sent.
+    #[error("{1}")]
+    Malformed(Front, String),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -89,67 +86,75 @@ struct Http {
 }
 
 /// Returns the request that an event stands for, and where it comes from.
-pub(crate) fn request(event: &[u8]) -> Result<(Request<Body>, Front), NoRequest> {
-    let mut event: Event = serde_json::from_slice(event).map_err(|error| NoRequest(error.to_string()))?;
-    let front = event.front()?;
-    let mut request = Request::new(Body::Full(event.take_body()?.into()));
-    *request.method_mut() = event.method()?;
-    *request.uri_mut() = event.uri(front)?;
-    let headers = request.headers_mut();
-    for (name, value) in event.header_lines() {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused("a header's name", name))?;
-        let value =
-            HeaderValue::from_str(value).map_err(|_| refused("the value of a header", name.as_str()))?;
-        headers.append(name, value);
-    }
-    let domain = event.request_context.domain_name.as_deref().filter(|_| !headers.contains_key(header::HOST));
-    if let Some(Ok(host)) = domain.map(HeaderValue::from_str) {
-        headers.insert(header::HOST, host);
-    }
+pub(crate) fn request(event: &[u8]) -> Result<(Request<Body>, Front), Odd> {
+    let event: Event = serde_json::from_slice(event).map_err(|error| Odd::NoRequest(error.to_string()))?;
+    let nothing = || Odd::NoRequest("it has neither `httpMethod` nor `requestContext.http`".into());
+    let front = event.front().ok_or_else(nothing)?;
+    let request = event.into_request(front).map_err(|why| Odd::Malformed(front, why))?;
     Ok((request, front))
 }
 
 impl Event {
-    fn front(&self) -> Result<Front, NoRequest> {
+    fn into_request(mut self, front: Front) -> Result<Request<Body>, String> {
+        let mut request = Request::new(Body::Full(self.take_body()?.into()));
+        *request.method_mut() = self.method()?;
+        *request.uri_mut() = self.uri(front)?;
+        let headers = request.headers_mut();
+        for (name, value) in self.header_lines() {
+            let name =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused("the name of a header", name))?;
+            let value =
+                HeaderValue::from_str(value).map_err(|_| refused("the value of a header", name.as_str()))?;
+            headers.append(name, value);
+        }
+        let domain = self.request_context.domain_name.as_deref();
+        let domain = domain.filter(|_| !headers.contains_key(header::HOST));
+        if let Some(Ok(host)) = domain.map(HeaderValue::from_str) {
+            headers.insert(header::HOST, host);
+        }
+        Ok(request)
+    }
+
+    fn front(&self) -> Option<Front> {
         let context = &self.request_context;
         let is_url = context.domain_name.as_ref().is_some_and(|domain| domain.contains(FUNCTION_URLS));
         match (self.version.as_deref(), &context.http, &self.http_method) {
-            (Some("2.0"), Some(_), _) if is_url => Ok(Front::FunctionUrl),
-            (Some("2.0"), Some(_), _) => Ok(Front::HttpApi),
+            (Some("2.0"), Some(_), _) if is_url => Some(Front::FunctionUrl),
+            (Some("2.0"), Some(_), _) => Some(Front::HttpApi),
             (_, None, Some(_)) if context.elb.is_some() => {
                 let lists = self.multi_value_headers.is_some();
-                Ok(Front::LoadBalancer(if lists { Headers::Lists } else { Headers::Single }))
+                Some(Front::LoadBalancer(if lists { Headers::Lists } else { Headers::Single }))
             }
-            (_, None, Some(_)) => Ok(Front::RestApi),
-            _ => Err(NoRequest("it has neither `httpMethod` nor `requestContext.http`".into())),
+            (_, None, Some(_)) => Some(Front::RestApi),
+            _ => None,
         }
     }
 
-    fn method(&self) -> Result<Method, NoRequest> {
+    fn method(&self) -> Result<Method, String> {
         let method =
             self.request_context.http.as_ref().map(|http| &http.method).or(self.http_method.as_ref());
         let method = method.map(String::as_str).unwrap_or_default();
         Method::from_bytes(method.as_bytes()).map_err(|_| refused("the method", method))
     }
 
-    fn take_body(&mut self) -> Result<Bytes, NoRequest> {
+    fn take_body(&mut self) -> Result<Bytes, String> {
         let body = self.body.take().unwrap_or_default();
         if !self.is_base64_encoded {
             return Ok(body.into());
         }
-        let body =
-            STANDARD.decode(body).map_err(|error| NoRequest(format!("its body is no base64: {error}")))?;
+        let body = STANDARD.decode(body).map_err(|error| format!("the body is no base64: {error}"))?;
         Ok(body.into())
     }
 
-    fn uri(&self, front: Front) -> Result<Uri, NoRequest> {
+    fn uri(&self, front: Front) -> Result<Uri, String> {
         let mut uri = encoded(&self.path(), Part::Path).into_owned();
         let query = self.query(front);
         if !query.is_empty() {
             uri.push('?');
             uri.push_str(&query);
         }
-        uri.parse().map_err(|_| refused("the path", &uri))
+        let parsed = uri.parse().ok().filter(|_| uri.starts_with('/'));
+        parsed.ok_or_else(|| refused("the path", &uri))
     }
 
     /// Returns the path without what the front has put before it.
@@ -207,8 +212,8 @@ impl Event {
     }
 }
 
-fn refused(what: &str, text: &str) -> NoRequest {
-    NoRequest(format!("{what} cannot be one: {text:?}"))
+fn refused(what: &str, text: &str) -> String {
+    format!("{what} cannot be one: {text:?}")
 }
 
 /// Where in a URI something stands.
@@ -261,7 +266,7 @@ mod tests {
     fn check(event: &str) -> String {
         let (request, front) = match request(event.as_bytes()) {
             Ok(understood) => understood,
-            Err(no_request) => return no_request.to_string(),
+            Err(odd) => return format!("{odd:?}"),
         };
         let (head, body) = request.into_parts();
         let told = ["accept", "cookie", "host", "mcp-session-id", "x-portcullis-tag"];
@@ -328,13 +333,13 @@ LoadBalancer(Lists) GET /readyz?q=1&q=2
 
     #[test]
     fn what_is_no_request_is_said_to_be_none() {
-        insta::assert_snapshot!(check(fixture!("queue")), @"the event is no HTTP request of a function URL, API Gateway or a load balancer: it has neither `httpMethod` nor `requestContext.http`");
-        insta::assert_snapshot!(check("[]"), @"the event is no HTTP request of a function URL, API Gateway or a load balancer: it has neither `httpMethod` nor `requestContext.http`");
+        insta::assert_snapshot!(check(fixture!("queue")), @r#"NoRequest("it has neither `httpMethod` nor `requestContext.http`")"#);
+        insta::assert_snapshot!(check("[]"), @r#"NoRequest("it has neither `httpMethod` nor `requestContext.http`")"#);
         let url = fixture!("function-url");
-        insta::assert_snapshot!(check(&url.replace("\"mcp-method\"", "\"mcp method\"")), @r#"the event is no HTTP request of a function URL, API Gateway or a load balancer: a header's name cannot be one: "mcp method""#);
-        insta::assert_snapshot!(check(&url.replace("tools/list\",\n    \"mcp-pro", "a\\nb\",\n    \"mcp-pro")), @r#"the event is no HTTP request of a function URL, API Gateway or a load balancer: the value of a header cannot be one: "mcp-method""#);
-        insta::assert_snapshot!(check(&url.replace("\"method\": \"POST\"", "\"method\": \"PO ST\"")), @r#"the event is no HTTP request of a function URL, API Gateway or a load balancer: the method cannot be one: "PO ST""#);
-        insta::assert_snapshot!(check(&url.replace("\"isBase64Encoded\": false", "\"isBase64Encoded\": true")), @"the event is no HTTP request of a function URL, API Gateway or a load balancer: its body is no base64: Invalid symbol 123, offset 0.");
+        insta::assert_snapshot!(check(&url.replace("\"mcp-method\"", "\"mcp method\"")), @r#"Malformed(FunctionUrl, "the name of a header cannot be one: \"mcp method\"")"#);
+        insta::assert_snapshot!(check(&url.replace("tools/list\",\n    \"mcp-pro", "a\\nb\",\n    \"mcp-pro")), @r#"Malformed(FunctionUrl, "the value of a header cannot be one: \"mcp-method\"")"#);
+        insta::assert_snapshot!(check(&url.replace("\"method\": \"POST\"", "\"method\": \"PO ST\"")), @r#"Malformed(FunctionUrl, "the method cannot be one: \"PO ST\"")"#);
+        insta::assert_snapshot!(check(&url.replace("\"isBase64Encoded\": false", "\"isBase64Encoded\": true")), @r#"Malformed(FunctionUrl, "the body is no base64: Invalid symbol 123, offset 0.")"#);
     }
 
     #[test]

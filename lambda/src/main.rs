@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use http::StatusCode;
-use portcullis_core::body::Body;
+use portcullis_core::body::{Body, Reply};
 use portcullis_core::ports::{Undivided, Until};
 use portcullis_native::HttpClient;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,10 +15,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::answer::{Way, plain};
 use crate::aws::Account;
 use crate::environment::Environment;
-use crate::event::Front;
+use crate::event::{Front, Odd};
 use crate::extension::{Answered, Extension};
 use crate::host::{Function, Reading, Stores};
-use crate::runtime::{Answer, Platform};
+use crate::runtime::{Answer, Invocation, Platform};
 use crate::secrets::Manager;
 use crate::secrets::store::Store;
 use crate::settings::Settings;
@@ -137,11 +137,21 @@ async fn answer_all(
         let ticket = invocation.ticket.clone();
         let outcome = match event::request(&invocation.event) {
             Ok((request, front)) => {
-                let answer = answer(&environment, request, front, invocation.deadline).await;
-                platform.answer(&ticket, answer).await
+                let answering = async {
+                    let answer = answer(&environment, request, front, &invocation).await;
+                    platform.answer(&ticket, answer).await
+                };
+                tokio::select! {
+                    outcome = answering => outcome,
+                    never = environment.keep_looking() => match never {},
+                }
             }
-            Err(no_request) => {
-                platform.refuse(&ticket, "Portcullis.NoRequest", &no_request.to_string()).await
+            Err(Odd::Malformed(front, why)) => {
+                let way = Way::of(front, environment.settings().answers);
+                platform.answer(&ticket, way.answer(plain(StatusCode::BAD_REQUEST, &why), front).await).await
+            }
+            Err(odd @ Odd::NoRequest(_)) => {
+                platform.refuse(&ticket, "Portcullis.NoRequest", &odd.to_string()).await
             }
         };
         if let Err(error) = outcome {
@@ -154,12 +164,26 @@ async fn answer_all(
 /// Answers one request as its front takes it.
 async fn answer(
     environment: &Environment,
-    mut request: http::Request<Body>,
+    request: http::Request<Body>,
     front: Front,
-    deadline: u64,
+    invocation: &Invocation,
 ) -> Answer {
     let way = Way::of(front, environment.settings().answers);
-    request.extensions_mut().insert(Until(way.until(front, deadline, portcullis_native::now())));
+    let until = way.until(front, invocation.deadline, portcullis_native::now());
+    let mut reply = serve(environment, request, way, until).await;
+    // A key may have been made a moment ago, elsewhere.
+    if reply.status() == StatusCode::UNAUTHORIZED
+        && environment.learns_of_keys().await
+        && let Ok((again, _)) = event::request(&invocation.event)
+    {
+        reply = serve(environment, again, way, until).await;
+    }
+    way.answer(reply, front).await
+}
+
+/// Has the gateway answer, where there is one.
+async fn serve(environment: &Environment, mut request: http::Request<Body>, way: Way, until: u64) -> Reply {
+    request.extensions_mut().insert(Until(until));
     if let Way::Whole(most) = way {
         request.extensions_mut().insert(Undivided(most));
     }
@@ -173,8 +197,7 @@ async fn answer(
             }
         }
     }));
-    let reply = serving.catch_unwind().await.unwrap_or_else(|_panicked| {
+    serving.catch_unwind().await.unwrap_or_else(|_panicked| {
         plain(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed; its log says more")
-    });
-    way.answer(reply, front).await
+    })
 }

@@ -12,6 +12,7 @@ mod attacks {
     mod envelope;
     mod evasion;
     mod fixed;
+    mod foreign;
     mod governed;
     mod groups;
     mod header_mismatch;

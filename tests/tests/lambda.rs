@@ -2,10 +2,14 @@
 //! or come whole, and time that is over.
 
 use std::fs;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use portcullis_tests::agent::{Agent, LEGACY};
+use portcullis_tests::aws::{Emulator, Fault, Flaky};
 use portcullis_tests::gateway::{Builder, Gateway, Host, Readiness};
 use portcullis_tests::http::{Request, Response};
+use portcullis_tests::scenario;
+use portcullis_tests::toolbox;
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
@@ -27,16 +31,13 @@ fn kill_all(gateway: &Gateway) {
     Request::post(&gateway.url_of("/.function/kill")).send();
 }
 
-/// Waits until every environment is stopped, and asserts that the kernel says so too.
+/// Waits until every environment is stopped, and the kernel says so too.
 fn await_freeze(gateway: &Gateway) {
-    wait::expect("all environments to be frozen", || {
-        environments(gateway).iter().all(|environment| environment["stopped"] == true)
-    });
-    for environment in environments(gateway) {
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", environment["process"])).expect("a process");
-        assert!(status.contains("State:\tT"), "{status}");
-    }
+    let is_stopped = |environment: &Value| {
+        let status = fs::read_to_string(format!("/proc/{}/status", environment["process"]));
+        environment["stopped"] == true && status.is_ok_and(|status| status.contains("State:\tT"))
+    };
+    wait::expect("all environments to be frozen", || environments(gateway).iter().all(is_stopped));
 }
 
 fn listen(gateway: &Gateway) -> Response {
@@ -210,4 +211,135 @@ fn a_configuration_that_cannot_be_served_is_told_to_whoever_asks() {
     let answer = Request::get(&gateway.url_of("/healthz")).send();
     assert_eq!(answer.status, 503);
     assert!(answer.text().contains("portcullis.yaml"));
+}
+
+/// How many requests an agent has in a day, where its environment is killed.
+const DAILY: usize = 8;
+const ADMIN_KEY: &str = "the admin's key";
+/// A tool that asks a question, and goes on by a state that is good once.
+const ASKS: &str = "s__test_input_required_result_request_state";
+
+/// Kills all environments at one request to the table.
+#[derive(Debug, Clone, Default)]
+struct Killer {
+    /// How many requests come before that one; nothing where nobody is to be killed.
+    left: Arc<Mutex<Option<usize>>>,
+    gateway: Arc<OnceLock<String>>,
+}
+
+impl Killer {
+    /// Stands before the table, which has done the last request, or has not.
+    fn before_the_table(&self, last: Fault) -> Flaky {
+        let killer = self.clone();
+        Flaky::before(Emulator::shared(), move |_| {
+            let mut left = killer.left.lock().expect("nobody has failed");
+            match left.as_mut() {
+                Some(0) => {
+                    Request::post(killer.gateway.get().expect("it runs")).send();
+                    *left = None;
+                    last.clone()
+                }
+                Some(left) => {
+                    *left -= 1;
+                    Fault::None
+                }
+                None => Fault::None,
+            }
+        })
+    }
+
+    fn kill_at(&self, number: usize) {
+        *self.left.lock().expect("nobody has failed") = Some(number);
+    }
+
+    fn has_killed(&self) -> bool {
+        self.left.lock().expect("nobody has failed").is_none()
+    }
+}
+
+/// What became of a call whose environment was killed.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    was_killed: bool,
+    /// Its agent was answered.
+    answered: bool,
+    /// Its agent, who asked again, was answered then.
+    answered_again: bool,
+    /// How often the server went on.
+    executed: usize,
+    /// How many entries the trail has of it, and of what came after.
+    recorded: usize,
+}
+
+/// Goes on with a call that has asked a question, has its environment killed at that request to the table, and asks again.
+fn killed_at(number: usize, last: Fault) -> Outcome {
+    let (folder, killer) = (toolbox::scratch(), Killer::default());
+    let table = killer.before_the_table(last);
+    let record = folder.path().join("record");
+    let upstream = Upstream::fixture(&["--era", "modern", "--record", &record.display().to_string()]);
+    let limited = json!({ "allow": ["*"], "limits": { "daily": DAILY } });
+    let servers = json!({ "s": { "url": upstream.url() } });
+    let config = json!({ "version": 1, "servers": servers, "agents": { "default": limited } });
+    let function = Gateway::with(&config.to_string()).on(Host::Lambda).env("AWS_ENDPOINT_URL", &table.url());
+    let gateway = function.env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY).start();
+    killer.gateway.set(gateway.url_of("/.function/kill")).expect("it is set once");
+    let agent = Agent::modern(gateway.url()).capabilities(json!({ "elicitation": { "form": {} } }));
+    let asked = agent.call(ASKS, &json!({}));
+    let key = asked["inputRequests"].as_object().and_then(|asked| asked.keys().next()).expect("a question");
+    let answers = json!({ key: { "action": "accept", "content": { "ok": true } } });
+    let params = json!({ "name": ASKS, "arguments": {}, "requestState": asked["requestState"], "inputResponses": answers });
+    await_freeze(&gateway);
+    let go_on = || {
+        let answer = agent.post("tools/call", params.clone()).try_send();
+        answer.is_some_and(|answer| answer.text().contains("state-ok: true"))
+    };
+    killer.kill_at(number);
+    let answered = go_on();
+    await_freeze(&gateway);
+    let was_killed = killer.has_killed();
+    *killer.left.lock().expect("nobody has failed") = None;
+    let answered_again = go_on();
+    await_freeze(&gateway);
+    let is_second = |sent: &Value| !sent["body"]["params"]["inputResponses"].is_null();
+    let executed = scenario::received(record).iter().filter(|sent| is_second(sent)).count();
+    let used = DAILY - (0..DAILY).take_while(|_| is_admitted(&agent)).count();
+    assert!((2..=3).contains(&used), "{used} of three requests are counted");
+    await_freeze(&gateway);
+    let recorded = calls_on_record(&gateway);
+    Outcome { was_killed, answered, answered_again, executed, recorded }
+}
+
+fn is_admitted(agent: &Agent) -> bool {
+    agent.ask("tools/list", json!({})).get("result").is_some()
+}
+
+/// How many calls the trail tells of, after the first; its chains hold.
+fn calls_on_record(gateway: &Gateway) -> usize {
+    let url = gateway.url_of("");
+    let verified = gateway.cli(&["audit", "verify", "--url", &url]);
+    assert_eq!(verified.code(), Some(0), "{}{}", verified.stdout, verified.stderr);
+    let found = gateway.cli(&["audit", "query", "--json", "--limit", "100", "--url", &url]);
+    assert_eq!(found.code(), Some(0), "{}", found.stderr);
+    found.stdout.matches("\"method\":\"tools/call\"").count() - 1
+}
+
+/// Between any two steps, also between the server's answer and what is written of it.
+#[test]
+fn a_call_whose_environment_is_killed_at_any_step_is_done_once_at_most() {
+    for last in [Fault::Lost, Fault::AnswerLost] {
+        let mut outcomes = Vec::new();
+        while outcomes.last().is_none_or(|outcome: &Outcome| outcome.was_killed) {
+            outcomes.push(killed_at(outcomes.len(), last.clone()));
+        }
+        for outcome in &outcomes {
+            let Outcome { was_killed, answered, answered_again, executed, recorded } = outcome;
+            assert!(!(*answered && *answered_again), "a state is good once: {outcome:?}");
+            assert_eq!(*executed, usize::from(*answered || *answered_again), "{outcome:?}");
+            assert!(*recorded == 2 || (*was_killed && *recorded == 1), "{outcome:?}");
+        }
+        let is_lost = |outcome: &Outcome| outcome.answered && outcome.recorded == 1;
+        assert_eq!(outcomes.iter().any(is_lost), last == Fault::Lost, "{outcomes:?}");
+        assert!(outcomes.iter().any(|outcome| outcome.was_killed && outcome.recorded == 2), "{outcomes:?}");
+        assert!(outcomes.last().is_some_and(|outcome| outcome.answered), "{outcomes:?}");
+    }
 }

@@ -107,7 +107,12 @@ impl Entry {
         line.perhaps(",\"server\":", self.server.as_deref());
         let name = self.name.as_deref().map(|name| redactor.text(cut(name)));
         line.perhaps(",\"name\":", name.as_deref());
-        line.foreign(",\"upstream_name\":", self.upstream_name.as_deref());
+        let upstream_name = self.upstream_name.as_deref();
+        match upstream_name.filter(|own| name.as_deref().is_some_and(|name| name.ends_with(own))) {
+            // Nothing has been taken out of it there.
+            Some(own) => line.text(",\"upstream_name\":", own),
+            None => line.foreign(",\"upstream_name\":", upstream_name),
+        }
         line.known(",\"decision\":\"", self.decision.as_str());
         line.foreign(",\"rule\":", self.rule.as_deref());
         line.foreign(",\"error\":", self.error.as_deref());

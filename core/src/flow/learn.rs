@@ -18,12 +18,13 @@ use futures::future::{self, Either};
 use http::HeaderValue;
 
 use crate::catalog::shared::{self, Acquaintance, Known};
-use crate::catalog::{Offer, Scope};
+use crate::catalog::{Offer, Scope, View};
 use crate::error::Unreachable;
-use crate::front::Caller;
+use crate::front::{Caller, Inbound};
 use crate::gateway::{Gateway, SETTLING, Snapshot};
 use crate::gather::Gather as _;
 use crate::identity::Identity;
+use crate::plan;
 use crate::ports::{Chunks, Host, Place};
 use crate::session::Purpose;
 use crate::upstream::{Established, Nudge, Server, Status, lock};
@@ -64,6 +65,37 @@ impl<H: Host> Gateway<H> {
         }
     }
 
+    /// Returns the view on which a request is answered. An environment of a function hears of no change while it is frozen:
+    /// a list may have been told as changed by another, and a name that nobody has may be new.
+    pub(super) async fn view_for(
+        &self,
+        inbound: &Inbound<'_>,
+        snapshot: &Snapshot,
+        caller: &Caller,
+    ) -> Arc<View> {
+        let may_be_behind = self.host().place() == Place::Function;
+        if may_be_behind && plan::is_list(inbound) {
+            self.take_published().await;
+        }
+        let view = self.view(snapshot, caller).await;
+        if may_be_behind && plan::names_unknown(&view, inbound) && self.take_published().await {
+            return self.view(snapshot, caller).await;
+        }
+        view
+    }
+
+    /// Takes what all instances know of servers; tells whether that is something else than it was before.
+    async fn take_published(&self) -> bool {
+        let Some(store) = self.host().catalog() else { return false };
+        let Some(text) = store.published().await else { return false };
+        if *lock(&self.0.published) == text {
+            return false;
+        }
+        self.take_catalog(&text);
+        *lock(&self.0.published) = text;
+        true
+    }
+
     /// Has what is known of servers brought up to date: by their keepers, by the instance that does so for all, or here.
     async fn bring_up_to_date(&self, due: Vec<Arc<Server>>) {
         let (kept, due): (Vec<_>, Vec<_>) =
@@ -85,11 +117,16 @@ impl<H: Host> Gateway<H> {
     /// Has a change that was found here known to all instances, before anybody is told of it: whoever is told, and asks
     /// again, is to be answered with what is new.
     pub(super) async fn share_change(&self, server: &Server, offer: &Offer) {
-        let finds_changes = self.host().place() == Place::Owner
-            && self.host().catalog().is_some()
-            && self.snapshot().is_shared(server);
-        let before = server.offer.load_full().filter(|_| finds_changes);
-        if before.is_some_and(|before| !before.lists_as(offer)) {
+        let is_heard_here = matches!(self.host().place(), Place::Owner | Place::Function);
+        let finds_changes =
+            is_heard_here && self.host().catalog().is_some() && self.snapshot().is_shared(server);
+        let is_new = || server.offer.load_full().is_some_and(|before| !before.lists_as(offer));
+        if !finds_changes || !is_new() {
+            return;
+        }
+        // Each environment with a listener hears of it: the first has the server read, for all.
+        let is_published = self.host().place() == Place::Function && self.take_published().await && !is_new();
+        if !is_published {
             self.take_refreshed(Some(&server.identity)).await;
         }
     }
@@ -140,6 +177,8 @@ impl<H: Host> Gateway<H> {
     /// and the one whose lists have changed.
     async fn take_refreshed(&self, changed: Option<&str>) {
         let Some(store) = self.host().catalog() else { return };
+        // A function reads servers itself. Whoever is told of a change may ask elsewhere, so it is published before.
+        let unpublished = (self.host().place() == Place::Function).then(|| self.0.unpublished.clone());
         let limit = std::pin::pin!(self.host().sleep(Duration::from_millis(2 * SETTLING)));
         match future::select(store.refresh(changed), limit).await {
             Either::Left((Ok(text), _)) => self.take_catalog(&text),
@@ -149,6 +188,10 @@ impl<H: Host> Gateway<H> {
             Either::Right(_) => {
                 tracing::warn!("what all instances know of servers is not brought up to date in time");
             }
+        }
+        if unpublished.is_some() {
+            drop(unpublished);
+            self.views_changed();
         }
     }
 

@@ -192,9 +192,10 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Tells whoever listens of what has changed in its view: at once, and then of all that changes within a second
-    /// together.
+    /// together. What is found while servers are read for all instances is told once they know.
     pub(crate) fn views_changed(&self) {
-        if !self.0.hub.compare(|audience| self.listed(audience)) {
+        let is_published = Arc::strong_count(&self.0.unpublished) == 1;
+        if !is_published || !self.0.hub.compare(|audience| self.listed(audience)) {
             return;
         }
         let gateway = self.clone();

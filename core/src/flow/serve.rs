@@ -389,7 +389,7 @@ impl<H: Host> Gateway<H> {
         let counted = self.counted(&retried, caller).await?;
         let retried = retried?;
         let snapshot = self.snapshot();
-        let view = self.view(&snapshot, caller).await;
+        let view = self.view_for(inbound, &snapshot, caller).await;
         if let Retried::Parked(place) = retried {
             // It ends where it began, whatever is served by now; but not for whom it is no longer meant.
             return Box::pin(self.resume(place, inbound, (caller, &view))).await;

@@ -53,6 +53,9 @@ pub struct Settings {
     /// Where it listens; on a free port unless set.
     #[serde(default)]
     pub port: u16,
+    /// How many environments there are at most; on the platform, what comes beyond is refused, and here it waits.
+    #[serde(default = "hundred")]
+    pub most: usize,
     /// How many environments there are at least; they take turns.
     #[serde(default = "one")]
     pub environments: usize,
@@ -75,6 +78,10 @@ fn minutes() -> u64 {
 
 fn yes() -> bool {
     true
+}
+
+fn hundred() -> usize {
+    100
 }
 
 fn one() -> usize {
@@ -104,7 +111,7 @@ impl Function {
         let mut terminated = signal(SignalKind::terminate()).expect("signals can be waited for");
         let at_first = Some(self.settings.environments).filter(|count| *count > 1);
         for _ in 0..at_first.unwrap_or_default() {
-            self.start().await;
+            self.start_one_more().await;
         }
         loop {
             tokio::select! {
@@ -140,11 +147,11 @@ impl Function {
                 // One that is about to be ready is waited for.
                 None if self.state().is_one_about_to_be_ready() => {
                     if tokio::time::timeout(Duration::from_millis(100), ready).await.is_err() {
-                        started = Some(self.start().await);
+                        started = self.start_one_more().await;
                     }
                     continue;
                 }
-                None => started = Some(self.start().await),
+                None => started = self.start_one_more().await,
                 // It could not even begin.
                 Some(environment) if !self.state().has(environment) => return front::failed(),
                 Some(_) => {}
@@ -162,8 +169,14 @@ impl Function {
         answered.await.unwrap_or_else(|_gone| front::failed())
     }
 
-    /// Starts another environment; returns its number.
-    async fn start(self: &Arc<Self>) -> u64 {
+    /// Starts another environment, unless there are as many as may be; returns its number.
+    async fn start_one_more(self: &Arc<Self>) -> Option<u64> {
+        let number = self.state().begin(self.settings.most)?;
+        self.start(number).await;
+        Some(number)
+    }
+
+    async fn start(self: &Arc<Self>, number: u64) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let mut command = Command::new(&self.settings.bootstrap);
@@ -184,7 +197,7 @@ impl Function {
         }
         let mut process =
             command.envs(&self.settings.environment).spawn().expect("the function's program starts");
-        let number = self.state().begin(process.id().and_then(|id| i32::try_from(id).ok()));
+        self.state().started(number, process.id().and_then(|id| i32::try_from(id).ok()));
         let function = self.clone();
         let apis = tokio::spawn(apis::serve(self.clone(), number, listener));
         tokio::spawn(async move {
@@ -194,7 +207,6 @@ impl Function {
             function.state().forget(number);
             function.ready.notify_waiters();
         });
-        number
     }
 
     #[allow(clippy::print_stdout, clippy::unused_self, reason = "its log is what it says")]

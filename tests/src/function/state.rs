@@ -23,8 +23,7 @@ pub(super) type Told = Response<Full<Bytes>>;
 pub(super) struct Job {
     pub(super) id: String,
     event: String,
-    /// In milliseconds since the Unix epoch.
-    deadline: u128,
+    timeout: u64,
     answer: oneshot::Sender<Reply>,
 }
 
@@ -32,15 +31,20 @@ impl Job {
     pub(super) fn new(event: String, timeout: u64, answer: oneshot::Sender<Reply>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = format!("00000000-0000-4000-8000-{:012}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let ends = SystemTime::now() + Duration::from_millis(timeout);
-        let deadline = ends.duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
-        Self { id, event, deadline, answer }
+        Self { id, event, timeout, answer }
     }
 
-    fn to_runtime(&self) -> Told {
+    /// When its time is over that begins now, in milliseconds since the Unix epoch.
+    fn deadline(&self) -> u64 {
+        let ends = SystemTime::now() + Duration::from_millis(self.timeout);
+        let since = ends.duration_since(UNIX_EPOCH).expect("it is after 1970");
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn to_runtime(&self, deadline: u64) -> Told {
         let told = Response::builder()
             .header("lambda-runtime-aws-request-id", &self.id)
-            .header("lambda-runtime-deadline-ms", self.deadline.to_string())
+            .header("lambda-runtime-deadline-ms", deadline.to_string())
             .header(
                 "lambda-runtime-invoked-function-arn",
                 "arn:aws:lambda:eu-west-1:000000000000:function:portcullis",
@@ -49,8 +53,7 @@ impl Job {
         told.body(self.event.clone().into()).expect("an answer")
     }
 
-    fn to_extension(&self) -> Told {
-        let deadline = u64::try_from(self.deadline).unwrap_or(u64::MAX);
+    fn to_extension(&self, deadline: u64) -> Told {
         let event = json!({ "eventType": "INVOKE", "requestId": self.id, "deadlineMs": deadline });
         Response::new(event.to_string().into())
     }
@@ -102,11 +105,21 @@ impl Environment {
 }
 
 impl State {
-    /// Takes note of an environment that begins; returns its number.
-    pub(super) fn begin(&mut self, process: Option<i32>) -> u64 {
+    /// Takes note of an environment that is to be started, unless there are as many as may be; returns its number.
+    pub(super) fn begin(&mut self, most: usize) -> Option<u64> {
+        if self.environments.len() >= most {
+            return None;
+        }
         self.next += 1;
-        self.environments.insert(self.next, Environment { process, ..Environment::default() });
-        self.next
+        self.environments.insert(self.next, Environment::default());
+        Some(self.next)
+    }
+
+    /// Takes note of an environment's process.
+    pub(super) fn started(&mut self, number: u64, process: Option<i32>) {
+        if let Some(environment) = self.environments.get_mut(&number) {
+            environment.process = process;
+        }
     }
 
     /// Gives a job to an environment that is ready, if there is one; returns its number.
@@ -127,11 +140,12 @@ impl State {
             environment.signal(Signal::SIGCONT);
         }
         environment.requests += 1;
+        let deadline = job.deadline();
         if let Some(runtime) = environment.runtime.pop_front() {
-            runtime.send(job.to_runtime()).ok();
+            runtime.send(job.to_runtime(deadline)).ok();
         }
         if let Extension::Asks(extension) = std::mem::replace(&mut environment.extension, Extension::Absent) {
-            extension.send(job.to_extension()).ok();
+            extension.send(job.to_extension(deadline)).ok();
             environment.extension = Extension::Registered;
         }
         environment.jobs.insert(job.id, Some(job.answer));

@@ -1,10 +1,10 @@
-//! Case 12: a server makes the gateway connect to a place that the server itself could not reach.
+//! Cases 11 and 12: a server makes the gateway connect to a place that the server itself could not reach.
 //!
 //! Where the gateway connects to is what its operator has configured, private addresses included, so that nothing is
 //! gained by a name that changes its address meanwhile. **No server can name another place**, in whatever spelling.
 
 use portcullis_tests::agent::Agent;
-use portcullis_tests::gateway::{Gateway, Readiness};
+use portcullis_tests::gateway::{Gateway, Host, Readiness};
 use serde_json::{Map, Value, json};
 
 use super::double::{Answer, Double, Received};
@@ -59,6 +59,33 @@ fn case_12_a_redirect_inwards_is_not_followed() {
     assert_eq!(thief.received().len(), 0, "{:?}", thief.received());
 }
 
+/// A server that wants a credential, and says where there is more to be read of that.
+#[test]
+fn case_11_metadata_that_a_refusal_names_is_not_read() {
+    let thief = Double::mcp("thief", &["t"]);
+    let servers: Vec<_> = places(&thief)
+        .into_iter()
+        .map(|place| {
+            Double::new(move |_| {
+                let challenge =
+                    format!("Bearer error=\"invalid_token\", resource_metadata=\"{place}\", scope=\"a\"");
+                let link = format!("<{place}>; rel=\"oauth-authorization-server\"");
+                Answer::status(401).with("WWW-Authenticate", challenge).with("Link", link)
+            })
+        })
+        .collect();
+    let named = servers.iter().enumerate();
+    let named = named.map(|(index, server)| (format!("s{index}"), json!({ "url": server.url() })));
+    let settings = config(&Value::Object(named.collect::<Map<_, _>>()));
+    let gateway = Gateway::with(&settings).until(Readiness::Listening).start();
+    for (index, server) in servers.iter().enumerate() {
+        assert_eq!(state_of(&gateway, &format!("s{index}"))["status"], "down", "{index}");
+        let asked = server.received();
+        assert!(!asked.is_empty() && asked.iter().all(|request| request.path == "/mcp"), "{asked:?}");
+    }
+    assert_eq!(thief.received().len(), 0, "{:?}", thief.received());
+}
+
 /// A server with sessions, whose own stream says where to send messages, as the revision of 2024-11-05 did.
 fn with_sessions(request: &Received, elsewhere: &str) -> Answer {
     let message = request.message();
@@ -104,7 +131,9 @@ fn case_12_a_place_that_a_server_tells_of_is_not_visited() {
         assert_eq!(agent.call("up__t", &json!({}))["content"][0]["uri"], thief.url());
     }
     let asked = server.received();
-    assert!(asked.iter().any(|request| request.head.starts_with("GET")), "the stream was read");
+    // A function reads none where nobody listens.
+    let reads = |request: &Received| request.head.starts_with("GET");
+    assert!(Host::chosen() == Host::Lambda || asked.iter().any(reads), "the stream was read");
     assert!(asked.iter().all(|request| request.path == "/mcp"), "{asked:?}");
     assert_eq!(thief.received().len(), 0, "{:?}", thief.received());
 }

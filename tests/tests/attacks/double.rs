@@ -54,6 +54,12 @@ impl Answer {
         Self { status, headers: Vec::new(), body: String::new() }
     }
 
+    /// The same answer with another header.
+    pub(crate) fn with(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
     /// A redirect.
     pub(crate) fn redirect(status: u16, location: &str) -> Self {
         Self { status, headers: vec![("Location", location.to_owned())], body: String::new() }

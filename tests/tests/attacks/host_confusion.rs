@@ -212,7 +212,7 @@ fn case_02_a_path_that_is_tidied_up_is_no_other_than_its_tidy_form() {
         ("/mcp/groups/../../admin/v1/config", "/admin/v1/config"),
     ];
     for (path, tidy) in paths {
-        if Host::chosen() == Host::Local {
+        if Host::chosen() != Host::Edge {
             leads_nowhere(&target, path, &[400, 403, 404]);
             continue;
         }

@@ -1,7 +1,8 @@
 //! Cases 21, 23 and 32, where the configuration is pushed: a policy that changes is in force soon, in every instance, and
 //! one with an error never is.
 //!
-//! Each instance of a Worker looks for itself, so that these tests wait until it is seen what was pushed.
+//! Each instance of a Worker or a function looks for itself, so that these tests wait until it is seen what was pushed, and
+//! ask again where another instance may have been asked.
 
 use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::Gateway;
@@ -53,6 +54,12 @@ fn sees(agent: &Agent, tool: &str) -> bool {
     answer["result"]["tools"].as_array().is_some_and(|tools| tools.iter().any(|one| one["name"] == tool))
 }
 
+/// Tells whether a tool is refused as one that does not exist.
+fn is_unknown(agent: &Agent, tool: &str) -> bool {
+    let error = agent.ask("tools/call", json!({ "name": tool }))["error"].clone();
+    error["code"] == -32602 && error["message"] == format!("Unknown tool: {tool}")
+}
+
 #[test]
 fn case_23_an_agent_that_a_push_removes_may_do_nothing() {
     let server = fixture();
@@ -81,7 +88,7 @@ fn case_23_an_agent_that_a_push_removes_may_do_nothing() {
     assert!(stream.events().all(|event| event.data.is_empty()), "its stream ends without a word");
     for agent in [modern(gateway.url(), "one"), by_tag] {
         wait::expect("an agent that is gone is nobody", || !sees(&agent, "up__echo"));
-        assert_eq!(agent.error("tools/call", json!({ "name": "up__echo" }))["code"], -32602);
+        wait::expect("nor can it call anything", || is_unknown(&agent, "up__echo"));
     }
     assert!(sees(&other, "up__echo"), "nobody else is concerned");
 }
@@ -105,7 +112,7 @@ fn case_23_a_group_that_a_push_deletes_serves_nobody() {
         wait::expect("the group is gone", || status(&session) == 404 && status(&modern(&url, "all")) == 404);
     }
     wait::expect("its tools are gone", || by_group.tools().is_empty());
-    assert_eq!(by_group.error("tools/call", json!({ "name": "up__echo" }))["code"], -32602);
+    wait::expect("and cannot be called", || is_unknown(&by_group, "up__echo"));
 }
 
 #[test]
@@ -153,8 +160,7 @@ fn case_21_a_policy_that_is_pushed_is_in_force_everywhere() {
     replace(&gateway, &file(&json!({ "allow": ["*"], "deny": ["up/count"] })));
     for agent in &agents {
         wait::expect("the policy", || !sees(agent, "up__count"));
-        let error = agent.error("tools/call", json!({ "name": "up__count" }));
-        assert_eq!(error["message"], "Unknown tool: up__count");
+        wait::expect("no call of it", || is_unknown(agent, "up__count"));
         assert!(sees(agent, "up__echo"));
     }
     assert!(sees(&other, "up__count"), "nobody else is concerned");

@@ -198,6 +198,42 @@ fn a_listener_hears_of_changes_until_the_platform_ends_its_request() {
 }
 
 #[test]
+fn what_one_instance_heard_of_all_answer_with() {
+    let host = Memory::new({
+        let mut more = false;
+        move |request: &http::Request<Bytes>| match method_and_id(request) {
+            (method, id) if method == "server/discover" => result(
+                &id,
+                r#"{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}}}"#,
+            ),
+            (method, _) if method == "subscriptions/listen" => {
+                more = true;
+                let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+                later(open_stream(&[]), Duration::from_secs(2), &[changed])
+            }
+            (method, id) if method == "tools/list" && more => {
+                result(&id, &TOOLS.replace("[{", r#"[{"name":"more","inputSchema":{"type":"object"}},{"#))
+            }
+            _ => modern_server(request),
+        }
+    });
+    let fleet = fleet(&host);
+    let [listener, first, second] = [fleet.function(), fleet.function(), fleet.function()];
+    for function in [&first, &second] {
+        let listed = ask(&host, function, modern("1", "tools/list", ""));
+        assert!(!listed.contains("a__more"), "{listed}");
+    }
+    let heard = ask(&host, &listener, until(&host, modern("1", "subscriptions/listen", LISTEN), 30));
+    assert!(heard.contains("notifications/tools/list_changed"), "{heard}");
+    host.sent();
+    let listed = ask(&host, &first, modern("1", "tools/list", ""));
+    assert!(listed.contains("a__more"), "{listed}");
+    let called = ask(&host, &second, modern("1", "tools/call", r#""name":"a__more""#));
+    assert!(called.starts_with("200"), "{called}");
+    assert_eq!(methods(&host), ["tools/call"], "servers are not read again");
+}
+
+#[test]
 fn what_is_not_answered_in_time_is_answered_with_an_error() {
     let host = Memory::new(calling(|_| silence()));
     let function = fleet(&host).function();
