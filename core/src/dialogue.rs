@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Refusal, code};
+use crate::gather::Gather as _;
 use crate::session::Interaction;
 use crate::shape::can_be_asked;
 use crate::upstream::handshake::shorten;
@@ -190,7 +191,7 @@ impl Dialogue {
             ));
         }
         self.state = round.state;
-        self.answers = round.questions.iter().map(|question| (question.key.clone(), None)).collect();
+        self.answers = round.questions.iter().map(|question| (question.key.clone(), None)).gathered();
         if round.questions.is_empty() { self.retry() } else { Step::Ask(round.questions) }
     }
 

@@ -18,6 +18,7 @@ use crate::flow::secrets::Secrets;
 use crate::flow::{HeldStreams, Parking, Spent};
 use crate::front::admin::AdminKey;
 use crate::front::gate::{Exposure, Gate};
+use crate::gather::Gather as _;
 use crate::hub::Hub;
 use crate::identity::{Identity, KeyRing};
 use crate::limits::Places;
@@ -365,6 +366,16 @@ impl Snapshot {
         }
     }
 
+    /// Tells whether a server is everybody's whom the policy lets reach it, and not one identity's own.
+    pub(crate) fn is_shared(&self, server: &Server) -> bool {
+        !self.config.personal.contains(&server.name)
+    }
+
+    /// Tells whether a server is some identity's own, and the caller is another.
+    pub(crate) fn is_anothers(&self, server: &ServerName, who: &Identity) -> bool {
+        self.config.personal.contains(server) && !self.acl.rules(who.agent.key()).may_reach(server.as_str())
+    }
+
     /// Tells whether an endpoint could show anything to a caller of whom no more will be known.
     pub(crate) fn has_anything_for(&self, who: &Identity, scope: &Scope) -> bool {
         let rules = self.acl.rules(who.agent.key());
@@ -375,7 +386,7 @@ impl Snapshot {
     /// Returns the servers that lead to one of these gateways. What they offer came from there, or would go back there.
     fn leading_back(&self, gateways: &[&str]) -> BTreeSet<ServerName> {
         let leads = |server: &Server| lock(&server.behind).iter().any(|hop| gateways.contains(&hop.as_str()));
-        self.servers.values().filter(|server| leads(server)).map(|server| server.name.clone()).collect()
+        self.servers.values().filter(|server| leads(server)).map(|server| server.name.clone()).gathered()
     }
 }
 

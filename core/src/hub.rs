@@ -13,6 +13,7 @@ use futures::channel::mpsc;
 use crate::catalog::{CAPABILITIES, Listed, Scope};
 use crate::config::Limits;
 use crate::front::Caller;
+use crate::gather::Gather as _;
 use crate::identity::Identity;
 use crate::names::ServerName;
 use crate::upstream::lock;
@@ -186,6 +187,11 @@ impl Hub {
         self.state().listeners.len()
     }
 
+    /// Tells whether a stream is open for an audience that `is_it`.
+    pub(crate) fn any(&self, is_it: impl Fn(&Audience) -> bool) -> bool {
+        self.state().listeners.values().any(|listener| is_it(&listener.audience))
+    }
+
     /// Closes a stream.
     pub(crate) fn leave(&self, id: u64) {
         self.state().listeners.remove(&id);
@@ -232,7 +238,7 @@ impl Hub {
         let mut state = self.state();
         state.announcing = state.is_anything_due();
         for capability in CAPABILITIES {
-            let due: BTreeSet<u64> = state.due(capability).map(|listener| listener.nonce).collect();
+            let due: BTreeSet<u64> = state.due(capability).map(|listener| listener.nonce).gathered();
             let told = state.send(&Note::ListChanged(capability), |listener| due.contains(&listener.nonce));
             for listener in state.listeners.values_mut().filter(|listener| told.contains(&listener.nonce)) {
                 listener.due.remove(capability);
@@ -322,7 +328,7 @@ impl Hub {
     pub(crate) fn resources_of(&self, server: &ServerName) -> BTreeSet<String> {
         let state = self.state();
         let resources = state.subscriptions.values().flat_map(|subscriber| subscriber.resources.keys());
-        resources.filter(|(name, _)| name == server).map(|(_, uri)| uri.clone()).collect()
+        resources.filter(|(name, _)| name == server).map(|(_, uri)| uri.clone()).gathered()
     }
 
     /// Forgets a session: its streams end. Returns the resources that it wanted to hear of.

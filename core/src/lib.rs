@@ -45,6 +45,7 @@ mod endpoint;
 mod flow;
 mod front;
 mod gateway;
+mod gather;
 mod hub;
 mod limits;
 mod pieces;

@@ -18,6 +18,7 @@ use crate::host::{
     request, settled,
 };
 use crate::isolate::Place;
+use crate::json;
 use crate::logging;
 
 /// The longest batch of messages of the audit trail, in bytes.
@@ -327,7 +328,7 @@ async fn errand<T: serde::de::DeserializeOwned>(asked: JsValue, largest: usize) 
 }
 
 fn stored(storage: &Storage) -> Count {
-    storage.load(COUNT).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    storage.load(COUNT).and_then(|text| json::read(&text).ok()).unwrap_or_default()
 }
 
 fn to_text(value: &impl serde::Serialize) -> String {

@@ -12,6 +12,7 @@ use wasm_bindgen::JsValue;
 
 use crate::bindings::Bindings;
 use crate::host::{CATALOG, CONFIGURATION, EDITION, Edge, KEYS, publish, read_all};
+use crate::json;
 
 /// The variable with the configuration of a gateway whose store has none.
 const VARIABLE: &str = "PORTCULLIS_CONFIG";
@@ -225,7 +226,7 @@ struct Entry {
 
 impl Held {
     fn key_ring(&self) -> KeyRing {
-        let kept: Vec<Kept> = match self.keys.as_deref().map(serde_json::from_str) {
+        let kept: Vec<Kept> = match self.keys.as_deref().map(json::read) {
             Some(Ok(kept)) => kept,
             Some(Err(error)) => {
                 tracing::error!(%error, "the keys in the store cannot be read; no key counts");
@@ -244,7 +245,7 @@ async fn read(store: &JsValue, with_catalog: bool) -> Result<(Held, Option<Strin
     let found = read_all(store, names).await.map_err(|why| format!("the store cannot be read: {why}"))?;
     let mut found = found.into_iter();
     let config = found.next().flatten().map(|(text, about)| {
-        let stamp = about.and_then(|about| serde_json::from_str(&about).ok());
+        let stamp = about.and_then(|about| json::read(&about).ok());
         Entry { text, stamp }
     });
     let mut text = || found.next().flatten().map(|(text, _)| text);

@@ -8,4 +8,5 @@ mod bindings;
 pub mod exports;
 mod host;
 mod isolate;
+mod json;
 mod logging;

@@ -5,11 +5,14 @@
 //   persist        the folder in which stores and objects outlive the process; without one they do not
 //   port           without one, any
 //   without        names of bindings that are left out
+//   counting       what the objects that count do instead: `throws`, `fails` (which says that it is done all the same),
+//                  `babbles` or `hangs`
 //   failures       how often the queue's consumer fails: by turns before and after it has done its work
 //   fronts         a folder: what starts the Worker in further processes is written there (`workerd serve front.capnp`),
 //                  and this one answers only what those want of its stores and objects
 //   counted        true: GET /subrequests lists what requests of agents have asked of servers, stores, objects and
 //                  queues since it was last asked for
+//   stored         true: GET /stored lists what the store holds, what is said about each text before it
 //   measured       true: GET /memory says how many bytes WebAssembly has; it never gives any back, so that is the most it
 //                  ever had
 import { readFileSync, watchFile, writeFileSync } from 'node:fs';
@@ -22,15 +25,22 @@ const { buildSync } = modules('esbuild');
 const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
 const {
-  configuration, secrets = {}, persist, port = 0, without = [], failures = 0, fronts, counted = false,
-  measured = false,
+  configuration, secrets = {}, persist, port = 0, without = [], counting, failures = 0, fronts, counted = false,
+  stored = false, measured = false,
 } = JSON.parse(process.argv[2]);
 const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
-// The Worker itself, but for a consumer that fails.
+const instead = {
+  throws: "throw new Error('planned')",
+  fails: `return new Response('"done"', { status: 500 })`,
+  babbles: "return new Response('perhaps')",
+  hangs: 'return new Promise((resolve) => setTimeout(resolve, 600_000))',
+};
+// The Worker itself, but for a consumer and objects that fail.
 const entry = `
   import worker from './shim.mjs';
   export * from './shim.mjs';
   let failures = ${failures};
+  export class Failing { fetch() { ${instead[counting]} } }
   const queue = async (...batch) => {
     const failing = failures > 0 ? failures-- : 0;
     const fail = (when) => { console.log('planned failure', when); throw new Error('planned'); };
@@ -62,6 +72,19 @@ const entry = `
       if (new URL(request.url).pathname === '/subrequests') return Response.json(made.splice(0));
       const bindings = Object.entries(env).map(([name, binding]) => [name, watched(name, binding)]);
       return worker.fetch(request, Object.fromEntries(bindings), context);
+    };
+  ` : stored ? `
+    const fetch = async (request, env, context) => {
+      if (new URL(request.url).pathname !== '/stored') return worker.fetch(request, env, context);
+      const texts = {};
+      for (let cursor, whole = false; !whole;) {
+        const page = await env.STORE.list({ cursor });
+        for (const { name, metadata } of page.keys) {
+          texts[name] = (JSON.stringify(metadata) ?? '') + await env.STORE.get(name);
+        }
+        ({ cursor, list_complete: whole } = page);
+      }
+      return Response.json(texts);
     };
   ` : measured ? `
     const fetch = (request, env, context) => new URL(request.url).pathname === '/memory'
@@ -102,7 +125,7 @@ const options = convertV4MiniflareOptions({
     bindings: secrets,
     kvNamespaces: kept({ STORE: 'store' }),
     durableObjects: kept({ CONVERSATIONS: { className: 'Conversations', useSQLite: true },
-      COUNTS: { className: 'Counts', useSQLite: true },
+      COUNTS: { className: counting ? 'Failing' : 'Counts', useSQLite: true },
       TRAIL: { className: 'Trail', useSQLite: true },
       CONFIGURATIONS: { className: 'Configurations', useSQLite: true },
       UPSTREAMS: { className: 'Upstreams', useSQLite: true },

@@ -129,6 +129,36 @@ fn an_agent_that_leaves_while_it_is_counted_holds_no_place() {
     wait::expect("a place", || agent.ask("tools/call", call.clone()).get("result").is_some());
 }
 
+/// Whoever has limits is refused where nobody counts; whoever has none goes on.
+#[test]
+fn what_cannot_be_counted_is_refused() {
+    let upstream = Upstream::fixture(&["--era", "modern"]);
+    let agents = "auth: { trust_tags: true }
+agents:
+  bound: { match: [{ tag: bound }], allow: '*', limits: { daily: 8 } }
+  slow: { match: [{ tag: slow }], allow: '*', limits: { concurrency: 8 } }
+  default: { allow: '*' }
+";
+    let config = format!("{}{agents}", before(upstream.url()));
+    for counting in ["throws", "fails", "babbles", "hangs"] {
+        let builder = worker(&config).of_worker("counting", json!(counting));
+        let gateway = builder.of_worker("counted", json!(true)).start();
+        let call = json!({ "name": "s__echo", "arguments": { "text": "x" } });
+        subrequests(&gateway);
+        for tag in ["bound", "slow"] {
+            let agent = Agent::modern(gateway.url()).header("x-lunar-consumer-tag", tag);
+            let error = agent.error("tools/call", call.clone());
+            assert_eq!(error["code"], -32029, "{counting}: {error}");
+            let why = error["message"].as_str().unwrap_or_default();
+            assert!(why.contains("cannot be counted at the moment"), "{counting}: {error}");
+        }
+        let made = subrequests(&gateway);
+        assert!(!made.contains(&"server tools/call".to_owned()), "{counting}: {made:?}");
+        let result = Agent::modern(gateway.url()).result("tools/call", call);
+        assert_eq!(result["structuredContent"]["text"], "x", "{counting}");
+    }
+}
+
 #[test]
 fn what_objects_know_outlives_the_process() {
     let upstream = Upstream::fixture(&["--era", "modern"]);
@@ -166,7 +196,8 @@ fn subrequests(gateway: &Gateway) -> Vec<String> {
 
 #[test]
 fn a_call_takes_few_requests() {
-    let upstream = Upstream::fixture(&["--era", "modern"]);
+    // Its lists do not grow old meanwhile: whoever calls then has them read again, after the answer.
+    let upstream = Upstream::fixture(&["--era", "modern", "--ttl", "86400000"]);
     let worker = worker(&before(upstream.url())).until(Readiness::Listening);
     let mut gateway = worker.of_worker("counted", json!(true)).start();
     let call = |gateway: &Gateway| {

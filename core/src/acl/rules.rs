@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::explain::Side;
 use super::{Condition, Glob};
 use crate::config::{Agent, Dialect, Group, ItemKind, Origin, Policy, Rule, Selector, What};
+use crate::gather::Gather as _;
 use crate::wire::json::Json;
 
 /// The rules of all agents of a policy.
@@ -112,7 +113,7 @@ impl Acl {
             .enumerate()
             .map(|(index, agent)| Arc::new(Rules::new(index, agent.clone(), policy)))
             .collect();
-        let by_name = agents.iter().map(|rules| (rules.agent.key().clone(), rules.index)).collect();
+        let by_name = agents.iter().map(|rules| (rules.agent.key().clone(), rules.index)).gathered();
         Self { agents, by_name }
     }
 

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Kind, Offer, Room, read_page};
+use crate::gather::Gather as _;
 use crate::upstream::handshake::Introduction;
 use crate::wire::json::{Json, quote};
 use crate::wire::message::ObjectWriter;
@@ -83,7 +84,7 @@ pub(crate) fn decode(text: &[u8]) -> BTreeMap<String, Known> {
     let Ok(json) = Json::check(text) else { return BTreeMap::new() };
     let servers = json.get("servers").filter(|servers| servers.is_object());
     let members = servers.into_iter().flat_map(Json::members);
-    members.filter_map(|(identity, known)| Some((identity.into_owned(), decode_one(known)?))).collect()
+    members.filter_map(|(identity, known)| Some((identity.into_owned(), decode_one(known)?))).gathered()
 }
 
 fn decode_one(json: Json<'_>) -> Option<Known> {
@@ -109,7 +110,7 @@ fn decode_one(json: Json<'_>) -> Option<Known> {
     }
     let needs_stream = json.get("stream").is_some();
     let gateways = json.get("behind").into_iter().flat_map(Json::elements);
-    let behind = gateways.filter_map(|gateway| Some(gateway.as_str()?.into_owned())).collect();
+    let behind = gateways.filter_map(|gateway| Some(gateway.as_str()?.into_owned())).gathered();
     Some(Known::Up(Box::new(Acquaintance { offer, session: text("session"), needs_stream, behind })))
 }
 

@@ -10,6 +10,7 @@ use std::ops::Deref;
 use super::{Kind, Offer};
 use crate::config::{Config, ItemKind, Origin, Selector, Variant, What, nearest};
 use crate::customize::{Customized, customize};
+use crate::gather::Gather as _;
 use crate::names::ServerName;
 
 /// Something that a configuration names and no server offers.
@@ -136,8 +137,8 @@ impl<'n> Names<'n> {
             let own = own.filter(|name| !replaced.iter().any(|gone| gone == name));
             // A variant that is left out has been reported already.
             let varied = variants.iter().filter(|variant| variant.kind == kind.of_rules());
-            let exact: BTreeSet<_> = own.chain(varied.map(|variant| variant.name.as_str())).collect();
-            let small = exact.iter().map(|name| name.to_lowercase()).collect();
+            let exact: BTreeSet<_> = own.chain(varied.map(|variant| variant.name.as_str())).gathered();
+            let small = exact.iter().map(|name| name.to_lowercase()).gathered();
             Named { kind: kind.of_rules(), exact, small }
         }))
     }

@@ -7,7 +7,7 @@ use super::emit::Document;
 use super::file::ServerEntry;
 use super::load::{Candidate, Loaded, load, resolve_app};
 use super::mcpx::{self, Purpose, Resolved};
-use super::problem::{Place, Problem, Report, quote};
+use super::problem::{self, Place, Problem, Report, quote};
 use super::server::Missing;
 use super::source::{Kind, Source};
 
@@ -71,7 +71,7 @@ impl Imported {
         }
         let mut problems = file.problems;
         problems.extend(report.finish());
-        problems.sort_by_key(|problem| (problem.line, problem.column));
+        problem::in_order(&mut problems);
         self.problems.extend(problems);
     }
 }

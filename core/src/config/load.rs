@@ -11,7 +11,7 @@ use super::mcpx::{self, App, Purpose, Resolved};
 use super::model::{Server, Transport};
 use super::native_policy::Sections;
 use super::overlay::{OverlayDraft, read_overlay};
-use super::problem::{Place, Problem, Report, quote};
+use super::problem::{self, Place, Problem, Report, quote};
 use super::server::{Context, Missing, is_enabled, resolve_name, resolve_server};
 use super::source::{Beside, Draft, DraftServer, Kind, Source, read_draft};
 use crate::names::ServerName;
@@ -40,7 +40,7 @@ impl Loaded<'_> {
         let mut report = Report::new(&self.source.path);
         let resolved = resolve(&mut report);
         self.problems.extend(report.finish());
-        self.problems.sort_by_key(|problem| (problem.line, problem.column));
+        problem::in_order(&mut self.problems);
         resolved
     }
 }
@@ -89,7 +89,7 @@ pub(super) fn load<'s>(
     let mut loaded: Vec<_> = drafts.into_iter().map(|drafted| load_one(drafted, lookup, missing)).collect();
     refuse_equal_names(&mut loaded);
     for file in &mut loaded {
-        file.problems.sort_by_key(|problem| (problem.line, problem.column));
+        problem::in_order(&mut file.problems);
     }
     loaded
 }
@@ -247,7 +247,7 @@ pub(super) fn refuse_commands(loaded: &mut [Loaded<'_>]) {
             (candidate.server, candidate.fault) = (None, fault);
         }
         file.problems.extend(report.finish());
-        file.problems.sort_by_key(|problem| (problem.line, problem.column));
+        problem::in_order(&mut file.problems);
     }
 }
 

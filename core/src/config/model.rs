@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
+use crate::gather::Gather as _;
 use crate::names::ServerName;
 use crate::secrets::{SecretName, SecretText, Veil};
 
@@ -14,6 +15,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// The MCP servers behind it.
     pub servers: BTreeMap<ServerName, Server>,
+    /// Those of them that overlays describe: each is one agent's, or one principal's.
+    pub personal: BTreeSet<ServerName>,
     /// Servers that were described but cannot be served, by the name they were given, and why. No value of an
     /// environment variable, header, argument or URL is repeated.
     pub broken: BTreeMap<String, String>,
@@ -32,7 +35,7 @@ pub struct Config {
 impl Config {
     /// Returns the names of all secrets that its servers need.
     pub fn secrets(&self) -> BTreeSet<&SecretName> {
-        self.servers.values().filter(|server| server.enabled).flat_map(Server::secrets).collect()
+        self.servers.values().filter(|server| server.enabled).flat_map(Server::secrets).gathered()
     }
 
     /// Returns everything that decides who may do what, under which name, and what is recorded of it.
@@ -143,9 +146,9 @@ impl Server {
     /// Returns the names of the secrets that it needs.
     pub fn secrets(&self) -> BTreeSet<&SecretName> {
         match &self.transport {
-            Transport::Stdio(command) => command.secret_env.values().flat_map(SecretText::names).collect(),
+            Transport::Stdio(command) => command.secret_env.values().flat_map(SecretText::names).gathered(),
             Transport::Http(endpoint) | Transport::Sse(endpoint) => {
-                endpoint.secret_headers.iter().flat_map(|(_, text)| text.names()).collect()
+                endpoint.secret_headers.iter().flat_map(|(_, text)| text.names()).gathered()
             }
         }
     }

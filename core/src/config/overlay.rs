@@ -117,6 +117,8 @@ pub(super) fn apply_overlays(loaded: &mut [Loaded<'_>], config: &mut Config) {
                 continue;
             }
             let servers: Vec<_> = file.candidates.iter().map(|candidate| candidate.name.clone()).collect();
+            let parsed = file.candidates.iter().filter_map(|candidate| candidate.server.as_ref());
+            config.personal.extend(parsed.map(|(name, _)| name.clone()));
             file.reporting(|report| apply(&overlay, &servers, (&known, &mut config.policy), report));
         }
     }
@@ -180,6 +182,7 @@ mod tests {
     use super::*;
     use crate::acl::{Acl, Decision, Target, Truth};
     use crate::config::{ItemKind, Parsed, Problem, Processes, parse_all};
+    use crate::names::ServerName;
 
     const BASE: &str = "version: 1
 servers: { a: { url: https://a.example }, b: { url: https://b.example } }
@@ -217,6 +220,7 @@ agents:
         )]);
         assert_eq!(parsed.problems, []);
         assert_eq!(parsed.config.servers.len(), 3);
+        assert_eq!(parsed.config.personal.iter().map(ServerName::as_str).collect::<Vec<_>>(), ["mine"]);
         let coder = |server, name| may(&parsed, "coder", server, name);
         assert!(coder("mine", "x") && coder("b", "x") && coder("a", "get_b"));
         assert!(!coder("b", "y") && !coder("a", "get_c"));

@@ -56,6 +56,11 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Puts problems in the order in which they stand in their file.
+pub(in crate::config) fn in_order(problems: &mut [Problem]) {
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+}
+
 /// Where a value stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Place {

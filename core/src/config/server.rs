@@ -9,6 +9,7 @@ use super::item::At;
 use super::model::{Server, Transport};
 use super::problem::{Place, Report, quote};
 use super::template::{self, Expanded, Unexpanded};
+use crate::gather::Gather as _;
 use crate::names::ServerName;
 
 /// What a description is resolved against.
@@ -68,7 +69,7 @@ impl Context<'_> {
     /// Tells whether all variables that a server waits for have a value, and reports those that do not at once.
     pub(super) fn has_all(&self, inputs: &[String], place: &Place, report: &mut Report<'_>) -> bool {
         let is_empty = |name: &&String| (self.lookup)(name).is_none_or(|value| value.trim().is_empty());
-        let missing: BTreeSet<&str> = inputs.iter().filter(is_empty).map(String::as_str).collect();
+        let missing: BTreeSet<&str> = inputs.iter().filter(is_empty).map(String::as_str).gathered();
         if missing.is_empty() || self.missing == Missing::Leave {
             return true;
         }

@@ -13,6 +13,7 @@ use super::{Recipe, item};
 use crate::catalog::replace_member;
 use crate::config::{ItemKind, Narrowing};
 use crate::error::{Refusal, code};
+use crate::gather::Gather as _;
 use crate::wire::json::{Json, Object};
 use crate::wire::message::ObjectWriter;
 
@@ -51,7 +52,7 @@ impl Call {
             name: recipe.from.clone(),
             narrowing: recipe.narrowing.clone(),
             kind: recipe.kind,
-            guarded: guarded.collect(),
+            guarded: guarded.gathered(),
             rules,
             free,
         }

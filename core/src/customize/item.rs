@@ -7,6 +7,7 @@ use super::schema::Shape;
 use super::{schema, worded};
 use crate::catalog::without_member;
 use crate::config::{Argument, Fixed, ItemKind, Variant};
+use crate::gather::Gather as _;
 use crate::wire::json::{Json, Object, quote};
 use crate::wire::message::ObjectWriter;
 
@@ -17,7 +18,7 @@ pub(super) fn arguments(text: &str, kind: ItemKind) -> BTreeSet<String> {
         return json.get("inputSchema").map(schema::names).unwrap_or_default();
     }
     let list = json.get("arguments").into_iter().flat_map(Json::elements);
-    list.filter_map(|argument| Some(argument.get("name")?.as_str()?.into_owned())).collect()
+    list.filter_map(|argument| Some(argument.get("name")?.as_str()?.into_owned())).gathered()
 }
 
 /// Returns the text of a variant, made of the text of what it is made from. Members keep their order.
@@ -97,7 +98,7 @@ fn prompt(list: Json<'_>, variant: &Variant) -> Result<String, String> {
     if let Some(missing) = variant.arguments.keys().find(|name| !found.contains(*name)) {
         return Err(format!("changes the argument {missing:?}, which {:?} does not have", variant.from));
     }
-    let names: BTreeSet<_> = shown.iter().map(|(name, _)| name.clone()).collect();
+    let names: BTreeSet<_> = shown.iter().map(|(name, _)| name.clone()).gathered();
     if names.len() < shown.len() {
         return Err("gives two arguments the same name".into());
     }

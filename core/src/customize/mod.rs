@@ -27,6 +27,7 @@ pub(crate) use narrow::narrow_answer;
 
 use crate::catalog::{Item, Kind, parameters_of};
 use crate::config::{ItemKind, Narrowing, Origin, Variant, Wording};
+use crate::gather::Gather as _;
 use rule::Rule;
 
 /// Why a variant cannot be offered.
@@ -163,8 +164,8 @@ pub(crate) fn customize<'v>(
         Kind::Resources | Kind::Templates => return done,
     };
     let variants = variants.into_iter().filter(|variant| variant.kind == wanted);
-    let variants: BTreeMap<_, _> = variants.map(|variant| (variant.name.as_str(), variant)).collect();
-    let offered: BTreeMap<_, _> = items.iter().map(|item| (item.name.as_str(), item)).collect();
+    let variants: BTreeMap<_, _> = variants.map(|variant| (variant.name.as_str(), variant)).gathered();
+    let offered: BTreeMap<_, _> = items.iter().map(|item| (item.name.as_str(), item)).gathered();
     for variant in variants.values() {
         match make(variant, &variants, &offered) {
             Ok(made) => done.made.push(made),

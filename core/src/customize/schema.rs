@@ -11,6 +11,7 @@ use super::holds::holds;
 use super::property::{self, Members};
 use super::value::at;
 use crate::config::{Argument, Fixed, Variant};
+use crate::gather::Gather as _;
 use crate::wire::json::{Json, quote};
 use crate::wire::message::ObjectWriter;
 
@@ -222,7 +223,7 @@ impl<'r> Rewriting<'r> {
             self.members.remove("else");
         }
         let before: Vec<_> = self.members.get("required").into_iter().flat_map(Json::elements).collect();
-        let mut names: BTreeSet<_> = before.iter().filter_map(|name| name.as_str()).collect();
+        let mut names: BTreeSet<_> = before.iter().filter_map(|name| name.as_str()).gathered();
         let added: Vec<_> = self
             .required
             .iter()
@@ -245,7 +246,7 @@ impl<'r> Rewriting<'r> {
         let shape = self.place.shape;
         let mut out: Vec<(String, String)> = Vec::new();
         let mut missing: BTreeMap<_, _> =
-            shape.arguments.iter().filter(|(_, said)| says_more(said)).collect();
+            shape.arguments.iter().filter(|(_, said)| says_more(said)).gathered();
         let properties = properties.object().map_err(|e| format!("is made from a schema that has a {e}"))?;
         for (name, schema) in properties.iter() {
             missing.remove(&name.to_string());

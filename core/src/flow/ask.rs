@@ -12,6 +12,7 @@ use crate::body::Whole;
 use crate::catalog::Kind;
 use crate::error::{Unreachable, code};
 use crate::gateway::Gateway;
+use crate::gather::Gather as _;
 use crate::observe::Record;
 use crate::pipe::{PipeAnswer, Wait};
 use crate::plan::mirrored;
@@ -41,6 +42,9 @@ pub(crate) struct Asked<H: Host> {
     mismatch: bool,
     trial: Option<Box<Trial>>,
 }
+
+/// Makes a request, each time that it is sent.
+pub(super) type MakeRequest<'a> = dyn Fn() -> http::Request<Whole> + Send + Sync + 'a;
 
 /// How an answer comes.
 pub(crate) enum AnswerBody {
@@ -262,7 +266,7 @@ impl<H: Host> Gateway<H> {
             }
             request
         };
-        self.fetch(server, request).await
+        self.fetch(server, &request).await
     }
 
     /// Sends a message that is not a request: a notification, or an answer to the server.
@@ -282,7 +286,7 @@ impl<H: Host> Gateway<H> {
             compose::describe(request.headers_mut(), established, None);
             request
         };
-        self.fetch(server, request).await.map(|_| ())
+        self.fetch(server, &request).await.map(|_| ())
     }
 
     /// Opens the stream on which a session-based server speaks unasked, or takes a broken one up again; nothing where
@@ -304,7 +308,7 @@ impl<H: Host> Gateway<H> {
             }
             request
         };
-        match self.fetch(server, request).await? {
+        match self.fetch(server, &request).await? {
             (head, body @ AnswerBody::Events(_)) if head.status == StatusCode::OK => Ok(Some(body)),
             (head, _) if head.status != StatusCode::TOO_MANY_REQUESTS && !head.status.is_server_error() => {
                 Ok(None)
@@ -318,7 +322,7 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn fetch(
         &self,
         server: &Server,
-        request: impl Fn() -> http::Request<Whole>,
+        request: &MakeRequest<'_>,
     ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
         if server.secret_headers().is_empty() {
             self.fetch_plain(server, request).await
@@ -331,7 +335,7 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn fetch_plain(
         &self,
         server: &Server,
-        request: impl Fn() -> http::Request<Whole>,
+        request: &MakeRequest<'_>,
     ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
         let mut redirected = None;
         for _ in 0..REDIRECTS {
@@ -361,7 +365,7 @@ impl<H: Host> Gateway<H> {
                 let name = server.name.to_string();
                 let chunks = chunks.map_err(move |e| Unreachable { server: name.clone(), ..e }).boxed();
                 if let Some(behind) = head.headers.get(names::VIA).and_then(|v| v.to_str().ok()) {
-                    *lock(&server.behind) = behind.split(',').map(|hop| hop.trim().to_owned()).collect();
+                    *lock(&server.behind) = behind.split(',').map(|hop| hop.trim().to_owned()).gathered();
                 }
                 let body = match &*names::media_type(&head.headers) {
                     // Its status says enough.

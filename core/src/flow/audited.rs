@@ -145,7 +145,7 @@ impl<H: Host> Gateway<H> {
     /// Says which servers are up, and whether the trail is written.
     pub(super) async fn answer_readiness(&self, snapshot: &Snapshot) -> Reply {
         if self.host().place() != Place::Process {
-            self.learn(snapshot, &Scope::All).await;
+            self.learn(snapshot, &Scope::All, None).await;
         }
         let audit = self.host().audit().map(|trail| trail.state());
         let refused = self.version_in_force().and_then(|(_, refused)| refused);

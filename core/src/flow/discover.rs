@@ -116,14 +116,18 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Begins to keep the servers that nobody keeps, if somebody listens. One that tells of nothing need not be kept: its
-    /// lists are read again when they are old.
+    /// Begins to keep the servers that nobody keeps, if somebody listens who may reach them. One that tells of nothing need
+    /// not be kept: its lists are read again when they are old.
     pub(super) fn wake_keepers(&self) {
         if !self.is_heard() {
             return;
         }
-        let waking: Vec<_> =
-            lock(&self.0.asleep).extract_if(.., |(server, _)| server.may_tell_of_changes()).collect();
+        let snapshot = self.snapshot();
+        let concerns =
+            |server: &Server| self.0.hub.any(|heard| !snapshot.is_anothers(&server.name, &heard.who.0));
+        let waking: Vec<_> = lock(&self.0.asleep)
+            .extract_if(.., |(server, _)| server.may_tell_of_changes() && concerns(server))
+            .collect();
         for keeper in waking {
             self.host().spawn(self.clone().keep_while_heard(keeper));
         }
@@ -369,7 +373,7 @@ impl<H: Host> Gateway<H> {
     pub(crate) async fn view(&self, snapshot: &Snapshot, caller: &Caller) -> Arc<View> {
         let scope = &caller.scope;
         if self.host().place() != Place::Process {
-            self.learn(snapshot, scope).await;
+            self.learn(snapshot, scope, Some(&caller.who)).await;
             return snapshot.view(scope, &caller.who, &caller.comes_through(), self.host().now());
         }
         let shown = || snapshot.servers.values().filter(|server| snapshot.includes(scope, &server.name));

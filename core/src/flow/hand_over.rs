@@ -181,15 +181,17 @@ impl<H: Host> Gateway<H> {
         };
         let reply = reply.map_err(out_of_reach)?;
         caller.record.handed_over();
-        Ok(if answering == Answering::Listener { self.awake(reply) } else { reply })
+        Ok(if answering == Answering::Listener { self.awake(reply, caller) } else { reply })
     }
 
     /// Keeps a stream awake whose owner may rest, and passes it on.
-    fn awake(&self, reply: Reply) -> Reply {
+    fn awake(&self, reply: Reply, caller: &Caller) -> Reply {
         let (mut head, body) = reply.into_parts();
         head.extensions.insert(Listens);
         let body = match body {
-            Body::Stream(chunks) => Body::Stream(self.keep_chunks_alive(self.knowing_of_changes(chunks))),
+            Body::Stream(chunks) => {
+                Body::Stream(self.keep_chunks_alive(self.knowing_of_changes(chunks, caller)))
+            }
             whole @ Body::Full(_) => whole,
         };
         Reply::from_parts(head, body)

@@ -2,6 +2,9 @@
 //!
 //! **A request waits for servers of which nothing is known, and for nothing else**: what has grown old is answered as it
 //! is, and brought up to date after the answer.
+//!
+//! **What all instances know is of servers that are everybody's.** One that is an identity's own is read with its credential,
+//! so each instance reads it itself, for that identity alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +22,8 @@ use crate::catalog::{Offer, Scope, View};
 use crate::error::Unreachable;
 use crate::front::{Caller, Inbound};
 use crate::gateway::{Gateway, SETTLING, Snapshot};
+use crate::gather::Gather as _;
+use crate::identity::Identity;
 use crate::plan;
 use crate::ports::{Chunks, Host, Place};
 use crate::session::Purpose;
@@ -28,17 +33,22 @@ use crate::upstream::{Established, Nudge, Server, Status, lock};
 const LIST_CHANGED: &[u8] = b"list_changed\"";
 
 impl<H: Host> Gateway<H> {
-    /// Makes known what the servers of an endpoint offer.
-    pub(super) async fn learn(&self, snapshot: &Snapshot, scope: &Scope) {
-        let shown = || snapshot.servers.values().filter(|server| snapshot.includes(scope, &server.name));
+    /// Makes known what the servers of an endpoint offer: to a caller, or all of it.
+    pub(super) async fn learn(&self, snapshot: &Snapshot, scope: &Scope, caller: Option<&Identity>) {
+        let concerns = |server: &&Arc<Server>| {
+            snapshot.includes(scope, &server.name)
+                && !caller.is_some_and(|caller| snapshot.is_anothers(&server.name, caller))
+        };
+        let shown = || snapshot.servers.values().filter(concerns);
         let unknown = || shown().filter(|server| !server.settled.has_fired()).cloned().collect::<Vec<_>>();
-        if !unknown().is_empty()
+        let lacks_shared = || unknown().iter().any(|server| snapshot.is_shared(server));
+        if lacks_shared()
             && let Some(store) = self.host().catalog()
         {
             if let Some(text) = store.published().await {
                 self.take_catalog(&text);
             }
-            if !unknown().is_empty() {
+            if lacks_shared() {
                 self.take_refreshed(None).await;
             }
         }
@@ -93,11 +103,14 @@ impl<H: Host> Gateway<H> {
         for server in kept {
             let _ = server.nudge.unbounded_send(Nudge::Stale);
         }
-        if due.is_empty() {
-        } else if self.host().catalog().is_some() {
+        let (snapshot, has_catalog) = (self.snapshot(), self.host().catalog().is_some());
+        let (shared, own): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|server| has_catalog && snapshot.is_shared(server));
+        if !shared.is_empty() {
             self.take_refreshed(None).await;
-        } else {
-            self.read_now(due).await;
+        }
+        if !own.is_empty() {
+            self.read_now(own).await;
         }
     }
 
@@ -105,27 +118,29 @@ impl<H: Host> Gateway<H> {
     /// again, is to be answered with what is new.
     pub(super) async fn share_change(&self, server: &Server, offer: &Offer) {
         let is_heard_here = matches!(self.host().place(), Place::Owner | Place::Function);
-        let finds_changes = is_heard_here && self.host().catalog().is_some();
+        let finds_changes =
+            is_heard_here && self.host().catalog().is_some() && self.snapshot().is_shared(server);
         let is_new = || server.offer.load_full().is_some_and(|before| !before.lists_as(offer));
         if !finds_changes || !is_new() {
             return;
         }
         // Each environment with a listener hears of it: the first has the server read, for all.
-        let is_shared = self.host().place() == Place::Function && self.take_published().await && !is_new();
-        if !is_shared {
+        let is_published = self.host().place() == Place::Function && self.take_published().await && !is_new();
+        if !is_published {
             self.take_refreshed(Some(&server.identity)).await;
         }
     }
 
     /// Passes on what an owner tells an agent; what it tells of is known here before.
-    pub(super) fn knowing_of_changes(&self, chunks: Chunks) -> Chunks {
-        let gateway = self.clone();
+    pub(super) fn knowing_of_changes(&self, chunks: Chunks, caller: &Caller) -> Chunks {
+        let (gateway, who) = (self.clone(), caller.who.clone());
         let learn = move |chunk: Result<Bytes, Unreachable>| {
             let tells = chunk.as_ref().is_ok_and(|chunk| memchr::memmem::find(chunk, LIST_CHANGED).is_some());
-            let gateway = tells.then(|| gateway.clone());
+            let told = tells.then(|| (gateway.clone(), who.clone()));
             async move {
-                if let Some(gateway) = gateway {
+                if let Some((gateway, who)) = told {
                     gateway.learn_anew().await;
+                    gateway.read_own_anew(&who).await;
                 }
                 chunk
             }
@@ -143,6 +158,18 @@ impl<H: Host> Gateway<H> {
         if begun.load(Ordering::Relaxed) == before {
             begun.fetch_add(1, Ordering::Relaxed);
             self.take_refreshed(None).await;
+        }
+    }
+
+    /// Reads again those servers of an identity's own that are known here.
+    async fn read_own_anew(&self, who: &Identity) {
+        let snapshot = self.snapshot();
+        let is_own =
+            |server: &&Arc<Server>| !snapshot.is_shared(server) && !snapshot.is_anothers(&server.name, who);
+        let known = snapshot.servers.values().filter(|server| server.settled.has_fired());
+        let own: Vec<_> = known.filter(is_own).cloned().collect();
+        if !own.is_empty() {
+            self.read_for(own, |_| true).await;
         }
     }
 
@@ -206,7 +233,7 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Brings what is known of all servers up to date and returns it as the text that all instances share.
+    /// Brings what is known of all servers that are everybody's up to date and returns it as the text that all instances share.
     ///
     /// For the one instance that does so for all; it waits a few seconds at most, and tells of what it knows by then. The
     /// server that is `changed`, by what it is known by in that text, is read however young its lists are.
@@ -216,18 +243,20 @@ impl<H: Host> Gateway<H> {
         let has_changed = |server: &Server| changed == Some(&*server.identity);
         let unread =
             |server: &&Arc<Server>| !server.settled.has_fired() || server.is_due(now) || has_changed(server);
-        let unread: Vec<_> = snapshot.servers.values().filter(unread).cloned().collect();
+        let shared = || snapshot.servers.values().filter(|server| snapshot.is_shared(server));
+        let unread: Vec<_> = shared().filter(unread).cloned().collect();
         if !unread.is_empty() {
             self.read_for(unread, has_changed).await;
         }
-        let known = snapshot.servers.values().map(|server| (server.identity.clone(), self.knows(server)));
-        shared::encode(&known.collect()).into()
+        let known = shared().map(|server| (server.identity.clone(), self.knows(server)));
+        shared::encode(&known.gathered()).into()
     }
 
-    /// Returns when a server was read last for what is known here, in milliseconds since the Unix epoch.
+    /// Returns when a server that is everybody's was read last for what is known here, in milliseconds since the Unix epoch.
     pub fn last_read(&self) -> u64 {
         let snapshot = self.snapshot();
-        let known = |server: &Arc<Server>| !server.inherited.load(Ordering::Relaxed);
+        let known =
+            |server: &Arc<Server>| snapshot.is_shared(server) && !server.inherited.load(Ordering::Relaxed);
         let read = |server: &Arc<Server>| Some(server.offer.load().as_ref()?.read);
         snapshot.servers.values().filter(|server| known(server)).filter_map(read).max().unwrap_or(0)
     }

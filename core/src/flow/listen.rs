@@ -218,7 +218,7 @@ impl<H: Host> Gateway<H> {
         }
         if self.host().place() == Place::Owner {
             // What all instances know comes first: a server's own word is compared with that.
-            self.learn(&self.snapshot(), &caller.scope).await;
+            self.learn(&self.snapshot(), &caller.scope, Some(&caller.who)).await;
         }
         let nonce = self.random();
         // First a place, so that nothing is missed that happens while servers are asked.

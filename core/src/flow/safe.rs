@@ -14,6 +14,7 @@ use crate::control::answer::{Fault, answer};
 use crate::control::described_secret;
 use crate::control::secrets::{NewValue, missing, name};
 use crate::gateway::Gateway;
+use crate::gather::Gather as _;
 use crate::ports::{Host, SecretStore};
 use crate::secrets::{SecretName, SecretRecord};
 
@@ -72,7 +73,7 @@ impl<H: Host> Gateway<H> {
     async fn not_there<'n>(&self, names: impl Iterator<Item = &'n SecretName>) -> BTreeSet<&'n SecretName> {
         let Some(store) = self.host().secrets() else { return BTreeSet::new() };
         let mut missing = BTreeSet::new();
-        for name in names.collect::<BTreeSet<_>>() {
+        for name in names.gathered::<BTreeSet<_>>() {
             if let Ok(None) = store.values(name.clone()).await {
                 missing.insert(name);
             }

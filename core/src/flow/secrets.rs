@@ -12,12 +12,12 @@ use std::time::Duration;
 use futures::future::{self, Either};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::ask::AnswerBody;
-use crate::body::Whole;
+use super::ask::{AnswerBody, MakeRequest};
 use crate::config::{Command, Transport};
 use crate::control::StoreError;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
+use crate::gather::Gather as _;
 use crate::ports::Host;
 use crate::secrets::held::{Freshness, Held, NoValue, Taken};
 use crate::secrets::{Secret, SecretName, SecretText, Values, Veil, header_value};
@@ -108,7 +108,7 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn fetch_with_secrets(
         &self,
         server: &Server,
-        request: impl Fn() -> http::Request<Whole>,
+        request: &MakeRequest<'_>,
     ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
         let with = |headers: &SecretHeaders| {
             let mut request = request();
@@ -119,14 +119,14 @@ impl<H: Host> Gateway<H> {
         };
         let filled = self.filled(server, Freshness::Recent).await?;
         let sent = filled.first(lock(&server.refused).as_ref()).clone();
-        let answer = self.fetch_plain(server, || with(&sent)).await?;
+        let answer = self.fetch_plain(server, &|| with(&sent)).await?;
         if answer.0.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
         let Ok(anew) = self.filled(server, Freshness::After(filled.reading)).await else { return Ok(answer) };
         let Some(instead) = anew.instead_of(&sent) else { return Ok(answer) };
         drop(answer);
-        let answer = self.fetch_plain(server, || with(instead)).await?;
+        let answer = self.fetch_plain(server, &|| with(instead)).await?;
         if answer.0.status != StatusCode::UNAUTHORIZED {
             let is_previous = *instead != anew.current;
             if is_previous {
@@ -140,7 +140,7 @@ impl<H: Host> Gateway<H> {
     /// Returns what requests to a server can carry of its secret headers.
     async fn filled(&self, server: &Server, wanted: Freshness) -> Result<Filled, Unreachable> {
         let texts = server.secret_headers();
-        let names = texts.iter().flat_map(|(_, text)| text.names()).collect();
+        let names = texts.iter().flat_map(|(_, text)| text.names()).gathered();
         let taken = self.values_of(server, names, wanted).await?;
         let of = |which: &dyn Fn(&Values) -> &Secret| {
             let filled = texts.iter().map(|(header, text)| {
@@ -164,7 +164,7 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn furnished(&self, server: &Server, command: &Command) -> Result<Command, Unreachable> {
         let mut command = command.clone();
         let texts = std::mem::take(&mut command.secret_env);
-        let names = texts.values().flat_map(SecretText::names).collect();
+        let names = texts.values().flat_map(SecretText::names).gathered();
         let taken = self.values_of(server, names, Freshness::Recent).await?;
         for (variable, text) in &texts {
             let value = fill(text, &taken, &|values| &values.current);
@@ -185,7 +185,7 @@ impl<H: Host> Gateway<H> {
             let taken = self.secret(name, wanted).await.map_err(|why| no_value(server, name, &why))?;
             Ok((name, taken))
         });
-        Ok(future::try_join_all(reading).await?.into_iter().collect())
+        Ok(future::try_join_all(reading).await?.into_iter().gathered())
     }
 
     /// Returns a secret. Of several who want it at once, one reads the store.

@@ -24,6 +24,7 @@ use crate::error::{Refusal, code};
 use crate::front::terms::{Terms, Told};
 use crate::front::{Caller, Inbound, LEVELS, Piped, legacy, meta, modern};
 use crate::gateway::{Gateway, Snapshot};
+use crate::gather::Gather as _;
 use crate::identity::Identity;
 use crate::observe::Record;
 use crate::pipe::Wait;
@@ -133,7 +134,7 @@ impl<H: Host> Gateway<H> {
             .servers
             .values()
             .flat_map(|server| lock(&server.behind).clone())
-            .collect::<BTreeSet<_>>();
+            .gathered::<BTreeSet<_>>();
         behind.into_iter().fold(own, |all, hop| format!("{all}, {hop}"))
     }
 

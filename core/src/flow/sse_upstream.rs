@@ -56,7 +56,7 @@ impl<H: Host> Gateway<H> {
             request
         };
         let limit = HANDSHAKE.min(server.settings.timeout);
-        let (head, body) = self.within(server, limit, self.fetch(server, request)).await?;
+        let (head, body) = self.within(server, limit, self.fetch(server, &request)).await?;
         if let Some(reason) = handshake::refusal(head.status) {
             return Err(server.error(reason));
         }
@@ -104,7 +104,7 @@ impl<H: Host> Gateway<H> {
         let request = || compose::post(&target, &self.own_via(), line.clone());
         let limit = server.settings.timeout;
         let limit = if id.is_some() { limit } else { limit.min(TOLD) };
-        let posted = self.within(&server, limit, self.fetch(&server, request)).await;
+        let posted = self.within(&server, limit, self.fetch(&server, &request)).await;
         let error = match posted {
             Ok((head, _)) if head.status.is_success() => return,
             Ok((head, _)) if head.status == StatusCode::NOT_FOUND => {

@@ -8,6 +8,7 @@ mod functions;
 mod identity;
 mod limits;
 mod narrow;
+mod own;
 mod policy;
 mod secrets;
 mod sessions;

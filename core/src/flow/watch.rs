@@ -461,7 +461,7 @@ impl<H: Host> Gateway<H> {
             crate::upstream::compose::describe(request.headers_mut(), established, None);
             request
         };
-        let ended = self.within(server, server.settings.timeout, self.fetch(server, request)).await;
+        let ended = self.within(server, server.settings.timeout, self.fetch(server, &request)).await;
         if let Err(error) = ended {
             tracing::debug!(%error, "could not end a session");
         }

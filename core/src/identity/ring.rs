@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::key::{ApiKey, KeyHash};
+use crate::gather::Gather as _;
 
 /// What is known of an API key. Times are in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ impl KeyRing {
         let held = records
             .into_iter()
             .map(|record| (*record.hash.as_bytes(), Held { record, used: Arc::default() }));
-        Self(held.collect())
+        Self(held.gathered())
     }
 
     /// Finds a key that counts at that time, and notes that it was used.

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use super::SecretName;
+use crate::gather::Gather as _;
 
 /// A text with secrets in it.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl SecretText {
     /// Returns the names of its secrets.
     pub fn names(&self) -> BTreeSet<&SecretName> {
         let parts = self.0.iter();
-        parts.filter_map(|part| if let Part::Secret(name) = part { Some(name) } else { None }).collect()
+        parts.filter_map(|part| if let Part::Secret(name) = part { Some(name) } else { None }).gathered()
     }
 
     /// Returns the whole text with these values.

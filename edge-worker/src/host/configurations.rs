@@ -26,6 +26,7 @@ use super::notebook::moment;
 use super::objects::ask;
 use super::told::settled;
 use crate::bindings::Bindings;
+use crate::json;
 
 /// The key of the configuration in force in the store.
 pub(crate) const CONFIGURATION: &str = "config";
@@ -179,7 +180,7 @@ impl Ledger {
     }
 
     fn revision(&self, version: u64) -> Option<Revision> {
-        serde_json::from_str(&self.storage.load(&key_of(version))?).ok()
+        json::read(&self.storage.load(&key_of(version))?).ok()
     }
 
     async fn append(&self, next: Revision) -> Result<Appended, StoreError> {
@@ -212,7 +213,7 @@ impl Ledger {
     }
 
     fn keys(&self) -> Vec<Kept> {
-        self.storage.load(KEYS).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+        self.storage.load(KEYS).and_then(|text| json::read(&text).ok()).unwrap_or_default()
     }
 
     async fn keep(&self, keys: &[Kept]) -> Result<(), StoreError> {

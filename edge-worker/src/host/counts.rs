@@ -3,11 +3,12 @@
 //! **What cannot be counted is refused.** Each count of a request is taken from its object, all at once; where one is
 //! used up, the others are given back.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::{self, BoxFuture};
-use http::{Method, Request, Uri};
+use futures::future::{self, BoxFuture, Either};
+use http::{Method, Request, StatusCode, Uri};
 use portcullis_core::body::Body;
 use portcullis_core::error::Unreachable;
 use portcullis_core::quota::{Counted, Errand, Exceeded, Exhausted, Hold, Most, Outcome};
@@ -21,6 +22,8 @@ use crate::bindings::Bindings;
 
 /// The largest that an object answers, in bytes.
 const ANSWER: usize = 4096;
+/// How long an object is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The objects that count.
 #[derive(Clone)]
@@ -56,24 +59,25 @@ impl Counts {
             let answer = self.run(key.clone(), Errand::Take { most, now, hold: id });
             answer.map(move |answer| (key, most, answer))
         });
-        let (mut taken, mut refused) = (Vec::new(), None);
+        let (mut undone, mut refused) = (Vec::new(), None);
         for (key, most, answer) in future::join_all(asked).await {
             let (limit, retry_after) = match answer {
                 Ok(Outcome::Done) => {
-                    taken.push((key.clone(), most));
+                    undone.push((key.clone(), Errand::Undo { most, hold: id }));
                     continue;
                 }
                 Ok(Outcome::Exhausted { limit, retry_after }) => (limit, Duration::from_millis(retry_after)),
                 Err(error) => {
                     tracing::error!(%key, reason = %error, "a count is out of reach");
+                    // Perhaps it was taken all the same.
+                    undone.push((key.clone(), Errand::GiveBack { hold: id }));
                     (Exceeded::Unknown, Duration::from_secs(1))
                 }
             };
             refused.get_or_insert(Exhausted { key: key.clone(), limit, retry_after });
         }
         if let Some(exhausted) = refused {
-            let undone = taken.into_iter().map(|(key, most)| (key, Errand::Undo { most, hold: id }));
-            held.errands = undone.collect();
+            held.errands = undone;
             return Err(exhausted);
         }
         if held.errands.is_empty() {
@@ -94,18 +98,32 @@ impl Counts {
     fn run(&self, key: String, errand: Errand) -> BoxFuture<'static, Result<Outcome, Unreachable>> {
         let namespace = self.0.clone();
         let run = async move {
-            let failed = |why: String| Unreachable::new("the count", why);
-            let text = serde_json::to_string(&errand).map_err(|error| failed(error.to_string()))?;
-            let mut request = Request::new(Body::Full(text.into()));
-            *request.method_mut() = Method::POST;
-            *request.uri_mut() = Uri::from_static("/");
-            let reply = ask(object(&namespace, &key), request).await?;
-            let answer =
-                reply.into_body().collect(ANSWER).await.map_err(|error| failed(error.to_string()))?;
-            serde_json::from_slice(&answer).map_err(|error| failed(error.to_string()))
+            let limit = pin!(Event::sleep(PATIENCE));
+            match future::select(pin!(put(object(&namespace, &key), errand)), limit).await {
+                Either::Left((outcome, _)) => outcome,
+                Either::Right(_) => Err(failed("does not answer in time")),
+            }
         };
         SendFuture::new(run).boxed()
     }
+}
+
+/// Puts an errand to an object. What it says under an error's status does not count.
+async fn put(object: JsValue, errand: Errand) -> Result<Outcome, Unreachable> {
+    let text = serde_json::to_string(&errand).map_err(failed)?;
+    let mut request = Request::new(Body::Full(text.into()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_static("/");
+    let reply = ask(object, request).await?;
+    if reply.status() != StatusCode::OK {
+        return Err(failed(reply.status()));
+    }
+    let answer = reply.into_body().collect(ANSWER).await.map_err(failed)?;
+    serde_json::from_slice(&answer).map_err(failed)
+}
+
+fn failed(why: impl ToString) -> Unreachable {
+    Unreachable::new("the count", why.to_string())
 }
 
 fn number() -> u64 {

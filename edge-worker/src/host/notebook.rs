@@ -9,6 +9,7 @@ use wasm_bindgen::JsValue;
 use worker::send::SendWrapper;
 
 use super::glue::Storage;
+use crate::json;
 
 /// The notes of one object: each is its value and until when it counts, as JSON.
 #[derive(Clone)]
@@ -55,9 +56,9 @@ impl Notebook for Notes {
     }
 
     fn read(&self) -> Vec<(String, String, u64)> {
-        let all: Vec<(String, String)> = serde_json::from_str(&self.0.all()).unwrap_or_default();
+        let all: Vec<(String, String)> = json::read(&self.0.all()).unwrap_or_default();
         let note = |(key, text): (String, String)| {
-            let (value, until) = serde_json::from_str::<(String, u64)>(&text).ok()?;
+            let (value, until) = json::read::<(String, u64)>(&text).ok()?;
             Some((key, value, until))
         };
         all.into_iter().filter_map(note).collect()

@@ -28,6 +28,7 @@ use super::event::{Event, Running};
 use super::glue::{Line, Sockets, Storage, hang_up, name_as, name_of, put};
 use super::notebook::moment;
 use super::told::settled;
+use crate::json;
 
 /// How often an object looks whether there is news for the streams that rest, in milliseconds.
 const LOOK: u64 = 30_000;
@@ -112,7 +113,7 @@ pub(super) async fn open(to: JsValue, request: Request<Body>) -> Result<Reply, U
         Either::Left((first, _)) => first.map_err(|error| failed(reason(&error)))?,
         Either::Right(_) => return Err(failed("did not open a stream in time".into())),
     };
-    let head: Head = serde_json::from_str(&first.as_string().unwrap_or_default())
+    let head: Head = json::read(&first.as_string().unwrap_or_default())
         .map_err(|error| failed(format!("answered with no head: {error}")))?;
     let mut reply = Reply::new(Body::Stream(chunks(line)));
     *reply.status_mut() = StatusCode::from_u16(head.status).map_err(|error| failed(error.to_string()))?;
@@ -153,7 +154,7 @@ impl Streams {
 
     /// Answers the request that came first on a socket.
     pub(crate) async fn begin(&self, event: &Event, gateway: Gateway<Edge>, socket: JsValue, first: &str) {
-        let opened = serde_json::from_str::<Opened>(first).map_err(|error| error.to_string());
+        let opened = json::read::<Opened>(first).map_err(|error| error.to_string());
         let request = opened.and_then(|opened| match opened.request() {
             Ok(request) => Ok((opened, request)),
             Err(error) => Err(error.to_string()),
@@ -237,7 +238,7 @@ impl Streams {
                 continue;
             }
             let stored = self.0.storage.load(&format!("{STORED}{name}"));
-            let stored = stored.and_then(|text| serde_json::from_str::<Opened>(&text).ok());
+            let stored = stored.and_then(|text| json::read::<Opened>(&text).ok());
             let Some(opened) = stored else {
                 // It was awake when its object was put away without a warning: its agent opens another.
                 hang_up(&socket);

@@ -8,6 +8,7 @@ use wasm_bindgen::prelude::*;
 use super::answer::reason;
 use super::told::settled;
 use crate::bindings::Bindings;
+use crate::json;
 
 #[wasm_bindgen(module = "/src/host/trail.js")]
 extern "C" {
@@ -65,7 +66,7 @@ impl Tables {
     /// Returns the rows of a query.
     pub(super) fn rows<T: DeserializeOwned>(&self, query: &str) -> Result<Vec<T>, String> {
         let text = self.all_rows(query).map_err(|error| reason(&error))?;
-        serde_json::from_str(&text).map_err(|error| error.to_string())
+        json::read(&text).map_err(|error| error.to_string())
     }
 }
 
@@ -102,7 +103,7 @@ impl Shelf {
             let listed = settled(&self.list(prefix, cursor.take())).await.map_err(|e| failed(&e))?;
             let text = listed.as_string().unwrap_or_default();
             let (named, next): (Vec<(String, String)>, Option<String>) =
-                serde_json::from_str(&text).map_err(|error| Unreadable::Failed(error.to_string()))?;
+                json::read(&text).map_err(|error| Unreadable::Failed(error.to_string()))?;
             all.extend(named.iter().filter_map(|(name, beside)| Segment::parse(name, beside)));
             match next {
                 Some(next) => cursor = Some(next),

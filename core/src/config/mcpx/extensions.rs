@@ -7,6 +7,7 @@ use super::super::node::{Node, Value};
 use super::super::policy::{Argument, Wording};
 use super::super::problem::{Place, Report};
 use super::super::value::read_json;
+use crate::gather::Gather as _;
 
 /// A tool that is made of another one.
 #[derive(Debug, Clone)]
@@ -113,7 +114,7 @@ fn read_wording(item: &Item<'_>, report: &mut Report<'_>) -> Option<Wording> {
 
 fn read_arguments(item: &Item<'_>, report: &mut Report<'_>) -> Option<BTreeMap<String, Argument>> {
     let entries = item.fields(report)?.rest().into_iter();
-    Some(entries.filter_map(|(name, item)| Some((name.value, read_argument(&item, report)?))).collect())
+    Some(entries.filter_map(|(name, item)| Some((name.value, read_argument(&item, report)?))).gathered())
 }
 
 /// Reads `{ value, description }`, or the value alone, as the older generation has it.

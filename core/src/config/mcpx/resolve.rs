@@ -13,13 +13,14 @@ use super::super::item::{At, nearest};
 use super::super::policy::{
     Agent, Auth, Dialect, Fixed, Group, ItemKind, Match, Narrowing, Policy, Rule, Selector, Variant, What,
 };
-use super::super::problem::{Place, Problem, Report, Severity, quote};
+use super::super::problem::{self, Place, Problem, Report, Severity, quote};
 use super::app::AuthEntry;
 use super::extensions::Child;
 use super::groups::{Names, ToolGroup};
 use super::permissions::{Base, Entry, Permissions};
 use super::{App, origin, server_key};
 use crate::acl::Glob;
+use crate::gather::Gather as _;
 use crate::names::ServerName;
 
 /// The header that carries an API key where the file names none.
@@ -57,7 +58,7 @@ pub(in crate::config) fn resolve(
     problems: &mut Vec<Problem>,
 ) -> Resolved {
     let servers = servers.iter().filter_map(|name| ServerName::parse(name).ok());
-    let servers = servers.map(|name| (server_key(name.as_str()), name)).collect();
+    let servers = servers.map(|name| (server_key(name.as_str()), name)).gathered();
     let mut report = Report::new(path);
     let mut resolver = Resolver { file: path.into(), servers, purpose, report: &mut report };
     let groups = resolver.groups(&app.groups);
@@ -68,7 +69,7 @@ pub(in crate::config) fn resolve(
     let tag_header = has_tags.then_some(TAG_HEADER);
     let auth = Auth { tag_header, ..resolver.auth(app.auth.as_ref()) };
     problems.extend(report.finish());
-    problems.sort_by_key(|problem| (problem.line, problem.column));
+    problem::in_order(problems);
     let is_refused = problems.iter().any(|problem| problem.severity == Severity::Error);
     let policy = match policy {
         Some(agents) if !is_refused => Policy { groups: groups.by_key, ..agents },
@@ -108,7 +109,7 @@ struct Resolver<'a, 'r> {
 impl Resolver<'_, '_> {
     fn groups(&mut self, written: &[ToolGroup]) -> Groups {
         let mut groups = Groups::default();
-        let mut taken: BTreeSet<String> = self.servers.keys().cloned().collect();
+        let mut taken: BTreeSet<String> = self.servers.keys().cloned().gathered();
         taken.extend(written.iter().map(|group| group.name.value.to_lowercase()));
         for group in written {
             let folded = group.name.value.to_lowercase();

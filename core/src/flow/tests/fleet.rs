@@ -241,7 +241,7 @@ fn what_needs_an_owner_is_not_offered_where_there_is_none() {
 }
 
 /// A server whose list has another tool, and says so, two seconds after it is listened to.
-fn changing_server() -> impl FnMut(&http::Request<Bytes>) -> Answer {
+pub(super) fn changing_server() -> impl FnMut(&http::Request<Bytes>) -> Answer {
     let mut more = false;
     move |request| {
         let (method, id) = method_and_id(request);
@@ -265,10 +265,14 @@ fn changing_server() -> impl FnMut(&http::Request<Bytes>) -> Answer {
     }
 }
 
-/// Listens for changes, and returns what is heard until there is one.
-fn hear_of_change(host: &Memory, isolate: &Gateway<Memory>) -> String {
+/// Listens for changes, as whoever `by` makes of it, and returns what is heard until there is one.
+pub(super) fn hear_of_change(
+    host: &Memory,
+    isolate: &Gateway<Memory>,
+    by: fn(http::Request<Body>) -> http::Request<Body>,
+) -> String {
     let listen = modern("1", "subscriptions/listen", r#""notifications":{"toolsListChanged":true}"#);
-    let reply = host.run(isolate.serve(listen));
+    let reply = host.run(isolate.serve(by(listen)));
     let Body::Stream(mut chunks) = reply.into_body() else { panic!("a stream") };
     host.run(async {
         let mut heard = String::new();
@@ -284,7 +288,7 @@ fn hear_of_change(host: &Memory, isolate: &Gateway<Memory>) -> String {
 fn a_listener_hears_of_changes_from_its_owner() {
     let host = Memory::new(changing_server());
     let fleet = fleet(&host);
-    let heard = hear_of_change(&host, &fleet.isolate());
+    let heard = hear_of_change(&host, &fleet.isolate(), |listen| listen);
     assert!(heard.contains("acknowledged"), "{heard}");
     assert_eq!(fleet.put_away(), ["anonymous"]);
 }
@@ -297,7 +301,7 @@ fn who_is_told_of_a_change_is_shown_what_is_new() {
     let list = |isolate: &_| ask(&host, isolate, modern("1", "tools/list", ""));
     assert!(!list(&isolate).contains("a__more"));
     host.run(host.sleep(std::time::Duration::from_secs(1)));
-    hear_of_change(&host, &isolate);
+    hear_of_change(&host, &isolate, |listen| listen);
     methods(&host);
     for isolate in [isolate, fleet.isolate()] {
         let listed = list(&isolate);

@@ -1,5 +1,7 @@
 //! `portcullis-bindgen WASM FOLDER`: makes `index.js` and `index_bg.wasm` in the folder.
 
+mod order;
+
 use std::error::Error;
 use std::path::Path;
 
@@ -12,9 +14,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut bindgen = Bindgen::new();
     bindgen.input_path(wasm).out_name("index").typescript(false).module(true)?;
-    bindgen.remove_name_section(true);
     // After a panic the shim starts a fresh instance.
     bindgen.reset_state_function(true).force_enable_abort_handler(true).generate(&folder)?;
+    let wasm = Path::new(&folder).join("index_bg.wasm");
+    std::fs::write(&wasm, order::in_order(&std::fs::read(&wasm)?)?)?;
     // Bundlers do not know source phase imports yet.
     let script = Path::new(&folder).join("index.js");
     let text = std::fs::read_to_string(&script)?.replace("import source ", "import ");

@@ -1,0 +1,117 @@
+//! Servers that are one identity's own, among many instances: what is read of them is nobody else's.
+
+use bytes::Bytes;
+
+use super::fleet::{changing_server, hear_of_change};
+use super::*;
+use crate::config::{Config, Processes, Source, overlay_source, parse_all};
+use crate::ports::{CatalogStore as _, Clock as _};
+use crate::testing::{Fleet, gateway_with};
+
+const BASE: &str = "version: 1
+auth: { trust_tags: true }
+servers: { a: { url: 'http://a.test/mcp' } }
+agents:
+  one: { match: [{ tag: one }], allow: [a] }
+  two: { match: [{ tag: two }], allow: ['*'] }
+  default: { deny: ['*'] }
+";
+
+/// A fleet before a server for everybody, `a`, and one for each of two agents, `of-one` and `of-two`.
+fn fleet(host: &Memory) -> Fleet {
+    let overlays = ["one", "two"].map(|agent| {
+        let text = format!(
+            "version: 1\nservers: {{ of-{agent}: {{ url: 'http://of-{agent}.test/mcp' }} }}\nallow: [of-{agent}]\n"
+        );
+        overlay_source((&format!("agent:{agent}"), &text))
+    });
+    let base = Source { path: "p.yaml".into(), text: BASE.into() };
+    let parsed = parse_all((&[base], &overlays), &|_| None, Processes::NeverStarted);
+    assert!(!parsed.is_refused() && parsed.config.servers.len() == 3, "{:?}", parsed.problems);
+    let config: Config = parsed.config;
+    Fleet::new(host, move |host| gateway_with(host, &["a", "of-one", "of-two"], config.clone()))
+}
+
+fn of(agent: &str, mut request: http::Request<Body>) -> http::Request<Body> {
+    request.headers_mut().insert("x-lunar-consumer-tag", agent.parse().expect("ASCII"));
+    request
+}
+
+/// The tools that an agent is listed, by the servers whose they are.
+fn listed(host: &Memory, gateway: &Gateway<Memory>, agent: &str) -> String {
+    let answer = ask(host, gateway, of(agent, modern("1", "tools/list", "")));
+    let shown = |server: &&str| answer.contains(&format!("\"{server}__echo\""));
+    ["a", "of-one", "of-two"].into_iter().filter(shown).collect::<Vec<_>>().join(" ")
+}
+
+/// The servers that were asked for their tools.
+fn read(host: &Memory) -> Vec<String> {
+    let server = |line: String| Some(line.split("http://").nth(1)?.split(".test").next()?.to_owned());
+    host.sent().into_iter().filter(|line| line.contains("tools/list")).filter_map(server).collect()
+}
+
+fn published(host: &Memory, fleet: &Fleet) -> Bytes {
+    host.run(fleet.published()).expect("it is published")
+}
+
+#[test]
+fn they_are_read_for_their_identity_alone_and_not_published() {
+    let host = Memory::new(modern_server);
+    let fleet = fleet(&host);
+    let isolate = fleet.isolate();
+    assert_eq!(listed(&host, &isolate, "one"), "a of-one");
+    assert_eq!(read(&host), ["a", "of-one"]);
+    assert_eq!(listed(&host, &isolate, "one"), "a of-one");
+    assert_eq!(listed(&host, &isolate, "two"), "a of-two");
+    assert_eq!(read(&host), ["of-two"]);
+    let known = crate::catalog::shared::decode(&published(&host, &fleet));
+    assert_eq!(known.len(), 1, "{known:?}");
+    assert_eq!(listed(&host, &fleet.isolate(), "two"), "a of-two");
+    assert_eq!(read(&host), ["of-two"], "every instance reads it, the others come from the catalog");
+}
+
+#[test]
+fn they_are_read_again_where_they_are_old() {
+    let host = Memory::new(modern_server);
+    let fleet = fleet(&host);
+    let isolate = fleet.isolate();
+    listed(&host, &isolate, "one");
+    listed(&host, &isolate, "two");
+    read(&host);
+    host.run(host.sleep(std::time::Duration::from_secs(90)));
+    listed(&host, &isolate, "one");
+    host.run(host.sleep(std::time::Duration::from_secs(5)));
+    assert_eq!(read(&host), ["a", "of-one"]);
+}
+
+#[test]
+fn one_that_fails_costs_nobody_else_anything() {
+    let host = Memory::new(|request| match request.uri().host() {
+        Some("of-one.test") => json_answer(503, "busy"),
+        _ => modern_server(request),
+    });
+    let fleet = fleet(&host);
+    let isolate = fleet.isolate();
+    assert_eq!(listed(&host, &isolate, "two"), "a of-two");
+    assert!(!host.sent().iter().any(|sent| sent.contains("of-one")), "nobody has asked for it");
+    assert_eq!(listed(&host, &isolate, "one"), "a");
+}
+
+#[test]
+fn who_is_told_of_a_change_is_shown_what_is_new() {
+    let mut own = changing_server();
+    let host = Memory::new(move |request| match request.uri().host() {
+        Some("of-one.test") => own(request),
+        _ => modern_server(request),
+    });
+    let fleet = fleet(&host);
+    let isolate = fleet.isolate();
+    listed(&host, &isolate, "one");
+    listed(&host, &isolate, "two");
+    host.run(host.sleep(std::time::Duration::from_secs(1)));
+    host.sent();
+    hear_of_change(&host, &isolate, |listen| of("one", listen));
+    assert!(!host.sent().iter().any(|sent| sent.contains("of-two")), "the owner reads no others");
+    let answer = ask(&host, &isolate, of("one", modern("1", "tools/list", "")));
+    assert!(answer.contains("of-one__more"), "{answer}");
+}
