@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use portcullis_core::body::{Body, Reply};
 use serde::Serialize;
 
@@ -57,6 +57,7 @@ impl Way {
                 let prelude = Head {
                     status_code: head.status.as_u16(),
                     headers: Some(joined(&head.headers)),
+                    cookies: Some(cookies(&head.headers)),
                     ..Head::default()
                 };
                 Answer::Streamed(prelude.to_text(), body)
@@ -76,9 +77,7 @@ impl Way {
 pub(crate) fn plain(status: StatusCode, why: &str) -> Reply {
     let mut reply = http::Response::new(Body::Full(Bytes::from(format!("{why}\n")).into()));
     *reply.status_mut() = status;
-    reply
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     reply
 }
 
@@ -93,6 +92,9 @@ struct Head<'a> {
     headers: Option<BTreeMap<&'a str, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     multi_value_headers: Option<BTreeMap<&'a str, Vec<String>>>,
+    /// What is no header of its own there, where values are joined. It may be empty, and `cargo lambda watch` wants it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookies: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,23 +129,37 @@ fn document(status: StatusCode, headers: &HeaderMap, body: &[u8], front: Front) 
         Front::RestApi | Front::LoadBalancer(Headers::Lists) => {
             head.multi_value_headers = Some(listed(headers));
         }
-        Front::FunctionUrl | Front::HttpApi | Front::LoadBalancer(Headers::Single) => {
+        Front::FunctionUrl | Front::HttpApi => {
             head.headers = Some(joined(headers));
+            head.cookies = Some(cookies(headers));
+        }
+        Front::LoadBalancer(Headers::Single) => {
+            let mut joined = joined(headers);
+            // There is room for one.
+            joined.extend(cookies(headers).pop().map(|cookie| ("set-cookie", cookie)));
+            head.headers = Some(joined);
         }
     }
     head.to_text()
 }
 
-fn listed(headers: &HeaderMap) -> BTreeMap<&str, Vec<String>> {
-    let values = |name| {
-        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
-    headers.keys().map(|name| (name.as_str(), values(name).collect())).collect()
+fn values(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.get_all(name).iter().map(text).collect()
 }
 
-/// Returns each header with its values in one (RFC 9110, section 5.3).
+fn listed(headers: &HeaderMap) -> BTreeMap<&str, Vec<String>> {
+    headers.keys().map(|name| (name.as_str(), values(headers, name))).collect()
+}
+
+/// Returns each header with its values in one (RFC 9110, section 5.3), but for cookies, for which that cannot be.
 fn joined(headers: &HeaderMap) -> BTreeMap<&str, String> {
-    listed(headers).into_iter().map(|(name, values)| (name, values.join(", "))).collect()
+    let others = headers.keys().filter(|name| *name != header::SET_COOKIE);
+    others.map(|name| (name.as_str(), values(headers, name).join(", "))).collect()
+}
+
+fn cookies(headers: &HeaderMap) -> Vec<String> {
+    values(headers, &header::SET_COOKIE)
 }
 
 #[cfg(test)]
@@ -155,6 +171,7 @@ mod tests {
 
     fn reply(body: Body) -> Reply {
         let reply = http::Response::builder().status(404).header("x-a", "1").header("x-a", "2");
+        let reply = reply.header("set-cookie", "a=1").header("set-cookie", "b=2");
         reply.header("content-type", "application/json").body(body).expect("an answer")
     }
 
@@ -174,13 +191,13 @@ mod tests {
         let single = Front::LoadBalancer(Headers::Single);
         let lists = Front::LoadBalancer(Headers::Lists);
         let whole = Way::Whole(100);
-        insta::assert_snapshot!(check(Way::Streamed, text(), Front::FunctionUrl).await, @r#"{\"statusCode\":404,\"headers\":{\"content-type\":\"application/json\",\"x-a\":\"1, 2\"}} then Full(9 bytes)"#);
-        insta::assert_snapshot!(check(whole, text(), Front::HttpApi).await, @r#"{"statusCode":404,"headers":{"content-type":"application/json","x-a":"1, 2"},"body":"{\"a\":\"b\"}","isBase64Encoded":false}"#);
-        insta::assert_snapshot!(check(whole, text(), Front::RestApi).await, @r#"{"statusCode":404,"multiValueHeaders":{"content-type":["application/json"],"x-a":["1","2"]},"body":"{\"a\":\"b\"}","isBase64Encoded":false}"#);
-        insta::assert_snapshot!(check(whole, text(), single).await, @r#"{"statusCode":404,"statusDescription":"404 Not Found","headers":{"content-type":"application/json","x-a":"1, 2"},"body":"{\"a\":\"b\"}","isBase64Encoded":false}"#);
-        insta::assert_snapshot!(check(whole, text(), lists).await, @r#"{"statusCode":404,"statusDescription":"404 Not Found","multiValueHeaders":{"content-type":["application/json"],"x-a":["1","2"]},"body":"{\"a\":\"b\"}","isBase64Encoded":false}"#);
+        insta::assert_snapshot!(check(Way::Streamed, text(), Front::FunctionUrl).await, @r#"{\"statusCode\":404,\"headers\":{\"content-type\":\"application/json\",\"x-a\":\"1, 2\"},\"cookies\":[\"a=1\",\"b=2\"]} then Full(9 bytes)"#);
+        insta::assert_snapshot!(check(whole, text(), Front::HttpApi).await, @r#"{"statusCode":404,"headers":{"content-type":"application/json","x-a":"1, 2"},"cookies":["a=1","b=2"],"body":"{\"a\":\"b\"}","isBase64Encoded":false}"#);
+        insta::assert_snapshot!(check(whole, text(), Front::RestApi).await, @r#"{"statusCode":404,"multiValueHeaders":{"content-type":["application/json"],"set-cookie":["a=1","b=2"],"x-a":["1","2"]},"body":"{\"a\":\"b\"}","isBase64Encoded":false}"#);
+        insta::assert_snapshot!(check(whole, text(), single).await, @r#"{"statusCode":404,"statusDescription":"404 Not Found","headers":{"content-type":"application/json","set-cookie":"b=2","x-a":"1, 2"},"body":"{\"a\":\"b\"}","isBase64Encoded":false}"#);
+        insta::assert_snapshot!(check(whole, text(), lists).await, @r#"{"statusCode":404,"statusDescription":"404 Not Found","multiValueHeaders":{"content-type":["application/json"],"set-cookie":["a=1","b=2"],"x-a":["1","2"]},"body":"{\"a\":\"b\"}","isBase64Encoded":false}"#);
         let bytes = Body::Full(Bytes::from_static(b"\xff").into());
-        insta::assert_snapshot!(check(whole, bytes, Front::HttpApi).await, @r#"{"statusCode":404,"headers":{"content-type":"application/json","x-a":"1, 2"},"body":"/w==","isBase64Encoded":true}"#);
+        insta::assert_snapshot!(check(whole, bytes, Front::HttpApi).await, @r#"{"statusCode":404,"headers":{"content-type":"application/json","x-a":"1, 2"},"cookies":["a=1","b=2"],"body":"/w==","isBase64Encoded":true}"#);
     }
 
     #[tokio::test]
@@ -188,11 +205,11 @@ mod tests {
         let chunks = |chunks: Vec<Result<Bytes, Unreachable>>| Body::Stream(stream::iter(chunks).boxed());
         let part = || Ok(Bytes::from_static(b"0123456789"));
         let parts = chunks(vec![part(), part()]);
-        insta::assert_snapshot!(check(Way::Whole(20), parts, Front::HttpApi).await, @r#"{"statusCode":404,"headers":{"content-type":"application/json","x-a":"1, 2"},"body":"01234567890123456789","isBase64Encoded":false}"#);
+        insta::assert_snapshot!(check(Way::Whole(20), parts, Front::HttpApi).await, @r#"{"statusCode":404,"headers":{"content-type":"application/json","x-a":"1, 2"},"cookies":["a=1","b=2"],"body":"01234567890123456789","isBase64Encoded":false}"#);
         let parts = chunks(vec![part(), part()]);
-        insta::assert_snapshot!(check(Way::Whole(19), parts, Front::HttpApi).await, @r#"{"statusCode":502,"headers":{},"body":"the answer cannot be passed on: the body is larger than 19 bytes","isBase64Encoded":false}"#);
+        insta::assert_snapshot!(check(Way::Whole(19), parts, Front::HttpApi).await, @r#"{"statusCode":502,"headers":{},"cookies":[],"body":"the answer cannot be passed on: the body is larger than 19 bytes","isBase64Encoded":false}"#);
         let broken = chunks(vec![part(), Err(Unreachable::new("a", "broke off"))]);
-        insta::assert_snapshot!(check(Way::Whole(20), broken, Front::HttpApi).await, @r#"{"statusCode":502,"headers":{},"body":"the answer cannot be passed on: the body broke off: server \"a\" broke off","isBase64Encoded":false}"#);
+        insta::assert_snapshot!(check(Way::Whole(20), broken, Front::HttpApi).await, @r#"{"statusCode":502,"headers":{},"cookies":[],"body":"the answer cannot be passed on: the body broke off: server \"a\" broke off","isBase64Encoded":false}"#);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //! **An answer that breaks off is told as one**: by the trailers of the API, upon which the platform breaks off what it has
 //! passed on. What ends without them was whole.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -22,6 +23,8 @@ use serde_json::json;
 
 const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
 const DEADLINE: &str = "lambda-runtime-deadline-ms";
+/// What is less is no time since 1970, but how long an invocation may take: `cargo lambda watch` has it so.
+const A_YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
 /// Comes with an invocation and goes back with its answer, where the platform has it.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("lambda-runtime-invocation-id");
 const RESPONSE_MODE: HeaderName = HeaderName::from_static("lambda-runtime-function-response-mode");
@@ -31,7 +34,7 @@ const ERROR_BODY: HeaderName = HeaderName::from_static("lambda-runtime-function-
 const INTEGRATION: HeaderValue =
     HeaderValue::from_static("application/vnd.awslambda.http-integration-response");
 /// What stands between those and the rest.
-const DELIMITER: [u8; 8] = [0; 8];
+static DELIMITER: [u8; 8] = [0; 8];
 
 /// The way to the platform. Cheap to clone.
 #[derive(Clone)]
@@ -90,8 +93,9 @@ impl Platform {
         let (head, body) = accepted(response).await?.into_parts();
         let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
         let request = text(REQUEST_ID).context("an invocation has no id")?.to_owned();
-        let deadline =
+        let told =
             text(DEADLINE).and_then(|text| text.parse().ok()).context("an invocation has no deadline")?;
+        let deadline = if told < A_YEAR { portcullis_native::now() + told } else { told };
         let ticket = Ticket { request, invocation: head.headers.get(&INVOCATION_ID).cloned() };
         Ok(Invocation { ticket, deadline, event: body.collect().await?.to_bytes() })
     }
@@ -108,7 +112,7 @@ impl Platform {
                     .header(header::CONTENT_TYPE, INTEGRATION)
                     .header(header::TRAILER, ERROR_TYPE.as_str())
                     .header(header::TRAILER, ERROR_BODY.as_str());
-                Sent::streamed(&prelude, body)
+                Sent::streamed(prelude, body)
             }
         };
         self.tell(with(request, ticket).body(body)?).await
@@ -170,8 +174,9 @@ async fn accepted(response: Response<Incoming>) -> anyhow::Result<Response<Incom
 pub(crate) enum Sent {
     /// All of it.
     Whole(Bytes),
-    /// What is there, and what comes.
-    Streamed(Bytes, Body),
+    /// What is there, and what comes. Prelude, delimiter and body are chunks of their own: `cargo lambda watch` tells them
+    /// apart by that.
+    Streamed(VecDeque<Bytes>, Body),
     /// Nothing more.
     Ended,
 }
@@ -182,16 +187,16 @@ impl Sent {
         Self::Whole(Bytes::new())
     }
 
-    fn streamed(prelude: &[u8], body: Body) -> Self {
-        let (whole, body) = match body {
-            Body::Full(whole) => (whole.into_bytes(), None),
-            chunks @ Body::Stream(_) => (Bytes::new(), Some(chunks)),
-        };
-        let mut first = BytesMut::with_capacity(prelude.len() + DELIMITER.len() + whole.len());
-        first.put(prelude);
-        first.put(&DELIMITER[..]);
-        first.put(whole);
-        Self::Streamed(first.freeze(), body.unwrap_or_default())
+    fn streamed(prelude: Bytes, body: Body) -> Self {
+        let mut first = VecDeque::from([prelude, Bytes::from_static(&DELIMITER)]);
+        match body {
+            Body::Full(whole) if whole.is_empty() => Self::Streamed(first, Body::default()),
+            Body::Full(whole) => {
+                first.push_back(whole.into_bytes());
+                Self::Streamed(first, Body::default())
+            }
+            chunks @ Body::Stream(_) => Self::Streamed(first, chunks),
+        }
     }
 }
 
@@ -206,7 +211,8 @@ impl http_body::Body for Sent {
         let frame = match &mut *self {
             Self::Whole(text) if text.is_empty() => None,
             Self::Whole(text) => Some(Frame::data(std::mem::take(text))),
-            Self::Streamed(first, _) if !first.is_empty() => Some(Frame::data(std::mem::take(first))),
+            Self::Streamed(first, Body::Full(_)) => first.pop_front().map(Frame::data),
+            Self::Streamed(first, _) if !first.is_empty() => first.pop_front().map(Frame::data),
             Self::Streamed(_, Body::Stream(chunks)) => match ready!(chunks.as_mut().poll_next(context)) {
                 None => None,
                 Some(Ok(chunk)) => Some(Frame::data(chunk)),
@@ -215,7 +221,7 @@ impl http_body::Body for Sent {
                     Some(Frame::trailers(broken_off(&error.to_string())))
                 }
             },
-            Self::Streamed(_, Body::Full(_)) | Self::Ended => None,
+            Self::Ended => None,
         };
         Poll::Ready(frame.map(Ok))
     }
@@ -248,7 +254,7 @@ mod tests {
 
     /// Describes the frames of an answer.
     async fn frames(body: Body) -> Vec<String> {
-        let mut sent = Sent::streamed(b"{}", body);
+        let mut sent = Sent::streamed(Bytes::from_static(b"{}"), body);
         let mut frames = Vec::new();
         while let Some(Ok(frame)) = sent.frame().await {
             frames.push(match frame.into_data() {
@@ -263,14 +269,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_breaks_off_is_told_as_one() {
-        const HEAD: &str = r"{}\x00\x00\x00\x00\x00\x00\x00\x00";
-        assert_eq!(frames(Body::Full(Bytes::from_static(b"whole").into())).await, [format!("{HEAD}whole")]);
+        const END: &str = r"\x00\x00\x00\x00\x00\x00\x00\x00";
+        assert_eq!(frames(Body::Full(Bytes::from_static(b"whole").into())).await, ["{}", END, "whole"]);
+        assert_eq!(frames(Body::default()).await, ["{}", END]);
         let chunks = |chunks: Vec<Result<Bytes, Unreachable>>| Body::Stream(stream::iter(chunks).boxed());
         let part = || Ok(Bytes::from_static(b"part"));
-        assert_eq!(frames(chunks(vec![part(), part()])).await, [HEAD, "part", "part"]);
+        assert_eq!(frames(chunks(vec![part(), part()])).await, ["{}", END, "part", "part"]);
         let broken = chunks(vec![part(), Err(Unreachable::new("a", "broke off")), part()]);
         let trailers = r#"["lambda-runtime-function-error-type", "lambda-runtime-function-error-body"]"#;
-        assert_eq!(frames(broken).await, [HEAD, "part", trailers]);
+        assert_eq!(frames(broken).await, ["{}", END, "part", trailers]);
     }
 
     #[test]
