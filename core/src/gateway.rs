@@ -1,7 +1,7 @@
 //! The gateway as a host holds it: what it knows, and the flows that use it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -114,8 +114,8 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) renewing: (futures::lock::Mutex<()>, AtomicU64),
     /// What all instances know of servers, as it was taken last where nobody hears of changes.
     pub(crate) published: Mutex<Bytes>,
-    /// Held by whoever reads servers for all instances, until they can know what was found.
-    pub(crate) unpublished: Arc<()>,
+    /// How many read servers for all instances, which do not know yet what they find.
+    pub(crate) unpublished: AtomicUsize,
     /// The chain of gateways, for what this one asks of itself.
     pub(crate) own_via: HeaderValue,
     next_id: AtomicU64,
@@ -210,7 +210,7 @@ impl<H: Host> Gateway<H> {
             told: Mutex::default(),
             renewing: Default::default(),
             published: Mutex::default(),
-            unpublished: Arc::default(),
+            unpublished: AtomicUsize::new(0),
             id: id.into(),
             host,
         }));

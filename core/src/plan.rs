@@ -129,15 +129,31 @@ pub(crate) fn is_list(inbound: &Inbound<'_>) -> bool {
     inbound.method.ends_with("/list")
 }
 
+/// Returns where the item leads that a request names, as far as the caller is shown it.
+pub(crate) fn route_of(view: &View, inbound: &Inbound<'_>) -> Option<Route> {
+    let found = match inbound.method.as_ref() {
+        "tools/call" => view.find(Kind::Tools, &inbound.text("name")?),
+        "prompts/get" => view.find(Kind::Prompts, &inbound.text("name")?),
+        "resources/read" => view.find_uri(&inbound.text("uri")?),
+        "completion/complete" => {
+            let reference = inbound.params.get("ref")?;
+            match (reference.get("name").and_then(Json::as_str), reference.get("uri").and_then(Json::as_str))
+            {
+                (Some(name), _) => view.find(Kind::Prompts, &name),
+                (None, Some(uri)) => view.find(Kind::Templates, &uri).or_else(|| view.find_uri(&uri)),
+                (None, None) => None,
+            }
+        }
+        _ => None,
+    };
+    Some(found?.route)
+}
+
 /// Tells whether a request names something that its caller is not shown.
 pub(crate) fn names_unknown(view: &View, inbound: &Inbound<'_>) -> bool {
-    let unknown = |kind: Kind| inbound.text("name").is_some_and(|name| view.find(kind, &name).is_none());
-    match inbound.method.as_ref() {
-        "tools/call" => unknown(Kind::Tools),
-        "prompts/get" => unknown(Kind::Prompts),
-        "resources/read" => inbound.text("uri").is_some_and(|uri| view.find_uri(&uri).is_none()),
-        _ => false,
-    }
+    let names_one =
+        matches!(&*inbound.method, "tools/call" | "prompts/get" | "resources/read" | "completion/complete");
+    names_one && route_of(view, inbound).is_none()
 }
 
 /// Refuses a method that the era does not have.

@@ -1,15 +1,17 @@
 //! What another configuration changes: which servers stay as they are, which come, and which go. Pure.
 //!
 //! **A server whose settings are equal stays**, with its links, its lists and its keeper. A server that has an error
-//! where one was served keeps its former settings: an edit that cannot be understood changes nothing.
+//! where one was served keeps its former settings: an edit that cannot be understood changes nothing. **Of one that is an
+//! identity's own, or was, nothing is kept**: it may be another's now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use crate::acl::Acl;
 use crate::catalog::Views;
 use crate::config::Config;
 use crate::gateway::{Keeper, Snapshot};
+use crate::gather::Gather as _;
 use crate::upstream::Server;
 
 /// What follows a snapshot.
@@ -47,8 +49,10 @@ impl Snapshot {
             access: config.access() != self.config.access(),
             ..Changes::default()
         };
+        let own: BTreeSet<_> = config.personal.union(&self.config.personal).cloned().gathered();
         for broken in config.broken.keys() {
-            if let Some((name, settings)) = self.config.servers.get_key_value(broken.as_str()) {
+            let former = self.config.servers.get_key_value(broken.as_str());
+            if let Some((name, settings)) = former.filter(|(name, _)| !own.contains(*name)) {
                 config.servers.insert(name.clone(), settings.clone());
                 changes.kept.push(broken.clone());
             }
@@ -65,7 +69,9 @@ impl Snapshot {
             match before {
                 None => changes.added.push(name.to_string()),
                 Some(former) => {
-                    server.inherit(former);
+                    if !own.contains(name) {
+                        server.inherit(former);
+                    }
                     retired.push(former.clone());
                     changes.changed.push(name.to_string());
                 }
@@ -88,6 +94,8 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
     use crate::names::ServerName;
     use crate::testing::{Memory, gateway, json_answer, server};
@@ -145,5 +153,35 @@ mod tests {
         let next = gateway.snapshot().succeeded_by(Config { broken: broken.into(), ..Config::default() });
         assert_eq!(next.changes, Changes { kept: names(&["a"]), ..Changes::default() });
         assert_eq!(next.snapshot.servers.len(), 1);
+    }
+
+    #[test]
+    fn of_an_identitys_own_server_nothing_is_kept() {
+        let gateway = gateway(&Memory::new(|_| json_answer(404, "")), &["mine", "other"]);
+        let shared = gateway.snapshot();
+        let own = |mut config: Config| {
+            config.personal.insert(ServerName::parse("mine").unwrap());
+            config
+        };
+        let same = config(&[("mine", "http://mine.test/mcp"), ("other", "http://other.test/mcp")]);
+        let owned = std::sync::Arc::new(shared.succeeded_by(own(same)).snapshot);
+        let moved = || config(&[("mine", "http://moved.test/mcp"), ("other", "http://moved.test/mcp")]);
+        let inherits = |before: &Snapshot, config: Config| {
+            let next = before.succeeded_by(config).snapshot;
+            let all = next.servers.values().filter(|server| server.inherited.load(Ordering::Relaxed));
+            all.map(|server| server.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(inherits(&shared, moved()), ["mine", "other"]);
+        for (before, after) in [(&shared, own(moved())), (&owned, moved()), (&owned, own(moved()))] {
+            assert_eq!(inherits(before, after), ["other"]);
+        }
+        let broken = || {
+            let broken = ["mine", "other"].map(|name| (name.to_owned(), "has none".to_owned()));
+            Config { broken: broken.into(), ..Config::default() }
+        };
+        for (before, after) in [(&shared, own(broken())), (&owned, broken()), (&owned, own(broken()))] {
+            let changes = before.succeeded_by(after).changes;
+            assert_eq!((changes.kept, changes.removed), (names(&["other"]), names(&["mine"])));
+        }
     }
 }

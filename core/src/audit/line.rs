@@ -108,7 +108,8 @@ impl Entry {
         let name = self.name.as_deref().map(|name| redactor.text(cut(name)));
         line.perhaps(",\"name\":", name.as_deref());
         let upstream_name = self.upstream_name.as_deref();
-        match upstream_name.filter(|own| name.as_deref().is_some_and(|name| name.ends_with(own))) {
+        let is_shown = |own: &&str| name.as_deref().is_some_and(|name| name.ends_with(own));
+        match upstream_name.filter(|own| redactor.is_usual() && is_shown(own)) {
             // Nothing has been taken out of it there.
             Some(own) => line.text(",\"upstream_name\":", own),
             None => line.foreign(",\"upstream_name\":", upstream_name),

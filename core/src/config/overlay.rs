@@ -18,6 +18,7 @@ use super::policy::{Agent, Origin, Policy, Rule, Selector, What};
 use super::problem::{Place, Report, quote};
 use super::source::{Draft, Source};
 use crate::acl::Glob;
+use crate::names::ServerName;
 
 /// What the name of an overlay for an agent begins with.
 const OF_AGENT: &str = "agent:";
@@ -117,8 +118,8 @@ pub(super) fn apply_overlays(loaded: &mut [Loaded<'_>], config: &mut Config) {
                 continue;
             }
             let servers: Vec<_> = file.candidates.iter().map(|candidate| candidate.name.clone()).collect();
-            let parsed = file.candidates.iter().filter_map(|candidate| candidate.server.as_ref());
-            config.personal.extend(parsed.map(|(name, _)| name.clone()));
+            // Also those that have errors: whatever had such a name before is not everybody's now.
+            config.personal.extend(servers.iter().filter_map(|name| ServerName::parse(&name.value).ok()));
             file.reporting(|report| apply(&overlay, &servers, (&known, &mut config.policy), report));
         }
     }
@@ -182,7 +183,6 @@ mod tests {
     use super::*;
     use crate::acl::{Acl, Decision, Target, Truth};
     use crate::config::{ItemKind, Parsed, Problem, Processes, parse_all};
-    use crate::names::ServerName;
 
     const BASE: &str = "version: 1
 servers: { a: { url: https://a.example }, b: { url: https://b.example } }

@@ -15,6 +15,7 @@ use crate::catalog::{Item, Kind, Offer, Room, View, capability, read_page};
 use crate::error::{Unreachable, code};
 use crate::front::Caller;
 use crate::gateway::{Gateway, Keeper, SETTLING, Snapshot};
+use crate::identity::Identity;
 use crate::pipe::Wait;
 use crate::ports::{Host, Place};
 use crate::upstream::compose::Ask;
@@ -122,9 +123,14 @@ impl<H: Host> Gateway<H> {
         if !self.is_heard() {
             return;
         }
-        let snapshot = self.snapshot();
-        let concerns =
-            |server: &Server| self.0.hub.any(|heard| !snapshot.is_anothers(&server.name, &heard.who.0));
+        let (snapshot, keys, now) = (self.snapshot(), self.0.keys.load(), self.host().now());
+        let listens = |who: &Identity, server: &Server| {
+            let who = who.under(&snapshot.config, &keys, now);
+            who.is_some_and(|who| !snapshot.is_anothers(&server.name, &who))
+        };
+        let concerns = |server: &Server| {
+            snapshot.is_shared(server) || self.0.hub.any(|heard| listens(&heard.who.0, server))
+        };
         let waking: Vec<_> = lock(&self.0.asleep)
             .extract_if(.., |(server, _)| server.may_tell_of_changes() && concerns(server))
             .collect();

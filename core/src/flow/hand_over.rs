@@ -15,14 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::listen::Listens;
 use super::park::may_be_asked_in;
 use crate::body::{self, Body, Reply};
-use crate::catalog::{Kind, Route, View};
 use crate::error::{Refusal, Unreachable, code};
 use crate::front::{Caller, Inbound, meta};
 use crate::gateway::Gateway;
 use crate::identity::{Owner, Proof};
+use crate::plan;
 use crate::ports::{Host, Owners, Place};
 use crate::session::Interaction;
-use crate::wire::json::Json;
 use crate::wire::version::Era;
 
 /// Carries what goes along with a request, from one instance of this host to another.
@@ -153,7 +152,7 @@ impl<H: Host> Gateway<H> {
     /// that may interrupt the call with a question.
     async fn needs_owner(&self, inbound: &Inbound<'_>, caller: &Caller) -> bool {
         let view = self.view(&self.snapshot(), caller).await;
-        let Some(route) = named(&view, inbound) else { return false };
+        let Some(route) = plan::route_of(&view, inbound) else { return false };
         if route.server.speaks_sse.load(Ordering::Relaxed) {
             return true;
         }
@@ -230,26 +229,6 @@ fn ascii(json: &str) -> String {
 
 fn owner_of_session(owner: &Owner, nonce: u64) -> String {
     format!("{owner}/{nonce:016x}")
-}
-
-/// Returns where the item leads that a request names, whether the caller may use it or not.
-fn named(view: &View, inbound: &Inbound<'_>) -> Option<Route> {
-    let found = match inbound.method.as_ref() {
-        "tools/call" => view.find(Kind::Tools, &inbound.text("name")?),
-        "prompts/get" => view.find(Kind::Prompts, &inbound.text("name")?),
-        "resources/read" => view.find_uri(&inbound.text("uri")?),
-        "completion/complete" => {
-            let reference = inbound.params.get("ref")?;
-            match (reference.get("name").and_then(Json::as_str), reference.get("uri").and_then(Json::as_str))
-            {
-                (Some(name), _) => view.find(Kind::Prompts, &name),
-                (None, Some(uri)) => view.find(Kind::Templates, &uri).or_else(|| view.find_uri(&uri)),
-                (None, None) => None,
-            }
-        }
-        _ => None,
-    };
-    Some(found?.route)
 }
 
 fn out_of_reach(error: Unreachable) -> Refusal {

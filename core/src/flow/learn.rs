@@ -32,12 +32,33 @@ use crate::upstream::{Established, Nudge, Server, Status, lock};
 /// What stands in each message that tells of a list that has changed.
 const LIST_CHANGED: &[u8] = b"list_changed\"";
 
+/// Puts off telling anybody of changes until it is dropped, however that comes about.
+struct Unpublished<H: Host>(Gateway<H>);
+
+impl<H: Host> Unpublished<H> {
+    fn new(gateway: &Gateway<H>) -> Self {
+        gateway.0.unpublished.fetch_add(1, Ordering::AcqRel);
+        Self(gateway.clone())
+    }
+}
+
+impl<H: Host> Drop for Unpublished<H> {
+    fn drop(&mut self) {
+        self.0.0.unpublished.fetch_sub(1, Ordering::AcqRel);
+        self.0.views_changed();
+    }
+}
+
 impl<H: Host> Gateway<H> {
-    /// Makes known what the servers of an endpoint offer: to a caller, or all of it.
+    /// Makes known what the servers of an endpoint offer: to a caller, or to nobody in particular.
     pub(super) async fn learn(&self, snapshot: &Snapshot, scope: &Scope, caller: Option<&Identity>) {
         let concerns = |server: &&Arc<Server>| {
             snapshot.includes(scope, &server.name)
-                && !caller.is_some_and(|caller| snapshot.is_anothers(&server.name, caller))
+                && match caller {
+                    Some(caller) => !snapshot.is_anothers(&server.name, caller),
+                    // What is an identity's own is read for that identity.
+                    None => snapshot.is_shared(server),
+                }
         };
         let shown = || snapshot.servers.values().filter(concerns);
         let unknown = || shown().filter(|server| !server.settled.has_fired()).cloned().collect::<Vec<_>>();
@@ -164,8 +185,9 @@ impl<H: Host> Gateway<H> {
     /// Reads again those servers of an identity's own that are known here.
     async fn read_own_anew(&self, who: &Identity) {
         let snapshot = self.snapshot();
+        let Some(who) = who.under(&snapshot.config, &self.0.keys.load(), self.host().now()) else { return };
         let is_own =
-            |server: &&Arc<Server>| !snapshot.is_shared(server) && !snapshot.is_anothers(&server.name, who);
+            |server: &&Arc<Server>| !snapshot.is_shared(server) && !snapshot.is_anothers(&server.name, &who);
         let known = snapshot.servers.values().filter(|server| server.settled.has_fired());
         let own: Vec<_> = known.filter(is_own).cloned().collect();
         if !own.is_empty() {
@@ -178,7 +200,7 @@ impl<H: Host> Gateway<H> {
     async fn take_refreshed(&self, changed: Option<&str>) {
         let Some(store) = self.host().catalog() else { return };
         // A function reads servers itself. Whoever is told of a change may ask elsewhere, so it is published before.
-        let unpublished = (self.host().place() == Place::Function).then(|| self.0.unpublished.clone());
+        let unpublished = (self.host().place() == Place::Function).then(|| Unpublished::new(self));
         let limit = std::pin::pin!(self.host().sleep(Duration::from_millis(2 * SETTLING)));
         match future::select(store.refresh(changed), limit).await {
             Either::Left((Ok(text), _)) => self.take_catalog(&text),
@@ -189,10 +211,7 @@ impl<H: Host> Gateway<H> {
                 tracing::warn!("what all instances know of servers is not brought up to date in time");
             }
         }
-        if unpublished.is_some() {
-            drop(unpublished);
-            self.views_changed();
-        }
+        drop(unpublished);
     }
 
     /// Reads the lists of servers, and waits for that as long as an agent waits at most.
@@ -283,8 +302,9 @@ impl<H: Host> Gateway<H> {
 
     /// Takes what another instance knows of servers, as far as it is newer than what is known here.
     pub fn take_catalog(&self, text: &[u8]) {
-        let known: BTreeMap<String, Known> = shared::decode(text);
-        for server in self.snapshot().servers.values() {
+        let (known, snapshot): (BTreeMap<String, Known>, _) = (shared::decode(text), self.snapshot());
+        // One that has become an identity's own was everybody's when that was written.
+        for server in snapshot.servers.values().filter(|server| snapshot.is_shared(server)) {
             match known.get(&server.identity) {
                 Some(Known::Up(acquaintance)) => self.make_acquainted(server, acquaintance),
                 Some(Known::Down(reason)) if server.status() != Status::Up => {

@@ -1,6 +1,7 @@
 //! The streams on which agents hear of changes: `subscriptions/listen`, and a session's own stream.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -194,7 +195,7 @@ impl<H: Host> Gateway<H> {
     /// Tells whoever listens of what has changed in its view: at once, and then of all that changes within a second
     /// together. What is found while servers are read for all instances is told once they know.
     pub(crate) fn views_changed(&self) {
-        let is_published = Arc::strong_count(&self.0.unpublished) == 1;
+        let is_published = self.0.unpublished.load(Ordering::Acquire) == 0;
         if !is_published || !self.0.hub.compare(|audience| self.listed(audience)) {
             return;
         }

@@ -540,7 +540,10 @@ impl<H: Host> Gateway<H> {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.is_late() || self.snapshot().servers.values().all(|server| server.settled.has_fired())
+        let snapshot = self.snapshot();
+        // What is an identity's own is read when that identity comes.
+        let is_settled = |server: &Arc<Server>| server.settled.has_fired() || !snapshot.is_shared(server);
+        self.is_late() || snapshot.servers.values().all(is_settled)
     }
 }
 

@@ -115,3 +115,24 @@ fn who_is_told_of_a_change_is_shown_what_is_new() {
     let answer = ask(&host, &isolate, of("one", modern("1", "tools/list", "")));
     assert!(answer.contains("of-one__more"), "{answer}");
 }
+
+#[test]
+fn what_was_everybodys_is_not_taken_for_ones_own() {
+    let host = Memory::new(modern_server);
+    let fleet = fleet(&host);
+    listed(&host, &fleet.isolate(), "one");
+    let text = published(&host, &fleet);
+    let overlay = "version: 1\nservers: { a: { url: 'http://a.test/mcp' } }\nallow: [a]\n";
+    let base = BASE.replace("servers: { a: { url: 'http://a.test/mcp' } }", "").replace("[a]", "[]");
+    let base = Source { path: "p.yaml".into(), text: base };
+    let overlays = [overlay_source(("agent:one", overlay))];
+    let parsed = parse_all((&[base], &overlays), &|_| None, Processes::NeverStarted);
+    assert!(!parsed.is_refused(), "{:?}", parsed.problems);
+    let taken = |config: Config| {
+        let gateway = gateway_with(&host, &["a"], config);
+        gateway.take_catalog(&text);
+        gateway.snapshot().servers["a"].offer.load().is_some()
+    };
+    assert!(!taken(parsed.config.clone()));
+    assert!(taken(Config { personal: std::collections::BTreeSet::new(), ..parsed.config }));
+}
