@@ -114,6 +114,11 @@ pub(crate) fn is_narrowed(path: &str) -> bool {
     path.starts_with("/mcp/")
 }
 
+/// Tells whether a path is that of an endpoint for agents, whether or not there are such servers.
+pub(crate) fn is_agents(path: &str) -> bool {
+    path == "/mcp" || is_narrowed(path)
+}
+
 /// Returns the path of an endpoint.
 pub(crate) fn path(scope: &Scope) -> String {
     let encode = |name: &str| name.replace(' ', "%20");

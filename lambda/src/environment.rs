@@ -29,6 +29,8 @@ const FRESH: u64 = 3000;
 const OLD: u64 = 5000;
 /// So long nobody looks again whatever a stranger presents, in milliseconds.
 const MOMENT: u64 = 1000;
+/// So long nobody looks again where that failed, in milliseconds.
+const PAUSE: u64 = 1000;
 /// How often it is looked while an answer is given: whoever listens may lose the right to.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long the gateway's own keys are taken for those that count, in milliseconds.
@@ -47,12 +49,17 @@ pub(crate) struct Environment {
     manager: Option<Arc<Manager>>,
     gateway: OnceCell<Gateway<Function>>,
     seen: Mutex<Seen>,
+    /// Held by whoever asks what is to be in force: the others wait for what that one finds.
+    looking: tokio::sync::Mutex<()>,
 }
 
 /// What the stores had when they were last looked at.
 #[derive(Default)]
 struct Seen {
+    /// When the last look began that came to its end.
     looked: u64,
+    /// Nobody looks before, since a look has failed.
+    paused: u64,
     version: u64,
     keys: Vec<Kept>,
     /// When the gateway's own keys are to be read again.
@@ -67,7 +74,8 @@ impl Environment {
         underway: Underway,
         manager: Option<Arc<Manager>>,
     ) -> Self {
-        Self { settings, host, underway, manager, gateway: OnceCell::new(), seen: Mutex::default() }
+        let (gateway, seen, looking) = (OnceCell::new(), Mutex::default(), tokio::sync::Mutex::default());
+        Self { settings, host, underway, manager, gateway, seen, looking }
     }
 
     /// Returns how it is set up.
@@ -79,31 +87,24 @@ impl Environment {
     pub(crate) async fn gateway(&self) -> anyhow::Result<&Gateway<Function>> {
         if let Some(gateway) = self.gateway.get() {
             // Nobody has looked for long, since nobody asked: keys may have been revoked meanwhile.
-            if self.is_older_than(OLD) {
-                self.look_again(gateway).await;
-            }
-            if self.are_keys_due(KEYS_OLD - KEYS_FRESH) {
-                self.read_keys_again(gateway).await;
-            }
+            self.look_again(gateway, OLD).await;
+            self.read_keys_again(gateway, KEYS_OLD - KEYS_FRESH).await;
             return Ok(gateway);
         }
         self.gateway.get_or_try_init(|| self.begin()).await
     }
 
-    /// Looks whether other keys are to be in force, unless that was done a moment ago; tells whether there are.
-    pub(crate) async fn learns_of_keys(&self) -> bool {
-        let Some(gateway) = self.gateway.get().filter(|_| self.is_older_than(MOMENT)) else { return false };
-        let before = self.seen().keys.clone();
-        self.look_again(gateway).await;
-        self.seen().keys != before
+    /// Looks whether other keys are to be in force, since one is presented that the gateway does not know.
+    pub(crate) async fn learn_of_keys(&self, gateway: &Gateway<Function>) {
+        self.look_again(gateway, MOMENT).await;
     }
 
     /// Looks again and again whether another configuration or other keys are to be in force.
     pub(crate) async fn keep_looking(&self) -> Infallible {
         loop {
             tokio::time::sleep(LOOK).await;
-            if let Some(gateway) = self.gateway.get().filter(|_| self.is_older_than(FRESH)) {
-                self.look_again(gateway).await;
+            if let Some(gateway) = self.gateway.get() {
+                self.look_again(gateway, FRESH).await;
             }
         }
     }
@@ -112,11 +113,9 @@ impl Environment {
     /// configuration or other keys are to be in force.
     pub(crate) async fn finish(&self) {
         self.write_trail().await;
-        if let Some(gateway) = self.gateway.get().filter(|_| self.is_older_than(FRESH)) {
-            self.look_again(gateway).await;
-        }
-        if let Some(gateway) = self.gateway.get().filter(|_| self.are_keys_due(0)) {
-            self.read_keys_again(gateway).await;
+        if let Some(gateway) = self.gateway.get() {
+            self.look_again(gateway, FRESH).await;
+            self.read_keys_again(gateway, 0).await;
         }
         self.underway.ended().await;
         self.write_trail().await;
@@ -130,6 +129,7 @@ impl Environment {
     }
 
     async fn begin(&self) -> anyhow::Result<Gateway<Function>> {
+        let began = self.host.now();
         let (newest, keys, own) = try_join3(self.newest(), self.keys(), self.own_keys()).await?;
         let version = newest.as_ref().map_or(0, |newest| newest.stamp.version);
         let (config, managed) = self.configured(newest.as_ref())?;
@@ -145,8 +145,7 @@ impl Environment {
         gateway.set_keys(ring(&keys));
         self.host.reading().by(gateway.clone());
         self.configure(&gateway);
-        let now = self.host.now();
-        *self.seen() = Seen { looked: now, version, keys, own_due: now + KEYS_FRESH };
+        *self.seen() = Seen { looked: began, paused: 0, version, keys, own_due: began + KEYS_FRESH };
         Ok(gateway)
     }
 
@@ -166,20 +165,29 @@ impl Environment {
         self.settings.own.is_kept() && self.host.now() >= self.seen().own_due.saturating_add(ago)
     }
 
-    /// Reads the gateway's own keys again. What cannot be read changes nothing.
-    async fn read_keys_again(&self, gateway: &Gateway<Function>) {
-        self.seen().own_due = self.host.now() + KEYS_FRESH;
-        match self.own_keys().await {
+    /// Reads the gateway's own keys again where they were to be so long ago. What cannot be read changes nothing, and
+    /// what is cut off was no reading.
+    async fn read_keys_again(&self, gateway: &Gateway<Function>, ago: u64) {
+        if !self.are_keys_due(ago) {
+            return;
+        }
+        let _one_at_a_time = self.looking.lock().await;
+        if !self.are_keys_due(ago) {
+            return;
+        }
+        let next = match self.own_keys().await {
             Ok(keys) => {
                 gateway.set_seal_keys(&keys.seal_keys);
                 gateway.set_admin_key(keys.admin_key);
+                KEYS_FRESH
             }
             Err(why) => {
                 let why = format!("{why:#}");
                 tracing::error!(%why, "the gateway's own keys cannot be read; what they were before counts");
-                self.seen().own_due = self.host.now() + KEYS_PAUSE;
+                KEYS_PAUSE
             }
-        }
+        };
+        self.seen().own_due = self.host.now() + next;
     }
 
     /// Returns the newest version of the table's configuration, where that is the one.
@@ -205,12 +213,23 @@ impl Environment {
         Ok((config, Managed::ByStore(known)))
     }
 
-    /// Looks whether another configuration or other keys are to be in force. What cannot be read changes nothing.
-    async fn look_again(&self, gateway: &Gateway<Function>) {
-        let before = std::mem::replace(&mut self.seen().looked, self.host.now());
-        if let Err(why) = self.look(gateway).await {
-            tracing::error!(%why, "what is to be in force cannot be read; what was before stays in force");
-            self.seen().looked = before;
+    /// Looks whether another configuration or other keys are to be in force, where the last look is older than that. What
+    /// cannot be read changes nothing, and a look that is cut off was none.
+    async fn look_again(&self, gateway: &Gateway<Function>, age: u64) {
+        if !self.is_older_than(age) {
+            return;
+        }
+        let _one_at_a_time = self.looking.lock().await;
+        if !self.is_older_than(age) {
+            return;
+        }
+        let began = self.host.now();
+        match self.look(gateway).await {
+            Ok(()) => self.seen().looked = began,
+            Err(why) => {
+                tracing::error!(%why, "what is to be in force cannot be read; what was before stays in force");
+                self.seen().paused = self.host.now() + PAUSE;
+            }
         }
     }
 
@@ -236,8 +255,10 @@ impl Environment {
         }
     }
 
+    /// Tells whether the last look is older than that, and may be followed by another one.
     fn is_older_than(&self, age: u64) -> bool {
-        self.host.now() >= self.seen().looked.saturating_add(age)
+        let (now, seen) = (self.host.now(), self.seen());
+        now >= seen.looked.saturating_add(age).max(seen.paused)
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {

@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::event::{Front, Odd};
 use crate::extension::{Answered, Extension};
 use crate::host::{Function, Reading, Stores};
-use crate::runtime::{Answer, Invocation, Platform};
+use crate::runtime::{Answer, Platform};
 use crate::secrets::Manager;
 use crate::secrets::store::Store;
 use crate::settings::Settings;
@@ -138,7 +138,7 @@ async fn answer_all(
         let outcome = match event::request(&invocation.event) {
             Ok((request, front)) => {
                 let answering = async {
-                    let answer = answer(&environment, request, front, &invocation).await;
+                    let answer = answer(&environment, request, front, invocation.deadline).await;
                     platform.answer(&ticket, answer).await
                 };
                 tokio::select! {
@@ -166,18 +166,11 @@ async fn answer(
     environment: &Environment,
     request: http::Request<Body>,
     front: Front,
-    invocation: &Invocation,
+    deadline: u64,
 ) -> Answer {
     let way = Way::of(front, environment.settings().answers);
-    let until = way.until(front, invocation.deadline, portcullis_native::now());
-    let mut reply = serve(environment, request, way, until).await;
-    // A key may have been made a moment ago, elsewhere.
-    if reply.status() == StatusCode::UNAUTHORIZED
-        && environment.learns_of_keys().await
-        && let Ok((again, _)) = event::request(&invocation.event)
-    {
-        reply = serve(environment, again, way, until).await;
-    }
+    let until = way.until(front, deadline, portcullis_native::now());
+    let reply = serve(environment, request, way, until).await;
     way.answer(reply, front).await
 }
 
@@ -189,7 +182,13 @@ async fn serve(environment: &Environment, mut request: http::Request<Body>, way:
     }
     let serving = AssertUnwindSafe(Box::pin(async {
         match environment.gateway().await {
-            Ok(gateway) => gateway.serve(request).await,
+            Ok(gateway) => {
+                // Others may have made it a moment ago.
+                if gateway.presents_unknown_key(&request) {
+                    environment.learn_of_keys(gateway).await;
+                }
+                gateway.serve(request).await
+            }
             Err(why) => {
                 let why = format!("nothing is served: {why:#}");
                 tracing::error!("{why}");

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::header;
 use http::request::Parts;
+use http::{Method, header};
 
 use crate::body::Reply;
+use crate::endpoint;
 use crate::front::Caller;
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::{Evidence, Identity, KeyRing, Proof, authenticate, identify, key_header, knows};
@@ -89,6 +90,21 @@ impl<H: Host> Gateway<H> {
         };
         self.0.hub.keep_principals(counts);
         self.0.held.keep_principals(counts);
+    }
+
+    /// Tells whether a request to an agents' endpoint presents an API key that is not known here: it may have been made a
+    /// moment ago, elsewhere. That is no use of the key, and nothing is recorded of it.
+    pub fn presents_unknown_key<B>(&self, request: &http::Request<B>) -> bool {
+        let (uri, headers) = (request.uri(), request.headers());
+        let is_vouched_for = request.extensions().get::<Proof>().is_some();
+        if is_vouched_for || request.method() == Method::OPTIONS || !endpoint::is_agents(uri.path()) {
+            return false;
+        }
+        let snapshot = self.0.snapshot.load();
+        let (auth, policy) = (&snapshot.config.auth, &snapshot.config.policy);
+        let is_unknown = |evidence: Evidence<'_>| evidence.is_unknown_key(auth, &self.0.keys.load());
+        snapshot.gate.check(headers, uri).is_ok()
+            && Evidence::of(headers, auth, policy.dialect).is_ok_and(is_unknown)
     }
 
     /// Returns when each API key was last used, in milliseconds since the Unix epoch, by its id; of those that were.

@@ -75,6 +75,12 @@ impl<'h> Evidence<'h> {
         Ok(Self { authorization: text(&header::AUTHORIZATION)?, key, tag })
     }
 
+    /// Tells whether it is a whole API key of which a ring knows nothing, not even that it counts no more.
+    pub(crate) fn is_unknown_key(&self, auth: &Auth, ring: &KeyRing) -> bool {
+        let Ok(Some(credential)) = self.credential() else { return false };
+        !is_shared(auth, credential) && ApiKey::parse(credential).is_ok_and(|key| !ring.has(&key))
+    }
+
     /// Returns the one credential that there is.
     fn credential(&self) -> Result<Option<&'h str>, Denial> {
         match (self.authorization, self.key) {
@@ -111,7 +117,7 @@ pub(crate) fn authenticate(
     let Some(credential) = evidence.credential()? else {
         return if auth.required { Err(Denial::Missing) } else { Ok(Proof { tag, ..Proof::default() }) };
     };
-    if auth.shared_key.is_some_and(|hash| KeyHash::from_bytes(hash) == KeyHash::of(credential)) {
+    if is_shared(auth, credential) {
         let principal = Some(Proof::SHARED.into());
         return Ok(Proof { principal, auth: AuthKind::SharedKey, agent: None, tag });
     }
@@ -121,6 +127,11 @@ pub(crate) fn authenticate(
     let record = ring.find(&key, now).ok_or_else(refused)?;
     let principal = Some(record.principal());
     Ok(Proof { principal, auth: AuthKind::ApiKey, agent: Some(record.agent.clone()), tag })
+}
+
+/// Tells whether a credential is the key that all callers share.
+fn is_shared(auth: &Auth, credential: &str) -> bool {
+    auth.shared_key.is_some_and(|hash| KeyHash::from_bytes(hash) == KeyHash::of(credential))
 }
 
 /// Says what a text that is no API key is, without repeating it.

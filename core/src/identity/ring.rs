@@ -72,6 +72,11 @@ impl KeyRing {
         Some(record)
     }
 
+    /// Tells whether a key is known, whether or not it counts.
+    pub(crate) fn has(&self, key: &ApiKey) -> bool {
+        self.0.contains_key(key.hash().as_bytes())
+    }
+
     /// Returns the agent for whom the key was made by which somebody has proved to be this.
     pub(crate) fn agent_of(&self, principal: &str, now: u64) -> Option<&str> {
         let id = principal.strip_prefix("key:")?;
@@ -113,6 +118,7 @@ mod tests {
         assert_eq!(check(1, 50), Some(record(1).id.to_string()));
         assert_eq!((check(2, 99).is_some(), check(2, 100)), (true, None));
         assert_eq!((check(3, 50), check(4, 50)), (None, None));
+        assert_eq!([1, 2, 3, 4].map(|number| ring.has(&key(number).0)), [true, true, true, false]);
         assert!(ring.agent_of(&record(2).principal(), 99).is_some());
         assert!(ring.agent_of(&record(2).principal(), 100).is_none() && ring.agent_of("1", 50).is_none());
     }

@@ -1,5 +1,7 @@
 //! An environment whose own keys are secrets, which change while it runs.
 
+mod looks;
+
 use http::{Request, StatusCode, header};
 use portcullis_core::body::Body;
 use portcullis_native::HttpClient;

@@ -134,6 +134,42 @@ fn a_key_counts_until_it_expires_or_is_revoked() {
 }
 
 #[test]
+fn only_a_whole_key_that_was_never_heard_of_may_be_a_new_one() {
+    let shared_key = Some(*KeyHash::of(key(7).0.reveal()).as_bytes());
+    let header = Some(HeaderName::from_static("x-key"));
+    let stage = Stage::new(Auth { header, shared_key, ..Auth::default() }, policy());
+    let revoked = KeyRecord { revoked: Some(1), ..key(2).1 };
+    let expired = KeyRecord { expires: Some(1), ..key(3).1 };
+    stage.gateway.set_keys(KeyRing::new([key(1).1, revoked, expired]));
+    let check = |method: Method, path: &'static str, headers: &[(&'static str, &str)]| {
+        stage.gateway.presents_unknown_key(&at(post(LIST, headers), method, path))
+    };
+    let bearer = |number: u8| format!("Bearer {}", key(number).0.reveal());
+    let (new, whole) = (bearer(9), key(9).0);
+    for path in ["/mcp", "/mcp/servers/a", "/mcp/servers/none", "/mcp/groups/none"] {
+        assert!(check(Method::POST, path, &[("authorization", &new)]), "{path}");
+    }
+    assert!(check(Method::GET, "/mcp", &[("x-key", whole.reveal())]));
+    for path in ["/admin/v1/keys", "/readyz", "/metrics", "/elsewhere"] {
+        assert!(!check(Method::POST, path, &[("authorization", &new)]), "{path}");
+    }
+    assert!(!check(Method::OPTIONS, "/mcp", &[("authorization", &new)]));
+    assert!(!check(Method::POST, "/mcp", &[("authorization", &new), ("origin", "http://evil.test")]));
+    for (number, why) in [(1, "it counts"), (2, "revoked"), (3, "expired"), (7, "shared")] {
+        assert!(!check(Method::POST, "/mcp", &[("authorization", &bearer(number))]), "{why}");
+    }
+    for headers in [
+        &[][..],
+        &[("authorization", "Bearer the admin's key")],
+        &[("authorization", &new[..new.len() - 1])],
+        &[("authorization", &new), ("x-key", whole.reveal())],
+    ] {
+        assert!(!check(Method::POST, "/mcp", headers), "{headers:?}");
+    }
+    assert!(stage.gateway.key_uses().is_empty());
+}
+
+#[test]
 fn a_key_of_an_agent_that_is_gone_is_nobodys() {
     let stage = Stage::requiring();
     stage.gateway.set_keys(KeyRing::new([KeyRecord { agent: "gone".into(), ..key(1).1 }]));
