@@ -1,7 +1,7 @@
 //! Learning of servers where no keeper does: from what all instances know, or by asking.
 //!
-//! **A request waits for servers of which nothing is known, and for nothing else**: what has grown old is answered as it
-//! is, and brought up to date after the answer.
+//! **A request waits for servers of which nothing is known**, and on a function a list waits for what all environments
+//! know: what has grown old is answered as it is, and brought up to date after the answer.
 //!
 //! **What all instances know is of servers that are everybody's.** One that is an identity's own is read with its credential,
 //! so each instance reads it itself, for that identity alone.
