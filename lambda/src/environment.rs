@@ -160,6 +160,15 @@ impl Environment {
         Box::pin(self.settings.own.read(self.manager.as_ref())).await
     }
 
+    /// Waits for the turn to read what is due; nothing where it is not, or was read meanwhile.
+    async fn turn(&self, is_due: impl Fn() -> bool) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if !is_due() {
+            return None;
+        }
+        let turn = self.looking.lock().await;
+        is_due().then_some(turn)
+    }
+
     /// Tells whether the gateway's own keys were to be read again so long ago.
     fn are_keys_due(&self, ago: u64) -> bool {
         self.settings.own.is_kept() && self.host.now() >= self.seen().own_due.saturating_add(ago)
@@ -168,13 +177,7 @@ impl Environment {
     /// Reads the gateway's own keys again where they were to be so long ago. What cannot be read changes nothing, and
     /// what is cut off was no reading.
     async fn read_keys_again(&self, gateway: &Gateway<Function>, ago: u64) {
-        if !self.are_keys_due(ago) {
-            return;
-        }
-        let _one_at_a_time = self.looking.lock().await;
-        if !self.are_keys_due(ago) {
-            return;
-        }
+        let Some(_one_at_a_time) = self.turn(|| self.are_keys_due(ago)).await else { return };
         let next = match self.own_keys().await {
             Ok(keys) => {
                 gateway.set_seal_keys(&keys.seal_keys);
@@ -216,13 +219,7 @@ impl Environment {
     /// Looks whether another configuration or other keys are to be in force, where the last look is older than that. What
     /// cannot be read changes nothing, and a look that is cut off was none.
     async fn look_again(&self, gateway: &Gateway<Function>, age: u64) {
-        if !self.is_older_than(age) {
-            return;
-        }
-        let _one_at_a_time = self.looking.lock().await;
-        if !self.is_older_than(age) {
-            return;
-        }
+        let Some(_one_at_a_time) = self.turn(|| self.is_older_than(age)).await else { return };
         let began = self.host.now();
         match self.look(gateway).await {
             Ok(()) => self.seen().looked = began,

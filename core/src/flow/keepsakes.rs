@@ -52,7 +52,7 @@ impl<H: Host> Gateway<H> {
         let Some(notebook) = self.host().notebook() else { return };
         let now = self.host().now();
         for (key, value, until) in notebook.read().into_iter().filter(|(_, _, until)| *until > now) {
-            match serde_json::from_slice(key.as_bytes()) {
+            match serde_json::from_str(&key) {
                 Ok(Keepsake::Ended(nonce)) => drop(lock(&self.0.sessions.ended).insert(nonce, until)),
                 Ok(Keepsake::Level(nonce)) => {
                     if let Ok(level) = value.parse() {

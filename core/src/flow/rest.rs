@@ -62,7 +62,7 @@ impl<H: Host> Gateway<H> {
     /// Returns the stream without its beginning; 204 where it is wanted for news and there are none; another status where
     /// it can no longer be, and has to end.
     pub async fn take_up(&self, mut request: http::Request<Body>, state: &str, wanted: Wanted) -> Reply {
-        let listed = serde_json::from_slice(state.as_bytes()).unwrap_or_default();
+        let listed = serde_json::from_str(state).unwrap_or_default();
         request.extensions_mut().insert(Arc::new(TakenUp { listed, wanted }));
         self.serve_handed(request).await
     }

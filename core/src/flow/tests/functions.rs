@@ -1,8 +1,10 @@
 //! A gateway as a function: it holds nothing beyond a request, and its requests end when the platform says.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use http::{Method, Response};
 
 use super::*;
@@ -327,4 +329,38 @@ fn only_what_can_be_told_is_declared() {
     insta::assert_snapshot!(declared(post(INITIALIZE, &[])), @r#"{"tools":{"listChanged":true},"resources":{"listChanged":true}}"#);
     insta::assert_snapshot!(declared(undivided(discover(), 1000)), @r#"{"tools":{},"resources":{}}"#);
     insta::assert_snapshot!(declared(undivided(post(INITIALIZE, &[]), 1000)), @r#"{"tools":{},"resources":{}}"#);
+}
+
+#[test]
+fn a_reading_that_is_given_up_leaves_no_change_untold() {
+    let is_silent = Arc::new(AtomicBool::new(false));
+    let silenced = is_silent.clone();
+    let host =
+        Memory::new(
+            move |request| {
+                if is_silent.load(Ordering::Relaxed) { silence() } else { modern_server(request) }
+            },
+        );
+    let fleet = fleet(&host);
+    let function = fleet.function();
+    ask(&host, &function, modern("1", "tools/list", ""));
+    let reply = host.run(function.serve(modern("1", "subscriptions/listen", LISTEN)));
+    let Body::Stream(mut chunks) = reply.into_body() else { panic!("a stream") };
+    // Lists have grown old, and the server does not answer.
+    host.run(host.sleep(Duration::from_secs(90)));
+    silenced.store(true, Ordering::Relaxed);
+    let mut reading = Box::pin(function.learn_anew());
+    host.run(async { assert!(futures::poll!(&mut reading).is_pending()) });
+    function.reload(crate::config::Config::default());
+    let heard = host.run(async {
+        let mut heard = String::new();
+        host.sleep(Duration::from_millis(1)).await;
+        drop(reading);
+        host.sleep(Duration::from_secs(3)).await;
+        while let Some(Some(Ok(chunk))) = chunks.next().now_or_never() {
+            heard.push_str(&String::from_utf8_lossy(&chunk));
+        }
+        heard
+    });
+    assert!(heard.contains("notifications/tools/list_changed"), "{heard}");
 }

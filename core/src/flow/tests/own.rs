@@ -1,12 +1,14 @@
 //! Servers that are one identity's own, among many instances: what is read of them is nobody else's.
 
 use bytes::Bytes;
+use http::header;
 
 use super::fleet::{changing_server, hear_of_change};
 use super::*;
 use crate::config::{Config, Processes, Source, overlay_source, parse_all};
+use crate::identity::KeyRing;
 use crate::ports::{CatalogStore as _, Clock as _};
-use crate::testing::{Fleet, gateway_with};
+use crate::testing::{Fleet, gateway_with, key};
 
 const BASE: &str = "version: 1
 auth: { trust_tags: true }
@@ -135,4 +137,42 @@ fn what_was_everybodys_is_not_taken_for_ones_own() {
     };
     assert!(!taken(parsed.config.clone()));
     assert!(taken(Config { personal: std::collections::BTreeSet::new(), ..parsed.config }));
+}
+
+#[test]
+fn who_asks_whether_servers_are_up_has_nobodys_own_read() {
+    let host = Memory::new(modern_server);
+    let isolate = fleet(&host).isolate();
+    let mut request = post("", &[]);
+    (*request.method_mut(), *request.uri_mut()) = (http::Method::GET, http::Uri::from_static("/readyz"));
+    let told = ask(&host, &isolate, request);
+    assert!(told.starts_with("200"), "{told}");
+    assert_eq!(read(&host), ["a"]);
+}
+
+#[test]
+fn who_listens_gets_a_server_of_its_own_heard_that_is_pushed_meanwhile() {
+    let host = Memory::new(modern_server);
+    let (bearer, record) = key(1);
+    let base = "version: 1\nagents: { coder: { match: [{ api_key: coder }], allow: ['*'] }, default: { deny: ['*'] } }\n";
+    let with = |overlays: &[Source]| {
+        let base = Source { path: "p.yaml".into(), text: base.into() };
+        let parsed = parse_all((&[base], overlays), &|_| None, Processes::NeverStarted);
+        assert!(!parsed.is_refused(), "{:?}", parsed.problems);
+        parsed.config
+    };
+    let first = with(&[]);
+    let gateway = Fleet::new(&host, move |host| gateway_with(host, &["a"], first.clone())).function();
+    gateway.set_keys(KeyRing::new([record.clone()]));
+    let mut listen = modern("1", "subscriptions/listen", r#""notifications":{"toolsListChanged":true}"#);
+    let bearer = format!("Bearer {}", bearer.reveal()).parse().expect("ASCII");
+    listen.headers_mut().insert(header::AUTHORIZATION, bearer);
+    let _listening = host.run(gateway.serve(listen));
+    let name = format!("principal:key:{}", record.id);
+    let overlay =
+        "version: 1\nagent: coder\nservers: { of-one: { url: 'http://of-one.test/mcp' } }\nallow: [of-one]\n";
+    host.sent();
+    gateway.reload(with(&[overlay_source((&name, overlay))]));
+    host.run(host.sleep(std::time::Duration::from_secs(5)));
+    assert_eq!(read(&host), ["of-one"]);
 }
