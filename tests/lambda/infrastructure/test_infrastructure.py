@@ -52,7 +52,7 @@ class Package(unittest.TestCase):
         script.parent.mkdir(parents=True)
         shutil.copy(template.REPOSITORY / "infra/aws/build.sh", script)
         self.package = script.parent / "build/portcullis.zip"
-        self.program("cargo", 'out=$CARGO_TARGET_DIR/$(uname -m)-unknown-linux-gnu/lambda; mkdir -p "$out"; cp built "$out/bootstrap"')
+        self.program("cargo", 'out=$CARGO_TARGET_DIR/$(uname -m)-unknown-linux-gnu/release; mkdir -p "$out"; cp built "$out/bootstrap"')
 
     def program(self, name, script):
         file = self.folder / "bin" / name
