@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::body::{Reply, empty, json};
 use crate::catalog::Scope;
 use crate::config::{Config, Group};
 use crate::control::{self, StoreError};
+use crate::front::gate;
 use crate::gateway::Readiness;
 use crate::identity::key_header;
 use crate::names::ServerName;
+use crate::oauth::resource;
 use crate::upstream::Server;
 use crate::wire::http::PARAM_PREFIX;
 use crate::wire::message::ObjectWriter;
@@ -35,6 +38,8 @@ pub(crate) enum Endpoint {
     Messages,
     /// `/admin/v1/audit` and what lies below it: the audit trail.
     Trail(Reading),
+    /// `/.well-known/oauth-protected-resource...`: where tokens for an endpoint are to be had.
+    Resource,
 }
 
 /// How the audit trail is read.
@@ -84,6 +89,7 @@ pub(crate) fn find(
         MESSAGES => Some(Endpoint::Messages),
         _ if Reading::at(path).is_some() => Some(Endpoint::Trail(Reading::at(path)?.1)),
         _ if control::request::is_admin(path) => Some(Endpoint::Admin),
+        _ if resource::asked_about(path).is_some() => Some(Endpoint::Resource),
         _ if path.starts_with(GROUPS) => {
             let name = decode(path.strip_prefix(GROUPS)?)?;
             let (name, _) = groups.get_key_value(&name.to_lowercase())?;
@@ -105,6 +111,7 @@ pub(crate) fn route(path: &str) -> &'static str {
         Some(whole) => whole,
         None if path.starts_with(SERVERS) => "/mcp/servers/{server}",
         None if path.starts_with(GROUPS) => "/mcp/groups/{group}",
+        None if resource::asked_about(path).is_some() => resource::WELL_KNOWN,
         None => control::request::route(path),
     }
 }
@@ -117,6 +124,32 @@ pub(crate) fn is_narrowed(path: &str) -> bool {
 /// Tells whether a path is that of an endpoint for agents, whether or not there are such servers.
 pub(crate) fn is_agents(path: &str) -> bool {
     path == "/mcp" || is_narrowed(path)
+}
+
+/// Returns the origin under which a request's endpoint is known: the public one, else the one that it came to, whose name
+/// has been checked at the gate.
+pub(crate) fn origin(head: &Parts, config: &Config) -> String {
+    if let Some(public) = &config.gateway.public_url {
+        return public.origin().ascii_serialization();
+    }
+    let named = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host =
+        named.or_else(|| head.uri.authority().map(http::uri::Authority::as_str)).unwrap_or("localhost");
+    format!("{}://{host}", if gate::is_here(host) { "http" } else { "https" })
+}
+
+/// Answers where tokens for an endpoint are to be had (RFC 9728 §3.2).
+pub(crate) fn resource(head: &Parts, config: &Config) -> Reply {
+    if head.method == http::Method::OPTIONS {
+        return preflight(&head.headers, config);
+    }
+    if head.method != http::Method::GET {
+        let mut reply = empty(StatusCode::METHOD_NOT_ALLOWED);
+        reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+        return reply;
+    }
+    let path = resource::asked_about(head.uri.path()).unwrap_or("/mcp");
+    json(StatusCode::OK, resource::document(&config.auth, &origin(head, config), path))
 }
 
 /// Returns the path of an endpoint.

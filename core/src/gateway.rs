@@ -14,6 +14,7 @@ use crate::catalog::inspect::Suspects;
 use crate::catalog::{Kind, Looking, Scope, View, Views};
 use crate::config::{Audit, Config, Limits, Selector};
 use crate::control::Managed;
+use crate::flow::Issuers;
 use crate::flow::secrets::Secrets;
 use crate::flow::{HeldStreams, Parking, Spent};
 use crate::front::admin::AdminKey;
@@ -100,6 +101,8 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) sessions: Sessions,
     /// What is known of secrets.
     pub(crate) secrets: Secrets,
+    /// What is known of the keys of identity providers.
+    pub(crate) issuers: Issuers,
     /// The calls that wait for a stateless agent's answers, by where they wait.
     pub(crate) parked: Mutex<Parking<H>>,
     pub(crate) spent: Mutex<Spent>,
@@ -202,6 +205,7 @@ impl<H: Host> Gateway<H> {
             streams: Streams::default(),
             sessions: Sessions::default(),
             secrets: Secrets::default(),
+            issuers: Issuers::default(),
             parked: Mutex::default(),
             spent: Mutex::default(),
             held: HeldStreams::default(),

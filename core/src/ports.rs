@@ -22,6 +22,7 @@ use crate::error::Unreachable;
 use crate::identity::KeyRecord;
 use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
+use crate::oauth::PublicKey;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::quota::{Counted, Exhausted, Hold};
@@ -44,6 +45,23 @@ pub trait Clock {
 pub trait Entropy {
     /// Fills `buffer` with unpredictable bytes.
     fn fill(&self, buffer: &mut [u8]);
+}
+
+/// A signature, and what it is said to be of.
+#[derive(Debug, Clone, Copy)]
+pub struct Signed<'s> {
+    /// The key that is said to have made it; the key tells how.
+    pub key: &'s PublicKey,
+    /// What is signed.
+    pub message: &'s [u8],
+    /// The signature as a token has it (RFC 7518 §3.3, §3.4; RFC 8037 §3.1).
+    pub signature: &'s [u8],
+}
+
+/// Signatures of others.
+pub trait Signatures {
+    /// Tells whether a key has made a signature of a message; a key that is none has made none.
+    fn verifies(&self, signed: &Signed<'_>) -> impl Future<Output = bool> + Send;
 }
 
 /// The ways to an MCP server.
@@ -324,7 +342,7 @@ pub trait SecretStore: Send + Sync {
 
 /// Everything a platform gives to the gateway. Cheap to clone.
 pub trait Host:
-    Clock + Entropy + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
+    Clock + Entropy + Signatures + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
 {
     /// Returns where configurations lie; nowhere, unless the platform says otherwise.
     fn configurations(&self) -> Option<&Arc<dyn ConfigStore>> {

@@ -13,7 +13,7 @@ use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, Once, Place, Quotas, Rendezvous, SecretStore, Upstream,
+    Meetings, Once, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -109,6 +109,12 @@ impl Clock for Function {
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
         tokio::time::sleep(duration)
+    }
+}
+
+impl Signatures for Function {
+    async fn verifies(&self, signed: &Signed<'_>) -> bool {
+        portcullis_native::verifies(signed)
     }
 }
 

@@ -13,7 +13,7 @@ use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore, Meetings,
-    Observe, Quotas, Rendezvous, SecretStore, Upstream,
+    Observe, Quotas, Rendezvous, SecretStore, Signatures, Signed, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -94,6 +94,12 @@ impl Clock for Machine {
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
         tokio::time::sleep(duration)
+    }
+}
+
+impl Signatures for Machine {
+    async fn verifies(&self, signed: &Signed<'_>) -> bool {
+        portcullis_native::verifies(signed)
     }
 }
 

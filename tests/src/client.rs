@@ -140,6 +140,12 @@ impl Client {
         self.drive(url, &["--answers", &answers.to_string()], plan)
     }
 
+    /// Carries out a plan, for which the SDK's own OAuth client signs in. Only the clients of the TypeScript and Python SDKs
+    /// can.
+    pub fn run_signing_in(self, url: &str, plan: &[Step]) -> Transcript {
+        self.drive(url, &["--sign-in"], plan)
+    }
+
     fn drive(self, url: &str, options: &[&str], plan: &[Step]) -> Transcript {
         let mut command = self.command();
         command.arg(url).args(["--era", self.era()]);

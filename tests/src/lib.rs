@@ -32,6 +32,7 @@ pub mod gateway;
 pub mod hostile;
 pub mod http;
 pub mod process;
+pub mod provider;
 pub mod scenario;
 pub mod sse;
 pub mod sse_agent;

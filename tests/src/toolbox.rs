@@ -63,6 +63,11 @@ pub fn node_module(path: &str) -> PathBuf {
     installed(&format!("npm/node_modules/{path}"))
 }
 
+/// The Node modules of the identity provider.
+pub fn identity_modules() -> PathBuf {
+    installed("identity/node_modules")
+}
+
 /// Builds the Worker by its script, once for each test program; not where `PORTCULLIS_EDGE_BUILT` says it is built.
 pub fn build_worker() {
     static BUILT: Once = Once::new();

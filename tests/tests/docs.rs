@@ -391,8 +391,19 @@ fn every_key_of_the_schema_is_documented() {
     let page = Page::read(root().join("docs/configure.md"));
     let schema: serde_json::Value =
         serde_json::from_str(&page.run("portcullis schema").stdout).expect("JSON");
-    let described =
-        ["Gateway", "Server", "Agent", "Match", "AgentLimits", "Auth", "Variant", "Argument", "Audit"];
+    let described = [
+        "Gateway",
+        "Server",
+        "Agent",
+        "Match",
+        "AgentLimits",
+        "Auth",
+        "Issuer",
+        "Introspection",
+        "Variant",
+        "Argument",
+        "Audit",
+    ];
     for definition in described {
         let keys = schema["$defs"][definition]["properties"].as_object().expect("has properties");
         for key in keys.keys() {

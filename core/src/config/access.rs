@@ -9,13 +9,20 @@ use super::known::Known;
 use super::load::{Loaded, only_one};
 use super::model::Config;
 use super::native_policy::Sections;
+use super::policy::Auth;
+use super::problem::Report;
+use super::secret::uses_of_issuers;
 use super::variants::resolve_variants;
 
 /// Resolves the sections of all files into the configuration.
 pub(super) fn resolve_access(loaded: &mut [Loaded<'_>], config: &mut Config) {
     let own = loaded.iter().filter(|file| file.overlay.is_none());
     let mut known = Known::new(own.flat_map(Loaded::server_names));
-    if let Some((_, auth)) = only(loaded, "auth", |sections| sections.auth.take()) {
+    if let Some((file, auth)) = only(loaded, "auth", |sections| sections.auth.take()) {
+        if config.gateway.public_url.is_none() {
+            loaded[file].reporting(|report| demand_audiences(&auth, report));
+        }
+        loaded[file].uses = uses_of_issuers(&loaded[file].source.path, &auth.value);
         config.auth = auth.value;
     }
     if let Some((_, audit)) = only(loaded, "audit", |sections| sections.audit.take()) {
@@ -43,6 +50,18 @@ pub(super) fn resolve_access(loaded: &mut [Loaded<'_>], config: &mut Config) {
     }
     if let Some((file, variants)) = only(loaded, "variants", |sections| sections.variants.take()) {
         config.variants = loaded[file].reporting(|report| resolve_variants(&variants.value, &known, report));
+    }
+}
+
+/// Reports issuers of which nobody knows for whom their tokens have to be made. What a request says of where it came to is
+/// no evidence of that.
+fn demand_audiences(auth: &At<Auth>, report: &mut Report<'_>) {
+    for issuer in auth.value.issuers.iter().filter(|issuer| issuer.audience.is_empty()) {
+        report.error(
+            &auth.place,
+            format!("nothing says for whom tokens of the issuer {:?} have to be made", issuer.name),
+        );
+        report.hint("set `gateway.public_url`, or the issuer's `audience` to the `aud` of its tokens");
     }
 }
 

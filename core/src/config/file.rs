@@ -239,7 +239,7 @@ enum ValueText {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, inline)]
 #[expect(dead_code, reason = "describes maps in the schema")]
-struct SecretReference {
+pub(super) struct SecretReference {
     /// Its name.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$"))]
     secret: String,
@@ -342,7 +342,7 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 16] = [
+    const PLACES: [(&str, &str); 18] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
@@ -354,6 +354,8 @@ mod tests {
         ("ConditionalRule", "agents: { a: { allow: { on: '*', when: x, zzzzzz: 1 } } }"),
         ("ToolLimits", "limits: { '*/x': { zzzzzz: 1 } }"),
         ("Auth", "auth: { zzzzzz: 1 }"),
+        ("Issuer", "auth: { issuers: { a: { zzzzzz: 1 } } }"),
+        ("Introspection", "auth: { issuers: { a: { introspection: { zzzzzz: 1 } } } }"),
         ("Audit", "audit: { zzzzzz: 1 }"),
         ("Variant", "variants: { a: { v: { zzzzzz: 1 } } }"),
         ("WordingChange", "variants: { a: { v: { description: { zzzzzz: 1 } } } }"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value};
 
-use super::file::{DurationText, SizeText};
+use super::file::{DurationText, SecretReference, SizeText};
 use super::quantity::{DAYS_PATTERN, RATE_PATTERN};
 
 /// The least and the greatest number in a rate, and of calls at a time.
@@ -155,6 +155,48 @@ pub(super) struct AuthText {
     /// The header that carries a tag, where tags are trusted.
     #[schemars(extend("default" = DEFAULT_TAG_HEADER))]
     tag_header: Option<String>,
+    /// The identity providers whose access tokens are taken, by names of your choice: `user:NAME:SUBJECT` is what those
+    /// who sign in are called.
+    issuers: Option<BTreeMap<String, IssuerText>>,
+}
+
+/// A text, or a list of texts.
+#[derive(JsonSchema)]
+#[schemars(untagged, rename = "Texts")]
+pub(super) enum TextsText {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// An identity provider.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Issuer")]
+pub(super) struct IssuerText {
+    /// Its issuer identifier, to the letter: the `iss` of its tokens.
+    url: String,
+    /// Where its keys are (a JWK set). Without it, the provider's metadata tells.
+    keys: Option<String>,
+    /// For whom its tokens may be made: their `aud`, one or several. Without it, for the endpoint that is asked.
+    audience: Option<TextsText>,
+    /// The claim in which its tokens say for whom they are made, where that is not `aud`; it needs `audience`.
+    #[schemars(extend("default" = "aud"))]
+    audience_claim: Option<String>,
+    /// The scopes that each of its tokens must have.
+    scopes: Option<TextsText>,
+    /// Asks the provider about tokens that are not signed (RFC 7662).
+    introspection: Option<IntrospectionText>,
+}
+
+/// How an identity provider is asked about a token.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Introspection")]
+pub(super) struct IntrospectionText {
+    /// Where it is asked. Without it, the provider's metadata tells.
+    url: Option<String>,
+    /// The gateway's own client there.
+    client_id: String,
+    /// That client's secret.
+    client_secret: SecretReference,
 }
 
 /// The header that carries a tag where nothing is said.

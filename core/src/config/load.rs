@@ -12,6 +12,7 @@ use super::model::{Server, Transport};
 use super::native_policy::Sections;
 use super::overlay::{OverlayDraft, read_overlay};
 use super::problem::{self, Place, Problem, Report, quote};
+use super::secret::SecretUse;
 use super::server::{Context, Missing, is_enabled, resolve_name, resolve_server};
 use super::source::{Beside, Draft, DraftServer, Kind, Source, read_draft};
 use crate::names::ServerName;
@@ -26,6 +27,8 @@ pub(super) struct Loaded<'s> {
     /// What it says where it is an overlay.
     pub(super) overlay: Option<OverlayDraft>,
     pub(super) candidates: Vec<Candidate>,
+    /// Where it needs secrets that are no server's.
+    pub(super) uses: Vec<SecretUse>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -138,7 +141,17 @@ fn load_one<'s>(
     let servers = draft.servers.into_iter();
     let candidates = servers.map(|server| resolve_candidate(server, &context, &mut report)).collect();
     let Draft { gateway, app, sections, overlay, .. } = draft;
-    Loaded { source, kind, gateway, app, sections, overlay, candidates, problems: report.finish() }
+    Loaded {
+        source,
+        kind,
+        gateway,
+        app,
+        sections,
+        overlay,
+        candidates,
+        uses: Vec::new(),
+        problems: report.finish(),
+    }
 }
 
 fn resolve_candidate(draft: DraftServer, context: &Context<'_>, report: &mut Report<'_>) -> Candidate {

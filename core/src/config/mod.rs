@@ -29,6 +29,7 @@ mod mcpx;
 mod model;
 mod native;
 mod native_agents;
+mod native_issuers;
 mod native_limits;
 mod native_policy;
 mod native_rules;
@@ -54,8 +55,9 @@ pub(crate) use item::nearest;
 pub use model::{Command, Config, Endpoint, Gateway, Limits, Naming, Server, Transport};
 pub use overlay::overlay_source;
 pub use policy::{
-    Agent, Argument, Audit, Auth, Dialect, Fixed, Group, ItemKind, Limits as AgentLimits, Match, Narrowing,
-    OnFailure, Origin, Policy, Rate, Rule, Selector, ToolLimits, Variant, What, Wording,
+    Agent, Argument, Audit, Auth, Dialect, Fixed, Group, Introspection, Issuer, ItemKind,
+    Limits as AgentLimits, Match, Narrowing, OnFailure, Origin, Policy, Rate, Rule, Selector, ToolLimits,
+    Variant, What, Wording,
 };
 pub use problem::{Problem, Severity};
 pub use secret::SecretUse;
@@ -118,6 +120,7 @@ pub fn parse_all(
     let (mut problems, mut secrets) = (Vec::new(), Vec::new());
     for file in loaded {
         problems.extend(file.problems);
+        secrets.extend(file.uses);
         let path = &file.source.path;
         for candidate in file.candidates {
             match (candidate.server, candidate.fault) {

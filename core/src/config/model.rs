@@ -33,9 +33,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns the names of all secrets that its servers need.
+    /// Returns the names of all secrets that its servers and issuers need.
     pub fn secrets(&self) -> BTreeSet<&SecretName> {
-        self.servers.values().filter(|server| server.enabled).flat_map(Server::secrets).gathered()
+        let servers = self.servers.values().filter(|server| server.enabled).flat_map(Server::secrets);
+        let asked = self.auth.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref());
+        servers.chain(asked.map(|asked| &asked.client_secret)).gathered()
     }
 
     /// Returns everything that decides who may do what, under which name, and what is recorded of it.

@@ -9,6 +9,7 @@ use super::file_policy::{
 };
 use super::item::{At, Fields, Item};
 use super::native::{read_duration, read_number, read_size};
+use super::native_issuers::read_issuers;
 use super::native_rules::parse_selector;
 use super::policy::{Audit, Auth, Limits, OnFailure, Rate, Selector};
 use super::problem::Report;
@@ -70,6 +71,7 @@ pub(super) fn read_auth(item: &Item<'_>, report: &mut Report<'_>) -> Auth {
     let header = fields.take_even_null("header").and_then(|item| read_header(&item, report));
     let trusted = fields.take_even_null("trust_tags").and_then(|item| item.flag(report));
     let tag_header = fields.take_even_null("tag_header").and_then(|item| read_header(&item, report));
+    let issuers = fields.take("issuers").map(|item| read_issuers(&item, report)).unwrap_or_default();
     fields.finish(report);
     if let (Some(header), Some(tag_header)) = (&header, &tag_header)
         && header.value == tag_header.value
@@ -94,6 +96,7 @@ pub(super) fn read_auth(item: &Item<'_>, report: &mut Report<'_>) -> Auth {
         header: header.map(|header| header.value),
         tag_header: is_trusted.then_some(tag_header),
         shared_key: None,
+        issuers,
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::quantity::{format_duration, format_size};
 use crate::acl::{Condition, Glob};
 use crate::names::ServerName;
+use crate::secrets::SecretName;
 
 /// Where something stands in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -284,6 +285,61 @@ pub struct Auth {
     pub tag_header: Option<http::HeaderName>,
     /// The hash of a key that stands in no store (MCPX's `AUTH_KEY`): SHA-256.
     pub shared_key: Option<[u8; 32]>,
+    /// The identity providers whose tokens are taken.
+    pub issuers: Vec<Issuer>,
+}
+
+/// An identity provider whose tokens are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Issuer {
+    /// What it is called here, which is part of the names of those who sign in.
+    pub name: String,
+    /// Its issuer identifier, to the letter (RFC 8414 §2).
+    pub url: String,
+    /// Where its keys are; where nothing is said, its metadata tells.
+    pub keys: Option<String>,
+    /// For whom its tokens may be made; where nothing is said, for the endpoint that is asked.
+    pub audience: Vec<String>,
+    /// The claim that says for whom a token is made, where that is not `aud`.
+    pub audience_claim: Option<String>,
+    /// The scopes that each of its tokens must have.
+    pub scopes: Vec<String>,
+    /// How it is asked about tokens that say nothing by themselves, where it is.
+    pub introspection: Option<Introspection>,
+}
+
+/// How an identity provider is asked about a token (RFC 7662).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introspection {
+    /// Where; where nothing is said, its metadata tells.
+    pub url: Option<String>,
+    /// The gateway's own client there.
+    pub client_id: String,
+    /// That client's secret.
+    pub client_secret: SecretName,
+    /// Line and column at which that stands.
+    pub(crate) place: (u32, u32),
+}
+
+impl Issuer {
+    /// The claim that says for whom a token is made, unless the issuer has it elsewhere.
+    const AUDIENCE: &str = "aud";
+
+    /// Returns the claim that says for whom its tokens are made.
+    pub(crate) fn audience_claim(&self) -> &str {
+        self.audience_claim.as_deref().unwrap_or(Self::AUDIENCE)
+    }
+
+    /// Returns what one of its users is called.
+    pub(crate) fn principal(&self, subject: &str) -> String {
+        format!("user:{}:{subject}", self.name)
+    }
+
+    /// Tells whether a principal is one of its users.
+    pub(crate) fn has_named(&self, principal: &str) -> bool {
+        let rest = principal.strip_prefix("user:").and_then(|rest| rest.strip_prefix(&*self.name));
+        rest.is_some_and(|rest| rest.starts_with(':'))
+    }
 }
 
 /// What is recorded.

@@ -2,6 +2,7 @@
 
 use super::file::ServerEntry;
 use super::item::At;
+use super::policy::Auth;
 use super::problem::{Problem, Severity};
 use super::server::is_enabled;
 use super::template::secrets_in;
@@ -16,16 +17,16 @@ pub struct SecretUse {
     line: u32,
     column: u32,
     field: String,
+    /// What is so until there is one.
+    until: &'static str,
 }
 
 impl SecretUse {
     /// Says that there is no such secret.
     pub fn missing(&self) -> Problem {
-        let SecretUse { name, file, line, column, field } = self.clone();
-        let message = format!(
-            "there is no secret {name:?} yet; the server is down until there is",
-            name = name.as_str()
-        );
+        let SecretUse { name, file, line, column, field, until } = self.clone();
+        let message =
+            format!("there is no secret {name:?} yet; {until} until there is", name = name.as_str());
         let hint = Some(format!("portcullis secrets set {name}"));
         Problem { severity: Severity::Warning, file, line, column, field, message, hint, server: None }
     }
@@ -42,8 +43,23 @@ pub(super) fn uses<'e>(file: &'e str, entry: &'e ServerEntry) -> impl Iterator<I
             line: place.at.line,
             column: place.at.column,
             field: place.field.clone(),
+            until: "the server is down",
         })
     })
+}
+
+/// Returns where issuers need secrets.
+pub(super) fn uses_of_issuers(file: &str, auth: &Auth) -> Vec<SecretUse> {
+    let asked = auth.issuers.iter().filter_map(|issuer| Some((issuer, issuer.introspection.as_ref()?)));
+    let uses = asked.map(|(issuer, asked)| SecretUse {
+        name: asked.client_secret.clone(),
+        file: file.to_owned(),
+        line: asked.place.0,
+        column: asked.place.1,
+        field: format!("auth.issuers.{}.introspection.client_secret", issuer.name),
+        until: "opaque tokens of the issuer are refused",
+    });
+    uses.collect()
 }
 
 #[cfg(test)]

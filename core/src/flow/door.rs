@@ -12,20 +12,29 @@ use crate::body::Reply;
 use crate::endpoint;
 use crate::front::Caller;
 use crate::gateway::{Gateway, Snapshot};
-use crate::identity::{Evidence, Identity, KeyRing, Proof, authenticate, identify, key_header, knows};
+use crate::identity::{
+    Denial, Evidence, Identity, KeyRing, Proof, Shown, authenticate, identify, key_header, knows,
+};
+use crate::oauth::resource;
 use crate::ports::Host;
 use crate::session::Session;
 use crate::upstream::lock;
 
 impl<H: Host> Gateway<H> {
     /// Tells who sends a request, or refuses it. What it proves stays with it, for what it may begin.
-    pub(super) fn let_in(&self, head: &mut Parts, snapshot: &Snapshot) -> Result<Arc<Identity>, Box<Reply>> {
+    pub(super) async fn let_in(
+        &self,
+        head: &mut Parts,
+        snapshot: &Snapshot,
+    ) -> Result<Arc<Identity>, Box<Reply>> {
         let (auth, policy) = (&snapshot.config.auth, &snapshot.config.policy);
         let vouched = head.extensions.get::<Proof>().cloned();
         let proof = match vouched {
+            Some(proof) if proof.is_over(self.host().now()) => {
+                Err(Denial::Wrong("the token has expired".into()))
+            }
             Some(proof) => Ok(proof),
-            None => Evidence::of(&head.headers, auth, policy.dialect)
-                .and_then(|evidence| authenticate(auth, &self.0.keys.load(), &evidence, self.host().now())),
+            None => self.proof(head, snapshot).await,
         };
         let known = proof.and_then(|proof| Ok((identify(policy, &proof)?, proof)));
         let own = [key_header(auth, policy.dialect), auth.tag_header.clone(), Some(header::AUTHORIZATION)];
@@ -40,8 +49,23 @@ impl<H: Host> Gateway<H> {
             Err(denial) => {
                 tracing::debug!(path = head.uri.path(), reason = %denial.refusal(), "not let in");
                 self.record_exchange(head, None, Err(&denial.refusal()));
-                Err(Box::new(denial.reply(auth, policy.dialect)))
+                let described = challenge(head, snapshot);
+                Err(Box::new(denial.reply(auth, policy.dialect, described.as_deref())))
             }
+        }
+    }
+
+    /// Tells what a request proves.
+    async fn proof(&self, head: &Parts, snapshot: &Snapshot) -> Result<Proof, Denial> {
+        let (auth, policy) = (&snapshot.config.auth, &snapshot.config.policy);
+        let shown = {
+            let evidence = Evidence::of(&head.headers, auth, policy.dialect)?;
+            authenticate(auth, &self.0.keys.load(), &evidence, self.host().now())?
+        };
+        match shown {
+            Shown::Proved(proof) => Ok(proof),
+            // Few callers have tokens, and what it takes is no part of what all others wait in.
+            Shown::Token(token, tag) => Box::pin(self.prove(token, tag, (head.uri.path(), snapshot))).await,
         }
     }
 
@@ -85,8 +109,11 @@ impl<H: Host> Gateway<H> {
         let (snapshot, ring, now) = (self.0.snapshot.load(), self.0.keys.load(), self.host().now());
         let (auth, policy) = (&snapshot.config.auth, &snapshot.config.policy);
         let is_agents = |principal: &str| ring.agent_of(principal, now).is_some_and(|of| knows(policy, of));
+        let signs_in = |principal: &str| auth.issuers.iter().any(|issuer| issuer.has_named(principal));
         let counts = |principal: &str| {
-            is_agents(principal) || (auth.shared_key.is_some() && principal == Proof::SHARED)
+            is_agents(principal)
+                || signs_in(principal)
+                || (auth.shared_key.is_some() && principal == Proof::SHARED)
         };
         self.0.hub.keep_principals(counts);
         self.0.held.keep_principals(counts);
@@ -111,4 +138,11 @@ impl<H: Host> Gateway<H> {
     pub fn key_uses(&self) -> BTreeMap<Arc<str>, u64> {
         self.0.keys.load().uses()
     }
+}
+
+/// Says where tokens for what a request asks are to be had, in the words of a challenge.
+fn challenge(head: &Parts, snapshot: &Snapshot) -> Option<String> {
+    let auth = &snapshot.config.auth;
+    let origin = endpoint::origin(head, &snapshot.config);
+    (!auth.issuers.is_empty()).then(|| resource::challenge(auth, &origin, head.uri.path()))
 }

@@ -225,7 +225,7 @@ impl<H: Host> Gateway<H> {
         // First a place, so that nothing is missed that happens while servers are asked.
         let seat = self.take_seat(caller, nonce, Interest::Lists(wanted.lists.clone()))?;
         let rest = wanted.tasks.is_empty().then(|| self.rest(seat.id));
-        let mut listening = Listening::new(self, seat, caller.terms.until);
+        let mut listening = Listening::new(self, seat, caller.listens_until());
         let view = self.view(&self.snapshot(), caller).await;
         let routed = std::mem::take(&mut wanted.resources)
             .into_iter()
@@ -260,7 +260,7 @@ impl<H: Host> Gateway<H> {
     pub(crate) fn open_session_stream(&self, caller: &Caller, session: &Session) -> Result<Reply, Refusal> {
         let seat = self.take_seat(caller, session.nonce, Interest::Session)?;
         let rest = self.rest(seat.id);
-        let listening = Listening::new(self, seat, caller.terms.until);
+        let listening = Listening::new(self, seat, caller.listens_until());
         // Something at once, so that the agent sees the stream open.
         let first = stream::once(std::future::ready(Bytes::from_static(sse::KEEP_ALIVE)));
         if caller.terms.told == Told::OnItsStream {

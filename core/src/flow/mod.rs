@@ -4,6 +4,7 @@ mod addressee;
 mod admit;
 mod ask;
 mod audited;
+mod bearers;
 mod connect;
 mod control;
 mod converse;
@@ -48,6 +49,7 @@ use crate::ports::{Chunks, Host};
 use crate::upstream::Server;
 
 pub(crate) use addressee::Addressee;
+pub(crate) use bearers::Issuers;
 pub use control::Looked;
 pub(crate) use discover::Remarks;
 pub(crate) use park::{Parking, Spent};

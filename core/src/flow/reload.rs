@@ -29,6 +29,7 @@ impl<H: Host> Gateway<H> {
         self.end_streams_of_strangers();
         self.0.hub.keep_only(|name| snapshot.servers.contains_key(name));
         self.0.secrets.keep_only(&snapshot.config.secrets());
+        self.0.issuers.keep_only(&snapshot.config.auth.issuers);
         self.begin(keepers);
         for server in retired {
             // At once: what listens to the server ends, and its keeper.

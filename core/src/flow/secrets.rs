@@ -188,6 +188,12 @@ impl<H: Host> Gateway<H> {
         Ok(future::try_join_all(reading).await?.into_iter().gathered())
     }
 
+    /// Returns the value of a secret that is no server's, or why there is none.
+    pub(super) async fn secret_value(&self, name: &SecretName) -> Result<Arc<Values>, String> {
+        let taken = self.secret(name, Freshness::Recent).await.map_err(|why| why_none(name, &why))?;
+        Ok(taken.values)
+    }
+
     /// Returns a secret. Of several who want it at once, one reads the store.
     async fn secret(&self, name: &SecretName, wanted: Freshness) -> Result<Taken, NoValue> {
         let slot = self.0.secrets.slot(name);
@@ -264,11 +270,15 @@ fn fill(
 }
 
 fn no_value(server: &Server, name: &SecretName, why: &NoValue) -> Unreachable {
+    server.error(format!("needs {}", why_none(name, why))).refused()
+}
+
+fn why_none(name: &SecretName, why: &NoValue) -> String {
     let why = match why {
         NoValue::Missing => format!("which is not set: `portcullis secrets set {name}`"),
         NoValue::Unreadable(_) => "which cannot be read for now; the log says why".to_owned(),
     };
-    server.error(format!("needs the secret {:?}, {why}", name.as_str())).refused()
+    format!("the secret {:?}, {why}", name.as_str())
 }
 
 fn no_header(server: &Server, header: &HeaderName, text: &SecretText) -> Unreachable {

@@ -78,6 +78,9 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Readiness) => return self.answer_readiness(&snapshot).await,
             Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Admin) => return Box::pin(self.administer(head, body)).await,
+            Some(Endpoint::Resource) if !snapshot.config.auth.issuers.is_empty() => {
+                return endpoint::resource(head, &snapshot.config);
+            }
             Some(Endpoint::Trail(what)) => return Box::pin(self.trail_for(head, what)).await,
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy && self.has_owners() => {}
@@ -91,7 +94,7 @@ impl<H: Host> Gateway<H> {
         if let Err(refusal) = self.is_recordable() {
             return body::refused(None, &refusal);
         }
-        let who = match self.let_in(head, &snapshot) {
+        let who = match self.let_in(head, &snapshot).await {
             Ok(who) => who,
             Err(refused) => return *refused,
         };

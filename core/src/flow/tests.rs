@@ -1,6 +1,7 @@
 //! Whole requests against servers that are scripts: what is answered, what was sent, and that nothing else was.
 
 mod audited;
+mod bearers;
 mod blame;
 mod control;
 mod fleet;

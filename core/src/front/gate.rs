@@ -163,6 +163,11 @@ fn is_port(text: &str) -> bool {
     text.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// Tells whether a `Host` is this machine.
+pub(crate) fn is_here(host: &str) -> bool {
+    is_loopback(host_name(host))
+}
+
 fn is_loopback(name: &str) -> bool {
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())

@@ -81,6 +81,12 @@ impl Caller {
         before.map_or_else(Vec::new, |(before, _own)| before.split(", ").collect())
     }
 
+    /// Returns when a stream of its ends on which it only listens: when the platform says so, or with its token.
+    pub(crate) fn listens_until(&self) -> Option<u64> {
+        let expires = self.who.bearer.as_ref().map(|bearer| bearer.expires);
+        self.terms.until.into_iter().chain(expires).min()
+    }
+
     /// Returns the revision that the agent speaks.
     pub(crate) fn version(&self) -> Version {
         self.session.as_ref().map_or(Version::MODERN, |session| session.version)

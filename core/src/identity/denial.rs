@@ -18,6 +18,10 @@ pub(crate) enum Denial {
     Wrong(Cow<'static, str>),
     /// What it says of itself cannot be understood.
     Malformed(Cow<'static, str>),
+    /// Its token lacks a scope; these are needed.
+    Scope(Cow<'static, str>),
+    /// Whether its token is valid cannot be told: that issuer cannot be asked.
+    Unavailable(Arc<str>),
     /// Its key is valid, and made for an agent that the policy does not know.
     UnknownAgent(Arc<str>),
 }
@@ -32,6 +36,13 @@ impl Denial {
             ),
             Self::Wrong(why) => (StatusCode::UNAUTHORIZED, format!("Unauthorized: {why}")),
             Self::Malformed(why) => (StatusCode::BAD_REQUEST, format!("Bad Request: {why}")),
+            Self::Scope(scopes) => {
+                (StatusCode::FORBIDDEN, format!("Forbidden: the token needs the scopes {scopes}"))
+            }
+            Self::Unavailable(issuer) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("Service Unavailable: the identity provider {issuer} cannot be asked; try again"),
+            ),
             Self::UnknownAgent(agent) => {
                 let agent = agent.escape_debug();
                 (
@@ -45,8 +56,9 @@ impl Denial {
         Refusal::new(code::INVALID_REQUEST, text).with_status(status)
     }
 
-    /// Returns the answer, with a challenge where it has one (RFC 6750 §3).
-    pub(crate) fn reply(&self, auth: &Auth, dialect: Dialect) -> Reply {
+    /// Returns the answer, with a challenge where it has one (RFC 6750 §3); `described` says where tokens for it are to be
+    /// had, where any are taken (RFC 9728 §5.1).
+    pub(crate) fn reply(&self, auth: &Auth, dialect: Dialect, described: Option<&str>) -> Reply {
         if let Some(text) = self.as_mcpx(auth, dialect) {
             return text;
         }
@@ -56,9 +68,11 @@ impl Denial {
             Self::Missing => "",
             Self::Wrong(_) => r#", error="invalid_token""#,
             Self::Malformed(_) => r#", error="invalid_request""#,
-            Self::UnknownAgent(_) => return reply,
+            Self::Scope(_) => r#", error="insufficient_scope""#,
+            Self::UnknownAgent(_) | Self::Unavailable(_) => return reply,
         };
-        let challenge = format!(r#"Bearer realm="portcullis"{error}"#);
+        let described = described.map(|described| format!(", {described}")).unwrap_or_default();
+        let challenge = format!(r#"Bearer realm="portcullis"{error}{described}"#);
         if let Ok(challenge) = HeaderValue::from_str(&challenge) {
             reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
@@ -71,7 +85,9 @@ impl Denial {
         let (status, text) = match self {
             Self::Missing => (StatusCode::UNAUTHORIZED, "Unauthorized: API key required"),
             Self::Wrong(_) => (StatusCode::FORBIDDEN, "Forbidden: Invalid API key"),
-            Self::Malformed(_) | Self::UnknownAgent(_) => return None,
+            Self::Malformed(_) | Self::UnknownAgent(_) | Self::Scope(_) | Self::Unavailable(_) => {
+                return None;
+            }
         };
         let mut reply = body::json(status, text);
         reply
@@ -87,7 +103,7 @@ mod tests {
 
     fn check(denial: &Denial, dialect: Dialect) -> String {
         let auth = Auth { shared_key: Some([0; 32]), ..Auth::default() };
-        let reply = denial.reply(&auth, dialect);
+        let reply = denial.reply(&auth, dialect, None);
         let challenge =
             reply.headers().get(header::WWW_AUTHENTICATE).map(|v| v.to_str().expect("ASCII").to_owned());
         let (status, challenge) = (reply.status().as_u16(), challenge.unwrap_or_default());

@@ -53,6 +53,11 @@ impl ApiKey {
         Self(body + &checksum)
     }
 
+    /// Tells whether a text says that it is one, right or wrong.
+    pub(crate) fn is_one(text: &str) -> bool {
+        text.starts_with(PREFIX)
+    }
+
     /// Reads a key.
     pub fn parse(text: &str) -> Result<Self, NotAKey> {
         let digits = text.strip_prefix(PREFIX).ok_or(NotAKey::Foreign)?;

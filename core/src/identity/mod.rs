@@ -5,6 +5,7 @@
 //! door, [`authenticate`] tells from a request's headers what it proves; then [`identify`] finds the agent. What an agent
 //! may do is not decided here.
 
+mod bearer;
 mod client;
 mod denial;
 mod key;
@@ -20,11 +21,12 @@ use crate::acl::{Arguments, CallerFacts, Condition, Facts, Truth, Undecided};
 use crate::config::{Agent, Auth, Config, Match, Policy, nearest};
 use crate::wire::json::Json;
 
+pub use bearer::Bearer;
 pub use client::canonical;
 pub(crate) use denial::Denial;
 pub use key::{ApiKey, KeyHash, NotAKey};
 pub use proof::Proof;
-pub(crate) use proof::{Evidence, authenticate, key_header};
+pub(crate) use proof::{Evidence, Shown, authenticate, key_header};
 pub use ring::{KeyRecord, KeyRing};
 
 /// Who sends a request, as far as it could be told.
@@ -40,7 +42,12 @@ pub struct Identity {
     pub client: Option<Arc<str>>,
     /// The tag that it claims.
     pub tag: Option<Arc<str>>,
+    /// What its token says, where it has signed in with an identity provider.
+    pub bearer: Option<Arc<Bearer>>,
 }
+
+/// The agent that a policy finds by some evidence, where there is one.
+type Claimed<'p> = Option<&'p Arc<Agent>>;
 
 /// How a caller has proved who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -57,6 +64,8 @@ pub enum AuthKind {
     Operator,
     /// With the admin credential, which is nobody's who calls a server.
     Admin,
+    /// With an access token of an identity provider.
+    Token,
 }
 
 /// Whose something is that a caller is given to bring back: it opens for nobody else. A client's name is no part of it,
@@ -88,7 +97,7 @@ impl Identity {
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn anonymous(policy: &Policy) -> Self {
         let agent = policy.default.clone();
-        Self { agent, principal: None, auth: AuthKind::Anonymous, client: None, tag: None }
+        Self { agent, principal: None, auth: AuthKind::Anonymous, client: None, tag: None, bearer: None }
     }
 
     /// Returns what a condition comes to for this caller; `arguments` are there once they are known.
@@ -121,6 +130,7 @@ impl Identity {
     pub(crate) fn is_final(&self, policy: &Policy) -> bool {
         let by_client = |way: &Match| matches!(way, Match::Client(_));
         matches!(self.auth, AuthKind::ApiKey | AuthKind::Operator)
+            || self.by_claims(policy).flatten().is_some()
             || !policy.agents.iter().flat_map(|agent| &agent.matches).any(by_client)
     }
 
@@ -136,11 +146,26 @@ impl Identity {
             AuthKind::Operator => of_name(policy, &self.agent.name)?.clone(),
             AuthKind::Anonymous if config.auth.required => return None,
             AuthKind::Admin => return None,
+            AuthKind::Token => {
+                let principal = self.principal.as_deref()?;
+                let is_taken = config.auth.issuers.iter().any(|issuer| issuer.has_named(principal));
+                if !is_taken || self.bearer.as_ref()?.expires <= now {
+                    return None;
+                }
+                let agent = self.by_claims(policy)?.cloned();
+                let agent = agent.unwrap_or_else(|| claimed(policy, tag.as_deref(), self.client.as_deref()));
+                personal(policy, Some(principal), agent)?
+            }
             AuthKind::Anonymous | AuthKind::SharedKey => {
                 claimed(policy, tag.as_deref(), self.client.as_deref())
             }
         };
         Some(Self { agent, tag, ..self.clone() })
+    }
+
+    /// Returns the agent that its token's claims tell; nothing where it has none, or they have not been looked at.
+    fn by_claims<'p>(&self, policy: &'p Policy) -> Option<Claimed<'p>> {
+        self.bearer.as_ref()?.agent(policy)
     }
 
     /// Returns whose the things are that this caller is given.
@@ -152,6 +177,12 @@ impl Identity {
     pub(crate) fn claiming(&self, policy: &Policy, client: Option<Arc<str>>, tag: Option<Arc<str>>) -> Self {
         let agent = match self.auth {
             AuthKind::ApiKey | AuthKind::Operator | AuthKind::Admin => self.agent.clone(),
+            // What the policy has for it alone stays, whatever it says besides.
+            AuthKind::Token if self.is_final(policy) => self.agent.clone(),
+            AuthKind::Token => {
+                let agent = claimed(policy, tag.as_deref(), client.as_deref());
+                personal(policy, self.principal.as_deref(), agent).unwrap_or_else(|| self.agent.clone())
+            }
             AuthKind::Anonymous | AuthKind::SharedKey => claimed(policy, tag.as_deref(), client.as_deref()),
         };
         Self { agent, client, tag, ..self.clone() }
@@ -161,20 +192,32 @@ impl Identity {
 /// Finds what the policy knows a caller as, before its client is known.
 pub(crate) fn identify(policy: &Policy, proof: &Proof) -> Result<Identity, Denial> {
     let agent = match &proof.agent {
-        Some(name) => {
-            let known =
-                named(policy, name).and_then(|agent| personal(policy, proof.principal.as_deref(), agent));
-            known.ok_or_else(|| Denial::UnknownAgent(name.clone()))?
-        }
-        None => claimed(policy, proof.tag.as_deref(), None),
-    };
+        Some(name) => of_key(policy, name, proof),
+        None => of_claims(policy, proof),
+    }?;
     Ok(Identity {
         agent,
         principal: proof.principal.clone(),
         auth: proof.auth,
         client: None,
         tag: proof.tag.clone(),
+        bearer: proof.bearer.clone(),
     })
+}
+
+/// Finds the agent that a key was made for.
+fn of_key(policy: &Policy, name: &Arc<str>, proof: &Proof) -> Result<Arc<Agent>, Denial> {
+    let known = named(policy, name).and_then(|agent| personal(policy, proof.principal.as_deref(), agent));
+    known.ok_or_else(|| Denial::UnknownAgent(name.clone()))
+}
+
+/// Finds the agent that a token's claims tell, else what the caller says of itself.
+fn of_claims(policy: &Policy, proof: &Proof) -> Result<Arc<Agent>, Denial> {
+    let by_claims = proof.bearer.as_ref().and_then(|bearer| bearer.agent(policy)).flatten().cloned();
+    let agent = by_claims.unwrap_or_else(|| claimed(policy, proof.tag.as_deref(), None));
+    let name = agent.name.clone();
+    let principal = proof.principal.as_deref().filter(|_| proof.bearer.is_some());
+    personal(policy, principal, agent).ok_or(Denial::UnknownAgent(name))
 }
 
 /// Somebody whom whoever runs the gateway asks about.

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, header};
 use serde::{Deserialize, Serialize};
 
 use super::key::{ApiKey, KeyHash, NotAKey};
-use super::{AuthKind, Denial, KeyRing};
+use super::{AuthKind, Bearer, Denial, KeyRing};
 use crate::config::{Auth, Dialect};
 use crate::wire::http::single;
 
@@ -32,6 +32,18 @@ pub struct Proof {
     pub(super) agent: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tag: Option<Arc<str>>,
+    /// What its token says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bearer: Option<Arc<Bearer>>,
+}
+
+/// What a request shows of its caller.
+#[derive(Debug)]
+pub(crate) enum Shown<'h> {
+    /// What is proved.
+    Proved(Proof),
+    /// A token, which is to be verified, and the tag that is claimed with it.
+    Token(&'h str, Option<Arc<str>>),
 }
 
 /// What a request says of its caller in its headers.
@@ -48,6 +60,17 @@ pub(crate) struct Evidence<'h> {
 impl Proof {
     /// The principal of whoever has the key that all share.
     pub(crate) const SHARED: &str = "key:shared";
+
+    /// Returns the proof of a caller whose token has been verified, as a user of that name.
+    pub(crate) fn of_bearer(principal: &str, bearer: Bearer, tag: Option<Arc<str>>) -> Self {
+        let (principal, bearer) = (Some(principal.into()), Some(Arc::new(bearer)));
+        Self { principal, auth: AuthKind::Token, agent: None, tag, bearer }
+    }
+
+    /// Tells whether it is of a token that has ended meanwhile.
+    pub(crate) fn is_over(&self, now: u64) -> bool {
+        self.bearer.as_ref().is_some_and(|bearer| bearer.expires <= now)
+    }
 
     /// Returns the proof of a caller that whoever runs the gateway vouches to be that agent.
     pub fn of_agent(name: &str) -> Self {
@@ -106,27 +129,33 @@ pub(crate) fn key_header(auth: &Auth, dialect: Dialect) -> Option<HeaderName> {
     auth.header.clone().or_else(|| (dialect == Dialect::Mcpx).then_some(MCPX_KEY))
 }
 
-/// Tells what a request proves.
-pub(crate) fn authenticate(
+/// Tells what a request proves, or finds the token that is to be verified.
+pub(crate) fn authenticate<'h>(
     auth: &Auth,
     ring: &KeyRing,
-    evidence: &Evidence<'_>,
+    evidence: &Evidence<'h>,
     now: u64,
-) -> Result<Proof, Denial> {
-    let tag = evidence.tag.map(Into::into);
+) -> Result<Shown<'h>, Denial> {
+    let tag: Option<Arc<str>> = evidence.tag.map(Into::into);
     let Some(credential) = evidence.credential()? else {
-        return if auth.required { Err(Denial::Missing) } else { Ok(Proof { tag, ..Proof::default() }) };
+        let proof = Proof { tag, ..Proof::default() };
+        return if auth.required { Err(Denial::Missing) } else { Ok(Shown::Proved(proof)) };
     };
     if is_shared(auth, credential) {
         let principal = Some(Proof::SHARED.into());
-        return Ok(Proof { principal, auth: AuthKind::SharedKey, agent: None, tag });
+        let proof = Proof { principal, auth: AuthKind::SharedKey, tag, ..Proof::default() };
+        return Ok(Shown::Proved(proof));
+    }
+    if !auth.issuers.is_empty() && !ApiKey::is_one(credential) {
+        return Ok(Shown::Token(credential, tag));
     }
     let key = ApiKey::parse(credential).map_err(|error| Denial::Wrong(why(credential, error)))?;
     // Which of these it is, is nobody's business who has no valid key.
     let refused = || Denial::Wrong("the API key is unknown, expired or revoked".into());
     let record = ring.find(&key, now).ok_or_else(refused)?;
     let principal = Some(record.principal());
-    Ok(Proof { principal, auth: AuthKind::ApiKey, agent: Some(record.agent.clone()), tag })
+    let agent = Some(record.agent.clone());
+    Ok(Shown::Proved(Proof { principal, auth: AuthKind::ApiKey, agent, tag, bearer: None }))
 }
 
 /// Tells whether a credential is the key that all callers share.
@@ -156,6 +185,7 @@ mod tests {
             header: Some(HeaderName::from_static("x-key")),
             tag_header: Some(HeaderName::from_static("x-tag")),
             shared_key: Some(*KeyHash::of("open sesame").as_bytes()),
+            issuers: Vec::new(),
         }
     }
 
@@ -170,7 +200,8 @@ mod tests {
         let proof = Evidence::of(&map, auth, Dialect::Native)
             .and_then(|evidence| authenticate(auth, &ring, &evidence, NOW));
         match proof {
-            Ok(Proof { principal, auth, agent, tag }) => {
+            Ok(Shown::Token(token, tag)) => format!("Token {token:?} {tag:?}"),
+            Ok(Shown::Proved(Proof { principal, auth, agent, tag, .. })) => {
                 let principal = principal.map(|p| p.replace(&*key(1).1.id, "ID"));
                 format!("{auth:?} {principal:?} {agent:?} {tag:?}")
             }
@@ -194,6 +225,18 @@ mod tests {
         insta::assert_snapshot!(check(&auth(true), &[("x-tag", "ops")]), @"Missing");
         let plain = Auth { required: true, ..Auth::default() };
         insta::assert_snapshot!(check(&plain, &[("x-key", own.reveal()), ("x-tag", "ops")]), @"Missing");
+    }
+
+    #[test]
+    fn a_token_is_taken_from_either_header() {
+        let auth = Auth { issuers: vec![crate::config::Issuer::default()], ..auth(true) };
+        assert_eq!(check(&auth, &[("authorization", "Bearer a.b.c")]), r#"Token "a.b.c" None"#);
+        assert_eq!(check(&auth, &[("x-key", "a.b.c"), ("x-tag", "ops")]), r#"Token "a.b.c" Some("ops")"#);
+        assert!(
+            check(&auth, &[("authorization", "Bearer a.b.c"), ("x-key", "d.e.f")]).starts_with("Malformed")
+        );
+        assert!(check(&auth, &[("x-key", key(1).0.reveal())]).starts_with("ApiKey"));
+        assert!(check(&auth, &[("x-key", key(3).0.reveal())]).starts_with("Wrong"));
     }
 
     #[test]

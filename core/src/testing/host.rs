@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::future::{self, BoxFuture};
 use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode, header};
+use sha2::{Digest as _, Sha256};
 
 use super::fleet::Role;
 use super::{MemoryStore, TestLines, TestTrail};
@@ -18,11 +19,13 @@ use crate::config::Command;
 use crate::error::Unreachable;
 use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
+use crate::oauth::PublicKey;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, Notebook, Observe, Once, Owners, Place, Quotas, Rendezvous, SecretStore, Upstream,
+    Meetings, Notebook, Observe, Once, Owners, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed,
+    Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -287,6 +290,18 @@ impl Clock for Memory {
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
         self.timer(duration)
     }
+}
+
+/// A key signs a message with the SHA-256 of both.
+impl Signatures for Memory {
+    async fn verifies(&self, signed: &Signed<'_>) -> bool {
+        signature(signed.key, signed.message) == signed.signature
+    }
+}
+
+/// Returns the signature of a message that counts here.
+pub(crate) fn signature(key: &PublicKey, message: &[u8]) -> Vec<u8> {
+    Sha256::new().chain_update(format!("{key:?}")).chain_update(message).finalize().to_vec()
 }
 
 impl Entropy for Memory {

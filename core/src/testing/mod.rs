@@ -1,5 +1,6 @@
 //! What tests of this crate and of its hosts use: a host in memory, on which time is virtual, and builders.
 
+mod caller_paths;
 mod fleet;
 pub mod fuzz;
 mod host;
@@ -26,7 +27,10 @@ use crate::identity::{ApiKey, Identity, KeyRecord};
 use crate::names::ServerName;
 use crate::ports::Entropy;
 
+pub use caller_paths::token_rs256;
 pub use fleet::Fleet;
+#[cfg(test)]
+pub(crate) use host::signature;
 pub use host::{Answer, Memory, Notes, Open, json_answer, later, open_stream, silence, slowly};
 pub use paths::{Path, paths};
 pub use secrets::secret_store;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::{anybody, policy_paths, server, trail_paths};
+use super::{anybody, caller_paths, policy_paths, server, trail_paths};
 use crate::acl::{Arguments, CallerFacts, Condition, Facts};
 use crate::catalog::{Kind, Offer, Room, Scope, View, look, read_page};
 use crate::config::{Agent, Gateway};
@@ -60,6 +60,7 @@ pub fn paths() -> Vec<(&'static str, Path)> {
         ("relay_1_mb", relays(&plain(1_000_000), 64 << 10)),
         ("relay_1_mb_escaped", relays(&escaped, 64 << 10)),
         ("condition", condition()),
+        ("api_key", caller_paths::api_key()),
     ];
     all.extend(policy);
     all.extend(trail);
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn each_path_leads_somewhere() {
         let lengths: Vec<_> = super::paths().iter().map(|(name, path)| (*name, path() > 0)).collect();
-        assert_eq!(lengths.len(), 17);
+        assert_eq!(lengths.len(), 18);
         assert!(lengths.iter().all(|(_, led)| *led), "{lengths:?}");
         let length = |wanted: &str| {
             let found = super::paths().into_iter().find(|(name, _)| *name == wanted);

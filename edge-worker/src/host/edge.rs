@@ -12,10 +12,11 @@ use portcullis_core::config::{Audit, Command};
 use portcullis_core::control::{Revision, StoreError};
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
+use portcullis_core::oauth::Algorithm;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, Notebook, Owners, Place, Quotas, Rendezvous, SecretStore, Upstream,
+    Meetings, Notebook, Owners, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use wasm_bindgen::JsValue;
@@ -25,11 +26,12 @@ use super::audit::{Reader, Sink};
 use super::configurations::Configurations;
 use super::counts::Counts;
 use super::event::{Event, now};
-use super::glue::randomize;
+use super::glue::{randomize, verifies};
 use super::notebook::Notes;
 use super::objects::{Catalog, Conversations};
 use super::secrets;
 use super::sent::send;
+use super::told::settled;
 use crate::bindings::Bindings;
 
 /// How long work may go on in an isolate after the answer: the platform ends it after 30 seconds.
@@ -159,6 +161,20 @@ impl Clock for Edge {
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
         SendFuture::new(Event::sleep(duration))
+    }
+}
+
+impl Signatures for Edge {
+    async fn verifies(&self, signed: &Signed<'_>) -> bool {
+        // WebCrypto reads keys as they come (RFC 7517), and names algorithms in its own words.
+        let algorithm = match signed.key.algorithm() {
+            Algorithm::Rs256 => r#"{"name":"RSASSA-PKCS1-v1_5","hash":"SHA-256"}"#,
+            Algorithm::Es256 => r#"{"name":"ECDSA","namedCurve":"P-256","hash":"SHA-256"}"#,
+            Algorithm::EdDsa => r#"{"name":"Ed25519"}"#,
+        };
+        let (message, signature) = (signed.message.to_vec(), signed.signature.to_vec());
+        let verified = verifies(&signed.key.to_jwk(), algorithm, message, signature);
+        SendFuture::new(settled(&verified)).await.is_ok_and(|verified| verified.is_truthy())
     }
 }
 

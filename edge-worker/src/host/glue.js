@@ -37,6 +37,13 @@ export const strike = (ring) => ring();
 export const alarm = (milliseconds, number, tell) => setTimeout(tell, milliseconds, number, true);
 export const silence = (timer) => clearTimeout(timer);
 
+// Tells whether a key has made a signature of a message. Key and algorithm are JSON.
+export const verifies = async (key, algorithm, message, signature) => {
+  const how = JSON.parse(algorithm);
+  const imported = await crypto.subtle.importKey('jwk', JSON.parse(key), how, false, ['verify']);
+  return crypto.subtle.verify(how, imported, signature, message);
+};
+
 export const randomize = (bytes) => { crypto.getRandomValues(bytes); };
 
 // A body, chunk by chunk, read only when asked.

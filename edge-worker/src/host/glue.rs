@@ -24,6 +24,7 @@ extern "C" {
     pub(super) fn silence(timer: &JsValue);
 
     pub(crate) fn randomize(bytes: &mut [u8]);
+    pub(super) fn verifies(key: &str, algorithm: &str, message: Vec<u8>, signature: Vec<u8>) -> Promise;
 
     pub(crate) type Reading;
     #[wasm_bindgen(method)]

@@ -2,14 +2,16 @@
 // standard output. README.md in this folder describes the interface.
 'use strict';
 
-/** Reads `URL [--era auto|legacy|modern] [--sse] [--header 'Name: Value']... [--answers JSON]` from the command line. */
+/** Reads `URL [--era auto|legacy|modern] [--sse] [--sign-in] [--header 'Name: Value']... [--answers JSON]` from the command line. */
 function parseArguments(argv) {
-  const options = { url: undefined, era: 'auto', sse: false, headers: {}, answers: {} };
+  const options = { url: undefined, era: 'auto', sse: false, signIn: false, headers: {}, answers: {} };
   for (let i = 0; i < argv.length; i += 1) {
     if (argv[i] === '--era') {
       options.era = argv[(i += 1)];
     } else if (argv[i] === '--sse') {
       options.sse = true;
+    } else if (argv[i] === '--sign-in') {
+      options.signIn = true;
     } else if (argv[i] === '--answers') {
       options.answers = JSON.parse(argv[(i += 1)]);
     } else if (argv[i] === '--header') {
@@ -21,7 +23,7 @@ function parseArguments(argv) {
     }
   }
   if (!options.url || !['auto', 'legacy', 'modern'].includes(options.era)) {
-    throw new Error("usage: driver URL [--era auto|legacy|modern] [--sse] [--header 'Name: Value']... [--answers JSON] < plan.json");
+    throw new Error("usage: driver URL [--era auto|legacy|modern] [--sse] [--sign-in] [--header 'Name: Value']... [--answers JSON] < plan.json");
   }
   return options;
 }

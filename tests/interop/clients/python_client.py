@@ -5,10 +5,13 @@ import asyncio
 import json
 import sys
 
+import httpx2
 import mcp
+from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp.shared.auth import OAuthClientMetadata
 
 MODES = {"auto": "auto", "legacy": "legacy", "modern": "2026-07-28"}
 
@@ -93,12 +96,64 @@ def answering(answers, asked):
     return dict(callbacks[kind] for kind in answers)
 
 
+# Nothing listens there: the browser's way ends before.
+REDIRECT = "http://127.0.0.1:9/callback"
+
+
+class Browser:
+    """Follows where a browser would be sent, and keeps what the SDK finds out."""
+
+    def __init__(self):
+        self.tokens = self.client = self.back = None
+
+    async def get_tokens(self):
+        return self.tokens
+
+    async def set_tokens(self, tokens):
+        self.tokens = tokens
+
+    async def get_client_info(self):
+        return self.client
+
+    async def set_client_info(self, client_info):
+        self.client = client_info
+
+    async def visit(self, url):
+        """Follows an authorization request to where it leads back."""
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            for _ in range(10):
+                if url.startswith(REDIRECT):
+                    self.back = httpx2.URL(url).params
+                    return
+                response = await http.get(url)
+                url = str(response.url.join(response.headers["location"]))
+        raise RuntimeError(f"{url} leads in circles")
+
+    async def came_back(self):
+        """What the provider says there."""
+        return AuthorizationCodeResult(**self.back)
+
+
+def signing_in(url):
+    """The SDK's own OAuth client."""
+    browser = Browser()
+    metadata = OAuthClientMetadata(
+        client_name="interop",
+        redirect_uris=[REDIRECT],
+        grant_types=["authorization_code"],
+        response_types=["code"],
+        token_endpoint_auth_method="none",
+    )
+    return OAuthClientProvider(url, metadata, browser, browser.visit, browser.came_back)
+
+
 async def drive(options, plan):
     """Connects, runs the plan, and answers the document."""
     asked = []
     callbacks = answering(options.answers, asked)
+    auth = signing_in(options.url) if options.sign_in else None
     headers = dict((part.strip() for part in header.split(":", 1)) for header in options.header)
-    async with create_mcp_http_client(headers=headers) as http:
+    async with create_mcp_http_client(headers=headers, auth=auth) as http:
         if options.sse:
             transport = sse_client(options.url, headers=headers)
         else:
@@ -116,6 +171,7 @@ def main():
     parser.add_argument("url")
     parser.add_argument("--era", choices=MODES, default="auto")
     parser.add_argument("--sse", action="store_true")
+    parser.add_argument("--sign-in", action="store_true")
     parser.add_argument("--header", action="append", default=[])
     parser.add_argument("--answers", type=json.loads, default={})
     options = parser.parse_args()

@@ -392,7 +392,7 @@ fn who_is_let_in_is_read() {
     p.yaml:6:32: error: auth.header: expected the name of a header, found "X Y"
     p.yaml:6:51: error: auth.tag_header: the header `authorization` has a meaning of its own
       hint: name another one, such as `X-Api-Key`; `Authorization: Bearer` is always read
-    p.yaml:6:66: error: auth.hedder: unknown key "hedder"; known: required, header, trust_tags, tag_header
+    p.yaml:6:66: error: auth.hedder: unknown key "hedder"; known: required, header, trust_tags, tag_header, issuers
       hint: did you mean `header`?
     "#);
     insta::assert_snapshot!(check("auth: { trust_tags: true, header: X-Team, tag_header: x-team }"), @"
@@ -404,6 +404,86 @@ fn who_is_let_in_is_read() {
     insta::assert_snapshot!(check("auth: { header: Mcp-Session-Id }"), @"
     p.yaml:6:17: error: auth.header: the header `mcp-session-id` has a meaning of its own
       hint: name another one, such as `X-Api-Key`; `Authorization: Bearer` is always read
+    ");
+}
+
+#[test]
+fn issuers_are_read() {
+    let text = "auth: { issuers: { corp: { url: 'https://idp.test/t/1', keys: 'https://idp.test/k', audience: 'api://x', scopes: [a, b] } } }";
+    let issuers = config(text).auth.issuers;
+    insta::assert_debug_snapshot!(issuers, @r#"
+    [
+        Issuer {
+            name: "corp",
+            url: "https://idp.test/t/1",
+            keys: Some(
+                "https://idp.test/k",
+            ),
+            audience: [
+                "api://x",
+            ],
+            audience_claim: None,
+            scopes: [
+                "a",
+                "b",
+            ],
+            introspection: None,
+        },
+    ]
+    "#);
+    insta::assert_snapshot!(check("auth: { issuers: { corp: { url: 'https://idp.test' } } }"), @r#"
+    p.yaml:6:7: error: auth: nothing says for whom tokens of the issuer "corp" have to be made
+      hint: set `gateway.public_url`, or the issuer's `audience` to the `aud` of its tokens
+    "#);
+    insta::assert_snapshot!(check("auth: { issuers: { 'a b': { url: 'https://idp.test' }, a: {}, b: { url: 'http://idp.test' }, c: { url: 'https://idp.test', audience: x, scopes: ['a b'] }, d: { url: x }, e: { urls: 1 } } }"), @r#"
+    p.yaml:6:20: error: auth.issuers."a b": an issuer's name has letters, digits, `-` and `_`, at most 32 of them
+      hint: it becomes part of the names of those who sign in: `user:NAME:SUBJECT`
+    p.yaml:6:59: error: auth.issuers.a: the issuer's `url` is missing
+      hint: write it as the provider does, to the letter: it is compared with the `iss` of each token
+    p.yaml:6:73: error: auth.issuers.b.url: an identity provider is asked over https alone
+      hint: whoever can change its answers could sign in as anybody
+    p.yaml:6:146: error: auth.issuers.c.scopes[0]: a scope has no spaces, quotes and backslashes
+      hint: write each scope as an element of its own: `scopes: [mcp:use, profile]`
+    p.yaml:6:166: error: auth.issuers.d.url: this is no URL: relative URL without a base
+      hint: write it whole, such as `https://mcp.example.com/mcp`
+    p.yaml:6:174: error: auth.issuers.e: the issuer's `url` is missing
+      hint: write it as the provider does, to the letter: it is compared with the `iss` of each token
+    p.yaml:6:176: error: auth.issuers.e.urls: unknown key "urls"; known: url, keys, audience, audience_claim, scopes, introspection
+      hint: did you mean `url`?
+    "#);
+    insta::assert_snapshot!(check("auth: { issuers: { a: { url: 'https://idp.test', audience: x }, b: { url: 'https://idp.test', audience: y } } }"), @r#"
+    p.yaml:6:65: error: auth.issuers.b: this is the issuer "a" again
+      hint: give one of them all audiences and scopes
+    "#);
+    insta::assert_snapshot!(check("auth: { issuers: { a: { url: 'http://127.0.0.1:9', audience: [x, y], keys: 'http://idp.test/k' } } }"), @"
+    p.yaml:6:76: error: auth.issuers.a.keys: an identity provider is asked over https alone
+      hint: whoever can change its answers could sign in as anybody
+    ");
+}
+
+#[test]
+fn issuers_that_are_asked_are_read() {
+    let issuer = |more: &str| {
+        format!("auth: {{ issuers: {{ a: {{ url: 'https://idp.test', audience: x, {more} }} }} }}")
+    };
+    let read = config(&issuer(
+        "introspection: { client_id: gw, client_secret: { secret: corp } }, audience_claim: client_id",
+    ));
+    assert_eq!(read.auth.issuers[0].audience_claim(), "client_id");
+    assert_eq!(read.secrets().iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["corp"]);
+    insta::assert_snapshot!(check(&issuer("introspection: { url: 'http://idp.test/i', client_id: gw, client_secret: { secret: corp } }")), @"
+    p.yaml:6:85: error: auth.issuers.a.introspection.url: an identity provider is asked over https alone
+      hint: whoever can change its answers could sign in as anybody
+    ");
+    insta::assert_snapshot!(check(&issuer("introspection: { client_id: gw }")), @"
+    p.yaml:6:78: error: auth.issuers.a.introspection: to be asked about tokens, the provider has to know the gateway: `client_id` and `client_secret`
+      hint: register a confidential client for the gateway there
+    ");
+    insta::assert_snapshot!(check(&issuer("introspection: { client_id: gw, client_secret: s3cret }")), @"p.yaml:6:110: error: auth.issuers.a.introspection.client_secret: expected `{ secret: NAME }`, found a text");
+    insta::assert_snapshot!(check(&issuer("introspection: { client_id: gw, client_secret: { secret: '-' } }")), @"p.yaml:6:120: error: auth.issuers.a.introspection.client_secret.secret: expected the name of a secret: 1 to 128 letters, digits, `_`, `-`, `.` and `/`, the first a letter or a digit, no `..`");
+    insta::assert_snapshot!(check("auth: { issuers: { a: { url: 'https://idp.test', audience_claim: client_id } } }"), @"
+    p.yaml:6:66: error: auth.issuers.a.audience_claim: a claim of the issuer's own for the audience needs an `audience`
+      hint: write the value that the claim has in tokens for this gateway
     ");
 }
 

@@ -334,6 +334,7 @@ impl Resolver<'_, '_> {
             header: Some(entry.header.clone().unwrap_or(KEY_HEADER)),
             shared_key,
             tag_header: None,
+            issuers: Vec::new(),
         }
     }
 

@@ -1,0 +1,310 @@
+//! Callers with tokens of identity providers: an issuer's keys are read when they are needed, and its token is verified; of
+//! a token that says nothing by itself, the issuer is asked.
+//!
+//! **Nothing that a token says is believed before its signature is verified**, but for which of the configured issuers it
+//! claims to be of. No address that stands in a token is ever asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::future::{self, Either};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use url::form_urlencoded::byte_serialize;
+use zeroize::Zeroizing;
+
+use crate::body::{Body, Whole};
+use crate::config::{Introspection, Issuer};
+use crate::gateway::{Gateway, Snapshot};
+use crate::identity::{Bearer, Denial, Proof};
+use crate::oauth::answers::{Answers, TokenHash};
+use crate::oauth::held::{HeldKeys, Taken, Wanted, max_age};
+use crate::oauth::issuer::{Sought, address, metadata_urls};
+use crate::oauth::{Claims, Expected, KeySet, LONGEST, NotAToken, Token, resource};
+use crate::ports::{Host, Signed};
+use crate::secrets::header_value;
+use crate::upstream::lock;
+
+/// How long an identity provider may take for one document.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The largest document that is read of one, in bytes, and the largest answer about a token.
+const DOCUMENT: usize = 512 << 10;
+const ANSWER: usize = 16 << 10;
+/// How long it is not asked again where questions about tokens go, in milliseconds.
+const METADATA: u64 = 10 * 60_000;
+
+/// An issuer, and where its keys are where the configuration says so.
+type At = (String, Option<String>);
+
+/// What is known of issuers: their keys, and what they have said of tokens.
+#[derive(Default)]
+pub(crate) struct Issuers {
+    slots: Mutex<BTreeMap<At, Arc<Slot>>>,
+    answers: Mutex<Answers>,
+}
+
+#[derive(Default)]
+struct Slot {
+    held: Mutex<HeldKeys>,
+    /// Held while they are read.
+    reading: futures::lock::Mutex<()>,
+    /// Where it is asked about tokens, and until when its metadata is taken to say so.
+    introspection: Mutex<Option<(String, u64)>>,
+}
+
+impl Issuers {
+    fn slot(&self, issuer: &Issuer) -> Arc<Slot> {
+        let key = (issuer.url.clone(), issuer.keys.clone());
+        lock(&self.slots).entry(key).or_default().clone()
+    }
+
+    /// Lets go of the issuers that are configured no more.
+    pub(crate) fn keep_only(&self, issuers: &[Issuer]) {
+        let is_there =
+            |(url, keys): &At| issuers.iter().any(|issuer| issuer.url == *url && issuer.keys == *keys);
+        lock(&self.slots).retain(|key, _| is_there(key));
+        lock(&self.answers).forget();
+    }
+}
+
+impl<H: Host> Gateway<H> {
+    /// Tells who bears a token that is presented at an endpoint, by its path; or why nobody does.
+    pub(super) async fn prove(
+        &self,
+        text: &str,
+        tag: Option<Arc<str>>,
+        (path, snapshot): (&str, &Snapshot),
+    ) -> Result<Proof, Denial> {
+        let issuers = &snapshot.config.auth.issuers;
+        let (issuer, claims) = match Token::parse(text) {
+            Ok(token) => self.verified(&token, (path, snapshot)).await?,
+            Err(NotAToken::Opaque) if may_be_known(text) && issuers.iter().any(is_asked) => {
+                self.told(text, (path, snapshot)).await?
+            }
+            Err(error) => return Err(wrong(&error)),
+        };
+        let lacks = |scope: &&String| !claims.scopes.contains(scope);
+        if issuer.scopes.iter().any(|scope| lacks(&scope)) {
+            return Err(Denial::Scope(issuer.scopes.join(" ").into()));
+        }
+        let bearer = Bearer::new(&claims, &snapshot.config.policy);
+        Ok(Proof::of_bearer(&issuer.principal(&claims.subject), bearer, tag))
+    }
+
+    /// Tells whose a signed token is, and what it says.
+    async fn verified<'s>(
+        &self,
+        token: &Token<'_>,
+        (path, snapshot): (&str, &'s Snapshot),
+    ) -> Result<(&'s Issuer, Claims), Denial> {
+        let issuers = &snapshot.config.auth.issuers;
+        let named = token.issuer();
+        let issuer = issuers.iter().find(|issuer| Some(&*issuer.url) == named.as_deref());
+        let issuer = issuer.ok_or_else(|| wrong(&"the token is of an issuer whose tokens are not taken"))?;
+        if !self.is_signed(issuer, token).await? {
+            return Err(wrong(&"the token's signature is wrong"));
+        }
+        let audiences = audiences(issuer, path, snapshot);
+        let expected = expected(issuer, &audiences, self.host().now());
+        let claims = Claims::read(&token.payload, &expected).map_err(|unfit| wrong(&unfit))?;
+        Ok((issuer, claims))
+    }
+
+    /// Tells whose a token is that says nothing by itself, and what its issuer says of it. The issuers that can be asked are
+    /// asked one after the other.
+    async fn told<'s>(
+        &self,
+        text: &str,
+        (path, snapshot): (&str, &'s Snapshot),
+    ) -> Result<(&'s Issuer, Claims), Denial> {
+        let mut refusal = None;
+        for issuer in &snapshot.config.auth.issuers {
+            let Some(introspection) = &issuer.introspection else { continue };
+            let hash = TokenHash::of(&issuer.url, text);
+            let known = lock(&self.0.issuers.answers).known(hash, self.host().now());
+            let answer = match known {
+                Some(answer) => answer,
+                None => match self.ask_about(text, issuer, introspection).await {
+                    Ok(answer) => answer,
+                    Err(why) => {
+                        tracing::warn!(issuer = %issuer.url, reason = %why, "an identity provider cannot be asked about a token");
+                        refusal = Some(Denial::Unavailable(issuer.name.as_str().into()));
+                        continue;
+                    }
+                },
+            };
+            let (audiences, now) = (audiences(issuer, path, snapshot), self.host().now());
+            match Claims::of_answer(&answer, &expected(issuer, &audiences, now)) {
+                Ok(claims) => {
+                    lock(&self.0.issuers.answers).keep(hash, answer, &claims, now);
+                    return Ok((issuer, claims));
+                }
+                Err(unfit) => refusal = Some(refusal.unwrap_or_else(|| wrong(&unfit))),
+            }
+        }
+        Err(refusal.unwrap_or_else(|| wrong(&"it is no signed token")))
+    }
+
+    /// Asks an issuer about a token (RFC 7662 §2.1).
+    async fn ask_about(
+        &self,
+        token: &str,
+        issuer: &Issuer,
+        introspection: &Introspection,
+    ) -> Result<Arc<str>, String> {
+        let url = match &introspection.url {
+            Some(url) => url.clone(),
+            None => self.introspection_of(issuer).await?,
+        };
+        let secret = self.secret_value(&introspection.client_secret).await?;
+        let question = question(&url, token, (&introspection.client_id, secret.current.reveal()))
+            .ok_or_else(|| format!("{url} cannot be asked"))?;
+        let (_, answer) = self.issuers_document(question, ANSWER).await?;
+        std::str::from_utf8(&answer).map(Into::into).map_err(|_| format!("{url} answers with no text"))
+    }
+
+    /// Returns where an issuer's metadata says that it is asked about tokens.
+    async fn introspection_of(&self, issuer: &Issuer) -> Result<String, String> {
+        let slot = self.0.issuers.slot(issuer);
+        let known = lock(&slot.introspection).clone();
+        if let Some((url, _)) = known.filter(|(_, until)| self.host().now() < *until) {
+            return Ok(url);
+        }
+        let url = self.find(issuer, Sought::Introspection).await?;
+        *lock(&slot.introspection) = Some((url.clone(), self.host().now() + METADATA));
+        Ok(url)
+    }
+
+    /// Tells whether one of an issuer's keys has signed a token. Where none of those that are known fits, they are read
+    /// again: the issuer may have a new one.
+    async fn is_signed(&self, issuer: &Issuer, token: &Token<'_>) -> Result<bool, Denial> {
+        let (mut keys, read) = self.keys_of(issuer, Wanted::Current).await?;
+        if keys.of_token(token).next().is_none() {
+            keys = self.keys_of(issuer, Wanted::After(read)).await?.0;
+        }
+        for key in keys.of_token(token) {
+            let signed = Signed { key: &key.key, message: token.signed, signature: &token.signature };
+            if self.host().verifies(&signed).await {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns an issuer's keys. They are read once for all who need them at a time.
+    async fn keys_of(&self, issuer: &Issuer, wanted: Wanted) -> Result<Taken, Denial> {
+        let unavailable = |why: String| {
+            tracing::warn!(issuer = %issuer.url, reason = %why, "an identity provider's keys cannot be read");
+            Denial::Unavailable(issuer.name.as_str().into())
+        };
+        let slot = self.0.issuers.slot(issuer);
+        let known = || lock(&slot.held).known(wanted, self.host().now());
+        if let Some(known) = known() {
+            return known.map_err(unavailable);
+        }
+        let _one_at_a_time = slot.reading.lock().await;
+        if let Some(known) = known() {
+            return known.map_err(unavailable);
+        }
+        let outcome = self.keys_at(issuer).await;
+        let now = self.host().now();
+        let mut held = lock(&slot.held);
+        held.take(outcome, now);
+        held.outcome(now).map_err(unavailable)
+    }
+
+    /// Reads an issuer's keys, and for how long they are good.
+    async fn keys_at(&self, issuer: &Issuer) -> Result<(KeySet, Option<u64>), String> {
+        let url = match &issuer.keys {
+            Some(url) => url.clone(),
+            None => self.find(issuer, Sought::Keys).await?,
+        };
+        let (headers, text) = self.public_document(&url).await?;
+        let keys = KeySet::parse(&text).ok_or_else(|| format!("{url} is no JWK set"))?;
+        if keys.is_empty() {
+            return Err(format!("{url} has no key that verifies RS256, ES256 or EdDSA"));
+        }
+        let cached = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
+        Ok((keys, cached.and_then(max_age)))
+    }
+
+    /// Asks an issuer's metadata for an address.
+    async fn find(&self, issuer: &Issuer, sought: Sought) -> Result<String, String> {
+        let mut first = None;
+        for url in metadata_urls(&issuer.url) {
+            let found = self.public_document(url.as_str()).await;
+            match found.and_then(|(_, text)| address(&text, &issuer.url, sought)) {
+                Ok(url) => return Ok(url.into()),
+                Err(why) => first = first.or(Some(why)),
+            }
+        }
+        Err(first.unwrap_or_else(|| "its URL is none".into()))
+    }
+
+    /// Fetches what anybody may read.
+    async fn public_document(&self, url: &str) -> Result<(HeaderMap, Bytes), String> {
+        let request = http::Request::get(url).body(Whole::default()).map_err(|error| error.to_string())?;
+        self.issuers_document(request, DOCUMENT).await
+    }
+
+    /// Fetches a document of at most so many bytes, without following a redirect.
+    async fn issuers_document(
+        &self,
+        mut request: http::Request<Whole>,
+        longest: usize,
+    ) -> Result<(HeaderMap, Bytes), String> {
+        let url = request.uri().to_string();
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let fetch = async {
+            let response = self.host().fetch(request).await.map_err(|error| error.message)?;
+            let (head, chunks) = response.into_parts();
+            if head.status != StatusCode::OK {
+                return Err(format!("{url} answers {}", head.status));
+            }
+            let text = Body::Stream(chunks).collect(longest).await.map_err(|error| error.to_string())?;
+            Ok((head.headers, text))
+        };
+        let limit = std::pin::pin!(self.host().sleep(PATIENCE));
+        match future::select(std::pin::pin!(fetch), limit).await {
+            Either::Left((outcome, _)) => outcome,
+            Either::Right(_) => Err(format!("{url} does not answer within {} s", PATIENCE.as_secs())),
+        }
+    }
+}
+
+fn is_asked(issuer: &Issuer) -> bool {
+    issuer.introspection.is_some()
+}
+
+/// Tells whether a text may be a token of somebody's (RFC 6750 §2.1).
+fn may_be_known(text: &str) -> bool {
+    !text.is_empty() && text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn wrong(why: &dyn std::fmt::Display) -> Denial {
+    Denial::Wrong(why.to_string().into())
+}
+
+fn audiences(issuer: &Issuer, path: &str, snapshot: &Snapshot) -> Vec<String> {
+    resource::audiences(issuer, snapshot.config.gateway.public_url.as_ref(), path)
+}
+
+fn expected<'e>(issuer: &'e Issuer, audiences: &'e [String], now: u64) -> Expected<'e> {
+    Expected { issuer: &issuer.url, audience_claim: issuer.audience_claim(), audiences, now }
+}
+
+/// Makes the question about a token; the gateway proves itself with its client's name and secret (RFC 6749 §2.3.1).
+fn question(url: &str, token: &str, (client, secret): (&str, &str)) -> Option<http::Request<Whole>> {
+    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let credentials = Zeroizing::new(format!("{}:{}", encoded(client), encoded(secret)));
+    let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(credentials.as_bytes())));
+    let body = format!("token={}&token_type_hint=access_token", encoded(token));
+    http::Request::post(url)
+        .header(header::AUTHORIZATION, header_value(&basic)?)
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Whole::from(Bytes::from(body)))
+        .ok()
+}

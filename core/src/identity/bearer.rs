@@ -1,0 +1,50 @@
+//! What is kept of a token once it has been verified: never the token.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Claimed, first};
+use crate::config::{Agent, Match, Policy};
+use crate::oauth::Claims;
+
+/// Somebody who has signed in with an identity provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bearer {
+    /// The claims and values that the policy asked for, and whether the token has them.
+    claims: Vec<(String, String, bool)>,
+    /// When the token ends, in milliseconds since the Unix epoch.
+    pub expires: u64,
+}
+
+impl Bearer {
+    /// Keeps of a token's claims what a policy asks for.
+    pub(crate) fn new(claims: &Claims, policy: &Policy) -> Self {
+        let asked = pairs(policy).map(|(name, value)| (name.clone(), value.clone(), claims.has(name, value)));
+        Self { claims: asked.collect(), expires: claims.expires }
+    }
+
+    /// Returns the agent that a policy finds by the claims: nothing where it asks for some that nobody has looked at.
+    pub(super) fn agent<'p>(&self, policy: &'p Policy) -> Option<Claimed<'p>> {
+        let is_known = |(name, value): (&String, &String)| self.has(name, value).is_some();
+        if !pairs(policy).all(is_known) {
+            return None;
+        }
+        let by_claim =
+            |way: &Match| matches!(way, Match::Claim(name, value) if self.has(name, value) == Some(true));
+        Some(first(policy, by_claim))
+    }
+
+    fn has(&self, name: &str, value: &str) -> Option<bool> {
+        self.claims.iter().find(|(n, v, _)| n == name && v == value).map(|(.., has)| *has)
+    }
+}
+
+/// Returns what a policy asks of claims.
+fn pairs(policy: &Policy) -> impl Iterator<Item = (&String, &String)> {
+    let ways = policy.agents.iter().flat_map(|agent: &Arc<Agent>| &agent.matches);
+    ways.filter_map(|way| match way {
+        Match::Claim(name, value) => Some((name, value)),
+        Match::ApiKey(_) | Match::Tag(_) | Match::Client(_) => None,
+    })
+}

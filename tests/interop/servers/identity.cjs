@@ -1,0 +1,135 @@
+// An identity provider on `oidc-provider`: prints `listening on URL`, its issuer. Options: --http HOST:PORT, and
+// --audience TEXT, for which tokens are made whatever resource is asked for, as with providers that know their APIs by names.
+//
+// Whoever comes to sign in is `ann` of the groups `eng` and `all`, and consents to everything. Programs sign in as one of
+// CLIENTS. Beyond the standard: POST /test/sign signs what it is given, POST /test/rotate changes the keys, GET /test/asked
+// tells how often the keys and the introspection were asked for.
+'use strict';
+
+const { createHmac, createPublicKey, createSign, generateKeyPairSync, randomUUID, sign } = require('node:crypto');
+const { createServer } = require('node:http');
+const { Provider } = require('oidc-provider');
+
+const GROUPS = { ann: ['eng', 'all'], robot: ['eng'], guest: ['guests'], opaque: ['eng'] };
+const SECRET = 'a secret of the tests';
+const CLIENTS = ['robot', 'guest', 'opaque', 'gateway'].map((client_id) => ({
+  client_id,
+  client_secret: SECRET,
+  grant_types: ['client_credentials'],
+  redirect_uris: [],
+  response_types: [],
+}));
+
+function option(name, otherwise) {
+  const at = process.argv.indexOf(name);
+  return at < 0 ? otherwise : process.argv[at + 1];
+}
+
+const audience = option('--audience');
+const asked = { keys: 0, introspection: 0 };
+let issuer;
+let keys;
+let provider;
+let handle;
+
+/** New keys, one of each kind, and a provider that has them. */
+function rotate() {
+  const pairs = {
+    RS256: generateKeyPairSync('rsa', { modulusLength: 2048 }),
+    ES256: generateKeyPairSync('ec', { namedCurve: 'P-256' }),
+    EdDSA: generateKeyPairSync('ed25519'),
+  };
+  keys = Object.entries(pairs).map(([alg, { privateKey }]) => ({
+    ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: randomUUID(), privateKey,
+  }));
+  provider = new Provider(issuer, {
+    clients: CLIENTS,
+    jwks: { keys: keys.map(({ privateKey, ...jwk }) => jwk) },
+    cookies: { keys: ['tests'] },
+    scopes: ['openid', 'offline_access', 'mcp:use'],
+    enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256', 'EdDSA'] },
+    findAccount: (_context, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+    extraTokenClaims: (_context, token) => ({ groups: GROUPS[token.accountId ?? token.clientId] ?? [] }),
+    loadExistingGrant: grant,
+    interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
+    ttl: { AccessToken: 600, ClientCredentials: 600 },
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      registration: { enabled: true },
+      introspection: { enabled: true, allowedPolicy: (_context, client) => client.clientId === 'gateway' },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo: (_context, resource, client) => ({
+          scope: 'mcp:use',
+          audience: audience ?? resource,
+          accessTokenFormat: client.clientId === 'opaque' ? 'opaque' : 'jwt',
+          jwt: { sign: { alg: 'RS256' } },
+        }),
+        useGrantedResource: () => true,
+      },
+    },
+  });
+  handle = provider.callback();
+}
+
+/** Everything that is asked for, granted. */
+async function grant(context) {
+  const { client, session, params } = context.oidc;
+  const granted = new provider.Grant({ clientId: client.clientId, accountId: session.accountId });
+  granted.addOIDCScope('openid offline_access mcp:use');
+  for (const resource of [params.resource ?? []].flat()) granted.addResourceScope(resource, 'mcp:use');
+  await granted.save();
+  return granted;
+}
+
+/** A token in the compact form, signed by a key of the provider, or in a way that its header only claims. */
+function signed({ header, payload, by }) {
+  const part = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
+  const key = keys.find(({ alg }) => alg === (header.alg in { ES256: 0, EdDSA: 0 } ? header.alg : 'RS256'));
+  const text = `${part({ kid: key.kid, ...header })}.${part({ iss: issuer, ...payload })}`;
+  if (by === 'nobody') return `${text}.`;
+  if (by === 'the public key') {
+    const pem = createPublicKey(key.privateKey).export({ format: 'pem', type: 'spki' });
+    return `${text}.${createHmac('sha256', pem).update(text).digest('base64url')}`;
+  }
+  const own = by === 'a stranger' ? generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey : key.privateKey;
+  const signature = {
+    RS256: () => createSign('RSA-SHA256').update(text).sign(own),
+    ES256: () => sign('sha256', Buffer.from(text), { key: own, dsaEncoding: 'ieee-p1363' }),
+    EdDSA: () => sign(null, Buffer.from(text), own),
+  }[by === 'a stranger' ? 'RS256' : key.alg]();
+  return `${text}.${signature.toString('base64url')}`;
+}
+
+async function body(request) {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  return JSON.parse(Buffer.concat(chunks).toString() || 'null');
+}
+
+async function serve(request, response) {
+  const { pathname } = new URL(request.url, issuer);
+  if (pathname === '/jwks') asked.keys += 1;
+  if (pathname === '/token/introspection') asked.introspection += 1;
+  if (pathname === '/test/asked') return response.end(JSON.stringify(asked));
+  if (pathname === '/test/rotate') return rotate(), response.end();
+  if (pathname === '/test/sign') return response.end(signed(await body(request)));
+  if (pathname.startsWith('/interaction/')) {
+    return provider.interactionFinished(request, response, { login: { accountId: 'ann' }, consent: {} });
+  }
+  return handle(request, response);
+}
+
+const [host, port] = option('--http', '127.0.0.1:0').split(':');
+const server = createServer((request, response) => {
+  Promise.resolve(serve(request, response)).catch((error) => {
+    console.error(error);
+    response.destroy();
+  });
+});
+server.listen(Number(port), host, () => {
+  issuer = `http://${host}:${server.address().port}`;
+  rotate();
+  console.log(`listening on ${issuer}`);
+});

@@ -1,0 +1,81 @@
+//! An identity provider on loopback, with which agents sign in (`interop/servers/identity.cjs`).
+
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::http::Request;
+use crate::toolbox;
+use crate::upstream::Upstream;
+
+/// The secret of each program that can sign in there.
+const SECRET: &str = "a secret of the tests";
+
+/// A provider that runs until it is dropped.
+#[derive(Debug)]
+pub struct Provider(Upstream);
+
+impl Provider {
+    /// One that makes tokens for whatever resource is asked for.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// One that makes tokens for what it calls its API, whatever resource is asked for.
+    pub fn of_api(audience: &str) -> Self {
+        Self::with(&["--audience", audience])
+    }
+
+    fn with(options: &[&str]) -> Self {
+        let mut command = Command::new(toolbox::node());
+        command.arg(toolbox::interop("servers/identity.cjs")).args(options);
+        command.env("NODE_PATH", toolbox::identity_modules());
+        Self(Upstream::start(&command))
+    }
+
+    /// What it calls itself.
+    pub fn issuer(&self) -> &str {
+        self.0.url()
+    }
+
+    /// The secret of every program that may sign in, and of the one that may ask about tokens (`gateway`).
+    pub fn secret() -> &'static str {
+        SECRET
+    }
+
+    /// Signs a program in (`robot` of the group `eng`, `guest`, `opaque`), for a resource; answers its access token.
+    pub fn token(&self, program: &str, resource: &str) -> String {
+        let credentials = STANDARD.encode(format!("{program}:{}", SECRET.replace(' ', "+")));
+        let form = format!("grant_type=client_credentials&scope=mcp:use&resource={resource}");
+        let answer = Request::post(&format!("{}/token", self.issuer()))
+            .header("Authorization", format!("Basic {credentials}"))
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .json();
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
+    }
+
+    /// Signs `{header, payload, by}` as it stands, but for the key's name and the issuer where it says nothing of them.
+    pub fn sign(&self, token: &Value) -> String {
+        Request::post(&format!("{}/test/sign", self.issuer())).json(token).send().text()
+    }
+
+    /// Has it go on with other keys.
+    pub fn rotate(&self) {
+        Request::post(&format!("{}/test/rotate", self.issuer())).send();
+    }
+
+    /// How often it was asked for its `keys`, or about a token (`introspection`).
+    pub fn asked(&self, what: &str) -> u64 {
+        let asked = Request::get(&format!("{}/test/asked", self.issuer())).send().json();
+        asked[what].as_u64().unwrap_or_else(|| panic!("{what} in {asked}"))
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        self.0.process().stop();
+    }
+}
