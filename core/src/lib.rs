@@ -33,6 +33,7 @@ pub mod explain;
 pub mod identity;
 pub mod metrics;
 pub mod names;
+pub mod oauth;
 pub mod observe;
 pub mod pipe;
 pub mod ports;

@@ -10,6 +10,7 @@ use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
+use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
@@ -176,6 +177,10 @@ impl Host for Function {
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
         self.stores.secrets.as_ref()
+    }
+
+    fn sign(&self, key: PrivateKey, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, NotSigned>> {
+        Box::pin(std::future::ready(portcullis_native::sign(&key, &message)))
     }
 
     fn variable(&self, name: &str) -> Option<String> {

@@ -3,10 +3,12 @@
 //! It knows nothing of where such a host runs, nor of MCP.
 
 mod client;
+mod signing;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use client::HttpClient;
+pub use signing::sign;
 
 /// Returns milliseconds since the Unix epoch.
 pub fn now() -> u64 {

@@ -23,6 +23,7 @@ mod safe;
 pub(crate) mod secrets;
 mod serve;
 mod sessions;
+pub(crate) mod sign_on;
 mod sse;
 mod sse_upstream;
 mod stdio;

@@ -37,6 +37,13 @@ export const strike = (ring) => ring();
 export const alarm = (milliseconds, number, tell) => setTimeout(tell, milliseconds, number, true);
 export const silence = (timer) => clearTimeout(timer);
 
+// Signs a message with a key in PKCS#8. The algorithm is JSON.
+export const signs = async (key, algorithm, message) => {
+  const how = JSON.parse(algorithm);
+  const imported = await crypto.subtle.importKey('pkcs8', key, how, false, ['sign']);
+  return new Uint8Array(await crypto.subtle.sign(how, imported, message));
+};
+
 export const randomize = (bytes) => { crypto.getRandomValues(bytes); };
 
 // A body, chunk by chunk, read only when asked.

@@ -24,6 +24,7 @@ extern "C" {
     pub(super) fn silence(timer: &JsValue);
 
     pub(crate) fn randomize(bytes: &mut [u8]);
+    pub(super) fn signs(key: Vec<u8>, algorithm: &str, message: Vec<u8>) -> Promise;
 
     pub(crate) type Reading;
     #[wasm_bindgen(method)]
