@@ -376,7 +376,10 @@ fn not_enough(server: &Server, sign_on: &SignOn, demand: &Demand) -> Unreachable
         return server.error(message).refused();
     };
     let message = if sign_on.scopes.is_some() {
-        format!("wants the scopes {scopes:?}, which `auth.oauth.scopes` limits", scopes = scopes.to_string())
+        format!(
+            "wants the scopes {scopes:?}, which `auth.oauth.scopes` does not have",
+            scopes = scopes.to_string()
+        )
     } else {
         format!("wants the scopes {scopes:?}, which the gateway is not given", scopes = scopes.to_string())
     };
