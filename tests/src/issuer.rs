@@ -82,6 +82,8 @@ impl Issuer {
                 let text = json!({ "resource": resource, "authorization_servers": [issuer] });
                 exchange.json(text.to_string())?;
             } else if is_taken(&doing, exchange) {
+                // One exchange for each connection: who asks must not wait on it for the next.
+                exchange.head = exchange.head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
                 exchange.hand_over(&behind)?;
             } else {
                 let place =

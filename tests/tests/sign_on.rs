@@ -49,6 +49,12 @@ fn gateway(url: &str, oauth: &Value) -> Gateway {
     gateway
 }
 
+/// Where a server is once it takes the tokens of an issuer alone.
+fn guarded(issuer: &Issuer, server: &Upstream) -> String {
+    let (behind, path) = server.url()["http://".len()..].split_once('/').expect("a path");
+    issuer.guard(behind).url().replace("/mcp", &format!("/{path}"))
+}
+
 fn set_secret(gateway: &Gateway, value: &str) {
     let ran = gateway.cli_with(&["secrets", "set", "tickets", "--url", &gateway.url_of("")], value);
     assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout, ran.stderr);
@@ -59,9 +65,7 @@ impl Stage {
         let (server, issuer) = (Upstream::fixture(options), Issuer::default());
         issuer.doing().secret = SECRET.into();
         prepare(&issuer);
-        let behind = server.url().trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
-        let guard = issuer.guard(&behind);
-        let gateway = gateway(&guard.url(), &oauth(Some(&issuer.url())));
+        let gateway = gateway(&guarded(&issuer, &server), &oauth(Some(&issuer.url())));
         Self { gateway, issuer, _server: server }
     }
 
@@ -265,7 +269,6 @@ fn a_key_signs_in_in_place_of_a_secret() {
         &["genpkey", "-algorithm", "RSA"],
     ] {
         let (server, issuer) = (Upstream::fixture(&["--era", "modern"]), Issuer::default());
-        let behind = server.url().trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
         let mut openssl = std::process::Command::new("openssl");
         openssl.args(algorithm);
         let key = process::run(openssl, b"", wait::PATIENCE).stdout;
@@ -273,7 +276,7 @@ fn a_key_signs_in_in_place_of_a_secret() {
         let fields = oauth.as_object_mut().expect("an object");
         fields.remove("client_secret");
         fields.insert("private_key".into(), json!({ "secret": "tickets" }));
-        let gateway = gateway(&issuer.guard(&behind).url(), &oauth);
+        let gateway = gateway(&guarded(&issuer, &server), &oauth);
         await_reason(&gateway, "is no private key in PEM");
         set_secret(&gateway, &key);
         let agent = Agent::modern(gateway.url());
