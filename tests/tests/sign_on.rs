@@ -132,7 +132,9 @@ fn fifty_calls_whose_token_is_refused_make_one() {
     stage.issuer.doing().revoked = 1;
     thread::scope(|scope| {
         let calls: Vec<_> = (0..50).map(|_| scope.spawn(|| stage.calls())).collect();
-        calls.into_iter().for_each(|call| call.join().expect("the call is answered"));
+        for call in calls {
+            call.join().expect("the call is answered");
+        }
     });
     assert_eq!(stage.made(), 2);
 }
@@ -192,9 +194,9 @@ fn an_authorization_server_that_is_away_is_named() {
 /// What came to a server that nothing should come to.
 fn stranger() -> (Hostile, Arc<Mutex<Vec<String>>>) {
     let heard = Arc::<Mutex<Vec<String>>>::default();
-    let hears = heard.clone();
+    let told = heard.clone();
     let stranger = Hostile::modern(move |exchange| {
-        hears.lock().expect("nobody panics").push(exchange.head.clone());
+        told.lock().expect("nobody panics").push(exchange.head.clone());
         exchange.respond(404, "", "")?;
         Ok(Done::Answered)
     });
@@ -236,7 +238,7 @@ fn metadata_that_leads_astray_is_not_followed() {
         "javascript:alert(1)",
     ] {
         let stage = Stage::new(&["--era", "modern"], |issuer| {
-            issuer.doing().token_endpoint = Some(endpoint.to_owned())
+            issuer.doing().token_endpoint = Some(endpoint.to_owned());
         });
         await_reason(&stage.gateway, "a `token_endpoint` that is given no credential");
         assert!(stage.issuer.doing().forms.is_empty());

@@ -116,9 +116,15 @@ impl OAuthEntry {
             client_id: client_id?,
             credential: credential?,
             scopes: self.scopes.as_ref().map(scopes),
-            issuer: known(issuer)?,
+            issuer: match issuer {
+                Some(issuer) => Some(issuer?),
+                None => None,
+            },
             token_auth: self.token_auth.as_ref().map(|token_auth| token_auth.value),
-            resource: known(resource)?,
+            resource: match resource {
+                Some(resource) => Some(resource?),
+                None => None,
+            },
         };
         is_right.then_some(sign_on)
     }
@@ -143,15 +149,6 @@ impl OAuthEntry {
 }
 
 const EXAMPLE: &str = "for example `oauth: { grant: client_credentials, client_id: portcullis, client_secret: { secret: tickets } }`";
-
-/// Turns what is written and not known into nothing at all.
-fn known<T>(written: Option<Option<T>>) -> Option<Option<T>> {
-    match written {
-        Some(None) => None,
-        Some(Some(known)) => Some(Some(known)),
-        None => Some(None),
-    }
-}
 
 fn resolve_issuer(issuer: &At<String>, context: &Context<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = context.expand(issuer, report)?;

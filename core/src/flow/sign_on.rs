@@ -245,7 +245,7 @@ impl<H: Host> Gateway<H> {
                 return Err(untrusted(server, &resource.issuers[0]));
             };
             let authorization = self.describe(server, issuer, Named::ByTheServer).await?;
-            let way = Way { authorization, resource: named(Some(resource.resource)) };
+            let way = Way { authorization, resource: named(Some(resource.name)) };
             return Ok((Arc::new(way), resource.scopes));
         }
         Err(odd(&first.unwrap_or_default()))

@@ -80,7 +80,7 @@ impl Double {
             ("a.test", "/mcp") => {
                 let is_call = body.contains("tools/call");
                 state.seen.push(format!("server: {carried}"));
-                return state.serve(carried, is_call).unwrap_or_else(|| modern_server(request));
+                state.serve(carried, is_call).unwrap_or_else(|| modern_server(request))
             }
             ("a.test", "/.well-known/oauth-protected-resource/mcp") => {
                 state.seen.push("server's metadata".into());
@@ -229,7 +229,7 @@ fn a_token_is_asked_for_once_and_used_again() {
 fn of_many_whose_token_has_expired_one_asks() {
     let stage = Stage::new(KNOWN);
     stage.call();
-    stage.wait(Duration::from_secs(3600));
+    stage.wait(Duration::from_hours(1));
     insta::assert_snapshot!(stage.seen_of_many(), @"token: grant_type=client_credentials&resource=http%3A%2F%2Fa.test%2Fmcp");
     stage.double.set(|state| state.revoked = state.made);
     insta::assert_snapshot!(stage.seen_of_many(), @"
@@ -296,7 +296,7 @@ fn a_server_says_where_to_sign_in_and_is_believed_at_home() {
     server: Bearer t0k3n-1
     server: Bearer t0k3n-1
     ");
-    stage.wait(Duration::from_secs(3600));
+    stage.wait(Duration::from_hours(1));
     insta::assert_snapshot!(stage.seen_of_call(), @"
     token: grant_type=client_credentials&scope=tickets.read&resource=http%3A%2F%2Fa.test%2Fmcp
     server: Bearer t0k3n-2

@@ -47,7 +47,7 @@ impl fmt::Debug for PrivateKey {
 
 /// A text that is no private key. It is never repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotAKey {
+pub enum NotAKey {
     /// It is in another format.
     #[error("is no private key in PEM (PKCS#8: `-----BEGIN PRIVATE KEY-----`)")]
     Format,
@@ -58,13 +58,14 @@ pub(crate) enum NotAKey {
 
 impl PrivateKey {
     /// Reads a key.
-    pub(crate) fn parse(pem: &str) -> Result<Self, NotAKey> {
+    pub fn parse(pem: &str) -> Result<Self, NotAKey> {
         let body = pem.trim().strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END));
         let body = body.ok_or(NotAKey::Format)?;
         let mut text = Zeroizing::new(String::with_capacity(body.len()));
         text.extend(body.chars().filter(|c| !c.is_ascii_whitespace()));
         let pkcs8 = Zeroizing::new(STANDARD.decode(&*text).map_err(|_| NotAKey::Format)?);
-        let algorithm = algorithm_of(&pkcs8).ok_or(NotAKey::Format)?.ok_or(NotAKey::Kind)?;
+        let kind = kind_of(&pkcs8).ok_or(NotAKey::Format)?;
+        let algorithm = algorithm_of(kind).ok_or(NotAKey::Kind)?;
         Ok(Self { algorithm, pkcs8 })
     }
 
@@ -79,19 +80,19 @@ impl PrivateKey {
     }
 }
 
-/// Finds what a key is for; nothing within where it is of no known kind, nothing at all where it is none.
-fn algorithm_of(der: &[u8]) -> Option<Option<SigningAlgorithm>> {
+/// Returns what kind of key it is (`AlgorithmIdentifier`); nothing where it is none.
+fn kind_of(der: &[u8]) -> Option<&[u8]> {
     const SEQUENCE: u8 = 0x30;
     let (info, _) = element(der, SEQUENCE)?;
     let (_version, rest) = element(info, 0x02)?;
     let (kind, rest) = element(rest, SEQUENCE)?;
-    element(rest, 0x04)?;
+    element(rest, 0x04).map(|_| kind)
+}
+
+fn algorithm_of(kind: &[u8]) -> Option<SigningAlgorithm> {
     let is_ec = kind.strip_prefix(EC).is_some_and(|curve| curve == P256);
-    Some(if kind.starts_with(RSA) {
-        Some(SigningAlgorithm::Rs256)
-    } else {
-        is_ec.then_some(SigningAlgorithm::Es256)
-    })
+    let ec = is_ec.then_some(SigningAlgorithm::Es256);
+    if kind.starts_with(RSA) { Some(SigningAlgorithm::Rs256) } else { ec }
 }
 
 /// Splits an element of DER off: its content, and what comes after it.
@@ -147,7 +148,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-            algorithm_of(&bytes);
+            kind_of(&bytes).and_then(algorithm_of);
         }
     }
 }

@@ -17,7 +17,7 @@ mod token;
 
 pub(crate) use assertion::Assertion;
 pub(crate) use challenge::Demand;
-pub use key::{PrivateKey, SigningAlgorithm};
+pub use key::{NotAKey, PrivateKey, SigningAlgorithm};
 pub(crate) use resource::{Resource, canonical, metadata_places};
 pub(crate) use scopes::{Scopes, is_scope};
 pub(crate) use server::{AuthorizationServer, Named, is_at_the_server};

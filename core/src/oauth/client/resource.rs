@@ -13,7 +13,7 @@ const MOST: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Resource {
     /// What it is called where tokens are made for it.
-    pub(crate) resource: String,
+    pub(crate) name: String,
     /// The issuers whose tokens it takes; at least one.
     pub(crate) issuers: Vec<String>,
     /// The scopes that it knows.
@@ -64,7 +64,7 @@ impl Resource {
         if issuers.is_empty() {
             return Err("it names no authorization server".into());
         }
-        Ok(Self { resource, issuers, scopes: json.get("scopes_supported").and_then(Scopes::read) })
+        Ok(Self { name: resource, issuers, scopes: json.get("scopes_supported").and_then(Scopes::read) })
     }
 }
 

@@ -1,4 +1,4 @@
-//! An authorization server, as it describes itself (RFC 8414, OpenID Connect Discovery 1.0), and whether it may be given a
+//! An authorization server, as it describes itself (RFC 8414, OIDC Discovery 1.0), and whether it may be given a
 //! client's credential.
 //!
 //! **A credential is shown to an issuer that the configuration names, or to one that is where the server itself is**: else any
