@@ -14,7 +14,7 @@ use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, Once, Place, Quotas, Rendezvous, SecretStore, Upstream,
+    Meetings, NotSigned, Once, Place, Quotas, Rendezvous, SecretStore, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
