@@ -22,7 +22,7 @@ use crate::error::Unreachable;
 use crate::identity::KeyRecord;
 use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
-use crate::oauth::PublicKey;
+use crate::oauth::{PrivateKey, PublicKey};
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::quota::{Counted, Exhausted, Hold};
@@ -340,6 +340,17 @@ pub trait SecretStore: Send + Sync {
     fn remove(&self, name: SecretName) -> BoxFuture<'_, Result<bool, StoreError>>;
 }
 
+/// Why nothing was signed. It repeats nothing of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotSigned {
+    /// The platform signs nothing.
+    #[error("cannot be used: this gateway's host signs nothing; use `client_secret`")]
+    Impossible,
+    /// The key is none.
+    #[error("is no private key that can sign")]
+    Key,
+}
+
 /// Everything a platform gives to the gateway. Cheap to clone.
 pub trait Host:
     Clock + Entropy + Signatures + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
@@ -357,6 +368,12 @@ pub trait Host:
     /// Returns where secrets lie; nowhere, unless the platform says otherwise.
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
         None
+    }
+
+    /// Signs a message with a private key: as a token has it (RFC 7518 §3.3, §3.4). A platform that cannot says so, unless
+    /// it says otherwise.
+    fn sign(&self, _key: PrivateKey, _message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, NotSigned>> {
+        Box::pin(std::future::ready(Err(NotSigned::Impossible)))
     }
 
     /// Looks up what `${NAME}` in a configuration stands for; nothing does, unless the platform says otherwise.

@@ -10,10 +10,11 @@ use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
+use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, Once, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed, Upstream,
+    Meetings, NotSigned, Once, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -182,6 +183,10 @@ impl Host for Function {
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
         self.stores.secrets.as_ref()
+    }
+
+    fn sign(&self, key: PrivateKey, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, NotSigned>> {
+        Box::pin(std::future::ready(portcullis_native::sign(&key, &message)))
     }
 
     fn variable(&self, name: &str) -> Option<String> {

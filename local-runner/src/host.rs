@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use portcullis_core::SealKeys;
 use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
+use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore, Meetings,
-    Observe, Quotas, Rendezvous, SecretStore, Signatures, Signed, Upstream,
+    NotSigned, Observe, Quotas, Rendezvous, SecretStore, Signatures, Signed, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -158,6 +160,10 @@ impl Host for Machine {
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
         self.secrets.as_ref()
+    }
+
+    fn sign(&self, key: PrivateKey, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, NotSigned>> {
+        Box::pin(std::future::ready(portcullis_native::sign(&key, &message)))
     }
 
     fn variable(&self, name: &str) -> Option<String> {

@@ -4,11 +4,13 @@
 
 mod client;
 mod signatures;
+mod signing;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use client::HttpClient;
 pub use signatures::verifies;
+pub use signing::sign;
 
 /// Returns milliseconds since the Unix epoch.
 pub fn now() -> u64 {

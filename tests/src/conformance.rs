@@ -21,6 +21,12 @@ pub fn configuration(url: &str) -> String {
     with_settings(&json!({ "naming": "none" }), url)
 }
 
+/// The same for a server at which the gateway signs in as a client.
+pub fn configuration_of_client(url: &str, oauth: &Value) -> String {
+    let server = json!({ "url": url, "auth": { "oauth": oauth } });
+    json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "server": server } }).to_string()
+}
+
 fn with_settings(gateway: &Value, url: &str) -> String {
     json!({ "version": 1, "gateway": gateway, "servers": { "server": { "url": url } } }).to_string()
 }
@@ -63,11 +69,20 @@ pub fn judge_server(gateway: &Gateway, selection: &[&str], expected: &[Expected]
 
 /// Judges the program at `driver` as a client in one scenario of a revision.
 pub fn judge_client(driver: &str, scenario: &str, revision: &str) -> Finished {
+    judge_as_client(driver, &[scenario, "--spec-version", revision])
+}
+
+/// The same in a scenario of an extension, which belongs to no revision.
+pub fn judge_client_of_extension(driver: &str, scenario: &str, revision: &str) -> Finished {
+    judge_as_client(driver, &[scenario, "--spec-version", revision, "--force"])
+}
+
+fn judge_as_client(driver: &str, selection: &[&str]) -> Finished {
     let mut command = suite("client");
-    command.args(["--command", driver, "--scenario", scenario, "--spec-version", revision]);
+    command.args(["--command", driver, "--scenario"]).args(selection);
     // The driver stands elsewhere than the tests, and could not build what it needs.
     command.env("PORTCULLIS_BIN", toolbox::gateway());
-    judge(command, &[scenario, revision], &String::new)
+    judge(command, selection, &String::new)
 }
 
 /// The scenarios for clients that a revision requires.

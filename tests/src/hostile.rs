@@ -39,6 +39,8 @@ pub struct Hostile {
 pub struct Exchange {
     /// The request line and the headers.
     pub head: String,
+    /// The body, as text.
+    pub body: String,
     /// The JSON-RPC message; null where there is none.
     pub message: Value,
     modern: bool,
@@ -96,7 +98,8 @@ fn serve(stream: TcpStream, modern: bool, seen: &Mutex<Vec<Value>>, script: &Scr
     reader.read_exact(&mut body)?;
     let message: Value = serde_json::from_slice(&body).unwrap_or_default();
     seen.lock().unwrap_or_else(PoisonError::into_inner).push(message.clone());
-    let mut exchange = Exchange { head, message, modern, stream };
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let mut exchange = Exchange { head, body, message, modern, stream };
     match script(&mut exchange)? {
         Done::Answered => Ok(()),
         Done::Behave => exchange.behave(),

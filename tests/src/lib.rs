@@ -7,6 +7,7 @@
 //! | [`balancer`] | a load balancer before several gateways |
 //! | [`fleet`] | several instances of one gateway, and the load balancer before them |
 //! | [`hostile`] | upstreams that break every rule, and what they make the gateway hold |
+//! | [`issuer`] | an authorization server, and a server that takes its tokens alone |
 //! | [`upstream`] | MCP servers that speak HTTP, for the gateway to stand in front of |
 //! | [`client`] | real MCP clients, run as drivers that take one plan and print one document |
 //! | [`conformance`] | the official conformance suite, run as the command it is |
@@ -31,6 +32,7 @@ pub mod function;
 pub mod gateway;
 pub mod hostile;
 pub mod http;
+pub mod issuer;
 pub mod process;
 pub mod provider;
 pub mod scenario;

@@ -2,7 +2,7 @@
 //!
 //! `src/bin/conformance-client.rs` is the client that the suite starts: a gateway, and an agent that uses it.
 
-use portcullis_tests::conformance::{judge_client, required_of_clients};
+use portcullis_tests::conformance::{judge_client, judge_client_of_extension, required_of_clients};
 
 const DRIVER: &str = env!("CARGO_BIN_EXE_conformance-client");
 
@@ -24,6 +24,20 @@ fn requirements_2025_11_25() {
 #[test]
 fn requirements_2026_07_28() {
     requirements("2026-07-28");
+}
+
+#[test]
+fn client_credentials_with_a_secret() {
+    for revision in ["2026-07-28", "2025-11-25"] {
+        judge_client_of_extension(DRIVER, "auth/client-credentials-basic", revision);
+    }
+}
+
+#[test]
+fn client_credentials_with_a_key() {
+    for revision in ["2026-07-28", "2025-11-25"] {
+        judge_client_of_extension(DRIVER, "auth/client-credentials-jwt", revision);
+    }
 }
 
 #[test]

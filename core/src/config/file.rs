@@ -13,6 +13,7 @@ use super::file_variants::VariantText;
 use super::item::At;
 use super::model::Naming;
 use super::quantity::{DURATION_PATTERN, SIZE_PATTERN};
+use super::sign_on::OAuthEntry;
 
 /// The longest time that one request may take.
 pub(super) const TIMEOUT_LIMIT: Duration = Duration::from_hours(1);
@@ -175,7 +176,7 @@ pub(super) struct ServerEntry {
     pub(super) headers: Option<Vec<(At<String>, At<String>)>>,
     /// The credential sent with every request to `url`.
     #[schemars(with = "Option<AuthSchema>")]
-    pub(super) auth: Option<At<(At<String>, At<String>)>>,
+    pub(super) auth: Option<At<AuthEntry>>,
     /// How long one request may take before it counts as failed: from 1ms to 1h.
     #[schemars(with = "Option<DurationText>", extend("default" = "60s"))]
     pub(super) timeout: Option<At<Duration>>,
@@ -185,6 +186,33 @@ pub(super) struct ServerEntry {
     /// Whether the server is served at all.
     #[schemars(extend("default" = true))]
     pub(super) enabled: Option<At<bool>>,
+}
+
+/// A server's credential.
+#[derive(Debug, Clone)]
+pub(super) enum AuthEntry {
+    /// The header that carries it.
+    Header((At<String>, At<String>)),
+    /// The gateway signs in.
+    OAuth(Box<OAuthEntry>),
+}
+
+impl AuthEntry {
+    /// Returns the header that carries it, where one does.
+    pub(super) fn header(&self) -> Option<&(At<String>, At<String>)> {
+        if let Self::Header(header) = self { Some(header) } else { None }
+    }
+
+    /// Returns the texts in which a secret may stand.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &At<String>> {
+        let (header, oauth) = match self {
+            Self::Header((_, value)) => (Some(value), None),
+            Self::OAuth(oauth) => (None, Some(oauth)),
+        };
+        header
+            .into_iter()
+            .chain(oauth.into_iter().flat_map(|oauth| oauth.client_secret.iter().chain(&oauth.private_key)))
+    }
 }
 
 /// A program, or a program and its arguments.
@@ -245,10 +273,10 @@ pub(super) struct SecretReference {
     secret: String,
 }
 
-/// The credential sent with every request: either `header` or `bearer`.
+/// The credential sent with every request: one of `header`, `bearer` and `oauth`.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "ServerAuth")]
-#[schemars(extend("oneOf" = [{ "required": ["header"] }, { "required": ["bearer"] }]))]
+#[schemars(extend("oneOf" = [{ "required": ["header"] }, { "required": ["bearer"] }, { "required": ["oauth"] }]))]
 #[expect(dead_code, reason = "describes a section in the schema; its reader fills an entry")]
 struct AuthSchema {
     /// The header that carries it.
@@ -257,6 +285,55 @@ struct AuthSchema {
     /// What stands behind `Bearer` in the header `Authorization`.
     #[schemars(transform = refuse_null_section)]
     bearer: Option<ValueText>,
+    /// How the gateway signs in, as itself, for an access token.
+    #[schemars(transform = refuse_null_section)]
+    oauth: Option<OAuthSchema>,
+}
+
+/// How the gateway signs in at a server, for all agents alike.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "ServerOAuth")]
+#[schemars(extend("oneOf" = [{ "required": ["client_secret"] }, { "required": ["private_key"] }]))]
+#[expect(dead_code, reason = "describes a section in the schema; its reader fills an entry")]
+struct OAuthSchema {
+    /// How a token is got: the gateway is a client that signs in as itself.
+    grant: GrantText,
+    /// What the gateway is called at the authorization server.
+    client_id: String,
+    /// The client secret.
+    #[schemars(transform = refuse_null_section)]
+    client_secret: Option<ValueText>,
+    /// A private key in PEM (PKCS#8, RSA or P-256), which signs assertions in place of a secret.
+    #[schemars(transform = refuse_null_section)]
+    private_key: Option<ValueText>,
+    /// The scopes that are asked for, and no others. Without it, those that the server says it needs.
+    scopes: Option<Vec<String>>,
+    /// The authorization server, to the letter. Without it, the server says which, and it is believed only where that is
+    /// on the server's own host.
+    #[schemars(extend("format" = "uri"))]
+    issuer: Option<String>,
+    /// How the client secret is sent, where what the authorization server says of it is wrong.
+    token_auth: Option<TokenAuthText>,
+    /// What the server is called at the authorization server, where that is not its URL.
+    #[schemars(extend("format" = "uri"))]
+    resource: Option<String>,
+}
+
+/// How a token is got.
+#[derive(JsonSchema)]
+#[schemars(rename = "Grant", rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+enum GrantText {
+    ClientCredentials,
+}
+
+/// How a client secret is sent.
+#[derive(JsonSchema)]
+#[schemars(rename = "TokenAuth", rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+enum TokenAuthText {
+    ClientSecretBasic,
+    ClientSecretPost,
 }
 
 /// A header that carries a credential.
@@ -342,12 +419,13 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 18] = [
+    const PLACES: [(&str, &str); 19] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
         ("ServerAuth", "servers: { a: { auth: { zzzzzz: 1 } } }"),
         ("AuthHeader", "servers: { a: { auth: { header: { zzzzzz: 1 } } } }"),
+        ("ServerOAuth", "servers: { a: { auth: { oauth: { zzzzzz: 1 } } } }"),
         ("Agent", "agents: { a: { zzzzzz: 1 } }"),
         ("AgentLimits", "agents: { a: { limits: { zzzzzz: 1 } } }"),
         ("Match", "agents: { a: { match: [{ zzzzzz: 1 }] } }"),

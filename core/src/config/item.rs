@@ -217,21 +217,6 @@ impl<'n> Fields<'n> {
         found
     }
 
-    /// Refuses an entry that a later version may know, even where it says nothing.
-    pub(super) fn refuse(&mut self, key: &str, report: &mut Report<'_>) {
-        self.entries.retain(|(name, item)| {
-            let matches = name.text == key;
-            if matches {
-                report.error(
-                    &Place { at: name.at, field: item.field.clone() },
-                    format!("`{key}` is not supported by this version"),
-                );
-                report.hint("remove it, or use a version of Portcullis that supports it");
-            }
-            !matches
-        });
-    }
-
     /// Returns where the keys of the entries that are left stand.
     pub(super) fn places(&self) -> Vec<Place> {
         let place = |(key, item): &(&Key, Item<'_>)| Place { at: key.at, field: item.field.clone() };

@@ -41,6 +41,7 @@ mod problem;
 mod quantity;
 mod secret;
 mod server;
+mod sign_on;
 mod source;
 mod starter;
 mod template;
@@ -61,6 +62,7 @@ pub use policy::{
 };
 pub use problem::{Problem, Severity};
 pub use secret::SecretUse;
+pub use sign_on::{ClientCredential, SignOn};
 pub use source::Source;
 pub use starter::STARTER;
 
@@ -353,7 +355,10 @@ agents: []
         insta::assert_snapshot!(server("command: [a], args: [b]"), @"p.yaml:3:29: error: servers.s.args[0]: `args` goes with a `command` that is the program alone");
         insta::assert_snapshot!(server("command: []"), @"p.yaml:3:17: error: servers.s.command: expected a program and its arguments, found an empty list");
         insta::assert_snapshot!(server("command: { a: b }"), @"p.yaml:3:17: error: servers.s.command: expected a program, or a list of a program and its arguments, found a map");
-        insta::assert_snapshot!(server("url: https://b.example, auth: { oauth: {} }"), @"p.yaml:3:40: error: servers.s.auth.oauth: `oauth` is not supported by this version");
+        insta::assert_snapshot!(server("url: https://b.example, auth: { oauth: {} }"), @"
+        p.yaml:3:47: error: servers.s.auth.oauth: the key `grant` is missing
+        p.yaml:3:47: error: servers.s.auth.oauth: the key `client_id` is missing
+        ");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
+use super::sign_on::SignOn;
 use crate::gather::Gather as _;
 use crate::names::ServerName;
 use crate::secrets::{SecretName, SecretText, Veil};
@@ -150,7 +151,9 @@ impl Server {
         match &self.transport {
             Transport::Stdio(command) => command.secret_env.values().flat_map(SecretText::names).gathered(),
             Transport::Http(endpoint) | Transport::Sse(endpoint) => {
-                endpoint.secret_headers.iter().flat_map(|(_, text)| text.names()).gathered()
+                let headers = endpoint.secret_headers.iter().map(|(_, text)| text);
+                let texts = headers.chain(endpoint.sign_on.as_ref().map(SignOn::secret));
+                texts.flat_map(SecretText::names).gathered()
             }
         }
     }
@@ -193,4 +196,6 @@ pub struct Endpoint {
     pub headers: http::HeaderMap,
     /// Headers sent besides, once the values of secrets are known.
     pub secret_headers: Vec<(http::HeaderName, SecretText)>,
+    /// How the gateway signs in there, where it does.
+    pub sign_on: Option<SignOn>,
 }

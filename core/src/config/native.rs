@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::file::{
-    CACHE_LIMIT, COUNTS, CommandEntry, GatewayEntry, HEAD_LIMITS, HEADER_COUNTS, HttpKind, LimitsEntry,
-    MESSAGE_LIMITS, NAME_LIMITS, PAGE_SIZES, REQUEST_LIMITS, ServerEntry, TIMEOUT_LIMIT,
+    AuthEntry, CACHE_LIMIT, COUNTS, CommandEntry, GatewayEntry, HEAD_LIMITS, HEADER_COUNTS, HttpKind,
+    LimitsEntry, MESSAGE_LIMITS, NAME_LIMITS, PAGE_SIZES, REQUEST_LIMITS, ServerEntry, TIMEOUT_LIMIT,
 };
 use super::item::{At, Item};
 use super::model::Naming;
@@ -12,12 +12,10 @@ use super::native_policy::take_sections;
 use super::node::Value;
 use super::problem::Report;
 use super::quantity::{format_duration, format_size, parse_duration, parse_size};
+use super::sign_on::OAuthEntry;
 use super::source::{Draft, DraftServer};
 use super::template::secret_reference;
 use crate::secrets::SecretName;
-
-/// Ways to a server's credential that are planned and not read yet. **They are refused, never ignored.**
-const LATER_KEYS: [&str; 1] = ["oauth"];
 
 /// Reads a native file.
 pub(super) fn read(root: &Item<'_>, report: &mut Report<'_>) -> Draft {
@@ -117,7 +115,7 @@ fn read_values(item: &Item<'_>, report: &mut Report<'_>) -> Option<Vec<(At<Strin
 }
 
 /// Reads a text; `{ secret: NAME }` is the text that is a reference to it.
-fn read_value(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<String>> {
+pub(super) fn read_value(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<String>> {
     if !matches!(item.node.value, Value::Map(_)) {
         return item.text(report);
     }
@@ -133,25 +131,25 @@ fn read_value(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<String>> {
     Some(At { value: secret_reference(&parsed), place })
 }
 
-/// Reads a credential: the header that carries it.
-fn read_auth(item: &Item<'_>, report: &mut Report<'_>) -> Option<(At<String>, At<String>)> {
+/// Reads a credential.
+fn read_auth(item: &Item<'_>, report: &mut Report<'_>) -> Option<AuthEntry> {
     let mut fields = item.fields(report)?;
     let (header, bearer) = (fields.take_even_null("header"), fields.take_even_null("bearer"));
-    let is_later = LATER_KEYS.iter().any(|key| item.node.entry(key).is_some());
-    for key in LATER_KEYS {
-        fields.refuse(key, report);
-    }
+    let oauth = fields.take_even_null("oauth");
     fields.finish(report);
-    match (header, bearer) {
-        (Some(header), None) => read_header(&header, report),
-        (None, Some(bearer)) => {
+    match (header, bearer, oauth) {
+        (Some(header), None, None) => read_header(&header, report).map(AuthEntry::Header),
+        (None, Some(bearer), None) => {
             let name = At { value: "Authorization".to_owned(), place: bearer.place() };
             let text = read_value(&bearer, report)?;
-            Some((name, At { value: format!("Bearer {}", text.value), place: text.place }))
+            let value = At { value: format!("Bearer {}", text.value), place: text.place };
+            Some(AuthEntry::Header((name, value)))
         }
-        (None, None) if is_later => None,
+        (None, None, Some(oauth)) => {
+            OAuthEntry::read(&oauth, report).map(|entry| AuthEntry::OAuth(Box::new(entry)))
+        }
         _ => {
-            report.error(&item.place(), "expected either `header` or `bearer`");
+            report.error(&item.place(), "expected one of `header`, `bearer` and `oauth`");
             report.hint("for example `auth: { bearer: { secret: github } }`");
             None
         }

@@ -35,8 +35,8 @@ impl SecretUse {
 /// Returns where a server needs secrets; nowhere where it is not served.
 pub(super) fn uses<'e>(file: &'e str, entry: &'e ServerEntry) -> impl Iterator<Item = SecretUse> + 'e {
     let pairs = entry.env.iter().flatten().chain(entry.headers.iter().flatten());
-    let pairs = pairs.chain(entry.auth.iter().map(|auth| &auth.value)).filter(|_| is_enabled(entry));
-    pairs.flat_map(move |(_, At { value, place })| {
+    let texts = pairs.map(|(_, text)| text).chain(entry.auth.iter().flat_map(|auth| auth.value.texts()));
+    texts.filter(|_| is_enabled(entry)).flat_map(move |At { value, place }| {
         secrets_in(value).map(move |name| SecretUse {
             name,
             file: file.to_owned(),
@@ -141,14 +141,17 @@ mod tests {
         p.yaml:3:43: error: servers.s.headers.Host: the gateway sets the header `host` itself
         p.yaml:3:69: error: servers.s.headers.X-B: the value has characters that a header cannot have
         ");
-        insta::assert_snapshot!(check("url: https://a.example, auth: {}"), @"p.yaml:3:38: error: servers.s.auth: expected either `header` or `bearer`");
+        insta::assert_snapshot!(check("url: https://a.example, auth: {}"), @"p.yaml:3:38: error: servers.s.auth: expected one of `header`, `bearer` and `oauth`");
         insta::assert_snapshot!(check("url: https://a.example, auth:"), @"p.yaml:3:36: error: servers.s.auth: expected a map, found nothing");
         insta::assert_snapshot!(check("url: https://a.example, auth: { header: { name: a }, x: 1 }"), @r#"
         p.yaml:3:48: error: servers.s.auth.header: a header needs `name` and `value`
-        p.yaml:3:61: error: servers.s.auth.x: unknown key "x"; known: header, bearer
+        p.yaml:3:61: error: servers.s.auth.x: unknown key "x"; known: header, bearer, oauth
         "#);
-        insta::assert_snapshot!(check("url: https://a.example, auth: { bearer: a, header: { name: a, value: b } }"), @"p.yaml:3:38: error: servers.s.auth: expected either `header` or `bearer`");
-        insta::assert_snapshot!(check("url: https://a.example, auth: { oauth: {} }"), @"p.yaml:3:40: error: servers.s.auth.oauth: `oauth` is not supported by this version");
+        insta::assert_snapshot!(check("url: https://a.example, auth: { bearer: a, header: { name: a, value: b } }"), @"p.yaml:3:38: error: servers.s.auth: expected one of `header`, `bearer` and `oauth`");
+        insta::assert_snapshot!(check("url: https://a.example, auth: { oauth: {} }"), @"
+        p.yaml:3:47: error: servers.s.auth.oauth: the key `grant` is missing
+        p.yaml:3:47: error: servers.s.auth.oauth: the key `client_id` is missing
+        ");
         insta::assert_snapshot!(check("command: x, auth: { bearer: a }"), @"p.yaml:3:26: error: servers.s.auth: `auth` belongs to a server with `url`");
     }
 

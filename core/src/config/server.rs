@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::command::resolve_command;
 use super::endpoint::resolve_endpoint;
-use super::file::{DEFAULT_CACHE, DEFAULT_TIMEOUT, HttpKind, ServerEntry};
+use super::file::{AuthEntry, DEFAULT_CACHE, DEFAULT_TIMEOUT, HttpKind, ServerEntry};
 use super::item::At;
-use super::model::{Server, Transport};
+use super::model::{Endpoint, Server, Transport};
 use super::problem::{Place, Report, quote};
 use super::template::{self, Expanded, Unexpanded};
 use crate::gather::Gather as _;
@@ -119,8 +119,10 @@ pub(super) fn resolve_server(
             refuse_command_settings(entry, report);
             let kind = entry.transport.as_ref().map_or(HttpKind::Http, |kind| kind.value);
             let written = entry.headers.iter().flatten();
-            let headers: Vec<_> = written.chain(entry.auth.iter().map(|auth| &auth.value)).collect();
+            let headers: Vec<_> =
+                written.chain(entry.auth.iter().filter_map(|auth| auth.value.header())).collect();
             let endpoint = resolve_endpoint(url, &headers, context, report);
+            let endpoint = with_sign_on(endpoint, entry, context, report);
             endpoint.map(match kind {
                 HttpKind::Http => Transport::Http,
                 HttpKind::Sse => Transport::Sse,
@@ -143,6 +145,23 @@ pub(super) fn resolve_server(
         cache: entry.cache.as_ref().map_or(DEFAULT_CACHE, |cache| cache.value),
         enabled: is_enabled(entry),
     })
+}
+
+/// Adds how the gateway signs in at an endpoint, where it does.
+fn with_sign_on(
+    endpoint: Option<Endpoint>,
+    entry: &ServerEntry,
+    context: &Context<'_>,
+    report: &mut Report<'_>,
+) -> Option<Endpoint> {
+    let Some(AuthEntry::OAuth(oauth)) = entry.auth.as_ref().map(|auth| &auth.value) else { return endpoint };
+    let mut names = entry.headers.iter().flatten().map(|(name, _)| name);
+    if let Some(name) = names.find(|name| name.value.eq_ignore_ascii_case("authorization")) {
+        report.error(&name.place, "`auth.oauth` sets this header itself");
+        return None;
+    }
+    let sign_on = Some(oauth.resolve(context, report)?);
+    Some(Endpoint { sign_on, ..endpoint? })
 }
 
 /// Returns whether a description is of a server that is served.

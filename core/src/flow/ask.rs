@@ -324,6 +324,18 @@ impl<H: Host> Gateway<H> {
         server: &Server,
         request: &MakeRequest<'_>,
     ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
+        match server.sign_on() {
+            None => self.fetch_unsigned(server, request).await,
+            Some(sign_on) => Box::pin(self.fetch_signed_in(server, sign_on, request)).await,
+        }
+    }
+
+    /// Fetches what `request` makes, with the server's secret headers.
+    pub(super) async fn fetch_unsigned(
+        &self,
+        server: &Server,
+        request: &MakeRequest<'_>,
+    ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
         if server.secret_headers().is_empty() {
             self.fetch_plain(server, request).await
         } else {

@@ -6,17 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::future::{self, Either};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
-use crate::body::{Body, Whole};
+use crate::body::Whole;
 use crate::config::{Introspection, Issuer};
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::{Bearer, Denial, Proof};
@@ -28,11 +26,6 @@ use crate::ports::{Host, Signed};
 use crate::secrets::header_value;
 use crate::upstream::lock;
 
-/// How long an identity provider may take for one document.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The largest document that is read of one, in bytes, and the largest answer about a token.
-const DOCUMENT: usize = 512 << 10;
-const ANSWER: usize = 16 << 10;
 /// How long it is not asked again where questions about tokens go, in milliseconds.
 const METADATA: u64 = 10 * 60_000;
 
@@ -162,7 +155,10 @@ impl<H: Host> Gateway<H> {
         let secret = self.secret_value(&introspection.client_secret).await?;
         let question = question(&url, token, (&introspection.client_id, secret.current.reveal()))
             .ok_or_else(|| format!("{url} cannot be asked"))?;
-        let (_, answer) = self.issuers_document(question, ANSWER).await?;
+        let (head, answer) = self.exchange(question).await?;
+        if head.status != StatusCode::OK {
+            return Err(format!("{url} answers HTTP {}", head.status.as_u16()));
+        }
         std::str::from_utf8(&answer).map(Into::into).map_err(|_| format!("{url} answers with no text"))
     }
 
@@ -242,36 +238,6 @@ impl<H: Host> Gateway<H> {
             }
         }
         Err(first.unwrap_or_else(|| "its URL is none".into()))
-    }
-
-    /// Fetches what anybody may read.
-    async fn public_document(&self, url: &str) -> Result<(HeaderMap, Bytes), String> {
-        let request = http::Request::get(url).body(Whole::default()).map_err(|error| error.to_string())?;
-        self.issuers_document(request, DOCUMENT).await
-    }
-
-    /// Fetches a document of at most so many bytes, without following a redirect.
-    async fn issuers_document(
-        &self,
-        mut request: http::Request<Whole>,
-        longest: usize,
-    ) -> Result<(HeaderMap, Bytes), String> {
-        let url = request.uri().to_string();
-        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let fetch = async {
-            let response = self.host().fetch(request).await.map_err(|error| error.message)?;
-            let (head, chunks) = response.into_parts();
-            if head.status != StatusCode::OK {
-                return Err(format!("{url} answers {}", head.status));
-            }
-            let text = Body::Stream(chunks).collect(longest).await.map_err(|error| error.to_string())?;
-            Ok((head.headers, text))
-        };
-        let limit = std::pin::pin!(self.host().sleep(PATIENCE));
-        match future::select(std::pin::pin!(fetch), limit).await {
-            Either::Left((outcome, _)) => outcome,
-            Either::Right(_) => Err(format!("{url} does not answer within {} s", PATIENCE.as_secs())),
-        }
     }
 }
 

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use futures::future::{self, Either};
 use http::{HeaderName, HeaderValue, StatusCode};
+use zeroize::Zeroizing;
 
 use super::ask::{AnswerBody, MakeRequest};
-use crate::config::{Command, Transport};
+use crate::config::{Command, SignOn, Transport};
 use crate::control::StoreError;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
@@ -228,6 +229,23 @@ impl<H: Host> Gateway<H> {
         }
     }
 
+    /// Returns what signs in at a server: what counts, what counted before a rotation, and which reading gave it.
+    pub(super) async fn credential(
+        &self,
+        server: &Server,
+        sign_on: &SignOn,
+        wanted: Freshness,
+    ) -> Result<(Zeroizing<String>, Option<Zeroizing<String>>, u64), Unreachable> {
+        let text = sign_on.secret();
+        let taken = self.values_of(server, text.names(), wanted).await?;
+        let reading = taken.values().map(|taken| taken.reading).max().unwrap_or_default();
+        let current = fill(text, &taken, &|values| &values.current);
+        let has_previous = taken.values().any(|taken| taken.values.previous.is_some());
+        let previous = has_previous
+            .then(|| fill(text, &taken, &|values| values.previous.as_ref().unwrap_or(&values.current)));
+        Ok((current, previous, reading))
+    }
+
     /// Takes note that secrets may have other values now, or none: they are read when they are next needed. Servers that
     /// are down and need one of them are tried again at once, and processes that got one start anew once their calls are
     /// over.
@@ -237,6 +255,7 @@ impl<H: Host> Gateway<H> {
             if !server.settings.secrets().iter().any(|needed| names.contains(needed)) {
                 continue;
             }
+            server.signed_in.changed();
             if let Some(mut attempts) = server.shared.handshake.try_lock() {
                 attempts.last = None;
             }
@@ -254,10 +273,11 @@ impl<H: Host> Gateway<H> {
     /// Returns an error about a server without the values of its secrets, should it have repeated one.
     pub(super) fn without_secrets(&self, server: &Server, error: Unreachable) -> Unreachable {
         let names = server.settings.secrets();
-        if names.is_empty() {
+        if names.is_empty() && server.sign_on().is_none() {
             return error;
         }
-        Unreachable { message: self.0.secrets.redacted(&error.message, &names), ..error }
+        let message = server.signed_in.redacted(self.0.secrets.redacted(&error.message, &names));
+        Unreachable { message, ..error }
     }
 }
 
@@ -265,7 +285,7 @@ fn fill(
     text: &SecretText,
     taken: &BTreeMap<&SecretName, Taken>,
     which: &dyn Fn(&Values) -> &Secret,
-) -> zeroize::Zeroizing<String> {
+) -> Zeroizing<String> {
     text.filled(|name| taken.get(name).map_or("", |taken| which(&taken.values).reveal()))
 }
 

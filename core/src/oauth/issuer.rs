@@ -1,7 +1,8 @@
-//! Where an issuer's keys are, and where it is asked about tokens: its metadata (RFC 8414, `OpenID` Connect Discovery 1.0), and what of it is followed.
+//! Where an issuer's keys are, and where it is asked about tokens: its metadata (RFC 8414, `OpenID` Connect Discovery 1.0).
 
-use url::{Host, Url};
+use url::Url;
 
+use super::address::{may_follow, parse};
 use crate::wire::json::Json;
 
 /// Returns where an issuer's metadata may be, in the order in which it is asked for (RFC 8414 §3.1, §5; MCP 2026-07-28).
@@ -48,22 +49,11 @@ pub(crate) fn address(metadata: &[u8], issuer: &str, sought: Sought) -> Result<U
         return Err("its metadata names another issuer".into());
     }
     let url = text(member).ok_or_else(|| format!("its metadata has no `{member}`"))?;
-    let url = Url::parse(&url).map_err(|_| format!("its `{member}` is no URL"))?;
-    if !may_follow(issuer, &url) {
+    let url = parse(&url).ok_or_else(|| format!("its `{member}` is no URL"))?;
+    if !Url::parse(issuer).is_ok_and(|issuer| may_follow(&issuer, &url)) {
         return Err(format!("its `{member}` leads where an identity provider has no business"));
     }
     Ok(url)
-}
-
-/// Tells whether an address that an issuer's metadata names may be asked: over TLS, and at no address inside unless the
-/// issuer itself is there.
-fn may_follow(issuer: &str, to: &Url) -> bool {
-    let is_same_host =
-        Url::parse(issuer).is_ok_and(|issuer| issuer.host() == to.host() && issuer.scheme() == to.scheme());
-    let is_name =
-        matches!(to.host(), Some(Host::Domain(name)) if name.contains('.') && !name.ends_with(".localhost"));
-    let is_bare = to.username().is_empty() && to.password().is_none();
-    is_bare && (is_same_host || (to.scheme() == "https" && is_name))
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@
 //! that is the host's ([`crate::ports::Signatures`]); what is decided is which key it is verified with, and whether what
 //! was signed lets its bearer in.
 
+mod address;
 pub(crate) mod answers;
 mod claims;
+pub(crate) mod client;
 pub(crate) mod held;
 pub(crate) mod issuer;
 mod jwk;
@@ -14,6 +16,7 @@ pub(crate) mod resource;
 mod token;
 
 pub use claims::{Claims, Expected, Unfit};
+pub use client::{ClientAuth, NotAKey, PrivateKey, SigningAlgorithm};
 pub use jwk::{Algorithm, Jwk, KeySet, PublicKey};
 pub(crate) use token::LONGEST;
 pub use token::{NotAToken, Token};

@@ -47,6 +47,7 @@ pub fn server(url: &str) -> Server {
             url: url.parse().expect("a URL"),
             headers: http::HeaderMap::new(),
             secret_headers: Vec::new(),
+            sign_on: None,
         }),
         timeout: Duration::from_secs(5),
         cache: Duration::from_mins(1),

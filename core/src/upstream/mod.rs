@@ -24,10 +24,11 @@ use sha2::{Digest, Sha256};
 
 use crate::catalog::inspect::Suspect;
 use crate::catalog::{Kind, Offer, tells_of_changes};
-use crate::config;
+use crate::config::{self, SignOn};
 use crate::error::Unreachable;
 use crate::flow::Remarks;
 use crate::flow::secrets::SecretHeaders;
+use crate::flow::sign_on::SignedIn;
 use crate::limits::Turns;
 use crate::names::ServerName;
 use crate::observe::Lasting;
@@ -96,6 +97,8 @@ pub(crate) struct Server {
     pub(crate) lanes: Lanes,
     /// The secret headers that it refused last and whose values before it took.
     pub(crate) refused: Mutex<Option<SecretHeaders>>,
+    /// What is held of signing in there.
+    pub(crate) signed_in: SignedIn,
     status: Mutex<Status>,
 }
 
@@ -301,6 +304,7 @@ impl Server {
             own: Mutex::default(),
             lanes: Lanes::default(),
             refused: Mutex::default(),
+            signed_in: SignedIn::default(),
             status: Mutex::default(),
         };
         (Arc::new(server), nudges)
@@ -396,6 +400,16 @@ impl Server {
         match &self.settings.transport {
             config::Transport::Stdio(_) => &[],
             config::Transport::Http(endpoint) | config::Transport::Sse(endpoint) => &endpoint.secret_headers,
+        }
+    }
+
+    /// Returns where it is and how the gateway signs in there, where it does.
+    pub(crate) fn sign_on(&self) -> Option<(&url::Url, &SignOn)> {
+        match &self.settings.transport {
+            config::Transport::Stdio(_) => None,
+            config::Transport::Http(endpoint) | config::Transport::Sse(endpoint) => {
+                Some((&endpoint.url, endpoint.sign_on.as_ref()?))
+            }
         }
     }
 

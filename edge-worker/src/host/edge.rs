@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use futures::future::{self, Either, LocalBoxFuture};
+use futures::future::{self, BoxFuture, Either, LocalBoxFuture};
+use js_sys::Uint8Array;
 use portcullis_core::body::Whole;
 use portcullis_core::config::{Audit, Command};
 use portcullis_core::control::{Revision, StoreError};
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
-use portcullis_core::oauth::Algorithm;
+use portcullis_core::oauth::{Algorithm, PrivateKey, SigningAlgorithm};
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, Notebook, Owners, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed, Upstream,
+    Meetings, NotSigned, Notebook, Owners, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed,
+    Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use wasm_bindgen::JsValue;
@@ -26,7 +28,7 @@ use super::audit::{Reader, Sink};
 use super::configurations::Configurations;
 use super::counts::Counts;
 use super::event::{Event, now};
-use super::glue::{randomize, verifies};
+use super::glue::{randomize, signs, verifies};
 use super::notebook::Notes;
 use super::objects::{Catalog, Conversations};
 use super::secrets;
@@ -256,6 +258,19 @@ impl Host for Edge {
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
         self.secrets.as_ref()
+    }
+
+    fn sign(&self, key: PrivateKey, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, NotSigned>> {
+        // WebCrypto names algorithms in its own words.
+        let algorithm = match key.algorithm() {
+            SigningAlgorithm::Rs256 => r#"{"name":"RSASSA-PKCS1-v1_5","hash":"SHA-256"}"#,
+            SigningAlgorithm::Es256 => r#"{"name":"ECDSA","namedCurve":"P-256","hash":"SHA-256"}"#,
+        };
+        let signing = async move {
+            let signature = settled(&signs(key.reveal().to_vec(), algorithm, message)).await;
+            signature.map(|bytes| Uint8Array::new(&bytes).to_vec()).map_err(|_| NotSigned::Key)
+        };
+        Box::pin(SendFuture::new(signing))
     }
 
     fn variable(&self, name: &str) -> Option<String> {

@@ -44,6 +44,13 @@ export const verifies = async (key, algorithm, message, signature) => {
   return crypto.subtle.verify(how, imported, signature, message);
 };
 
+// Signs a message with a key in PKCS#8. The algorithm is JSON.
+export const signs = async (key, algorithm, message) => {
+  const how = JSON.parse(algorithm);
+  const imported = await crypto.subtle.importKey('pkcs8', key, how, false, ['sign']);
+  return new Uint8Array(await crypto.subtle.sign(how, imported, message));
+};
+
 export const randomize = (bytes) => { crypto.getRandomValues(bytes); };
 
 // A body, chunk by chunk, read only when asked.

@@ -25,6 +25,7 @@ extern "C" {
 
     pub(crate) fn randomize(bytes: &mut [u8]);
     pub(super) fn verifies(key: &str, algorithm: &str, message: Vec<u8>, signature: Vec<u8>) -> Promise;
+    pub(super) fn signs(key: Vec<u8>, algorithm: &str, message: Vec<u8>) -> Promise;
 
     pub(crate) type Reading;
     #[wasm_bindgen(method)]

@@ -9,7 +9,7 @@ use std::env;
 use std::process::ExitCode;
 
 use portcullis_tests::agent::{Agent, LEGACY};
-use portcullis_tests::conformance::configuration;
+use portcullis_tests::conformance::{configuration, configuration_of_client};
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
 use portcullis_tests::scenario::answer;
@@ -23,7 +23,11 @@ fn main() -> ExitCode {
     let Some(url) = env::args().next_back().filter(|url| url.starts_with("http")) else {
         return ExitCode::from(2);
     };
-    let gateway = Gateway::start(&configuration(&url));
+    let context = context();
+    let gateway = Gateway::start(&match context["client_id"].as_str() {
+        Some(client) => configuration_of_client(&url, &oauth(client, &context)),
+        None => configuration(&url),
+    });
     let agent = Agent::modern(gateway.url());
     let elicitation = json!({ "elicitation": { "form": {} } });
     match env::var("MCP_CONFORMANCE_SCENARIO").as_deref() {
@@ -36,6 +40,23 @@ fn main() -> ExitCode {
         Err(_) => return ExitCode::from(2),
     }
     ExitCode::SUCCESS
+}
+
+/// What the scenario gives the client.
+fn context() -> Value {
+    let context = env::var("MCP_CONFORMANCE_CONTEXT").unwrap_or_default();
+    serde_json::from_str(&context).unwrap_or_default()
+}
+
+/// How the gateway signs in, with what the scenario gives.
+fn oauth(client: &str, context: &Value) -> Value {
+    let mut oauth = json!({ "grant": "client_credentials", "client_id": client });
+    for (given, key) in [("client_secret", "client_secret"), ("private_key_pem", "private_key")] {
+        if let Some(value) = context.get(given) {
+            oauth[key] = value.clone();
+        }
+    }
+    oauth
 }
 
 /// Lists all that there is, calls every tool, gets every prompt and reads every resource.
@@ -77,8 +98,7 @@ fn accepted(params: &Value) -> Value {
 
 /// The arguments that the scenario gives for a tool, else something for everything that it requires.
 fn arguments(tool: &Value, tools: &[Value]) -> Value {
-    let context = env::var("MCP_CONFORMANCE_CONTEXT").unwrap_or_default();
-    let context: Value = serde_json::from_str(&context).unwrap_or_default();
+    let context = context();
     let calls = context["toolCalls"].as_array();
     if let Some(given) = calls.into_iter().flatten().find(|call| call["name"] == tool["name"]) {
         return given["arguments"].clone();

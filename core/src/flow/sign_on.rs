@@ -1,0 +1,388 @@
+//! Signing in at servers: a request to a server gets an access token, which is asked for when it is needed.
+//!
+//! **One token is asked for at a time and server**, by whoever needs it first; all others wait for that, or go on with the one
+//! that is still good. **A token goes to its server and a credential to its issuer, along no redirect** (ADR 0027). A server
+//! that refuses a token costs one other; an authorization server that fails is left alone for a while.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use url::Url;
+
+use super::ask::{AnswerBody, MakeRequest};
+use crate::body::Whole;
+use crate::config::{ClientCredential, SignOn};
+use crate::error::Unreachable;
+use crate::gateway::Gateway;
+use crate::oauth::client::held::{Access, Held, Known, Way};
+use crate::oauth::client::{
+    Assertion, AuthorizationServer, Demand, Grant, Named, NoToken, PrivateKey, Resource, Scopes, Token,
+    TokenRequest, canonical, is_at_the_server, metadata_places,
+};
+use crate::oauth::issuer::metadata_urls;
+use crate::ports::Host;
+use crate::secrets::Veil;
+use crate::secrets::held::Freshness;
+use crate::upstream::handshake::shorten;
+use crate::upstream::{Server, lock};
+
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
+/// What is held of signing in at one server.
+#[derive(Debug, Default)]
+pub(crate) struct SignedIn {
+    held: Mutex<Held>,
+    /// Held while a token is asked for.
+    asking: futures::lock::Mutex<()>,
+}
+
+impl SignedIn {
+    /// Takes note that what is signed in with may be another.
+    pub(crate) fn changed(&self) {
+        lock(&self.held).changed();
+    }
+
+    /// Returns a text without the token that is held.
+    pub(crate) fn redacted(&self, text: String) -> String {
+        let held = lock(&self.held);
+        let veil = Veil::new(held.token().map(|token| &token.value));
+        veil.over(&text).into_owned()
+    }
+}
+
+/// Where a server is, and how the gateway signs in there.
+type At<'s> = (&'s Url, &'s SignOn);
+/// An answer of a server: its head, and its body.
+type Answer = (http::response::Parts, AnswerBody);
+
+impl<H: Host> Gateway<H> {
+    /// Fetches what `request` makes, with an access token. Where the server refuses it, another is asked for, once; where its
+    /// scopes do not suffice, one with those that the server names besides.
+    pub(super) async fn fetch_signed_in(
+        &self,
+        server: &Server,
+        at: At<'_>,
+        request: &MakeRequest<'_>,
+    ) -> Result<Answer, Unreachable> {
+        let access = self.access(server, at).await?;
+        let answer = self.fetch_with(server, access.as_ref(), request).await?;
+        let Some(demand) = Demand::read(answer.0.status, &answer.0.headers) else {
+            // What it is asked without a token says nothing of one.
+            if access.is_some() && answer.0.status.is_success() {
+                lock(&server.signed_in.held).accepted();
+            }
+            return Ok(answer);
+        };
+        drop(answer);
+        let number = access.map_or(0, |access| access.number);
+        let anew = self.access_after(server, at, (number, &demand)).await?;
+        let answer = self.fetch_with(server, Some(&anew), request).await?;
+        match Demand::read(answer.0.status, &answer.0.headers) {
+            None => Ok(answer),
+            Some(still) => {
+                lock(&server.signed_in.held).refused(self.host().now());
+                Err(not_enough(server, at.1, &still))
+            }
+        }
+    }
+
+    async fn fetch_with(
+        &self,
+        server: &Server,
+        access: Option<&Access>,
+        request: &MakeRequest<'_>,
+    ) -> Result<Answer, Unreachable> {
+        let token = access.and_then(|access| access.token.header());
+        let with = || {
+            let mut request = request();
+            if let Some(token) = &token {
+                request.headers_mut().insert(header::AUTHORIZATION, token.clone());
+            }
+            request
+        };
+        self.fetch_unsigned(server, &with).await
+    }
+
+    /// Returns what the next request carries; nothing where the server has to be asked first where to sign in.
+    async fn access(&self, server: &Server, at: At<'_>) -> Result<Option<Access>, Unreachable> {
+        let signed_in = &server.signed_in;
+        let known = || lock(&signed_in.held).known(self.host().now());
+        let ageing = match known() {
+            Known::Good(access) => return Ok(Some(access)),
+            Known::Trouble(error) => return Err(error),
+            Known::Ageing(access) => Some(access),
+            Known::Nothing => None,
+        };
+        let way = lock(&signed_in.held).way();
+        if way.is_none() && at.1.issuer.is_none() && ageing.is_none() {
+            return Ok(None);
+        }
+        let _one_at_a_time = match (signed_in.asking.try_lock(), ageing) {
+            (Some(asking), _) => asking,
+            (None, Some(access)) => return Ok(Some(access)),
+            (None, None) => signed_in.asking.lock().await,
+        };
+        let ageing = match known() {
+            Known::Good(access) => return Ok(Some(access)),
+            Known::Trouble(error) => return Err(error),
+            Known::Ageing(access) => Some(access),
+            Known::Nothing => None,
+        };
+        let scopes = lock(&signed_in.held).scopes().clone();
+        match (self.ask_for_token(server, at, way, (None, &scopes)).await, ageing) {
+            (Ok(access), _) | (Err(_), Some(access)) => Ok(Some(access)),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Returns what a request carries instead that was refused with the token of that number.
+    async fn access_after(
+        &self,
+        server: &Server,
+        at: At<'_>,
+        (number, demand): (u64, &Demand),
+    ) -> Result<Access, Unreachable> {
+        let signed_in = &server.signed_in;
+        let _one_at_a_time = signed_in.asking.lock().await;
+        let now = self.host().now();
+        match lock(&signed_in.held).known_after(number, now) {
+            Known::Good(access) | Known::Ageing(access) => return Ok(access),
+            Known::Trouble(error) => return Err(error),
+            Known::Nothing => {}
+        }
+        let asked = lock(&signed_in.held).scopes().clone();
+        let scopes = match &demand.scopes {
+            // Of what was asked for before, nothing is given up.
+            Some(scopes) if at.1.scopes.is_none() => asked.with(scopes),
+            _ => asked.clone(),
+        };
+        let in_vain = demand.is_about_scopes && asked.cover(&scopes);
+        if in_vain || lock(&signed_in.held).is_quiet(now) {
+            return Err(not_enough(server, at.1, demand));
+        }
+        // With other scopes it is the same authorization server; with a token that is refused it may be another.
+        let way = if demand.is_about_scopes { lock(&signed_in.held).way() } else { None };
+        self.ask_for_token(server, at, way, (Some(demand), &scopes)).await
+    }
+
+    /// Asks for a token and holds it, or why there is none.
+    async fn ask_for_token(
+        &self,
+        server: &Server,
+        (url, sign_on): At<'_>,
+        way: Option<Arc<Way>>,
+        (demand, scopes): (Option<&Demand>, &Scopes),
+    ) -> Result<Access, Unreachable> {
+        let asking = async {
+            let (way, known) = match way {
+                Some(way) => (way, None),
+                None => self.find_way(server, (url, sign_on), demand).await?,
+            };
+            let scopes = match (&sign_on.scopes, known) {
+                (Some(written), _) => Scopes::new(written.iter().map(String::as_str)),
+                (None, Some(known)) if scopes.is_empty() => known,
+                (None, _) => scopes.clone(),
+            };
+            let token = self.token_by(server, sign_on, &way, &scopes).await?;
+            Ok((token, way, scopes))
+        };
+        let outcome: Result<_, Unreachable> = Box::pin(asking).await;
+        let now = self.host().now();
+        let mut held = lock(&server.signed_in.held);
+        match outcome {
+            Ok((token, way, scopes)) => {
+                let issuer = &way.authorization.issuer;
+                tracing::debug!(server = %server.name, issuer, %scopes, "the gateway is signed in at a server");
+                Ok(held.made(token, way, scopes, now))
+            }
+            Err(error) => {
+                held.failed(error.clone(), now);
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds where a server's tokens are made, and the scopes that it knows where it says so.
+    async fn find_way(
+        &self,
+        server: &Server,
+        (url, sign_on): At<'_>,
+        demand: Option<&Demand>,
+    ) -> Result<(Arc<Way>, Option<Scopes>), Unreachable> {
+        let named = |resource: Option<String>| {
+            sign_on.resource.clone().or(resource).unwrap_or_else(|| canonical(url))
+        };
+        if let Some(issuer) = &sign_on.issuer {
+            let authorization = self.describe(server, issuer, Named::ByUs).await?;
+            return Ok((Arc::new(Way { authorization, resource: named(None) }), None));
+        }
+        let odd = |why: &str| {
+            let message =
+                format!("does not say where the gateway can sign in: {why}; set `auth.oauth.issuer`");
+            server.error(message).refused()
+        };
+        let metadata = demand.and_then(|demand| demand.metadata.as_deref());
+        let mut first = None;
+        for place in metadata_places(url, metadata).map_err(|why| odd(&why))? {
+            let read =
+                self.public_document(place.as_str()).await.and_then(|(_, text)| Resource::read(&text, url));
+            let resource = match read {
+                Ok(resource) => resource,
+                Err(why) => {
+                    first = first.or(Some(why));
+                    continue;
+                }
+            };
+            let Some(issuer) = resource.issuers.iter().find(|issuer| is_at_the_server(issuer, url)) else {
+                return Err(untrusted(server, &resource.issuers[0]));
+            };
+            let authorization = self.describe(server, issuer, Named::ByTheServer).await?;
+            let way = Way { authorization, resource: named(Some(resource.name)) };
+            return Ok((Arc::new(way), resource.scopes));
+        }
+        Err(odd(&first.unwrap_or_default()))
+    }
+
+    /// Reads what an issuer says of itself.
+    async fn describe(
+        &self,
+        server: &Server,
+        issuer: &str,
+        named: Named,
+    ) -> Result<AuthorizationServer, Unreachable> {
+        let mut first = None;
+        for place in metadata_urls(issuer) {
+            let read = self.public_document(place.as_str()).await;
+            match read.and_then(|(_, text)| AuthorizationServer::read(&text, issuer, named)) {
+                Ok(authorization) => return Ok(authorization),
+                Err(why) => first = first.or(Some(why)),
+            }
+        }
+        Err(not_described(server, issuer, &first.unwrap_or_else(|| "it has no URL".into())))
+    }
+
+    /// Asks for a token with what the configuration says; where that is refused, once with what its secret is now, or was
+    /// before a rotation.
+    async fn token_by(
+        &self,
+        server: &Server,
+        sign_on: &SignOn,
+        way: &Way,
+        scopes: &Scopes,
+    ) -> Result<Token, Unreachable> {
+        let (current, _, reading) = self.credential(server, sign_on, Freshness::Recent).await?;
+        let refused = match self.token_with(server, sign_on, (way, scopes), &current).await? {
+            Err(NoToken::Client(code)) => code,
+            outcome => return outcome.map_err(|why| no_token(server, sign_on, way, &why)),
+        };
+        let (anew, previous, _) = self.credential(server, sign_on, Freshness::After(reading)).await?;
+        let instead = std::iter::once(anew).chain(previous).find(|other| **other != *current);
+        let outcome = match instead {
+            Some(other) => self.token_with(server, sign_on, (way, scopes), &other).await?,
+            None => Err(NoToken::Client(refused)),
+        };
+        outcome.map_err(|why| no_token(server, sign_on, way, &why))
+    }
+
+    /// Asks for a token with one credential.
+    async fn token_with(
+        &self,
+        server: &Server,
+        sign_on: &SignOn,
+        (way, scopes): (&Way, &Scopes),
+        credential: &str,
+    ) -> Result<Result<Token, NoToken>, Unreachable> {
+        let authorization = &way.authorization;
+        let unfit = |why: String| not_described(server, &authorization.issuer, &why);
+        let request = TokenRequest::new(Grant::ClientCredentials, scopes, &way.resource);
+        let client = sign_on.client_id.as_str();
+        let request = match &sign_on.credential {
+            ClientCredential::Secret(_) => {
+                let auth = sign_on.token_auth.map_or_else(|| authorization.secret_method(), Ok);
+                request.with_secret(auth.map_err(unfit)?, client, credential)
+            }
+            ClientCredential::PrivateKey(_) => {
+                let no_key = |why: &dyn std::fmt::Display| {
+                    server.error(format!("cannot be signed in at: `auth.oauth.private_key` {why}")).refused()
+                };
+                let key = PrivateKey::parse(credential).map_err(|odd| no_key(&odd))?;
+                authorization.check_key(key.algorithm()).map_err(unfit)?;
+                let mut id = [0; 16];
+                self.host().fill(&mut id);
+                let now = self.host().now();
+                let assertion = Assertion::new(key.algorithm(), (client, &authorization.issuer), &id, now);
+                let signature = self.host().sign(key, assertion.signing_input().to_vec()).await;
+                request.with_assertion(&assertion.signed(&signature.map_err(|why| no_key(&why))?))
+            }
+        };
+        let answer = self.post_form(&authorization.token_endpoint, request).await;
+        Ok(answer.map_err(NoToken::Failed).and_then(|(status, text)| Token::read(status, &text)))
+    }
+
+    async fn post_form(&self, url: &Url, request: TokenRequest) -> Result<(StatusCode, Bytes), String> {
+        let form = Bytes::copy_from_slice(request.form.as_bytes());
+        let post = http::Request::post(url.as_str()).body(Whole::from(form));
+        let mut post = post.map_err(|error| error.to_string())?;
+        post.headers_mut().insert(header::CONTENT_TYPE, FORM);
+        if let Some(authorization) = request.authorization {
+            post.headers_mut().insert(header::AUTHORIZATION, authorization);
+        }
+        let (head, text) = self.exchange(post).await?;
+        Ok((head.status, text))
+    }
+}
+
+/// The error about a server that does not take what the gateway is given for it.
+fn not_enough(server: &Server, sign_on: &SignOn, demand: &Demand) -> Unreachable {
+    let Some(scopes) = demand.scopes.as_ref().filter(|_| demand.is_about_scopes) else {
+        let message = "refuses the access token that the gateway is given for it; see `auth.oauth` \
+                       (`resource`, `scopes`), and what the authorization server lets the client do";
+        return server.error(message).refused();
+    };
+    let message = if sign_on.scopes.is_some() {
+        format!(
+            "wants the scopes {scopes:?}, which `auth.oauth.scopes` does not have",
+            scopes = scopes.to_string()
+        )
+    } else {
+        format!("wants the scopes {scopes:?}, which the gateway is not given", scopes = scopes.to_string())
+    };
+    server.error(message).refused()
+}
+
+fn untrusted(server: &Server, issuer: &str) -> Unreachable {
+    let message = format!(
+        "names {:?} as its authorization server, which is elsewhere and so is shown no credential; \
+         if that is right, set `auth.oauth.issuer` to it",
+        shorten(issuer)
+    );
+    server.error(message).refused()
+}
+
+fn not_described(server: &Server, issuer: &str, why: &str) -> Unreachable {
+    let message = format!(
+        "cannot be signed in at: the authorization server {:?} cannot be used: {why}; see that it runs, and `auth.oauth.issuer`",
+        shorten(issuer)
+    );
+    server.error(message)
+}
+
+fn no_token(server: &Server, sign_on: &SignOn, way: &Way, why: &NoToken) -> Unreachable {
+    let issuer = shorten(&way.authorization.issuer);
+    let client = &sign_on.client_id;
+    let begin = format!("cannot be signed in at: the authorization server {issuer:?}");
+    match why {
+        NoToken::Client(code) => {
+            let names = sign_on.secret().names();
+            let set = names.iter().map(|name| format!("`portcullis secrets set {name}`")).next();
+            let set = set.unwrap_or_else(|| "see `auth.oauth`".into());
+            server.error(format!("{begin} refuses the client {client:?} ({code}); {set}")).refused()
+        }
+        NoToken::Refused(code) => {
+            let see = "see `auth.oauth`, and what it lets the client do";
+            server.error(format!("{begin} gives the client {client:?} no token ({code}); {see}")).refused()
+        }
+        NoToken::Failed(why) => server.error(format!("{begin} {why}; it is tried again soon")),
+    }
+}

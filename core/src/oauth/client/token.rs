@@ -1,0 +1,260 @@
+//! Token requests and their answers (RFC 6749 §2.3, §4, §5; RFC 7521 §4.2; RFC 8707).
+//!
+//! **What an authorization server says beyond a known code is repeated to nobody**: it may be what it was sent.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, StatusCode};
+use zeroize::Zeroizing;
+
+use super::Scopes;
+use crate::secrets::{Secret, header_value};
+use crate::wire::json::Json;
+
+/// The longest token, in bytes.
+const LONGEST: usize = 16 << 10;
+/// The longest code of an error that is repeated.
+const LONGEST_CODE: usize = 64;
+/// The longest that a token is believed to last, in seconds.
+const LONGEST_LIFE: u64 = 30 * 24 * 3600;
+const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// How a client with a secret proves itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// `client_secret_basic`.
+    Basic,
+    /// `client_secret_post`.
+    Post,
+}
+
+/// What a token is asked for with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grant {
+    /// `client_credentials`: the client is itself.
+    ClientCredentials,
+}
+
+/// A request for a token: the headers that it has besides, and its form.
+pub(crate) struct TokenRequest {
+    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) form: Zeroizing<String>,
+}
+
+impl TokenRequest {
+    /// Begins a request for a token that is good for one resource.
+    pub(crate) fn new(grant: Grant, scopes: &Scopes, resource: &str) -> Self {
+        let Grant::ClientCredentials = grant;
+        let mut request =
+            Self { authorization: None, form: Zeroizing::new(String::with_capacity(2 * LONGEST)) };
+        request.add("grant_type", "client_credentials");
+        if !scopes.is_empty() {
+            request.add("scope", &scopes.to_string());
+        }
+        request.add("resource", resource);
+        request
+    }
+
+    /// Adds what a client with a secret proves itself with (RFC 6749 §2.3.1).
+    pub(crate) fn with_secret(mut self, auth: ClientAuth, client: &str, secret: &str) -> Self {
+        match auth {
+            ClientAuth::Basic => {
+                let mut pair = Zeroizing::new(String::with_capacity(3 * (client.len() + secret.len()) + 1));
+                push_encoded(&mut pair, client);
+                pair.push(':');
+                push_encoded(&mut pair, secret);
+                let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+                self.authorization = header_value(&value);
+            }
+            ClientAuth::Post => {
+                self.add("client_id", client);
+                self.add("client_secret", secret);
+            }
+        }
+        self
+    }
+
+    /// Adds a signed assertion, which says who the client is.
+    pub(crate) fn with_assertion(mut self, assertion: &str) -> Self {
+        self.add("client_assertion_type", ASSERTION);
+        self.add("client_assertion", assertion);
+        self
+    }
+
+    fn add(&mut self, name: &str, value: &str) {
+        if !self.form.is_empty() {
+            self.form.push('&');
+        }
+        self.form.push_str(name);
+        self.form.push('=');
+        push_encoded(&mut self.form, value);
+    }
+}
+
+/// Encodes a text as forms have it (`application/x-www-form-urlencoded`).
+fn push_encoded(out: &mut String, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => out.push(char::from(byte)),
+            b' ' => out.push('+'),
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+}
+
+/// An access token.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token {
+    /// The token.
+    pub(crate) value: Secret,
+    /// For how long it is good, in milliseconds; nothing where its maker did not say.
+    pub(crate) good_for: Option<u64>,
+    /// What it is good for, where that is other than what was asked for.
+    pub(crate) scopes: Option<Scopes>,
+}
+
+/// Shows nothing of the token itself.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("good_for", &self.good_for)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoToken {
+    /// The client is not who it says, or may not do this: by this code.
+    Client(String),
+    /// It is refused for another reason: by this code.
+    Refused(String),
+    /// The authorization server does not answer as it should, which says nothing of the request.
+    Failed(String),
+}
+
+impl Token {
+    /// Reads the answer to a token request.
+    pub(crate) fn read(status: StatusCode, text: &[u8]) -> Result<Self, NoToken> {
+        let json = Json::check(text).ok().filter(|json| json.is_object());
+        if !status.is_success() {
+            return Err(refusal(status, json));
+        }
+        let failed = |why: &str| NoToken::Failed(format!("answers with {why}"));
+        let json = json.ok_or_else(|| failed("what is no JSON object"))?;
+        let text = |name: &str| json.get(name).and_then(Json::as_str);
+        if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
+            return Err(failed("a token of another type than Bearer"));
+        }
+        let value = text("access_token").filter(|token| is_token(token)).map(std::borrow::Cow::into_owned);
+        let value = value.and_then(|value| Secret::new(value).ok());
+        let lifetime = json.get("expires_in").and_then(seconds);
+        Ok(Self {
+            value: value.ok_or_else(|| failed("no token (`access_token`)"))?,
+            good_for: lifetime.map(|seconds| seconds.min(LONGEST_LIFE) * 1000),
+            scopes: text("scope").map(|scopes| Scopes::parse(&scopes)),
+        })
+    }
+
+    /// Returns the header that presents the token.
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
+        header_value(&Zeroizing::new(format!("Bearer {}", self.value.reveal())))
+    }
+}
+
+fn refusal(status: StatusCode, json: Option<Json<'_>>) -> NoToken {
+    let code = json.and_then(|json| json.get("error")).and_then(Json::as_str);
+    let of_a_code = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let code = code.filter(|code| (1..=LONGEST_CODE).contains(&code.len()) && code.bytes().all(of_a_code));
+    match code {
+        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            NoToken::Failed(format!("answers HTTP {}", status.as_u16()))
+        }
+        Some(code) if matches!(&*code, "invalid_client" | "unauthorized_client") => {
+            NoToken::Client(code.into())
+        }
+        Some(code) => NoToken::Refused(code.into()),
+        None if status == StatusCode::UNAUTHORIZED => NoToken::Client("HTTP 401".into()),
+        None => NoToken::Failed(format!("answers HTTP {}", status.as_u16())),
+    }
+}
+
+/// Tells whether a text may be a token (RFC 6749, appendix A.12).
+fn is_token(text: &str) -> bool {
+    (1..=LONGEST).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, 0x21..=0x7e))
+}
+
+/// Reads a number of seconds, which some write as a text.
+fn seconds(json: Json<'_>) -> Option<u64> {
+    json.as_u64().or_else(|| json.as_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(scopes: &str) -> TokenRequest {
+        TokenRequest::new(Grant::ClientCredentials, &Scopes::parse(scopes), "https://a.example/mcp")
+    }
+
+    #[test]
+    fn a_client_asks_for_a_token_and_proves_itself() {
+        let basic = request("b a").with_secret(ClientAuth::Basic, "me & you", "s:3 cret+ä");
+        insta::assert_snapshot!(*basic.form, @"grant_type=client_credentials&scope=a+b&resource=https%3A%2F%2Fa.example%2Fmcp");
+        let header = basic.authorization.expect("a header");
+        assert!(header.is_sensitive());
+        let pair = STANDARD.decode(header.to_str().unwrap().strip_prefix("Basic ").unwrap()).unwrap();
+        insta::assert_snapshot!(String::from_utf8(pair).unwrap(), @"me+%26+you:s%3A3+cret%2B%C3%A4");
+        let post = request("").with_secret(ClientAuth::Post, "me", "s3cret&x=y");
+        assert!(post.authorization.is_none());
+        insta::assert_snapshot!(*post.form, @"grant_type=client_credentials&resource=https%3A%2F%2Fa.example%2Fmcp&client_id=me&client_secret=s3cret%26x%3Dy");
+        insta::assert_snapshot!(*request("").with_assertion("a.b.c").form, @"grant_type=client_credentials&resource=https%3A%2F%2Fa.example%2Fmcp&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=a.b.c");
+    }
+
+    fn check(status: u16, text: &str) -> String {
+        match Token::read(StatusCode::from_u16(status).expect("a status"), text.as_bytes()) {
+            Ok(token) => format!("{token:?}"),
+            Err(error) => format!("{error:?}"),
+        }
+    }
+
+    #[test]
+    fn tokens_are_read_and_not_shown() {
+        insta::assert_snapshot!(check(200, r#"{"access_token":"t0k3n","token_type":"bearer","expires_in":3600,"scope":"a b"}"#), @r#"Token { good_for: Some(3600000), scopes: Some(Scopes({"a", "b"})), .. }"#);
+        insta::assert_snapshot!(check(200, r#"{"access_token":"t","token_type":"Bearer","expires_in":"60"}"#), @"Token { good_for: Some(60000), scopes: None, .. }");
+        insta::assert_snapshot!(check(200, r#"{"access_token":"t","token_type":"Bearer","expires_in":-1}"#), @"Token { good_for: None, scopes: None, .. }");
+        insta::assert_snapshot!(check(200, r#"{"access_token":"t","token_type":"Bearer","expires_in":18446744073709551615}"#), @"Token { good_for: Some(2592000000), scopes: None, .. }");
+        let token =
+            Token::read(StatusCode::OK, br#"{"access_token":"t0k3n","token_type":"Bearer"}"#).unwrap();
+        let header = token.header().expect("a header");
+        assert!(header.is_sensitive() && header == "Bearer t0k3n");
+    }
+
+    #[test]
+    fn what_is_no_token_is_none() {
+        insta::assert_snapshot!(check(200, "t0k3n"), @r#"Failed("answers with what is no JSON object")"#);
+        insta::assert_snapshot!(check(200, r#"{"access_token":"t","token_type":"DPoP"}"#), @r#"Failed("answers with a token of another type than Bearer")"#);
+        insta::assert_snapshot!(check(200, r#"{"access_token":"t"}"#), @r#"Failed("answers with a token of another type than Bearer")"#);
+        for odd in ["", "a b", "a\\r\\nb", "\u{e4}", &"x".repeat(LONGEST + 1)] {
+            let text = format!(r#"{{"access_token":"{odd}","token_type":"Bearer"}}"#);
+            assert_eq!(check(200, &text), r#"Failed("answers with no token (`access_token`)")"#, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_a_failure() {
+        insta::assert_snapshot!(check(401, r#"{"error":"invalid_client","error_description":"s3cret"}"#), @r#"Client("invalid_client")"#);
+        insta::assert_snapshot!(check(400, r#"{"error":"unauthorized_client"}"#), @r#"Client("unauthorized_client")"#);
+        insta::assert_snapshot!(check(401, "who?"), @r#"Client("HTTP 401")"#);
+        insta::assert_snapshot!(check(400, r#"{"error":"invalid_scope"}"#), @r#"Refused("invalid_scope")"#);
+        insta::assert_snapshot!(check(400, r#"{"error":"invalid_grant"}"#), @r#"Refused("invalid_grant")"#);
+        insta::assert_snapshot!(check(503, r#"{"error":"invalid_client"}"#), @r#"Failed("answers HTTP 503")"#);
+        insta::assert_snapshot!(check(429, "{}"), @r#"Failed("answers HTTP 429")"#);
+        insta::assert_snapshot!(check(302, ""), @r#"Failed("answers HTTP 302")"#);
+        insta::assert_snapshot!(check(400, r#"{"error":"a <b>"}"#), @r#"Failed("answers HTTP 400")"#);
+    }
+}
