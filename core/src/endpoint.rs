@@ -11,7 +11,7 @@ use crate::catalog::Scope;
 use crate::config::{Config, Group};
 use crate::control::{self, StoreError};
 use crate::front::gate;
-use crate::gateway::Readiness;
+use crate::gateway::{Readiness, Snapshot};
 use crate::identity::key_header;
 use crate::names::ServerName;
 use crate::oauth::resource;
@@ -126,20 +126,21 @@ pub(crate) fn is_agents(path: &str) -> bool {
     path == "/mcp" || is_narrowed(path)
 }
 
-/// Returns the origin under which a request's endpoint is known: the public one, else the one that it came to, whose name
-/// has been checked at the gate.
-pub(crate) fn origin(head: &Parts, config: &Config) -> String {
-    if let Some(public) = &config.gateway.public_url {
-        return public.origin().ascii_serialization();
+/// Returns what the URLs of the endpoints begin with: the public one, else, where only this machine can reach the gateway,
+/// what the request came to. Nothing where nobody says: `Host` is anything that a caller writes.
+pub(crate) fn base(head: &Parts, snapshot: &Snapshot) -> Option<String> {
+    if let Some(public) = &snapshot.config.gateway.public_url {
+        return Some(resource::base(public));
     }
     let named = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host =
-        named.or_else(|| head.uri.authority().map(http::uri::Authority::as_str)).unwrap_or("localhost");
-    format!("{}://{host}", if gate::is_here(host) { "http" } else { "https" })
+    let host = named.or_else(|| head.uri.authority().map(http::uri::Authority::as_str))?;
+    (snapshot.gate.is_loopback_only() && gate::is_here(host)).then(|| format!("http://{host}"))
 }
 
 /// Answers where tokens for an endpoint are to be had (RFC 9728 §3.2).
-pub(crate) fn resource(head: &Parts, config: &Config) -> Reply {
+pub(crate) fn resource(head: &Parts, snapshot: &Snapshot) -> Reply {
+    let config = &snapshot.config;
+    let Some(base) = base(head, snapshot) else { return not_found() };
     if head.method == http::Method::OPTIONS {
         return preflight(&head.headers, config);
     }
@@ -149,7 +150,9 @@ pub(crate) fn resource(head: &Parts, config: &Config) -> Reply {
         return reply;
     }
     let path = resource::asked_about(head.uri.path()).unwrap_or("/mcp");
-    json(StatusCode::OK, resource::document(&config.auth, &origin(head, config), path))
+    let mut reply = json(StatusCode::OK, resource::document(&config.auth, &base, path));
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
 }
 
 /// Returns the path of an endpoint.

@@ -118,6 +118,7 @@ impl<H: Host> Gateway<H> {
             let Some(introspection) = &issuer.introspection else { continue };
             let hash = TokenHash::of(&issuer.url, text);
             let known = lock(&self.0.issuers.answers).known(hash, self.host().now());
+            let is_new = known.is_none();
             let answer = match known {
                 Some(answer) => answer,
                 None => match self.ask_about(text, issuer, introspection).await {
@@ -132,7 +133,9 @@ impl<H: Host> Gateway<H> {
             let (audiences, now) = (audiences(issuer, path, snapshot), self.host().now());
             match Claims::of_answer(&answer, &expected(issuer, &audiences, now)) {
                 Ok(claims) => {
-                    lock(&self.0.issuers.answers).keep(hash, answer, &claims, now);
+                    if is_new {
+                        lock(&self.0.issuers.answers).keep(hash, answer, &claims, now);
+                    }
                     return Ok((issuer, claims));
                 }
                 Err(unfit) => refusal = Some(refusal.unwrap_or_else(|| wrong(&unfit))),

@@ -10,7 +10,7 @@ use http::{Method, header};
 
 use crate::body::Reply;
 use crate::endpoint;
-use crate::front::Caller;
+use crate::front::{Caller, Piped};
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::{
     Denial, Evidence, Identity, KeyRing, Proof, Shown, authenticate, identify, key_header, knows,
@@ -30,7 +30,8 @@ impl<H: Host> Gateway<H> {
         let (auth, policy) = (&snapshot.config.auth, &snapshot.config.policy);
         let vouched = head.extensions.get::<Proof>().cloned();
         let proof = match vouched {
-            Some(proof) if proof.is_over(self.host().now()) => {
+            // What a channel began ends with it, also where its token has ended before.
+            Some(proof) if proof.is_over(self.host().now()) && !ends_channel(head) => {
                 Err(Denial::Wrong("the token has expired".into()))
             }
             Some(proof) => Ok(proof),
@@ -49,7 +50,7 @@ impl<H: Host> Gateway<H> {
             Err(denial) => {
                 tracing::debug!(path = head.uri.path(), reason = %denial.refusal(), "not let in");
                 self.record_exchange(head, None, Err(&denial.refusal()));
-                let described = challenge(head, snapshot);
+                let described = challenge(head, snapshot, &denial);
                 Err(Box::new(denial.reply(auth, policy.dialect, described.as_deref())))
             }
         }
@@ -115,8 +116,11 @@ impl<H: Host> Gateway<H> {
                 || signs_in(principal)
                 || (auth.shared_key.is_some() && principal == Proof::SHARED)
         };
-        self.0.hub.keep_principals(counts);
-        self.0.held.keep_principals(counts);
+        self.0.hub.keep_principals(&counts);
+        self.0.held.keep_callers(|proof| {
+            proof.principal.as_deref().is_none_or(counts)
+                && !matches!(identify(policy, proof), Err(Denial::Unseen))
+        });
     }
 
     /// Tells whether a request to an agents' endpoint presents an API key that is not known here: it may have been made a
@@ -140,9 +144,21 @@ impl<H: Host> Gateway<H> {
     }
 }
 
-/// Says where tokens for what a request asks are to be had, in the words of a challenge.
-fn challenge(head: &Parts, snapshot: &Snapshot) -> Option<String> {
+/// Tells whether a request is a channel's own, which ends what it began.
+fn ends_channel(head: &Parts) -> bool {
+    head.method == Method::DELETE && head.extensions.get::<Piped>().is_some()
+}
+
+/// Says where tokens for what a request asks are to be had, and with which scopes, in the words of a challenge.
+fn challenge(head: &Parts, snapshot: &Snapshot, denial: &Denial) -> Option<String> {
     let auth = &snapshot.config.auth;
-    let origin = endpoint::origin(head, &snapshot.config);
-    (!auth.issuers.is_empty()).then(|| resource::challenge(auth, &origin, head.uri.path()))
+    if auth.issuers.is_empty() {
+        return None;
+    }
+    let needed = match denial {
+        Denial::Scope(scopes) => Some(&**scopes),
+        _ => None,
+    };
+    let base = endpoint::base(head, snapshot);
+    resource::challenge(auth, base.as_deref(), head.uri.path(), needed)
 }

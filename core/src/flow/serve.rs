@@ -79,7 +79,7 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Admin) => return Box::pin(self.administer(head, body)).await,
             Some(Endpoint::Resource) if !snapshot.config.auth.issuers.is_empty() => {
-                return endpoint::resource(head, &snapshot.config);
+                return endpoint::resource(head, &snapshot);
             }
             Some(Endpoint::Trail(what)) => return Box::pin(self.trail_for(head, what)).await,
             Some(Endpoint::Mcp(_)) => {}

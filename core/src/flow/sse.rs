@@ -48,8 +48,8 @@ struct Held {
 
 #[derive(Debug)]
 struct HeldStream {
-    /// Whose it is, where anybody has proved who it is.
-    principal: Option<Arc<str>>,
+    /// Whose it is, as far as anybody has proved who it is.
+    proof: Arc<Mutex<Proof>>,
     /// Where the messages of its agent go.
     posts: mpsc::Sender<Bytes>,
 }
@@ -73,17 +73,23 @@ impl HeldStreams {
         !lock(&self.0).streams.is_empty()
     }
 
-    fn find(&self, nonce: u64) -> Option<mpsc::Sender<Bytes>> {
-        lock(&self.0).streams.get(&nonce).map(|stream| stream.posts.clone())
+    /// Returns where a stream's messages go. It lasts as long as what its agent has proved last.
+    fn find(&self, nonce: u64, proof: Option<&Proof>) -> Option<mpsc::Sender<Bytes>> {
+        let held = lock(&self.0);
+        let stream = held.streams.get(&nonce)?;
+        if let Some(proof) = proof {
+            lock(&stream.proof).renew(proof);
+        }
+        Some(stream.posts.clone())
     }
 
     fn release(&self, nonce: u64) {
         lock(&self.0).streams.remove(&nonce);
     }
 
-    /// Takes no messages any more for principals that no longer are any: their streams end.
-    pub(super) fn keep_principals(&self, counts: impl Fn(&str) -> bool) {
-        lock(&self.0).streams.retain(|_, stream| stream.principal.as_ref().is_none_or(|who| counts(who)));
+    /// Takes no messages any more for callers that would not be let in: their streams end.
+    pub(super) fn keep_callers(&self, counts: impl Fn(&Proof) -> bool) {
+        lock(&self.0).streams.retain(|_, stream| counts(&lock(&stream.proof)));
     }
 
     /// Takes no messages any more: each stream ends once what runs on it has been answered.
@@ -108,14 +114,14 @@ impl<H: Host> Gateway<H> {
             return handed.map(listens);
         }
         let (posts, posted) = mpsc::channel(BACKLOG);
-        let stream = HeldStream { principal: who.principal.clone(), posts };
-        self.0.held.hold(session.nonce, stream, self.limits().streams)?;
         let (out, messages) = mpsc::channel(BACKLOG);
         let (stays, left) = oneshot::channel();
         let mut headers = HeaderMap::new();
         headers.extend(head.headers.get_all(names::VIA).iter().map(|via| (names::VIA, via.clone())));
         let proof = head.extensions.get::<Proof>().cloned().unwrap_or_default();
         let front = Front::new(self.clone(), out, |message| sse::encode(None, message), (headers, proof));
+        let stream = HeldStream { proof: front.proof(), posts };
+        self.0.held.hold(session.nonce, stream, self.limits().streams)?;
         self.host().spawn(self.clone().hold_stream(session.nonce, front, posted, left));
         let id = session.seal(&self.0.sealer, self.host());
         let first = format!("event: endpoint\ndata: {}?sessionId={id}\n\n", endpoint::MESSAGES);
@@ -142,7 +148,7 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Answers what is posted to a stream until its agent has left, its id has expired, or the gateway stops.
+    /// Answers what is posted to a stream until its agent has left, its id or its token has expired, or the gateway stops.
     // Boxed by name: answering takes the way of every request, which leads here.
     fn hold_stream(
         self,
@@ -153,7 +159,7 @@ impl<H: Host> Gateway<H> {
     ) -> BoxFuture<'static, ()> {
         async move {
             {
-                let expiry = std::pin::pin!(self.host().sleep(Duration::from_millis(LIFETIME)));
+                let expiry = std::pin::pin!(self.until_over(front.proof()));
                 let ending = future::select(left, expiry);
                 let answering = std::pin::pin!(front.answer(posted, || ()));
                 future::select(answering, ending).await;
@@ -162,6 +168,19 @@ impl<H: Host> Gateway<H> {
             front.end().await;
         }
         .boxed()
+    }
+
+    /// Waits until the id of a stream that begins now has expired, or what its agent has proved last.
+    async fn until_over(&self, proof: Arc<Mutex<Proof>>) {
+        let last = self.host().now() + LIFETIME;
+        loop {
+            let ends = lock(&proof).ends().unwrap_or(last).min(last);
+            let left = ends.saturating_sub(self.host().now());
+            if left == 0 {
+                return;
+            }
+            self.host().sleep(Duration::from_millis(left)).await;
+        }
     }
 
     /// Takes one message for a stream (`POST /messages`); its answer goes there.
@@ -183,7 +202,7 @@ impl<H: Host> Gateway<H> {
             let handed = self.hand_over_sse(head, raw, (&session.owner, session.nonce)).await;
             return handed.unwrap_or_else(|| Err(not_held()));
         }
-        let mut posts = self.0.held.find(session.nonce).ok_or_else(not_held)?;
+        let mut posts = self.0.held.find(session.nonce, head.extensions.get()).ok_or_else(not_held)?;
         let whole = self.message_body(head, body).await?;
         match Outline::check(&whole) {
             Err(malformed) => return Ok(self.reject(head, who, &message::not_json(malformed))),

@@ -4,7 +4,7 @@
 //! **What an agent answers never waits for what it asks**: its calls may be waiting for just that.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::channel::mpsc;
@@ -47,8 +47,8 @@ pub(super) struct Front<H: Host> {
     frame: fn(&[u8]) -> Bytes,
     /// What every request of the agent carries.
     headers: HeaderMap,
-    /// Who the agent is.
-    proof: Proof,
+    /// Who the agent is, as it has proved last.
+    proof: Arc<Mutex<Proof>>,
     session: Mutex<Option<HeaderValue>>,
     /// The stateless requests that are being answered, by their ids: a notification cancels them.
     running: Mutex<BTreeMap<String, AbortHandle>>,
@@ -196,7 +196,13 @@ impl<H: Host> Front<H> {
         frame: fn(&[u8]) -> Bytes,
         (headers, proof): (HeaderMap, Proof),
     ) -> Self {
+        let proof = Arc::new(Mutex::new(proof));
         Self { gateway, out, frame, headers, proof, session: Mutex::default(), running: Mutex::default() }
+    }
+
+    /// Returns the place of what the agent has proved, which it may renew.
+    pub(super) fn proof(&self) -> Arc<Mutex<Proof>> {
+        self.proof.clone()
     }
 
     /// Answers messages until they have `ended` and every answer is written.
@@ -290,9 +296,15 @@ impl<H: Host> Front<H> {
         lock(&self.running).remove(&id);
     }
 
-    /// Passes on what no request asked for, for as long as the session lasts.
+    /// Passes on what no request asked for, for as long as the session lasts. What ends with a token goes on with the next.
     async fn hear(&self) {
-        if lock(&self.session).is_some() {
+        let mut heard = None;
+        while lock(&self.session).is_some() {
+            let proof = lock(&self.proof).clone();
+            if heard.as_ref() == Some(&proof) {
+                return;
+            }
+            heard = Some(proof);
             let reply = self.gateway.serve(self.request(Method::GET, Bytes::new())).await;
             self.write(reply, None).await;
         }
@@ -303,7 +315,7 @@ impl<H: Host> Front<H> {
         *request.method_mut() = method;
         *request.uri_mut() = http::Uri::from_static("/mcp");
         request.extensions_mut().insert(Piped::Asks);
-        request.extensions_mut().insert(self.proof.clone());
+        request.extensions_mut().insert(lock(&self.proof).clone());
         *request.headers_mut() = self.headers.clone();
         let headers = request.headers_mut();
         headers.insert(header::HOST, HeaderValue::from_static("localhost"));

@@ -1,7 +1,8 @@
 //! Who may talk to the gateway at all: the `Host` and `Origin` of a request, and the gateways it came through.
 //!
 //! **On a loopback address only loopback names are served**, so that a web page cannot reach the gateway through a
-//! name that it makes point there (DNS rebinding). Nothing is ever derived from `Host` but this decision.
+//! name that it makes point there (DNS rebinding). Nothing else is ever derived from `Host`, but for the
+//! gateway's own URL on a loopback address, where it names this machine.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -82,6 +83,11 @@ impl Gate {
             ));
         }
         Ok(())
+    }
+
+    /// Tells whether only programs on this machine can reach the gateway.
+    pub(crate) fn is_loopback_only(&self) -> bool {
+        self.exposure == Exposure::Loopback
     }
 
     fn serves(&self, host: &str) -> bool {

@@ -16,6 +16,8 @@ pub(crate) enum Denial {
     Missing,
     /// What it presents is no valid credential, and why, as far as it may be told.
     Wrong(Cow<'static, str>),
+    /// Its token was verified before the policy asked for other claims.
+    Unseen,
     /// What it says of itself cannot be understood.
     Malformed(Cow<'static, str>),
     /// Its token lacks a scope; these are needed.
@@ -35,6 +37,10 @@ impl Denial {
                 "Unauthorized: send an API key as `Authorization: Bearer KEY`".into(),
             ),
             Self::Wrong(why) => (StatusCode::UNAUTHORIZED, format!("Unauthorized: {why}")),
+            Self::Unseen => (
+                StatusCode::UNAUTHORIZED,
+                "Unauthorized: the policy asks for other claims than when the token was verified; send it again".into(),
+            ),
             Self::Malformed(why) => (StatusCode::BAD_REQUEST, format!("Bad Request: {why}")),
             Self::Scope(scopes) => {
                 (StatusCode::FORBIDDEN, format!("Forbidden: the token needs the scopes {scopes}"))
@@ -66,7 +72,7 @@ impl Denial {
         // A caller that sent no credential is not told what would be wrong with one.
         let error = match self {
             Self::Missing => "",
-            Self::Wrong(_) => r#", error="invalid_token""#,
+            Self::Wrong(_) | Self::Unseen => r#", error="invalid_token""#,
             Self::Malformed(_) => r#", error="invalid_request""#,
             Self::Scope(_) => r#", error="insufficient_scope""#,
             Self::UnknownAgent(_) | Self::Unavailable(_) => return reply,
@@ -85,9 +91,11 @@ impl Denial {
         let (status, text) = match self {
             Self::Missing => (StatusCode::UNAUTHORIZED, "Unauthorized: API key required"),
             Self::Wrong(_) => (StatusCode::FORBIDDEN, "Forbidden: Invalid API key"),
-            Self::Malformed(_) | Self::UnknownAgent(_) | Self::Scope(_) | Self::Unavailable(_) => {
-                return None;
-            }
+            Self::Malformed(_)
+            | Self::UnknownAgent(_)
+            | Self::Scope(_)
+            | Self::Unavailable(_)
+            | Self::Unseen => return None,
         };
         let mut reply = body::json(status, text);
         reply

@@ -211,9 +211,13 @@ fn of_key(policy: &Policy, name: &Arc<str>, proof: &Proof) -> Result<Arc<Agent>,
     known.ok_or_else(|| Denial::UnknownAgent(name.clone()))
 }
 
-/// Finds the agent that a token's claims tell, else what the caller says of itself.
+/// Finds the agent that a token's claims tell, else what the caller says of itself. Whose claims have not been looked at as
+/// the policy asks is nobody.
 fn of_claims(policy: &Policy, proof: &Proof) -> Result<Arc<Agent>, Denial> {
-    let by_claims = proof.bearer.as_ref().and_then(|bearer| bearer.agent(policy)).flatten().cloned();
+    let by_claims = match &proof.bearer {
+        Some(bearer) => bearer.agent(policy).ok_or(Denial::Unseen)?.cloned(),
+        None => None,
+    };
     let agent = by_claims.unwrap_or_else(|| claimed(policy, proof.tag.as_deref(), None));
     let name = agent.name.clone();
     let principal = proof.principal.as_deref().filter(|_| proof.bearer.is_some());

@@ -25,7 +25,7 @@ const LONGEST_TAG: usize = 256;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) principal: Option<Arc<str>>,
+    pub(crate) principal: Option<Arc<str>>,
     pub(super) auth: AuthKind,
     /// The name of the agent that it is certain to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,19 @@ impl Proof {
 
     /// Tells whether it is of a token that has ended meanwhile.
     pub(crate) fn is_over(&self, now: u64) -> bool {
-        self.bearer.as_ref().is_some_and(|bearer| bearer.expires <= now)
+        self.ends().is_some_and(|ends| ends <= now)
+    }
+
+    /// Returns when the token ends that it is of, in milliseconds since the Unix epoch.
+    pub(crate) fn ends(&self) -> Option<u64> {
+        self.bearer.as_ref().map(|bearer| bearer.expires)
+    }
+
+    /// Takes what the same caller has proved since, where that lasts at least as long.
+    pub(crate) fn renew(&mut self, newer: &Self) {
+        if self.principal == newer.principal && newer.ends() >= self.ends() {
+            self.clone_from(newer);
+        }
     }
 
     /// Returns the proof of a caller that whoever runs the gateway vouches to be that agent.

@@ -63,7 +63,7 @@ mod tests {
     const NOW: u64 = 1_800_000_000_000;
 
     fn claims(expires: u64) -> Claims {
-        let payload = format!(r#"{{"iss":"i","sub":"me","aud":"a","exp":{}}}"#, expires / 1000);
+        let payload = format!(r#"{{"iss":"i","sub":"me","aud":"a","exp":{}}}"#, expires / 1000 - 60);
         let audiences = ["a".to_owned()];
         let expected = Expected { issuer: "i", audience_claim: "aud", audiences: &audiences, now: NOW };
         Claims::read(&payload, &expected).expect("it is taken")

@@ -31,7 +31,7 @@ pub struct Claims {
     pub subject: String,
     /// What it may be used for.
     pub scopes: Vec<String>,
-    /// When it ends, in milliseconds since the Unix epoch.
+    /// When it ends, in milliseconds since the Unix epoch; that clocks may differ is in it.
     pub expires: u64,
     payload: String,
 }
@@ -99,8 +99,8 @@ impl Claims {
         if !fields.get(expected.audience_claim).is_some_and(|audience| texts(audience).iter().any(is_ours)) {
             return Err(Unfit::Audience);
         }
-        let expires = time(fields, "exp")?.ok_or(Unfit::Endless)?;
-        if expires.saturating_add(LEEWAY) <= expected.now {
+        let expires = time(fields, "exp")?.ok_or(Unfit::Endless)?.saturating_add(LEEWAY);
+        if expires <= expected.now {
             return Err(Unfit::Expired);
         }
         if time(fields, "nbf")?.is_some_and(|begins| begins > expected.now.saturating_add(LEEWAY)) {
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_token_for_this_gateway_lets_in() {
         let claims = read(&with(r#","scope":"mcp:use  files","nbf":1800000060"#)).expect("it is taken");
-        assert_eq!((&*claims.subject, claims.expires), ("me", 1_800_000_600_000));
+        assert_eq!((&*claims.subject, claims.expires), ("me", 1_800_000_600_000 + LEEWAY));
         assert_eq!(claims.scopes, ["mcp:use", "files"]);
         assert_eq!(read(&with(r#","scp":["a","b c"]"#)).expect("it is taken").scopes, ["a", "b", "c"]);
         let several = with("").replace(r#""api://mcp""#, r#"["other","https://mcp.example/mcp"]"#);

@@ -197,7 +197,7 @@ fn of_a_token_that_says_nothing_its_issuer_is_asked() {
     assert_eq!(stage.list("opaque"), "200 tools", "it has just said so");
     assert_eq!(stage.asked(), 0);
     insta::assert_snapshot!(stage.list("another"), @"401 Unauthorized: the token is unknown, expired or revoked");
-    stage.pass(21);
+    stage.pass(31);
     insta::assert_snapshot!(stage.list("opaque"), @"401 Unauthorized: the token is unknown, expired or revoked");
     for (answer, why) in [
         (good.replace("/mcp", "/other"), "audience"),
@@ -215,6 +215,20 @@ fn of_a_token_that_says_nothing_its_issuer_is_asked() {
         assert!(stage.list(none).ends_with("it is no signed token"), "{none}");
     }
     insta::assert_snapshot!(Stage::asking().list("pck_0"), @"401 Unauthorized: the API key is not whole, or has a wrong character: its checksum does not match");
+}
+
+#[test]
+fn a_token_that_is_revoked_is_noticed_however_often_it_is_used() {
+    let stage = Stage::asking();
+    let expires = stage.host.now() / 1000 + 3600;
+    let good = format!(r#"{{"active":true,"sub":"ann","aud":"{EVERYTHING}","exp":{expires}}}"#);
+    *stage.provider.answer.lock().expect("no panic") = good;
+    assert_eq!(stage.list("opaque"), "200 none");
+    *stage.provider.answer.lock().expect("no panic") = r#"{"active":false}"#.into();
+    stage.pass(20);
+    assert_eq!(stage.list("opaque"), "200 none", "it has just said so");
+    stage.pass(20);
+    insta::assert_snapshot!(stage.list("opaque"), @"401 Unauthorized: the token is unknown, expired or revoked");
 }
 
 #[test]
@@ -282,9 +296,64 @@ fn a_stream_ends_when_its_token_does() {
             chunks.for_each(|_| std::future::ready(())).await;
             told.store(true, Ordering::Relaxed);
         });
-        stage.host.sleep(Duration::from_secs(290)).await;
+        stage.host.sleep(Duration::from_secs(350)).await;
     });
     assert!(!ended.load(Ordering::Relaxed));
     stage.pass(20);
     assert!(ended.load(Ordering::Relaxed));
+}
+
+/// Opens a stream of HTTP+SSE; returns what it carries, and where to post.
+fn open_sse(stage: &Stage, token: &str) -> (futures::stream::BoxStream<'static, String>, String) {
+    let mut opening = modern("1", "ping", "");
+    (*opening.method_mut(), *opening.uri_mut()) = (Method::GET, http::Uri::from_static("/sse"));
+    opening.headers_mut().insert(header::ACCEPT, "text/event-stream".parse().expect("ASCII"));
+    let Body::Stream(chunks) = stage.send(opening, token).into_body() else { panic!("a stream") };
+    let mut events = chunks
+        .filter_map(|chunk| async { chunk.ok().map(|chunk| String::from_utf8_lossy(&chunk).into_owned()) })
+        .filter(|event| std::future::ready(event.contains("data:")))
+        .boxed();
+    let first = stage.host.run(events.next()).expect("an event");
+    let place = first.split("data: ").nth(1).expect("a place").trim().to_owned();
+    (events, place)
+}
+
+fn say(stage: &Stage, place: &str, token: &str) -> StatusCode {
+    let mut request = modern("7", "tools/list", "");
+    *request.uri_mut() = place.parse().expect("a path");
+    stage.send(request, token).status()
+}
+
+#[test]
+fn a_stream_lasts_as_long_as_the_newest_token_of_its_agent() {
+    let stage = Stage::new();
+    let (mut events, place) = open_sse(&stage, &stage.token(0, r#""aud":"https://gw.test/sse""#));
+    stage.pass(200);
+    let newer = stage.token(0, r#""aud":"https://gw.test/sse""#);
+    assert_eq!(say(&stage, &place, &newer), StatusCode::ACCEPTED);
+    let answer = stage.host.run(events.next()).expect("an answer");
+    assert!(answer.contains("\"id\":7"), "{answer}");
+    stage.pass(200);
+    assert_eq!(say(&stage, &place, &newer), StatusCode::ACCEPTED, "its first token has ended");
+    let answer = stage.host.run(events.next()).expect("an answer");
+    assert!(!answer.contains("expired"), "{answer}");
+    stage.pass(200);
+    assert_eq!(stage.host.run(events.next()), None, "its last one has ended");
+}
+
+#[test]
+fn whose_claims_nobody_has_looked_at_is_not_taken_for_anybody() {
+    let stage = Stage::new();
+    let token = stage.token(0, &format!(r#""aud":"{EVERYTHING}","groups":["eng"]"#).replace("/mcp", "/sse"));
+    let (mut events, place) = open_sse(&stage, &token);
+    let mut config = stage.gateway.0.snapshot.load().config.clone();
+    let other = Agent {
+        name: "other".into(),
+        matches: vec![Match::Claim("groups".into(), "ops".into())],
+        ..Agent::allowing_everything()
+    };
+    config.policy.agents.push(Arc::new(other));
+    stage.gateway.reload(config);
+    assert_eq!(stage.host.run(events.next()), None, "its stream has ended");
+    assert_eq!(say(&stage, &place, &token), StatusCode::NOT_FOUND);
 }
