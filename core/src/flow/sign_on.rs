@@ -207,18 +207,17 @@ impl<H: Host> Gateway<H> {
                 tracing::debug!(server = %server.name, issuer, %scopes, "the gateway is signed in at a server");
                 Ok(held.made(token, way, scopes, now))
             }
-            Err(error) => match demand.and_then(Demand::besides) {
-                Some(wanted) => {
-                    // What one call needs besides says nothing of the server.
+            Err(error) => {
+                // What one call needs besides says nothing of the server.
+                if let Some(wanted) = demand.and_then(Demand::besides) {
                     let error = error.refused();
                     held.failed_besides(wanted.clone(), error.clone(), now);
                     Err(error)
-                }
-                None => {
+                } else {
                     held.failed(error.clone(), now);
                     Err(error)
                 }
-            },
+            }
         }
     }
 
