@@ -68,23 +68,24 @@ impl<H: Host> Gateway<H> {
         let access = self.access(server, at).await?;
         let answer = self.fetch_with(server, access.as_ref(), request).await?;
         let Some(demand) = Demand::read(answer.0.status, &answer.0.headers) else {
-            // What it is asked without a token says nothing of one.
-            if access.is_some() && answer.0.status.is_success() {
-                lock(&server.signed_in.held).accepted();
-            }
             return Ok(answer);
         };
         drop(answer);
         let number = access.map_or(0, |access| access.number);
         let anew = self.access_after(server, at, (number, &demand)).await?;
         let answer = self.fetch_with(server, Some(&anew), request).await?;
-        match Demand::read(answer.0.status, &answer.0.headers) {
-            None => Ok(answer),
-            Some(still) => {
-                lock(&server.signed_in.held).refused(self.host().now());
-                Err(not_enough(server, at.1, &still))
+        let mut held = lock(&server.signed_in.held);
+        let Some(still) = Demand::read(answer.0.status, &answer.0.headers) else {
+            if answer.0.status.is_success() {
+                held.helped();
             }
+            return Ok(answer);
+        };
+        // A token that lacks scopes is good.
+        if !still.is_about_scopes {
+            held.refused(anew.number, self.host().now());
         }
+        Err(not_enough(server, at.1, &still))
     }
 
     async fn fetch_with(
@@ -146,7 +147,7 @@ impl<H: Host> Gateway<H> {
         let signed_in = &server.signed_in;
         let _one_at_a_time = signed_in.asking.lock().await;
         let now = self.host().now();
-        match lock(&signed_in.held).known_after(number, now) {
+        match lock(&signed_in.held).known_after(number, demand.besides(), now) {
             Known::Good(access) | Known::Ageing(access) => return Ok(access),
             Known::Trouble(error) => return Err(error),
             Known::Nothing => {}
@@ -157,13 +158,23 @@ impl<H: Host> Gateway<H> {
             Some(scopes) if at.1.scopes.is_none() => asked.with(scopes),
             _ => asked.clone(),
         };
-        let in_vain = demand.is_about_scopes && asked.cover(&scopes);
-        if in_vain || lock(&signed_in.held).is_quiet(now) {
+        if demand.is_about_scopes {
+            if asked.cover(&scopes) {
+                return Err(not_enough(server, at.1, demand));
+            }
+            let wanted = demand.scopes.clone().unwrap_or_default();
+            if let Some(error) = lock(&signed_in.held).in_vain(&wanted, now) {
+                return Err(error.clone());
+            }
+            // It is the same authorization server.
+            let way = lock(&signed_in.held).way();
+            return self.ask_for_token(server, at, way, (Some(demand), &scopes)).await;
+        }
+        if lock(&signed_in.held).is_quiet(now) {
             return Err(not_enough(server, at.1, demand));
         }
-        // With other scopes it is the same authorization server; with a token that is refused it may be another.
-        let way = if demand.is_about_scopes { lock(&signed_in.held).way() } else { None };
-        self.ask_for_token(server, at, way, (Some(demand), &scopes)).await
+        // It may be another authorization server.
+        self.ask_for_token(server, at, None, (Some(demand), &scopes)).await
     }
 
     /// Asks for a token and holds it, or why there is none.
@@ -197,8 +208,15 @@ impl<H: Host> Gateway<H> {
                 Ok(held.made(token, way, scopes, now))
             }
             Err(error) => {
-                held.failed(error.clone(), now);
-                Err(error)
+                // What one call needs besides says nothing of the server.
+                if let Some(wanted) = demand.and_then(Demand::besides) {
+                    let error = error.refused();
+                    held.failed_besides(wanted.clone(), error.clone(), now);
+                    Err(error)
+                } else {
+                    held.failed(error.clone(), now);
+                    Err(error)
+                }
             }
         }
     }

@@ -2,8 +2,21 @@
 
 use url::{Host, Url};
 
-/// Names that lead nowhere in public (RFC 6761, RFC 6762, RFC 8375, and what clouds use).
-const INSIDE: [&str; 5] = [".localhost", ".local", ".internal", ".intranet", ".home.arpa"];
+/// Names that lead nowhere in public (RFC 6761, RFC 6762, RFC 8375, and what clouds, clusters and offices use).
+const INSIDE: [&str; 12] = [
+    ".localhost",
+    ".localdomain",
+    ".local",
+    ".internal",
+    ".intranet",
+    ".home.arpa",
+    ".svc",
+    ".lan",
+    ".corp",
+    ".home",
+    ".private",
+    ".intra",
+];
 
 /// Tells whether an address may be asked that stands in something that came from `by`: over TLS at a public name, or else
 /// only where `by` is itself, so that nothing is asked on somebody's behalf that they could not ask.
@@ -67,6 +80,10 @@ mod tests {
             "https://metadata/",
             "https://metadata.google.internal/",
             "https://printer.local/",
+            "https://kubernetes.default.svc/",
+            "https://x.lan/",
+            "https://x.corp./",
+            "https://x.home/",
             "https://me:pw@idp.example/",
             "https://idp.example/#x",
             "http://mcp.example/",

@@ -9,6 +9,7 @@ use futures::future;
 use http::header;
 
 use super::{ask, modern_server, text};
+use crate::body::Body;
 use crate::config::{Config, Source, parse};
 use crate::gateway::Gateway;
 use crate::ports::Clock as _;
@@ -39,7 +40,10 @@ struct State {
     revoked: u64,
     /// What the scope of a call has to be.
     needs: Option<String>,
-    granted: String,
+    /// A scope that the authorization server gives to nobody.
+    denied: Option<String>,
+    /// What each token was asked for with.
+    granted: Vec<String>,
     /// Whom requests were for since the last time, and what they carried.
     seen: Vec<String>,
 }
@@ -55,7 +59,8 @@ impl Double {
             made: 0,
             revoked: 0,
             needs: None,
-            granted: String::new(),
+            denied: None,
+            granted: Vec::new(),
             seen: Vec::new(),
         })))
     }
@@ -78,9 +83,8 @@ impl Double {
         let body = String::from_utf8_lossy(request.body());
         match at {
             ("a.test", "/mcp") => {
-                let is_call = body.contains("tools/call");
                 state.seen.push(format!("server: {carried}"));
-                state.serve(carried, is_call).unwrap_or_else(|| modern_server(request))
+                state.serve(carried, &body).unwrap_or_else(|| modern_server(request))
             }
             ("a.test", "/.well-known/oauth-protected-resource/mcp") => {
                 state.seen.push("server's metadata".into());
@@ -117,18 +121,22 @@ impl Double {
 }
 
 impl State {
-    fn serve(&self, carried: &str, is_call: bool) -> Option<Answer> {
+    fn serve(&self, carried: &str, body: &str) -> Option<Answer> {
         let number = carried.strip_prefix("Bearer t0k3n-").and_then(|number| number.parse::<u64>().ok());
         let challenge = |status, text: &str| {
             let mut answer = json_answer(status, "no")?;
             answer.headers_mut().insert(header::WWW_AUTHENTICATE, text.parse().expect("ASCII"));
             Ok(answer)
         };
-        if number.is_none_or(|number| number <= self.revoked) {
+        let number = number.filter(|number| *number > self.revoked && !body.contains(r#""refused""#));
+        let Some(number) = number else {
             return Some(challenge(401, "Bearer scope=\"tickets.read\""));
-        }
-        let needs = self.needs.as_ref().filter(|needs| is_call && !self.granted.contains(*needs))?;
-        Some(challenge(403, &format!("Bearer error=\"insufficient_scope\", scope=\"{needs}\"")))
+        };
+        let form = usize::try_from(number).ok().and_then(|number| self.granted.get(number - 1))?;
+        let needs = self.needs.as_deref().or_else(|| body.split(r#""needs":""#).nth(1)?.split('"').next());
+        let needs = needs.filter(|needs| body.contains("tools/call") && !form.contains(needs))?;
+        let challenge = challenge(403, &format!("Bearer error=\"insufficient_scope\", scope=\"{needs}\""));
+        Some(slowly(challenge, Duration::from_millis(50)))
     }
 
     fn token(&mut self, carried: &str, form: &str) -> Answer {
@@ -140,8 +148,11 @@ impl State {
         if carried != format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)) {
             return json_answer(401, r#"{"error":"invalid_client","error_description":"not s3cret"}"#);
         }
+        if self.denied.as_ref().is_some_and(|denied| form.contains(denied)) {
+            return json_answer(400, r#"{"error":"invalid_scope"}"#);
+        }
         self.made += 1;
-        form.clone_into(&mut self.granted);
+        self.granted.push(form.to_owned());
         let text = format!(
             r#"{{"access_token":"t0k3n-{}","token_type":"Bearer","expires_in":{}}}"#,
             self.made, self.lifetime
@@ -184,7 +195,11 @@ impl Stage {
     }
 
     fn call(&self) -> String {
-        ask(&self.host, &self.gateway, modern("1", "tools/call", r#""name":"a__echo""#))
+        self.call_with("{}")
+    }
+
+    fn call_with(&self, arguments: &str) -> String {
+        ask(&self.host, &self.gateway, call(arguments))
     }
 
     /// Calls, and returns who was asked what.
@@ -210,6 +225,10 @@ impl Stage {
     fn reason(&self) -> String {
         self.gateway.readiness().remove(0).reason.unwrap_or_default()
     }
+}
+
+fn call(arguments: &str) -> http::Request<Body> {
+    modern("1", "tools/call", &format!(r#""name":"a__echo","arguments":{arguments}"#))
 }
 
 #[test]
@@ -374,6 +393,65 @@ fn scopes_that_a_call_needs_are_asked_for_besides() {
     server: Bearer t0k3n-3
     ");
     insta::assert_snapshot!(stage.seen_of_call(), @"server: Bearer t0k3n-3");
+}
+
+#[test]
+fn two_calls_that_need_scopes_besides_get_both() {
+    let stage = Stage::new(KNOWN);
+    stage.double.seen();
+    let calls = ["x", "y"].map(|needs| call(&format!(r#"{{"needs":"{needs}.scope"}}"#)));
+    let calls = calls.map(|call| async { text(Box::pin(stage.gateway.serve(call)).await).await });
+    let answers = stage.host.run(future::join_all(calls));
+    assert!(answers.iter().all(|answer| answer.contains(r#""content":[]"#)), "{answers:?}");
+    let forms = stage.double.seen().into_iter().filter(|one| one.starts_with("token"));
+    insta::assert_snapshot!(forms.collect::<Vec<_>>().join("\n"), @"
+    token: grant_type=client_credentials&scope=x.scope&resource=http%3A%2F%2Fa.test%2Fmcp
+    token: grant_type=client_credentials&scope=x.scope+y.scope&resource=http%3A%2F%2Fa.test%2Fmcp
+    ");
+    insta::assert_snapshot!(stage.seen_of_call(), @"server: Bearer t0k3n-3");
+}
+
+#[test]
+fn scopes_that_are_refused_trouble_the_call_that_needs_them_alone() {
+    let stage = Stage::new(KNOWN);
+    stage.double.set(|state| state.denied = Some("admin".into()));
+    stage.double.seen();
+    insta::assert_snapshot!(stage.call_with(r#"{"needs":"admin"}"#), @r#"200 application/json {"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"server \"a\" cannot be signed in at: the authorization server \"https://idp.example\" gives the client \"portcullis\" no token (invalid_scope); see `auth.oauth`, and what it lets the client do"}}"#);
+    insta::assert_snapshot!(stage.double.seen().join("\n"), @"
+    server: Bearer t0k3n-1
+    token: grant_type=client_credentials&scope=admin&resource=http%3A%2F%2Fa.test%2Fmcp
+    ");
+    for _ in 0..10 {
+        assert!(stage.call_with(r#"{"needs":"admin"}"#).contains("invalid_scope"));
+    }
+    assert!(
+        stage.double.seen().iter().all(|one| one.starts_with("server")),
+        "it is not asked again for a while"
+    );
+    // What others need is asked for, and a token that is revoked is made anew.
+    assert!(stage.call_with(r#"{"needs":"tickets.write"}"#).contains(r#""content":[]"#));
+    stage.double.set(|state| state.revoked = state.made);
+    stage.seen_of_call();
+    stage.wait(Duration::from_secs(2));
+    stage.double.set(|state| state.denied = None);
+    assert!(stage.call_with(r#"{"needs":"admin"}"#).contains(r#""content":[]"#));
+}
+
+#[test]
+fn one_tool_that_refuses_every_token_costs_few_whatever_others_do() {
+    let stage = Stage::new(KNOWN);
+    let made = lock(&stage.double.0).made;
+    for _ in 0..20 {
+        assert!(stage.call_with(r#"{"refused":1}"#).contains("refuses the access token"));
+        stage.seen_of_call();
+    }
+    assert_eq!(lock(&stage.double.0).made, made + 1, "within the first second");
+    for _ in 0..60 {
+        stage.wait(Duration::from_secs(1));
+        stage.call_with(r#"{"refused":1}"#);
+        stage.seen_of_call();
+    }
+    assert!((3..=7).contains(&(lock(&stage.double.0).made - made)), "ever fewer within a minute");
 }
 
 #[test]

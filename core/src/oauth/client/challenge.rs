@@ -48,6 +48,11 @@ impl Demand {
             is_about_scopes,
         })
     }
+
+    /// Returns the scopes that the request needs besides those of a token that is good.
+    pub(crate) fn besides(&self) -> Option<&Scopes> {
+        self.scopes.as_ref().filter(|_| self.is_about_scopes)
+    }
 }
 
 /// Returns the first challenge that a bearer of a token can meet; one that says where the metadata is, before others.

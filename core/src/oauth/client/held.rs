@@ -1,7 +1,8 @@
 //! What is held of signing in at one server: the token, where it came from, and what went wrong. Pure.
 //!
 //! **A token is used until shortly before it expires, and made anew one at a time.** An authorization server that fails is left
-//! alone for a while, ever longer; what a token still opens goes on being opened.
+//! alone for a while, ever longer; what a token still opens goes on being opened. **What single calls want besides is held
+//! against no other call.**
 
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use crate::upstream::pauses::BEFORE_A_SERVER;
 /// How long before it expires a token is made anew, at most, in milliseconds, and which part of its life at most.
 const AHEAD: u64 = 60_000;
 const PART: u64 = 5;
+/// How many sets of scopes are held that were asked for in vain. Where all of them still count, no other is asked for.
+const MOST_IN_VAIN: usize = 16;
 
 /// Where a server's tokens are made, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,16 @@ pub(crate) enum Known {
     Trouble(Unreachable),
 }
 
+/// Scopes that were asked for besides, in vain.
+#[derive(Debug)]
+struct InVain {
+    scopes: Scopes,
+    /// Until when they are not asked for again, in milliseconds since the Unix epoch.
+    until: u64,
+    failures: u32,
+    error: Unreachable,
+}
+
 /// What is held of signing in at one server.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
@@ -55,8 +68,11 @@ pub(crate) struct Held {
     numbers: u64,
     failures: u32,
     trouble: Option<(u64, Unreachable)>,
-    /// How often in a row a server refused a token that had just been made, and until when that is no reason for another.
+    in_vain: Vec<InVain>,
+    /// How often in a row a server refused a token that had just been made, the last of these tokens, and until when that is
+    /// no reason for another.
     refusals: u32,
+    refused: u64,
     quiet_until: u64,
 }
 
@@ -74,10 +90,12 @@ impl Held {
         }
     }
 
-    /// Returns what there is after the server has refused the token of that number, or a request without one.
-    pub(crate) fn known_after(&self, number: u64, now: u64) -> Known {
+    /// Returns what there is after the server has refused the token of that number, or a request without one; where it wants
+    /// scopes, only what was asked for with them.
+    pub(crate) fn known_after(&self, number: u64, wanted: Option<&Scopes>, now: u64) -> Known {
+        let is_wider = wanted.is_none_or(|wanted| self.scopes.cover(wanted));
         match (&self.access, &self.trouble) {
-            (Some(access), _) if access.number > number => Known::Good(access.clone()),
+            (Some(access), _) if access.number > number && is_wider => Known::Good(access.clone()),
             (_, Some((until, error))) if now < *until => Known::Trouble(error.clone()),
             _ => Known::Nothing,
         }
@@ -88,15 +106,37 @@ impl Held {
         now < self.quiet_until
     }
 
-    /// Takes note that the server has refused a token that was made because it had refused another.
-    pub(crate) fn refused(&mut self, now: u64) {
-        self.quiet_until = now + BEFORE_A_SERVER.millis_after(self.refusals);
-        self.refusals = self.refusals.saturating_add(1);
+    /// Takes note that the server has refused the token of that number, which was made because it had refused another. Many
+    /// who are refused with one token at once count as one.
+    pub(crate) fn refused(&mut self, number: u64, now: u64) {
+        if number > self.refused {
+            self.refused = number;
+            self.quiet_until = now + BEFORE_A_SERVER.millis_after(self.refusals);
+            self.refusals = self.refusals.saturating_add(1);
+        }
     }
 
-    /// Takes note that the server takes what it is sent.
-    pub(crate) fn accepted(&mut self) {
-        (self.refusals, self.quiet_until) = (0, 0);
+    /// Takes note that another token has helped. That ends no wait which another call has begun.
+    pub(crate) fn helped(&mut self) {
+        self.refusals = 0;
+    }
+
+    /// Returns why it is too early to ask for scopes besides.
+    pub(crate) fn in_vain(&self, wanted: &Scopes, now: u64) -> Option<&Unreachable> {
+        let mut waits = self.in_vain.iter().filter(|one| now < one.until);
+        let same = waits.clone().find(|one| one.scopes == *wanted);
+        same.or_else(|| waits.nth(MOST_IN_VAIN - 1)).map(|one| &one.error)
+    }
+
+    /// Takes note that scopes were asked for besides in vain, and why. What is held otherwise is as good as before.
+    pub(crate) fn failed_besides(&mut self, wanted: Scopes, error: Unreachable, now: u64) {
+        let before = self.in_vain.iter().position(|one| one.scopes == wanted);
+        let failures = before.map_or(0, |at| self.in_vain.remove(at).failures);
+        if self.in_vain.len() >= MOST_IN_VAIN {
+            self.in_vain.remove(0);
+        }
+        let until = now + BEFORE_A_SERVER.millis_after(failures);
+        self.in_vain.push(InVain { scopes: wanted, until, failures: failures.saturating_add(1), error });
     }
 
     /// Returns where tokens were made last.
@@ -123,6 +163,7 @@ impl Held {
         self.due = life.map_or(u64::MAX, |life| self.until - AHEAD.min(life / PART));
         let access = Access { token, number: self.numbers };
         self.access = Some(access.clone());
+        self.in_vain.retain(|one| !scopes.cover(&one.scopes));
         (self.way, self.scopes) = (Some(way), scopes);
         (self.failures, self.trouble) = (0, None);
         access
@@ -138,7 +179,8 @@ impl Held {
     /// Takes note that what is signed in with may be another: it is tried at once.
     pub(crate) fn changed(&mut self) {
         (self.failures, self.trouble) = (0, None);
-        self.accepted();
+        (self.refusals, self.quiet_until) = (0, 0);
+        self.in_vain.clear();
     }
 }
 
@@ -217,18 +259,56 @@ mod tests {
     fn a_refused_token_is_made_anew_once() {
         let mut held = Held::default();
         let first = made(&mut held, "t1", None, 0);
-        assert_eq!(shown(held.known_after(first, 0)), "ask");
+        assert_eq!(shown(held.known_after(first, None, 0)), "ask");
         let second = made(&mut held, "t2", None, 0);
-        assert_eq!(shown(held.known_after(first, 0)), "t2", "somebody else has asked");
-        assert_eq!(shown(held.known_after(second, 0)), "ask");
+        assert_eq!(shown(held.known_after(first, None, 0)), "t2", "somebody else has asked");
+        assert_eq!(shown(held.known_after(second, None, 0)), "ask");
         assert!(!held.is_quiet(0));
-        held.refused(0);
+        held.refused(second, 0);
         assert!(held.is_quiet(999) && !held.is_quiet(1000));
-        held.refused(1000);
-        assert!(held.is_quiet(2999) && !held.is_quiet(3000));
-        held.accepted();
-        assert!(!held.is_quiet(1000));
+        held.refused(second, 999);
+        assert!(!held.is_quiet(1000), "many with one token are one");
+        held.refused(second + 1, 1000);
+        held.helped();
+        assert!(held.is_quiet(2999) && !held.is_quiet(3000), "a wait lasts whatever helps others");
+        held.refused(second + 2, 3000);
+        assert!(held.is_quiet(3999) && !held.is_quiet(4000), "and is the first again");
+        held.changed();
+        assert!(!held.is_quiet(3000));
         held.failed(trouble(), 0);
-        assert_eq!(shown(held.known_after(second, 0)), "cannot be signed in at");
+        assert_eq!(shown(held.known_after(second, None, 0)), "cannot be signed in at");
+    }
+
+    #[test]
+    fn a_newer_token_is_taken_where_it_is_asked_for_with_what_is_wanted() {
+        let mut held = Held::default();
+        let first = made(&mut held, "t1", None, 0);
+        let way = held.way().expect("a way");
+        let token = held.token().expect("a token").clone();
+        held.made(token, way, Scopes::parse("x"), 0);
+        assert_eq!(shown(held.known_after(first, Some(&Scopes::parse("x")), 0)), "t1");
+        assert_eq!(shown(held.known_after(first, Some(&Scopes::parse("y")), 0)), "ask");
+        assert_eq!(shown(held.known_after(first, None, 0)), "t1");
+    }
+
+    #[test]
+    fn scopes_that_are_asked_for_in_vain_are_nobody_elses_trouble() {
+        let mut held = Held::default();
+        made(&mut held, "t1", None, 0);
+        let check = |held: &Held, scopes: &str, now| held.in_vain(&Scopes::parse(scopes), now).is_some();
+        held.failed_besides(Scopes::parse("x"), trouble(), 0);
+        assert!(check(&held, "x", 999) && !check(&held, "x", 1000) && !check(&held, "y", 0));
+        held.failed_besides(Scopes::parse("x"), trouble(), 1000);
+        assert!(check(&held, "x", 2999) && !check(&held, "x", 3000));
+        assert_eq!(shown(held.known(0)), "t1");
+        assert!(held.way().is_some());
+        for n in 1..MOST_IN_VAIN {
+            assert!(!check(&held, "new", 2000), "{n}");
+            held.failed_besides(Scopes::parse(&n.to_string()), trouble(), 2000);
+        }
+        assert!(check(&held, "new", 2000), "who is refused that often is not asked with ever new scopes");
+        assert!(!check(&held, "new", 3000));
+        held.changed();
+        assert!(!check(&held, "1", 2000));
     }
 }

@@ -43,8 +43,9 @@ impl Scopes {
     }
 
     /// Returns them together with others: what was asked for, and what is asked for besides (step-up).
+    /// Where that is too much, nothing is given up of what was asked for.
     pub(crate) fn with(&self, others: &Self) -> Self {
-        Self(self.0.union(&others.0).take(MOST).cloned().gathered())
+        Self(self.0.iter().chain(others.0.difference(&self.0)).take(MOST).cloned().gathered())
     }
 }
 
@@ -73,6 +74,8 @@ mod tests {
         assert_eq!(check(&"x".repeat(LONGEST + 1), ""), "");
         let many: Vec<_> = (0..2 * MOST).map(|n| n.to_string()).collect();
         assert_eq!(Scopes::parse(&many.join(" ")).0.len(), MOST);
+        let full = Scopes::parse(&many[..MOST].join(" "));
+        assert_eq!(full.with(&Scopes::parse("! zz")), full);
         assert!(Scopes::parse("a b").cover(&Scopes::parse("b")));
         assert!(!Scopes::parse("a b").cover(&Scopes::parse("c")));
     }
