@@ -136,9 +136,17 @@ fn sinks(gateway: &Gateway, answers: &[Value]) -> String {
 fn a_token_is_used_again_in_every_era() {
     for options in [&["--era", "modern"][..], &["--era", "legacy"], &["--era", "legacy", "--sse"]] {
         let stage = Stage::ready(options);
-        (0..3).for_each(|_| stage.calls());
-        Agent::legacy(stage.gateway.url()).call("s__echo", &json!({ "message": "hello" }));
-        assert_eq!(stage.made(), 1, "{options:?}");
+        let session = Agent::legacy(stage.gateway.url());
+        let call = || {
+            stage.calls();
+            session.call("s__echo", &json!({ "message": "hello" }));
+        };
+        call();
+        let made = stage.made();
+        (0..3).for_each(|_| call());
+        assert_eq!(stage.made(), made, "{options:?}");
+        // Each instance has a token of its own: of a Worker, the isolate, what reads the lists, and the session's owner.
+        assert_eq!(made, if Host::chosen() == Host::Edge { 3 } else { 1 }, "{options:?}");
         let form = stage.issuer.doing().forms[0].clone();
         assert!(form.starts_with("grant_type=client_credentials&resource=http%3A%2F%2F127.0.0.1"), "{form}");
     }
@@ -153,14 +161,17 @@ fn fifty_calls_whose_token_is_refused_make_one() {
         |gateway| gateway.of_function("at_a_time", json!(50)).of_function("extensions", json!(false)),
     );
     await_tools(&stage.gateway);
-    stage.issuer.doing().revoked = 1;
+    // Who answers calls need not be who reads the lists, and has a token of its own then.
+    stage.calls();
+    let made = stage.made();
+    stage.issuer.doing().revoked = made;
     thread::scope(|scope| {
         let calls: Vec<_> = (0..50).map(|_| scope.spawn(|| stage.calls())).collect();
         for call in calls {
             call.join().expect("the call is answered");
         }
     });
-    assert_eq!(stage.made(), 2);
+    assert_eq!(stage.made(), made + 1);
 }
 
 #[test]
@@ -308,7 +319,7 @@ fn check_key(algorithm: &[&str]) {
     gateway.set_secret("tickets", &another);
     await_reason(&gateway, "refuses the client \"portcullis\" (invalid_client)");
     let wrong = issuer.doing().wrong.clone();
-    assert!(wrong.iter().all(|wrong| *wrong == "signature"), "{wrong:?}");
+    assert!(!wrong.is_empty() && wrong.iter().all(|wrong| *wrong == "signature"), "{wrong:?}");
     gateway.set_secret("tickets", &key);
     issuer.doing().wrong.clear();
     await_tools(&gateway);
