@@ -32,12 +32,11 @@ impl ClientKey {
         let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
         let der = STANDARD.decode(body).expect("a key in PEM");
         let on_curve = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &SystemRandom::new());
-        let (algorithm, public) = match on_curve {
-            Ok(pair) => ("ES256", pair.public_key().as_ref().to_vec()),
-            Err(_) => {
-                let pair = RsaKeyPair::from_pkcs8(&der).expect("a key of RSA where it is none of P-256");
-                ("RS256", pair.public_key().as_ref().to_vec())
-            }
+        let (algorithm, public) = if let Ok(pair) = on_curve {
+            ("ES256", pair.public_key().as_ref().to_vec())
+        } else {
+            let pair = RsaKeyPair::from_pkcs8(&der).expect("a key of RSA where it is none of P-256");
+            ("RS256", pair.public_key().as_ref().to_vec())
         };
         Self { algorithm, public, used: BTreeSet::new() }
     }
