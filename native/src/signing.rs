@@ -62,7 +62,7 @@ mod tests {
         "JDn497YA5ri3QnYdaJXQ/Zoub3cfApsuz/06xHNxXhp+Wi4ovKN1EX/VokKKc25uPRC6gcrhUyxrKpgp62xN",
     );
     const POINT: &str =
-        concat!("BCAkOfj3tgDmuLdCdh1oldD9mi5vdx8Cmy7P/TrEc3FeGn5aLii8o3URf9WiQopzbm49ELqByuFTLGsqmCnrbE0=",);
+        "BCAkOfj3tgDmuLdCdh1oldD9mi5vdx8Cmy7P/TrEc3FeGn5aLii8o3URf9WiQopzbm49ELqByuFTLGsqmCnrbE0=";
 
     fn signed(key: &str) -> Result<Vec<u8>, NotSigned> {
         let pem = format!("-----BEGIN {0}-----\n{key}\n-----END {0}-----\n", "PRIVATE KEY");

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -93,6 +94,23 @@ impl Builder {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Has it find secrets as its host has them: a Worker is bound to this one, a function has those of its own prefix in
+    /// Secrets Manager. But for a Worker, there is none until it is set.
+    #[must_use]
+    pub fn keeping_secret(self, name: &str, bound: &str) -> Self {
+        static KEEPING: AtomicUsize = AtomicUsize::new(0);
+        match self.host {
+            Host::Local => self,
+            Host::Edge => self.env(&binding(name), bound),
+            Host::Lambda => {
+                let number = KEEPING.fetch_add(1, Ordering::Relaxed);
+                self.env("AWS_ENDPOINT_URL_SECRETS_MANAGER", Emulator::of_secrets().url())
+                    .env("AWS_REGION", "eu-west-1")
+                    .env("PORTCULLIS_SECRET_PREFIX", &format!("tests-{}-{number}/", std::process::id()))
+            }
+        }
     }
 
     /// Appends an argument to `portcullis serve`.
@@ -357,6 +375,18 @@ impl Gateway {
         self.await_readiness();
     }
 
+    /// Sets a secret, with the admin key of the environment. A Worker is started anew, with another binding: that is what
+    /// `wrangler secret put` does.
+    pub fn set_secret(&mut self, name: &str, value: &str) {
+        if self.setup.host == Host::Edge {
+            self.setup.environment.push((binding(name), value.to_owned()));
+            self.restart();
+        } else {
+            let ran = self.cli_with(&["secrets", "set", name, "--url", &self.url_of("")], value);
+            assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout, ran.stderr);
+        }
+    }
+
     /// Runs another command of the program, such as `["check"]`; the environment names the same configuration and
     /// data folder.
     ///
@@ -393,4 +423,9 @@ impl Gateway {
         });
         assert!(ready.is_some(), "{url} last answered {answer}; the gateway said:\n{}", self.log());
     }
+}
+
+/// What a secret is bound as.
+fn binding(name: &str) -> String {
+    name.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }

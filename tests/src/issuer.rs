@@ -1,15 +1,17 @@
 //! An authorization server, and a server that takes its tokens alone.
 //!
-//! It makes a token for a client that proves itself with its secret or with an assertion, and does whatever a test tells it to
+//! It makes a token for a client that proves itself with its secret, or with an assertion where it knows its key, and does whatever a test tells it to
 //! do instead. The server stands before another one, to which it hands what comes with a token that counts.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
+use crate::assertion::ClientKey;
 use crate::hostile::{Done, Exchange, Hostile};
 
 /// What the authorization server knows and does.
@@ -17,6 +19,8 @@ use crate::hostile::{Done, Exchange, Hostile};
 pub struct Doing {
     /// The secret of the client `portcullis`.
     pub secret: String,
+    /// Its key, where it is known by that and no longer by its secret.
+    pub key: Option<ClientKey>,
     /// For how many seconds a token is good.
     pub lifetime: u64,
     /// Tokens up to this number are refused.
@@ -31,6 +35,8 @@ pub struct Doing {
     pub metadata: Option<String>,
     /// The forms of the token requests that came.
     pub forms: Vec<String>,
+    /// What was wrong with the assertions that came.
+    pub wrong: Vec<&'static str>,
     /// The tokens that were made.
     pub made: usize,
 }
@@ -46,6 +52,7 @@ impl Default for Issuer {
     fn default() -> Self {
         let doing = Arc::new(Mutex::new(Doing {
             secret: "s3cret".into(),
+            key: None,
             lifetime: 3600,
             revoked: 0,
             instead: None,
@@ -53,6 +60,7 @@ impl Default for Issuer {
             named: None,
             metadata: None,
             forms: Vec::new(),
+            wrong: Vec::new(),
             made: 0,
         }));
         let told = doing.clone();
@@ -126,8 +134,7 @@ fn issue(exchange: &mut Exchange, doing: &mut Doing) -> io::Result<Done> {
         return Ok(Done::Answered);
     }
     doing.forms.push(exchange.body.clone());
-    let basic = format!("Basic {}", STANDARD.encode(format!("portcullis:{}", doing.secret)));
-    let is_client = header(exchange, "authorization") == basic || exchange.body.contains("client_assertion=");
+    let is_client = is_client(doing, exchange, &own);
     if let Some((status, headers, body)) = &doing.instead {
         exchange.respond(*status, headers, body)?;
     } else if is_client {
@@ -143,4 +150,16 @@ fn issue(exchange: &mut Exchange, doing: &mut Doing) -> io::Result<Done> {
         exchange.respond(401, "Content-Type: application/json\r\n", text.to_string())?;
     }
     Ok(Done::Answered)
+}
+
+/// Whether it is the client that asks; of an assertion, it is noted what is wrong.
+fn is_client(doing: &mut Doing, exchange: &Exchange, own: &str) -> bool {
+    let Some(key) = &mut doing.key else {
+        let basic = format!("Basic {}", STANDARD.encode(format!("portcullis:{}", doing.secret)));
+        return header(exchange, "authorization") == basic;
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
+    let checked = key.check(&exchange.body, "portcullis", own, now);
+    doing.wrong.extend(checked.err());
+    checked.is_ok()
 }

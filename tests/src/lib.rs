@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`gateway`] | a gateway process with its own configuration, port and data folder |
 //! | [`aws`] | an emulator of AWS, and a proxy before it that fails as AWS does |
+//! | [`assertion`] | what an authorization server looks at before it believes a client's assertion |
 //! | [`balancer`] | a load balancer before several gateways |
 //! | [`fleet`] | several instances of one gateway, and the load balancer before them |
 //! | [`hostile`] | upstreams that break every rule, and what they make the gateway hold |
@@ -23,6 +24,7 @@
 //! **A missing tool fails the test that needs it**; no test is skipped in silence.
 
 pub mod agent;
+pub mod assertion;
 pub mod aws;
 pub mod balancer;
 pub mod client;

@@ -8,9 +8,8 @@ use std::net::TcpListener;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use portcullis_tests::agent::{Agent, LEGACY};
-use portcullis_tests::aws::Emulator;
 use portcullis_tests::client::{Client, Step};
-use portcullis_tests::gateway::{Builder, Gateway, Host};
+use portcullis_tests::gateway::{Gateway, Host};
 use portcullis_tests::http::{Request, Response};
 use portcullis_tests::provider::Provider;
 use portcullis_tests::scenario::received;
@@ -60,7 +59,7 @@ impl Stage {
              servers:\n  s: {{ url: {server} }}\n{AGENTS}"
         );
         let gateway = Gateway::with(&config).env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY);
-        let gateway = keeping_secrets(gateway).start();
+        let gateway = gateway.keeping_secret("corp", Provider::secret()).start();
         Self { gateway, provider, _upstream: upstream, record, _folder: folder }
     }
 
@@ -90,18 +89,6 @@ impl Stage {
         assert_eq!((response.status, &*challenge), (401, expected), "{token}");
         let error = response.json();
         error["error"]["message"].as_str().unwrap_or_else(|| panic!("{error}")).to_owned()
-    }
-}
-
-/// Has a gateway find secrets as its host has them: a Worker is bound to them, a function has them in Secrets Manager.
-fn keeping_secrets(gateway: Builder) -> Builder {
-    match Host::chosen() {
-        Host::Local => gateway,
-        Host::Edge => gateway.env("CORP", Provider::secret()),
-        Host::Lambda => gateway
-            .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", Emulator::of_secrets().url())
-            .env("AWS_REGION", "eu-west-1")
-            .env("PORTCULLIS_SECRET_PREFIX", &format!("sign-in-{}/", std::process::id())),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Signing in at servers as a client of their authorization server, over real HTTP: when tokens are asked for, what a failure
 //! says, and where credentials go.
 
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use portcullis_tests::agent::Agent;
-use portcullis_tests::gateway::{Gateway, Host, Readiness};
+use portcullis_tests::assertion::ClientKey;
+use portcullis_tests::gateway::{Builder, Gateway, Host, Readiness};
 use portcullis_tests::hostile::{Done, Hostile};
 use portcullis_tests::http::Request;
 use portcullis_tests::issuer::Issuer;
@@ -37,15 +39,26 @@ fn oauth(issuer: Option<&str>) -> Value {
 
 /// A gateway that knows the client's secret, before a server at this URL.
 fn gateway(url: &str, oauth: &Value) -> Gateway {
+    started(builder(url, oauth))
+}
+
+/// The same, yet to be started. Of a function there is one environment: each has a token of its own.
+fn builder(url: &str, oauth: &Value) -> Builder {
     let servers = json!({ "s": { "url": url, "auth": { "oauth": oauth } } });
     let config = json!({ "version": 1, "audit": { "arguments": true }, "servers": servers });
-    let gateway = Gateway::with(&config.to_string())
-        .on(Host::Local)
+    Gateway::with(&config.to_string())
         .env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY)
         .env("PORTCULLIS_LOG", "trace")
+        .keeping_secret("tickets", SECRET)
+        .of_function("most", json!(1))
         .until(Readiness::Listening)
-        .start();
-    set_secret(&gateway, SECRET);
+}
+
+fn started(gateway: Builder) -> Gateway {
+    let mut gateway = gateway.start();
+    if Host::chosen() != Host::Edge {
+        gateway.set_secret("tickets", SECRET);
+    }
     gateway
 }
 
@@ -55,24 +68,22 @@ fn guarded(issuer: &Issuer, server: &Upstream) -> String {
     issuer.guard(behind).url().replace("/mcp", &format!("/{path}"))
 }
 
-fn set_secret(gateway: &Gateway, value: &str) {
-    let ran = gateway.cli_with(&["secrets", "set", "tickets", "--url", &gateway.url_of("")], value);
-    assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout, ran.stderr);
-}
-
 impl Stage {
     fn new(options: &[&str], prepare: impl FnOnce(&Issuer)) -> Self {
+        Self::with(options, prepare, |gateway| gateway)
+    }
+
+    fn with(options: &[&str], prepare: impl FnOnce(&Issuer), how: impl FnOnce(Builder) -> Builder) -> Self {
         let (server, issuer) = (Upstream::fixture(options), Issuer::default());
         issuer.doing().secret = SECRET.into();
         prepare(&issuer);
-        let gateway = gateway(&guarded(&issuer, &server), &oauth(Some(&issuer.url())));
+        let gateway = started(how(builder(&guarded(&issuer, &server), &oauth(Some(&issuer.url())))));
         Self { gateway, issuer, _server: server }
     }
 
     fn ready(options: &[&str]) -> Self {
         let stage = Self::new(options, |_| ());
-        let agent = Agent::modern(stage.gateway.url());
-        wait::expect("the server's tools", || agent.tools().contains(&"s__echo".to_owned()));
+        await_tools(&stage.gateway);
         stage
     }
 
@@ -103,6 +114,13 @@ fn await_reason(gateway: &Gateway, words: &str) {
     wait::expect(words, || reason(gateway).contains(words));
 }
 
+/// Waits until the server's tools are listed: the gateway is signed in.
+#[track_caller]
+fn await_tools(gateway: &Gateway) {
+    let agent = Agent::modern(gateway.url());
+    wait::expect("the server's tools", || agent.tools().contains(&"s__echo".to_owned()));
+}
+
 /// Everything that the gateway says and keeps.
 fn sinks(gateway: &Gateway, answers: &[Value]) -> String {
     let bearer = |path: &str| {
@@ -118,9 +136,17 @@ fn sinks(gateway: &Gateway, answers: &[Value]) -> String {
 fn a_token_is_used_again_in_every_era() {
     for options in [&["--era", "modern"][..], &["--era", "legacy"], &["--era", "legacy", "--sse"]] {
         let stage = Stage::ready(options);
-        (0..3).for_each(|_| stage.calls());
-        Agent::legacy(stage.gateway.url()).call("s__echo", &json!({ "message": "hello" }));
-        assert_eq!(stage.made(), 1, "{options:?}");
+        let session = Agent::legacy(stage.gateway.url());
+        let call = || {
+            stage.calls();
+            session.call("s__echo", &json!({ "message": "hello" }));
+        };
+        call();
+        let made = stage.made();
+        (0..3).for_each(|_| call());
+        assert_eq!(stage.made(), made, "{options:?}");
+        // Each instance has a token of its own: of a Worker, the isolate, what reads the lists, and the session's owner.
+        assert_eq!(made, if Host::chosen() == Host::Edge { 3 } else { 1 }, "{options:?}");
         let form = stage.issuer.doing().forms[0].clone();
         assert!(form.starts_with("grant_type=client_credentials&resource=http%3A%2F%2F127.0.0.1"), "{form}");
     }
@@ -128,22 +154,30 @@ fn a_token_is_used_again_in_every_era() {
 
 #[test]
 fn fifty_calls_whose_token_is_refused_make_one() {
-    let stage = Stage::ready(&["--era", "modern"]);
-    stage.issuer.doing().revoked = 1;
+    // Of a function, they are at a time only where its environments are given more than one.
+    let stage = Stage::with(
+        &["--era", "modern"],
+        |_| (),
+        |gateway| gateway.of_function("at_a_time", json!(50)).of_function("extensions", json!(false)),
+    );
+    await_tools(&stage.gateway);
+    // Who answers calls need not be who reads the lists, and has a token of its own then.
+    stage.calls();
+    let made = stage.made();
+    stage.issuer.doing().revoked = made;
     thread::scope(|scope| {
         let calls: Vec<_> = (0..50).map(|_| scope.spawn(|| stage.calls())).collect();
         for call in calls {
             call.join().expect("the call is answered");
         }
     });
-    assert_eq!(stage.made(), 2);
+    assert_eq!(stage.made(), made + 1);
 }
 
 #[test]
 fn a_token_that_expires_is_made_anew() {
     let stage = Stage::new(&["--era", "modern"], |issuer| issuer.doing().lifetime = 1);
-    let agent = Agent::modern(stage.gateway.url());
-    wait::expect("the server's tools", || agent.tools().contains(&"s__echo".to_owned()));
+    await_tools(&stage.gateway);
     wait::expect("another token", || {
         stage.calls();
         stage.made() >= 3
@@ -152,7 +186,7 @@ fn a_token_that_expires_is_made_anew() {
 
 #[test]
 fn a_revoked_secret_is_named_and_shown_nowhere() {
-    let stage = Stage::ready(&["--era", "modern"]);
+    let mut stage = Stage::ready(&["--era", "modern"]);
     {
         let mut doing = stage.issuer.doing();
         doing.secret = "zx-another-27182818".into();
@@ -163,7 +197,7 @@ fn a_revoked_secret_is_named_and_shown_nowhere() {
     for words in ["\"s\"", &stage.issuer.url(), "invalid_client", "portcullis secrets set tickets"] {
         assert!(message.contains(words), "{message}");
     }
-    set_secret(&stage.gateway, "zx-another-27182818");
+    stage.gateway.set_secret("tickets", "zx-another-27182818");
     wait::expect("the new secret to count", || stage.call().get("result").is_some());
     let sinks = sinks(&stage.gateway, &[answer]);
     assert!(!sinks.contains("zx-"), "{sinks}");
@@ -187,8 +221,7 @@ fn an_authorization_server_that_is_away_is_named() {
     });
     await_reason(&stage.gateway, "answers HTTP 503");
     stage.issuer.doing().instead = None;
-    let agent = Agent::modern(stage.gateway.url());
-    wait::expect("the server's tools", || agent.tools().contains(&"s__echo".to_owned()));
+    await_tools(&stage.gateway);
 }
 
 /// What came to a server that nothing should come to.
@@ -264,25 +297,46 @@ fn an_issuer_elsewhere_that_only_the_server_names_is_shown_nothing() {
     assert!(heard.lock().expect("nobody panics").is_empty());
 }
 
-#[test]
-fn a_key_signs_in_in_place_of_a_secret() {
-    for algorithm in [
-        &["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"][..],
-        &["genpkey", "-algorithm", "RSA"],
-    ] {
-        let (server, issuer) = (Upstream::fixture(&["--era", "modern"]), Issuer::default());
-        let mut openssl = std::process::Command::new("openssl");
-        openssl.args(algorithm);
-        let key = process::run(openssl, b"", wait::PATIENCE).stdout;
-        let mut oauth = oauth(Some(&issuer.url()));
-        let fields = oauth.as_object_mut().expect("an object");
-        fields.remove("client_secret");
-        fields.insert("private_key".into(), json!({ "secret": "tickets" }));
-        let gateway = gateway(&guarded(&issuer, &server), &oauth);
-        await_reason(&gateway, "is no private key in PEM");
-        set_secret(&gateway, &key);
-        let agent = Agent::modern(gateway.url());
-        wait::expect("the server's tools", || agent.tools().contains(&"s__echo".to_owned()));
-        assert!(!sinks(&gateway, &[]).contains(key.lines().nth(1).expect("a key")));
+/// Makes a private key.
+fn private_key(algorithm: &[&str]) -> String {
+    let mut openssl = Command::new("openssl");
+    openssl.arg("genpkey").args(algorithm);
+    process::run(openssl, b"", wait::PATIENCE).stdout
+}
+
+/// The authorization server verifies what is signed, on each host with what signs there ([`ClientKey`]).
+#[track_caller]
+fn check_key(algorithm: &[&str]) {
+    let (server, issuer) = (Upstream::fixture(&["--era", "modern"]), Issuer::default());
+    let (key, another) = (private_key(algorithm), private_key(algorithm));
+    issuer.doing().key = Some(ClientKey::of(&key));
+    let mut oauth = oauth(Some(&issuer.url()));
+    let fields = oauth.as_object_mut().expect("an object");
+    fields.remove("client_secret");
+    fields.insert("private_key".into(), json!({ "secret": "tickets" }));
+    let mut gateway = gateway(&guarded(&issuer, &server), &oauth);
+    await_reason(&gateway, "is no private key in PEM");
+    gateway.set_secret("tickets", &another);
+    await_reason(&gateway, "refuses the client \"portcullis\" (invalid_client)");
+    let wrong = issuer.doing().wrong.clone();
+    assert!(!wrong.is_empty() && wrong.iter().all(|wrong| *wrong == "signature"), "{wrong:?}");
+    gateway.set_secret("tickets", &key);
+    issuer.doing().wrong.clear();
+    await_tools(&gateway);
+    let doing = issuer.doing().clone();
+    assert_eq!((doing.made, doing.wrong), (1, vec![]), "the first is believed");
+    let sinks = sinks(&gateway, &[]);
+    for key in [key, another] {
+        assert!(!sinks.contains(key.lines().nth(1).expect("a key")));
     }
+}
+
+#[test]
+fn a_key_on_a_curve_signs_in_in_place_of_a_secret() {
+    check_key(&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+}
+
+#[test]
+fn a_key_of_rsa_signs_in_in_place_of_a_secret() {
+    check_key(&["-algorithm", "RSA"]);
 }
