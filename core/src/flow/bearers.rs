@@ -5,11 +5,15 @@
 //! claims to be of. No address that stands in a token is ever asked.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures::channel::oneshot;
+use futures::future;
 use http::{StatusCode, header};
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
@@ -39,11 +43,24 @@ pub(crate) struct Issuers {
     answers: Mutex<Answers>,
 }
 
+/// How many tokens an issuer is asked about at a time: whoever makes them up must not turn the gateway against it.
+const QUESTIONS: usize = 64;
+/// The longest answer about a token, in bytes.
+const ANSWER: usize = 16 << 10;
+/// How often it is logged that an issuer cannot be asked, in milliseconds.
+const REMINDER: u64 = 10_000;
+/// How long keys that still count are held back while an issuer is asked for new ones.
+const GRACE: Duration = Duration::from_secs(1);
+
 #[derive(Default)]
 struct Slot {
     held: Mutex<HeldKeys>,
     /// Held while they are read.
-    reading: futures::lock::Mutex<()>,
+    reading: Arc<futures::lock::Mutex<()>>,
+    /// How many tokens it is being asked about.
+    questions: AtomicUsize,
+    /// When it was last logged that it cannot be asked, in milliseconds since the Unix epoch.
+    reminded: AtomicU64,
     /// Where it is asked about tokens, and until when its metadata is taken to say so.
     introspection: Mutex<Option<(String, u64)>>,
 }
@@ -117,14 +134,21 @@ impl<H: Host> Gateway<H> {
         for issuer in &snapshot.config.auth.issuers {
             let Some(introspection) = &issuer.introspection else { continue };
             let hash = TokenHash::of(&issuer.url, text);
-            let known = lock(&self.0.issuers.answers).known(hash, self.host().now());
+            let (known, refused) = {
+                let (answers, now) = (lock(&self.0.issuers.answers), self.host().now());
+                (answers.known(hash, now), answers.refused(hash, now))
+            };
+            if let Some(unfit) = refused {
+                refusal = Some(refusal.unwrap_or_else(|| wrong(&unfit)));
+                continue;
+            }
             let is_new = known.is_none();
             let answer = match known {
                 Some(answer) => answer,
                 None => match self.ask_about(text, issuer, introspection).await {
                     Ok(answer) => answer,
                     Err(why) => {
-                        tracing::warn!(issuer = %issuer.url, reason = %why, "an identity provider cannot be asked about a token");
+                        self.remind(issuer, &why);
                         refusal = Some(Denial::Unavailable(issuer.name.as_str().into()));
                         continue;
                     }
@@ -138,7 +162,10 @@ impl<H: Host> Gateway<H> {
                     }
                     return Ok((issuer, claims));
                 }
-                Err(unfit) => refusal = Some(refusal.unwrap_or_else(|| wrong(&unfit))),
+                Err(unfit) => {
+                    lock(&self.0.issuers.answers).refuse(hash, unfit, now);
+                    refusal = Some(refusal.unwrap_or_else(|| wrong(&unfit)));
+                }
             }
         }
         Err(refusal.unwrap_or_else(|| wrong(&"it is no signed token")))
@@ -151,6 +178,8 @@ impl<H: Host> Gateway<H> {
         issuer: &Issuer,
         introspection: &Introspection,
     ) -> Result<Arc<str>, String> {
+        let slot = self.0.issuers.slot(issuer);
+        let _asking = Asking::begin(&slot.questions).ok_or("it is being asked about too many tokens")?;
         let url = match &introspection.url {
             Some(url) => url.clone(),
             None => self.introspection_of(issuer).await?,
@@ -161,6 +190,9 @@ impl<H: Host> Gateway<H> {
         let (head, answer) = self.exchange(question).await?;
         if head.status != StatusCode::OK {
             return Err(format!("{url} answers HTTP {}", head.status.as_u16()));
+        }
+        if answer.len() > ANSWER {
+            return Err(format!("{url} answers with more than {ANSWER} bytes"));
         }
         std::str::from_utf8(&answer).map(Into::into).map_err(|_| format!("{url} answers with no text"))
     }
@@ -177,23 +209,40 @@ impl<H: Host> Gateway<H> {
         Ok(url)
     }
 
-    /// Tells whether one of an issuer's keys has signed a token. Where none of those that are known fits, they are read
+    /// Logs that an issuer cannot be asked, once in a while.
+    fn remind(&self, issuer: &Issuer, why: &str) {
+        let (slot, now) = (self.0.issuers.slot(issuer), self.host().now());
+        let last = slot.reminded.load(Ordering::Relaxed);
+        let is_due = now.saturating_sub(last) >= REMINDER
+            && slot.reminded.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_due {
+            tracing::warn!(issuer = %issuer.url, reason = %why, "an identity provider cannot be asked about tokens");
+        }
+    }
+
+    /// Tells whether one of an issuer's keys has signed a token. Where none of those that are known has, they are read
     /// again: the issuer may have a new one.
     async fn is_signed(&self, issuer: &Issuer, token: &Token<'_>) -> Result<bool, Denial> {
-        let (mut keys, read) = self.keys_of(issuer, Wanted::Current).await?;
-        if keys.of_token(token).next().is_none() {
-            keys = self.keys_of(issuer, Wanted::After(read)).await?.0;
+        let (keys, read) = self.keys_of(issuer, Wanted::Current).await?;
+        if self.is_signed_by(&keys, token).await {
+            return Ok(true);
         }
+        let (keys, read_again) = self.keys_of(issuer, Wanted::After(read)).await?;
+        Ok(read_again > read && self.is_signed_by(&keys, token).await)
+    }
+
+    async fn is_signed_by(&self, keys: &KeySet, token: &Token<'_>) -> bool {
         for key in keys.of_token(token) {
             let signed = Signed { key: &key.key, message: token.signed, signature: &token.signature };
             if self.host().verifies(&signed).await {
-                return Ok(true);
+                return true;
             }
         }
-        Ok(false)
+        false
     }
 
-    /// Returns an issuer's keys. They are read once for all who need them at a time.
+    /// Returns an issuer's keys. They are read once for all who need them at a time; those that still count are used
+    /// meanwhile, so that an issuer that does not answer keeps nobody waiting.
     async fn keys_of(&self, issuer: &Issuer, wanted: Wanted) -> Result<Taken, Denial> {
         let unavailable = |why: String| {
             tracing::warn!(issuer = %issuer.url, reason = %why, "an identity provider's keys cannot be read");
@@ -203,6 +252,11 @@ impl<H: Host> Gateway<H> {
         let known = || lock(&slot.held).known(wanted, self.host().now());
         if let Some(known) = known() {
             return known.map_err(unavailable);
+        }
+        let counting = lock(&slot.held).counting(self.host().now());
+        if let (Wanted::Current, Some(counting)) = (wanted, counting) {
+            self.read_soon(issuer, &slot).await;
+            return Ok(lock(&slot.held).counting(self.host().now()).unwrap_or(counting));
         }
         let _one_at_a_time = slot.reading.lock().await;
         if let Some(known) = known() {
@@ -215,6 +269,23 @@ impl<H: Host> Gateway<H> {
         held.outcome(now).map_err(unavailable)
     }
 
+    /// Begins to read an issuer's keys, unless somebody does, and waits for a moment.
+    async fn read_soon(&self, issuer: &Issuer, slot: &Arc<Slot>) {
+        let Some(turn) = slot.reading.try_lock_owned() else { return };
+        let (gateway, issuer, slot) = (self.clone(), issuer.clone(), slot.clone());
+        let (done, read) = oneshot::channel();
+        self.host().spawn(async move {
+            let outcome = gateway.keys_at(&issuer).await;
+            if let Err(why) = &outcome {
+                gateway.remind(&issuer, why);
+            }
+            lock(&slot.held).take(outcome, gateway.host().now());
+            drop(turn);
+            let _ = done.send(());
+        });
+        future::select(read, std::pin::pin!(self.host().sleep(GRACE))).await;
+    }
+
     /// Reads an issuer's keys, and for how long they are good.
     async fn keys_at(&self, issuer: &Issuer) -> Result<(KeySet, Option<u64>), String> {
         let url = match &issuer.keys {
@@ -224,7 +295,8 @@ impl<H: Host> Gateway<H> {
         let (headers, text) = self.public_document(&url).await?;
         let keys = KeySet::parse(&text).ok_or_else(|| format!("{url} is no JWK set"))?;
         if keys.is_empty() {
-            return Err(format!("{url} has no key that verifies RS256, ES256 or EdDSA"));
+            // It has answered: what it had before counts no more.
+            tracing::warn!(issuer = %issuer.url, url, "an identity provider has no key that verifies RS256, ES256 or EdDSA");
         }
         let cached = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
         Ok((keys, cached.and_then(max_age)))
@@ -241,6 +313,22 @@ impl<H: Host> Gateway<H> {
             }
         }
         Err(first.unwrap_or_else(|| "its URL is none".into()))
+    }
+}
+
+/// A question to an issuer that is under way.
+struct Asking<'s>(&'s AtomicUsize);
+
+impl<'s> Asking<'s> {
+    fn begin(questions: &'s AtomicUsize) -> Option<Self> {
+        let asking = Self(questions);
+        (questions.fetch_add(1, Ordering::Relaxed) < QUESTIONS).then_some(asking)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

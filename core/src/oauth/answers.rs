@@ -1,17 +1,20 @@
 //! What issuers have said of tokens that say nothing by themselves: for a moment, and of so many. Pure.
 //!
-//! Only what lets somebody in is kept: whoever is refused is asked about again. A token is known by its hash alone.
+//! A refusal is kept for a shorter moment, and apart: whoever makes tokens up takes no room from anybody. A token is known by
+//! its hash alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::Claims;
+use super::{Claims, Unfit};
 
 /// How long an answer counts, in milliseconds; a token that ends before that counts until then.
 const LONGEST: u64 = 30_000;
-/// Of how many tokens answers are kept.
+/// How long a refusal counts, in milliseconds.
+const REFUSED: u64 = 5_000;
+/// Of how many tokens answers are kept, and refusals.
 const MOST: usize = 2_000;
 
 /// A token, as the answers know it: the issuer that is asked, and the hash of both.
@@ -31,27 +34,48 @@ impl TokenHash {
 
 /// Answers of issuers.
 #[derive(Debug, Default)]
-pub(crate) struct Answers(BTreeMap<TokenHash, (u64, Arc<str>)>);
+pub(crate) struct Answers {
+    good: Moments<Arc<str>>,
+    refused: Moments<Unfit>,
+}
+
+/// What is kept of tokens, and until when.
+type Moments<T> = BTreeMap<TokenHash, (u64, T)>;
 
 impl Answers {
     /// Returns what was said of a token, as long as that counts.
     pub(crate) fn known(&self, token: TokenHash, now: u64) -> Option<Arc<str>> {
-        self.0.get(&token).filter(|(until, _)| now < *until).map(|(_, answer)| answer.clone())
+        self.good.get(&token).filter(|(until, _)| now < *until).map(|(_, answer)| answer.clone())
+    }
+
+    /// Returns why a token was refused a moment ago.
+    pub(crate) fn refused(&self, token: TokenHash, now: u64) -> Option<Unfit> {
+        self.refused.get(&token).filter(|(until, _)| now < *until).map(|(_, unfit)| *unfit)
     }
 
     /// Keeps what was said of a token. Where too many are known, it is not kept.
     pub(crate) fn keep(&mut self, token: TokenHash, answer: Arc<str>, claims: &Claims, now: u64) {
-        if self.0.len() >= MOST {
-            self.0.retain(|_, (until, _)| now < *until);
-        }
-        if self.0.len() < MOST {
-            self.0.insert(token, (claims.expires.min(now.saturating_add(LONGEST)), answer));
-        }
+        let until = claims.expires.min(now.saturating_add(LONGEST));
+        note(&mut self.good, token, (until, answer), now);
+    }
+
+    /// Keeps that a token was refused.
+    pub(crate) fn refuse(&mut self, token: TokenHash, unfit: Unfit, now: u64) {
+        note(&mut self.refused, token, (now.saturating_add(REFUSED), unfit), now);
     }
 
     /// Forgets them all.
     pub(crate) fn forget(&mut self) {
-        self.0.clear();
+        *self = Self::default();
+    }
+}
+
+fn note<T>(moments: &mut Moments<T>, token: TokenHash, moment: (u64, T), now: u64) {
+    if moments.len() >= MOST {
+        moments.retain(|_, (until, _)| now < *until);
+    }
+    if moments.len() < MOST {
+        moments.insert(token, moment);
     }
 }
 
@@ -94,9 +118,12 @@ mod tests {
         for number in 0..MOST + 5 {
             answers.keep(TokenHash::of("i", &number.to_string()), "x".into(), &claims, NOW);
         }
-        assert_eq!(answers.0.len(), MOST);
+        assert_eq!(answers.good.len(), MOST);
+        answers.refuse(TokenHash::of("i", "made-up"), Unfit::Expired, NOW);
+        assert_eq!(answers.refused(TokenHash::of("i", "made-up"), NOW + REFUSED - 1), Some(Unfit::Expired));
+        assert_eq!(answers.refused(TokenHash::of("i", "made-up"), NOW + REFUSED), None);
         let later = NOW + LONGEST;
         answers.keep(TokenHash::of("i", "later"), "x".into(), &claims, later);
-        assert_eq!(answers.0.len(), 1, "what counts no more makes room");
+        assert_eq!(answers.good.len(), 1, "what counts no more makes room");
     }
 }

@@ -13,8 +13,9 @@ const MOST: u64 = 24 * 60 * 60_000;
 const STALE: u64 = 24 * 60 * 60_000;
 /// How soon they are read again because a token names a key that is not among them.
 const ROTATION: u64 = 30_000;
-/// How soon they are read again after that has failed.
+/// How soon they are read again after that has failed, first and at last.
 const AGAIN: u64 = 5_000;
+const AGAIN_AT_LAST: u64 = 40_000;
 
 /// What is known of an issuer's keys.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub(crate) struct HeldKeys {
     fresh_until: u64,
     /// When they may be read again after a failure, and what that was.
     failed: Option<(u64, String)>,
+    /// How often in a row that has failed.
+    failures: u32,
 }
 
 /// Which keys somebody wants.
@@ -49,6 +52,11 @@ impl HeldKeys {
         (waits || (suffices && self.keys.is_some())).then(|| self.outcome(now))
     }
 
+    /// Returns keys that still count, though they are due to be read again.
+    pub(crate) fn counting(&self, now: u64) -> Option<Taken> {
+        self.keys.is_some().then(|| self.outcome(now).ok()).flatten()
+    }
+
     /// Returns what was read last, or why there is nothing.
     pub(crate) fn outcome(&self, now: u64) -> Result<Taken, String> {
         let counts = now < self.fresh_until.saturating_add(STALE);
@@ -64,10 +72,14 @@ impl HeldKeys {
         match outcome {
             Ok((keys, good_for)) => {
                 let good_for = good_for.unwrap_or(USUAL).clamp(LEAST, MOST);
-                *self =
-                    Self { keys: Some(Arc::new(keys)), read: now, fresh_until: now + good_for, failed: None };
+                let (keys, fresh_until) = (Some(Arc::new(keys)), now + good_for);
+                *self = Self { keys, read: now, fresh_until, failed: None, failures: 0 };
             }
-            Err(why) => self.failed = Some((now + AGAIN, why)),
+            Err(why) => {
+                let pause = (AGAIN << self.failures.min(8)).min(AGAIN_AT_LAST);
+                self.failed = Some((now + pause, why));
+                self.failures = self.failures.saturating_add(1);
+            }
         }
     }
 }

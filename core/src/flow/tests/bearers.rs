@@ -16,7 +16,7 @@ use crate::gateway::Gateway;
 use crate::oauth::PublicKey;
 use crate::ports::{Background as _, Clock as _};
 use crate::secrets::{Replacing, SecretName};
-use crate::testing::{Memory, gateway_with, json_answer, modern, signature};
+use crate::testing::{Memory, gateway_with, json_answer, modern, signature, silence};
 
 const ISSUER: &str = "https://idp.test";
 const EVERYTHING: &str = "https://gw.test/mcp";
@@ -30,6 +30,9 @@ fn key(number: u8) -> PublicKey {
 struct Provider {
     key: Arc<AtomicU8>,
     is_away: Arc<AtomicBool>,
+    hangs: Arc<AtomicBool>,
+    /// Whether each of its keys has the name of the first.
+    is_nameless: Arc<AtomicBool>,
     /// What it says of a token.
     answer: Arc<Mutex<String>>,
 }
@@ -46,7 +49,8 @@ impl Provider {
             }
             "/about" => (200, self.answer.lock().expect("no panic").clone()),
             "/jwks" => {
-                let own = self::key(key).to_jwk().replacen('{', &format!(r#"{{"kid":"k{key}","#), 1);
+                let name = if self.is_nameless.load(Ordering::Relaxed) { 0 } else { key };
+                let own = self::key(key).to_jwk().replacen('{', &format!(r#"{{"kid":"k{name}","#), 1);
                 (200, format!(r#"{{"keys":[{own}]}}"#))
             }
             _ => (404, "nothing".into()),
@@ -86,6 +90,7 @@ impl Stage {
         let provider = Provider::default();
         let answers = provider.clone();
         let host = Memory::new(move |request| match request.uri().host() {
+            Some("idp.test") if answers.hangs.load(Ordering::Relaxed) => silence(),
             Some("idp.test") => {
                 let (status, text) = answers.answer(request.uri().path());
                 json_answer(status, text)
@@ -113,8 +118,12 @@ impl Stage {
     }
 
     fn token_of(&self, issuer: &str, number: u8, claims: &str) -> String {
+        self.signed(number, number, (issuer, claims))
+    }
+
+    fn signed(&self, name: u8, number: u8, (issuer, claims): (&str, &str)) -> String {
         let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
-        let header = format!(r#"{{"alg":"EdDSA","kid":"k{number}"}}"#);
+        let header = format!(r#"{{"alg":"EdDSA","kid":"k{name}"}}"#);
         let expires = self.host.now() / 1000 + 300;
         let payload = format!(r#"{{"iss":"{issuer}","sub":"ann","exp":{expires},{claims}}}"#);
         let signed = format!("{}.{}", part(&header), part(&payload));
@@ -197,6 +206,9 @@ fn of_a_token_that_says_nothing_its_issuer_is_asked() {
     assert_eq!(stage.list("opaque"), "200 tools", "it has just said so");
     assert_eq!(stage.asked(), 0);
     insta::assert_snapshot!(stage.list("another"), @"401 Unauthorized: the token is unknown, expired or revoked");
+    assert_eq!(stage.asked(), 1);
+    insta::assert_snapshot!(stage.list("another"), @"401 Unauthorized: the token is unknown, expired or revoked");
+    assert_eq!(stage.asked(), 0, "it has just been refused");
     stage.pass(31);
     insta::assert_snapshot!(stage.list("opaque"), @"401 Unauthorized: the token is unknown, expired or revoked");
     for (answer, why) in [
@@ -205,9 +217,11 @@ fn of_a_token_that_says_nothing_its_issuer_is_asked() {
         ("<html>".into(), "malformed"),
     ] {
         says(&answer);
+        stage.pass(6);
         let told = stage.list("opaque");
         assert!(told.starts_with("401") && told.contains(why), "{told}");
     }
+    stage.pass(6);
     stage.provider.is_away.store(true, Ordering::Relaxed);
     insta::assert_snapshot!(stage.list("opaque"), @"503 Service Unavailable: the identity provider corp cannot be asked; try again");
     assert_eq!(stage.list(&stage.engineer()).split(' ').next(), Some("503"), "the keys as well");
@@ -215,6 +229,36 @@ fn of_a_token_that_says_nothing_its_issuer_is_asked() {
         assert!(stage.list(none).ends_with("it is no signed token"), "{none}");
     }
     insta::assert_snapshot!(Stage::asking().list("pck_0"), @"401 Unauthorized: the API key is not whole, or has a wrong character: its checksum does not match");
+}
+
+#[test]
+fn a_provider_that_does_not_answer_keeps_nobody_waiting_who_has_its_keys() {
+    let stage = Stage::new();
+    assert_eq!(stage.list(&stage.engineer()), "200 tools");
+    stage.pass(601);
+    stage.provider.hangs.store(true, Ordering::Relaxed);
+    let began = stage.host.now();
+    for _ in 0..5 {
+        assert_eq!(stage.list(&stage.engineer()), "200 tools");
+    }
+    assert!(stage.host.now() - began < 2_000, "one waits for a moment, the others not at all");
+    stage.pass(60);
+    stage.provider.hangs.store(false, Ordering::Relaxed);
+    stage.provider.key.store(1, Ordering::Relaxed);
+    stage.pass(60);
+    assert!(stage.list(&stage.engineer()).starts_with("401"), "it has another key now");
+}
+
+#[test]
+fn a_key_that_is_replaced_under_its_own_name_is_noticed() {
+    let stage = Stage::new();
+    assert_eq!(stage.list(&stage.engineer()), "200 tools");
+    stage.provider.is_nameless.store(true, Ordering::Relaxed);
+    stage.provider.key.store(1, Ordering::Relaxed);
+    stage.pass(31);
+    let claims = format!(r#""aud":"{EVERYTHING}","groups":["eng"]"#);
+    assert_eq!(stage.list(&stage.signed(0, 1, (ISSUER, &claims))), "200 tools");
+    assert!(stage.list(&stage.engineer()).starts_with("401"), "the key before");
 }
 
 #[test]
