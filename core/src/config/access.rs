@@ -22,6 +22,8 @@ pub(super) fn resolve_access(loaded: &mut [Loaded<'_>], config: &mut Config) {
         if config.gateway.public_url.is_none() {
             loaded[file].reporting(|report| demand_audiences(&auth, report));
         }
+        let has_public_url = config.gateway.public_url.is_some();
+        loaded[file].reporting(|report| warn_of_the_undiscoverable(&auth, has_public_url, report));
         loaded[file].uses = uses_of_issuers(&loaded[file].source.path, &auth.value);
         config.auth = auth.value;
     }
@@ -62,6 +64,27 @@ fn demand_audiences(auth: &At<Auth>, report: &mut Report<'_>) {
             format!("nothing says for whom tokens of the issuer {:?} have to be made", issuer.name),
         );
         report.hint("set `gateway.public_url`, or the issuer's `audience` to the `aud` of its tokens");
+    }
+}
+
+/// Warns where clients would never learn that they can sign in, or where.
+fn warn_of_the_undiscoverable(auth: &At<Auth>, has_public_url: bool, report: &mut Report<'_>) {
+    if auth.value.issuers.is_empty() {
+        return;
+    }
+    if !auth.value.required {
+        report.warn(
+            &auth.place,
+            "nobody has to sign in, so no client will: it does so where it is refused without a token",
+        );
+        report.hint("set `auth.required: true`");
+    }
+    if !has_public_url {
+        report.warn(
+            &auth.place,
+            "without `gateway.public_url` clients find where to sign in only on this machine",
+        );
+        report.hint("set `gateway.public_url` to the URL that clients know the gateway by");
     }
 }
 

@@ -409,7 +409,7 @@ fn who_is_let_in_is_read() {
 
 #[test]
 fn issuers_are_read() {
-    let text = "auth: { issuers: { corp: { url: 'https://idp.test/t/1', keys: 'https://idp.test/k', audience: 'api://x', scopes: [a, b] } } }";
+    let text = "gateway: { public_url: 'https://gw.test' }\nauth: { required: true, issuers: { corp: { url: 'https://idp.test/t/1', keys: 'https://idp.test/k', audience: 'api://x', scopes: [a, b] } } }";
     let issuers = config(text).auth.issuers;
     insta::assert_debug_snapshot!(issuers, @r#"
     [
@@ -434,29 +434,33 @@ fn issuers_are_read() {
     insta::assert_snapshot!(check("auth: { issuers: { corp: { url: 'https://idp.test' } } }"), @r#"
     p.yaml:6:7: error: auth: nothing says for whom tokens of the issuer "corp" have to be made
       hint: set `gateway.public_url`, or the issuer's `audience` to the `aud` of its tokens
+    p.yaml:6:7: warning: auth: nobody has to sign in, so no client will: it does so where it is refused without a token
+      hint: set `auth.required: true`
+    p.yaml:6:7: warning: auth: without `gateway.public_url` clients find where to sign in only on this machine
+      hint: set `gateway.public_url` to the URL that clients know the gateway by
     "#);
-    insta::assert_snapshot!(check("auth: { issuers: { 'a b': { url: 'https://idp.test' }, a: {}, b: { url: 'http://idp.test' }, c: { url: 'https://idp.test', audience: x, scopes: ['a b'] }, d: { url: x }, e: { urls: 1 } } }"), @r#"
-    p.yaml:6:20: error: auth.issuers."a b": an issuer's name has letters, digits, `-` and `_`, at most 32 of them
+    insta::assert_snapshot!(check("gateway: { public_url: 'https://gw.test' }\nauth: { required: true, issuers: { 'a b': { url: 'https://idp.test' }, a: {}, b: { url: 'http://idp.test' }, c: { url: 'https://idp.test', audience: x, scopes: ['a b'] }, d: { url: x }, e: { urls: 1 } } }"), @r#"
+    p.yaml:7:36: error: auth.issuers."a b": an issuer's name has letters, digits, `-` and `_`, at most 32 of them
       hint: it becomes part of the names of those who sign in: `user:NAME:SUBJECT`
-    p.yaml:6:59: error: auth.issuers.a: the issuer's `url` is missing
+    p.yaml:7:75: error: auth.issuers.a: the issuer's `url` is missing
       hint: write it as the provider does, to the letter: it is compared with the `iss` of each token
-    p.yaml:6:73: error: auth.issuers.b.url: an identity provider is asked over https alone
+    p.yaml:7:89: error: auth.issuers.b.url: an identity provider is asked over https alone
       hint: whoever can change its answers could sign in as anybody
-    p.yaml:6:146: error: auth.issuers.c.scopes[0]: a scope has no spaces, quotes and backslashes
+    p.yaml:7:162: error: auth.issuers.c.scopes[0]: a scope has no spaces, quotes and backslashes
       hint: write each scope as an element of its own: `scopes: [mcp:use, profile]`
-    p.yaml:6:166: error: auth.issuers.d.url: this is no URL: relative URL without a base
+    p.yaml:7:182: error: auth.issuers.d.url: this is no URL: relative URL without a base
       hint: write it whole, such as `https://mcp.example.com/mcp`
-    p.yaml:6:174: error: auth.issuers.e: the issuer's `url` is missing
+    p.yaml:7:190: error: auth.issuers.e: the issuer's `url` is missing
       hint: write it as the provider does, to the letter: it is compared with the `iss` of each token
-    p.yaml:6:176: error: auth.issuers.e.urls: unknown key "urls"; known: url, keys, audience, audience_claim, scopes, introspection
+    p.yaml:7:192: error: auth.issuers.e.urls: unknown key "urls"; known: url, keys, audience, audience_claim, scopes, introspection
       hint: did you mean `url`?
     "#);
-    insta::assert_snapshot!(check("auth: { issuers: { a: { url: 'https://idp.test', audience: x }, b: { url: 'https://idp.test', audience: y } } }"), @r#"
-    p.yaml:6:65: error: auth.issuers.b: this is the issuer "a" again
+    insta::assert_snapshot!(check("gateway: { public_url: 'https://gw.test' }\nauth: { required: true, issuers: { a: { url: 'https://idp.test', audience: x }, b: { url: 'https://idp.test', audience: y } } }"), @r#"
+    p.yaml:7:81: error: auth.issuers.b: this is the issuer "a" again
       hint: give one of them all audiences and scopes
     "#);
-    insta::assert_snapshot!(check("auth: { issuers: { a: { url: 'http://127.0.0.1:9', audience: [x, y], keys: 'http://idp.test/k' } } }"), @"
-    p.yaml:6:76: error: auth.issuers.a.keys: an identity provider is asked over https alone
+    insta::assert_snapshot!(check("gateway: { public_url: 'https://gw.test' }\nauth: { required: true, issuers: { a: { url: 'http://127.0.0.1:9', audience: [x, y], keys: 'http://idp.test/k' } } }"), @"
+    p.yaml:7:92: error: auth.issuers.a.keys: an identity provider is asked over https alone
       hint: whoever can change its answers could sign in as anybody
     ");
 }
@@ -464,7 +468,10 @@ fn issuers_are_read() {
 #[test]
 fn issuers_that_are_asked_are_read() {
     let issuer = |more: &str| {
-        format!("auth: {{ issuers: {{ a: {{ url: 'https://idp.test', audience: x, {more} }} }} }}")
+        let issuers = format!("{{ a: {{ url: 'https://idp.test', audience: x, {more} }} }}");
+        format!(
+            "gateway: {{ public_url: 'https://gw.test' }}\nauth: {{ required: true, issuers: {issuers} }}"
+        )
     };
     let read = config(&issuer(
         "introspection: { client_id: gw, client_secret: { secret: corp } }, audience_claim: client_id",
@@ -472,17 +479,17 @@ fn issuers_that_are_asked_are_read() {
     assert_eq!(read.auth.issuers[0].audience_claim(), "client_id");
     assert_eq!(read.secrets().iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["corp"]);
     insta::assert_snapshot!(check(&issuer("introspection: { url: 'http://idp.test/i', client_id: gw, client_secret: { secret: corp } }")), @"
-    p.yaml:6:85: error: auth.issuers.a.introspection.url: an identity provider is asked over https alone
+    p.yaml:7:101: error: auth.issuers.a.introspection.url: an identity provider is asked over https alone
       hint: whoever can change its answers could sign in as anybody
     ");
     insta::assert_snapshot!(check(&issuer("introspection: { client_id: gw }")), @"
-    p.yaml:6:78: error: auth.issuers.a.introspection: to be asked about tokens, the provider has to know the gateway: `client_id` and `client_secret`
+    p.yaml:7:94: error: auth.issuers.a.introspection: to be asked about tokens, the provider has to know the gateway: `client_id` and `client_secret`
       hint: register a confidential client for the gateway there
     ");
-    insta::assert_snapshot!(check(&issuer("introspection: { client_id: gw, client_secret: s3cret }")), @"p.yaml:6:110: error: auth.issuers.a.introspection.client_secret: expected `{ secret: NAME }`, found a text");
-    insta::assert_snapshot!(check(&issuer("introspection: { client_id: gw, client_secret: { secret: '-' } }")), @"p.yaml:6:120: error: auth.issuers.a.introspection.client_secret.secret: expected the name of a secret: 1 to 128 letters, digits, `_`, `-`, `.` and `/`, the first a letter or a digit, no `..`");
-    insta::assert_snapshot!(check("auth: { issuers: { a: { url: 'https://idp.test', audience_claim: client_id } } }"), @"
-    p.yaml:6:66: error: auth.issuers.a.audience_claim: a claim of the issuer's own for the audience needs an `audience`
+    insta::assert_snapshot!(check(&issuer("introspection: { client_id: gw, client_secret: s3cret }")), @"p.yaml:7:126: error: auth.issuers.a.introspection.client_secret: expected `{ secret: NAME }`, found a text");
+    insta::assert_snapshot!(check(&issuer("introspection: { client_id: gw, client_secret: { secret: '-' } }")), @"p.yaml:7:136: error: auth.issuers.a.introspection.client_secret.secret: expected the name of a secret: 1 to 128 letters, digits, `_`, `-`, `.` and `/`, the first a letter or a digit, no `..`");
+    insta::assert_snapshot!(check("gateway: { public_url: 'https://gw.test' }\nauth: { required: true, issuers: { a: { url: 'https://idp.test', audience_claim: client_id } } }"), @"
+    p.yaml:7:82: error: auth.issuers.a.audience_claim: a claim of the issuer's own for the audience needs an `audience`
       hint: write the value that the claim has in tokens for this gateway
     ");
 }
