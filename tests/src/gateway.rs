@@ -74,6 +74,7 @@ pub struct Builder {
     readiness: Readiness,
     host: Host,
     left_out: Vec<String>,
+    port: u16,
     of_worker: BTreeMap<&'static str, Value>,
     of_function: BTreeMap<&'static str, Value>,
     /// What a function's environments share.
@@ -157,6 +158,13 @@ impl Builder {
         self
     }
 
+    /// It listens on this port, which is free; on any unless set.
+    #[must_use]
+    pub fn at_port(mut self, port: u16) -> Self {
+        self.port = port;
+        self.of_worker("port", json!(port)).of_function("port", json!(port))
+    }
+
     /// Sets what `tests/edge/serve.mjs` takes besides.
     #[must_use]
     pub fn of_worker(mut self, name: &'static str, value: Value) -> Self {
@@ -212,7 +220,7 @@ impl Builder {
     }
 
     fn serve(&self) -> Command {
-        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut command = self.command(&["serve", "--listen", &format!("127.0.0.1:{}", self.port)]);
         command.arg("--config").arg(self.config());
         command.arg("--data-dir").arg(self.data_dir()).args(&self.arguments);
         command
@@ -315,6 +323,7 @@ impl Gateway {
             readiness: Readiness::Ready,
             host: Host::chosen(),
             left_out: Vec::new(),
+            port: 0,
             of_worker: BTreeMap::new(),
             of_function: BTreeMap::new(),
             table: OnceLock::new(),

@@ -14,7 +14,7 @@ use portcullis_tests::http::{Request, Response};
 use portcullis_tests::provider::Provider;
 use portcullis_tests::scenario::received;
 use portcullis_tests::toolbox;
-use portcullis_tests::upstream::Upstream;
+use portcullis_tests::upstream::{Upstream, free_port};
 use portcullis_tests::wait;
 use serde_json::{Value, json};
 
@@ -47,19 +47,22 @@ impl Stage {
         Self::with(Provider::start(), "modern", &format!("{{ public_url: '{ENDPOINT}' }}"), "")
     }
 
-    /// A gateway whose callers sign in there, before a server of that era, with settings for the gateway and the issuer.
+    /// A gateway whose callers sign in there, before a server of that era, with settings for the gateway and the issuer, in
+    /// which `PORT` stands for its port.
     fn with(provider: Provider, era: &str, settings: &str, issuer: &str) -> Self {
         let folder = toolbox::scratch();
         let record = folder.path().join("record");
         let upstream = Upstream::fixture(&["--era", era, "--record", &record.display().to_string()]);
         let (url, server) = (json!(provider.issuer()), json!(upstream.url()));
+        let port = free_port();
+        let settings = settings.replace("PORT", &port.to_string());
         let config = format!(
             "version: 1\ngateway: {settings}\n\
              auth: {{ required: true, issuers: {{ corp: {{ url: {url}{issuer} }} }} }}\n\
              servers:\n  s: {{ url: {server} }}\n{AGENTS}"
         );
         let gateway = Gateway::with(&config).env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY);
-        let gateway = gateway.keeping_secret("corp", Provider::secret()).start();
+        let gateway = gateway.at_port(port).keeping_secret("corp", Provider::secret()).start();
         Self { gateway, provider, _upstream: upstream, record, _folder: folder }
     }
 
@@ -295,7 +298,8 @@ fn of_a_token_that_is_not_signed_the_provider_is_asked() {
 fn check_client(client: Client) {
     const API: &str = "api://portcullis";
     let issuer = format!(", audience: '{API}', scopes: 'mcp:use'");
-    let stage = Stage::with(Provider::of_api(API), "dual", "{}", &issuer);
+    let stage =
+        Stage::with(Provider::of_api(API), "dual", "{ public_url: 'http://127.0.0.1:PORT' }", &issuer);
     let call = Step::CallTool { name: "s__echo".into(), arguments: json!({ "text": "signed in" }) };
     let transcript = client.run_signing_in(stage.gateway.url(), &[Step::ListTools, call]);
     assert!(transcript.result(0)["tools"].as_array().is_some_and(|tools| !tools.is_empty()));
