@@ -116,7 +116,7 @@ impl<H: Host> Gateway<H> {
                 || signs_in(principal)
                 || (auth.shared_key.is_some() && principal == Proof::SHARED)
         };
-        self.0.hub.keep_principals(&counts);
+        self.0.hub.keep_principals(counts);
         self.0.held.keep_callers(|proof| {
             proof.principal.as_deref().is_none_or(counts)
                 && !matches!(identify(policy, proof), Err(Denial::Unseen))
