@@ -171,7 +171,10 @@ fn fifty_calls_whose_token_is_refused_make_one() {
             call.join().expect("the call is answered");
         }
     });
-    assert_eq!(stage.made(), made + 1);
+    // Of a Worker, what reads the lists may do so meanwhile, and its token was refused as well.
+    let instances = if Host::chosen() == Host::Edge { 2 } else { 1 };
+    let anew = stage.made() - made;
+    assert!((1..=instances).contains(&anew), "{anew}");
 }
 
 #[test]
