@@ -73,9 +73,4 @@ impl Provider {
         let asked = Request::get(&format!("{}/test/asked", self.issuer())).send().json();
         asked[what].as_u64().unwrap_or_else(|| panic!("{what} in {asked}"))
     }
-
-    /// Ends it.
-    pub fn stop(&mut self) {
-        self.0.process().stop();
-    }
 }

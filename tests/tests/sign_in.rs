@@ -239,16 +239,14 @@ fn a_provider_that_changes_its_keys_is_noticed() {
 }
 
 #[test]
-fn keys_that_are_gone_count_no_more_and_those_of_a_provider_that_is_away_do() {
-    let mut stage = Stage::new();
+fn keys_that_are_gone_count_no_more() {
+    let stage = Stage::new();
     let old = stage.provider.token("robot", ENDPOINT);
     assert_eq!(stage.list(&old).status, 200);
     stage.provider.rotate();
     let new = stage.provider.token("robot", ENDPOINT);
     wait::expect("the new key is noticed", || stage.list(&new).status == 200);
     assert_eq!(stage.list(&old).status, 401, "the old key is gone");
-    stage.provider.stop();
-    assert_eq!(stage.list(&new).status, 200, "nobody has to be asked");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::item::{At, Item};
 use super::node::Value;
 use super::policy::{Introspection, Issuer};
 use super::problem::{Place, Report};
+use crate::front::gate::is_loopback;
 use crate::secrets::SecretName;
 
 /// The longest name of an issuer.
@@ -49,9 +50,9 @@ fn read_issuer(name: &At<String>, item: &Item<'_>, report: &mut Report<'_>) -> O
         );
         return None;
     };
-    check_url(&url, report)?;
+    check_issuer(&url.value, &url, report)?;
     if let Some(keys) = &keys {
-        check_url(keys, report)?;
+        check_url(&keys.value, keys, report)?;
     }
     if let Some(claim) = audience_claim.as_ref().filter(|_| audience.is_empty()) {
         report.error(&claim.place, "a claim of the issuer's own for the audience needs an `audience`");
@@ -88,7 +89,7 @@ fn read_introspection(item: &Item<'_>, report: &mut Report<'_>) -> Option<Intros
     let client_secret = fields.take("client_secret").map(|item| read_secret(&item, report));
     fields.finish(report);
     if let Some(url) = &url {
-        check_url(url, report)?;
+        check_url(&url.value, url, report)?;
     }
     let (Some(client_id), Some(client_secret)) = (client_id, client_secret) else {
         report.error(
@@ -126,18 +127,23 @@ fn several(item: &Item<'_>, report: &mut Report<'_>) -> Vec<At<String>> {
     item.one_or_several().iter().filter_map(|item| item.text(report)).collect()
 }
 
-/// Checks an address at which keys are read: over TLS, but on this machine.
-fn check_url(text: &At<String>, report: &mut Report<'_>) -> Option<()> {
-    let url = parse_url(&text.value, text, report)?;
-    let is_here = url.host().is_some_and(|host| match host {
-        url::Host::Domain(name) => name == "localhost",
-        url::Host::Ipv4(address) => address.is_loopback(),
-        url::Host::Ipv6(address) => address.is_loopback(),
-    });
-    if url.scheme() != "https" && !is_here {
-        report.error(&text.place, "an identity provider is asked over https alone");
-        report.hint("whoever can change its answers could sign in as anybody");
+/// Checks the name of an issuer, which is a URL and has no query (RFC 8414 §2).
+pub(super) fn check_issuer(text: &str, written: &At<String>, report: &mut Report<'_>) -> Option<()> {
+    let url = check_url(text, written, report)?;
+    if url.query().is_some() {
+        report.error(&written.place, "an issuer has no query (`?...`)");
         return None;
     }
     Some(())
+}
+
+/// Checks an address at which a provider is asked: over TLS, but on this machine.
+fn check_url(text: &str, written: &At<String>, report: &mut Report<'_>) -> Option<url::Url> {
+    let url = parse_url(text, written, report)?;
+    if url.scheme() != "https" && !url.host_str().is_some_and(is_loopback) {
+        report.error(&written.place, "an identity provider is asked over https alone");
+        report.hint("whoever can change its answers, or read what it is sent, could sign in as anybody");
+        return None;
+    }
+    Some(url)
 }

@@ -5,6 +5,7 @@
 use super::endpoint::parse_url;
 use super::item::{At, Item};
 use super::native::read_value;
+use super::native_issuers::check_issuer;
 use super::problem::{Place, Report, quote};
 use super::server::Context;
 use super::template::Expanded;
@@ -152,21 +153,7 @@ const EXAMPLE: &str = "for example `oauth: { grant: client_credentials, client_i
 
 fn resolve_issuer(issuer: &At<String>, context: &Context<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = context.expand(issuer, report)?;
-    let url = parse_url(&text, issuer, report)?;
-    if url.query().is_some() {
-        report.error(&issuer.place, "an issuer has no query (`?...`)");
-        return None;
-    }
-    let is_here = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    if url.scheme() == "http" && !is_here {
-        report.warn(&issuer.place, "what proves the client goes to this issuer unencrypted");
-        report.hint("begin it with `https://`");
-    }
+    check_issuer(&text, issuer, report)?;
     Some(text)
 }
 
@@ -246,7 +233,7 @@ mod tests {
         insta::assert_snapshot!(issuer("ftp://idp.example"), @"p.yaml:3:133: error: servers.s.auth.oauth.issuer: expected an http or https URL");
         insta::assert_snapshot!(issuer("https://idp.example/?x=1"), @"p.yaml:3:133: error: servers.s.auth.oauth.issuer: an issuer has no query (`?...`)");
         insta::assert_snapshot!(issuer("https://me:s3cret@idp.example"), @"p.yaml:3:133: error: servers.s.auth.oauth.issuer: the URL contains credentials");
-        assert!(issuer("http://idp.example").contains("unencrypted"));
+        assert!(issuer("http://idp.example").contains("over https alone"));
         for here in ["http://127.0.0.1:9", "http://localhost:9/t", "http://[::1]", "https://idp.example"] {
             assert!(issuer(here).starts_with("SignOn"), "{here}");
         }

@@ -9,25 +9,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use futures::channel::oneshot;
 use futures::future;
 use http::{StatusCode, header};
-use url::form_urlencoded::byte_serialize;
-use zeroize::Zeroizing;
 
-use crate::body::Whole;
 use crate::config::{Introspection, Issuer};
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::{Bearer, Denial, Proof};
 use crate::oauth::answers::{Answers, TokenHash};
+use crate::oauth::client::TokenRequest;
 use crate::oauth::held::{HeldKeys, Taken, Wanted, max_age};
 use crate::oauth::issuer::{Sought, address, metadata_urls};
-use crate::oauth::{Claims, Expected, KeySet, LONGEST, NotAToken, Token, resource};
+use crate::oauth::{Claims, ClientAuth, Expected, KeySet, LONGEST, NotAToken, Token, resource};
 use crate::ports::{Host, Signed};
-use crate::secrets::header_value;
 use crate::upstream::lock;
 
 /// How long it is not asked again where questions about tokens go, in milliseconds.
@@ -185,9 +179,9 @@ impl<H: Host> Gateway<H> {
             None => self.introspection_of(issuer).await?,
         };
         let secret = self.secret_value(&introspection.client_secret).await?;
-        let question = question(&url, token, (&introspection.client_id, secret.current.reveal()))
-            .ok_or_else(|| format!("{url} cannot be asked"))?;
-        let (head, answer) = self.exchange(question).await?;
+        let client = (&*introspection.client_id, secret.current.reveal());
+        let question = TokenRequest::about(token).with_secret(ClientAuth::Basic, client.0, client.1);
+        let (head, answer) = self.exchange(question.to(&url)?).await?;
         if head.status != StatusCode::OK {
             return Err(format!("{url} answers HTTP {}", head.status.as_u16()));
         }
@@ -351,17 +345,4 @@ fn audiences(issuer: &Issuer, path: &str, snapshot: &Snapshot) -> Vec<String> {
 
 fn expected<'e>(issuer: &'e Issuer, audiences: &'e [String], now: u64) -> Expected<'e> {
     Expected { issuer: &issuer.url, audience_claim: issuer.audience_claim(), audiences, now }
-}
-
-/// Makes the question about a token; the gateway proves itself with its client's name and secret (RFC 6749 §2.3.1).
-fn question(url: &str, token: &str, (client, secret): (&str, &str)) -> Option<http::Request<Whole>> {
-    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-    let credentials = Zeroizing::new(format!("{}:{}", encoded(client), encoded(secret)));
-    let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(credentials.as_bytes())));
-    let body = format!("token={}&token_type_hint=access_token", encoded(token));
-    http::Request::post(url)
-        .header(header::AUTHORIZATION, header_value(&basic)?)
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(Whole::from(Bytes::from(body)))
-        .ok()
 }

@@ -6,12 +6,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::header;
 use url::Url;
 
 use super::ask::{AnswerBody, MakeRequest};
-use crate::body::Whole;
 use crate::config::{ClientCredential, SignOn};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
@@ -26,8 +24,6 @@ use crate::secrets::Veil;
 use crate::secrets::held::Freshness;
 use crate::upstream::handshake::shorten;
 use crate::upstream::{Server, lock};
-
-const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// What is held of signing in at one server.
 #[derive(Debug, Default)]
@@ -334,20 +330,8 @@ impl<H: Host> Gateway<H> {
                 request.with_assertion(&assertion.signed(&signature.map_err(|why| no_key(&why))?))
             }
         };
-        let answer = self.post_form(&authorization.token_endpoint, request).await;
-        Ok(answer.map_err(NoToken::Failed).and_then(|(status, text)| Token::read(status, &text)))
-    }
-
-    async fn post_form(&self, url: &Url, request: TokenRequest) -> Result<(StatusCode, Bytes), String> {
-        let form = Bytes::copy_from_slice(request.form.as_bytes());
-        let post = http::Request::post(url.as_str()).body(Whole::from(form));
-        let mut post = post.map_err(|error| error.to_string())?;
-        post.headers_mut().insert(header::CONTENT_TYPE, FORM);
-        if let Some(authorization) = request.authorization {
-            post.headers_mut().insert(header::AUTHORIZATION, authorization);
-        }
-        let (head, text) = self.exchange(post).await?;
-        Ok((head.status, text))
+        let answer = async { self.exchange(request.to(authorization.token_endpoint.as_str())?).await }.await;
+        Ok(answer.map_err(NoToken::Failed).and_then(|(head, text)| Token::read(head.status, &text)))
     }
 }
 

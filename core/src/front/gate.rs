@@ -174,7 +174,8 @@ pub(crate) fn is_here(host: &str) -> bool {
     is_loopback(host_name(host))
 }
 
-fn is_loopback(name: &str) -> bool {
+/// Tells whether a name, without a port, is one of this machine's own.
+pub(crate) fn is_loopback(name: &str) -> bool {
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }

@@ -445,7 +445,7 @@ fn issuers_are_read() {
     p.yaml:7:75: error: auth.issuers.a: the issuer's `url` is missing
       hint: write it as the provider does, to the letter: it is compared with the `iss` of each token
     p.yaml:7:89: error: auth.issuers.b.url: an identity provider is asked over https alone
-      hint: whoever can change its answers could sign in as anybody
+      hint: whoever can change its answers, or read what it is sent, could sign in as anybody
     p.yaml:7:162: error: auth.issuers.c.scopes[0]: a scope has no spaces, quotes and backslashes
       hint: write each scope as an element of its own: `scopes: [mcp:use, profile]`
     p.yaml:7:182: error: auth.issuers.d.url: this is no URL: relative URL without a base
@@ -461,7 +461,7 @@ fn issuers_are_read() {
     "#);
     insta::assert_snapshot!(check("gateway: { public_url: 'https://gw.test' }\nauth: { required: true, issuers: { a: { url: 'http://127.0.0.1:9', audience: [x, y], keys: 'http://idp.test/k' } } }"), @"
     p.yaml:7:92: error: auth.issuers.a.keys: an identity provider is asked over https alone
-      hint: whoever can change its answers could sign in as anybody
+      hint: whoever can change its answers, or read what it is sent, could sign in as anybody
     ");
 }
 
@@ -480,7 +480,7 @@ fn issuers_that_are_asked_are_read() {
     assert_eq!(read.secrets().iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["corp"]);
     insta::assert_snapshot!(check(&issuer("introspection: { url: 'http://idp.test/i', client_id: gw, client_secret: { secret: corp } }")), @"
     p.yaml:7:101: error: auth.issuers.a.introspection.url: an identity provider is asked over https alone
-      hint: whoever can change its answers could sign in as anybody
+      hint: whoever can change its answers, or read what it is sent, could sign in as anybody
     ");
     insta::assert_snapshot!(check(&issuer("introspection: { client_id: gw }")), @"
     p.yaml:7:94: error: auth.issuers.a.introspection: to be asked about tokens, the provider has to know the gateway: `client_id` and `client_secret`

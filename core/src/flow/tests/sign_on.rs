@@ -276,17 +276,21 @@ fn a_token_that_ends_soon_is_used_while_another_is_made() {
     insta::assert_snapshot!(stage.seen_of_call(), @"server: Bearer t0k3n-2");
 }
 
-#[test]
-fn a_refused_token_is_made_anew_once() {
+/// A gateway whose first token was refused, and which has made another.
+fn after_a_refusal() -> Stage {
     let stage = Stage::new(KNOWN);
     stage.call();
     stage.double.set(|state| state.revoked = 1);
-    insta::assert_snapshot!(stage.seen_of_call(), @"
-    server: Bearer t0k3n-1
-    issuer's metadata
-    token: grant_type=client_credentials&scope=tickets.read&resource=http%3A%2F%2Fa.test%2Fmcp
-    server: Bearer t0k3n-2
-    ");
+    let seen = "server: Bearer t0k3n-1\nissuer's metadata\n\
+        token: grant_type=client_credentials&scope=tickets.read&resource=http%3A%2F%2Fa.test%2Fmcp\n\
+        server: Bearer t0k3n-2";
+    assert_eq!(stage.seen_of_call(), seen);
+    stage
+}
+
+#[test]
+fn a_refused_token_is_made_anew_once() {
+    let stage = after_a_refusal();
     // Now it refuses whatever is made.
     stage.double.set(|state| state.revoked = u64::MAX);
     stage.double.seen();
@@ -377,15 +381,7 @@ fn no_credential_goes_where_metadata_leads_astray() {
 fn scopes_that_a_call_needs_are_asked_for_besides() {
     let stage = Stage::new("");
     assert!(stage.reason().contains("elsewhere"));
-    let stage = Stage::new(KNOWN);
-    stage.call();
-    stage.double.set(|state| state.revoked = 1);
-    insta::assert_snapshot!(stage.seen_of_call(), @"
-    server: Bearer t0k3n-1
-    issuer's metadata
-    token: grant_type=client_credentials&scope=tickets.read&resource=http%3A%2F%2Fa.test%2Fmcp
-    server: Bearer t0k3n-2
-    ");
+    let stage = after_a_refusal();
     stage.double.set(|state| state.needs = Some("tickets.write".into()));
     insta::assert_snapshot!(stage.seen_of_call(), @"
     server: Bearer t0k3n-2

@@ -7,10 +7,12 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
 use zeroize::Zeroizing;
 
 use super::Scopes;
+use crate::body::Whole;
 use crate::secrets::{Secret, header_value};
 use crate::wire::json::Json;
 
@@ -20,6 +22,7 @@ const LONGEST: usize = 16 << 10;
 const LONGEST_CODE: usize = 64;
 /// The longest that a token is believed to last, in seconds.
 const LONGEST_LIFE: u64 = 30 * 24 * 3600;
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// How a client with a secret proves itself.
@@ -38,24 +41,46 @@ pub(crate) enum Grant {
     ClientCredentials,
 }
 
-/// A request for a token: the headers that it has besides, and its form.
+/// A request to an authorization server, for a token or about one: the header that it has besides, and its form.
 pub(crate) struct TokenRequest {
-    pub(crate) authorization: Option<HeaderValue>,
-    pub(crate) form: Zeroizing<String>,
+    authorization: Option<HeaderValue>,
+    form: Zeroizing<String>,
 }
 
 impl TokenRequest {
     /// Begins a request for a token that is good for one resource.
     pub(crate) fn new(grant: Grant, scopes: &Scopes, resource: &str) -> Self {
         let Grant::ClientCredentials = grant;
-        let mut request =
-            Self { authorization: None, form: Zeroizing::new(String::with_capacity(2 * LONGEST)) };
+        let mut request = Self::empty();
         request.add("grant_type", "client_credentials");
         if !scopes.is_empty() {
             request.add("scope", &scopes.to_string());
         }
         request.add("resource", resource);
         request
+    }
+
+    /// Begins the question what a token is (RFC 7662 §2.1).
+    pub(crate) fn about(token: &str) -> Self {
+        let mut request = Self::empty();
+        request.add("token", token);
+        request.add("token_type_hint", "access_token");
+        request
+    }
+
+    fn empty() -> Self {
+        Self { authorization: None, form: Zeroizing::new(String::with_capacity(2 * LONGEST)) }
+    }
+
+    /// Returns it as it is sent to an address.
+    pub(crate) fn to(self, url: &str) -> Result<http::Request<Whole>, String> {
+        let form = Bytes::copy_from_slice(self.form.as_bytes());
+        let mut post = http::Request::post(url).body(Whole::from(form)).map_err(|error| error.to_string())?;
+        post.headers_mut().insert(header::CONTENT_TYPE, FORM);
+        if let Some(authorization) = self.authorization {
+            post.headers_mut().insert(header::AUTHORIZATION, authorization);
+        }
+        Ok(post)
     }
 
     /// Adds what a client with a secret proves itself with (RFC 6749 §2.3.1).
