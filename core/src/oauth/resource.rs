@@ -4,6 +4,7 @@ use url::Url;
 
 use crate::config::{Auth, Issuer};
 use crate::endpoint;
+use crate::gather;
 use crate::wire::message::ObjectWriter;
 
 /// The path of what an endpoint says of itself; the endpoint's path is appended (RFC 9728 §3.1).
@@ -58,7 +59,7 @@ pub(crate) fn audiences(issuer: &Issuer, public: Option<&Url>, path: &str) -> Ve
 
 fn scopes(auth: &Auth) -> Vec<&String> {
     let mut scopes: Vec<_> = auth.issuers.iter().flat_map(|issuer| &issuer.scopes).collect();
-    scopes.sort_unstable();
+    gather::sort(&mut scopes);
     scopes.dedup();
     scopes
 }
