@@ -15,6 +15,7 @@ use super::query::{Gathering, Order, Page, Query, Unreadable};
 use super::segment::{DAY, Place, Segment};
 use super::verdict::{Verdict, Verdicts};
 use super::verify::Verifier;
+use crate::gather::Gather as _;
 
 /// How much later than it happened an entry may have been written, in milliseconds: as long as a queue keeps what it
 /// could not deliver.
@@ -251,7 +252,7 @@ impl Check {
         };
         let (cursor, verifiers) = match paused {
             Some(Paused { place, verifiers }) => (Some(place), verifiers),
-            None => (None, reaches.iter().map(|(name, reach)| (name.clone(), begin(reach))).collect()),
+            None => (None, reaches.iter().map(|(name, reach)| (name.clone(), begin(reach))).gathered()),
         };
         let first = reaches.values().map(|reach| reach.began).min().unwrap_or(now);
         let query = Query { order: Order::Oldest, cursor, ..Query::default() };

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Item, Kind, Offer, Parameter, Template, replace_member, without_member};
 use crate::config::{Gateway, ItemKind, Variant};
 use crate::customize::{Call, Customized, Made, customize};
+use crate::gather;
 use crate::names::ServerName;
 use crate::route::{colliding, expose};
 use crate::upstream::Server;
@@ -143,7 +144,9 @@ impl Merged {
                 tracing::error!(%server, name = %thing.item.name, "left out: another server has the same name, and `naming: none` keeps names as they are");
             }
         }
-        entries.sort_by(|a, b| (&a.route.server.name, &a.name).cmp(&(&b.route.server.name, &b.name)));
+        gather::sort_by(&mut entries, |a, b| {
+            (&a.route.server.name, &a.name).cmp(&(&b.route.server.name, &b.name))
+        });
         let places = entries.iter().enumerate().map(|(index, entry)| (entry.name.clone(), index));
         self.by_name[kind as usize] = places.collect();
         self.lists[kind as usize] = entries;

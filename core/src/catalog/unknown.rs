@@ -10,7 +10,7 @@ use std::ops::Deref;
 use super::{Kind, Offer};
 use crate::config::{Config, ItemKind, Origin, Selector, Variant, What, nearest};
 use crate::customize::{Customized, customize};
-use crate::gather::Gather as _;
+use crate::gather::{self, Gather as _};
 use crate::names::ServerName;
 
 /// Something that a configuration names and no server offers.
@@ -63,7 +63,7 @@ pub(crate) fn unknown_names<O: Deref<Target = Offer>>(
     for (selector, spelling, origin) in selectors(config) {
         unknown.extend(look_for(config, &names, selector, spelling, origin));
     }
-    unknown.sort();
+    gather::sort(&mut unknown);
     unknown.dedup();
     unknown
 }

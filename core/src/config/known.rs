@@ -9,6 +9,7 @@ use super::native_rules::{Named, RuleDraft};
 use super::policy::{Rule, Selector, What};
 use super::problem::{Place, Report, quote};
 use crate::acl::Glob;
+use crate::gather;
 
 /// How many names a hint lists.
 const SHOWN: usize = 8;
@@ -121,7 +122,7 @@ fn hint_names(names: &[&str], what: &str, report: &mut Report<'_>) {
         return report.hint(format!("there are no {what}"));
     }
     let mut shown: Vec<_> = names.iter().map(|name| quote(name)).collect();
-    shown.sort();
+    gather::sort(&mut shown);
     let rest = shown.len().saturating_sub(SHOWN);
     shown.truncate(SHOWN);
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };

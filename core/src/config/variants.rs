@@ -7,6 +7,7 @@ use super::known::Known;
 use super::native_variants::{ServerVariants, VariantDraft};
 use super::policy::{ItemKind, Variant};
 use super::problem::{Report, quote};
+use crate::gather;
 use crate::names::ServerName;
 
 /// The most variants between one and what its server offers.
@@ -38,7 +39,7 @@ pub(super) fn resolve_variants(
             variants.extend(drafts.iter().map(|draft| resolve_variant(&name, draft, report)));
         }
     }
-    variants.sort_by(|one, other| (&one.server, &one.name).cmp(&(&other.server, &other.name)));
+    gather::sort_by(&mut variants, |one, other| (&one.server, &one.name).cmp(&(&other.server, &other.name)));
     variants
 }
 

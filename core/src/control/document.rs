@@ -97,12 +97,13 @@ pub(super) fn members<'a>(json: Json<'a>, what: &str) -> Result<Object<'a>, Malf
 
 fn texts(json: Json<'_>, field: &str) -> Result<BTreeMap<String, String>, Malformed> {
     let object = members(json, field)?;
-    let text = |(key, value): (&std::borrow::Cow<'_, str>, Json<'_>)| {
+    let mut texts = BTreeMap::new();
+    for (key, value) in object.iter() {
         let text =
             value.as_str().ok_or_else(|| Malformed::new(&format!("{field}[{key:?}]"), "expected a text"))?;
-        Ok((key.to_string(), text.into_owned()))
-    };
-    object.iter().map(text).collect()
+        texts.insert(key.to_string(), text.into_owned());
+    }
+    Ok(texts)
 }
 
 fn is_file_name(name: &str) -> bool {

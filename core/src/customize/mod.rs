@@ -27,7 +27,7 @@ pub(crate) use narrow::narrow_answer;
 
 use crate::catalog::{Item, Kind, parameters_of};
 use crate::config::{ItemKind, Narrowing, Origin, Variant, Wording};
-use crate::gather::Gather as _;
+use crate::gather::{self, Gather as _};
 use rule::Rule;
 
 /// Why a variant cannot be offered.
@@ -102,7 +102,7 @@ impl Recipe {
             added.map_err(|why| error(format!("cannot change the argument {name:?}: {why}")))?;
         }
         let mut shown: Vec<_> = recipe.rules.iter().filter(|r| !r.is_fixed()).map(|r| &r.shown).collect();
-        shown.sort_unstable();
+        gather::sort(&mut shown);
         let same = |pair: &&[_]| matches!(pair, [one, other] if one == other);
         if let Some([twice, ..]) = shown.windows(2).find(same) {
             return Err(error(format!("gives two arguments the name {twice:?}")));

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::config::{Config, ItemKind, Naming, Variant, nearest};
+use crate::gather;
 use crate::route::plain;
 
 /// What a name leads to.
@@ -104,7 +105,7 @@ fn known_names(config: &Config, kind: ItemKind) -> Vec<(&str, &str)> {
         named.map(|server| (server.as_str(), of.item.as_str()))
     });
     let mut known: Vec<_> = variants.chain(exact).collect();
-    known.sort_unstable();
+    gather::sort(&mut known);
     known.dedup();
     known
 }

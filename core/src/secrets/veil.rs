@@ -1,11 +1,11 @@
 //! Taking the values of secrets out of a text that somebody else has worded.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
 use std::fmt;
 
 use super::Secret;
 use crate::audit::REDACTED;
+use crate::gather;
 
 /// Shorter values are not looked for, in bytes: they are part of many words.
 const TELLING: usize = 4;
@@ -27,7 +27,7 @@ impl Veil {
         let telling = secrets.into_iter().filter(|secret| secret.reveal().len() >= TELLING);
         let mut secrets: Vec<_> = telling.cloned().collect();
         // One may be part of another.
-        secrets.sort_by_key(|secret| Reverse(secret.reveal().len()));
+        gather::sort_by(&mut secrets, |one, other| other.reveal().len().cmp(&one.reveal().len()));
         Self(secrets)
     }
 

@@ -1,6 +1,7 @@
 //! `portcullis-bindgen WASM FOLDER`: makes `index.js` and `index_bg.wasm` in the folder.
 
-mod order;
+mod alike;
+mod smaller;
 
 use std::error::Error;
 use std::path::Path;
@@ -17,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // After a panic the shim starts a fresh instance.
     bindgen.reset_state_function(true).force_enable_abort_handler(true).generate(&folder)?;
     let wasm = Path::new(&folder).join("index_bg.wasm");
-    std::fs::write(&wasm, order::in_order(&std::fs::read(&wasm)?)?)?;
+    std::fs::write(&wasm, smaller::smaller(&std::fs::read(&wasm)?)?)?;
     // Bundlers do not know source phase imports yet.
     let script = Path::new(&folder).join("index.js");
     let text = std::fs::read_to_string(&script)?.replace("import source ", "import ");
