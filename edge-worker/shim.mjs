@@ -57,3 +57,19 @@ export const Upstreams = object('Upstreams');
 export const Counts = object('Counts');
 export const Trail = object('Trail');
 export const Configurations = object('Configurations');
+
+// How far one family of tokens has come. A note takes the place of the one that was read, or of none; nothing comes in between,
+// as nothing is waited for. It needs no WebAssembly: it compares texts.
+export const Families = class {
+  constructor({ storage }) { this.storage = storage; }
+  async fetch(request) {
+    const { kv } = this.storage;
+    if (request.method === 'GET') return Response.json(kv.get('note') ?? null);
+    const [read, next, until] = await request.json();
+    if ((kv.get('note') ?? null) !== read) return new Response(null, { status: 409 });
+    kv.put('note', next);
+    await this.storage.setAlarm(until);
+    return new Response(null);
+  }
+  alarm() { return this.storage.deleteAll(); }
+};

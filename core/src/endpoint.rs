@@ -15,6 +15,7 @@ use crate::gateway::{Readiness, Snapshot};
 use crate::identity::key_header;
 use crate::names::ServerName;
 use crate::oauth::resource;
+use crate::oauth::server::Step;
 use crate::upstream::Server;
 use crate::wire::http::PARAM_PREFIX;
 use crate::wire::message::ObjectWriter;
@@ -40,6 +41,8 @@ pub(crate) enum Endpoint {
     Trail(Reading),
     /// `/.well-known/oauth-protected-resource...`: where tokens for an endpoint are to be had.
     Resource,
+    /// `/oauth/...`, `/.well-known/oauth-authorization-server...`: the gateway as the authorization server.
+    SignIn(Step),
 }
 
 /// How the audit trail is read.
@@ -90,6 +93,7 @@ pub(crate) fn find(
         _ if Reading::at(path).is_some() => Some(Endpoint::Trail(Reading::at(path)?.1)),
         _ if control::request::is_admin(path) => Some(Endpoint::Admin),
         _ if resource::asked_about(path).is_some() => Some(Endpoint::Resource),
+        _ if Step::at(path).is_some() => Some(Endpoint::SignIn(Step::at(path)?.1)),
         _ if path.starts_with(GROUPS) => {
             let name = decode(path.strip_prefix(GROUPS)?)?;
             let (name, _) = groups.get_key_value(&name.to_lowercase())?;
@@ -107,7 +111,8 @@ pub(crate) fn find(
 pub(crate) fn route(path: &str) -> &'static str {
     const WHOLE: [&str; 7] = ["/mcp", SSE, MESSAGES, "/healthz", "/healthcheck", "/readyz", "/metrics"];
     let of_trail = Reading::at(path).map(|(whole, _)| whole);
-    match WHOLE.into_iter().find(|whole| *whole == path).or(of_trail) {
+    let of_sign_in = Step::at(path).map(|(whole, _)| whole);
+    match WHOLE.into_iter().find(|whole| *whole == path).or(of_trail).or(of_sign_in) {
         Some(whole) => whole,
         None if path.starts_with(SERVERS) => "/mcp/servers/{server}",
         None if path.starts_with(GROUPS) => "/mcp/groups/{group}",

@@ -14,9 +14,9 @@ use crate::catalog::inspect::Suspects;
 use crate::catalog::{Kind, Looking, Scope, View, Views};
 use crate::config::{Audit, Config, Limits, Selector};
 use crate::control::Managed;
-use crate::flow::Issuers;
 use crate::flow::secrets::Secrets;
 use crate::flow::{HeldStreams, Parking, Spent};
+use crate::flow::{Issuers, SignIns};
 use crate::front::admin::AdminKey;
 use crate::front::gate::{Exposure, Gate};
 use crate::gather::Gather as _;
@@ -103,6 +103,8 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) secrets: Secrets,
     /// What is known of the keys of identity providers.
     pub(crate) issuers: Issuers,
+    /// What is known where the gateway stands in as the authorization server.
+    pub(crate) sign_ins: SignIns,
     /// The calls that wait for a stateless agent's answers, by where they wait.
     pub(crate) parked: Mutex<Parking<H>>,
     pub(crate) spent: Mutex<Spent>,
@@ -206,6 +208,7 @@ impl<H: Host> Gateway<H> {
             sessions: Sessions::default(),
             secrets: Secrets::default(),
             issuers: Issuers::default(),
+            sign_ins: SignIns::default(),
             parked: Mutex::default(),
             spent: Mutex::default(),
             held: HeldStreams::default(),

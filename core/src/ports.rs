@@ -68,7 +68,8 @@ pub trait Signatures {
 pub trait Upstream {
     /// Sends one HTTP request and returns the head of its answer with the body still streaming.
     ///
-    /// **Redirects are not followed**: the caller decides where credentials may go. Dropping the body closes it.
+    /// **Redirects are not followed**: the caller decides where credentials may go. Dropping the body closes it. A request may
+    /// say that its address is a stranger's ([`NamedByStranger`]).
     fn fetch(
         &self,
         request: http::Request<Whole>,
@@ -212,6 +213,11 @@ pub struct Until(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Undivided(pub usize);
 
+/// In the extensions of a request that is fetched: somebody whom nobody configured has named where it goes. A host that could
+/// reach networks of others' than the public one connects to no address within them, whatever a name leads to when it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedByStranger;
+
 /// Where what may be used only once is taken note of, for all instances.
 ///
 /// A place that every use comes to needs none: it remembers by itself.
@@ -222,6 +228,25 @@ pub trait Once: Send + Sync {
 
     /// Strikes the note out, so that `stamp` can be used once more.
     fn give_back(&self, stamp: &str) -> BoxFuture<'_, Result<(), Unreachable>>;
+}
+
+/// Where it is noted how far families of tokens have come that the gateway has handed out, for all instances and for longer
+/// than any of them lives. `testing::token_families` is what every store has to pass.
+///
+/// What a note says is the gateway's own; a store compares texts.
+pub trait TokenFamilies: Send + Sync {
+    /// Returns the note of a family; nothing where there is none.
+    fn noted(&self, family: String) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
+
+    /// Writes the note of a family, provided that there is still the one that was read, or none; tells whether that was so.
+    /// Of several that are written at once, one is. A note may be lost after `until`, in milliseconds since the Unix epoch.
+    fn note(
+        &self,
+        family: String,
+        read: Option<String>,
+        next: String,
+        until: u64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
 }
 
 /// The owners of what must outlive a request, where that is not this process.
@@ -430,6 +455,12 @@ pub trait Host:
 
     /// Returns where it is noted what was used, for all instances; nowhere, unless the platform says otherwise.
     fn once(&self) -> Option<&Arc<dyn Once>> {
+        None
+    }
+
+    /// Returns where it is noted how far families of tokens have come; nowhere, unless the platform says otherwise, and then
+    /// the gateway signs nobody in.
+    fn token_families(&self) -> Option<&Arc<dyn TokenFamilies>> {
         None
     }
 

@@ -8,7 +8,7 @@ use worker::Env;
 const STORE: &str = "STORE";
 
 /// What may be left out of them, and what is lost by that.
-const OPTIONAL: [(&str, &str); 8] = [
+const OPTIONAL: [(&str, &str); 9] = [
     (
         STORE,
         "the configuration is that of the variable, keys and the audit trail cannot be read, and what servers offer is asked of an object by each instance",
@@ -20,6 +20,7 @@ const OPTIONAL: [(&str, &str); 8] = [
     ),
     ("UPSTREAMS", "each instance asks each server what it offers when it starts"),
     ("COUNTS", "each instance counts for itself, so that limits are looser than they say"),
+    ("FAMILIES", "nobody can sign in with the gateway (`auth.sign_in`)"),
     ("TRAIL", "no audit trail is written"),
     ("ENTRIES", "each instance brings its audit entries to the trail itself, after answers"),
     ("ARCHIVE", "the audit trail is kept no longer than STORE keeps it"),

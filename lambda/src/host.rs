@@ -14,7 +14,8 @@ use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, NotSigned, Once, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed, Upstream,
+    Meetings, NotSigned, Once, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed, TokenFamilies,
+    Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -42,6 +43,8 @@ pub(crate) struct Stores {
     pub(crate) catalog: Option<Arc<dyn CatalogStore>>,
     /// What was used and may not be used again.
     pub(crate) once: Option<Arc<dyn Once>>,
+    /// How far families of tokens have come.
+    pub(crate) families: Option<Arc<dyn TokenFamilies>>,
     /// Where the audit trail goes.
     pub(crate) audit: Option<Arc<dyn AuditSink>>,
     /// Where it is read.
@@ -211,6 +214,10 @@ impl Host for Function {
 
     fn once(&self) -> Option<&Arc<dyn Once>> {
         self.stores.once.as_ref()
+    }
+
+    fn token_families(&self) -> Option<&Arc<dyn TokenFamilies>> {
+        self.stores.families.as_ref()
     }
 
     fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {

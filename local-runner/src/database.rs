@@ -1,4 +1,5 @@
-//! The database of a data folder: API keys, the versions of a configuration that is pushed, and secrets.
+//! The database of a data folder: API keys, the versions of a configuration that is pushed, secrets, and how far families of
+//! tokens have come.
 //!
 //! **It is opened and looked at, not owned**: several processes may use one data folder.
 
@@ -40,6 +41,11 @@ const SCHEMA: &str = "
         previous TEXT,
         created  INTEGER NOT NULL,
         changed  INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS token_families (
+        family TEXT PRIMARY KEY,
+        note   TEXT NOT NULL,
+        until  INTEGER NOT NULL
     ) STRICT;
 ";
 

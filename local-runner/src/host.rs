@@ -15,7 +15,7 @@ use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore, Meetings,
-    NotSigned, Observe, Quotas, Rendezvous, SecretStore, Signatures, Signed, Upstream,
+    NotSigned, Observe, Quotas, Rendezvous, SecretStore, Signatures, Signed, TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -38,11 +38,12 @@ pub(crate) struct Machine {
     secrets: Option<Arc<dyn SecretStore>>,
 }
 
-/// Where configurations and keys lie.
+/// Where configurations and keys lie, and how far token families have come.
 #[derive(Clone)]
 struct Stores {
     configurations: Arc<dyn ConfigStore>,
     keys: Arc<dyn KeyStore>,
+    families: Arc<dyn TokenFamilies>,
 }
 
 impl Machine {
@@ -75,7 +76,10 @@ impl Machine {
     /// Makes the same machine with the stores of a data folder.
     pub(crate) fn keeping(self, folder: &Path) -> Self {
         let store = Arc::new(Store::new(folder.to_owned()));
-        Self { stores: Some(Stores { configurations: store.clone(), keys: store }), ..self }
+        Self {
+            stores: Some(Stores { configurations: store.clone(), keys: store.clone(), families: store }),
+            ..self
+        }
     }
 
     /// Makes the same machine with the secrets of a data folder.
@@ -160,6 +164,10 @@ impl Host for Machine {
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
         self.secrets.as_ref()
+    }
+
+    fn token_families(&self) -> Option<&Arc<dyn TokenFamilies>> {
+        self.stores.as_ref().map(|stores| &stores.families)
     }
 
     fn sign(&self, key: PrivateKey, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, NotSigned>> {

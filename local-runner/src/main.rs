@@ -6,6 +6,7 @@ mod commands;
 mod data;
 mod database;
 mod demo;
+mod families;
 mod host;
 mod http;
 mod keys;

@@ -1,6 +1,6 @@
-//! Core's stores of configurations and keys, on the database of the data folder.
+//! Core's stores of configurations, keys and token families, on the database of the data folder.
 //!
-//! **Nothing stays open**: the admin API is used seldom, and the file may be replaced meanwhile.
+//! **Nothing stays open**: the admin API is used seldom, and so are sign-ins; and the file may be replaced meanwhile.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,10 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use portcullis_core::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError};
 use portcullis_core::identity::KeyRecord;
-use portcullis_core::ports::{ConfigStore, KeyStore};
+use portcullis_core::ports::{ConfigStore, KeyStore, TokenFamilies};
 use tokio::task::spawn_blocking;
 
+use crate::families::Families;
 use crate::keys;
 use crate::versions::Versions;
 
@@ -89,6 +90,24 @@ impl KeyStore for Store {
     }
 }
 
+impl TokenFamilies for Store {
+    fn noted(&self, family: String) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        let folder = self.folder.clone();
+        apart(move || Families::make(&folder)?.noted(&family))
+    }
+
+    fn note(
+        &self,
+        family: String,
+        read: Option<String>,
+        next: String,
+        until: u64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let folder = self.folder.clone();
+        apart(move || Families::make(&folder)?.note(&family, read.as_deref(), &next, until))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use portcullis_core::testing;
@@ -101,6 +120,7 @@ mod tests {
         let store = Store::new(folder.clone());
         testing::config_store(&store).await;
         testing::key_store(&store).await;
+        testing::token_families(&store, ["a", "b"], u64::MAX).await;
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -3,6 +3,7 @@
 //! It knows nothing of where such a host runs, nor of MCP.
 
 mod client;
+mod guard;
 mod signatures;
 mod signing;
 

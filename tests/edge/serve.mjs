@@ -129,6 +129,7 @@ const options = convertV4MiniflareOptions({
       TRAIL: { className: 'Trail', useSQLite: true },
       CONFIGURATIONS: { className: 'Configurations', useSQLite: true },
       UPSTREAMS: { className: 'Upstreams', useSQLite: true },
+      FAMILIES: { className: 'Families', useSQLite: true },
      }),
     queueProducers: kept({ ENTRIES: { queueName: 'entries' } }),
     queueConsumers: 'ENTRIES' in kept({ ENTRIES: 1 }) ? { entries: { maxBatchSize: 20, maxBatchTimeout: 0.1, maxRetries: 10 } } : {},
@@ -157,7 +158,7 @@ if (fronts) {
     ...secrets,
     DOOR: url.href.slice(0, -1),
     STORES: 'STORE ENTRIES ARCHIVE',
-    OBJECTS: 'CONVERSATIONS COUNTS CONFIGURATIONS TRAIL UPSTREAMS',
+    OBJECTS: 'CONVERSATIONS COUNTS CONFIGURATIONS TRAIL UPSTREAMS FAMILIES',
   };
   const text = (value) => JSON.stringify(value);
   const list = (all) => `[${all.join(', ')}]`;

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, Host};
-use crate::process::{self, Finished};
+use crate::process::{self, Background, Finished};
 use crate::toolbox;
 use crate::upstream::{Upstream, free_port};
 use crate::wait::PATIENCE;
@@ -93,6 +93,22 @@ pub fn required_of_clients(revision: &str) -> Vec<String> {
     let (_, clients) = listed.split_once("Client scenarios").expect("the suite lists scenarios for clients");
     let lines = clients.lines().skip(1).map_while(|line| line.trim().strip_prefix("- "));
     lines.map(str::to_owned).collect()
+}
+
+/// Judges a gateway as an authorization server for that client, which has `http://127.0.0.1:PORT/callback`; `browse` is
+/// told where a browser has to go. Answers what the suite comes to.
+pub fn judge_authorization(issuer: &str, client: &str, port: u16, browse: impl FnOnce(&str)) -> String {
+    let mut command = suite("authorization");
+    let results = toolbox::scratch();
+    command.args(["--url", issuer, "--client-id", client, "--resource", &format!("{issuer}/mcp")]);
+    command.args(["--port", &port.to_string(), "--output-dir"]).arg(results.path());
+    let mut suite = Background::start(&command);
+    let begins = format!("{issuer}/oauth/authorize?");
+    let url = suite.await_line("where to sign in", |line| line.starts_with(&begins).then(|| line.to_owned()));
+    suite
+        .await_line("the suite's callback", |line| line.starts_with("Callback server started").then_some(()));
+    browse(&url);
+    suite.await_line("the suite's summary", |line| line.strip_prefix("Total: ").map(str::to_owned))
 }
 
 fn suite(subcommand: &str) -> Command {

@@ -28,6 +28,11 @@ impl Provider {
         Self::with(&["--audience", audience])
     }
 
+    /// One before which the gateway at `origin` stands in.
+    pub fn behind(origin: &str) -> Self {
+        Self::with(&["--portcullis", origin])
+    }
+
     fn with(options: &[&str]) -> Self {
         let mut command = Command::new(toolbox::node());
         command.arg(toolbox::interop("servers/identity.cjs")).args(options);

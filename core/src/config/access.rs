@@ -11,8 +11,10 @@ use super::model::Config;
 use super::native_policy::Sections;
 use super::policy::Auth;
 use super::problem::Report;
-use super::secret::uses_of_issuers;
+use super::secret::uses_of_auth;
 use super::variants::resolve_variants;
+use crate::front::gate::is_here;
+use url::Url;
 
 /// Resolves the sections of all files into the configuration.
 pub(super) fn resolve_access(loaded: &mut [Loaded<'_>], config: &mut Config) {
@@ -24,7 +26,8 @@ pub(super) fn resolve_access(loaded: &mut [Loaded<'_>], config: &mut Config) {
         }
         let has_public_url = config.gateway.public_url.is_some();
         loaded[file].reporting(|report| warn_of_the_undiscoverable(&auth, has_public_url, report));
-        loaded[file].uses = uses_of_issuers(&loaded[file].source.path, &auth.value);
+        loaded[file].uses = uses_of_auth(&loaded[file].source.path, &auth.value);
+        loaded[file].reporting(|report| demand_public_url(&auth, config.gateway.public_url.as_ref(), report));
         config.auth = auth.value;
     }
     if let Some((_, audit)) = only(loaded, "audit", |sections| sections.audit.take()) {
@@ -79,12 +82,27 @@ fn warn_of_the_undiscoverable(auth: &At<Auth>, has_public_url: bool, report: &mu
         );
         report.hint("set `auth.required: true`");
     }
-    if !has_public_url {
+    if !has_public_url && auth.value.sign_in.is_none() {
         report.warn(
             &auth.place,
             "without `gateway.public_url` clients find where to sign in only on this machine",
         );
         report.hint("set `gateway.public_url` to the URL that clients know the gateway by");
+    }
+}
+
+/// Reports a sign-in where nobody knows where browsers come back to, or where what is said there could be overheard.
+fn demand_public_url(auth: &At<Auth>, public: Option<&Url>, report: &mut Report<'_>) {
+    let is_fit = |url: &Url| {
+        let is_private = url.scheme() == "https" || url.host_str().is_some_and(is_here);
+        is_private && matches!(url.path(), "/" | "/mcp")
+    };
+    if auth.value.sign_in.is_some() && !public.is_some_and(is_fit) {
+        report.error(
+            &auth.place,
+            "`sign_in` needs a `gateway.public_url` without a path that begins with https, or is on this machine",
+        );
+        report.hint("it is the issuer that agents see, and where the identity provider sends people back to");
     }
 }
 

@@ -419,7 +419,7 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 19] = [
+    const PLACES: [(&str, &str); 21] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
@@ -434,6 +434,8 @@ mod tests {
         ("Auth", "auth: { zzzzzz: 1 }"),
         ("Issuer", "auth: { issuers: { a: { zzzzzz: 1 } } }"),
         ("Introspection", "auth: { issuers: { a: { introspection: { zzzzzz: 1 } } } }"),
+        ("SignIn", "auth: { sign_in: { zzzzzz: 1 } }"),
+        ("Clients", "auth: { sign_in: { issuer: a, client_id: b, clients: { zzzzzz: 1 } } }"),
         ("Audit", "audit: { zzzzzz: 1 }"),
         ("Variant", "variants: { a: { v: { zzzzzz: 1 } } }"),
         ("WordingChange", "variants: { a: { v: { description: { zzzzzz: 1 } } } }"),

@@ -158,6 +158,9 @@ pub(super) struct AuthText {
     /// The identity providers whose access tokens are taken, by names of your choice: `user:NAME:SUBJECT` is what those
     /// who sign in are called.
     issuers: Option<BTreeMap<String, IssuerText>>,
+    /// Has the gateway stand in as the authorization server before one of the issuers, for agents that register themselves
+    /// where that provider does not let them.
+    sign_in: Option<SignInText>,
 }
 
 /// A text, or a list of texts.
@@ -197,6 +200,32 @@ pub(super) struct IntrospectionText {
     client_id: String,
     /// That client's secret.
     client_secret: SecretReference,
+}
+
+/// How the gateway stands in as the authorization server.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "SignIn")]
+pub(super) struct SignInText {
+    /// The provider, by its name in `issuers`.
+    issuer: String,
+    /// What the gateway is called there. Its redirect URI is `PUBLIC_URL/oauth/signed-in`.
+    client_id: String,
+    /// The secret with which it proves that; none for a client without one.
+    client_secret: Option<super::file::SecretReference>,
+    /// What it asks of the provider.
+    #[schemars(extend("default" = ["openid"]))]
+    scopes: Option<TextsText>,
+    /// Which clients may ask people to sign in.
+    clients: Option<ClientsText>,
+}
+
+/// Which clients may ask people to sign in.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Clients")]
+pub(super) struct ClientsText {
+    /// Their ids, where those are URLs, else all their redirect URIs; `*` and `?` are wildcards, which in a host stand for
+    /// parts of a host alone. Without it, any.
+    allow: Option<TextsText>,
 }
 
 /// The header that carries a tag where nothing is said.

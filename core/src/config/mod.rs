@@ -33,6 +33,7 @@ mod native_issuers;
 mod native_limits;
 mod native_policy;
 mod native_rules;
+mod native_sign_in;
 mod native_variants;
 mod node;
 mod overlay;
@@ -57,8 +58,8 @@ pub use model::{Command, Config, Endpoint, Gateway, Limits, Naming, Server, Tran
 pub use overlay::overlay_source;
 pub use policy::{
     Agent, Argument, Audit, Auth, Dialect, Fixed, Group, Introspection, Issuer, ItemKind,
-    Limits as AgentLimits, Match, Narrowing, OnFailure, Origin, Policy, Rate, Rule, Selector, ToolLimits,
-    Variant, What, Wording,
+    Limits as AgentLimits, Match, Narrowing, OnFailure, Origin, Policy, Rate, Rule, Selector, SignIn,
+    ToolLimits, Variant, What, Wording,
 };
 pub use problem::{Problem, Severity};
 pub use secret::SecretUse;

@@ -34,11 +34,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns the names of all secrets that its servers and issuers need.
+    /// Returns the names of all secrets that its servers, its issuers and signing in need.
     pub fn secrets(&self) -> BTreeSet<&SecretName> {
         let servers = self.servers.values().filter(|server| server.enabled).flat_map(Server::secrets);
         let asked = self.auth.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref());
-        servers.chain(asked.map(|asked| &asked.client_secret)).gathered()
+        let own = self.auth.sign_in.iter().filter_map(|sign_in| sign_in.client_secret.as_ref());
+        servers.chain(asked.map(|asked| &asked.client_secret)).chain(own).gathered()
     }
 
     /// Returns everything that decides who may do what, under which name, and what is recorded of it.

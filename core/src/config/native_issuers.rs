@@ -59,14 +59,7 @@ fn read_issuer(name: &At<String>, item: &Item<'_>, report: &mut Report<'_>) -> O
         report.hint("write the value that the claim has in tokens for this gateway");
         return None;
     }
-    for scope in &scopes {
-        let is_token = |b: u8| matches!(b, b'!' | b'#'..=b'[' | b']'..=b'~');
-        if scope.value.is_empty() || !scope.value.bytes().all(is_token) {
-            report.error(&scope.place, "a scope has no spaces, quotes and backslashes");
-            report.hint("write each scope as an element of its own: `scopes: [mcp:use, profile]`");
-            return None;
-        }
-    }
+    check_scopes(&scopes, report)?;
     Some(Issuer {
         name: name.value.clone(),
         url: url.value,
@@ -109,7 +102,7 @@ fn read_introspection(item: &Item<'_>, report: &mut Report<'_>) -> Option<Intros
 }
 
 /// Reads a reference to a secret, and nothing else: whatever else stands there may be one itself.
-fn read_secret(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<SecretName>> {
+pub(super) fn read_secret(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<SecretName>> {
     if !matches!(item.node.value, Value::Map(_)) {
         item.mismatch("`{ secret: NAME }`", report);
         return None;
@@ -122,8 +115,21 @@ fn read_secret(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<SecretName
     Some(At { value: name, place })
 }
 
+/// Checks scopes (RFC 6749 §3.3).
+pub(super) fn check_scopes(scopes: &[At<String>], report: &mut Report<'_>) -> Option<()> {
+    for scope in scopes {
+        let is_token = |b: u8| matches!(b, b'!' | b'#'..=b'[' | b']'..=b'~');
+        if scope.value.is_empty() || !scope.value.bytes().all(is_token) {
+            report.error(&scope.place, "a scope has no spaces, quotes and backslashes");
+            report.hint("write each scope as an element of its own: `scopes: [mcp:use, profile]`");
+            return None;
+        }
+    }
+    Some(())
+}
+
 /// Reads one text or several.
-fn several(item: &Item<'_>, report: &mut Report<'_>) -> Vec<At<String>> {
+pub(super) fn several(item: &Item<'_>, report: &mut Report<'_>) -> Vec<At<String>> {
     item.one_or_several().iter().filter_map(|item| item.text(report)).collect()
 }
 

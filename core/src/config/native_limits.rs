@@ -11,6 +11,7 @@ use super::item::{At, Fields, Item};
 use super::native::{read_duration, read_number, read_size};
 use super::native_issuers::read_issuers;
 use super::native_rules::parse_selector;
+use super::native_sign_in::read_sign_in;
 use super::policy::{Audit, Auth, Limits, OnFailure, Rate, Selector};
 use super::problem::Report;
 use super::quantity::{parse_days, parse_rate};
@@ -72,6 +73,7 @@ pub(super) fn read_auth(item: &Item<'_>, report: &mut Report<'_>) -> Auth {
     let trusted = fields.take_even_null("trust_tags").and_then(|item| item.flag(report));
     let tag_header = fields.take_even_null("tag_header").and_then(|item| read_header(&item, report));
     let issuers = fields.take("issuers").map(|item| read_issuers(&item, report)).unwrap_or_default();
+    let sign_in = fields.take("sign_in").and_then(|item| read_sign_in(&item, &issuers, report));
     fields.finish(report);
     if let (Some(header), Some(tag_header)) = (&header, &tag_header)
         && header.value == tag_header.value
@@ -97,6 +99,7 @@ pub(super) fn read_auth(item: &Item<'_>, report: &mut Report<'_>) -> Auth {
         tag_header: is_trusted.then_some(tag_header),
         shared_key: None,
         issuers,
+        sign_in,
     }
 }
 

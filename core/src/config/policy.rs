@@ -287,6 +287,16 @@ pub struct Auth {
     pub shared_key: Option<[u8; 32]>,
     /// The identity providers whose tokens are taken.
     pub issuers: Vec<Issuer>,
+    /// The one before which the gateway stands in as the authorization server, where it does.
+    pub sign_in: Option<SignIn>,
+}
+
+impl Auth {
+    /// Returns the provider before which the gateway stands in, where it does.
+    pub(crate) fn issuer_of_sign_in(&self) -> Option<&Issuer> {
+        let name = &self.sign_in.as_ref()?.issuer;
+        self.issuers.iter().find(|issuer| issuer.name == *name)
+    }
 }
 
 /// An identity provider whose tokens are taken.
@@ -340,6 +350,24 @@ impl Issuer {
         let rest = principal.strip_prefix("user:").and_then(|rest| rest.strip_prefix(&*self.name));
         rest.is_some_and(|rest| rest.starts_with(':'))
     }
+}
+
+/// How the gateway stands in as the authorization server before an identity provider.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SignIn {
+    /// The provider, by the name of its issuer.
+    pub issuer: String,
+    /// What the gateway is called there.
+    pub client_id: String,
+    /// The secret with which it proves that; none where the provider has none of it.
+    pub client_secret: Option<SecretName>,
+    /// The line and the column at which the secret is named.
+    pub place: (u32, u32),
+    /// What it asks of the provider.
+    pub scopes: Vec<String>,
+    /// Which clients may ask people to sign in: their ids, where those are URLs, else their redirect URIs; any where there
+    /// is none.
+    pub allow: Vec<Glob>,
 }
 
 /// What is recorded.

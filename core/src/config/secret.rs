@@ -48,8 +48,8 @@ pub(super) fn uses<'e>(file: &'e str, entry: &'e ServerEntry) -> impl Iterator<I
     })
 }
 
-/// Returns where issuers need secrets.
-pub(super) fn uses_of_issuers(file: &str, auth: &Auth) -> Vec<SecretUse> {
+/// Returns where issuers, and signing in, need secrets.
+pub(super) fn uses_of_auth(file: &str, auth: &Auth) -> Vec<SecretUse> {
     let asked = auth.issuers.iter().filter_map(|issuer| Some((issuer, issuer.introspection.as_ref()?)));
     let uses = asked.map(|(issuer, asked)| SecretUse {
         name: asked.client_secret.clone(),
@@ -59,7 +59,16 @@ pub(super) fn uses_of_issuers(file: &str, auth: &Auth) -> Vec<SecretUse> {
         field: format!("auth.issuers.{}.introspection.client_secret", issuer.name),
         until: "opaque tokens of the issuer are refused",
     });
-    uses.collect()
+    let sign_in = auth.sign_in.iter().filter_map(|sign_in| Some((sign_in, sign_in.client_secret.clone()?)));
+    let own = sign_in.map(|(sign_in, name)| SecretUse {
+        name,
+        file: file.to_owned(),
+        line: sign_in.place.0,
+        column: sign_in.place.1,
+        field: "auth.sign_in.client_secret".to_owned(),
+        until: "nobody can sign in",
+    });
+    uses.chain(own).collect()
 }
 
 #[cfg(test)]
@@ -123,6 +132,18 @@ mod tests {
         3:48: servers.s.env.B
         ");
         insta::assert_snapshot!(check("url: https://a.example, headers: { X-A: { secret: a } }, enabled: false"), @"x-a: [a]");
+    }
+
+    #[test]
+    fn signing_in_needs_its_secret() {
+        let text = "version: 1\ngateway: { public_url: 'https://gw.test' }\nauth:\n  issuers: { corp: { url: 'https://idp.test' } }\n  \
+                    sign_in: { issuer: corp, client_id: me, client_secret: { secret: idp } }\n";
+        let parsed = parse(&[Source { path: "p.yaml".to_owned(), text: text.to_owned() }], &|_| None);
+        let missing: Vec<_> = parsed.secrets.iter().map(|one| one.missing().to_string()).collect();
+        insta::assert_snapshot!(missing.join("\n"), @r#"
+        p.yaml:5:68: warning: auth.sign_in.client_secret: there is no secret "idp" yet; nobody can sign in until there is
+          hint: portcullis secrets set idp
+        "#);
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl<H: Host> Gateway<H> {
 
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 31] = [
+    const KNOWN: [&str; 37] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
@@ -202,6 +202,12 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "GET /admin/v1/audit",
         "GET /admin/v1/audit/export",
         "GET /admin/v1/audit/verify",
+        "GET /oauth/authorize",
+        "POST /oauth/consent",
+        "GET /oauth/signed-in",
+        "POST /oauth/token",
+        "POST /oauth/register",
+        "POST /oauth/revoke",
     ];
     let route = endpoint::route(path);
     let is_it = |known: &&str| known.split_once(' ').is_some_and(|(m, r)| m == method.as_str() && r == route);

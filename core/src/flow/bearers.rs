@@ -14,12 +14,14 @@ use futures::future;
 use http::{StatusCode, header};
 
 use crate::config::{Introspection, Issuer};
+use crate::endpoint;
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::{Bearer, Denial, Proof};
 use crate::oauth::answers::{Answers, TokenHash};
 use crate::oauth::client::TokenRequest;
 use crate::oauth::held::{HeldKeys, Taken, Wanted, max_age};
 use crate::oauth::issuer::{Sought, address, metadata_urls};
+use crate::oauth::server::{Access, is_access_token};
 use crate::oauth::{Claims, ClientAuth, Expected, KeySet, LONGEST, NotAToken, Token, resource};
 use crate::ports::{Host, Signed};
 use crate::upstream::lock;
@@ -82,6 +84,9 @@ impl<H: Host> Gateway<H> {
         tag: Option<Arc<str>>,
         (path, snapshot): (&str, &Snapshot),
     ) -> Result<Proof, Denial> {
+        if is_access_token(text) {
+            return self.prove_own(text, tag, (path, snapshot));
+        }
         let issuers = &snapshot.config.auth.issuers;
         let (issuer, claims) = match Token::parse(text) {
             Ok(token) => self.verified(&token, (path, snapshot)).await?,
@@ -203,6 +208,28 @@ impl<H: Host> Gateway<H> {
         Ok(url)
     }
 
+    /// Tells who bears an access token of the gateway's own, which counts for as long as the gateway stands in before the
+    /// same provider.
+    fn prove_own(
+        &self,
+        text: &str,
+        tag: Option<Arc<str>>,
+        (path, snapshot): (&str, &Snapshot),
+    ) -> Result<Proof, Denial> {
+        let (auth, policy) = (&snapshot.config.auth, &snapshot.config.policy);
+        let wrong = || Denial::Wrong("the access token is unknown, over, or for another endpoint".into());
+        // What an agent on HTTP+SSE posts belongs to its stream.
+        let path = if path == endpoint::MESSAGES { endpoint::SSE } else { path };
+        let public = snapshot.config.gateway.public_url.as_ref();
+        let audiences = resource::audiences(&Issuer::default(), public, path);
+        let access = Access::open(text, &self.0.sealer, (&audiences, self.host().now())).ok_or_else(wrong)?;
+        let issuer = auth.issuer_of_sign_in().filter(|issuer| issuer.has_named(&access.principal));
+        if issuer.is_none() || !access.bearer.suits(policy) {
+            return Err(wrong());
+        }
+        Ok(Proof::of_bearer(&access.principal, access.bearer, tag))
+    }
+
     /// Logs that an issuer cannot be asked, once in a while.
     fn remind(&self, issuer: &Issuer, why: &str) {
         let (slot, now) = (self.0.issuers.slot(issuer), self.host().now());
@@ -216,7 +243,7 @@ impl<H: Host> Gateway<H> {
 
     /// Tells whether one of an issuer's keys has signed a token. Where none of those that are known has, they are read
     /// again: the issuer may have a new one.
-    async fn is_signed(&self, issuer: &Issuer, token: &Token<'_>) -> Result<bool, Denial> {
+    pub(super) async fn is_signed(&self, issuer: &Issuer, token: &Token<'_>) -> Result<bool, Denial> {
         let (keys, read) = self.keys_of(issuer, Wanted::Current).await?;
         if self.is_signed_by(&keys, token).await {
             return Ok(true);

@@ -1,17 +1,19 @@
 //! What is read of others than servers: what identity providers say of themselves, and their answers to single requests.
 //!
-//! **No redirect is followed, and nothing is read without an end.**
+//! **No redirect is followed, and nothing is read without an end.** What strangers have named is asked in public alone: what
+//! an address says is looked at before, and what it leads to by the host, as it connects.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{self, Either};
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
+use url::Url;
 
 use crate::body::{Body, Whole};
 use crate::gateway::Gateway;
-use crate::ports::Host;
+use crate::ports::{Host, NamedByStranger};
 use crate::upstream::handshake::shorten;
 
 /// How long one answer may take.
@@ -20,9 +22,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST: usize = 512 << 10;
 
 impl<H: Host> Gateway<H> {
-    /// Fetches what anybody may read.
+    /// Fetches what anybody may read, where the configuration or who it trusts says that it is.
     pub(super) async fn public_document(&self, url: &str) -> Result<(HeaderMap, Bytes), String> {
-        let request = http::Request::get(url).body(Whole::default()).map_err(|error| error.to_string())?;
+        self.marked_document(url, Extensions::new()).await
+    }
+
+    /// Fetches what anybody may read, where a stranger says that it is.
+    pub(super) async fn document_of_stranger(&self, url: &Url) -> Result<Bytes, String> {
+        let mut marks = Extensions::new();
+        marks.insert(NamedByStranger);
+        self.marked_document(url.as_str(), marks).await.map(|(_, text)| text)
+    }
+
+    async fn marked_document(&self, url: &str, marks: Extensions) -> Result<(HeaderMap, Bytes), String> {
+        let mut request =
+            http::Request::get(url).body(Whole::default()).map_err(|error| error.to_string())?;
+        *request.extensions_mut() = marks;
         let (head, text) = self.exchange(request).await?;
         if head.status == StatusCode::OK {
             Ok((head.headers, text))

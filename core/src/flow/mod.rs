@@ -25,6 +25,7 @@ mod safe;
 pub(crate) mod secrets;
 mod serve;
 mod sessions;
+mod sign_in;
 pub(crate) mod sign_on;
 mod sse;
 mod sse_upstream;
@@ -57,6 +58,7 @@ pub(crate) use discover::Remarks;
 pub(crate) use park::{Parking, Spent};
 pub(crate) use rest::TakenUp;
 pub use rest::{Rest, Wanted};
+pub(crate) use sign_in::SignIns;
 pub(crate) use sse::HeldStreams;
 pub use stdio::{refuse_lines, serve_lines};
 

@@ -81,6 +81,9 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Resource) if !snapshot.config.auth.issuers.is_empty() => {
                 return endpoint::resource(head, &snapshot);
             }
+            Some(Endpoint::SignIn(step)) if snapshot.config.auth.sign_in.is_some() => {
+                return Box::pin(self.stand_in(head, body, step)).await;
+            }
             Some(Endpoint::Trail(what)) => return Box::pin(self.trail_for(head, what)).await,
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy && self.has_owners() => {}

@@ -13,6 +13,7 @@ use super::ask::{AnswerBody, MakeRequest};
 use crate::config::{ClientCredential, SignOn};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
+use crate::oauth::address::is_same_host;
 use crate::oauth::client::held::{Access, Held, Known, Way};
 use crate::oauth::client::{
     Assertion, AuthorizationServer, Demand, Grant, Named, NoToken, PrivateKey, Resource, Scopes, Token,
@@ -239,9 +240,12 @@ impl<H: Host> Gateway<H> {
         let metadata = demand.and_then(|demand| demand.metadata.as_deref());
         let mut first = None;
         for place in metadata_places(url, metadata).map_err(|why| odd(&why))? {
-            let read =
-                self.public_document(place.as_str()).await.and_then(|(_, text)| Resource::read(&text, url));
-            let resource = match read {
+            let read = if is_same_host(url, &place) {
+                self.public_document(place.as_str()).await.map(|(_, text)| text)
+            } else {
+                self.document_of_stranger(&place).await
+            };
+            let resource = match read.and_then(|text| Resource::read(&text, url)) {
                 Ok(resource) => resource,
                 Err(why) => {
                     first = first.or(Some(why));

@@ -13,6 +13,7 @@ mod own;
 mod policy;
 mod secrets;
 mod sessions;
+mod sign_in;
 mod sign_on;
 mod succession;
 mod trail;

@@ -35,6 +35,11 @@ impl Bearer {
         Some(first(policy, by_claim))
     }
 
+    /// Tells whether everything is known that a policy asks of claims.
+    pub(crate) fn suits(&self, policy: &Policy) -> bool {
+        self.agent(policy).is_some()
+    }
+
     fn has(&self, name: &str, value: &str) -> Option<bool> {
         self.claims.iter().find(|(n, v, _)| n == name && v == value).map(|(.., has)| *has)
     }

@@ -198,6 +198,7 @@ mod tests {
             tag_header: Some(HeaderName::from_static("x-tag")),
             shared_key: Some(*KeyHash::of("open sesame").as_bytes()),
             issuers: Vec::new(),
+            sign_in: None,
         }
     }
 

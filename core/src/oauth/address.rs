@@ -3,7 +3,7 @@
 use url::{Host, Url};
 
 /// Names that lead nowhere in public (RFC 6761, RFC 6762, RFC 8375, and what clouds, clusters and offices use).
-const INSIDE: [&str; 12] = [
+const INSIDE: [&str; 13] = [
     ".localhost",
     ".localdomain",
     ".local",
@@ -16,6 +16,7 @@ const INSIDE: [&str; 12] = [
     ".home",
     ".private",
     ".intra",
+    ".onion",
 ];
 
 /// Tells whether an address may be asked that stands in something that came from `by`: over TLS at a public name, or else
@@ -33,7 +34,8 @@ pub(crate) fn is_same_host(one: &Url, other: &Url) -> bool {
         && one.host() == other.host()
 }
 
-fn is_public_name(url: &Url) -> bool {
+/// Tells whether an address leads to a name that could be one of the public internet.
+pub(crate) fn is_public_name(url: &Url) -> bool {
     let Some(Host::Domain(name)) = url.host() else { return false };
     let name = name.trim_end_matches('.');
     name.contains('.') && !INSIDE.iter().any(|inside| name.ends_with(inside))

@@ -5,7 +5,7 @@
 //! that is the host's ([`crate::ports::Signatures`]); what is decided is which key it is verified with, and whether what
 //! was signed lets its bearer in.
 
-mod address;
+pub(crate) mod address;
 pub(crate) mod answers;
 mod claims;
 pub(crate) mod client;
@@ -13,6 +13,7 @@ pub(crate) mod held;
 pub(crate) mod issuer;
 mod jwk;
 pub(crate) mod resource;
+pub(crate) mod server;
 mod token;
 
 pub use claims::{Claims, Expected, Unfit};

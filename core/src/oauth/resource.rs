@@ -26,7 +26,11 @@ pub(crate) fn document(auth: &Auth, base: &str, path: &str) -> String {
     };
     let mut document = ObjectWriter::with_capacity(256);
     document.string("resource", &format!("{base}{path}"));
-    document.member("authorization_servers", &list(&mut auth.issuers.iter().map(|issuer| &issuer.url)));
+    // Before one of them the gateway stands in, so that agents ask it instead.
+    let own = auth.sign_in.as_ref().map(|_| base.to_owned());
+    let behind = auth.issuer_of_sign_in().map(|issuer| &issuer.name);
+    let others = auth.issuers.iter().filter(|issuer| Some(&issuer.name) != behind).map(|issuer| &issuer.url);
+    document.member("authorization_servers", &list(&mut own.iter().chain(others)));
     let scopes = scopes(auth);
     if !scopes.is_empty() {
         document.member("scopes_supported", &list(&mut scopes.iter()));
@@ -72,7 +76,7 @@ pub(crate) fn audiences(issuer: &Issuer, public: Option<&Url>, path: &str) -> Ve
 }
 
 /// Returns the scopes that every issuer asks for; none where issuers differ, since one does not know those of another.
-fn scopes(auth: &Auth) -> &[String] {
+pub(crate) fn scopes(auth: &Auth) -> &[String] {
     let first = auth.issuers.first().map_or(&[][..], |issuer| &issuer.scopes);
     if auth.issuers.iter().all(|issuer| issuer.scopes == first) { first } else { &[] }
 }

@@ -37,6 +37,29 @@ pub(crate) enum Purpose {
     Upstream,
     /// The value of a secret in a store.
     Secret,
+    /// What a sign-in is made of.
+    SignIn(SignInPart),
+}
+
+/// What is handed out where the gateway stands in as the authorization server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SignInPart {
+    /// The id of a client that registered itself.
+    Client,
+    /// Its secret.
+    ClientSecret,
+    /// An authorization request that waits for consent.
+    Pending,
+    /// The `state` at the identity provider.
+    State,
+    /// To whom a browser has agreed.
+    Consents,
+    /// An authorization code.
+    Code,
+    /// An access token.
+    Access,
+    /// A refresh token.
+    Refresh,
 }
 
 impl Purpose {
@@ -48,6 +71,16 @@ impl Purpose {
             Self::Task => b"task",
             Self::Upstream => b"upstream",
             Self::Secret => b"secret",
+            Self::SignIn(part) => match part {
+                SignInPart::Client => b"sign-in client",
+                SignInPart::ClientSecret => b"sign-in client secret",
+                SignInPart::Pending => b"sign-in pending",
+                SignInPart::State => b"sign-in state",
+                SignInPart::Consents => b"sign-in consents",
+                SignInPart::Code => b"sign-in code",
+                SignInPart::Access => b"sign-in access",
+                SignInPart::Refresh => b"sign-in refresh",
+            },
         }
     }
 
@@ -55,6 +88,8 @@ impl Purpose {
     fn longest(self) -> usize {
         match self {
             Self::Session | Self::ServerRequest | Self::Task | Self::Upstream => 8 << 10,
+            // It carries what a policy asks of claims.
+            Self::SignIn(_) => 32 << 10,
             // It carries a state of a server's own.
             Self::RequestState => 1 << 20,
             // The longest value and the longest name, as base64.

@@ -25,7 +25,7 @@ use crate::pipe::PipeEnd;
 use crate::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
     Meetings, Notebook, Observe, Once, Owners, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed,
-    Upstream,
+    TokenFamilies, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -56,6 +56,7 @@ struct State {
     configurations: Arc<dyn ConfigStore>,
     keys: Arc<dyn KeyStore>,
     secrets: Arc<dyn SecretStore>,
+    families: Arc<dyn TokenFamilies>,
 }
 
 /// What somebody who observes is told, in its order.
@@ -181,6 +182,7 @@ impl Memory {
             configurations: Arc::new(store.clone()),
             keys: Arc::new(store.clone()),
             secrets: Arc::new(store.clone()),
+            families: Arc::new(store.clone()),
             store,
         };
         Self(Arc::new(state), Role::default())
@@ -424,6 +426,11 @@ impl Host for Memory {
 
     fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {
         self.1.catalog.as_ref()
+    }
+
+    fn token_families(&self) -> Option<&Arc<dyn TokenFamilies>> {
+        // An isolate that knows no objects has none that notes.
+        Some(&self.0.families).filter(|_| self.1.place != Place::Isolate || self.1.owners.is_some())
     }
 
     fn once(&self) -> Option<&Arc<dyn Once>> {

@@ -1,6 +1,7 @@
 //! What tests of this crate and of its hosts use: a host in memory, on which time is virtual, and builders.
 
 mod caller_paths;
+mod families;
 mod fleet;
 pub mod fuzz;
 mod host;
@@ -28,6 +29,7 @@ use crate::names::ServerName;
 use crate::ports::Entropy;
 
 pub use caller_paths::token_rs256;
+pub use families::token_families;
 pub use fleet::Fleet;
 #[cfg(test)]
 pub(crate) use host::signature;

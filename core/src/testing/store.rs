@@ -8,6 +8,7 @@ use futures::future::{self, BoxFuture, ready};
 use crate::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
 use crate::identity::KeyRecord;
 use crate::ports::{ConfigStore, KeyStore};
+use crate::testing::families::FamiliesHeld;
 use crate::testing::key;
 use crate::testing::secrets::SecretsHeld;
 use crate::upstream::lock;
@@ -21,6 +22,7 @@ pub(super) struct Held {
     revisions: Vec<Revision>,
     keys: Vec<Kept>,
     pub(super) secrets: SecretsHeld,
+    pub(super) families: FamiliesHeld,
     trouble: Option<StoreError>,
 }
 

@@ -18,7 +18,7 @@ use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
     Meetings, NotSigned, Notebook, Owners, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed,
-    Upstream,
+    TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use wasm_bindgen::JsValue;
@@ -28,6 +28,7 @@ use super::audit::{Reader, Sink};
 use super::configurations::Configurations;
 use super::counts::Counts;
 use super::event::{Event, now};
+use super::families::Families;
 use super::glue::{randomize, signs, verifies};
 use super::notebook::Notes;
 use super::objects::{Catalog, Conversations};
@@ -69,6 +70,7 @@ pub(crate) struct Edge {
     stores: Option<Stores>,
     variables: Option<SendWrapper<Bindings>>,
     secrets: Option<Arc<dyn SecretStore>>,
+    families: Option<Arc<dyn TokenFamilies>>,
     meetings: Meetings,
     counts: Option<Counts>,
     /// Where no objects count: what comes to this instance is counted here.
@@ -103,6 +105,7 @@ impl Edge {
             stores: Configurations::of(bindings).map(Stores::new),
             variables: Some(SendWrapper::new(bindings.clone())),
             secrets: Some(secrets::of(bindings)),
+            families: Families::of(bindings),
             ..Self::default()
         }
     }
@@ -258,6 +261,10 @@ impl Host for Edge {
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
         self.secrets.as_ref()
+    }
+
+    fn token_families(&self) -> Option<&Arc<dyn TokenFamilies>> {
+        self.families.as_ref()
     }
 
     fn sign(&self, key: PrivateKey, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, NotSigned>> {

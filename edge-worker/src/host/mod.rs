@@ -8,6 +8,7 @@ mod configurations;
 mod counts;
 mod edge;
 mod event;
+mod families;
 mod glue;
 mod notebook;
 mod objects;

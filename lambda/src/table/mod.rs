@@ -12,12 +12,14 @@
 //! | [`counts`] | how often a caller has asked |
 //! | [`catalog`] | what all instances know of servers |
 //! | [`once`] | what was used and cannot be used again |
+//! | [`families`] | how far families of tokens have come |
 //! | [`trail`] and [`scribe`], [`search`], [`check`] | the audit trail: written, searched, checked |
 
 mod catalog;
 mod check;
 mod configurations;
 mod counts;
+mod families;
 mod item;
 mod keys;
 mod once;
@@ -44,6 +46,7 @@ use futures::FutureExt as _;
 use self::catalog::Catalog;
 use self::configurations::Configurations;
 use self::counts::Counts;
+use self::families::Families;
 use self::item::{Item, PK, SK, TTL, number, text};
 use self::keys::Keys;
 use self::once::Used;
@@ -84,6 +87,7 @@ pub(crate) fn stores(table: &Table, underway: &Underway, reading: &Reading) -> S
         counts: Some(Arc::new(Counts::new(table.clone(), underway.clone()))),
         catalog: Some(Arc::new(Catalog::new(table.clone(), read))),
         once: Some(Arc::new(Used::new(table.clone()))),
+        families: Some(Arc::new(Families::new(table.clone()))),
         audit: Some(Arc::new(sink.clone())),
         trail: Some(Arc::new(Reader::new(table.clone(), sink.clone()))),
         sink: Some(sink),

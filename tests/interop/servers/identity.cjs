@@ -1,5 +1,5 @@
 // An identity provider on `oidc-provider`: prints `listening on URL`, its issuer. Options: --http HOST:PORT, and
-// --audience TEXT, for which tokens are made whatever resource is asked for, as with providers that know their APIs by names.
+// --portcullis ORIGIN, a gateway that may have people sign in, and --audience TEXT, for which tokens are made whatever resource is asked for, as with providers that know their APIs by names.
 //
 // Whoever comes to sign in is `ann` of the groups `eng` and `all`, and consents to everything. Programs sign in as one of
 // CLIENTS. Beyond the standard: POST /test/sign signs what it is given, POST /test/rotate changes the keys, GET /test/asked
@@ -19,6 +19,17 @@ const CLIENTS = ['robot', 'guest', 'opaque', 'gateway'].map((client_id) => ({
   redirect_uris: [],
   response_types: [],
 }));
+
+/** The gateway, where it stands in before this provider: --portcullis is its origin. */
+function standIn(origin) {
+  return origin === undefined ? [] : [{
+    client_id: 'portcullis',
+    client_secret: SECRET,
+    grant_types: ['authorization_code'],
+    redirect_uris: [`${origin}/oauth/signed-in`],
+    response_types: ['code'],
+  }];
+}
 
 function option(name, otherwise) {
   const at = process.argv.indexOf(name);
@@ -43,12 +54,13 @@ function rotate() {
     ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: randomUUID(), privateKey,
   }));
   provider = new Provider(issuer, {
-    clients: CLIENTS,
+    clients: [...CLIENTS, ...standIn(option('--portcullis'))],
     jwks: { keys: keys.map(({ privateKey, ...jwk }) => jwk) },
     cookies: { keys: ['tests'] },
     scopes: ['openid', 'offline_access', 'mcp:use'],
     enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256', 'EdDSA'] },
-    findAccount: (_context, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+    findAccount: (_context, sub) => ({ accountId: sub, claims: () => ({ sub, groups: GROUPS[sub] ?? [] }) }),
+    claims: { openid: ['sub', 'groups'] },
     extraTokenClaims: (_context, token) => ({ groups: GROUPS[token.accountId ?? token.clientId] ?? [] }),
     loadExistingGrant: grant,
     interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },

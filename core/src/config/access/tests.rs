@@ -392,7 +392,7 @@ fn who_is_let_in_is_read() {
     p.yaml:6:32: error: auth.header: expected the name of a header, found "X Y"
     p.yaml:6:51: error: auth.tag_header: the header `authorization` has a meaning of its own
       hint: name another one, such as `X-Api-Key`; `Authorization: Bearer` is always read
-    p.yaml:6:66: error: auth.hedder: unknown key "hedder"; known: required, header, trust_tags, tag_header, issuers
+    p.yaml:6:66: error: auth.hedder: unknown key "hedder"; known: required, header, trust_tags, tag_header, issuers, sign_in
       hint: did you mean `header`?
     "#);
     insta::assert_snapshot!(check("auth: { trust_tags: true, header: X-Team, tag_header: x-team }"), @"

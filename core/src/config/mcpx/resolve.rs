@@ -335,6 +335,7 @@ impl Resolver<'_, '_> {
             shared_key,
             tag_header: None,
             issuers: Vec::new(),
+            sign_in: None,
         }
     }
 

@@ -12,7 +12,7 @@ use super::{ask, modern_server, text};
 use crate::body::Body;
 use crate::config::{Config, Source, parse};
 use crate::gateway::Gateway;
-use crate::ports::Clock as _;
+use crate::ports::{Clock as _, NamedByStranger};
 use crate::secrets::{Replacing, SecretName};
 use crate::testing::{Answer, Memory, gateway_with, json_answer, modern, slowly};
 use crate::upstream::lock;
@@ -31,6 +31,8 @@ struct State {
     secret: String,
     /// Which issuer the server names.
     names: String,
+    /// What a challenge says besides.
+    challenge: String,
     /// What the authorization server answers instead of a token.
     instead: Option<(u16, String)>,
     token_endpoint: String,
@@ -53,6 +55,7 @@ impl Double {
         Self(Arc::new(Mutex::new(State {
             secret: "s3cret".into(),
             names: ISSUER.into(),
+            challenge: String::new(),
             instead: None,
             token_endpoint: format!("{ISSUER}/token"),
             lifetime: 3600,
@@ -81,6 +84,7 @@ impl Double {
             .map_or("nothing", |value| value.to_str().expect("ASCII"));
         let at = (request.uri().host().unwrap_or_default(), request.uri().path());
         let body = String::from_utf8_lossy(request.body());
+        let is_strange = request.extensions().get::<NamedByStranger>().is_some();
         match at {
             ("a.test", "/mcp") => {
                 state.seen.push(format!("server: {carried}"));
@@ -113,7 +117,8 @@ impl Double {
                 state.token(carried, &body)
             }
             _ => {
-                state.seen.push(format!("elsewhere: {} {carried} {body}", request.uri()));
+                let whose = if is_strange { "a stranger's" } else { "elsewhere" };
+                state.seen.push(format!("{whose}: {} {carried} {body}", request.uri()));
                 json_answer(404, "no")
             }
         }
@@ -130,7 +135,7 @@ impl State {
         };
         let number = number.filter(|number| *number > self.revoked && !body.contains(r#""refused""#));
         let Some(number) = number else {
-            return Some(challenge(401, "Bearer scope=\"tickets.read\""));
+            return Some(challenge(401, &format!("Bearer scope=\"tickets.read\"{}", self.challenge)));
         };
         let form = usize::try_from(number).ok().and_then(|number| self.granted.get(number - 1))?;
         let needs = self.needs.as_deref().or_else(|| body.split(r#""needs":""#).nth(1)?.split('"').next());
@@ -343,6 +348,16 @@ fn an_issuer_elsewhere_that_only_the_server_names_is_shown_nothing() {
         let seen = stage.double.seen();
         let odd = seen.iter().find(|one| *one != "server: nothing" && *one != "server's metadata");
         assert_eq!(odd, None, "{issuer}");
+    }
+}
+
+#[test]
+fn metadata_that_a_server_names_elsewhere_are_asked_for_in_public_alone() {
+    for (named, whose) in [("https://docs.example/x", "a stranger's"), ("http://a.test:99/x", "elsewhere")] {
+        let double = Double::new();
+        double.set(|state| state.challenge = format!(", resource_metadata=\"{named}\""));
+        let stage = Stage::before(double, "");
+        assert_eq!(stage.double.seen()[1..2], [format!("{whose}: {named} nothing ")]);
     }
 }
 

@@ -2,10 +2,11 @@ use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use futures::{FutureExt as _, future};
-use portcullis_core::ports::{CatalogStore, Once};
+use portcullis_core::ports::{CatalogStore, Once, TokenFamilies as _};
 
 use super::*;
 use crate::table::catalog::{Catalog, Read};
+use crate::table::families::Families;
 use crate::table::once::Used;
 
 /// Reads servers, and counts how often.
@@ -150,4 +151,28 @@ async fn what_cannot_be_noted_is_an_error() {
     let place = Place::new();
     let (table, _flaky) = place.flaky(|_| Fault::Error("AccessDeniedException"));
     assert!(Used::new(table).take("stamp", NOW + 60_000).await.is_err());
+}
+
+#[tokio::test]
+async fn the_table_notes_token_families() {
+    let place = Place::new();
+    portcullis_core::testing::token_families(&Families::new(place.table()), ["a", "b/#"], NOW + 60_000).await;
+    place.pass(61_000);
+    assert_eq!(Families::new(place.table()).noted("a".into()).await, Ok(None), "its time is over");
+}
+
+#[tokio::test]
+async fn a_family_is_noted_once_wherever_answers_are_lost() {
+    for fault in [Fault::AnswerLost, Fault::Lost, Fault::Error("ThrottlingException")] {
+        let place = Place::new();
+        for (read, next) in [(None, "1"), (Some("1"), "2")] {
+            let (table, _flaky) = place.flaky(at_first("PutItem", fault.clone()));
+            let note = async |families: Families| {
+                families.note("f".into(), read.map(str::to_owned), next.into(), NOW + 60_000).await
+            };
+            assert_eq!(note(Families::new(table)).await, Ok(true), "{fault:?}");
+            let same = note(Families::new(place.table())).await;
+            assert_eq!(same, Ok(false), "another that notes the same comes too late");
+        }
+    }
 }

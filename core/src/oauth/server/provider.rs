@@ -1,0 +1,305 @@
+//! The identity provider behind: how a browser is sent there, and what has to be true of what comes back.
+//!
+//! **Only the browser that agreed can finish a sign-in**: the `state` is sealed and bound to its cookie. Who answers is told by
+//! `iss`, compared to the letter (RFC 9207), before anything else of the answer is looked at; the ID token carries our nonce.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use url::{Url, form_urlencoded};
+
+use super::answer::{page_error, redirect as go};
+use super::authorize::Pending;
+use super::consent::known_browser;
+use super::form::Form;
+use super::token::{Code, Grant};
+use super::{Authority, STEP, digest, redirect};
+use crate::body::{Reply, Whole};
+use crate::identity::Bearer;
+use crate::oauth::address::{may_follow, parse};
+use crate::ports::Entropy;
+use crate::session::SignInPart;
+use crate::wire::json::Json;
+
+/// How long a code lives, in milliseconds.
+const CODE: u64 = 60_000;
+/// How long tokens can be refreshed after a sign-in, in milliseconds.
+const FAMILY: u64 = 24 * 60 * 60_000;
+/// The longest code of a provider, in bytes.
+const LONGEST_CODE: usize = 4096;
+
+/// What an identity provider says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Provider {
+    issuer: String,
+    authorization: String,
+    token: String,
+    /// Whether its answers name it.
+    gives_iss: bool,
+    /// Whether a client's secret goes among the parameters, since it takes it no other way.
+    by_post: bool,
+}
+
+impl Provider {
+    /// Reads a provider's metadata (RFC 8414 §2), or says why it cannot be asked.
+    pub(crate) fn read(text: &[u8], issuer: &str) -> Result<Self, String> {
+        let json = Json::check(text).map_err(|_| "its metadata is no JSON".to_owned())?;
+        let text = |name: &str| json.get(name).and_then(Json::as_str);
+        if text("issuer").as_deref() != Some(issuer) {
+            return Err("its metadata names another issuer".into());
+        }
+        let by = Url::parse(issuer).ok();
+        let endpoint = |name: &str| {
+            let found = text(name).ok_or_else(|| format!("its metadata has no `{name}`"))?;
+            let url = parse(&found).filter(|url| by.as_ref().is_some_and(|by| may_follow(by, url)));
+            url.map(String::from)
+                .ok_or_else(|| format!("its `{name}` leads where an identity provider has no business"))
+        };
+        let methods = json.get("token_endpoint_auth_methods_supported").filter(|list| list.is_array());
+        let takes = |method: &str| {
+            methods.is_some_and(|list| list.elements().any(|one| one.as_str().as_deref() == Some(method)))
+        };
+        let gives_iss = json.get("authorization_response_iss_parameter_supported").and_then(Json::as_bool);
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            authorization: endpoint("authorization_endpoint")?,
+            token: endpoint("token_endpoint")?,
+            gives_iss: gives_iss.unwrap_or_default(),
+            by_post: takes("client_secret_post") && !takes("client_secret_basic"),
+        })
+    }
+}
+
+/// What is known again when a browser comes back from the provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    #[serde(rename = "p")]
+    pending: Pending,
+    /// Our own verifier, which the provider wants to see with the code.
+    #[serde(rename = "v")]
+    verifier: String,
+    /// What the ID token has to repeat.
+    #[serde(rename = "n")]
+    pub(crate) nonce: String,
+}
+
+/// What a browser brings back from the provider.
+#[derive(Debug)]
+pub(crate) enum Back {
+    /// A code.
+    Code(State, String),
+    /// Nothing that could be used; this is the answer.
+    Answer(Reply),
+}
+
+impl<E: Entropy> Authority<'_, E> {
+    fn return_address(&self) -> String {
+        self.url("/oauth/signed-in")
+    }
+
+    /// Returns where a browser goes to sign in.
+    pub(crate) fn sign_in_at(&self, provider: &Provider, mut pending: Pending) -> String {
+        pending.expires = self.now + STEP;
+        let state = State { pending, verifier: self.random::<32>(), nonce: self.random::<16>() };
+        let scopes = self.settings.scopes.join(" ");
+        redirect::with(
+            &provider.authorization,
+            &[
+                ("response_type", "code"),
+                ("client_id", &self.settings.client_id),
+                ("redirect_uri", &self.return_address()),
+                ("scope", &scopes),
+                ("state", &self.seal(SignInPart::State, &state)),
+                ("nonce", &state.nonce),
+                ("code_challenge", &digest(&state.verifier)),
+                ("code_challenge_method", "S256"),
+            ],
+        )
+    }
+
+    /// Sends a browser to sign in.
+    pub(crate) fn sign_in(&self, provider: &Provider, pending: Pending) -> Reply {
+        go(&self.sign_in_at(provider, pending))
+    }
+
+    /// Reads what a browser brings back.
+    pub(crate) fn back(&self, provider: &Provider, form: &Form, headers: &HeaderMap) -> Back {
+        let page = |status, why| Back::Answer(page_error(status, why));
+        let state =
+            form.one("state").ok().flatten().and_then(|text| self.open::<State>(SignInPart::State, text));
+        let Some(state) = state.filter(|state| state.pending.expires > self.now) else {
+            return page(
+                StatusCode::BAD_REQUEST,
+                "This is no answer to a sign-in that was begun here, or it came too late.",
+            );
+        };
+        if known_browser(headers) != Some(&state.pending.browser) {
+            return page(StatusCode::FORBIDDEN, "This sign-in was begun in another browser.");
+        }
+        let is_its = match form.one("iss") {
+            Ok(Some(iss)) => iss == provider.issuer,
+            Ok(None) => !provider.gives_iss,
+            Err(_) => false,
+        };
+        if !is_its {
+            return page(StatusCode::BAD_REQUEST, "The answer is not the identity provider's.");
+        }
+        match (form.one("error"), form.one("code")) {
+            (Ok(None), Ok(Some(code))) if code.len() <= LONGEST_CODE => Back::Code(state, code.to_owned()),
+            (Ok(Some("access_denied")), _) => Back::Answer(self.not_signed_in(&state, "access_denied")),
+            (Ok(Some("temporarily_unavailable")), _) => {
+                Back::Answer(self.not_signed_in(&state, "temporarily_unavailable"))
+            }
+            _ => Back::Answer(self.not_signed_in(&state, "server_error")),
+        }
+    }
+
+    /// Tells the client that its user was not signed in. What the provider says about it is for the log.
+    pub(crate) fn not_signed_in(&self, state: &State, error: &str) -> Reply {
+        let pending = &state.pending;
+        let what =
+            [("error", error), ("error_description", "the identity provider has not signed the user in")];
+        go(&self.answer(&pending.redirect, pending.state.as_deref(), &what))
+    }
+
+    /// Composes the request for the tokens of a code (RFC 6749 §4.1.3).
+    pub(crate) fn redemption(
+        &self,
+        provider: &Provider,
+        (state, code): (&State, &str),
+        secret: Option<&str>,
+    ) -> Result<Request<Whole>, http::Error> {
+        let id = self.settings.client_id.as_str();
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs([
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", &self.return_address()),
+            ("code_verifier", &state.verifier),
+        ]);
+        let mut basic = None;
+        match secret {
+            Some(secret) if provider.by_post => {
+                form.extend_pairs([("client_id", id), ("client_secret", secret)]);
+            }
+            Some(secret) => basic = Some(format!("{}:{}", encoded(id), encoded(secret))),
+            None => {
+                form.append_pair("client_id", id);
+            }
+        }
+        let request = Request::post(&provider.token)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header::ACCEPT, "application/json");
+        let request = match basic {
+            Some(pair) => {
+                let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))?;
+                value.set_sensitive(true);
+                request.header(header::AUTHORIZATION, value)
+            }
+            None => request,
+        };
+        request.body(form.finish().into())
+    }
+
+    /// Sends a browser back to the client with a code, now that it is known who its user is.
+    pub(crate) fn signed_in(&self, state: State, principal: &str, mut bearer: Bearer) -> Reply {
+        let pending = state.pending;
+        let ends = self.now + FAMILY;
+        bearer.expires = ends;
+        let grant = Grant {
+            client: pending.client,
+            principal: principal.into(),
+            bearer,
+            resource: pending.resource,
+            scope: pending.scope,
+            family: self.random::<16>(),
+            ends,
+        };
+        let code = Code {
+            grant,
+            redirect: pending.redirect.clone(),
+            challenge: pending.challenge,
+            refreshes: pending.refreshes,
+            expires: self.now + CODE,
+        };
+        let code = self.seal(SignInPart::Code, &code);
+        go(&self.answer(&pending.redirect, pending.state.as_deref(), &[("code", &code)]))
+    }
+}
+
+/// Returns the ID token of a provider's answer.
+pub(crate) fn id_token_of(answer: &[u8]) -> Option<String> {
+    let json = Json::check(answer).ok()?;
+    Some(json.get("id_token")?.as_str()?.into_owned())
+}
+
+/// Tells whether a verified ID token is of the sign-in that was begun here (OIDC Core 1.0 §3.1.3.7): it repeats the
+/// nonce, and where it is for several, it was made for this client.
+pub(crate) fn is_of_this_sign_in(payload: &str, nonce: &str, client: &str) -> bool {
+    let Ok(json) = Json::check(payload.as_bytes()) else { return false };
+    let is = |name: &str, value: &str| json.get(name).and_then(Json::as_str).as_deref() == Some(value);
+    let for_several =
+        json.get("aud").is_some_and(|audience| audience.is_array() && audience.elements().nth(1).is_some());
+    is("nonce", nonce) && (is("azp", client) || (!for_several && json.get("azp").is_none()))
+}
+
+fn encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_says_where_it_is_asked() {
+        let own = "https://idp.example/t";
+        let read = |more: &str| Provider::read(format!(r#"{{"issuer":"{own}"{more}}}"#).as_bytes(), own);
+        let whole = r#","authorization_endpoint":"https://idp.example/auth?x=1","token_endpoint":"https://login.example/token""#;
+        let provider = read(whole).expect("a provider");
+        assert_eq!(
+            (&*provider.authorization, &*provider.token),
+            ("https://idp.example/auth?x=1", "https://login.example/token")
+        );
+        assert_eq!((provider.gives_iss, provider.by_post), (false, false));
+        let more = r#","authorization_response_iss_parameter_supported":true,"token_endpoint_auth_methods_supported":["client_secret_post"]"#;
+        let provider = read(&format!("{whole}{more}")).expect("a provider");
+        assert_eq!((provider.gives_iss, provider.by_post), (true, true));
+        for bad in [
+            "javascript:alert(1)",
+            "http://idp.example/auth",
+            "https://127.0.0.1/auth",
+            "https://idp.example/#a",
+            "--x",
+        ] {
+            assert!(read(&whole.replace("https://idp.example/auth?x=1", bad)).is_err(), "{bad}");
+            assert!(read(&whole.replace("https://login.example/token", bad)).is_err(), "{bad}");
+        }
+        assert!(read("").is_err());
+        assert!(Provider::read(read_other().as_bytes(), own).is_err());
+    }
+
+    fn read_other() -> String {
+        r#"{"issuer":"https://idp.example/t/","authorization_endpoint":"https://idp.example/a","token_endpoint":"https://idp.example/t"}"#.into()
+    }
+
+    #[test]
+    fn an_id_token_is_of_this_sign_in_alone() {
+        let check = |payload: &str| is_of_this_sign_in(payload, "n1", "me");
+        assert!(check(r#"{"nonce":"n1","aud":"me"}"#));
+        assert!(check(r#"{"nonce":"n1","aud":["me"]}"#));
+        assert!(check(r#"{"nonce":"n1","aud":["me","you"],"azp":"me"}"#));
+        for bad in [
+            r#"{"aud":"me"}"#,
+            r#"{"nonce":"n2","aud":"me"}"#,
+            r#"{"nonce":["n1"],"aud":"me"}"#,
+            r#"{"nonce":"n1","aud":["me","you"]}"#,
+            r#"{"nonce":"n1","aud":"me","azp":"you"}"#,
+            r#"{"nonce":"n1","aud":["me","you"],"azp":"you"}"#,
+            "",
+        ] {
+            assert!(!check(bad), "{bad}");
+        }
+    }
+}
