@@ -73,3 +73,4 @@ export const Families = class {
   }
   alarm() { return this.storage.deleteAll(); }
 };
+export const Connections = object('Connections');

@@ -14,6 +14,7 @@ use crate::catalog::inspect::Suspects;
 use crate::catalog::{Kind, Looking, Scope, View, Views};
 use crate::config::{Audit, Config, Limits, Selector};
 use crate::control::Managed;
+use crate::flow::connections::Connections;
 use crate::flow::secrets::Secrets;
 use crate::flow::{HeldStreams, Parking, Spent};
 use crate::flow::{Issuers, SignIns};
@@ -28,7 +29,8 @@ use crate::ports::{Host, Place};
 use crate::session::{Remembered, Sealer};
 use crate::streams::Streams;
 use crate::upstream::circuit::Opened;
-use crate::upstream::{Nudge, Server, Status, lock};
+use crate::upstream::{Nudge, Server, ServerKey, Status, lock};
+use crate::users::Users;
 use crate::wire::json::Json;
 
 /// How long agents wait for servers that have not answered yet, from the gateway's start, in milliseconds.
@@ -88,6 +90,8 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) sealer: Sealer,
     pub(crate) admin_key: ArcSwapOption<AdminKey>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
+    /// The snapshots of principals.
+    pub(crate) users: Users,
     /// The API keys that are known.
     pub(crate) keys: ArcSwap<KeyRing>,
     /// Where the configuration comes from.
@@ -105,6 +109,8 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) issuers: Issuers,
     /// What is known where the gateway stands in as the authorization server.
     pub(crate) sign_ins: SignIns,
+    /// What is known of connections.
+    pub(crate) connections: Connections,
     /// The calls that wait for a stateless agent's answers, by where they wait.
     pub(crate) parked: Mutex<Parking<H>>,
     pub(crate) spent: Mutex<Spent>,
@@ -128,13 +134,17 @@ pub(crate) struct Inner<H: Host> {
 
 /// One configuration in force, and what is known of its servers. Immutable but for what servers tell.
 pub(crate) struct Snapshot {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) gate: Gate,
+    /// Whose it is, where some of its servers act for one user.
+    pub(crate) user: Option<Arc<str>>,
+    /// Whether some server stands in for those of its users.
+    pub(crate) has_stand_ins: bool,
     pub(crate) servers: BTreeMap<ServerName, Arc<Server>>,
     /// Servers that are no longer configured, as long as calls are running there.
     pub(crate) former: Vec<Weak<Server>>,
     pub(crate) views: Views,
-    pub(crate) acl: Acl,
+    pub(crate) acl: Arc<Acl>,
     /// When the gateway started, in milliseconds since the Unix epoch.
     pub(crate) since: u64,
     /// Counts the configurations that came into force, this one included.
@@ -199,6 +209,7 @@ impl<H: Host> Gateway<H> {
             sealer,
             admin_key: ArcSwapOption::new(options.admin_key.map(Arc::new)),
             snapshot: ArcSwap::from_pointee(snapshot),
+            users: Users::default(),
             keys: ArcSwap::default(),
             managed: Mutex::new(options.managed),
             reloading: Mutex::default(),
@@ -209,6 +220,7 @@ impl<H: Host> Gateway<H> {
             secrets: Secrets::default(),
             issuers: Issuers::default(),
             sign_ins: SignIns::default(),
+            connections: Connections::default(),
             parked: Mutex::default(),
             spent: Mutex::default(),
             held: HeldStreams::default(),
@@ -283,6 +295,9 @@ impl<H: Host> Gateway<H> {
         let now = self.host().now();
         let silent = self.is_late().then(|| "has not answered yet".to_owned());
         let served = snapshot.servers.values().map(|server| {
+            if server.is_stand_in() {
+                return server.readiness_of_stand_in();
+            }
             let readiness = server.readiness(silent.clone(), now);
             let outdated = broken.get(server.name.as_str()).map(|reason| {
                 format!("is served as it was configured before, as its configuration has an error: {reason}")
@@ -318,17 +333,38 @@ impl<H: Host> Gateway<H> {
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshot.load_full()
     }
+
+    /// Returns the snapshot of a caller, in which servers that act for their users act for it.
+    pub(crate) fn snapshot_of(&self, who: &Identity) -> Arc<Snapshot> {
+        self.snapshot_for(who.principal.as_ref())
+    }
+
+    /// Returns the snapshot of a principal; without one that of nobody in particular.
+    pub(crate) fn snapshot_for(&self, user: Option<&Arc<str>>) -> Arc<Snapshot> {
+        let everybodys = self.snapshot();
+        match user.filter(|_| everybodys.has_stand_ins) {
+            Some(user) => self.snapshot_of_user(&everybodys, user),
+            None => everybodys,
+        }
+    }
+
+    /// Returns a server by its key, as the configuration in force has it.
+    pub(crate) fn server(&self, key: &ServerKey) -> Option<Arc<Server>> {
+        self.snapshot_for(key.user.as_ref()).servers.get(&key.name).cloned()
+    }
 }
 
 impl Snapshot {
     fn new(config: Config, gate: Gate, now: u64) -> (Self, Vec<Keeper>) {
         let nothing = Self {
-            config: Config::default(),
+            config: Arc::default(),
             gate,
+            user: None,
+            has_stand_ins: false,
             servers: BTreeMap::new(),
             former: Vec::new(),
             views: Views::default(),
-            acl: Acl::default(),
+            acl: Arc::default(),
             since: now,
             edition: 0,
         };
@@ -375,7 +411,7 @@ impl Snapshot {
 
     /// Tells whether a server is everybody's whom the policy lets reach it, and not one identity's own.
     pub(crate) fn is_shared(&self, server: &Server) -> bool {
-        !self.config.personal.contains(&server.name)
+        !self.config.personal.contains(&server.name) && !server.settings.per_user
     }
 
     /// Tells whether a server is some identity's own, and the caller is another.
@@ -398,6 +434,20 @@ impl Snapshot {
 }
 
 impl Server {
+    /// Returns the state of one that is its users' each.
+    fn readiness_of_stand_in(&self) -> Readiness {
+        Readiness {
+            server: self.name.to_string(),
+            status: "up",
+            reason: Some("acts for its users, each with a connection of their own".into()),
+            version: None,
+            tools: 0,
+            prompts: 0,
+            resources: 0,
+            circuit: None,
+        }
+    }
+
     /// Returns the server's state; `silent` is what to say of one that has not answered.
     fn readiness(&self, silent: Option<String>, now: u64) -> Readiness {
         let (status, reason) = match self.status() {

@@ -16,7 +16,7 @@ use crate::front::Caller;
 use crate::gather::Gather as _;
 use crate::identity::Identity;
 use crate::names::ServerName;
-use crate::upstream::lock;
+use crate::upstream::{ServerKey, lock};
 use crate::wire::version::Era;
 
 /// How many notifications may wait on one stream.
@@ -39,7 +39,7 @@ pub(crate) enum Note {
 }
 
 /// A resource as its server knows it.
-pub(crate) type Resource = (ServerName, String);
+pub(crate) type Resource = (ServerKey, String);
 
 /// The open streams.
 #[derive(Debug, Default)]
@@ -251,13 +251,18 @@ impl Hub {
     pub(crate) fn keep_only(&self, is_there: impl Fn(&ServerName) -> bool) {
         let mut state = self.state();
         for subscriber in state.subscriptions.values_mut() {
-            subscriber.resources.retain(|(server, _), _| is_there(server));
+            subscriber.resources.retain(|(server, _), _| is_there(&server.name));
         }
         state.subscriptions.retain(|_, subscriber| !subscriber.resources.is_empty());
         state.send_all(
             &Note::Goodbye,
             |listener| matches!(&listener.audience.scope, Scope::Server(name) if !is_there(name)),
         );
+    }
+
+    /// Tells whether a principal listens.
+    pub(crate) fn hears(&self, user: &str) -> bool {
+        self.any(|audience| audience.who.0.principal.as_deref() == Some(user))
     }
 
     /// Ends the streams of principals that no longer are any.
@@ -325,10 +330,10 @@ impl Hub {
     }
 
     /// Returns the resources of a server that anybody wants to hear of.
-    pub(crate) fn resources_of(&self, server: &ServerName) -> BTreeSet<String> {
+    pub(crate) fn resources_of(&self, server: &ServerKey) -> BTreeSet<String> {
         let state = self.state();
         let resources = state.subscriptions.values().flat_map(|subscriber| subscriber.resources.keys());
-        resources.filter(|(name, _)| name == server).map(|(_, uri)| uri.clone()).gathered()
+        resources.filter(|(of, _)| of == server).map(|(_, uri)| uri.clone()).gathered()
     }
 
     /// Forgets a session: its streams end. Returns the resources that it wanted to hear of.
@@ -409,6 +414,10 @@ mod tests {
         Listed(versions.map(|version| version.to_string()))
     }
 
+    fn key(name_of: &str) -> ServerKey {
+        ServerKey { name: name(name_of), user: None }
+    }
+
     fn name(name: &str) -> ServerName {
         ServerName::parse(name).unwrap()
     }
@@ -419,7 +428,7 @@ mod tests {
     #[test]
     fn a_note_reaches_those_who_asked_and_may_see_it() {
         let hub = Hub::default();
-        let resource = (name("a"), "x:1".to_owned());
+        let resource = (key("a"), "x:1".to_owned());
         let mut modern = join(&hub, Scope::All, 1, Interest::Lists(BTreeSet::from(["tools"])));
         let mut older = join(&hub, Scope::All, 7, Interest::Session);
         let mut session = join(&hub, Scope::All, 7, Interest::Session);
@@ -479,7 +488,7 @@ mod tests {
         let hub = Hub::default();
         let mut gone = join(&hub, Scope::Server(name("a")), 1, Interest::Session);
         let mut all = join(&hub, Scope::All, 2, Interest::Session);
-        let (one, two) = ((name("a"), "x:1".to_owned()), (name("b"), "x:2".to_owned()));
+        let (one, two) = ((key("a"), "x:1".to_owned()), (key("b"), "x:2".to_owned()));
         for resource in [&one, &two] {
             hub.subscribe((2, 9), resource.clone(), resource.1.clone());
         }
@@ -508,7 +517,7 @@ mod tests {
     #[test]
     fn subscribers_are_bounded_and_expire() {
         let hub = Hub::default();
-        let resource = |number: usize| (name("a"), number.to_string());
+        let resource = |number: usize| (key("a"), number.to_string());
         let subscribe = |number| hub.subscribe((1, 9), resource(number), String::new());
         assert!((0..SUBSCRIPTIONS).all(subscribe));
         assert!(!subscribe(SUBSCRIPTIONS) && subscribe(0));

@@ -60,13 +60,14 @@ mod streams;
 mod succession;
 mod tasks;
 mod upstream;
+mod users;
 mod wire;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use catalog::inspect;
-pub use flow::{Looked, Rest, Wanted, refuse_lines, serve_lines};
+pub use flow::{Drawers, Looked, Messenger, NoToken, Rest, Wanted, refuse_lines, serve_lines};
 pub use front::admin::AdminKey;
 pub use front::gate::Exposure;
 pub use gateway::{Gateway, Options, Readiness, SealKeys};

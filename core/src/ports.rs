@@ -22,6 +22,7 @@ use crate::error::Unreachable;
 use crate::identity::KeyRecord;
 use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
+use crate::oauth::connection::{ConnectionKey, ConnectionRecord, DataKey, Stored, Swapped, Version};
 use crate::oauth::{PrivateKey, PublicKey};
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
@@ -376,6 +377,39 @@ pub enum NotSigned {
     Key,
 }
 
+/// Where connections lie: what users have at servers that ask for a token (ADR 0028). What is in one is sealed before it comes
+/// here. `testing::connection_store` is what every store has to pass.
+///
+/// **What is written is there for every instance at once**: a swap sees what the last one wrote, wherever that was.
+pub trait ConnectionStore: Send + Sync {
+    /// Returns a connection as it was written last; nothing where there is none.
+    fn get(&self, key: ConnectionKey) -> BoxFuture<'_, Result<Option<Stored>, StoreError>>;
+
+    /// Puts `next` in the place of what has the version `expected`, and nothing where there is no next; of several at once,
+    /// one does. Where nothing is expected, there has to be nothing.
+    fn swap(
+        &self,
+        key: ConnectionKey,
+        expected: Option<Version>,
+        next: Option<Stored>,
+    ) -> BoxFuture<'_, Result<Swapped, StoreError>>;
+
+    /// Returns what is known of the connections of one principal, or of all, by key.
+    fn list(&self, principal: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<ConnectionRecord>, StoreError>>;
+
+    /// Removes all connections of a principal; returns how many there were.
+    fn remove_all(&self, principal: Arc<str>) -> BoxFuture<'_, Result<usize, StoreError>>;
+}
+
+/// What wraps the keys under which connections are sealed, where that is not left to the gateway's seal keys.
+pub trait KeyWrap: Send + Sync {
+    /// Returns a new data key.
+    fn generate(&self) -> BoxFuture<'_, Result<DataKey, StoreError>>;
+
+    /// Returns the data key that was wrapped; nothing where it was not wrapped here, or can never be unwrapped again.
+    fn unwrap(&self, wrapped: String) -> BoxFuture<'_, Result<Option<DataKey>, StoreError>>;
+}
+
 /// Everything a platform gives to the gateway. Cheap to clone.
 pub trait Host:
     Clock + Entropy + Signatures + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
@@ -399,6 +433,16 @@ pub trait Host:
     /// it says otherwise.
     fn sign(&self, _key: PrivateKey, _message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, NotSigned>> {
         Box::pin(std::future::ready(Err(NotSigned::Impossible)))
+    }
+
+    /// Returns where connections lie; nowhere, unless the platform says otherwise.
+    fn connections(&self) -> Option<&Arc<dyn ConnectionStore>> {
+        None
+    }
+
+    /// Returns what wraps the keys of connections; the gateway's seal keys do, unless the platform says otherwise.
+    fn key_wrap(&self) -> Option<&Arc<dyn KeyWrap>> {
+        None
     }
 
     /// Looks up what `${NAME}` in a configuration stands for; nothing does, unless the platform says otherwise.

@@ -86,8 +86,11 @@ impl Snapshot {
         let running = self.former.iter().filter(|server| server.strong_count() > 0).cloned();
         let former = running.chain(retired.iter().map(Arc::downgrade)).collect::<Vec<Weak<Server>>>();
         let (gate, views) = (self.gate.with(&config.gateway), Views::default());
-        let acl = Acl::new(&config.policy);
-        let snapshot = Snapshot { config, gate, servers, former, views, acl, since: self.since, edition };
+        let acl = Arc::new(Acl::new(&config.policy));
+        let has_stand_ins = servers.values().any(|server| server.is_stand_in());
+        let (config, user, since) = (Arc::new(config), None, self.since);
+        let snapshot =
+            Snapshot { config, gate, user, has_stand_ins, servers, former, views, acl, since, edition };
         Succession { snapshot, keepers, retired, changes }
     }
 }

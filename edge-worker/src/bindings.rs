@@ -18,6 +18,7 @@ const OPTIONAL: [(&str, &str); 9] = [
         "CONVERSATIONS",
         "servers cannot ask in the middle of a call, and there are no streams to listen on and no HTTP+SSE",
     ),
+    ("CONNECTIONS", "users cannot be connected to servers that ask for a token of theirs"),
     ("UPSTREAMS", "each instance asks each server what it offers when it starts"),
     ("COUNTS", "each instance counts for itself, so that limits are looser than they say"),
     ("FAMILIES", "nobody can sign in with the gateway (`auth.sign_in`)"),

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use http::{Method, Response, StatusCode};
 use js_sys::Promise;
 use portcullis_core::body::{Body, Reply};
+use portcullis_core::oauth::connection::drawer;
 use portcullis_core::ports::Clock as _;
 use portcullis_core::quota::{self, Count};
 use portcullis_core::{Gateway, Wanted};
@@ -264,6 +265,37 @@ impl Configurations {
     }
 }
 
+/// The object that keeps the connections of one principal, or knows which principals have some.
+#[wasm_bindgen]
+pub struct Connections {
+    event: Event,
+    storage: Rc<Storage>,
+}
+
+#[wasm_bindgen]
+impl Connections {
+    /// Makes the object.
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: JsValue, env: Env) -> Self {
+        let bindings = Bindings::new(env);
+        logging::init(bindings.text("PORTCULLIS_LOG").as_deref());
+        Self { storage: Rc::new(Storage::new(&state)), event: Event::new(state) }
+    }
+
+    /// Runs an errand.
+    pub fn fetch(&self, asked: JsValue) -> Promise {
+        let (storage, event) = (self.storage.clone(), self.event.clone());
+        let (promise, _) = self.event.promise(async move {
+            let reply = match errand(asked, CONNECTIONS).await {
+                Ok(errand) => Response::new(Body::Full(drawer::run(errand, &*storage).into())),
+                Err(why) => plain(StatusCode::BAD_REQUEST, &why),
+            };
+            Ok(answer(reply, &event, &Leaving::default()))
+        });
+        promise
+    }
+}
+
 /// The object of one count.
 #[wasm_bindgen]
 pub struct Counts {
@@ -273,6 +305,8 @@ pub struct Counts {
 
 /// The largest errand about configurations, in bytes.
 const CONFIGURATIONS: usize = 64 << 20;
+/// The largest errand about connections, in bytes.
+const CONNECTIONS: usize = 2 << 20;
 /// The largest errand about a count, in bytes.
 const COUNTED: usize = 4096;
 /// Under which an object stores its count.

@@ -13,9 +13,9 @@ use portcullis_core::names::ServerName;
 use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, NotSigned, Once, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed, TokenFamilies,
-    Upstream,
+    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, ConnectionStore, Entropy,
+    Host, KeyStore, Meetings, NotSigned, Once, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed,
+    TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -53,6 +53,8 @@ pub(crate) struct Stores {
     pub(crate) sink: Option<Sink>,
     /// The servers' secrets.
     pub(crate) secrets: Option<Arc<dyn SecretStore>>,
+    /// What users have at servers.
+    pub(crate) connections: Option<Arc<dyn ConnectionStore>>,
 }
 
 /// An execution environment, as the gateway sees it.
@@ -182,6 +184,10 @@ impl Host for Function {
 
     fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
         self.stores.keys.as_ref()
+    }
+
+    fn connections(&self) -> Option<&Arc<dyn ConnectionStore>> {
+        self.stores.connections.as_ref()
     }
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {

@@ -1,5 +1,5 @@
-//! The database of a data folder: API keys, the versions of a configuration that is pushed, secrets, and how far families of
-//! tokens have come.
+//! The database of a data folder: API keys, the versions of a configuration that is pushed, secrets, connections, and how far
+//! families of tokens have come.
 //!
 //! **It is opened and looked at, not owned**: several processes may use one data folder.
 
@@ -47,6 +47,14 @@ const SCHEMA: &str = "
         note   TEXT NOT NULL,
         until  INTEGER NOT NULL
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS connections (
+        key       TEXT PRIMARY KEY,
+        principal TEXT NOT NULL,
+        version   TEXT NOT NULL,
+        record    TEXT NOT NULL,
+        sealed    TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS connections_by_principal ON connections (principal);
 ";
 
 /// The database of a data folder. Times are in milliseconds since the Unix epoch.

@@ -14,12 +14,14 @@ use portcullis_core::names::ServerName;
 use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore, Meetings,
-    NotSigned, Observe, Quotas, Rendezvous, SecretStore, Signatures, Signed, TokenFamilies, Upstream,
+    AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, ConnectionStore, Entropy, Host, KeyStore,
+    Meetings, NotSigned, Observe, Quotas, Rendezvous, SecretStore, Signatures, Signed, TokenFamilies,
+    Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
 
+use crate::connections::Connections;
 use crate::process::Processes;
 use crate::secrets::Safe;
 use crate::store::Store;
@@ -36,6 +38,7 @@ pub(crate) struct Machine {
     trail: Option<Arc<dyn AuditQuery>>,
     stores: Option<Stores>,
     secrets: Option<Arc<dyn SecretStore>>,
+    connections: Option<Arc<dyn ConnectionStore>>,
 }
 
 /// Where configurations and keys lie, and how far token families have come.
@@ -57,6 +60,7 @@ impl Machine {
             audit: None,
             stores: None,
             secrets: None,
+            connections: None,
             trail: None,
         }
     }
@@ -82,9 +86,10 @@ impl Machine {
         }
     }
 
-    /// Makes the same machine with the secrets of a data folder.
+    /// Makes the same machine with the secrets and the connections of a data folder.
     pub(crate) fn holding(self, folder: &Path, keys: &SealKeys) -> Self {
-        Self { secrets: Some(Arc::new(Safe::new(folder, keys))), ..self }
+        let connections: Arc<dyn ConnectionStore> = Arc::new(Connections::new(folder));
+        Self { secrets: Some(Arc::new(Safe::new(folder, keys))), connections: Some(connections), ..self }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
@@ -160,6 +165,10 @@ impl Host for Machine {
 
     fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
         self.stores.as_ref().map(|stores| &stores.keys)
+    }
+
+    fn connections(&self) -> Option<&Arc<dyn ConnectionStore>> {
+        self.connections.as_ref()
     }
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {

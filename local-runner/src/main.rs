@@ -3,6 +3,7 @@
 mod audit;
 mod cli;
 mod commands;
+mod connections;
 mod data;
 mod database;
 mod demo;

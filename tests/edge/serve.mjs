@@ -13,6 +13,7 @@
 //   counted        true: GET /subrequests lists what requests of agents have asked of servers, stores, objects and
 //                  queues since it was last asked for
 //   stored         true: GET /stored lists what the store holds, what is said about each text before it
+//   drawers        true: POST /drawers/NAME brings an errand to the object of that name that keeps connections
 //   measured       true: GET /memory says how many bytes WebAssembly has; it never gives any back, so that is the most it
 //                  ever had
 import { readFileSync, watchFile, writeFileSync } from 'node:fs';
@@ -26,7 +27,7 @@ const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
 const {
   configuration, secrets = {}, persist, port = 0, without = [], counting, failures = 0, fronts, counted = false,
-  stored = false, measured = false,
+  stored = false, measured = false, drawers = false,
 } = JSON.parse(process.argv[2]);
 const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
 const instead = {
@@ -86,6 +87,13 @@ const entry = `
       }
       return Response.json(texts);
     };
+  ` : drawers ? `
+    const fetch = (request, env, context) => {
+      const { pathname } = new URL(request.url);
+      if (!pathname.startsWith('/drawers/')) return worker.fetch(request, env, context);
+      const name = decodeURIComponent(pathname.slice('/drawers/'.length));
+      return env.CONNECTIONS.get(env.CONNECTIONS.idFromName(name)).fetch(request);
+    };
   ` : measured ? `
     const fetch = (request, env, context) => new URL(request.url).pathname === '/memory'
       ? Response.json(globalThis.memory.buffer.byteLength) : worker.fetch(request, env, context);
@@ -130,6 +138,7 @@ const options = convertV4MiniflareOptions({
       CONFIGURATIONS: { className: 'Configurations', useSQLite: true },
       UPSTREAMS: { className: 'Upstreams', useSQLite: true },
       FAMILIES: { className: 'Families', useSQLite: true },
+      CONNECTIONS: { className: 'Connections', useSQLite: true },
      }),
     queueProducers: kept({ ENTRIES: { queueName: 'entries' } }),
     queueConsumers: 'ENTRIES' in kept({ ENTRIES: 1 }) ? { entries: { maxBatchSize: 20, maxBatchTimeout: 0.1, maxRetries: 10 } } : {},
@@ -158,7 +167,7 @@ if (fronts) {
     ...secrets,
     DOOR: url.href.slice(0, -1),
     STORES: 'STORE ENTRIES ARCHIVE',
-    OBJECTS: 'CONVERSATIONS COUNTS CONFIGURATIONS TRAIL UPSTREAMS FAMILIES',
+    OBJECTS: 'CONNECTIONS CONVERSATIONS COUNTS CONFIGURATIONS TRAIL UPSTREAMS FAMILIES',
   };
   const text = (value) => JSON.stringify(value);
   const list = (all) => `[${all.join(', ')}]`;

@@ -20,7 +20,8 @@ const KEPT: usize = 256;
 /// The views of one configuration.
 #[derive(Debug, Default)]
 pub(crate) struct Views {
-    generation: AtomicU64,
+    /// Counts the changes, also those of the views beside.
+    generation: Arc<AtomicU64>,
     made: ArcSwap<Made>,
     making: Mutex<()>,
 }
@@ -52,6 +53,11 @@ pub(crate) struct Looking<'s> {
 }
 
 impl Views {
+    /// Returns views of another choice of servers, which change whenever these do.
+    pub(crate) fn beside(&self) -> Self {
+        Self { generation: self.generation.clone(), ..Self::default() }
+    }
+
     /// Notes that some server's offer has changed.
     pub(crate) fn invalidate(&self) {
         self.generation.fetch_add(1, Ordering::Release);

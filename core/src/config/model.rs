@@ -144,6 +144,8 @@ pub struct Server {
     pub cache: Duration,
     /// Whether it is served at all.
     pub enabled: bool,
+    /// Whether it acts for its users: each principal has a server of its own, with a credential of its own.
+    pub per_user: bool,
 }
 
 impl Server {

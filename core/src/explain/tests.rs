@@ -195,7 +195,7 @@ fn names_that_no_server_offers_are_told_once_a_change() {
     let said: Vec<_> = gateway.unknown_names().iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(said.join("\n"), @"p.yaml:11: agents.reader.allow[1]: no server offers `git/gone`");
     assert_eq!(lock(&gateway.0.told).iter().collect::<Vec<_>>(), said.iter().collect::<Vec<_>>());
-    let mut config = gateway.snapshot().config.clone();
+    let mut config = Config::clone(&gateway.snapshot().config);
     config.policy = Policy::default();
     gateway.reload(config);
     assert_eq!(lock(&gateway.0.told).len(), 0);

@@ -97,23 +97,22 @@ fn warn(server: &Server, suspects: &Suspects) {
 }
 
 impl<H: Host> Gateway<H> {
-    /// Begins to keep servers, each until its shared link is given up; in a place that is put away while nobody asks,
-    /// only while somebody listens.
+    /// Begins to keep servers, each until its shared link is given up; in a place that is put away while nobody asks, and
+    /// where they act for a user, only while somebody listens.
     pub(crate) fn begin(&self, keepers: Vec<Keeper>) {
-        match self.host().place() {
-            Place::Process => {
-                for (server, mut nudges) in keepers {
-                    let (gateway, given_up) = (self.clone(), server.shared.given_up.wait());
-                    self.host().spawn(async move {
-                        future::select(std::pin::pin!(gateway.keep(&server, &mut nudges)), given_up).await;
-                    });
-                }
-            }
-            Place::Owner | Place::Function => {
-                lock(&self.0.asleep).extend(keepers);
-                self.wake_keepers();
-            }
-            Place::Isolate => {}
+        let place = self.host().place();
+        let keepers = keepers.into_iter().filter(|(server, _)| !server.is_stand_in());
+        let (lasting, waiting): (Vec<_>, Vec<_>) =
+            keepers.partition(|(server, _)| place == Place::Process && server.user.is_none());
+        for (server, mut nudges) in lasting {
+            let (gateway, given_up) = (self.clone(), server.shared.given_up.wait());
+            self.host().spawn(async move {
+                future::select(std::pin::pin!(gateway.keep(&server, &mut nudges)), given_up).await;
+            });
+        }
+        if place != Place::Isolate && !waiting.is_empty() {
+            lock(&self.0.asleep).extend(waiting);
+            self.wake_keepers();
         }
     }
 
@@ -129,6 +128,9 @@ impl<H: Host> Gateway<H> {
             who.is_some_and(|who| !snapshot.is_anothers(&server.name, &who))
         };
         let concerns = |server: &Server| {
+            if let Some(user) = &server.user {
+                return self.0.hub.hears(user);
+            }
             snapshot.is_shared(server) || self.0.hub.any(|heard| listens(&heard.who.0, server))
         };
         let waking: Vec<_> = lock(&self.0.asleep)
@@ -142,10 +144,12 @@ impl<H: Host> Gateway<H> {
     /// Keeps a server until nobody listens any more. What it says unasked goes to one of those who share a session with
     /// it: so here it gets a session of its own.
     async fn keep_while_heard(self, (server, mut nudges): Keeper) {
-        server.shared.current.store(None);
+        if let Some(unheard) = server.shared.current.swap(None) {
+            self.leave(&server, unheard);
+        }
         let given_up = server.shared.given_up.wait();
         {
-            let deserted = std::pin::pin!(self.deserted());
+            let deserted = std::pin::pin!(self.deserted(server.user.as_deref()));
             let keeping = std::pin::pin!(self.keep(&server, &mut nudges));
             future::select(keeping, future::select(given_up, deserted)).await;
         }
@@ -159,14 +163,14 @@ impl<H: Host> Gateway<H> {
         self.wake_keepers();
     }
 
-    /// Waits until nobody listens any more; for ever in a place that lasts.
-    pub(super) async fn deserted(&self) {
+    /// Waits until nobody listens any more, or a user does not; for ever in a place that lasts, but for a user.
+    pub(super) async fn deserted(&self, user: Option<&str>) {
         let look = match self.host().place() {
-            Place::Process => return future::pending().await,
+            Place::Process if user.is_none() => return future::pending().await,
             Place::Function => LOOK_OF_FUNCTION,
-            Place::Owner | Place::Isolate => LOOK,
+            Place::Process | Place::Owner | Place::Isolate => LOOK,
         };
-        while self.0.hub.open() > 0 {
+        while user.map_or_else(|| self.0.hub.open() > 0, |user| self.0.hub.hears(user)) {
             self.host().sleep(look).await;
         }
     }
@@ -382,7 +386,12 @@ impl<H: Host> Gateway<H> {
             self.learn(snapshot, scope, Some(&caller.who)).await;
             return snapshot.view(scope, &caller.who, &caller.comes_through(), self.host().now());
         }
-        let shown = || snapshot.servers.values().filter(|server| snapshot.includes(scope, &server.name));
+        if snapshot.user.is_some() {
+            self.learn(snapshot, scope, Some(&caller.who)).await;
+        }
+        let is_kept = |server: &&Arc<Server>| !server.settings.per_user;
+        let is_shown = |server: &&Arc<Server>| snapshot.includes(scope, &server.name);
+        let shown = || snapshot.servers.values().filter(is_kept).filter(is_shown);
         if shown().any(|server| !server.settled.has_fired()) {
             let left = (snapshot.since + SETTLING).saturating_sub(self.host().now());
             let settled = future::join_all(shown().map(|server| server.settled.wait()));

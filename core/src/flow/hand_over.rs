@@ -151,7 +151,7 @@ impl<H: Host> Gateway<H> {
     /// Tells whether what a request names lies with a server to which each instance needs a stream of its own, or one
     /// that may interrupt the call with a question.
     async fn needs_owner(&self, inbound: &Inbound<'_>, caller: &Caller) -> bool {
-        let view = self.view(&self.snapshot(), caller).await;
+        let view = self.view(&self.snapshot_of(&caller.who), caller).await;
         let Some(route) = plan::route_of(&view, inbound) else { return false };
         if route.server.speaks_sse.load(Ordering::Relaxed) {
             return true;

@@ -1,13 +1,16 @@
 //! What an owner must still know after it was put away: which sessions have ended, what they asked for, and which
 //! states were used.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::park::Stamp;
 use crate::gateway::Gateway;
+use crate::hub::Resource;
 use crate::names::ServerName;
 use crate::ports::Host;
-use crate::upstream::lock;
+use crate::upstream::{ServerKey, lock};
 
 /// Something to know again; its JSON text is the key that it is written under.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,11 +23,17 @@ pub(super) enum Keepsake {
     Spent(Stamp),
     /// A session wants to hear of a resource of a server; the value is the URI that the session knows.
     Wish(u64, String, String),
+    /// The same of a server that acts for one user, who is named last.
+    OwnWish(u64, String, String, String),
 }
 
 impl Keepsake {
-    pub(super) fn wish(nonce: u64, (server, uri): &(ServerName, String)) -> Self {
-        Self::Wish(nonce, server.to_string(), uri.clone())
+    pub(super) fn wish(nonce: u64, (server, uri): &Resource) -> Self {
+        let (name, uri) = (server.name.to_string(), uri.clone());
+        match &server.user {
+            None => Self::Wish(nonce, name, uri),
+            Some(user) => Self::OwnWish(nonce, name, uri, user.to_string()),
+        }
     }
 
     fn key(&self) -> String {
@@ -61,12 +70,24 @@ impl<H: Host> Gateway<H> {
                 }
                 Ok(Keepsake::Spent(stamp)) => drop(lock(&self.0.spent).insert(stamp)),
                 Ok(Keepsake::Wish(nonce, server, uri)) => {
-                    if let Ok(server) = ServerName::parse(&server) {
-                        self.0.hub.subscribe((nonce, until), (server, uri), value);
-                    }
+                    self.wish_again((nonce, until), (&server, None), (uri, value));
+                }
+                Ok(Keepsake::OwnWish(nonce, server, uri, user)) => {
+                    self.wish_again((nonce, until), (&server, Some(user.into())), (uri, value));
                 }
                 Err(error) => tracing::warn!(%error, "a note of this gateway cannot be read; it is left out"),
             }
+        }
+    }
+
+    fn wish_again(
+        &self,
+        session: (u64, u64),
+        (server, user): (&str, Option<Arc<str>>),
+        (uri, known): (String, String),
+    ) {
+        if let Ok(name) = ServerName::parse(server) {
+            self.0.hub.subscribe(session, (ServerKey { name, user }, uri), known);
         }
     }
 }

@@ -52,8 +52,11 @@ impl<H: Host> Drop for Unpublished<H> {
 impl<H: Host> Gateway<H> {
     /// Makes known what the servers of an endpoint offer: to a caller, or to nobody in particular.
     pub(super) async fn learn(&self, snapshot: &Snapshot, scope: &Scope, caller: Option<&Identity>) {
+        let is_kept = |server: &Server| self.host().place() == Place::Process && server.user.is_none();
         let concerns = |server: &&Arc<Server>| {
             snapshot.includes(scope, &server.name)
+                && !server.is_stand_in()
+                && !is_kept(server)
                 && match caller {
                     Some(caller) => !snapshot.is_anothers(&server.name, caller),
                     // What is an identity's own is read for that identity.
@@ -120,7 +123,7 @@ impl<H: Host> Gateway<H> {
     /// Has what is known of servers brought up to date: by their keepers, by the instance that does so for all, or here.
     async fn bring_up_to_date(&self, due: Vec<Arc<Server>>) {
         let (kept, due): (Vec<_>, Vec<_>) =
-            due.into_iter().partition(|server| self.is_heard() && server.may_tell_of_changes());
+            due.into_iter().partition(|server| self.is_kept(server) && server.may_tell_of_changes());
         for server in kept {
             let _ = server.nudge.unbounded_send(Nudge::Stale);
         }
@@ -184,7 +187,7 @@ impl<H: Host> Gateway<H> {
 
     /// Reads again those servers of an identity's own that are known here.
     async fn read_own_anew(&self, who: &Identity) {
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot_of(who);
         let Some(who) = who.under(&snapshot.config, &self.0.keys.load(), self.host().now()) else { return };
         let is_own =
             |server: &&Arc<Server>| !snapshot.is_shared(server) && !snapshot.is_anothers(&server.name, &who);
@@ -335,6 +338,14 @@ impl<H: Host> Gateway<H> {
             }
         }
         self.up(server, offer.clone());
+    }
+
+    /// Tells whether what a server says unasked is heard here, at the moment.
+    fn is_kept(&self, server: &Server) -> bool {
+        match &server.user {
+            Some(user) => self.host().place() != Place::Isolate && self.0.hub.hears(user),
+            None => self.is_heard(),
+        }
     }
 
     /// Tells whether what servers say unasked is heard here, at the moment.

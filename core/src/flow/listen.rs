@@ -140,7 +140,7 @@ impl<H: Host> Gateway<H> {
         for resource in self.0.hub.forget_expired(self.host().now()) {
             self.unwatch_resource(resource);
         }
-        let resource = (route.server.name.clone(), route.name.to_string());
+        let resource = (route.server.key(), route.name.to_string());
         if !self.0.hub.subscribe((nonce, expires), resource.clone(), uri) {
             return Err(route.server.error("is not asked for more updates: you have too many subscriptions"));
         }
@@ -175,7 +175,7 @@ impl<H: Host> Gateway<H> {
     /// Returns what somebody who listens is shown now, whatever it was known as when it began to; nothing where it is
     /// no longer known.
     pub(super) fn shown_to(&self, audience: &Audience) -> Option<Arc<View>> {
-        let (snapshot, now) = (self.snapshot(), self.host().now());
+        let (snapshot, now) = (self.snapshot_of(&audience.who.0), self.host().now());
         let who = audience.who.0.under(&snapshot.config, &self.0.keys.load(), now)?;
         let through: Vec<_> = audience.through.iter().map(String::as_str).collect();
         Some(snapshot.view(&audience.scope, &who, &through, now))
@@ -188,7 +188,7 @@ impl<H: Host> Gateway<H> {
     /// Tells those who subscribed to it, and may still read it, that a resource has changed.
     pub(super) fn resource_updated(&self, resource: Resource) {
         self.0.hub.updated(&resource, |audience, (server, uri)| {
-            self.shown_to(audience).is_some_and(|view| view.may_read(server, uri))
+            self.shown_to(audience).is_some_and(|view| view.may_read(&server.name, uri))
         });
     }
 
@@ -219,14 +219,14 @@ impl<H: Host> Gateway<H> {
         }
         if self.host().place() == Place::Owner {
             // What all instances know comes first: a server's own word is compared with that.
-            self.learn(&self.snapshot(), &caller.scope, Some(&caller.who)).await;
+            self.learn(&self.snapshot_of(&caller.who), &caller.scope, Some(&caller.who)).await;
         }
         let nonce = self.random();
         // First a place, so that nothing is missed that happens while servers are asked.
         let seat = self.take_seat(caller, nonce, Interest::Lists(wanted.lists.clone()))?;
         let rest = wanted.tasks.is_empty().then(|| self.rest(seat.id));
         let mut listening = Listening::new(self, seat, caller.listens_until());
-        let view = self.view(&self.snapshot(), caller).await;
+        let view = self.view(&self.snapshot_of(&caller.who), caller).await;
         let routed = std::mem::take(&mut wanted.resources)
             .into_iter()
             .filter_map(|uri| Some((view.find_uri(&uri)?.route, uri)));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Snapshot};
 use crate::ports::Host;
 use crate::succession::{Changes, Succession};
 use crate::upstream::{Server, lock};
+use crate::users::Turnover;
 
 /// How often it is looked whether a server that is no longer configured still answers calls.
 const LINGER: Duration = Duration::from_millis(250);
@@ -26,20 +27,52 @@ impl<H: Host> Gateway<H> {
             trail.configure(&snapshot.config.audit);
         }
         self.0.snapshot.store(snapshot.clone());
+        let turnover = self.0.users.succeed(&snapshot);
         self.end_streams_of_strangers();
         self.0.hub.keep_only(|name| snapshot.servers.contains_key(name));
         self.0.secrets.keep_only(&snapshot.config.secrets());
         self.0.issuers.keep_only(&snapshot.config.auth.issuers);
+        self.retire_all(retired);
         self.begin(keepers);
-        for server in retired {
+        self.turn_over(turnover);
+        self.views_changed();
+        self.tell_unknown_names();
+        changes
+    }
+
+    /// Returns the snapshot of a principal, made where there is none.
+    pub(crate) fn snapshot_of_user(&self, everybodys: &Snapshot, user: &Arc<str>) -> Arc<Snapshot> {
+        let now = self.host().now();
+        if let Some(known) = self.0.users.known(everybodys, user, now) {
+            return known;
+        }
+        let (snapshot, turnover) = self.0.users.make(everybodys, user, now);
+        // Later: whoever asks may be looking for those that listen.
+        let gateway = self.clone();
+        self.host().spawn(async move {
+            gateway.turn_over(turnover);
+            let gone = gateway.0.users.let_go(now, |user| gateway.0.hub.hears(user));
+            gateway.retire_all(gone);
+        });
+        snapshot
+    }
+
+    fn turn_over(&self, turnover: Turnover) {
+        self.retire_all(turnover.retired);
+        self.begin(turnover.keepers);
+    }
+
+    fn retire_all(&self, servers: Vec<Arc<Server>>) {
+        if servers.is_empty() {
+            return;
+        }
+        for server in servers {
             // At once: what listens to the server ends, and its keeper.
             server.shared.given_up.fire();
             let gateway = self.clone();
             self.host().spawn(async move { gateway.retire(server).await });
         }
-        self.views_changed();
-        self.tell_unknown_names();
-        changes
+        lock(&self.0.asleep).retain(|(server, _)| !server.shared.given_up.has_fired());
     }
 
     /// Lets go of a server that is no longer configured: of every link once nobody uses it any more.

@@ -104,7 +104,7 @@ impl<H: Host> Gateway<H> {
         let taken_up = caller.taken_up.as_ref()?;
         caller.record.handed_over();
         // So that servers are known before it is looked at what is listed.
-        self.view(&self.snapshot(), caller).await;
+        self.view(&self.snapshot_of(&caller.who), caller).await;
         let now = self.listed(&Audience::of(caller));
         let is_news = now.is_none_or(|now| now != taken_up.listed);
         (taken_up.wanted == Wanted::ForNews && !is_news).then(|| body::empty(StatusCode::NO_CONTENT))

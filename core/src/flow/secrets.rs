@@ -251,7 +251,8 @@ impl<H: Host> Gateway<H> {
     /// over.
     pub fn secrets_changed(&self, names: &[SecretName]) {
         self.0.secrets.changed(names);
-        for server in self.snapshot().servers.values() {
+        let snapshot = self.snapshot();
+        for server in snapshot.servers.values().chain(&self.0.users.servers()) {
             if !server.settings.secrets().iter().any(|needed| names.contains(needed)) {
                 continue;
             }

@@ -139,6 +139,8 @@ impl<H: Host> Gateway<H> {
         let behind = snapshot
             .servers
             .values()
+            .cloned()
+            .chain(self.0.users.servers())
             .flat_map(|server| lock(&server.behind).clone())
             .gathered::<BTreeSet<_>>();
         behind.into_iter().fold(own, |all, hop| format!("{all}, {hop}"))
@@ -394,7 +396,7 @@ impl<H: Host> Gateway<H> {
         let retried = self.retried(inbound, caller).await;
         let counted = self.counted(&retried, caller).await?;
         let retried = retried?;
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot_of(&caller.who);
         let view = self.view_for(inbound, &snapshot, caller).await;
         if let Retried::Parked(place) = retried {
             // It ends where it began, whatever is served by now; but not for whom it is no longer meant.
@@ -442,12 +444,12 @@ impl<H: Host> Gateway<H> {
             Plan::Subscribe(route, uri) => {
                 let (nonce, expires) = (session_nonce(caller), session_expiry(caller));
                 Box::pin(self.subscribe((nonce, expires), &route, uri.to_string())).await?.keep();
-                let resource = (route.server.name.clone(), route.name.to_string());
+                let resource = (route.server.key(), route.name.to_string());
                 self.keep_in_mind(&Keepsake::wish(nonce, &resource), &uri, expires);
                 Ok(body::json(StatusCode::OK, message::result(id, "{}")))
             }
             Plan::Unsubscribe(route) => {
-                let resource = (route.server.name.clone(), route.name.to_string());
+                let resource = (route.server.key(), route.name.to_string());
                 self.dismiss(&Keepsake::wish(session_nonce(caller), &resource));
                 self.unsubscribe(session_nonce(caller), resource);
                 Ok(body::json(StatusCode::OK, message::result(id, "{}")))

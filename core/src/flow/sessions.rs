@@ -46,7 +46,8 @@ impl<H: Host> Gateway<H> {
                 return if met { Ok(()) } else { Err(nobody()) };
             }
         };
-        let server = &self.snapshot().addressed(&request.server).ok_or_else(nobody)?;
+        let snapshot = self.snapshot_for(session.owner.principal.as_ref());
+        let server = &snapshot.addressed(&request.server).ok_or_else(nobody)?;
         let established = server.own_link(session.nonce).and_then(|link| link.current.load_full());
         let established = established.ok_or_else(nobody)?;
         let told = self.tell(server, &established, text(&id));
@@ -54,7 +55,7 @@ impl<H: Host> Gateway<H> {
     }
 
     pub(super) fn roots_changed(&self, session: &Session) {
-        for server in self.snapshot().servers.values() {
+        for server in self.snapshot_for(session.owner.principal.as_ref()).servers.values() {
             let established = server.own_link(session.nonce).and_then(|link| link.current.load_full());
             if let Some(established) = established {
                 self.send_back(
@@ -86,7 +87,7 @@ impl<H: Host> Gateway<H> {
             endpoint: endpoint::path(&caller.scope),
             expires: self.host().now() + LIFETIME,
         };
-        let view = self.view(&self.snapshot(), caller).await;
+        let view = self.view(&self.snapshot_of(&caller.who), caller).await;
         let text = message::result(id, &plan::initialized(&view, version, caller.terms.told));
         caller.record.gave(text.len());
         let mut reply = body::json(StatusCode::OK, text);
@@ -144,7 +145,7 @@ impl<H: Host> Gateway<H> {
         for (_, cancel) in ending {
             let _ = cancel.send(());
         }
-        for server in self.snapshot().servers.values() {
+        for server in self.snapshot_for(session.owner.principal.as_ref()).servers.values() {
             if let Some(link) = server.drop_link(session.nonce) {
                 self.give_up(server, link);
             }
@@ -158,7 +159,7 @@ impl<H: Host> Gateway<H> {
         let (nonce, expires) = (session_nonce(caller), session_expiry(caller));
         lock(&self.0.sessions.levels).insert(nonce, level, expires, self.host().now());
         self.keep_in_mind(&Keepsake::Level(nonce), &level.to_string(), expires);
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot_of(&caller.who);
         let own = snapshot
             .servers
             .values()

@@ -22,7 +22,7 @@ use crate::oauth::server::{
     Authority, BODY, Back, Client, Decided, Exchange, Failure, Form, Grant, Named, Next, Noted, Provider,
     State, Step, Use, agreed, id_token_of, is_of_this_sign_in, page_error, preflighted,
 };
-use crate::oauth::{Claims, Expected, Token, resource};
+use crate::oauth::{Claims, Expected, Token};
 use crate::ports::{Host, TokenFamilies};
 use crate::upstream::lock;
 use crate::wire::http as names;
@@ -83,11 +83,10 @@ impl<H: Host> Gateway<H> {
             Err(refusal) => return unavailable(&refusal.message),
         };
         let origin = public.origin().ascii_serialization();
-        let scopes: Vec<_> = resource::scopes(auth).into_iter().cloned().collect();
         let authority = Authority {
             origin: &origin,
             settings,
-            scopes: &scopes,
+            scopes: &issuer.scopes,
             sealer: &self.0.sealer,
             entropy: self.host(),
             now: self.host().now(),

@@ -49,7 +49,7 @@ impl<H: Host> Gateway<H> {
         subscription: &str,
         audience: &Audience,
     ) -> (Vec<String>, BoxStream<'static, String>) {
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot_of(&audience.who.0);
         let concerned = wanted.into_iter().filter_map(|(identity, ids)| {
             Some((snapshot.servers.values().find(|server| server.identity == identity)?, ids))
         });
@@ -131,9 +131,8 @@ impl<H: Host> News<H> {
     fn turn_to_successor(&mut self) -> Option<()> {
         self.source = stream::empty().boxed();
         self.attempts = 0;
-        let snapshot = self.gateway.snapshot();
-        let successor = snapshot.servers.get(&self.server.name)?;
-        self.server = Some(successor).filter(|server| server.identity == self.server.identity)?.clone();
+        let successor = self.gateway.server(&self.server.key());
+        self.server = successor.filter(|server| server.identity == self.server.identity)?;
         Some(())
     }
 

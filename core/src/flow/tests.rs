@@ -3,6 +3,7 @@
 mod audited;
 mod bearers;
 mod blame;
+mod connections;
 mod control;
 mod fleet;
 mod functions;
@@ -17,6 +18,7 @@ mod sign_in;
 mod sign_on;
 mod succession;
 mod trail;
+mod users;
 
 use bytes::Bytes;
 use http::header;

@@ -109,21 +109,21 @@ impl<H: Host> Gateway<H> {
             Owner::Lane(_) => Arc::downgrade(link),
             Owner::Shared | Owner::Session(..) => Weak::new(),
         };
-        let owner = link.owner;
+        let (owner, user) = (link.owner, server.user.clone());
         let hearing = Hearing { server: server.clone(), owner: link.owner, lane };
         let (link, established) = (Arc::downgrade(link), Arc::downgrade(established));
         self.host().spawn(async move {
             let listening = std::pin::pin!(gateway.keep_listening(hearing, link, established, Some(opening)));
-            let unheard = std::pin::pin!(gateway.unheard(owner));
+            let unheard = std::pin::pin!(gateway.unheard(owner, user.as_deref()));
             future::select(listening, future::select(given_up, unheard)).await;
         });
         opened
     }
 
     /// Waits until what is heard over a link of that owner concerns nobody any more.
-    async fn unheard(&self, owner: Owner) {
+    async fn unheard(&self, owner: Owner, user: Option<&str>) {
         match owner {
-            Owner::Shared => self.deserted().await,
+            Owner::Shared => self.deserted(user).await,
             Owner::Session(..) | Owner::Lane(_) => future::pending().await,
         }
     }
@@ -250,7 +250,7 @@ impl<H: Host> Gateway<H> {
                     }
                     "notifications/resources/updated" => {
                         if let Some(uri) = params.get("uri").and_then(Json::as_str) {
-                            self.resource_updated((server.name.clone(), uri.into_owned()));
+                            self.resource_updated((server.key(), uri.into_owned()));
                         }
                     }
                     // What belongs to a request has no place on a stream of its own.
@@ -342,7 +342,7 @@ impl<H: Host> Gateway<H> {
         let stopped = future::select(stopped, server.shared.given_up.wait());
         let (gateway, established) = (self.clone(), established.clone());
         let hearing = Hearing { server: server.clone(), owner: Owner::Shared, lane: Weak::new() };
-        let resource = (server.name.clone(), uri.to_owned());
+        let resource = (server.key(), uri.to_owned());
         self.host().spawn(async move {
             let stopped = {
                 let heard = std::pin::pin!(gateway.hear(&hearing, &established, body, None));
@@ -364,7 +364,7 @@ impl<H: Host> Gateway<H> {
 
     /// Makes a server tell again of every resource that somebody wants to hear of.
     pub(crate) fn restore(&self, server: &Arc<Server>) {
-        let uris = self.0.hub.resources_of(&server.name);
+        let uris = self.0.hub.resources_of(&server.key());
         if uris.is_empty() {
             return;
         }
@@ -374,14 +374,14 @@ impl<H: Host> Gateway<H> {
                 if let Err(error) = gateway.watch_resource(&server, &uri).await {
                     tracing::debug!(%error, uri, "a resource is no longer watched");
                 }
-                gateway.resource_updated((server.name.clone(), uri));
+                gateway.resource_updated((server.key(), uri));
             }
         });
     }
 
     /// Makes a server tell no longer of one resource, if nobody wants to hear of it any more.
     pub(crate) fn unwatch_resource(&self, resource: Resource) {
-        let Some(server) = self.snapshot().servers.get(&resource.0).cloned() else { return };
+        let Some(server) = self.server(&resource.0) else { return };
         let gateway = self.clone();
         self.host().spawn(async move {
             let mut watched = server.watched.lock().await;

@@ -76,7 +76,7 @@ pub(crate) fn audiences(issuer: &Issuer, public: Option<&Url>, path: &str) -> Ve
 }
 
 /// Returns the scopes that every issuer asks for; none where issuers differ, since one does not know those of another.
-pub(crate) fn scopes(auth: &Auth) -> &[String] {
+fn scopes(auth: &Auth) -> &[String] {
     let first = auth.issuers.first().map_or(&[][..], |issuer| &issuer.scopes);
     if auth.issuers.iter().all(|issuer| issuer.scopes == first) { first } else { &[] }
 }

@@ -39,6 +39,8 @@ pub(crate) enum Purpose {
     Secret,
     /// What a sign-in is made of.
     SignIn(SignInPart),
+    /// The key that a connection is sealed under.
+    DataKey,
 }
 
 /// What is handed out where the gateway stands in as the authorization server.
@@ -81,13 +83,14 @@ impl Purpose {
                 SignInPart::Access => b"sign-in access",
                 SignInPart::Refresh => b"sign-in refresh",
             },
+            Self::DataKey => b"data-key",
         }
     }
 
     /// Returns the length of the longest token that is looked at, in characters.
     fn longest(self) -> usize {
         match self {
-            Self::Session | Self::ServerRequest | Self::Task | Self::Upstream => 8 << 10,
+            Self::Session | Self::ServerRequest | Self::Task | Self::Upstream | Self::DataKey => 8 << 10,
             // It carries what a policy asks of claims.
             Self::SignIn(_) => 32 << 10,
             // It carries a state of a server's own.

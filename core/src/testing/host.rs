@@ -23,9 +23,9 @@ use crate::oauth::PublicKey;
 use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
-    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, Notebook, Observe, Once, Owners, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed,
-    TokenFamilies, Upstream,
+    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, ConnectionStore, Entropy,
+    Host, KeyStore, Meetings, Notebook, Observe, Once, Owners, Place, Quotas, Rendezvous, SecretStore,
+    Signatures, Signed, TokenFamilies, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -57,6 +57,7 @@ struct State {
     keys: Arc<dyn KeyStore>,
     secrets: Arc<dyn SecretStore>,
     families: Arc<dyn TokenFamilies>,
+    connections: OnceLock<Arc<dyn ConnectionStore>>,
 }
 
 /// What somebody who observes is told, in its order.
@@ -183,6 +184,7 @@ impl Memory {
             keys: Arc::new(store.clone()),
             secrets: Arc::new(store.clone()),
             families: Arc::new(store.clone()),
+            connections: OnceLock::new(),
             store,
         };
         Self(Arc::new(state), Role::default())
@@ -203,6 +205,11 @@ impl Memory {
         let trail = Arc::<TestTrail>::default();
         let _ = self.0.trail.set(trail.clone());
         trail
+    }
+
+    /// Keeps connections there, unless some were kept before.
+    pub fn keep_connections(&self, store: Arc<dyn ConnectionStore>) {
+        let _ = self.0.connections.set(store);
     }
 
     /// Has a trail of these lines to read from now on.
@@ -390,6 +397,10 @@ impl Host for Memory {
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
         Some(&self.0.secrets)
+    }
+
+    fn connections(&self) -> Option<&Arc<dyn ConnectionStore>> {
+        Some(self.0.connections.get_or_init(|| Arc::new(self.0.store.clone())))
     }
 
     fn variable(&self, name: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! What tests of this crate and of its hosts use: a host in memory, on which time is virtual, and builders.
 
 mod caller_paths;
+mod connections;
 mod families;
 mod fleet;
 pub mod fuzz;
@@ -26,9 +27,10 @@ use crate::front::gate::Exposure;
 use crate::gateway::{Gateway, Options, SealKeys};
 use crate::identity::{ApiKey, Identity, KeyRecord};
 use crate::names::ServerName;
-use crate::ports::Entropy;
+use crate::ports::{Entropy, Host};
 
 pub use caller_paths::token_rs256;
+pub use connections::{Rotating, connection_key, connection_store, refresh_race};
 pub use families::token_families;
 pub use fleet::Fleet;
 #[cfg(test)]
@@ -54,6 +56,7 @@ pub fn server(url: &str) -> Server {
         timeout: Duration::from_secs(5),
         cache: Duration::from_mins(1),
         enabled: true,
+        per_user: false,
     }
 }
 
@@ -121,7 +124,11 @@ pub fn gateway_with(host: &Memory, servers: &[&str], config: Config) -> Gateway<
         let parsed = ServerName::parse(name).expect("a name");
         (parsed, server(&format!("http://{name}.test/mcp")))
     };
-    let config = Config { servers: servers.iter().map(named).collect(), ..config };
+    gateway_on(host.clone(), Config { servers: servers.iter().map(named).collect(), ..config })
+}
+
+/// Starts a gateway on any host, which is as `config` says and seals with a key that all have that are started here.
+pub fn gateway_on<H: Host>(host: H, config: Config) -> Gateway<H> {
     let seal_keys = SealKeys { first: [7; 32], others: Vec::new() };
     let options = Options {
         config,
@@ -131,7 +138,7 @@ pub fn gateway_with(host: &Memory, servers: &[&str], config: Config) -> Gateway<
         admin_key: AdminKey::new(ADMIN_KEY),
         managed: Managed::ByStore(InStore { strangers: Strangers::Admitted, ..InStore::default() }),
     };
-    Gateway::start(host.clone(), options).expect("not started by itself")
+    Gateway::start(host, options).expect("not started by itself")
 }
 
 /// Returns a POST of a message to `/mcp` with these headers.

@@ -8,6 +8,7 @@ use futures::future::{self, BoxFuture, ready};
 use crate::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
 use crate::identity::KeyRecord;
 use crate::ports::{ConfigStore, KeyStore};
+use crate::testing::connections::ConnectionsHeld;
 use crate::testing::families::FamiliesHeld;
 use crate::testing::key;
 use crate::testing::secrets::SecretsHeld;
@@ -23,6 +24,7 @@ pub(super) struct Held {
     keys: Vec<Kept>,
     pub(super) secrets: SecretsHeld,
     pub(super) families: FamiliesHeld,
+    pub(super) connections: ConnectionsHeld,
     trouble: Option<StoreError>,
 }
 

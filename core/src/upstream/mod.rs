@@ -57,6 +57,8 @@ pub(crate) struct Server {
     /// What a sealed handle knows it by: the same on every instance, and another one once its name means another server.
     pub(crate) identity: String,
     pub(crate) settings: config::Server,
+    /// For whom it acts, where it acts for one principal alone.
+    pub(crate) user: Option<Arc<str>>,
     /// Where it is, if it is reached over HTTP.
     pub(crate) target: Option<Target>,
     /// The link that agents share.
@@ -100,6 +102,13 @@ pub(crate) struct Server {
     /// What is held of signing in there.
     pub(crate) signed_in: SignedIn,
     status: Mutex<Status>,
+}
+
+/// Which server, whatever its settings: by its name and, where it acts for one user alone, that user.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ServerKey {
+    pub(crate) name: ServerName,
+    pub(crate) user: Option<Arc<str>>,
 }
 
 /// Where requests over HTTP go.
@@ -264,6 +273,25 @@ impl Server {
         settings: config::Server,
         edition: u64,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Nudge>) {
+        Self::of(None, name, settings, edition)
+    }
+
+    /// Makes the server of one user in the same way.
+    pub(crate) fn of_user(
+        user: Arc<str>,
+        name: ServerName,
+        settings: config::Server,
+        edition: u64,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Nudge>) {
+        Self::of(Some(user), name, settings, edition)
+    }
+
+    fn of(
+        user: Option<Arc<str>>,
+        name: ServerName,
+        settings: config::Server,
+        edition: u64,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Nudge>) {
         let (nudge, nudges) = mpsc::unbounded();
         let target = match &settings.transport {
             config::Transport::Stdio(_) => None,
@@ -279,10 +307,14 @@ impl Server {
         };
         let speaks_sse = AtomicBool::new(matches!(settings.transport, config::Transport::Sse(_)));
         let server = Self {
-            address: format!("{name}#{edition}"),
-            identity: identity(&name, &settings.transport),
+            address: match &user {
+                None => format!("{name}#{edition}"),
+                Some(user) => format!("{name}#{edition}@{user}"),
+            },
+            identity: identity(&name, &settings.transport, user.as_deref()),
             name,
             settings,
+            user,
             target,
             shared: Link::new(Owner::Shared),
             offer: ArcSwapOption::empty(),
@@ -308,6 +340,16 @@ impl Server {
             status: Mutex::default(),
         };
         (Arc::new(server), nudges)
+    }
+
+    /// Tells whether it only stands for the servers of its users: it is never asked itself.
+    pub(crate) fn is_stand_in(&self) -> bool {
+        self.settings.per_user && self.user.is_none()
+    }
+
+    /// Returns what tells it from the servers of other names and other users, whatever its settings.
+    pub(crate) fn key(&self) -> ServerKey {
+        ServerKey { name: self.name.clone(), user: self.user.clone() }
     }
 
     /// Returns the link of a session, made where there is none. Where there are too many, the one unused longest gives
@@ -419,9 +461,9 @@ impl Server {
     }
 }
 
-/// Returns a digest of a server's name and of where it is. The headers that requests carry are left out: credentials
+/// Returns a digest of a server's name, of where it is, and of whom it acts for. The headers that requests carry are left out: credentials
 /// change while a server stays. A process is what it is started with, its environment included.
-fn identity(name: &ServerName, transport: &config::Transport) -> String {
+fn identity(name: &ServerName, transport: &config::Transport, user: Option<&str>) -> String {
     let mut hash = Sha256::new();
     let mut take = |text: &str| {
         hash.update((text.len() as u64).to_le_bytes());
@@ -445,6 +487,11 @@ fn identity(name: &ServerName, transport: &config::Transport) -> String {
             take("args");
             command.args.iter().for_each(|arg| take(arg));
         }
+    }
+    if let Some(user) = user {
+        // No text has this length.
+        hash.update(u64::MAX.to_le_bytes());
+        hash.update(user);
     }
     URL_SAFE_NO_PAD.encode(&hash.finalize()[..12])
 }
@@ -488,7 +535,10 @@ mod tests {
             process(&[], &[("x", "z")]),
         ]
         .iter()
-        .flat_map(|transport| ["a", "b"].map(|of| identity(&name(of), transport)))
+        .flat_map(|transport| {
+            let of = |name_of: &str, user| identity(&name(name_of), transport, user);
+            [of("a", None), of("b", None), of("a", Some("u")), of("a", Some("v"))]
+        })
         .collect();
         let count = all.len();
         all.sort();

@@ -16,9 +16,9 @@ use portcullis_core::names::ServerName;
 use portcullis_core::oauth::{Algorithm, PrivateKey, SigningAlgorithm};
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, Entropy, Host, KeyStore,
-    Meetings, NotSigned, Notebook, Owners, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed,
-    TokenFamilies, Upstream,
+    AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, ConnectionStore, Entropy,
+    Host, KeyStore, Meetings, NotSigned, Notebook, Owners, Place, Quotas, Rendezvous, SecretStore,
+    Signatures, Signed, TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use wasm_bindgen::JsValue;
@@ -26,6 +26,7 @@ use worker::send::{SendFuture, SendWrapper};
 
 use super::audit::{Reader, Sink};
 use super::configurations::Configurations;
+use super::connections;
 use super::counts::Counts;
 use super::event::{Event, now};
 use super::families::Families;
@@ -71,6 +72,7 @@ pub(crate) struct Edge {
     variables: Option<SendWrapper<Bindings>>,
     secrets: Option<Arc<dyn SecretStore>>,
     families: Option<Arc<dyn TokenFamilies>>,
+    connections: Option<Arc<dyn ConnectionStore>>,
     meetings: Meetings,
     counts: Option<Counts>,
     /// Where no objects count: what comes to this instance is counted here.
@@ -106,6 +108,7 @@ impl Edge {
             variables: Some(SendWrapper::new(bindings.clone())),
             secrets: Some(secrets::of(bindings)),
             families: Families::of(bindings),
+            connections: connections::of(bindings),
             ..Self::default()
         }
     }
@@ -278,6 +281,10 @@ impl Host for Edge {
             signature.map(|bytes| Uint8Array::new(&bytes).to_vec()).map_err(|_| NotSigned::Key)
         };
         Box::pin(SendFuture::new(signing))
+    }
+
+    fn connections(&self) -> Option<&Arc<dyn ConnectionStore>> {
+        self.connections.as_ref()
     }
 
     fn variable(&self, name: &str) -> Option<String> {

@@ -5,6 +5,7 @@
 mod answer;
 mod audit;
 mod configurations;
+mod connections;
 mod counts;
 mod edge;
 mod event;

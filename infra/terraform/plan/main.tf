@@ -46,14 +46,14 @@ locals {
         Null                      = { "dynamodb:LeadingKeys" = ["false"] }
       }
     },
-    # What is given back: a lease, a state that was used. Never a configuration, a key or an entry of the trail.
+    # What is given back: a lease, a state that was used, a user's connection. Never a configuration, a key or an entry of the trail.
     {
       Sid      = "GivenBack"
       Effect   = "Allow"
       Action   = ["dynamodb:DeleteItem"]
       Resource = [local.table_arn]
       Condition = {
-        "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["catalog", "once#*"] }
+        "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["catalog", "once#*", "connection#*"] }
         Null                      = { "dynamodb:LeadingKeys" = ["false"] }
       }
     },

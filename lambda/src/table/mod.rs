@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`configurations`] | versions of the configuration |
 //! | [`keys`] | API keys |
+//! | [`connections`] | what users have at servers |
 //! | [`counts`] | how often a caller has asked |
 //! | [`catalog`] | what all instances know of servers |
 //! | [`once`] | what was used and cannot be used again |
@@ -18,6 +19,7 @@
 mod catalog;
 mod check;
 mod configurations;
+mod connections;
 mod counts;
 mod families;
 mod item;
@@ -45,6 +47,7 @@ use futures::FutureExt as _;
 
 use self::catalog::Catalog;
 use self::configurations::Configurations;
+use self::connections::Connections;
 use self::counts::Counts;
 use self::families::Families;
 use self::item::{Item, PK, SK, TTL, number, text};
@@ -88,6 +91,7 @@ pub(crate) fn stores(table: &Table, underway: &Underway, reading: &Reading) -> S
         catalog: Some(Arc::new(Catalog::new(table.clone(), read))),
         once: Some(Arc::new(Used::new(table.clone()))),
         families: Some(Arc::new(Families::new(table.clone()))),
+        connections: Some(Arc::new(Connections::new(table.clone()))),
         audit: Some(Arc::new(sink.clone())),
         trail: Some(Arc::new(Reader::new(table.clone(), sink.clone()))),
         sink: Some(sink),

@@ -1,6 +1,7 @@
 //! Writing: on conditions, together, and many at once.
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
@@ -193,24 +194,40 @@ impl Table {
         Err(busy())
     }
 
+    /// Removes an item on condition that it has this value. One that is not there has none, also where this removed it and
+    /// the answer was lost.
+    pub(super) async fn remove(
+        &self,
+        (pk, sk): (&str, &str),
+        (name, value): (&'static str, AttributeValue),
+    ) -> Result<Written, Trouble> {
+        let key = |text: &str| AttributeValue::S(text.to_owned());
+        let delete = self.client.delete_item().table_name(&*self.name).key(PK, key(pk)).key(SK, key(sk));
+        let delete = delete
+            .condition_expression("#name = :value")
+            .expression_attribute_names("#name", name)
+            .expression_attribute_values(":value", value)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        for attempt in 1..=ATTEMPTS {
+            let Err(error) = delete.clone().send().await else { return Ok(Written::Done) };
+            if let Some(DeleteItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() {
+                return Ok(Written::Refused(vec![Found::of(failed.item.clone())]));
+            }
+            if !is_conflict(&error) {
+                return Err(trouble("delete", &error));
+            }
+            pause(attempt).await;
+        }
+        Err(busy())
+    }
+
     /// Removes an item where it has this value.
     pub(super) async fn delete(
         &self,
         (pk, sk): (&str, &str),
         (name, value): (&'static str, AttributeValue),
     ) -> Result<(), Trouble> {
-        let key = |text: &str| AttributeValue::S(text.to_owned());
-        let delete = self.client.delete_item().table_name(&*self.name).key(PK, key(pk)).key(SK, key(sk));
-        let delete = delete
-            .condition_expression("#name = :value")
-            .expression_attribute_names("#name", name)
-            .expression_attribute_values(":value", value);
-        match delete.send().await {
-            Err(error) if !matches!(error.code(), Some("ConditionalCheckFailedException")) => {
-                Err(trouble("delete", &error))
-            }
-            _ => Ok(()),
-        }
+        self.remove((pk, sk), (name, value)).await.map(drop)
     }
 }
 

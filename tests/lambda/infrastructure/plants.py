@@ -58,7 +58,7 @@ TEMPLATE = [
     Plant("the key by itself", '                Condition:\n                  StringEquals:\n                    "kms:ViaService": [!Sub "dynamodb.${AWS::Region}.${AWS::URLSuffix}", !Sub "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"]\n', "", "rules", "by itself"),
     Plant("a policy of AWS's making", "  Role:\n    Type: AWS::IAM::Role\n    Properties:\n", '  Role:\n    Type: AWS::IAM::Role\n    Properties:\n      ManagedPolicyArns: ["arn:aws:iam::aws:policy/AdministratorAccess"]\n', "rules", "AWS's making"),
     Plant("every agent", '"count#agent ${aws:PrincipalTag/agent}"', '"count#*"', "rules", "leading keys of OneAgent"),
-    Plant("a trail that can be removed", '["catalog", "once#*"]', '["catalog", "once#*", "trail#*"]', "rules", "leading keys of GivenBack"),
+    Plant("a trail that can be removed", '["catalog", "once#*", "connection#*"]', '["catalog", "once#*", "connection#*", "trail#*"]', "rules", "leading keys of GivenBack"),
     Plant("anything that can be removed", '"dynamodb:PutItem", "dynamodb:Query"', '"dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query"', "rules", "on every item"),
     Plant("a condition that no key fulfils", '["text#*"] }\n                  "Null": { "dynamodb:LeadingKeys": "false" }', '["text#*"] }', "rules", "leading keys of Texts"),
     Plant("everyone invokes the function", "      Principal: \"*\"\n      FunctionUrlAuthType: NONE\n", '      Principal: "*"\n', "rules", "without a condition"),

@@ -264,7 +264,7 @@ def beyond_the_code(translated):
 OF_AGENT = "${aws:PrincipalTag/agent}"
 LEADING = {
     ("Role", "Texts"): ["text#*"],
-    ("Role", "GivenBack"): ["catalog", "once#*"],
+    ("Role", "GivenBack"): ["catalog", "once#*", "connection#*"],
     ("Identity", "OneAgent"): [f"count#agent {OF_AGENT}", f"count#* by agent {OF_AGENT} (*"],
 }
 

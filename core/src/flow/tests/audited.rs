@@ -122,7 +122,7 @@ fn what_cannot_be_recorded_is_served_or_refused_as_configured() {
     let list = || modern("1", "tools/list", "");
     assert!(ask(&host, &gateway, list()).starts_with("200"));
     let reload = |audit: Audit| {
-        let config = Config { audit, ..gateway.snapshot().config.clone() };
+        let config = Config { audit, ..Config::clone(&gateway.snapshot().config) };
         gateway.reload(config);
     };
     reload(Audit { on_failure: OnFailure::Closed, ..Audit::default() });
@@ -145,7 +145,7 @@ fn arguments_are_kept_where_they_are_to_be_written_or_take_long_to_digest() {
     ask(&host, &gateway, modern("1", "tools/call", &long));
     assert!(told(&trail).contains(&text));
     let audit = Audit { arguments: true, ..Audit::default() };
-    gateway.reload(Config { audit, ..gateway.snapshot().config.clone() });
+    gateway.reload(Config { audit, ..Config::clone(&gateway.snapshot().config) });
     ask(&host, &gateway, modern("1", "tools/call", r#""name":"a__echo","arguments":{"n": 1.0}"#));
     assert!(told(&trail).contains(r#"[{"n": 1.0}]"#));
 }

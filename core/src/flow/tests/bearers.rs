@@ -390,7 +390,7 @@ fn whose_claims_nobody_has_looked_at_is_not_taken_for_anybody() {
     let stage = Stage::new();
     let token = stage.token(0, &format!(r#""aud":"{EVERYTHING}","groups":["eng"]"#).replace("/mcp", "/sse"));
     let (mut events, place) = open_sse(&stage, &token);
-    let mut config = stage.gateway.0.snapshot.load().config.clone();
+    let mut config = stage.gateway.0.snapshot.load().config.as_ref().clone();
     let other = Agent {
         name: "other".into(),
         matches: vec![Match::Claim("groups".into(), "ops".into())],

@@ -2,6 +2,7 @@
 //! requests are throttled and answers lost.
 
 mod configurations;
+mod connections;
 mod counts;
 mod shared;
 mod trail;

@@ -1,0 +1,159 @@
+//! Servers that act for their users: what one user's is, has and tells is no other's.
+
+use std::time::Duration;
+
+use http::header;
+
+use super::fleet::{changing_server, hear_of_change};
+use super::*;
+use crate::config::{Auth, Config};
+use crate::identity::KeyRing;
+use crate::names::ServerName;
+use crate::ports::Clock as _;
+use crate::testing::{Fleet, gateway_with, key, server};
+
+fn config() -> Config {
+    let mine = crate::config::Server { per_user: true, ..server("http://mine.test/mcp") };
+    let all = [("a", server("http://a.test/mcp")), ("mine", mine)];
+    let servers = all.map(|(name, settings)| (ServerName::parse(name).expect("a name"), settings)).into();
+    Config { servers, auth: Auth { required: false, ..Auth::default() }, ..Config::default() }
+}
+
+fn start(host: &Memory) -> Gateway<Memory> {
+    let gateway = gateway_with(host, &[], Config::default());
+    gateway.reload(config());
+    set_keys(gateway)
+}
+
+fn set_keys(gateway: Gateway<Memory>) -> Gateway<Memory> {
+    let records = [1, 2].map(|number| {
+        let mut record = key(number).1;
+        record.agent = "default".into();
+        record
+    });
+    gateway.set_keys(KeyRing::new(records));
+    gateway
+}
+
+fn of(number: u8, mut request: http::Request<Body>) -> http::Request<Body> {
+    let bearer = format!("Bearer {}", key(number).0.reveal());
+    request.headers_mut().insert(header::AUTHORIZATION, bearer.parse().expect("ASCII"));
+    request
+}
+
+/// A server whose one tool is called after how often its tools were listed.
+fn counting_server() -> impl FnMut(&http::Request<Bytes>) -> Answer {
+    let mut listings = 0;
+    move |request| {
+        let (method, id) = method_and_id(request);
+        if method != "tools/list" || !request.uri().to_string().contains("mine") {
+            return modern_server(request);
+        }
+        listings += 1;
+        let tools = format!(
+            r#"{{"tools":[{{"name":"of{listings}","inputSchema":{{"type":"object"}}}}],"resultType":"complete","ttlMs":60000}}"#
+        );
+        result(&id, &tools)
+    }
+}
+
+fn listed(host: &Memory, gateway: &Gateway<Memory>, request: http::Request<Body>) -> Vec<String> {
+    let answer = ask(host, gateway, request);
+    let names = answer.split("\"name\":\"").skip(1);
+    names.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect()
+}
+
+fn list() -> http::Request<Body> {
+    modern("1", "tools/list", "")
+}
+
+#[test]
+fn what_a_server_lists_for_one_user_no_other_sees() {
+    let fleet_host = Memory::new(counting_server());
+    let fleet = Fleet::new(&fleet_host, start);
+    let process_host = Memory::new(counting_server());
+    let process = start(&process_host);
+    for (host, gateway) in
+        [(&process_host, process), (&fleet_host, fleet.isolate()), (&fleet_host, fleet.function())]
+    {
+        let gateway = set_keys(gateway);
+        let first = listed(host, &gateway, of(1, list()));
+        let second = listed(host, &gateway, of(2, list()));
+        assert_eq!((&*first[0], &*second[0], first.len()), ("a__echo", "a__echo", 2));
+        assert_ne!(first, second);
+        assert_eq!(listed(host, &gateway, of(1, list())), first, "it is read once");
+        assert_eq!(listed(host, &gateway, of(2, list())), second);
+        assert_eq!(listed(host, &gateway, list()), ["a__echo"], "nobody has none");
+        let call = |number: u8, name: &str| {
+            let params = format!(r#""name":"{name}""#);
+            ask(host, &gateway, of(number, modern("1", "tools/call", &params)))
+        };
+        assert!(call(1, &first[1]).starts_with("200"), "{}", call(1, &first[1]));
+        assert!(call(2, &first[1]).contains("Unknown tool"), "{}", call(2, &first[1]));
+    }
+}
+
+#[test]
+fn a_session_with_a_server_is_one_users() {
+    let host = Memory::new(legacy_server(0));
+    let gateway = start(&host);
+    let mut sessions = Vec::new();
+    for number in [1, 2, 1, 2] {
+        ask(&host, &gateway, of(number, list()));
+        let name = gateway.0.users.servers().into_iter().map(|server| {
+            let session =
+                server.shared.current.load_full().and_then(|established| established.session.clone());
+            (server.user.clone(), session)
+        });
+        sessions = name.collect();
+    }
+    let [(one, of_one), (two, of_two)] = &sessions[..] else { panic!("{sessions:?}") };
+    assert!(one != two && of_one.is_some() && of_two.is_some() && of_one != of_two, "{sessions:?}");
+}
+
+#[test]
+fn a_user_hears_of_its_own_servers_changes() {
+    let mut changes = changing_server();
+    let host = Memory::new(move |request: &http::Request<Bytes>| {
+        if request.uri().to_string().contains("mine") { changes(request) } else { modern_server(request) }
+    });
+    let gateway = start(&host);
+    assert_eq!(listed(&host, &gateway, of(1, list())).len(), 2);
+    hear_of_change(&host, &gateway, |request| of(1, request));
+    assert_eq!(listed(&host, &gateway, of(1, list())), ["a__echo", "mine__echo", "mine__more"]);
+}
+
+#[test]
+fn the_servers_of_users_who_are_gone_are_let_go() {
+    let host = Memory::new(modern_server);
+    let gateway = start(&host);
+    ask(&host, &gateway, of(1, list()));
+    let first = gateway.0.users.servers();
+    assert_eq!(first.len(), 1);
+    host.run(host.sleep(Duration::from_mins(11)));
+    ask(&host, &gateway, of(2, list()));
+    let left: Vec<_> =
+        gateway.0.users.servers().into_iter().filter_map(|server| server.user.clone()).collect();
+    assert_eq!(left.len(), 1);
+    assert_ne!(left[0], first[0].user.clone().expect("a user's"));
+    assert!(first[0].shared.given_up.has_fired());
+}
+
+#[test]
+fn another_configuration_keeps_what_is_equal() {
+    let host = Memory::new(counting_server());
+    let gateway = start(&host);
+    let before = listed(&host, &gateway, of(1, list()));
+    let mut other = config();
+    other.gateway.page_size = 7;
+    gateway.reload(other);
+    assert_eq!(listed(&host, &gateway, of(1, list())), before);
+    let mut moved = config();
+    moved.servers.values_mut().for_each(|server| server.timeout = Duration::from_secs(9));
+    let own = gateway.0.users.servers();
+    gateway.reload(moved);
+    assert!(own[0].shared.given_up.has_fired());
+    assert_ne!(listed(&host, &gateway, of(1, list())), before, "other settings begin anew");
+    gateway.reload(Config { servers: [].into(), ..config() });
+    assert_eq!(gateway.0.users.servers().len(), 0);
+}

@@ -1,0 +1,158 @@
+//! Snapshots of principals: in each, the servers that act for their users are those of one user (ADR 0030).
+//!
+//! **Everything else in it is everybody's**: the configuration, the rules, all other servers. So no flow knows the
+//! difference, and what holds between two servers holds between two users of one.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use arc_swap::ArcSwap;
+
+use crate::gateway::{Keeper, Snapshot};
+use crate::upstream::{Server, lock};
+
+/// The most principals whose servers are kept at a time, beyond those that listen.
+const KEPT: usize = 1000;
+/// How long they are kept after they were last used, in milliseconds.
+const IDLE: u64 = 10 * 60_000;
+
+/// The snapshots of principals, by principal.
+#[derive(Default)]
+pub(crate) struct Users {
+    known: ArcSwap<BTreeMap<Arc<str>, Arc<User>>>,
+    /// Held while there come to be others.
+    changing: Mutex<()>,
+}
+
+/// One principal's snapshot.
+struct User {
+    snapshot: Arc<Snapshot>,
+    /// When it was last asked for, in milliseconds since the Unix epoch.
+    used: AtomicU64,
+}
+
+/// What else follows where somebody's snapshot is made.
+#[derive(Default)]
+pub(crate) struct Turnover {
+    /// The servers that are new.
+    pub(crate) keepers: Vec<Keeper>,
+    /// Those that are no longer anybody's.
+    pub(crate) retired: Vec<Arc<Server>>,
+}
+
+impl Users {
+    /// Returns a principal's snapshot, where there is one that follows from `everybodys`.
+    pub(crate) fn known(&self, everybodys: &Snapshot, user: &str, now: u64) -> Option<Arc<Snapshot>> {
+        let known = self.known.load();
+        let found = known.get(user).filter(|found| found.snapshot.edition == everybodys.edition)?;
+        found.used.store(now, Ordering::Relaxed);
+        Some(found.snapshot.clone())
+    }
+
+    /// Makes a principal's snapshot where there is none.
+    pub(crate) fn make(&self, everybodys: &Snapshot, user: &Arc<str>, now: u64) -> (Arc<Snapshot>, Turnover) {
+        let _one_at_a_time = lock(&self.changing);
+        if let Some(known) = self.known(everybodys, user, now) {
+            return (known, Turnover::default());
+        }
+        let mut known = BTreeMap::clone(&self.known.load());
+        let mut turnover = Turnover::default();
+        let before = known.remove(user);
+        let snapshot =
+            Arc::new(everybodys.of_user(user, before.as_deref().map(|user| &*user.snapshot), &mut turnover));
+        known.insert(user.clone(), Arc::new(User { snapshot: snapshot.clone(), used: AtomicU64::new(now) }));
+        self.known.store(Arc::new(known));
+        (snapshot, turnover)
+    }
+
+    /// Lets go of the snapshots that are idle, but of nobody's who listens; returns their servers.
+    pub(crate) fn let_go(&self, now: u64, listens: impl Fn(&str) -> bool) -> Vec<Arc<Server>> {
+        let _one_at_a_time = lock(&self.changing);
+        let mut known = BTreeMap::clone(&self.known.load());
+        let gone: Vec<_> = idle(&known, now, &listens).iter().filter_map(|user| known.remove(user)).collect();
+        self.known.store(Arc::new(known));
+        gone.iter().flat_map(|gone| gone.snapshot.own_servers()).collect()
+    }
+
+    /// Makes all snapshots anew for another configuration.
+    pub(crate) fn succeed(&self, everybodys: &Snapshot) -> Turnover {
+        let _one_at_a_time = lock(&self.changing);
+        let mut turnover = Turnover::default();
+        let mut known = BTreeMap::new();
+        for (user, before) in self.known.load().iter() {
+            if !everybodys.has_stand_ins {
+                turnover.retired.extend(before.snapshot.own_servers());
+                continue;
+            }
+            let snapshot = Arc::new(everybodys.of_user(user, Some(&before.snapshot), &mut turnover));
+            let used = AtomicU64::new(before.used.load(Ordering::Relaxed));
+            known.insert(user.clone(), Arc::new(User { snapshot, used }));
+        }
+        self.known.store(Arc::new(known));
+        turnover
+    }
+
+    /// Returns the servers of all users.
+    pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
+        self.known.load().values().flat_map(|user| user.snapshot.own_servers()).collect()
+    }
+}
+
+/// Returns whose snapshots are let go of: who has not been here for a while, and of too many who was here longest ago.
+fn idle(known: &BTreeMap<Arc<str>, Arc<User>>, now: u64, listens: &impl Fn(&str) -> bool) -> Vec<Arc<str>> {
+    let used = |user: &User| user.used.load(Ordering::Relaxed);
+    let mut quiet: Vec<_> = known.iter().filter(|(user, _)| !listens(user)).collect();
+    quiet.sort_by_key(|(_, user)| used(user));
+    let surplus = quiet.len().saturating_sub(KEPT);
+    let is_idle = |(place, user): (usize, &User)| place < surplus || used(user) + IDLE < now;
+    quiet
+        .iter()
+        .enumerate()
+        .filter(|(place, (_, user))| is_idle((*place, user)))
+        .map(|(_, (user, _))| (*user).clone())
+        .collect()
+}
+
+impl Snapshot {
+    /// Returns the snapshot in which servers that act for their users act for this one. Those of before stay whose
+    /// settings are equal.
+    fn of_user(&self, user: &Arc<str>, before: Option<&Self>, turnover: &mut Turnover) -> Self {
+        let mut servers = self.servers.clone();
+        let mut retired: Vec<_> = before.into_iter().flat_map(Self::own_servers).collect();
+        for (name, server) in servers.iter_mut().filter(|(_, server)| server.is_stand_in()) {
+            let same = retired.iter().position(|own| own.name == *name && own.settings == server.settings);
+            *server = if let Some(place) = same {
+                retired.swap_remove(place)
+            } else {
+                let (own, nudges) =
+                    Server::of_user(user.clone(), name.clone(), server.settings.clone(), self.edition);
+                turnover.keepers.push((own.clone(), nudges));
+                own
+            };
+        }
+        let runs = |server: &&Weak<Server>| server.upgrade().is_some_and(|server| server.user.is_some());
+        let running = before.iter().flat_map(|before| &before.former).filter(runs);
+        let former: Vec<Weak<Server>> =
+            self.former.iter().chain(running).cloned().chain(retired.iter().map(Arc::downgrade)).collect();
+        turnover.retired.append(&mut retired);
+        Self {
+            config: self.config.clone(),
+            gate: self.gate.clone(),
+            user: Some(user.clone()),
+            has_stand_ins: true,
+            servers,
+            former,
+            views: self.views.beside(),
+            acl: self.acl.clone(),
+            since: self.since,
+            edition: self.edition,
+        }
+    }
+
+    /// Returns the servers in it that act for its user.
+    fn own_servers(&self) -> Vec<Arc<Server>> {
+        let own = |server: &&Arc<Server>| server.user.is_some();
+        self.servers.values().filter(own).cloned().collect()
+    }
+}
