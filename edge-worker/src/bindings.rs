@@ -8,7 +8,7 @@ use worker::Env;
 const STORE: &str = "STORE";
 
 /// What may be left out of them, and what is lost by that.
-const OPTIONAL: [(&str, &str); 9] = [
+const OPTIONAL: &[(&str, &str)] = &[
     (
         STORE,
         "the configuration is that of the variable, keys and the audit trail cannot be read, and what servers offer is asked of an object by each instance",
@@ -58,7 +58,7 @@ impl Bindings {
 
     /// Returns what the Worker is not bound to, and what is lost by that.
     pub(crate) fn missing(&self) -> Vec<(&'static str, &'static str)> {
-        OPTIONAL.into_iter().filter(|(name, _)| self.objects(name).is_none()).collect()
+        OPTIONAL.iter().copied().filter(|(name, _)| self.objects(name).is_none()).collect()
     }
 
     /// Returns the store that all isolates read.
