@@ -207,6 +207,9 @@ impl Event {
             .flat_map(|(name, values)| values.iter().flatten().map(|value| (name.as_str(), value.as_str())));
         let single = self.headers.iter().flatten().filter(|_| self.multi_value_headers.is_none());
         let single = single.filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)));
+        // Where cookies are listed, a header with the same says nothing more; a cookie that is there twice counts as none.
+        let single =
+            single.filter(|(name, _)| self.cookies.is_none() || !name.eq_ignore_ascii_case("cookie"));
         let cookies = self.cookies.iter().flatten().map(|cookie| ("cookie", cookie.as_str()));
         lists.chain(single).chain(cookies)
     }

@@ -208,6 +208,16 @@ impl Builder {
         gateway
     }
 
+    /// The same, with a secret that it finds as its host has them. Where it is set once it runs, it is by the admin key of the
+    /// environment.
+    pub fn start_with_secret(self, name: &str, value: &str) -> Gateway {
+        let mut gateway = self.keeping_secret(name, value).start();
+        if gateway.setup.host != Host::Edge {
+            gateway.set_secret(name, value);
+        }
+        gateway
+    }
+
     fn launch(&self) -> (Background, String) {
         let command = match self.host {
             Host::Local => self.serve(),

@@ -39,7 +39,7 @@ fn oauth(issuer: Option<&str>) -> Value {
 
 /// A gateway that knows the client's secret, before a server at this URL.
 fn gateway(url: &str, oauth: &Value) -> Gateway {
-    started(builder(url, oauth))
+    builder(url, oauth).start_with_secret("tickets", SECRET)
 }
 
 /// The same, yet to be started. Of a function there is one environment: each has a token of its own.
@@ -49,17 +49,8 @@ fn builder(url: &str, oauth: &Value) -> Builder {
     Gateway::with(&config.to_string())
         .env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY)
         .env("PORTCULLIS_LOG", "trace")
-        .keeping_secret("tickets", SECRET)
         .of_function("most", json!(1))
         .until(Readiness::Listening)
-}
-
-fn started(gateway: Builder) -> Gateway {
-    let mut gateway = gateway.start();
-    if Host::chosen() != Host::Edge {
-        gateway.set_secret("tickets", SECRET);
-    }
-    gateway
 }
 
 /// Where a server is once it takes the tokens of an issuer alone.
@@ -77,7 +68,8 @@ impl Stage {
         let (server, issuer) = (Upstream::fixture(options), Issuer::default());
         issuer.doing().secret = SECRET.into();
         prepare(&issuer);
-        let gateway = started(how(builder(&guarded(&issuer, &server), &oauth(Some(&issuer.url())))));
+        let gateway = how(builder(&guarded(&issuer, &server), &oauth(Some(&issuer.url()))));
+        let gateway = gateway.start_with_secret("tickets", SECRET);
         Self { gateway, issuer, _server: server }
     }
 

@@ -9,7 +9,6 @@ use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::{Request, Response};
 use portcullis_tests::provider::Provider;
 use portcullis_tests::upstream::{Upstream, free_port};
-use portcullis_tests::wait;
 use serde_json::json;
 
 const VERIFIER: &str = "a-verifier-that-is-long-enough-for-all-purposes";
@@ -24,28 +23,24 @@ struct Stage {
 }
 
 impl Stage {
-    /// A gateway stands in as soon as it knows its own address.
     fn new() -> Self {
         let upstream = Upstream::fixture(&["--era", "modern"]);
-        let server = json!(upstream.url());
-        let servers = format!("servers:\n  s: {{ url: {server} }}\n");
-        let gateway = Gateway::start(&format!("version: 1\n{servers}"));
-        let origin = format!("http://127.0.0.1:{}", gateway.port());
+        let port = free_port();
+        let origin = format!("http://127.0.0.1:{port}");
         let provider = Provider::behind(&origin);
-        gateway.cli_with(&["secrets", "set", "idp"], Provider::secret());
-        let issuer = json!(provider.issuer());
-        gateway.write(
-            "portcullis.yaml",
-            &format!(
-                "version: 1\ngateway: {{ public_url: '{origin}' }}\n\
-                 auth:\n  required: true\n  issuers: {{ corp: {{ url: {issuer} }} }}\n  \
-                 sign_in: {{ issuer: corp, client_id: portcullis, client_secret: {{ secret: idp }} }}\n\
-                 {servers}agents:\n  engineer: {{ match: [{{ claim: {{ groups: eng }} }}], allow: ['*'] }}\n  \
-                 default: {{ deny: ['*'] }}\n"
-            ),
+        let (issuer, server) = (json!(provider.issuer()), json!(upstream.url()));
+        let config = format!(
+            "version: 1\ngateway: {{ public_url: '{origin}' }}\n\
+             auth:\n  required: true\n  issuers: {{ corp: {{ url: {issuer} }} }}\n  \
+             sign_in: {{ issuer: corp, client_id: portcullis, client_secret: {{ secret: idp }} }}\n\
+             servers:\n  s: {{ url: {server} }}\n\
+             agents:\n  engineer: {{ match: [{{ claim: {{ groups: eng }} }}], allow: ['*'] }}\n  \
+             default: {{ deny: ['*'] }}\n"
         );
-        let metadata = format!("{origin}/.well-known/oauth-authorization-server");
-        wait::expect("the gateway to stand in", || Request::get(&metadata).send().status == 200);
+        let gateway = Gateway::with(&config).env("PORTCULLIS_ADMIN_KEY", "the admin's key").at_port(port);
+        // Of a function, two environments take turns: each step comes to another than the one before.
+        let gateway = gateway.of_function("environments", json!(2));
+        let gateway = gateway.start_with_secret("idp", Provider::secret());
         Self { gateway, origin, _provider: provider, _upstream: upstream }
     }
 
@@ -166,8 +161,6 @@ fn somebody_signs_in_at_a_real_provider_and_their_agent_calls() {
     };
     let last = following(&stage.tokens(&following(&next)).json());
     stage.gateway.restart();
-    // It listens elsewhere now, and is who it was.
-    stage.origin = format!("http://127.0.0.1:{}", stage.gateway.port());
     assert_eq!(stage.tokens(&refresh).json()["error"], "invalid_grant", "it was used before the restart");
     assert_eq!(stage.tokens(&last).json()["error"], "invalid_grant", "the family has ended");
 }

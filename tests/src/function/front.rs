@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::stream;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -45,6 +45,9 @@ pub(super) struct Head {
     status_code: u16,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    /// Each becomes a header of its own.
+    #[serde(default)]
+    cookies: Vec<String>,
     #[serde(default)]
     body: String,
     #[serde(default)]
@@ -73,6 +76,9 @@ impl Head {
         let mut reply = Response::builder().status(self.status_code);
         for (name, value) in &self.headers {
             reply = reply.header(name, value);
+        }
+        for cookie in &self.cookies {
+            reply = reply.header(header::SET_COOKIE, cookie);
         }
         reply.body(body).expect("the function answers with headers")
     }
