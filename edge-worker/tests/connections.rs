@@ -48,9 +48,9 @@ impl Messenger for AtOnce {
 }
 
 fn worker() -> (Gateway, Objects) {
-    let worker = Gateway::with("version: 1\n").on(Host::Edge).of_worker("drawers", json!(true));
+    let worker = Gateway::with("version: 1\n").on(Host::Edge).of_worker("objects", json!(true));
     let worker = worker.until(Readiness::Listening).start();
-    let url = worker.url_of("/drawers");
+    let url = worker.url_of("/objects/CONNECTIONS");
     (worker, Objects { url })
 }
 

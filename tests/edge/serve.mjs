@@ -13,7 +13,7 @@
 //   counted        true: GET /subrequests lists what requests of agents have asked of servers, stores, objects and
 //                  queues since it was last asked for
 //   stored         true: GET /stored lists what the store holds, what is said about each text before it
-//   drawers        true: POST /drawers/NAME brings an errand to the object of that name that keeps connections
+//   objects        true: what is sent to /objects/BINDING/NAME goes to the object of that name
 //   measured       true: GET /memory says how many bytes WebAssembly has; it never gives any back, so that is the most it
 //                  ever had
 import { readFileSync, watchFile, writeFileSync } from 'node:fs';
@@ -27,7 +27,7 @@ const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
 const {
   configuration, secrets = {}, persist, port = 0, without = [], counting, failures = 0, fronts, counted = false,
-  stored = false, measured = false, drawers = false,
+  stored = false, measured = false, objects = false,
 } = JSON.parse(process.argv[2]);
 const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
 const instead = {
@@ -87,12 +87,11 @@ const entry = `
       }
       return Response.json(texts);
     };
-  ` : drawers ? `
+  ` : objects ? `
     const fetch = (request, env, context) => {
-      const { pathname } = new URL(request.url);
-      if (!pathname.startsWith('/drawers/')) return worker.fetch(request, env, context);
-      const name = decodeURIComponent(pathname.slice('/drawers/'.length));
-      return env.CONNECTIONS.get(env.CONNECTIONS.idFromName(name)).fetch(request);
+      const [, folder, binding, name] = new URL(request.url).pathname.split('/').map(decodeURIComponent);
+      if (folder !== 'objects') return worker.fetch(request, env, context);
+      return env[binding].get(env[binding].idFromName(name)).fetch(request);
     };
   ` : measured ? `
     const fetch = (request, env, context) => new URL(request.url).pathname === '/memory'
