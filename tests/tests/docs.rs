@@ -400,6 +400,7 @@ fn every_key_of_the_schema_is_documented() {
         "Auth",
         "Issuer",
         "Introspection",
+        "SignIn",
         "Variant",
         "Argument",
         "Audit",

@@ -4,6 +4,7 @@ mod addressee;
 mod admit;
 mod ask;
 mod audited;
+mod batch;
 mod bearers;
 mod connect;
 pub(crate) mod connections;

@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::channel::mpsc;
-use futures::{FutureExt, StreamExt, stream};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+use super::TakenUp;
 use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
 use super::keepsakes::Keepsake;
 use super::messages::Messages;
 use super::park::Retried;
-use super::{HELD, TakenUp};
 use crate::acl::{Bounds, Target};
 use crate::body::{self, Body, CollectError, Reply};
 use crate::catalog::{Route, Scope};
@@ -39,14 +39,10 @@ use crate::wire::http as names;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
 use crate::wire::outline::Outline;
-use crate::wire::version::{Era, Version};
+use crate::wire::version::Era;
 
 /// The log level of a session that asked for none, as an index into [`LEVELS`]: `info`.
 const DEFAULT_LEVEL: usize = 1;
-/// The most messages of a batch.
-const BATCH: usize = 100;
-/// The most messages of a batch that are answered at a time.
-const AT_A_TIME: usize = 8;
 
 impl<H: Host> Gateway<H> {
     /// Answers one HTTP request. Dropping the answer's body tells the servers that nobody waits any more, where the
@@ -230,62 +226,6 @@ impl<H: Host> Gateway<H> {
         })
     }
 
-    /// Takes a batch, which one revision has: every message of it for itself, the answers together.
-    async fn batch(
-        &self,
-        head: &Parts,
-        (json, raw): (Json<'_>, &Bytes),
-        caller: Caller,
-    ) -> Result<Reply, Refusal> {
-        let batches = || Refusal::new(code::INVALID_REQUEST, "batches are not part of this protocol version");
-        if modern::is_named(&head.headers) || !head.headers.contains_key(names::SESSION_ID) {
-            return Err(batches());
-        }
-        let caller = Caller { streams: false, ..self.resume_session(head, caller)? };
-        if let Some(handed) = self.hand_over_session(head, &caller, raw).await {
-            return handed;
-        }
-        if caller.version() != Version::V2025_03_26 || json.elements().next().is_none() {
-            return Err(batches());
-        }
-        if json.elements().nth(BATCH).is_some() {
-            let refusal = format!("a batch may have {BATCH} messages at most");
-            return Err(Refusal::new(code::INVALID_REQUEST, refusal));
-        }
-        let caller = &caller;
-        let answers = json.elements().map(|element| async move {
-            let reply = match message::parse(element) {
-                Ok(message) => {
-                    let caller = self.noted(caller.clone(), head, &message, raw);
-                    self.legacy(message, &Bytes::new(), caller)
-                        .await
-                        .unwrap_or_else(|r| body::refused(None, &r))
-                }
-                Err(rejection) => self.reject(head, &caller.who, &rejection),
-            };
-            (element, reply)
-        });
-        let answers: Vec<_> = answers.collect();
-        // The batch's own place is that of one message.
-        let places: Vec<_> = (1..AT_A_TIME).map_while(|_| self.take_place().ok()).collect();
-        let mut answers = std::pin::pin!(stream::iter(answers).buffered(1 + places.len()));
-        let (mut texts, mut room) = (Vec::new(), HELD);
-        while let Some((element, reply)) = answers.next().await {
-            let text = reply.into_body().collect(room).await.unwrap_or_else(|error| {
-                let refusal = Refusal::new(code::INTERNAL, format!("no room in the batch's answer: {error}"));
-                message::error(element.get("id").map(Json::text), &refusal).into()
-            });
-            room = room.saturating_sub(text.len());
-            if !text.is_empty() {
-                texts.push(String::from_utf8_lossy(&text).into_owned());
-            }
-        }
-        if texts.is_empty() {
-            return Ok(body::empty(StatusCode::ACCEPTED));
-        }
-        Ok(body::json(StatusCode::OK, format!("[{}]", texts.join(","))))
-    }
-
     async fn message(
         &self,
         head: &Parts,
@@ -353,7 +293,12 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes a message of a session.
-    async fn legacy(&self, message: Message<'_>, raw: &Bytes, caller: Caller) -> Result<Reply, Refusal> {
+    pub(super) async fn legacy(
+        &self,
+        message: Message<'_>,
+        raw: &Bytes,
+        caller: Caller,
+    ) -> Result<Reply, Refusal> {
         let Some(session) = caller.session.clone() else { return Err(legacy::unknown_session()) };
         match message {
             Message::Request { id, method, params } => {
