@@ -49,14 +49,16 @@ pub(crate) struct TokenRequest {
 
 impl TokenRequest {
     /// Begins a request for a token that is good for one resource.
-    pub(crate) fn new(grant: Grant, scopes: &Scopes, resource: &str) -> Self {
+    pub(crate) fn new(grant: Grant, scopes: &Scopes, resource: Option<&str>) -> Self {
         let Grant::ClientCredentials = grant;
         let mut request = Self::empty();
         request.add("grant_type", "client_credentials");
         if !scopes.is_empty() {
             request.add("scope", &scopes.to_string());
         }
-        request.add("resource", resource);
+        if let Some(resource) = resource {
+            request.add("resource", resource);
+        }
         request
     }
 
@@ -223,7 +225,7 @@ mod tests {
     use super::*;
 
     fn request(scopes: &str) -> TokenRequest {
-        TokenRequest::new(Grant::ClientCredentials, &Scopes::parse(scopes), "https://a.example/mcp")
+        TokenRequest::new(Grant::ClientCredentials, &Scopes::parse(scopes), Some("https://a.example/mcp"))
     }
 
     #[test]
