@@ -196,7 +196,8 @@ mod tests {
         let authorization =
             AuthorizationServer::read(text, "https://i.example", Named::ByUs).expect("metadata");
         let resource = Some("https://a.example/mcp".to_owned());
-        let token = Token { value: Secret::new(value.into()).unwrap(), good_for, scopes: None };
+        let value = Secret::new(value.into()).unwrap();
+        let token = Token { value, refresh: None, good_for, scopes: None };
         held.made(token, Arc::new(Way { authorization, resource }), Scopes::default(), now).number
     }
 
