@@ -6,6 +6,7 @@
 //! **No secret and no token shows itself.** A signature is the host's ([`crate::ports::Host::sign`]).
 
 mod assertion;
+mod authorize;
 mod challenge;
 pub(crate) mod held;
 mod key;
@@ -15,6 +16,7 @@ mod server;
 mod token;
 
 pub(crate) use assertion::Assertion;
+pub(crate) use authorize::{Asking, CameBack, came_back, challenge_of, state_of, with_offline};
 pub(crate) use challenge::Demand;
 pub use key::{NotAKey, PrivateKey, SigningAlgorithm};
 pub(crate) use resource::{Resource, canonical, metadata_places};

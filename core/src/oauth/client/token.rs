@@ -252,8 +252,7 @@ fn granted(scopes: &str) -> Scopes {
 
 fn refusal(status: StatusCode, json: Option<Json<'_>>) -> NoToken {
     let code = json.and_then(|json| json.get("error")).and_then(Json::as_str);
-    let of_a_code = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let code = code.filter(|code| (1..=LONGEST_CODE).contains(&code.len()) && code.bytes().all(of_a_code));
+    let code = code.filter(|code| is_error_code(code));
     match code {
         _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             NoToken::Failed(format!("answers HTTP {}", status.as_u16()))
@@ -264,6 +263,12 @@ fn refusal(status: StatusCode, json: Option<Json<'_>>) -> NoToken {
         None if status.is_success() => NoToken::Failed("answers with an error".into()),
         None => NoToken::Failed(format!("answers HTTP {}", status.as_u16())),
     }
+}
+
+/// Tells whether a text may be the code of an error, and can be repeated to anybody.
+pub(super) fn is_error_code(text: &str) -> bool {
+    let of_a_code = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    (1..=LONGEST_CODE).contains(&text.len()) && text.bytes().all(of_a_code)
 }
 
 /// Tells whether a text may be a token (RFC 6749, appendix A.12).
