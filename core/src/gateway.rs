@@ -411,7 +411,7 @@ impl Snapshot {
 
     /// Tells whether a server is everybody's whom the policy lets reach it, and not one identity's own.
     pub(crate) fn is_shared(&self, server: &Server) -> bool {
-        !self.config.personal.contains(&server.name) && !server.settings.per_user
+        !self.config.personal.contains(&server.name) && !server.settings.is_per_user()
     }
 
     /// Tells whether a server is some identity's own, and the caller is another.

@@ -118,7 +118,6 @@ fn demo() -> anyhow::Result<Found> {
         timeout: Duration::from_mins(1),
         cache: Duration::from_mins(1),
         enabled: true,
-        per_user: false,
     };
     let name = ServerName::parse("demo").expect("a valid name");
     let config = Config { servers: [(name, server)].into(), ..Config::default() };

@@ -47,7 +47,7 @@ pub(super) fn resolve_endpoint(
     let parsed = context.expand(url, report).and_then(|text| parse_url(&text, url, report));
     let headers = resolve_headers(headers, context, report);
     let (headers, secret_headers) = headers?;
-    Some(Endpoint { url: parsed?, headers, secret_headers, sign_on: None })
+    Some(Endpoint { url: parsed?, headers, secret_headers, sign_on: None, consent: None })
 }
 
 /// Parses an `http` or `https` URL with a host and without credentials or a fragment.

@@ -12,8 +12,8 @@ use super::file_policy::{AgentText, AuditText, AuthText, GroupText, ToolLimitsTe
 use super::file_variants::VariantText;
 use super::item::At;
 use super::model::Naming;
+use super::native_sign_on::OAuthEntry;
 use super::quantity::{DURATION_PATTERN, SIZE_PATTERN};
-use super::sign_on::OAuthEntry;
 
 /// The longest time that one request may take.
 pub(super) const TIMEOUT_LIMIT: Duration = Duration::from_hours(1);
@@ -193,7 +193,7 @@ pub(super) struct ServerEntry {
 pub(super) enum AuthEntry {
     /// The header that carries it.
     Header((At<String>, At<String>)),
-    /// The gateway signs in.
+    /// An access token, which somebody signs in for.
     OAuth(Box<OAuthEntry>),
 }
 
@@ -285,21 +285,37 @@ struct AuthSchema {
     /// What stands behind `Bearer` in the header `Authorization`.
     #[schemars(transform = refuse_null_section)]
     bearer: Option<ValueText>,
-    /// How the gateway signs in, as itself, for an access token.
+    /// How an access token is got: by the consent of users, or by the gateway as itself.
     #[schemars(transform = refuse_null_section)]
     oauth: Option<OAuthSchema>,
 }
 
-/// How the gateway signs in at a server, for all agents alike.
+/// How a server is signed in at with OAuth: by its users, each in a browser, or by the gateway as itself.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "ServerOAuth")]
-#[schemars(extend("oneOf" = [{ "required": ["client_secret"] }, { "required": ["private_key"] }]))]
+#[schemars(extend(
+    "if" = { "required": ["grant"], "properties": { "grant": { "const": "client_credentials" } } },
+    "then" = {
+        "required": ["client_id"],
+        "oneOf": [{ "required": ["client_secret"] }, { "required": ["private_key"] }],
+        "properties": { "for": { "type": "null" }, "parameters": { "type": "null" } }
+    },
+    "dependentRequired" = { "client_secret": ["client_id"], "private_key": ["client_id"] },
+    "not" = { "required": ["client_secret", "private_key"] }
+))]
 #[expect(dead_code, reason = "describes a section in the schema; its reader fills an entry")]
 struct OAuthSchema {
-    /// How a token is got: the gateway is a client that signs in as itself.
-    grant: GrantText,
-    /// What the gateway is called at the authorization server.
-    client_id: String,
+    /// How a token is got: `authorization_code`, with the consent of a user, or `client_credentials`, with which the
+    /// gateway signs in as itself.
+    #[schemars(extend("default" = "authorization_code"))]
+    grant: Option<GrantText>,
+    /// Whose connection the server's requests carry, with the grant `authorization_code`: the caller's own (`user`), or
+    /// one that serves all (`everyone`).
+    #[schemars(extend("default" = "user"))]
+    r#for: Option<WhoseText>,
+    /// What the gateway is called at the authorization server. Without it, the gateway makes itself known there.
+    #[schemars(transform = refuse_null_section)]
+    client_id: Option<String>,
     /// The client secret.
     #[schemars(transform = refuse_null_section)]
     client_secret: Option<ValueText>,
@@ -308,15 +324,20 @@ struct OAuthSchema {
     private_key: Option<ValueText>,
     /// The scopes that are asked for, and no others. Without it, those that the server says it needs.
     scopes: Option<Vec<String>>,
-    /// The authorization server, to the letter. Without it, the server says which, and it is believed only where that is
-    /// on the server's own host.
+    /// The authorization server, to the letter. Without it, the server says which, and a client secret or a key is shown
+    /// to it only where that is on the server's own host.
     #[schemars(extend("format" = "uri"))]
     issuer: Option<String>,
     /// How the client secret is sent, where what the authorization server says of it is wrong.
     token_auth: Option<TokenAuthText>,
-    /// What the server is called at the authorization server, where that is not its URL.
-    #[schemars(extend("format" = "uri"))]
+    /// What the server is called at the authorization server, where that is not its URL. `none` leaves it out, where the
+    /// authorization server refuses to hear of it (Microsoft Entra).
     resource: Option<String>,
+    /// What the authorization server is told besides when it is asked for a user's consent, with the grant
+    /// `authorization_code`, such as `access_type: offline` (Google) or `audience` (Auth0). What the gateway says there
+    /// itself cannot be set.
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    parameters: Option<Vec<(String, String)>>,
 }
 
 /// How a token is got.
@@ -324,7 +345,17 @@ struct OAuthSchema {
 #[schemars(rename = "Grant", rename_all = "snake_case")]
 #[expect(dead_code, reason = "describes texts in the schema")]
 enum GrantText {
+    AuthorizationCode,
     ClientCredentials,
+}
+
+/// Whose connection a server's requests carry.
+#[derive(JsonSchema)]
+#[schemars(rename = "Whose", rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+enum WhoseText {
+    User,
+    Everyone,
 }
 
 /// How a client secret is sent.
@@ -390,7 +421,7 @@ pub fn schema() -> serde_json::Value {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use crate::config::{Source, parse, schema};
 
@@ -469,6 +500,42 @@ mod tests {
                 assert!(object.is_object() && !object.to_string().contains("null"), "{object}");
             }
         }
+    }
+
+    #[test]
+    fn the_schema_and_the_reader_know_the_same_ways_to_sign_in_at_a_server() {
+        let validator = jsonschema::validator_for(&schema()).expect("a schema");
+        let check = |oauth: Value| {
+            let server = json!({ "url": "https://a.example", "auth": { "oauth": oauth } });
+            let file = json!({ "version": 1, "servers": { "a": server } });
+            let source = Source { path: "p.json".to_owned(), text: file.to_string() };
+            let is_read = parse(&[source], &|_| None).problems.is_empty();
+            assert_eq!(validator.is_valid(&file), is_read, "{file}");
+            is_read
+        };
+        let client = |more: Value| {
+            let mut all = json!({ "grant": "client_credentials", "client_id": "me" });
+            all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            all
+        };
+        assert!(check(json!({})));
+        assert!(check(json!({ "grant": "authorization_code", "for": "everyone", "resource": "none" })));
+        assert!(check(json!({ "for": "user", "client_id": "me", "parameters": { "prompt": "consent" } })));
+        assert!(check(json!({ "client_id": "me", "private_key": { "secret": "k" } })));
+        assert!(check(client(json!({ "client_secret": { "secret": "a" } }))));
+        assert!(check(client(json!({ "private_key": "k", "for": null, "parameters": null }))));
+        assert!(!check(json!({ "grant": "client_credentials", "client_secret": "a" })));
+        assert!(!check(client(json!({}))));
+        assert!(!check(client(json!({ "client_secret": "a", "private_key": "k" }))));
+        assert!(!check(client(json!({ "client_secret": "a", "for": "user" }))));
+        assert!(!check(client(json!({ "client_secret": "a", "parameters": {} }))));
+        assert!(!check(json!({ "client_secret": "a" })));
+        assert!(!check(json!({ "private_key": "a" })));
+        assert!(!check(json!({ "client_id": "me", "client_secret": "a", "private_key": "k" })));
+        for empty in ["client_id", "client_secret", "private_key"] {
+            assert!(!check(json!({ empty: null })), "{empty}");
+        }
+        assert!(!check(json!({ "grant": "password" })) && !check(json!({ "for": "me" })));
     }
 
     #[test]

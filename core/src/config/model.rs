@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
-use super::sign_on::SignOn;
+use super::sign_on::{Consent, SignOn, Whose};
 use crate::gather::Gather as _;
 use crate::names::ServerName;
 use crate::secrets::{SecretName, SecretText, Veil};
@@ -144,20 +144,32 @@ pub struct Server {
     pub cache: Duration,
     /// Whether it is served at all.
     pub enabled: bool,
-    /// Whether it acts for its users: each principal has a server of its own, with a credential of its own.
-    pub per_user: bool,
 }
 
 impl Server {
+    /// Tells whether it acts for its users: each principal has a server of its own, with a connection of its own.
+    pub fn is_per_user(&self) -> bool {
+        let consent = self.endpoint().and_then(|endpoint| endpoint.consent.as_ref());
+        consent.is_some_and(|consent| consent.whose == Whose::User)
+    }
+
     /// Returns the names of the secrets that it needs.
     pub fn secrets(&self) -> BTreeSet<&SecretName> {
         match &self.transport {
             Transport::Stdio(command) => command.secret_env.values().flat_map(SecretText::names).gathered(),
             Transport::Http(endpoint) | Transport::Sse(endpoint) => {
                 let headers = endpoint.secret_headers.iter().map(|(_, text)| text);
-                let texts = headers.chain(endpoint.sign_on.as_ref().map(SignOn::secret));
+                let own = endpoint.sign_on.as_ref().map(SignOn::secret);
+                let texts = headers.chain(own).chain(endpoint.consent.as_ref().and_then(Consent::secret));
                 texts.flat_map(SecretText::names).gathered()
             }
+        }
+    }
+
+    fn endpoint(&self) -> Option<&Endpoint> {
+        match &self.transport {
+            Transport::Stdio(_) => None,
+            Transport::Http(endpoint) | Transport::Sse(endpoint) => Some(endpoint),
         }
     }
 }
@@ -199,6 +211,8 @@ pub struct Endpoint {
     pub headers: http::HeaderMap,
     /// Headers sent besides, once the values of secrets are known.
     pub secret_headers: Vec<(http::HeaderName, SecretText)>,
-    /// How the gateway signs in there, where it does.
+    /// How the gateway signs in there as itself, where it does.
     pub sign_on: Option<SignOn>,
+    /// How users sign in there, where they do; never with `sign_on`.
+    pub consent: Option<Consent>,
 }

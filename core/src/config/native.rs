@@ -9,10 +9,10 @@ use super::file::{
 use super::item::{At, Item};
 use super::model::Naming;
 use super::native_policy::take_sections;
+use super::native_sign_on::OAuthEntry;
 use super::node::Value;
 use super::problem::Report;
 use super::quantity::{format_duration, format_size, parse_duration, parse_size};
-use super::sign_on::OAuthEntry;
 use super::source::{Draft, DraftServer};
 use super::template::secret_reference;
 use crate::secrets::SecretName;

@@ -7,6 +7,7 @@ use super::endpoint::resolve_endpoint;
 use super::file::{AuthEntry, DEFAULT_CACHE, DEFAULT_TIMEOUT, HttpKind, ServerEntry};
 use super::item::At;
 use super::model::{Endpoint, Server, Transport};
+use super::native_sign_on::SigningIn;
 use super::problem::{Place, Report, quote};
 use super::template::{self, Expanded, Unexpanded};
 use crate::gather::Gather as _;
@@ -144,11 +145,10 @@ pub(super) fn resolve_server(
         timeout: entry.timeout.as_ref().map_or(DEFAULT_TIMEOUT, |timeout| timeout.value),
         cache: entry.cache.as_ref().map_or(DEFAULT_CACHE, |cache| cache.value),
         enabled: is_enabled(entry),
-        per_user: false,
     })
 }
 
-/// Adds how the gateway signs in at an endpoint, where it does.
+/// Adds how an endpoint is signed in at, where it is.
 fn with_sign_on(
     endpoint: Option<Endpoint>,
     entry: &ServerEntry,
@@ -161,8 +161,10 @@ fn with_sign_on(
         report.error(&name.place, "`auth.oauth` sets this header itself");
         return None;
     }
-    let sign_on = Some(oauth.resolve(context, report)?);
-    Some(Endpoint { sign_on, ..endpoint? })
+    match oauth.resolve(context, report)? {
+        SigningIn::AsItself(sign_on) => Some(Endpoint { sign_on: Some(sign_on), ..endpoint? }),
+        SigningIn::ByConsent(consent) => Some(Endpoint { consent: Some(consent), ..endpoint? }),
+    }
 }
 
 /// Returns whether a description is of a server that is served.

@@ -389,7 +389,7 @@ impl<H: Host> Gateway<H> {
         if snapshot.user.is_some() {
             self.learn(snapshot, scope, Some(&caller.who)).await;
         }
-        let is_kept = |server: &&Arc<Server>| !server.settings.per_user;
+        let is_kept = |server: &&Arc<Server>| !server.settings.is_per_user();
         let is_shown = |server: &&Arc<Server>| snapshot.includes(scope, &server.name);
         let shown = || snapshot.servers.values().filter(is_kept).filter(is_shown);
         if shown().any(|server| !server.settled.has_fired()) {

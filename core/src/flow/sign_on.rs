@@ -10,7 +10,7 @@ use http::header;
 use url::Url;
 
 use super::ask::{AnswerBody, MakeRequest};
-use crate::config::{ClientCredential, SignOn};
+use crate::config::{ClientCredential, ResourceName, SignOn};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
 use crate::oauth::address::is_same_host;
@@ -226,7 +226,7 @@ impl<H: Host> Gateway<H> {
         demand: Option<&Demand>,
     ) -> Result<(Arc<Way>, Option<Scopes>), Unreachable> {
         let named = |resource: Option<String>| {
-            sign_on.resource.clone().or(resource).unwrap_or_else(|| canonical(url))
+            ResourceName::sent(sign_on.resource.as_ref(), || resource.unwrap_or_else(|| canonical(url)))
         };
         if let Some(issuer) = &sign_on.issuer {
             let authorization = self.describe(server, issuer, Named::ByUs).await?;
@@ -313,7 +313,7 @@ impl<H: Host> Gateway<H> {
     ) -> Result<Result<Token, NoToken>, Unreachable> {
         let authorization = &way.authorization;
         let unfit = |why: String| not_described(server, &authorization.issuer, &why);
-        let request = TokenRequest::new(Grant::ClientCredentials, scopes, &way.resource);
+        let request = TokenRequest::new(Grant::ClientCredentials, scopes, way.resource.as_deref());
         let client = sign_on.client_id.as_str();
         let request = match &sign_on.credential {
             ClientCredential::Secret(_) => {

@@ -52,11 +52,11 @@ pub fn server(url: &str) -> Server {
             headers: http::HeaderMap::new(),
             secret_headers: Vec::new(),
             sign_on: None,
+            consent: None,
         }),
         timeout: Duration::from_secs(5),
         cache: Duration::from_mins(1),
         enabled: true,
-        per_user: false,
     }
 }
 

@@ -344,7 +344,7 @@ impl Server {
 
     /// Tells whether it only stands for the servers of its users: it is never asked itself.
     pub(crate) fn is_stand_in(&self) -> bool {
-        self.settings.per_user && self.user.is_none()
+        self.settings.is_per_user() && self.user.is_none()
     }
 
     /// Returns what tells it from the servers of other names and other users, whatever its settings.

@@ -6,14 +6,23 @@ use http::header;
 
 use super::fleet::{changing_server, hear_of_change};
 use super::*;
-use crate::config::{Auth, Config};
+use crate::config::{Auth, Config, Consent, Transport, Whose};
 use crate::identity::KeyRing;
 use crate::names::ServerName;
 use crate::ports::Clock as _;
 use crate::testing::{Fleet, gateway_with, key, server};
 
 fn config() -> Config {
-    let mine = crate::config::Server { per_user: true, ..server("http://mine.test/mcp") };
+    let mut mine = server("http://mine.test/mcp");
+    let Transport::Http(endpoint) = &mut mine.transport else { panic!("is reached by HTTP") };
+    endpoint.consent = Some(Consent {
+        whose: Whose::User,
+        client: None,
+        scopes: None,
+        issuer: None,
+        resource: None,
+        parameters: Vec::new(),
+    });
     let all = [("a", server("http://a.test/mcp")), ("mine", mine)];
     let servers = all.map(|(name, settings)| (ServerName::parse(name).expect("a name"), settings)).into();
     Config { servers, auth: Auth { required: false, ..Auth::default() }, ..Config::default() }

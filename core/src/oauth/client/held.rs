@@ -20,8 +20,8 @@ const MOST_IN_VAIN: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Way {
     pub(crate) authorization: AuthorizationServer,
-    /// What the server is called there.
-    pub(crate) resource: String,
+    /// What the server is called there; nothing where that is not said.
+    pub(crate) resource: Option<String>,
 }
 
 /// What a request to a server carries.
@@ -186,7 +186,6 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use url::Url;
 
     use super::super::Named;
     use super::*;
@@ -196,8 +195,9 @@ mod tests {
         let text = br#"{"issuer":"https://i.example","token_endpoint":"https://i.example/t"}"#;
         let authorization =
             AuthorizationServer::read(text, "https://i.example", Named::ByUs).expect("metadata");
-        let resource = Url::parse("https://a.example/mcp").expect("a URL").into();
-        let token = Token { value: Secret::new(value.into()).unwrap(), good_for, scopes: None };
+        let resource = Some("https://a.example/mcp".to_owned());
+        let value = Secret::new(value.into()).unwrap();
+        let token = Token { value, refresh: None, good_for, scopes: None };
         held.made(token, Arc::new(Way { authorization, resource }), Scopes::default(), now).number
     }
 

@@ -6,17 +6,21 @@
 //! **No secret and no token shows itself.** A signature is the host's ([`crate::ports::Host::sign`]).
 
 mod assertion;
+mod authorize;
 mod challenge;
 pub(crate) mod held;
 mod key;
+mod register;
 mod resource;
 mod scopes;
 mod server;
 mod token;
 
 pub(crate) use assertion::Assertion;
+pub(crate) use authorize::{Asking, CameBack, came_back, challenge_of, state_of, with_offline};
 pub(crate) use challenge::Demand;
 pub use key::{NotAKey, PrivateKey, SigningAlgorithm};
+pub(crate) use register::{Registration, callback_url, client_document, document_url, registration};
 pub(crate) use resource::{Resource, canonical, metadata_places};
 pub(crate) use scopes::{Scopes, is_scope};
 pub(crate) use server::{AuthorizationServer, Named, is_at_the_server};

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use url::Url;
 
-use super::{ClientAuth, SigningAlgorithm};
+use super::{ClientAuth, Scopes, SigningAlgorithm};
+use crate::front::gate::is_loopback;
 use crate::gather::Gather as _;
 use crate::oauth::address::{is_same_host, may_follow, parse};
 use crate::wire::json::Json;
@@ -32,10 +33,24 @@ pub(crate) struct AuthorizationServer {
     pub(crate) issuer: String,
     /// Where tokens are made.
     pub(crate) token_endpoint: Url,
+    /// Where users are sent to consent; nothing where it names none, or one that no browser is sent to.
+    pub(crate) authorization_endpoint: Option<Url>,
+    /// Where clients make themselves known (RFC 7591); nothing where it names none that is followed.
+    pub(crate) registration_endpoint: Option<Url>,
+    /// Where tokens are given back (RFC 7009); nothing where it names none that is followed.
+    pub(crate) revocation_endpoint: Option<Url>,
+    /// Whether a client can be the URL of a document about it.
+    pub(crate) takes_client_documents: bool,
+    /// Whether each of its answers to a browser says that it is its own (RFC 9207).
+    pub(crate) says_issuer: bool,
+    /// The scopes that it knows; nothing where it does not say.
+    pub(crate) scopes: Option<Scopes>,
     /// How clients may prove themselves there; nothing where it does not say.
     methods: Option<BTreeSet<String>>,
     /// With what assertions may be signed; nothing where it does not say.
     algorithms: Option<BTreeSet<String>>,
+    /// How a code may be bound to who asked for it (RFC 7636); nothing where it does not say.
+    challenges: Option<BTreeSet<String>>,
 }
 
 /// Tells whether an issuer that a server has named is where the server itself is.
@@ -52,22 +67,45 @@ impl AuthorizationServer {
             return Err("its metadata is another issuer's (`issuer`)".into());
         }
         let issuer_url = parse(issuer).ok_or("it has no URL")?;
-        let endpoint = json.get("token_endpoint").and_then(Json::as_str);
-        let endpoint = endpoint.ok_or("its metadata names no `token_endpoint`")?;
         let is_followed = |to: &Url| match named {
             Named::ByUs => may_follow(&issuer_url, to),
             Named::ByTheServer => is_same_host(&issuer_url, to),
         };
         let is_bare = |to: &Url| to.username().is_empty() && to.password().is_none();
-        let token_endpoint = parse(&endpoint).filter(|to| is_bare(to) && is_followed(to));
+        let endpoint = |name: &str| {
+            let named = json.get(name)?.as_str()?;
+            Some(parse(&named).filter(|to| is_bare(to) && is_followed(to)))
+        };
+        let says = |name: &str| json.get(name).and_then(Json::as_bool).unwrap_or_default();
+        let token_endpoint = endpoint("token_endpoint").ok_or("its metadata names no `token_endpoint`")?;
         let token_endpoint =
             token_endpoint.ok_or("its metadata names a `token_endpoint` that is given no credential")?;
         Ok(Self {
             issuer: issuer.to_owned(),
             token_endpoint,
+            authorization_endpoint: endpoint("authorization_endpoint").flatten().filter(is_for_browsers),
+            registration_endpoint: endpoint("registration_endpoint").flatten(),
+            revocation_endpoint: endpoint("revocation_endpoint").flatten(),
+            takes_client_documents: says("client_id_metadata_document_supported"),
+            says_issuer: says("authorization_response_iss_parameter_supported"),
+            scopes: json.get("scopes_supported").and_then(Scopes::read),
+            challenges: texts(json, "code_challenge_methods_supported"),
             methods: texts(json, "token_endpoint_auth_methods_supported"),
             algorithms: texts(json, "token_endpoint_auth_signing_alg_values_supported"),
         })
+    }
+
+    /// Tells whether a code that it gives is good for nobody but who asked for it, or says why not. An authorization server
+    /// that does not say so is not asked for one (MCP 2026-07-28, "Authorization Code Protection").
+    pub(crate) fn check_challenges(&self) -> Result<(), String> {
+        match &self.challenges {
+            Some(methods) if methods.contains("S256") => Ok(()),
+            Some(_) => Err("it takes no S256 challenge (`code_challenge_methods_supported`)".into()),
+            None => {
+                Err("it does not say that it takes S256 challenges (`code_challenge_methods_supported`)"
+                    .into())
+            }
+        }
     }
 
     /// Returns how a client with a secret proves itself; `Basic` where the issuer does not say (RFC 8414 §2).
@@ -95,6 +133,11 @@ impl AuthorizationServer {
         }
         Ok(())
     }
+}
+
+/// Tells whether somebody's browser may be sent to an address: over TLS, or within the machine.
+fn is_for_browsers(url: &Url) -> bool {
+    url.scheme() == "https" || (url.scheme() == "http" && url.host_str().is_some_and(is_loopback))
 }
 
 fn texts(json: Json<'_>, name: &str) -> Option<BTreeSet<String>> {
@@ -151,6 +194,80 @@ mod tests {
                 assert_eq!(check(odd, named), refused, "{odd}");
             }
         }
+    }
+
+    #[test]
+    fn users_and_clients_are_led_where_the_token_endpoint_may_be() {
+        let read = |issuer: &str, named: Named, member: &str, to: &str| {
+            let text =
+                format!(r#"{{"issuer":"{issuer}","token_endpoint":"{issuer}/token","{member}":"{to}"}}"#);
+            AuthorizationServer::read(text.as_bytes(), issuer, named).expect("metadata")
+        };
+        let all = ["authorization_endpoint", "registration_endpoint", "revocation_endpoint"];
+        let check = |issuer: &str, named: Named, to: &str| {
+            let read = all.map(|member| {
+                let server = read(issuer, named, member, to);
+                let found =
+                    [server.authorization_endpoint, server.registration_endpoint, server.revocation_endpoint];
+                let place = all.iter().position(|one| *one == member).expect("one of them");
+                assert_eq!(found.iter().flatten().count(), usize::from(found[place].is_some()));
+                found[place].is_some()
+            });
+            assert_eq!(read[1], read[2], "{to}");
+            (read[0], read[1])
+        };
+        let own = "https://idp.example";
+        assert_eq!(check(own, Named::ByTheServer, "https://idp.example:8443/x?y=1"), (true, true));
+        assert_eq!(check(own, Named::ByTheServer, "https://login.example/x"), (false, false));
+        assert_eq!(check(own, Named::ByUs, "https://login.example/x"), (true, true));
+        assert_eq!(check("http://127.0.0.1:9", Named::ByUs, "http://127.0.0.1:8/x"), (true, true));
+        assert_eq!(check("http://localhost:9", Named::ByTheServer, "http://localhost:9/x"), (true, true));
+        assert_eq!(check("http://10.0.0.1", Named::ByTheServer, "http://10.0.0.1/x"), (false, true));
+        for odd in [
+            "http://idp.example/x",
+            "https://me:pw@idp.example/x",
+            "https://169.254.169.254/x",
+            "https://localhost/x",
+            "https://idp.example/x#y",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "file:///x",
+            "vscode://x",
+            "--upload-pack=x",
+            "$(id)",
+            "",
+        ] {
+            assert_eq!(check(own, Named::ByUs, odd), (false, false), "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_it_can_do_is_what_it_says() {
+        let check = |members: &str| {
+            let server = read(&format!(r#""token_endpoint":"https://idp.example/t"{members}"#), Named::ByUs);
+            let server = server.expect("metadata");
+            let scopes = server.scopes.map(|scopes| scopes.to_string());
+            (server.takes_client_documents, server.says_issuer, scopes)
+        };
+        assert_eq!(check(""), (false, false, None));
+        assert_eq!(check(r#","client_id_metadata_document_supported":true"#), (true, false, None));
+        assert_eq!(check(r#","authorization_response_iss_parameter_supported":true"#), (false, true, None));
+        assert_eq!(check(r#","scopes_supported":["b","a"]"#), (false, false, Some("a b".into())));
+        let odd = r#","client_id_metadata_document_supported":"true","authorization_response_iss_parameter_supported":1,"scopes_supported":"a""#;
+        assert_eq!(check(odd), (false, false, None));
+    }
+
+    #[test]
+    fn codes_are_bound_to_who_asks_for_them() {
+        let check = |members: &str| {
+            let server = read(&format!(r#""token_endpoint":"https://idp.example/t"{members}"#), Named::ByUs);
+            server.expect("metadata").check_challenges()
+        };
+        assert_eq!(check(r#","code_challenge_methods_supported":["plain","S256"]"#), Ok(()));
+        insta::assert_snapshot!(check(r#","code_challenge_methods_supported":["plain"]"#).unwrap_err(), @"it takes no S256 challenge (`code_challenge_methods_supported`)");
+        assert!(check(r#","code_challenge_methods_supported":[]"#).is_err());
+        insta::assert_snapshot!(check("").unwrap_err(), @"it does not say that it takes S256 challenges (`code_challenge_methods_supported`)");
+        insta::assert_snapshot!(check(r#","code_challenge_methods_supported":"S256""#).unwrap_err(), @"it does not say that it takes S256 challenges (`code_challenge_methods_supported`)");
     }
 
     #[test]

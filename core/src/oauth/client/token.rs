@@ -22,6 +22,8 @@ const LONGEST: usize = 16 << 10;
 const LONGEST_CODE: usize = 64;
 /// The longest that a token is believed to last, in seconds.
 const LONGEST_LIFE: u64 = 30 * 24 * 3600;
+/// What says that a client is not who it says, or may not do this (RFC 6749 §5.2; the last is GitHub's).
+const CLIENT_CODES: [&str; 3] = ["invalid_client", "unauthorized_client", "incorrect_client_credentials"];
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -35,10 +37,21 @@ pub enum ClientAuth {
 }
 
 /// What a token is asked for with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Grant {
+#[derive(Clone, Copy)]
+pub(crate) enum Grant<'a> {
     /// `client_credentials`: the client is itself.
     ClientCredentials,
+    /// `authorization_code`: a user has consented (RFC 6749 §4.1.3, RFC 7636 §4.5).
+    Code {
+        /// What the user's browser brought back.
+        code: &'a str,
+        /// What the code is bound to.
+        verifier: &'a str,
+        /// Where the browser was sent back to, to the letter.
+        redirect: &'a str,
+    },
+    /// `refresh_token`: what was given with the token before (RFC 6749 §6).
+    Refresh(&'a str),
 }
 
 /// A request to an authorization server, for a token or about one: the header that it has besides, and its form.
@@ -48,15 +61,29 @@ pub(crate) struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// Begins a request for a token that is good for one resource.
-    pub(crate) fn new(grant: Grant, scopes: &Scopes, resource: &str) -> Self {
-        let Grant::ClientCredentials = grant;
+    /// Begins a request for a token that is good for one resource, or for whatever the authorization server says where that
+    /// is not to be named. A code has its scopes already.
+    pub(crate) fn new(grant: Grant<'_>, scopes: &Scopes, resource: Option<&str>) -> Self {
         let mut request = Self::empty();
-        request.add("grant_type", "client_credentials");
-        if !scopes.is_empty() {
+        match grant {
+            Grant::ClientCredentials => request.add("grant_type", "client_credentials"),
+            Grant::Code { code, verifier, redirect } => {
+                request.add("grant_type", "authorization_code");
+                request.add("code", code);
+                request.add("redirect_uri", redirect);
+                request.add("code_verifier", verifier);
+            }
+            Grant::Refresh(token) => {
+                request.add("grant_type", "refresh_token");
+                request.add("refresh_token", token);
+            }
+        }
+        if !scopes.is_empty() && !matches!(grant, Grant::Code { .. }) {
             request.add("scope", &scopes.to_string());
         }
-        request.add("resource", resource);
+        if let Some(resource) = resource {
+            request.add("resource", resource);
+        }
         request
     }
 
@@ -65,6 +92,13 @@ impl TokenRequest {
         let mut request = Self::empty();
         request.add("token", token);
         request.add("token_type_hint", "access_token");
+        request
+    }
+
+    /// Begins the request to let a token count no longer (RFC 7009 §2.1).
+    pub(crate) fn revoking(token: &str) -> Self {
+        let mut request = Self::empty();
+        request.add("token", token);
         request
     }
 
@@ -102,6 +136,12 @@ impl TokenRequest {
         self
     }
 
+    /// Adds who a client without a credential is (RFC 6749 §3.2.1).
+    pub(crate) fn of_public_client(mut self, client: &str) -> Self {
+        self.add("client_id", client);
+        self
+    }
+
     /// Adds a signed assertion, which says who the client is.
     pub(crate) fn with_assertion(mut self, assertion: &str) -> Self {
         self.add("client_assertion_type", ASSERTION);
@@ -130,18 +170,20 @@ fn push_encoded(out: &mut String, text: &str) {
     }
 }
 
-/// An access token.
+/// An access token, and what comes with it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     /// The token.
     pub(crate) value: Secret,
+    /// What the next one is had for, where there is such a thing.
+    pub(crate) refresh: Option<Secret>,
     /// For how long it is good, in milliseconds; nothing where its maker did not say.
     pub(crate) good_for: Option<u64>,
     /// What it is good for, where that is other than what was asked for.
     pub(crate) scopes: Option<Scopes>,
 }
 
-/// Shows nothing of the token itself.
+/// Shows nothing of the tokens themselves.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")
@@ -162,8 +204,16 @@ pub(crate) enum NoToken {
     Failed(String),
 }
 
+impl NoToken {
+    /// Tells whether the authorization server says that what was presented no longer counts: a code, or a refresh token
+    /// (RFC 6749 §5.2; GitHub has a word of its own for it).
+    pub(crate) fn is_revoked(&self) -> bool {
+        matches!(self, Self::Refused(code) if matches!(&**code, "invalid_grant" | "bad_refresh_token"))
+    }
+}
+
 impl Token {
-    /// Reads the answer to a token request.
+    /// Reads the answer to a token request. An error that comes as a success (GitHub) is one all the same.
     pub(crate) fn read(status: StatusCode, text: &[u8]) -> Result<Self, NoToken> {
         let json = Json::check(text).ok().filter(|json| json.is_object());
         if !status.is_success() {
@@ -171,17 +221,21 @@ impl Token {
         }
         let failed = |why: &str| NoToken::Failed(format!("answers with {why}"));
         let json = json.ok_or_else(|| failed("what is no JSON object"))?;
+        if json.get("error").is_some() && json.get("access_token").is_none() {
+            return Err(refusal(status, Some(json)));
+        }
         let text = |name: &str| json.get(name).and_then(Json::as_str);
         if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
             return Err(failed("a token of another type than Bearer"));
         }
-        let value = text("access_token").filter(|token| is_token(token)).map(std::borrow::Cow::into_owned);
-        let value = value.and_then(|value| Secret::new(value).ok());
+        let token = |name: &str| text(name).filter(|token| is_token(token)).map(std::borrow::Cow::into_owned);
+        let value = token("access_token").and_then(|value| Secret::new(value).ok());
         let lifetime = json.get("expires_in").and_then(seconds);
         Ok(Self {
             value: value.ok_or_else(|| failed("no token (`access_token`)"))?,
+            refresh: token("refresh_token").and_then(|value| Secret::new(value).ok()),
             good_for: lifetime.map(|seconds| seconds.min(LONGEST_LIFE) * 1000),
-            scopes: text("scope").map(|scopes| Scopes::parse(&scopes)),
+            scopes: text("scope").map(|scopes| granted(&scopes)),
         })
     }
 
@@ -191,21 +245,30 @@ impl Token {
     }
 }
 
+/// Reads the scopes of a token. Some put commas between them (GitHub).
+fn granted(scopes: &str) -> Scopes {
+    if scopes.contains(' ') { Scopes::parse(scopes) } else { Scopes::new(scopes.split(',')) }
+}
+
 fn refusal(status: StatusCode, json: Option<Json<'_>>) -> NoToken {
     let code = json.and_then(|json| json.get("error")).and_then(Json::as_str);
-    let of_a_code = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let code = code.filter(|code| (1..=LONGEST_CODE).contains(&code.len()) && code.bytes().all(of_a_code));
+    let code = code.filter(|code| is_error_code(code));
     match code {
         _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             NoToken::Failed(format!("answers HTTP {}", status.as_u16()))
         }
-        Some(code) if matches!(&*code, "invalid_client" | "unauthorized_client") => {
-            NoToken::Client(code.into())
-        }
+        Some(code) if CLIENT_CODES.contains(&&*code) => NoToken::Client(code.into()),
         Some(code) => NoToken::Refused(code.into()),
         None if status == StatusCode::UNAUTHORIZED => NoToken::Client("HTTP 401".into()),
+        None if status.is_success() => NoToken::Failed("answers with an error".into()),
         None => NoToken::Failed(format!("answers HTTP {}", status.as_u16())),
     }
+}
+
+/// Tells whether a text may be the code of an error, and can be repeated to anybody.
+pub(super) fn is_error_code(text: &str) -> bool {
+    let of_a_code = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    (1..=LONGEST_CODE).contains(&text.len()) && text.bytes().all(of_a_code)
 }
 
 /// Tells whether a text may be a token (RFC 6749, appendix A.12).
@@ -223,7 +286,7 @@ mod tests {
     use super::*;
 
     fn request(scopes: &str) -> TokenRequest {
-        TokenRequest::new(Grant::ClientCredentials, &Scopes::parse(scopes), "https://a.example/mcp")
+        TokenRequest::new(Grant::ClientCredentials, &Scopes::parse(scopes), Some("https://a.example/mcp"))
     }
 
     #[test]
@@ -238,6 +301,23 @@ mod tests {
         assert!(post.authorization.is_none());
         insta::assert_snapshot!(*post.form, @"grant_type=client_credentials&resource=https%3A%2F%2Fa.example%2Fmcp&client_id=me&client_secret=s3cret%26x%3Dy");
         insta::assert_snapshot!(*request("").with_assertion("a.b.c").form, @"grant_type=client_credentials&resource=https%3A%2F%2Fa.example%2Fmcp&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=a.b.c");
+    }
+
+    #[test]
+    fn a_code_and_a_refresh_token_are_redeemed() {
+        let code = Grant::Code { code: "c&d", verifier: "v", redirect: "https://gw.example/oauth/callback" };
+        let scopes = Scopes::parse("b a");
+        let form = |grant, resource| {
+            TokenRequest::new(grant, &scopes, resource).of_public_client("me").form.to_string()
+        };
+        insta::assert_snapshot!(form(code, Some("https://a.example/mcp")), @"grant_type=authorization_code&code=c%26d&redirect_uri=https%3A%2F%2Fgw.example%2Foauth%2Fcallback&code_verifier=v&resource=https%3A%2F%2Fa.example%2Fmcp&client_id=me");
+        insta::assert_snapshot!(form(Grant::Refresh("r+1"), Some("https://a.example/mcp")), @"grant_type=refresh_token&refresh_token=r%2B1&scope=a+b&resource=https%3A%2F%2Fa.example%2Fmcp&client_id=me");
+        insta::assert_snapshot!(form(Grant::Refresh("r"), None), @"grant_type=refresh_token&refresh_token=r&scope=a+b&client_id=me");
+        let bare = TokenRequest::new(Grant::Refresh("r"), &Scopes::default(), None);
+        insta::assert_snapshot!(*bare.with_secret(ClientAuth::Post, "me", "s").form, @"grant_type=refresh_token&refresh_token=r&client_id=me&client_secret=s");
+        let revoking = TokenRequest::revoking("t k").with_secret(ClientAuth::Basic, "me", "s");
+        assert!(revoking.authorization.is_some());
+        insta::assert_snapshot!(*revoking.form, @"token=t+k");
     }
 
     fn check(status: u16, text: &str) -> String {
@@ -257,6 +337,33 @@ mod tests {
             Token::read(StatusCode::OK, br#"{"access_token":"t0k3n","token_type":"Bearer"}"#).unwrap();
         let header = token.header().expect("a header");
         assert!(header.is_sensitive() && header == "Bearer t0k3n");
+        assert!(token.refresh.is_none());
+    }
+
+    #[test]
+    fn a_refresh_token_is_read_and_not_shown() {
+        let read = |refresh: &str| {
+            let text = format!(r#"{{"access_token":"t","token_type":"Bearer","refresh_token":{refresh}}}"#);
+            Token::read(StatusCode::OK, text.as_bytes()).expect("a token")
+        };
+        let token = read(r#""r3fr3sh""#);
+        assert_eq!(token.refresh.as_ref().map(Secret::reveal), Some("r3fr3sh"));
+        assert!(!format!("{token:?}").contains("r3fr3sh"));
+        for none in ["null", r#""""#, "1", r#""a\nb""#, r#"["r"]"#] {
+            assert!(read(none).refresh.is_none(), "{none}");
+        }
+    }
+
+    #[test]
+    fn scopes_stand_between_spaces_or_commas() {
+        let read = |scope: &str| {
+            let text = format!(r#"{{"access_token":"t","token_type":"Bearer","scope":"{scope}"}}"#);
+            Token::read(StatusCode::OK, text.as_bytes()).expect("a token").scopes.expect("scopes").to_string()
+        };
+        assert_eq!(read("repo,gist"), "gist repo");
+        assert_eq!(read("repo"), "repo");
+        assert_eq!(read("a,b c"), "a,b c");
+        assert_eq!(read(""), "");
     }
 
     #[test]
@@ -281,5 +388,30 @@ mod tests {
         insta::assert_snapshot!(check(429, "{}"), @r#"Failed("answers HTTP 429")"#);
         insta::assert_snapshot!(check(302, ""), @r#"Failed("answers HTTP 302")"#);
         insta::assert_snapshot!(check(400, r#"{"error":"a <b>"}"#), @r#"Failed("answers HTTP 400")"#);
+    }
+
+    #[test]
+    fn an_error_that_comes_as_a_success_is_an_error() {
+        insta::assert_snapshot!(check(200, r#"{"error":"bad_verification_code","error_description":"s3cret"}"#), @r#"Refused("bad_verification_code")"#);
+        insta::assert_snapshot!(check(200, r#"{"error":"incorrect_client_credentials"}"#), @r#"Client("incorrect_client_credentials")"#);
+        insta::assert_snapshot!(check(200, r#"{"error":"<b>"}"#), @r#"Failed("answers with an error")"#);
+        insta::assert_snapshot!(check(200, r#"{"error":"x","access_token":"t","token_type":"bearer"}"#), @"Token { good_for: None, scopes: None, .. }");
+    }
+
+    #[test]
+    fn only_what_says_so_is_revoked() {
+        let check = |status: u16, text: &str| {
+            let read = Token::read(StatusCode::from_u16(status).expect("a status"), text.as_bytes());
+            read.expect_err("no token").is_revoked()
+        };
+        assert!(check(400, r#"{"error":"invalid_grant"}"#));
+        assert!(check(401, r#"{"error":"invalid_grant"}"#));
+        assert!(check(200, r#"{"error":"bad_refresh_token"}"#));
+        assert!(!check(500, r#"{"error":"invalid_grant"}"#));
+        assert!(!check(429, r#"{"error":"invalid_grant"}"#));
+        for other in ["invalid_request", "invalid_client", "invalid_scope", "unsupported_grant_type", ""] {
+            assert!(!check(400, &format!(r#"{{"error":"{other}"}}"#)), "{other}");
+        }
+        assert!(!check(400, "invalid_grant") && !check(200, "invalid_grant"));
     }
 }
