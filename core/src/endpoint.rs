@@ -10,6 +10,7 @@ use crate::body::{Reply, empty, json};
 use crate::catalog::Scope;
 use crate::config::{Config, Group};
 use crate::control::{self, StoreError};
+use crate::flow::Linking;
 use crate::front::gate;
 use crate::gateway::{Readiness, Snapshot};
 use crate::identity::key_header;
@@ -43,6 +44,8 @@ pub(crate) enum Endpoint {
     Resource,
     /// `/oauth/...`, `/.well-known/oauth-authorization-server...`: the gateway as the authorization server.
     SignIn(Step),
+    /// `/connect/{server}`, `/oauth/callback`, `/oauth/client-metadata.json`: users connect accounts at servers.
+    Connect(Linking),
 }
 
 /// How the audit trail is read.
@@ -76,6 +79,12 @@ pub(crate) const MESSAGES: &str = "/messages";
 const SERVERS: &str = "/mcp/servers/";
 /// What the paths of groups begin with.
 const GROUPS: &str = "/mcp/groups/";
+/// What the paths of the pages begin with on which users connect.
+const CONNECT: &str = "/connect/";
+/// Where a browser comes back to from a server's authorization server.
+pub(crate) const CALLBACK: &str = "/oauth/callback";
+/// Where the gateway says what it is as a client of such servers.
+pub(crate) const CLIENT: &str = "/oauth/client-metadata.json";
 
 /// Finds what a path leads to. A path is compared as it is written: dots and empty segments lead nowhere.
 pub(crate) fn find(
@@ -94,6 +103,13 @@ pub(crate) fn find(
         _ if control::request::is_admin(path) => Some(Endpoint::Admin),
         _ if resource::asked_about(path).is_some() => Some(Endpoint::Resource),
         _ if Step::at(path).is_some() => Some(Endpoint::SignIn(Step::at(path)?.1)),
+        CALLBACK => Some(Endpoint::Connect(Linking::Back)),
+        CLIENT => Some(Endpoint::Connect(Linking::Client)),
+        _ if path.starts_with(CONNECT) => {
+            let name = decode(path.strip_prefix(CONNECT)?)?;
+            let (name, _) = servers.get_key_value(name.as_str())?;
+            Some(Endpoint::Connect(Linking::Page(name.clone())))
+        }
         _ if path.starts_with(GROUPS) => {
             let name = decode(path.strip_prefix(GROUPS)?)?;
             let (name, _) = groups.get_key_value(&name.to_lowercase())?;
@@ -109,13 +125,15 @@ pub(crate) fn find(
 
 /// Returns the pattern that a path follows, whether or not its names are known; empty where it leads nowhere.
 pub(crate) fn route(path: &str) -> &'static str {
-    const WHOLE: [&str; 7] = ["/mcp", SSE, MESSAGES, "/healthz", "/healthcheck", "/readyz", "/metrics"];
+    const WHOLE: [&str; 9] =
+        ["/mcp", SSE, MESSAGES, "/healthz", "/healthcheck", "/readyz", "/metrics", CALLBACK, CLIENT];
     let of_trail = Reading::at(path).map(|(whole, _)| whole);
     let of_sign_in = Step::at(path).map(|(whole, _)| whole);
     match WHOLE.into_iter().find(|whole| *whole == path).or(of_trail).or(of_sign_in) {
         Some(whole) => whole,
         None if path.starts_with(SERVERS) => "/mcp/servers/{server}",
         None if path.starts_with(GROUPS) => "/mcp/groups/{group}",
+        None if path.starts_with(CONNECT) => "/connect/{server}",
         None if resource::asked_about(path).is_some() => resource::WELL_KNOWN,
         None => control::request::route(path),
     }
@@ -170,8 +188,13 @@ pub(crate) fn path(scope: &Scope) -> String {
     }
 }
 
+/// Returns the path of the page on which users connect a server.
+pub(crate) fn connect_path(server: &ServerName) -> String {
+    format!("{CONNECT}{}", server.as_str().replace(' ', "%20"))
+}
+
 /// Decodes the percent signs of one segment; nothing where it is malformed or has a slash.
-fn decode(segment: &str) -> Option<String> {
+pub(crate) fn decode(segment: &str) -> Option<String> {
     if segment.contains('/') {
         return None;
     }

@@ -111,6 +111,17 @@ pub struct Unreachable {
     pub undelivered: bool,
     /// What that says about the server.
     pub failure: Failure,
+    /// What the user has to do first for whom it acts.
+    pub lack: Option<Box<Lack>>,
+}
+
+/// What a user has not agreed to yet, so that a server cannot act for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// Why, in words that are safe to show.
+    pub why: String,
+    /// The scopes that are wanted besides, where it is about these, with spaces between them.
+    pub scopes: Option<String>,
 }
 
 /// What a failed request says about its server.
@@ -128,13 +139,26 @@ pub enum Failure {
 impl Unreachable {
     /// Makes an error about `server`; `message` continues the sentence "server X ...".
     pub fn new(server: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { server: server.into(), message: message.into(), undelivered: false, failure: Failure::Faulty }
+        Self {
+            server: server.into(),
+            message: message.into(),
+            undelivered: false,
+            failure: Failure::Faulty,
+            lack: None,
+        }
     }
 
     /// Marks that the request certainly did not reach the server.
     #[must_use]
     pub fn undelivered(mut self) -> Self {
         self.undelivered = true;
+        self
+    }
+
+    /// Says what its user has to do first.
+    #[must_use]
+    pub fn lacking(mut self, lack: Lack) -> Self {
+        self.lack = Some(Box::new(lack));
         self
     }
 

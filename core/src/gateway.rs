@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
@@ -14,17 +14,19 @@ use crate::catalog::inspect::Suspects;
 use crate::catalog::{Kind, Looking, Scope, View, Views};
 use crate::config::{Audit, Config, Limits, Selector};
 use crate::control::Managed;
+use crate::flow::connected::Grantors;
 use crate::flow::connections::Connections;
 use crate::flow::secrets::Secrets;
 use crate::flow::{HeldStreams, Parking, Spent};
 use crate::flow::{Issuers, SignIns};
 use crate::front::admin::AdminKey;
-use crate::front::gate::{Exposure, Gate};
+use crate::front::gate::{self, Exposure, Gate};
 use crate::gather::Gather as _;
 use crate::hub::Hub;
 use crate::identity::{Identity, KeyRing};
 use crate::limits::Places;
 use crate::names::ServerName;
+use crate::oauth::connect::Means;
 use crate::ports::{Host, Place};
 use crate::session::{Remembered, Sealer};
 use crate::streams::Streams;
@@ -111,6 +113,10 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) sign_ins: SignIns,
     /// What is known of connections.
     pub(crate) connections: Connections,
+    /// Who grants access to servers.
+    pub(crate) grantors: Grantors,
+    /// What the URLs of the gateway begin with, where the configuration does not say.
+    pub(crate) address: OnceLock<String>,
     /// The calls that wait for a stateless agent's answers, by where they wait.
     pub(crate) parked: Mutex<Parking<H>>,
     pub(crate) spent: Mutex<Spent>,
@@ -221,6 +227,8 @@ impl<H: Host> Gateway<H> {
             issuers: Issuers::default(),
             sign_ins: SignIns::default(),
             connections: Connections::default(),
+            grantors: Grantors::default(),
+            address: OnceLock::new(),
             parked: Mutex::default(),
             spent: Mutex::default(),
             held: HeldStreams::default(),
@@ -336,7 +344,21 @@ impl<H: Host> Gateway<H> {
 
     /// Returns the snapshot of a caller, in which servers that act for their users act for it.
     pub(crate) fn snapshot_of(&self, who: &Identity) -> Arc<Snapshot> {
-        self.snapshot_for(who.principal.as_ref())
+        let everybodys = self.snapshot();
+        if !everybodys.has_stand_ins {
+            return everybodys;
+        }
+        match (&who.principal, everybodys.means(false).nobody()) {
+            (Some(principal), _) => self.snapshot_of_user(&everybodys, principal),
+            (None, Some(local)) => self.snapshot_of_user(&everybodys, &local.into()),
+            (None, None) => everybodys,
+        }
+    }
+
+    /// Says what the URLs of this gateway begin with, such as `http://127.0.0.1:7332`, for a configuration that does not. The
+    /// first word counts.
+    pub fn set_address(&self, address: &str) {
+        let _ = self.0.address.set(address.to_owned());
     }
 
     /// Returns the snapshot of a principal; without one that of nobody in particular.
@@ -355,6 +377,19 @@ impl<H: Host> Gateway<H> {
 }
 
 impl Snapshot {
+    /// Tells whether users connect to some server.
+    pub(crate) fn has_consents(&self) -> bool {
+        self.servers.values().any(|server| server.consent().is_some())
+    }
+
+    /// Returns what a browser's user can be told by.
+    pub(crate) fn means(&self, has_admin: bool) -> Means<'_> {
+        let public = self.config.gateway.public_url.as_ref();
+        let is_here = |url: &url::Url| url.host_str().is_some_and(gate::is_here);
+        let is_private = self.gate.is_loopback_only() && public.is_none_or(is_here);
+        Means { auth: &self.config.auth, is_private, has_admin }
+    }
+
     fn new(config: Config, gate: Gate, now: u64) -> (Self, Vec<Keeper>) {
         let nothing = Self {
             config: Arc::default(),

@@ -11,7 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
-pub(crate) use remote::{AdminCredential, KeysOf, Pull, Push, Rollback, Versions};
+pub(crate) use remote::{
+    AdminCredential, Connections, ConnectionsOf, EndConnections, KeysOf, ListConnections, Pull, Push,
+    Rollback, Versions,
+};
 pub(crate) use secrets::{ChangeSecret, ListSecrets, Secrets, SecretsOf};
 
 /// One URL in front of all your MCP servers.
@@ -110,6 +113,12 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis secrets set tickets-key\n  portcullis secrets list --url https://mcp.example.com\n  portcullis secrets rotate tickets-key < new-key.txt\n\nA configuration calls a secret by its name: `auth: { bearer: { secret: tickets-key } }`, or `${secret:tickets-key}` in\na text of `headers` and `env`."
     )]
     Secrets(Secrets),
+    /// List and end the connections that users have at servers
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  portcullis connections list\n  portcullis connections list --url https://mcp.example.com\n  portcullis connections rm user:corp:ana\n\nUsers themselves connect and disconnect on the gateway's page /connect/SERVER."
+    )]
+    Connections(Connections),
     /// Push the configuration to a gateway that runs elsewhere; it is put in force, or refused as a whole
     #[command(
         after_help = "Examples:\n  PORTCULLIS_ADMIN_KEY=... portcullis push --to https://mcp.example.com --note 'tickets for interns'\n  portcullis push --config gateway/ --to https://mcp.example.com --admin-key-file admin.key\n\nA push builds on the version that was last pulled or pushed from the same folder, which is noted there in\n.portcullis-remote.json; where another is in force by now, it is refused."

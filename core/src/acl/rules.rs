@@ -207,11 +207,18 @@ impl Rules {
             Reach::Everything => true,
             Reach::Some(selectors) => selectors.iter().any(covers),
         };
-        let opens = |clause: &Clause| match &clause.reach {
+        !self.deny.iter().any(shuts) && self.reaching(server).is_some()
+    }
+
+    /// Returns the place of the first rule that could allow something of a server.
+    pub(crate) fn reaching(&self, server: &str) -> Option<u32> {
+        let reaches = |clause: &Clause| match &clause.reach {
             Reach::Everything => true,
-            Reach::Some(selectors) => selectors.iter().any(reaches),
+            Reach::Some(selectors) => {
+                selectors.iter().any(|selector| selector.server.matches_without_case(server))
+            }
         };
-        !self.deny.iter().any(shuts) && self.allow.iter().any(opens)
+        u32::try_from(self.allow.iter().position(reaches)?).ok()
     }
 
     /// Returns the rules that name a thing, first those that deny.

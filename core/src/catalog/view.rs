@@ -5,6 +5,7 @@
 //! **A list and a call ask the same view**: what is not seen is answered as what does not exist.
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
@@ -173,6 +174,11 @@ impl View {
             match everything {
                 _ if !shown => Seen::Not,
                 Some(rule) => Seen::By(rule),
+                // How to connect it is for whoever could see anything of it.
+                None if entry.route.server.awaits_consent.load(Ordering::Relaxed) => {
+                    let rule = self.rules.reaching(entry.route.server.name.as_str());
+                    rule.map_or(Seen::Not, Seen::By)
+                }
                 None => self.seen_as(&target(kind, entry)),
             }
         };

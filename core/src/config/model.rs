@@ -149,8 +149,7 @@ pub struct Server {
 impl Server {
     /// Tells whether it acts for its users: each principal has a server of its own, with a connection of its own.
     pub fn is_per_user(&self) -> bool {
-        let consent = self.endpoint().and_then(|endpoint| endpoint.consent.as_ref());
-        consent.is_some_and(|consent| consent.whose == Whose::User)
+        self.consent().is_some_and(|(_, consent)| consent.whose == Whose::User)
     }
 
     /// Returns the names of the secrets that it needs.
@@ -164,6 +163,12 @@ impl Server {
                 texts.flat_map(SecretText::names).gathered()
             }
         }
+    }
+
+    /// Returns where it is and how its users sign in there, where they do.
+    pub fn consent(&self) -> Option<(&url::Url, &Consent)> {
+        let endpoint = self.endpoint()?;
+        Some((&endpoint.url, endpoint.consent.as_ref()?))
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {

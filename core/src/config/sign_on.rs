@@ -99,14 +99,3 @@ impl ClientCredential {
         text
     }
 }
-
-impl ResourceName {
-    /// Returns what is sent: what is written, or else what the server is called anyway.
-    pub(crate) fn sent(written: Option<&Self>, anyway: impl FnOnce() -> String) -> Option<String> {
-        match written {
-            Some(Self::None) => None,
-            Some(Self::Is(name)) => Some(name.clone()),
-            None => Some(anyway()),
-        }
-    }
-}

@@ -181,7 +181,7 @@ pub fn key(kept: &Kept, now: u64) -> Value {
 }
 
 /// Writes a time to the second, in UTC.
-pub(super) fn moment(time: u64) -> String {
+pub(crate) fn moment(time: u64) -> String {
     time_text(time / 1000 * 1000).replace(".000Z", "Z")
 }
 

@@ -34,6 +34,10 @@ pub(crate) enum Resource<'p> {
     Keys,
     /// `keys/{id}`.
     Key(&'p str),
+    /// `connections`: who is connected to what.
+    Connections,
+    /// `connections/{principal}`: those of one principal, as it is spelt in a path.
+    ConnectionsOf(&'p str),
     /// `secrets`: which secrets there are.
     Secrets,
     /// `secrets/{name}`; a name may contain slashes.
@@ -54,9 +58,11 @@ impl<'p> Resource<'p> {
             "config/rollback" => Some(Self::Rollback),
             "config/check" => Some(Self::Check),
             "keys" => Some(Self::Keys),
+            "connections" => Some(Self::Connections),
             "secrets" => Some(Self::Secrets),
             rest => match rest.split_once('/')? {
                 ("keys", id) if !id.is_empty() && !id.contains('/') => Some(Self::Key(id)),
+                ("connections", principal) if !principal.is_empty() => Some(Self::ConnectionsOf(principal)),
                 ("secrets", name) if !name.is_empty() => Some(Self::Secret(name)),
                 ("config", version) => version.strip_prefix("versions/")?.parse().ok().map(Self::Version),
                 _ => None,
@@ -68,10 +74,10 @@ impl<'p> Resource<'p> {
     pub(crate) fn methods(self) -> &'static str {
         match self {
             Self::Config => "GET, PUT",
-            Self::Versions | Self::Version(_) | Self::Secrets => "GET",
+            Self::Versions | Self::Version(_) | Self::Secrets | Self::Connections => "GET",
             Self::Rollback | Self::Check => "POST",
             Self::Keys => "GET, POST",
-            Self::Key(_) => "DELETE",
+            Self::Key(_) | Self::ConnectionsOf(_) => "DELETE",
             Self::Secret(_) => "PUT, DELETE",
         }
     }
@@ -87,6 +93,8 @@ pub(crate) fn route(path: &str) -> &'static str {
         Some(Resource::Check) => "/admin/v1/config/check",
         Some(Resource::Keys) => "/admin/v1/keys",
         Some(Resource::Key(_)) => "/admin/v1/keys/{id}",
+        Some(Resource::Connections) => "/admin/v1/connections",
+        Some(Resource::ConnectionsOf(_)) => "/admin/v1/connections/{principal}",
         Some(Resource::Secrets) => "/admin/v1/secrets",
         Some(Resource::Secret(_)) => "/admin/v1/secrets/{name}",
         None => "",

@@ -324,9 +324,12 @@ impl<H: Host> Gateway<H> {
         server: &Server,
         request: &MakeRequest<'_>,
     ) -> Result<(http::response::Parts, AnswerBody), Unreachable> {
-        match server.sign_on() {
-            None => self.fetch_unsigned(server, request).await,
-            Some(sign_on) => Box::pin(self.fetch_signed_in(server, sign_on, request)).await,
+        if let Some(sign_on) = server.sign_on() {
+            Box::pin(self.fetch_signed_in(server, sign_on, request)).await
+        } else if let Some(consent) = server.consent() {
+            Box::pin(self.fetch_connected(server, consent, request)).await
+        } else {
+            self.fetch_unsigned(server, request).await
         }
     }
 

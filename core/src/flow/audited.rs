@@ -89,6 +89,17 @@ impl<H: Host> Gateway<H> {
         });
     }
 
+    /// Records a step of connecting a server.
+    pub(super) fn record_connecting(
+        &self,
+        head: &Parts,
+        principal: Option<&str>,
+        outcome: Result<(), &Refusal>,
+    ) {
+        let Some(method) = described(&head.method, head.uri.path()) else { return };
+        self.record_of(method, outcome, |entry| Entry { principal: principal.map(Arc::from), ..entry });
+    }
+
     /// Records what the admin credential was used for.
     pub(super) fn record_administration(&self, head: &Parts, outcome: Result<(), (StatusCode, &str)>) {
         let Some(method) = described(&head.method, head.uri.path()) else { return };
@@ -170,7 +181,7 @@ impl<H: Host> Gateway<H> {
 
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 37] = [
+    const KNOWN: [&str; 43] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
@@ -199,6 +210,8 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "GET /admin/v1/secrets",
         "PUT /admin/v1/secrets/{name}",
         "DELETE /admin/v1/secrets/{name}",
+        "GET /admin/v1/connections",
+        "DELETE /admin/v1/connections/{principal}",
         "GET /admin/v1/audit",
         "GET /admin/v1/audit/export",
         "GET /admin/v1/audit/verify",
@@ -208,6 +221,10 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "POST /oauth/token",
         "POST /oauth/register",
         "POST /oauth/revoke",
+        "GET /connect/{server}",
+        "POST /connect/{server}",
+        "GET /oauth/callback",
+        "GET /oauth/client-metadata.json",
     ];
     let route = endpoint::route(path);
     let is_it = |known: &&str| known.split_once(' ').is_some_and(|(m, r)| m == method.as_str() && r == route);

@@ -83,7 +83,10 @@ impl<H: Host> Gateway<H> {
             }
             Err(error) => {
                 let error = self.without_secrets(server, error);
-                attempts.failed(error.clone(), self.host().now());
+                // What its user has to do can be done at any moment.
+                if error.lack.is_none() {
+                    attempts.failed(error.clone(), self.host().now());
+                }
                 Err(error)
             }
         }

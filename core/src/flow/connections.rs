@@ -88,6 +88,13 @@ enum Settled {
 }
 
 impl Connections {
+    /// Returns a token that is presented without another look at the store.
+    fn known(&self, key: &ConnectionKey, refused: Option<&Token>, now: u64) -> Option<Token> {
+        let slots = lock(&self.slots);
+        let (token, until) = slots.get(key)?.known.as_ref()?;
+        (now < *until && refused != Some(token)).then(|| token.clone())
+    }
+
     /// Returns where a token comes from, for a call whose server has refused the one that it is given.
     fn source(&self, key: &ConnectionKey, refused: Option<&Token>, (now, run): (u64, u64)) -> Source {
         let mut slots = lock(&self.slots);
@@ -165,6 +172,11 @@ impl<H: Host> Gateway<H> {
             }
         }
         Err(NoToken::Later(self.host().now()))
+    }
+
+    /// Returns an access token that is known here and need not be looked for.
+    pub(super) fn known_token(&self, key: &ConnectionKey, refused: Option<&Token>) -> Option<Token> {
+        self.0.connections.known(key, refused, self.host().now())
     }
 
     /// Keeps what a provider gave after its user consented, in place of whatever was there.

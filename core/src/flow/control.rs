@@ -140,6 +140,8 @@ impl<H: Host> Gateway<H> {
             Resource::Keys if head.method == Method::GET => self.show_keys().await,
             Resource::Keys => self.make_key(&asked).await,
             Resource::Key(id) => self.revoke_key(id).await,
+            Resource::Connections => self.show_connections().await,
+            Resource::ConnectionsOf(principal) => self.end_connections(principal).await,
             Resource::Secrets => self.show_secrets().await,
             Resource::Secret(name) if head.method == Method::PUT => self.set_secret(name, &asked).await,
             Resource::Secret(name) => self.remove_secret(name).await,

@@ -222,6 +222,7 @@ impl<H: Host> Gateway<H> {
             tracing::info!(server = %server.name, "server answers again");
         }
         server.offer.store(Some(Arc::new(offer)));
+        server.awaits_consent.store(false, Ordering::Relaxed);
         server.inherited.store(false, Ordering::Relaxed);
         server.listed.store(true, Ordering::Relaxed);
         self.snapshot().views.invalidate();
@@ -237,6 +238,9 @@ impl<H: Host> Gateway<H> {
     pub(super) fn down(&self, server: &Arc<Server>, error: Unreachable, failures: u32) {
         if self.0.stopping.load(Ordering::Relaxed) {
             return;
+        }
+        if error.lack.is_some() && server.user.is_some() {
+            return self.awaits_consent(server, error);
         }
         let repeated =
             matches!(server.set_status(Status::Down(error.clone())), Status::Down(before) if before == error);

@@ -14,11 +14,12 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use zeroize::Zeroizing;
 
 use super::ask::{AnswerBody, MakeRequest};
-use crate::config::{Command, SignOn, Transport};
+use crate::config::{Command, Transport};
 use crate::control::StoreError;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
 use crate::gather::Gather as _;
+use crate::oauth::connection::Token;
 use crate::ports::Host;
 use crate::secrets::held::{Freshness, Held, NoValue, Taken};
 use crate::secrets::{Secret, SecretName, SecretText, Values, Veil, header_value};
@@ -233,10 +234,9 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn credential(
         &self,
         server: &Server,
-        sign_on: &SignOn,
+        text: &SecretText,
         wanted: Freshness,
     ) -> Result<(Zeroizing<String>, Option<Zeroizing<String>>, u64), Unreachable> {
-        let text = sign_on.secret();
         let taken = self.values_of(server, text.names(), wanted).await?;
         let reading = taken.values().map(|taken| taken.reading).max().unwrap_or_default();
         let current = fill(text, &taken, &|values| &values.current);
@@ -274,11 +274,13 @@ impl<H: Host> Gateway<H> {
     /// Returns an error about a server without the values of its secrets, should it have repeated one.
     pub(super) fn without_secrets(&self, server: &Server, error: Unreachable) -> Unreachable {
         let names = server.settings.secrets();
-        if names.is_empty() && server.sign_on().is_none() {
+        if names.is_empty() && server.sign_on().is_none() && server.consent().is_none() {
             return error;
         }
         let message = server.signed_in.redacted(self.0.secrets.redacted(&error.message, &names));
-        Unreachable { message, ..error }
+        let presented = lock(&server.presented);
+        let veil = Veil::new(presented.iter().map(Token::secret));
+        Unreachable { message: veil.over(&message).into_owned(), ..error }
     }
 }
 

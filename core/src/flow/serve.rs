@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use super::TakenUp;
 use super::addressee::{Addressee, Cancelled};
 use super::admit::in_place;
+use super::invite::Behind;
 use super::keepsakes::Keepsake;
 use super::messages::Messages;
 use super::park::Retried;
@@ -79,6 +80,9 @@ impl<H: Host> Gateway<H> {
             }
             Some(Endpoint::SignIn(step)) if snapshot.config.auth.sign_in.is_some() => {
                 return Box::pin(self.stand_in(head, body, step)).await;
+            }
+            Some(Endpoint::Connect(step)) if snapshot.has_consents() => {
+                return Box::pin(self.link(head, body, step)).await;
             }
             Some(Endpoint::Trail(what)) => return Box::pin(self.trail_for(head, what)).await,
             Some(Endpoint::Mcp(_)) => {}
@@ -342,10 +346,19 @@ impl<H: Host> Gateway<H> {
         let counted = self.counted(&retried, caller).await?;
         let retried = retried?;
         let snapshot = self.snapshot_of(&caller.who);
-        let view = self.view_for(inbound, &snapshot, caller).await;
+        let mut view = self.view_for(inbound, &snapshot, caller).await;
         if let Retried::Parked(place) = retried {
             // It ends where it began, whatever is served by now; but not for whom it is no longer meant.
             return Box::pin(self.resume(place, inbound, (caller, &view))).await;
+        }
+        let comes_back = matches!(retried, Retried::Server { .. });
+        if snapshot.has_stand_ins && plan::names_unknown(&view, inbound) {
+            let at = (&*snapshot, &*view);
+            match Box::pin(self.look_behind(at, inbound, caller, comes_back)).await {
+                Behind::Nothing => {}
+                Behind::Read => view = self.view_for(inbound, &snapshot, caller).await,
+                Behind::Answer(answer) => return answer,
+            }
         }
         let tasks = Tasks::new(&self.0.sealer, &snapshot.servers, caller);
         let id = inbound.id.text();
@@ -368,6 +381,12 @@ impl<H: Host> Gateway<H> {
                     }
                 }
                 retried.bring_back(&mut ask, &route.server)?;
+                if route.server.consent().is_some() {
+                    let invited = Box::pin(self.invited(&route, inbound, caller, comes_back)).await;
+                    if let Some(answer) = invited {
+                        return answer;
+                    }
+                }
                 ask.record = caller.record.asking(&route.server);
                 let bounds = bounds_of(&snapshot, caller, inbound, &route);
                 let holds =
@@ -432,7 +451,13 @@ impl<H: Host> Gateway<H> {
         (tasks, holds): (Option<Arc<tasks::Ids>>, Vec<Hold>),
     ) -> Result<Reply, Refusal> {
         let turn = self.turn_at(server).await.inspect_err(|_| self.unspend(ask.stamp))?;
-        let way = self.way_to(server, inbound, caller).await.inspect_err(|_| self.unspend(ask.stamp))?;
+        let way = match self.way_to(server, inbound, caller).await {
+            Ok(way) => way,
+            Err(error) => {
+                self.unspend(ask.stamp);
+                return self.failed(server, error, inbound, caller);
+            }
+        };
         let mut to = Addressee {
             caller: caller.clone(),
             id: inbound.id.text().to_owned(),
@@ -470,7 +495,7 @@ impl<H: Host> Gateway<H> {
             Err(Cancelled) => Ok(cancelled(Cancelled)),
             Ok(Err(error)) => {
                 to.log_unanswered(&error);
-                Err(error.into())
+                self.failed(server, error, inbound, caller)
             }
             Ok(Ok(asked)) => Ok(self.converse(asked, to).await.unwrap_or_else(cancelled)),
         }

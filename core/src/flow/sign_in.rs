@@ -11,16 +11,18 @@ use http::{Method, StatusCode};
 use url::Url;
 
 use crate::body::{Body, Reply, empty};
-use crate::config::Issuer;
+use crate::config::{Issuer, SignIn};
 use crate::control::StoreError;
 use crate::endpoint;
 use crate::error::{Refusal, code};
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::{Bearer, Proof, identify};
+use crate::oauth::connect::Intent;
 use crate::oauth::issuer::metadata_urls;
+use crate::oauth::server::answer::onward;
 use crate::oauth::server::{
-    Authority, BODY, Back, Client, Decided, Exchange, Failure, Form, Grant, Named, Next, Noted, Provider,
-    State, Step, Use, agreed, id_token_of, is_of_this_sign_in, page_error, preflighted,
+    Authority, BODY, Back, Client, Decided, Errand, Exchange, Failure, Form, Grant, Named, Next, Noted,
+    Provider, State, Step, Use, agreed, id_token_of, is_of_this_sign_in, page_error, preflighted,
 };
 use crate::oauth::{Claims, Expected, Token};
 use crate::ports::{Host, TokenFamilies};
@@ -83,16 +85,43 @@ impl<H: Host> Gateway<H> {
             Err(refusal) => return unavailable(&refusal.message),
         };
         let origin = public.origin().ascii_serialization();
-        let authority = Authority {
-            origin: &origin,
+        let authority = self.authority(settings, issuer, &origin);
+        let standing = Standing { authority, families: &**families, issuer, snapshot: &snapshot };
+        self.step(&standing, (head, body), step).await
+    }
+
+    fn authority<'a>(
+        &'a self,
+        settings: &'a SignIn,
+        issuer: &'a Issuer,
+        origin: &'a str,
+    ) -> Authority<'a, H> {
+        Authority {
+            origin,
             settings,
             scopes: &issuer.scopes,
             sealer: &self.0.sealer,
             entropy: self.host(),
             now: self.host().now(),
+        }
+    }
+
+    /// Sends somebody to the identity provider who wants to connect a server.
+    pub(super) async fn sign_in_to_connect(
+        &self,
+        intent: Intent,
+        snapshot: &Snapshot,
+    ) -> Result<Reply, Box<Reply>> {
+        let auth = &snapshot.config.auth;
+        let public = snapshot.config.gateway.public_url.as_ref();
+        let (Some(settings), Some(issuer), Some(public)) = (&auth.sign_in, auth.issuer_of_sign_in(), public)
+        else {
+            return Err(Box::new(endpoint::not_found()));
         };
-        let standing = Standing { authority, families: &**families, issuer, snapshot: &snapshot };
-        self.step(&standing, (head, body), step).await
+        let provider = self.provider(issuer).await?;
+        let origin = public.origin().ascii_serialization();
+        let to = self.authority(settings, issuer, &origin).sign_in_at(&provider, Errand::Connect(intent));
+        Ok(onward(&to))
     }
 
     async fn step(&self, at: &Standing<'_, H>, (head, body): (&Parts, Body), step: Step) -> Reply {
@@ -151,7 +180,7 @@ impl<H: Host> Gateway<H> {
             Decided::Answer(reply) => reply,
             Decided::Allowed(pending, remembered) => match self.provider(at.issuer).await {
                 Ok(provider) => {
-                    let to = at.authority.sign_in_at(&provider, pending);
+                    let to = at.authority.sign_in_at(&provider, Errand::Agent(pending));
                     agreed(&to, remembered)
                 }
                 Err(page) => *page,
@@ -175,7 +204,10 @@ impl<H: Host> Gateway<H> {
         match self.redeem(at, &provider, (&state, &code)).await {
             Ok(SignedIn { principal, bearer }) => {
                 self.record_user(head, at.snapshot, (&principal, &bearer), Ok(()));
-                at.authority.signed_in(state, &principal, bearer)
+                match state.errand {
+                    Errand::Agent(pending) => at.authority.signed_in(pending, &principal, bearer),
+                    Errand::Connect(intent) => self.proved_for(head, at.snapshot, intent, &principal).await,
+                }
             }
             Err(why) => {
                 tracing::warn!(issuer = %at.issuer.url, reason = %why, "an identity provider has signed nobody in");
@@ -364,7 +396,7 @@ async fn note<T>(
 }
 
 /// Reads a form that was posted.
-async fn posted(head: &Parts, body: Body) -> Result<Form, Failure> {
+pub(super) async fn posted(head: &Parts, body: Body) -> Result<Form, Failure> {
     if names::media_type(&head.headers) != "application/x-www-form-urlencoded" {
         let why = "Content-Type must be application/x-www-form-urlencoded";
         return Err(Failure::new("invalid_request", why));

@@ -13,12 +13,13 @@ use super::ask::{AnswerBody, MakeRequest};
 use crate::config::{ClientCredential, ResourceName, SignOn};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
-use crate::oauth::address::is_same_host;
+use crate::oauth::address::{is_same_host, may_follow, parse};
 use crate::oauth::client::held::{Access, Held, Known, Way};
 use crate::oauth::client::{
-    Assertion, AuthorizationServer, Demand, Grant, Named, NoToken, PrivateKey, Resource, Scopes, Token,
-    TokenRequest, canonical, is_at_the_server, metadata_places,
+    Assertion, AuthorizationServer, ClientAuth, Demand, Grant, Named, NoToken, PrivateKey, Resource, Scopes,
+    Token, TokenRequest, canonical, is_at_the_server, metadata_places,
 };
+use crate::oauth::connect::Grantor;
 use crate::oauth::issuer::metadata_urls;
 use crate::ports::Host;
 use crate::secrets::Veil;
@@ -225,12 +226,28 @@ impl<H: Host> Gateway<H> {
         (url, sign_on): At<'_>,
         demand: Option<&Demand>,
     ) -> Result<(Arc<Way>, Option<Scopes>), Unreachable> {
-        let named = |resource: Option<String>| {
-            ResourceName::sent(sign_on.resource.as_ref(), || resource.unwrap_or_else(|| canonical(url)))
+        let sought = Sought {
+            url,
+            issuer: sign_on.issuer.as_deref(),
+            resource: sign_on.resource.as_ref(),
+            trust: Trust::Near,
         };
-        if let Some(issuer) = &sign_on.issuer {
+        let found = self.find_issuer(server, &sought, demand).await?;
+        let resource = found.named_resource().map(str::to_owned);
+        Ok((Arc::new(Way { authorization: found.authorization, resource }), found.scopes))
+    }
+
+    /// Finds where a server's tokens are made.
+    pub(super) async fn find_issuer(
+        &self,
+        server: &Server,
+        sought: &Sought<'_>,
+        demand: Option<&Demand>,
+    ) -> Result<Grantor, Unreachable> {
+        let url = sought.url;
+        if let Some(issuer) = sought.issuer {
             let authorization = self.describe(server, issuer, Named::ByUs).await?;
-            return Ok((Arc::new(Way { authorization, resource: named(None) }), None));
+            return Ok(sought.found(authorization, canonical(url), None, Named::ByUs));
         }
         let odd = |why: &str| {
             let message =
@@ -252,12 +269,16 @@ impl<H: Host> Gateway<H> {
                     continue;
                 }
             };
-            let Some(issuer) = resource.issuers.iter().find(|issuer| is_at_the_server(issuer, url)) else {
+            let named = |issuer: &&String| match sought.trust {
+                Trust::Near => is_at_the_server(issuer, url),
+                Trust::Public => parse(issuer).is_some_and(|issuer| may_follow(url, &issuer)),
+            };
+            let Some(issuer) = resource.issuers.iter().find(named) else {
                 return Err(untrusted(server, &resource.issuers[0]));
             };
-            let authorization = self.describe(server, issuer, Named::ByTheServer).await?;
-            let way = Way { authorization, resource: named(Some(resource.name)) };
-            return Ok((Arc::new(way), resource.scopes));
+            let named = if is_at_the_server(issuer, url) { Named::ByTheServer } else { Named::ByAStranger };
+            let authorization = self.describe(server, issuer, named).await?;
+            return Ok(sought.found(authorization, resource.name, resource.scopes, named));
         }
         Err(odd(&first.unwrap_or_default()))
     }
@@ -271,8 +292,13 @@ impl<H: Host> Gateway<H> {
     ) -> Result<AuthorizationServer, Unreachable> {
         let mut first = None;
         for place in metadata_urls(issuer) {
-            let read = self.public_document(place.as_str()).await;
-            match read.and_then(|(_, text)| AuthorizationServer::read(&text, issuer, named)) {
+            let read = match named {
+                Named::ByUs | Named::ByTheServer => {
+                    self.public_document(place.as_str()).await.map(|(_, text)| text)
+                }
+                Named::ByAStranger => self.document_of_stranger(&place).await,
+            };
+            match read.and_then(|text| AuthorizationServer::read(&text, issuer, named)) {
                 Ok(authorization) => return Ok(authorization),
                 Err(why) => first = first.or(Some(why)),
             }
@@ -289,12 +315,13 @@ impl<H: Host> Gateway<H> {
         way: &Way,
         scopes: &Scopes,
     ) -> Result<Token, Unreachable> {
-        let (current, _, reading) = self.credential(server, sign_on, Freshness::Recent).await?;
+        let (current, _, reading) = self.credential(server, sign_on.secret(), Freshness::Recent).await?;
         let refused = match self.token_with(server, sign_on, (way, scopes), &current).await? {
             Err(NoToken::Client(code)) => code,
             outcome => return outcome.map_err(|why| no_token(server, sign_on, way, &why)),
         };
-        let (anew, previous, _) = self.credential(server, sign_on, Freshness::After(reading)).await?;
+        let (anew, previous, _) =
+            self.credential(server, sign_on.secret(), Freshness::After(reading)).await?;
         let instead = std::iter::once(anew).chain(previous).find(|other| **other != *current);
         let outcome = match instead {
             Some(other) => self.token_with(server, sign_on, (way, scopes), &other).await?,
@@ -311,31 +338,114 @@ impl<H: Host> Gateway<H> {
         (way, scopes): (&Way, &Scopes),
         credential: &str,
     ) -> Result<Result<Token, NoToken>, Unreachable> {
-        let authorization = &way.authorization;
-        let unfit = |why: String| not_described(server, &authorization.issuer, &why);
         let request = TokenRequest::new(Grant::ClientCredentials, scopes, way.resource.as_deref());
-        let client = sign_on.client_id.as_str();
-        let request = match &sign_on.credential {
+        let prover = Prover {
+            client: &sign_on.client_id,
+            credential: &sign_on.credential,
+            token_auth: sign_on.token_auth,
+        };
+        let request = self.proved_with(server, &prover, (&way.authorization, request), credential).await?;
+        let to = way.authorization.token_endpoint.as_str();
+        let answer = async { self.exchange(request.to(to)?).await }.await;
+        Ok(answer.map_err(NoToken::Failed).and_then(|(head, text)| Token::read(head.status, &text)))
+    }
+
+    /// Adds to a request what its client proves itself with, as that is now.
+    pub(super) async fn proved(
+        &self,
+        server: &Server,
+        prover: &Prover<'_>,
+        (authorization, request): (&AuthorizationServer, TokenRequest),
+    ) -> Result<TokenRequest, Unreachable> {
+        let (value, _, _) = self.credential(server, prover.credential.text(), Freshness::Recent).await?;
+        self.proved_with(server, prover, (authorization, request), &value).await
+    }
+
+    /// Adds to a request what its client proves itself with, by a value of its secret.
+    async fn proved_with(
+        &self,
+        server: &Server,
+        prover: &Prover<'_>,
+        (authorization, request): (&AuthorizationServer, TokenRequest),
+        value: &str,
+    ) -> Result<TokenRequest, Unreachable> {
+        let unfit = |why: String| not_described(server, &authorization.issuer, &why);
+        match &prover.credential {
             ClientCredential::Secret(_) => {
-                let auth = sign_on.token_auth.map_or_else(|| authorization.secret_method(), Ok);
-                request.with_secret(auth.map_err(unfit)?, client, credential)
+                let auth = prover.token_auth.map_or_else(|| authorization.secret_method(), Ok);
+                Ok(request.with_secret(auth.map_err(unfit)?, prover.client, value))
             }
             ClientCredential::PrivateKey(_) => {
                 let no_key = |why: &dyn std::fmt::Display| {
                     server.error(format!("cannot be signed in at: `auth.oauth.private_key` {why}")).refused()
                 };
-                let key = PrivateKey::parse(credential).map_err(|odd| no_key(&odd))?;
+                let key = PrivateKey::parse(value).map_err(|odd| no_key(&odd))?;
                 authorization.check_key(key.algorithm()).map_err(unfit)?;
                 let mut id = [0; 16];
                 self.host().fill(&mut id);
-                let now = self.host().now();
-                let assertion = Assertion::new(key.algorithm(), (client, &authorization.issuer), &id, now);
+                let who = (prover.client, &*authorization.issuer);
+                let assertion = Assertion::new(key.algorithm(), who, &id, self.host().now());
                 let signature = self.host().sign(key, assertion.signing_input().to_vec()).await;
-                request.with_assertion(&assertion.signed(&signature.map_err(|why| no_key(&why))?))
+                Ok(request.with_assertion(&assertion.signed(&signature.map_err(|why| no_key(&why))?)))
             }
+        }
+    }
+}
+
+/// What the gateway proves itself with as a client.
+#[derive(Debug)]
+pub(super) struct Prover<'c> {
+    /// What it is called.
+    pub(super) client: &'c str,
+    /// What proves that.
+    pub(super) credential: &'c ClientCredential,
+    /// How a secret is sent; nothing where the authorization server says how.
+    pub(super) token_auth: Option<ClientAuth>,
+}
+
+/// How it is found out where a server's tokens are made.
+#[derive(Debug)]
+pub(super) struct Sought<'c> {
+    /// Where the server is.
+    pub(super) url: &'c Url,
+    /// The issuer, where the configuration says so.
+    pub(super) issuer: Option<&'c str>,
+    /// What the server is called there, where the configuration says so.
+    pub(super) resource: Option<&'c ResourceName>,
+    /// Which issuers are believed that the server names.
+    pub(super) trust: Trust,
+}
+
+/// Which issuers are believed that a server names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Those that are where the server is: they are shown a credential.
+    Near,
+    /// Any that is in public, too: users sign in there, and see where they are.
+    Public,
+}
+
+impl Sought<'_> {
+    fn found(
+        &self,
+        authorization: AuthorizationServer,
+        called: String,
+        scopes: Option<Scopes>,
+        named: Named,
+    ) -> Grantor {
+        let (resource, names_resource) = match self.resource {
+            None => (called, true),
+            Some(ResourceName::None) => (called, false),
+            Some(ResourceName::Is(name)) => (name.clone(), true),
         };
-        let answer = async { self.exchange(request.to(authorization.token_endpoint.as_str())?).await }.await;
-        Ok(answer.map_err(NoToken::Failed).and_then(|(head, text)| Token::read(head.status, &text)))
+        Grantor {
+            issuer: authorization.issuer.as_str().into(),
+            authorization,
+            resource: resource.into(),
+            names_resource,
+            scopes,
+            is_strange: named == Named::ByAStranger,
+        }
     }
 }
 

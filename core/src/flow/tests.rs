@@ -3,6 +3,7 @@
 mod audited;
 mod bearers;
 mod blame;
+mod connecting;
 mod connections;
 mod control;
 mod fleet;

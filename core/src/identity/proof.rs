@@ -110,6 +110,12 @@ impl<'h> Evidence<'h> {
         Ok(Self { authorization: text(&header::AUTHORIZATION)?, key, tag })
     }
 
+    /// Takes what somebody has typed for the credential of their agent.
+    pub(crate) fn of_text(key: &'h str) -> Self {
+        let key = Some(key.trim()).filter(|key| !key.is_empty());
+        Self { authorization: None, key, tag: None }
+    }
+
     /// Tells whether it is a whole API key of which a ring knows nothing, not even that it counts no more.
     pub(crate) fn is_unknown_key(&self, auth: &Auth, ring: &KeyRing) -> bool {
         let Ok(Some(credential)) = self.credential() else { return false };

@@ -9,6 +9,7 @@ pub(crate) mod address;
 pub(crate) mod answers;
 mod claims;
 pub(crate) mod client;
+pub(crate) mod connect;
 pub mod connection;
 pub(crate) mod held;
 pub(crate) mod issuer;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use remembered::Remembered;
-pub(crate) use seal::{Purpose, Sealer, SignInPart};
+pub(crate) use seal::{ConnectPart, Purpose, Sealer, SignInPart};
 pub(crate) use state::{Binding, Next, RequestState};
 
 use crate::identity::{Identity, Owner};

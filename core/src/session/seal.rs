@@ -41,6 +41,21 @@ pub(crate) enum Purpose {
     SignIn(SignInPart),
     /// The key that a connection is sealed under.
     DataKey,
+    /// What is handed out where somebody connects.
+    Connect(ConnectPart),
+}
+
+/// What is handed out where somebody connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConnectPart {
+    /// What a link to the page says.
+    Ticket,
+    /// What the page's form brings back.
+    Intent,
+    /// The `state` at a server's authorization server.
+    Leg,
+    /// What the gateway is registered as at an authorization server.
+    Registration,
 }
 
 /// What is handed out where the gateway stands in as the authorization server.
@@ -84,6 +99,12 @@ impl Purpose {
                 SignInPart::Refresh => b"sign-in refresh",
             },
             Self::DataKey => b"data-key",
+            Self::Connect(part) => match part {
+                ConnectPart::Ticket => b"connect ticket",
+                ConnectPart::Intent => b"connect intent",
+                ConnectPart::Leg => b"connect leg",
+                ConnectPart::Registration => b"connect registration",
+            },
         }
     }
 
@@ -92,7 +113,7 @@ impl Purpose {
         match self {
             Self::Session | Self::ServerRequest | Self::Task | Self::Upstream | Self::DataKey => 8 << 10,
             // It carries what a policy asks of claims.
-            Self::SignIn(_) => 32 << 10,
+            Self::SignIn(_) | Self::Connect(_) => 32 << 10,
             // It carries a state of a server's own.
             Self::RequestState => 1 << 20,
             // The longest value and the longest name, as base64.

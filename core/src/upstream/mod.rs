@@ -24,13 +24,15 @@ use sha2::{Digest, Sha256};
 
 use crate::catalog::inspect::Suspect;
 use crate::catalog::{Kind, Offer, tells_of_changes};
-use crate::config::{self, SignOn};
-use crate::error::Unreachable;
+use crate::config::{self, Consent, SignOn, Whose};
+use crate::error::{Lack, Unreachable};
 use crate::flow::Remarks;
 use crate::flow::secrets::SecretHeaders;
 use crate::flow::sign_on::SignedIn;
 use crate::limits::Turns;
 use crate::names::ServerName;
+use crate::oauth::connect::EVERYONE;
+use crate::oauth::connection::Token;
 use crate::observe::Lasting;
 use crate::pipe::Pipe;
 use crate::secrets::SecretText;
@@ -56,6 +58,10 @@ pub(crate) struct Server {
     pub(crate) address: String,
     /// What a sealed handle knows it by: the same on every instance, and another one once its name means another server.
     pub(crate) identity: String,
+    /// What it is known by whomever it acts for: another once its name means another server.
+    pub(crate) known_as: Arc<str>,
+    /// Whose connection goes along with what is sent there, where users connect there and it is somebody's.
+    pub(crate) acts_for: Option<Arc<str>>,
     pub(crate) settings: config::Server,
     /// For whom it acts, where it acts for one principal alone.
     pub(crate) user: Option<Arc<str>>,
@@ -101,6 +107,12 @@ pub(crate) struct Server {
     pub(crate) refused: Mutex<Option<SecretHeaders>>,
     /// What is held of signing in there.
     pub(crate) signed_in: SignedIn,
+    /// The token of a connection that was presented last.
+    pub(crate) presented: Mutex<Option<Token>>,
+    /// What its user has to do before it takes that token, which is of no use to it.
+    pub(crate) lack: Mutex<Option<(Token, Lack)>>,
+    /// Whether it waits for its user, and lists how it is connected in place of what it offers.
+    pub(crate) awaits_consent: AtomicBool,
     status: Mutex<Status>,
 }
 
@@ -312,6 +324,12 @@ impl Server {
                 Some(user) => format!("{name}#{edition}@{user}"),
             },
             identity: identity(&name, &settings.transport, user.as_deref()),
+            known_as: identity(&name, &settings.transport, None).into(),
+            acts_for: match settings.consent().map(|(_, consent)| consent.whose) {
+                Some(Whose::Everyone) => Some(EVERYONE.into()),
+                Some(Whose::User) => user.clone(),
+                None => None,
+            },
             name,
             settings,
             user,
@@ -337,6 +355,9 @@ impl Server {
             lanes: Lanes::default(),
             refused: Mutex::default(),
             signed_in: SignedIn::default(),
+            presented: Mutex::default(),
+            lack: Mutex::default(),
+            awaits_consent: AtomicBool::new(false),
             status: Mutex::default(),
         };
         (Arc::new(server), nudges)
@@ -453,6 +474,11 @@ impl Server {
                 Some((&endpoint.url, endpoint.sign_on.as_ref()?))
             }
         }
+    }
+
+    /// Returns where it is and how its users sign in there, where they do.
+    pub(crate) fn consent(&self) -> Option<(&url::Url, &Consent)> {
+        self.settings.consent()
     }
 
     /// Returns an error about this server; `message` continues "server X ...".

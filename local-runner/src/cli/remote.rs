@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 /// What opens the admin API of a gateway that runs.
 #[derive(Debug, Args, Clone)]
@@ -85,6 +85,47 @@ pub(crate) struct Versions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Connections {
+    /// List who has connected an account where; what is in a connection is shown to nobody
+    #[command(after_help = "Example:\n  portcullis connections list --url https://mcp.example.com")]
+    List(ListConnections),
+    /// End all connections of a principal, whose agents are asked to connect again
+    #[command(after_help = "Example:\n  portcullis connections rm user:corp:ana")]
+    Rm(EndConnections),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListConnections {
+    #[command(flatten)]
+    pub(crate) of: ConnectionsOf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EndConnections {
+    /// Whose, as `connections list` shows it
+    #[arg(value_name = "PRINCIPAL")]
+    pub(crate) principal: String,
+    #[command(flatten)]
+    pub(crate) of: ConnectionsOf,
+}
+
+/// Whose connections a command is about: those of a gateway that runs, or of a data folder.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionsOf {
+    /// A gateway that runs, whose connections are meant instead of those of this machine
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<http::Uri>,
+    #[command(flatten)]
+    pub(crate) credential: AdminCredential,
+    /// Where the gateway keeps its data [default: the user's data folder]
+    #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// Whose keys a command is about: those of a gateway that runs, or of a data folder.

@@ -6,6 +6,7 @@ mod audit;
 mod cases;
 mod check;
 mod client;
+mod connections;
 mod doctor;
 mod explain;
 mod import;
@@ -50,6 +51,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Audit(args) => unless_stopped(audit::run(args)).await,
         Command::Keys(command) => unless_stopped(keys::run(command)).await,
         Command::Secrets(command) => unless_stopped(Box::pin(secrets::run(command))).await,
+        Command::Connections(command) => unless_stopped(connections::run(command)).await,
         Command::Push(args) => unless_stopped(Box::pin(push::push(args))).await,
         Command::Pull(args) => unless_stopped(Box::pin(push::pull(args))).await,
         Command::Rollback(args) => unless_stopped(Box::pin(push::rollback(args))).await,

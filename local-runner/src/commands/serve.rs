@@ -40,6 +40,7 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
     let auth = found.parsed.config.auth.clone();
     let mut local = start_recorded(&args.setup, found, exposed, (machine, telemetry))?;
     let (gateway, place) = (local.gateway.clone(), std::mem::take(&mut local.place));
+    gateway.set_address(&format!("http://{}", reachable(address)));
     let keys = keys::follow(gateway.clone(), &local.folder)?;
     greet(address, &local.origin, &auth);
     if let Some((exposure, listener)) = metrics {

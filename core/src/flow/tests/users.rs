@@ -25,7 +25,10 @@ fn config() -> Config {
     });
     let all = [("a", server("http://a.test/mcp")), ("mine", mine)];
     let servers = all.map(|(name, settings)| (ServerName::parse(name).expect("a name"), settings)).into();
-    Config { servers, auth: Auth { required: false, ..Auth::default() }, ..Config::default() }
+    // Where others can come, nobody is somebody only because they are at this machine.
+    let public_url = Some("https://gw.test".parse().expect("a URL"));
+    let gateway = crate::config::Gateway { public_url, ..crate::config::Gateway::default() };
+    Config { servers, gateway, auth: Auth { required: false, ..Auth::default() }, ..Config::default() }
 }
 
 fn start(host: &Memory) -> Gateway<Memory> {

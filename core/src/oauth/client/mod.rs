@@ -6,7 +6,7 @@
 //! **No secret and no token shows itself.** A signature is the host's ([`crate::ports::Host::sign`]).
 
 mod assertion;
-mod authorize;
+pub(crate) mod authorize;
 mod challenge;
 pub(crate) mod held;
 mod key;
@@ -17,7 +17,7 @@ mod server;
 mod token;
 
 pub(crate) use assertion::Assertion;
-pub(crate) use authorize::{Asking, CameBack, came_back, challenge_of, state_of, with_offline};
+pub(crate) use authorize::{Asking, CameBack, came_back, state_of, with_offline};
 pub(crate) use challenge::Demand;
 pub use key::{NotAKey, PrivateKey, SigningAlgorithm};
 pub(crate) use register::{Registration, callback_url, client_document, document_url, registration};

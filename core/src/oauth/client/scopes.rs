@@ -32,6 +32,11 @@ impl Scopes {
         Some(Self::new(texts.iter().map(AsRef::as_ref)))
     }
 
+    /// Returns them as texts.
+    pub(crate) fn to_vec(&self) -> Vec<String> {
+        self.0.iter().cloned().collect()
+    }
+
     /// Tells whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

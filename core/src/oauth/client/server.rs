@@ -22,8 +22,10 @@ const MOST: usize = 64;
 pub(crate) enum Named {
     /// The configuration.
     ByUs,
-    /// The server.
+    /// The server, and it is where the server is.
     ByTheServer,
+    /// The server, and it is elsewhere in public.
+    ByAStranger,
 }
 
 /// What an authorization server says of itself.
@@ -68,7 +70,7 @@ impl AuthorizationServer {
         }
         let issuer_url = parse(issuer).ok_or("it has no URL")?;
         let is_followed = |to: &Url| match named {
-            Named::ByUs => may_follow(&issuer_url, to),
+            Named::ByUs | Named::ByAStranger => may_follow(&issuer_url, to),
             Named::ByTheServer => is_same_host(&issuer_url, to),
         };
         let is_bare = |to: &Url| to.username().is_empty() && to.password().is_none();

@@ -34,6 +34,11 @@ impl Token {
         Secret::new(text).map(Self)
     }
 
+    /// Returns it, for whoever takes it out of texts.
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.0
+    }
+
     /// Returns it, for whoever is to present it.
     pub fn reveal(&self) -> &str {
         self.0.reveal()

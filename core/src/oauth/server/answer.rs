@@ -70,7 +70,7 @@ button{font:inherit;padding:.5rem 1.4rem;margin:1rem .6rem 0 0;border-radius:.4r
 button.allow{background:#1d4ed8;border-color:#1d4ed8;color:#fff}";
 
 /// Returns a page. What stands in it is escaped by whoever made it.
-pub(super) fn page(status: StatusCode, title: &str, body: &str) -> Reply {
+pub(crate) fn page(status: StatusCode, title: &str, body: &str) -> Reply {
     let text = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>{body}\
@@ -112,7 +112,7 @@ pub(crate) fn page_error(status: StatusCode, why: &str) -> Reply {
 }
 
 /// Sends a browser on.
-pub(super) fn redirect(to: &str) -> Reply {
+pub(crate) fn redirect(to: &str) -> Reply {
     let mut reply = empty(StatusCode::FOUND);
     let headers = reply.headers_mut();
     match HeaderValue::from_str(to) {
@@ -126,7 +126,7 @@ pub(super) fn redirect(to: &str) -> Reply {
 
 /// Sends a browser on that has posted a form: by a page, as a redirect would have to be among the addresses to which the
 /// form's own page may post.
-pub(super) fn onward(to: &str) -> Reply {
+pub(crate) fn onward(to: &str) -> Reply {
     let text = format!("<p><a href=\"{}\" rel=\"noreferrer\">Go on</a></p>", escape(to));
     let mut reply = page(StatusCode::OK, "One moment", &text);
     if let Ok(refresh) = HeaderValue::from_str(&format!("0;url={to}")) {
@@ -136,7 +136,7 @@ pub(super) fn onward(to: &str) -> Reply {
 }
 
 /// Returns a text as HTML shows it: nothing in it is markup, and nothing turns its neighbours around.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -67,8 +67,7 @@ impl<E: Entropy> Authority<'_, E> {
             return Next::SignIn(pending);
         }
         let mut reply = page(StatusCode::OK, "Let this application in?", &self.question(&pending));
-        let cookie = cookie(BROWSER, &pending.browser, REMEMBERED);
-        reply.headers_mut().insert(header::SET_COOKIE, cookie);
+        reply.headers_mut().insert(header::SET_COOKIE, browser_cookie(&pending.browser));
         Next::Ask(reply)
     }
 
@@ -179,7 +178,7 @@ fn key(pending: &Pending) -> String {
 }
 
 /// Returns what a browser that has been here is known by.
-pub(super) fn known_browser(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn known_browser(headers: &HeaderMap) -> Option<&str> {
     let is_ours = |text: &&str| {
         text.len() == 22 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
     };
@@ -195,6 +194,11 @@ fn cookie_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
         .filter(|(key, _)| *key == name);
     let first = values.next().map(|(_, value)| value);
     first.filter(|_| values.next().is_none())
+}
+
+/// Returns the cookie by which a browser is known again.
+pub(crate) fn browser_cookie(browser: &str) -> HeaderValue {
+    cookie(BROWSER, browser, REMEMBERED)
 }
 
 fn cookie(name: &str, value: &str, seconds: u64) -> HeaderValue {

@@ -4,7 +4,7 @@
 //! back. What only once may be done is told by a stamp, which the flow takes. What a client says of itself is shown as
 //! text and believed in nothing.
 
-mod answer;
+pub(crate) mod answer;
 mod authorize;
 mod client;
 mod consent;
@@ -28,10 +28,10 @@ use crate::session::{Purpose, Sealer, SignInPart};
 
 pub(crate) use answer::{Failure, page_error, preflighted};
 pub(crate) use client::{Client, Named};
-pub(crate) use consent::{Decided, Next, agreed};
+pub(crate) use consent::{Decided, Next, agreed, browser_cookie, known_browser};
 pub(crate) use family::{Noted, Use};
 pub(crate) use form::Form;
-pub(crate) use provider::{Back, Provider, State, id_token_of, is_of_this_sign_in};
+pub(crate) use provider::{Back, Errand, Provider, State, id_token_of, is_of_this_sign_in};
 pub(crate) use token::{Access, Exchange, Grant, is_access_token};
 
 /// The largest body that is read of a request, and the largest document of a client, in bytes.

@@ -18,6 +18,7 @@ use super::{Authority, STEP, digest, redirect};
 use crate::body::{Reply, Whole};
 use crate::identity::Bearer;
 use crate::oauth::address::{may_follow, parse};
+use crate::oauth::connect::Intent;
 use crate::ports::Entropy;
 use crate::session::SignInPart;
 use crate::wire::json::Json;
@@ -71,11 +72,38 @@ impl Provider {
     }
 }
 
+/// What somebody signs in for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Errand {
+    /// An agent, which gets a code.
+    #[serde(rename = "a")]
+    Agent(Pending),
+    /// To show who wants to connect a server.
+    #[serde(rename = "c")]
+    Connect(Intent),
+}
+
+impl Errand {
+    fn browser(&self) -> &str {
+        match self {
+            Self::Agent(pending) => &pending.browser,
+            Self::Connect(intent) => &intent.browser,
+        }
+    }
+
+    fn expires(&mut self) -> &mut u64 {
+        match self {
+            Self::Agent(pending) => &mut pending.expires,
+            Self::Connect(intent) => &mut intent.expires,
+        }
+    }
+}
+
 /// What is known again when a browser comes back from the provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
     #[serde(rename = "p")]
-    pending: Pending,
+    pub(crate) errand: Errand,
     /// Our own verifier, which the provider wants to see with the code.
     #[serde(rename = "v")]
     verifier: String,
@@ -99,9 +127,9 @@ impl<E: Entropy> Authority<'_, E> {
     }
 
     /// Returns where a browser goes to sign in.
-    pub(crate) fn sign_in_at(&self, provider: &Provider, mut pending: Pending) -> String {
-        pending.expires = self.now + STEP;
-        let state = State { pending, verifier: self.random::<32>(), nonce: self.random::<16>() };
+    pub(crate) fn sign_in_at(&self, provider: &Provider, mut errand: Errand) -> String {
+        *errand.expires() = self.now + STEP;
+        let state = State { errand, verifier: self.random::<32>(), nonce: self.random::<16>() };
         let scopes = self.settings.scopes.join(" ");
         redirect::with(
             &provider.authorization,
@@ -120,7 +148,7 @@ impl<E: Entropy> Authority<'_, E> {
 
     /// Sends a browser to sign in.
     pub(crate) fn sign_in(&self, provider: &Provider, pending: Pending) -> Reply {
-        go(&self.sign_in_at(provider, pending))
+        go(&self.sign_in_at(provider, Errand::Agent(pending)))
     }
 
     /// Reads what a browser brings back.
@@ -128,13 +156,14 @@ impl<E: Entropy> Authority<'_, E> {
         let page = |status, why| Back::Answer(page_error(status, why));
         let state =
             form.one("state").ok().flatten().and_then(|text| self.open::<State>(SignInPart::State, text));
-        let Some(state) = state.filter(|state| state.pending.expires > self.now) else {
+        let Some(state) = state.and_then(|mut state| (*state.errand.expires() > self.now).then_some(state))
+        else {
             return page(
                 StatusCode::BAD_REQUEST,
                 "This is no answer to a sign-in that was begun here, or it came too late.",
             );
         };
-        if known_browser(headers) != Some(&state.pending.browser) {
+        if known_browser(headers) != Some(state.errand.browser()) {
             return page(StatusCode::FORBIDDEN, "This sign-in was begun in another browser.");
         }
         let is_its = match form.one("iss") {
@@ -157,7 +186,9 @@ impl<E: Entropy> Authority<'_, E> {
 
     /// Tells the client that its user was not signed in. What the provider says about it is for the log.
     pub(crate) fn not_signed_in(&self, state: &State, error: &str) -> Reply {
-        let pending = &state.pending;
+        let Errand::Agent(pending) = &state.errand else {
+            return page_error(StatusCode::FORBIDDEN, "The identity provider has not signed you in.");
+        };
         let what =
             [("error", error), ("error_description", "the identity provider has not signed the user in")];
         go(&self.answer(&pending.redirect, pending.state.as_deref(), &what))
@@ -203,8 +234,7 @@ impl<E: Entropy> Authority<'_, E> {
     }
 
     /// Sends a browser back to the client with a code, now that it is known who its user is.
-    pub(crate) fn signed_in(&self, state: State, principal: &str, mut bearer: Bearer) -> Reply {
-        let pending = state.pending;
+    pub(crate) fn signed_in(&self, pending: Pending, principal: &str, mut bearer: Bearer) -> Reply {
         let ends = self.now + FAMILY;
         bearer.expires = ends;
         let grant = Grant {
