@@ -122,6 +122,13 @@ install_identity() {
     PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$1"
 }
 
+# --- What drives a browser ---------------------------------------------------------------------------
+# The browser itself is the system's.
+install_browser() {
+    cp "$here/interop/browser/package.json" "$here/interop/browser/package-lock.json" "$1/"
+    PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$1"
+}
+
 # --- The Worker's runtime and tools ------------------------------------------------------------------
 install_edge() {
     cp "$here/edge/package.json" "$here/edge/package-lock.json" "$1/"
@@ -131,6 +138,7 @@ install_edge() {
 part node "$(printf '%s' "$node_package@$node_version" | sum)" install_node
 part npm "$(cat "$here/interop/package.json" "$here/interop/package-lock.json" | sum)" install_npm
 part identity "$(cat "$here/interop/identity/package.json" "$here/interop/identity/package-lock.json" | sum)" install_identity
+part browser "$(cat "$here/interop/browser/package.json" "$here/interop/browser/package-lock.json" | sum)" install_browser
 part edge "$(cat "$here/edge/package.json" "$here/edge/package-lock.json" | sum)" install_edge
 part python "$(requirements "$here/interop/requirements.txt" "$here/interop/constraints.txt")" install_python
 say "ready in $cache"

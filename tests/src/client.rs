@@ -6,6 +6,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::chromium::{Person, Walk};
 use crate::process;
 use crate::toolbox;
 use crate::wait::PATIENCE;
@@ -92,6 +93,9 @@ pub struct Transcript {
     /// What it was asked, in that order.
     #[serde(default)]
     pub asked: Vec<Question>,
+    /// Where its user went with their browser, in that order.
+    #[serde(default)]
+    pub visited: Vec<Walk>,
 }
 
 /// What a client was asked.
@@ -144,6 +148,12 @@ impl Client {
     /// can.
     pub fn run_signing_in(self, url: &str, plan: &[Step]) -> Transcript {
         self.drive(url, &["--sign-in"], plan)
+    }
+
+    /// The same with somebody's real browser, in which they are also sent where the gateway wants them to go. Only the clients
+    /// of the TypeScript SDKs can.
+    pub fn run_signing_in_as(self, person: &Person, url: &str, plan: &[Step]) -> Transcript {
+        self.drive(url, &["--sign-in", "--browser", person.browser()], plan)
     }
 
     fn drive(self, url: &str, options: &[&str], plan: &[Step]) -> Transcript {

@@ -6,6 +6,8 @@
 //! | [`aws`] | an emulator of AWS, and a proxy before it that fails as AWS does |
 //! | [`assertion`] | what an authorization server looks at before it believes a client's assertion |
 //! | [`balancer`] | a load balancer before several gateways |
+//! | [`browser`] | what a browser does, over plain HTTP |
+//! | [`chromium`] | a real browser, and the people who use it |
 //! | [`fleet`] | several instances of one gateway, and the load balancer before them |
 //! | [`hostile`] | upstreams that break every rule, and what they make the gateway hold |
 //! | [`issuer`] | an authorization server, and a server that takes its tokens alone |
@@ -17,6 +19,7 @@
 //! | [`sse_agent`] | the same on HTTP+SSE |
 //! | [`scenario`] | one gateway in front of one fixture server, in every combination of eras and transports |
 //! | [`process`] | child processes that never outlive the test |
+//! | [`stand_in`] | a gateway that is the authorization server before an identity provider |
 //! | [`toolbox`] | where the peers that `tests/setup.sh` installs, and the binaries under test, stand |
 //! | [`wait`] | waiting for a condition with a deadline |
 //!
@@ -27,6 +30,8 @@ pub mod agent;
 pub mod assertion;
 pub mod aws;
 pub mod balancer;
+pub mod browser;
+pub mod chromium;
 pub mod client;
 pub mod conformance;
 pub mod fleet;
@@ -40,6 +45,7 @@ pub mod provider;
 pub mod scenario;
 pub mod sse;
 pub mod sse_agent;
+pub mod stand_in;
 pub mod toolbox;
 pub mod upstream;
 pub mod wait;

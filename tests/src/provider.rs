@@ -23,6 +23,16 @@ impl Provider {
         Self::with(&[])
     }
 
+    /// The same, whose users sign in and consent in pages.
+    pub fn with_pages() -> Self {
+        Self::with(&["--pages"])
+    }
+
+    /// One whose access tokens last for so many seconds.
+    pub fn of_short_tokens(seconds: u32) -> Self {
+        Self::with(&["--lifetime", &seconds.to_string()])
+    }
+
     /// One that makes tokens for what it calls its API, whatever resource is asked for.
     pub fn of_api(audience: &str) -> Self {
         Self::with(&["--audience", audience])
@@ -31,6 +41,11 @@ impl Provider {
     /// One before which the gateway at `origin` stands in.
     pub fn behind(origin: &str) -> Self {
         Self::with(&["--portcullis", origin])
+    }
+
+    /// One before which the gateway at `origin` stands in, and whose users sign in and consent in pages.
+    pub fn with_pages_behind(origin: &str) -> Self {
+        Self::with(&["--pages", "--portcullis", origin])
     }
 
     fn with(options: &[&str]) -> Self {
@@ -73,7 +88,8 @@ impl Provider {
         Request::post(&format!("{}/test/rotate", self.issuer())).send();
     }
 
-    /// How often it was asked for its `keys`, or about a token (`introspection`).
+    /// How often it was asked for its `keys`, or about a token (`introspection`); how often a `refresh` token was used, and how
+    /// many grants it has `revoked`.
     pub fn asked(&self, what: &str) -> u64 {
         let asked = Request::get(&format!("{}/test/asked", self.issuer())).send().json();
         asked[what].as_u64().unwrap_or_else(|| panic!("{what} in {asked}"))

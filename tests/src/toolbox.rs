@@ -68,6 +68,18 @@ pub fn identity_modules() -> PathBuf {
     installed("identity/node_modules")
 }
 
+/// The Node modules that drive a browser.
+pub fn browser_modules() -> PathBuf {
+    installed("browser/node_modules")
+}
+
+/// The system's Chromium.
+pub fn chromium() -> PathBuf {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&folders).map(|folder| folder.join("chromium")).find(|path| path.is_file());
+    found.expect("no chromium in PATH: install it from the system's packages (tests/run does)")
+}
+
 /// Builds the Worker by its script, once for each test program; not where `PORTCULLIS_EDGE_BUILT` says it is built.
 pub fn build_worker() {
     static BUILT: Once = Once::new();

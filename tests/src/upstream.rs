@@ -73,6 +73,16 @@ impl Upstream {
         Self::start(&command)
     }
 
+    /// A server that takes the tokens of this issuer alone, on the TypeScript SDK of that major version: 1 has sessions, 2 is
+    /// of the era without.
+    pub fn protected(sdk: u8, issuer: &str) -> Self {
+        let mut command = Command::new(toolbox::node());
+        command.arg(toolbox::interop("servers/protected.cjs")).args(["--http", "127.0.0.1:0"]);
+        command.args(["--issuer", issuer, "--sdk", &sdk.to_string()]);
+        command.env("NODE_PATH", toolbox::node_modules());
+        Self::start(&command)
+    }
+
     /// A server on `FastMCP`.
     pub fn fastmcp() -> Self {
         Self::fastmcp_as("--http")
@@ -102,6 +112,11 @@ impl Upstream {
     /// Its MCP endpoint.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Everything it has said so far.
+    pub fn log(&self) -> String {
+        self.process.log()
     }
 
     /// The process, for what it said and to send it signals.

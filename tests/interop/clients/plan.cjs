@@ -2,9 +2,13 @@
 // standard output. README.md in this folder describes the interface.
 'use strict';
 
-/** Reads `URL [--era auto|legacy|modern] [--sse] [--sign-in] [--header 'Name: Value']... [--answers JSON]` from the command line. */
+const { browserAt } = require('./browser.cjs');
+
+const USAGE = "driver URL [--era auto|legacy|modern] [--sse] [--sign-in] [--browser URL] [--header 'Name: Value']... [--answers JSON]";
+
+/** Reads the command line. */
 function parseArguments(argv) {
-  const options = { url: undefined, era: 'auto', sse: false, signIn: false, headers: {}, answers: {} };
+  const options = { url: undefined, era: 'auto', sse: false, signIn: false, browser: undefined, headers: {}, answers: {} };
   for (let i = 0; i < argv.length; i += 1) {
     if (argv[i] === '--era') {
       options.era = argv[(i += 1)];
@@ -12,6 +16,8 @@ function parseArguments(argv) {
       options.sse = true;
     } else if (argv[i] === '--sign-in') {
       options.signIn = true;
+    } else if (argv[i] === '--browser') {
+      options.browser = browserAt(argv[(i += 1)]);
     } else if (argv[i] === '--answers') {
       options.answers = JSON.parse(argv[(i += 1)]);
     } else if (argv[i] === '--header') {
@@ -23,7 +29,7 @@ function parseArguments(argv) {
     }
   }
   if (!options.url || !['auto', 'legacy', 'modern'].includes(options.era)) {
-    throw new Error("usage: driver URL [--era auto|legacy|modern] [--sse] [--sign-in] [--header 'Name: Value']... [--answers JSON] < plan.json");
+    throw new Error(`usage: ${USAGE} < plan.json`);
   }
   return options;
 }
@@ -67,15 +73,27 @@ async function allPages(key, page) {
   return { [key]: items };
 }
 
+/** Calls, and once more where the error says which pages have to be visited first. */
+async function callTool(client, step, browser) {
+  const call = () => client.callTool({ name: step.name, arguments: step.arguments ?? {} });
+  try {
+    return await call();
+  } catch (error) {
+    if (!browser || error.elicitations === undefined) throw error;
+    for (const { url } of error.elicitations) await browser.visit(url);
+    return call();
+  }
+}
+
 /** Performs a step on an SDK client: both major versions name these methods alike. */
-function onClient(client) {
+function onClient(client, browser) {
   return (step) => {
     switch (step.do) {
       case 'list_tools': return allPages('tools', (page) => client.listTools(page));
       case 'list_resources': return allPages('resources', (page) => client.listResources(page));
       case 'list_templates': return allPages('resourceTemplates', (page) => client.listResourceTemplates(page));
       case 'list_prompts': return allPages('prompts', (page) => client.listPrompts(page));
-      case 'call_tool': return client.callTool({ name: step.name, arguments: step.arguments ?? {} });
+      case 'call_tool': return callTool(client, step, browser);
       case 'read_resource': return client.readResource({ uri: step.uri });
       case 'get_prompt': return client.getPrompt({ name: step.name, arguments: step.arguments ?? {} });
       default: throw new Error(`unknown step ${step.do}`);
@@ -83,9 +101,10 @@ function onClient(client) {
   };
 }
 
-/** What a client can be asked that has these answers. */
-function capabilities({ elicitation, sampling, roots }) {
+/** What a client can be asked that has these answers, or a browser. */
+function capabilities({ elicitation, sampling, roots }, browser) {
   return {
+    ...(browser && { elicitation: { url: {} } }),
     ...(elicitation && { elicitation: { form: {}, url: {} } }),
     ...(sampling && { sampling: {} }),
     ...(roots && { roots: {} }),
@@ -93,10 +112,10 @@ function capabilities({ elicitation, sampling, roots }) {
 }
 
 /**
- * Has an SDK client answer what it is asked: `register(method, handler)` is the SDK's own way to take a handler.
- * Returns the list that fills with the questions.
+ * Has an SDK client answer what it is asked: `register(method, handler)` is the SDK's own way to take a handler. With a
+ * browser, a page that is to be visited is visited before the answer. Returns the list that fills with the questions.
  */
-function answering({ elicitation, sampling, roots }, register) {
+function answering({ elicitation, sampling, roots }, browser, register) {
   const asked = [];
   const on = (method, reply) =>
     register(method, async ({ params }) => {
@@ -105,7 +124,8 @@ function answering({ elicitation, sampling, roots }, register) {
     });
   // Only a form has content.
   const { content, ...visited } = elicitation ?? {};
-  if (elicitation) on('elicitation/create', ({ mode }) => (mode === 'url' ? visited : elicitation));
+  if (browser) on('elicitation/create', ({ url }) => browser.visit(url).then(() => ({ action: 'accept' })));
+  else if (elicitation) on('elicitation/create', ({ mode }) => (mode === 'url' ? visited : elicitation));
   if (sampling) on('sampling/createMessage', () => sampling);
   if (roots) on('roots/list', () => ({ roots }));
   return asked;
@@ -116,7 +136,7 @@ async function main(name, drive) {
   let document;
   try {
     const options = parseArguments(process.argv.slice(2));
-    document = { client: name, ...(await drive(options, await readPlan())) };
+    document = { client: name, ...(await drive(options, await readPlan())), visited: options.browser?.visited };
   } catch (error) {
     document = { client: name, error: sentence(error) };
   }

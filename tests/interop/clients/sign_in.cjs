@@ -1,17 +1,18 @@
-// How the TypeScript SDKs sign in here: whoever they would send a browser to is followed as a browser would, and nobody has
-// to look at it.
+// How the TypeScript SDKs sign in here: with a real browser (`../browser/drive.cjs`), or else whoever they would send one to is
+// followed as a browser would, and nobody has to look at it.
 'use strict';
 
+const { createServer } = require('node:http');
 const { sentence } = require('./plan.cjs');
 
 // Nothing listens there: the browser's way ends before.
-const REDIRECT = 'http://127.0.0.1:9/callback';
+const NOWHERE = 'http://127.0.0.1:9/callback';
 
 /** Follows an authorization request to where it leads back, and answers that address. */
-async function visit(url) {
+async function follow(url) {
   const cookies = new Map();
   for (let step = 0, next = new URL(url); step < 10; step += 1) {
-    if (next.href.startsWith(REDIRECT)) return next;
+    if (next.href.startsWith(NOWHERE)) return next;
     const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ');
     const response = await fetch(next, { redirect: 'manual', headers: { cookie } });
     for (const line of response.headers.getSetCookie()) {
@@ -26,14 +27,24 @@ async function visit(url) {
   throw new Error(`${url} leads in circles`);
 }
 
+/** Listens where a browser is sent back to, and answers that address. */
+async function listen() {
+  const server = createServer((_request, response) => {
+    response.setHeader('content-type', 'text/html').end('<title>Signed in</title>');
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  return `http://127.0.0.1:${server.address().port}/callback`;
+}
+
 /** What the SDKs ask of whoever uses them: something that keeps what they find out, and a browser. */
-function provider() {
+async function provider(browser) {
   const kept = {};
+  const redirectUrl = browser ? await listen() : NOWHERE;
   return {
-    redirectUrl: REDIRECT,
+    redirectUrl,
     clientMetadata: {
       client_name: 'interop',
-      redirect_uris: [REDIRECT],
+      redirect_uris: [redirectUrl],
       grant_types: ['authorization_code'],
       response_types: ['code'],
       token_endpoint_auth_method: 'none',
@@ -45,20 +56,22 @@ function provider() {
     saveTokens: (tokens) => { kept.tokens = tokens; },
     codeVerifier: () => kept.verifier,
     saveCodeVerifier: (verifier) => { kept.verifier = verifier; },
-    redirectToAuthorization: async (url) => { kept.back = await visit(url); },
+    redirectToAuthorization: async (url) => {
+      kept.back = browser ? new URL((await browser.visit(url)).url) : await follow(url);
+    },
     cameBackTo: () => kept.back,
   };
 }
 
 /** Connects an SDK client: signs in where it is asked to, and connects again. Answers the transport. */
-async function connect(client, transport, browser, UnauthorizedError, isComplete) {
+async function connect(client, transport, signIn, UnauthorizedError, isComplete) {
   const first = transport();
   try {
     await client.connect(first);
     return first;
   } catch (error) {
-    if (!browser || !(error instanceof UnauthorizedError)) throw error;
-    const { searchParams } = browser.cameBackTo() ?? new URL(REDIRECT);
+    if (!signIn || !(error instanceof UnauthorizedError)) throw error;
+    const { searchParams } = signIn.cameBackTo() ?? new URL(NOWHERE);
     if (searchParams.get('state') !== 'a state') throw new Error(`it came back without its state: ${sentence(error)}`);
     await first.finishAuth(isComplete ? searchParams : searchParams.get('code'));
     const second = transport();

@@ -17,18 +17,18 @@ const REQUESTS = {
   'roots/list': ListRootsRequestSchema,
 };
 
-main('ts-v1', async ({ url, era, sse, signIn, headers, answers }, plan) => {
+main('ts-v1', async ({ url, era, sse, signIn, browser, headers, answers }, plan) => {
   if (era === 'modern') throw new Error('this client has no modern era');
   const client = new Client(
     { name: 'interop-ts-v1', version: '1.0.0' },
-    { capabilities: capabilities(answers) },
+    { capabilities: capabilities(answers, browser) },
   );
-  const asked = answering(answers, (method, handler) => client.setRequestHandler(REQUESTS[method], handler));
+  const asked = answering(answers, browser, (method, handler) => client.setRequestHandler(REQUESTS[method], handler));
   const Transport = sse ? SSEClientTransport : StreamableHTTPClientTransport;
-  const authProvider = signIn ? provider() : undefined;
+  const authProvider = signIn ? await provider(browser) : undefined;
   const make = () => new Transport(new URL(url), { requestInit: { headers }, authProvider });
   const transport = await connect(client, make, authProvider, UnauthorizedError, false);
-  const steps = await runSteps(plan, onClient(client));
+  const steps = await runSteps(plan, onClient(client, browser));
   // The older transport keeps it to itself.
   const protocol = transport.protocolVersion ?? transport._protocolVersion;
   const server = client.getServerVersion();

@@ -1,16 +1,25 @@
-// An identity provider on `oidc-provider`: prints `listening on URL`, its issuer. Options: --http HOST:PORT, and
-// --portcullis ORIGIN, a gateway that may have people sign in, and --audience TEXT, for which tokens are made whatever resource is asked for, as with providers that know their APIs by names.
+// An identity provider on `oidc-provider`: prints `listening on URL`, its issuer. Options:
 //
-// Whoever comes to sign in is `ann` of the groups `eng` and `all`, and consents to everything. Programs sign in as one of
-// CLIENTS. Beyond the standard: POST /test/sign signs what it is given, POST /test/rotate changes the keys, GET /test/asked
-// tells how often the keys and the introspection were asked for.
+// | option | what |
+// |---|---|
+// | --http HOST:PORT | where it listens |
+// | --portcullis ORIGIN | a gateway that may have people sign in |
+// | --audience TEXT | for which tokens are made whatever resource is asked for, as with providers that know their APIs by names |
+// | --pages | people sign in and consent in pages; without, whoever comes is `ann`, and consents to everything |
+// | --lifetime SECONDS | of access tokens |
+//
+// `ann` is of the groups `eng` and `all`, `bob` and `eve` are of `eng`. Programs sign in as one of CLIENTS, or register. PKCE is
+// required of all. Refresh tokens are used once: one that comes again ends all of its grant.
+//
+// Beyond the standard: POST /test/sign signs what it is given, POST /test/rotate changes the keys, GET /test/asked tells how
+// often the keys and the introspection were asked for, how many refresh tokens were used, and how many grants were ended.
 'use strict';
 
 const { createHmac, createPublicKey, createSign, generateKeyPairSync, randomUUID, sign } = require('node:crypto');
 const { createServer } = require('node:http');
 const { Provider } = require('oidc-provider');
 
-const GROUPS = { ann: ['eng', 'all'], robot: ['eng'], guest: ['guests'], opaque: ['eng'] };
+const GROUPS = { ann: ['eng', 'all'], bob: ['eng'], eve: ['eng'], robot: ['eng'], guest: ['guests'], opaque: ['eng'] };
 const SECRET = 'a secret of the tests';
 const CLIENTS = ['robot', 'guest', 'opaque', 'gateway'].map((client_id) => ({
   client_id,
@@ -19,6 +28,8 @@ const CLIENTS = ['robot', 'guest', 'opaque', 'gateway'].map((client_id) => ({
   redirect_uris: [],
   response_types: [],
 }));
+
+const COOKIES = ['interaction', 'resume', 'session'];
 
 /** The gateway, where it stands in before this provider: --portcullis is its origin. */
 function standIn(origin) {
@@ -37,7 +48,9 @@ function option(name, otherwise) {
 }
 
 const audience = option('--audience');
-const asked = { keys: 0, introspection: 0 };
+const hasPages = process.argv.includes('--pages');
+const lifetime = Number(option('--lifetime', '600'));
+const asked = { keys: 0, introspection: 0, refresh: 0, revoked: 0 };
 let issuer;
 let keys;
 let provider;
@@ -56,17 +69,25 @@ function rotate() {
   provider = new Provider(issuer, {
     clients: [...CLIENTS, ...standIn(option('--portcullis'))],
     jwks: { keys: keys.map(({ privateKey, ...jwk }) => jwk) },
-    cookies: { keys: ['tests'] },
+    // Browsers keep cookies by host, whatever the port.
+    cookies: {
+      keys: ['tests'],
+      names: Object.fromEntries(COOKIES.map((name) => [name, `${name}_${server.address().port}`])),
+    },
+    pkce: { required: () => true },
+    rotateRefreshToken: true,
     scopes: ['openid', 'offline_access', 'mcp:use'],
     enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256', 'EdDSA'] },
     findAccount: (_context, sub) => ({ accountId: sub, claims: () => ({ sub, groups: GROUPS[sub] ?? [] }) }),
     claims: { openid: ['sub', 'groups'] },
     extraTokenClaims: (_context, token) => ({ groups: GROUPS[token.accountId ?? token.clientId] ?? [] }),
-    loadExistingGrant: grant,
-    interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
-    ttl: { AccessToken: 600, ClientCredentials: 600 },
+    ...(!hasPages && {
+      loadExistingGrant: grant,
+      interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
+    }),
+    ttl: { AccessToken: lifetime, ClientCredentials: lifetime },
     features: {
-      devInteractions: { enabled: false },
+      devInteractions: { enabled: hasPages },
       clientCredentials: { enabled: true },
       registration: { enabled: true },
       introspection: { enabled: true, allowedPolicy: (_context, client) => client.clientId === 'gateway' },
@@ -82,6 +103,10 @@ function rotate() {
       },
     },
   });
+  provider.on('grant.success', ({ oidc }) => {
+    if (oidc.params.grant_type === 'refresh_token') asked.refresh += 1;
+  });
+  provider.on('grant.revoked', () => { asked.revoked += 1; });
   handle = provider.callback();
 }
 
@@ -127,7 +152,7 @@ async function serve(request, response) {
   if (pathname === '/test/asked') return response.end(JSON.stringify(asked));
   if (pathname === '/test/rotate') return rotate(), response.end();
   if (pathname === '/test/sign') return response.end(signed(await body(request)));
-  if (pathname.startsWith('/interaction/')) {
+  if (!hasPages && pathname.startsWith('/interaction/')) {
     return provider.interactionFinished(request, response, { login: { accountId: 'ann' }, consent: {} });
   }
   return handle(request, response);

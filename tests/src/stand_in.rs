@@ -1,0 +1,109 @@
+//! A gateway that is the authorization server before a real identity provider, on any of its hosts.
+
+use serde_json::{Value, json};
+
+use crate::gateway::Gateway;
+use crate::http::{Request, Response};
+use crate::provider::Provider;
+use crate::upstream::free_port;
+
+const VERIFIER: &str = "a-verifier-that-is-long-enough-for-all-purposes";
+/// Its challenge, as S256 has it.
+const CHALLENGE: &str = "Wkk7QXBRuHO9ED7lZJWtCeCZ1E0kcYBquDrmTCtUtFU";
+
+/// The gateway, and the provider that signs people in.
+#[derive(Debug)]
+pub struct StandIn {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// What it calls itself: a URL without a path.
+    pub origin: String,
+    /// The provider, which lasts as long.
+    pub provider: Provider,
+}
+
+impl StandIn {
+    /// A gateway before these servers that lets in who is of the group `eng`; the provider is made once its origin is known.
+    pub fn start(provider: impl FnOnce(&str) -> Provider, servers: &Value) -> Self {
+        let port = free_port();
+        let origin = format!("http://127.0.0.1:{port}");
+        let provider = provider(&origin);
+        let config = json!({
+            "version": 1,
+            "gateway": { "public_url": origin },
+            "servers": servers,
+            "auth": {
+                "required": true,
+                "issuers": { "corp": { "url": provider.issuer() } },
+                "sign_in": {
+                    "issuer": "corp",
+                    "client_id": "portcullis",
+                    "client_secret": { "secret": "idp" },
+                },
+            },
+            "agents": {
+                "engineer": { "match": [{ "claim": { "groups": "eng" } }], "allow": ["*"] },
+                "default": { "deny": ["*"] },
+            },
+        });
+        let gateway = Gateway::with(&config.to_string()).env("PORTCULLIS_ADMIN_KEY", "the admin's key");
+        // Of a function, two environments take turns: each step comes to another than the one before.
+        let gateway = gateway.at_port(port).of_function("environments", json!(2));
+        let gateway = gateway.start_with_secret("idp", Provider::secret());
+        Self { gateway, origin, provider }
+    }
+    /// Registers a client that listens on this port of this machine; answers its ID.
+    pub fn register(&self, port: u16) -> String {
+        let metadata = json!({
+            "client_name": "tests",
+            "redirect_uris": [format!("http://127.0.0.1:{port}/callback")],
+            "token_endpoint_auth_method": "none",
+        });
+        let answer = Request::post(&format!("{}/oauth/register", self.origin)).json(&metadata).send();
+        assert_eq!(answer.status, 201);
+        of(&answer.json(), "client_id")
+    }
+
+    /// Has somebody's browser sign in for a client, whose callback is at this port; answers where it is sent to in the end.
+    pub fn sign_in(&self, client: &str, port: u16, browse: impl FnOnce(&str) -> String) -> String {
+        let back = format!("http%3A%2F%2F127.0.0.1%3A{port}%2Fcallback");
+        let request = format!("response_type=code&client_id={client}&redirect_uri={back}&state=mine");
+        browse(&format!(
+            "{}/oauth/authorize?{request}&code_challenge={CHALLENGE}&code_challenge_method=S256",
+            self.origin
+        ))
+    }
+
+    /// Redeems the code that a browser has brought back.
+    pub fn redeem(&self, client: &str, back: &str) -> Value {
+        let code = parameter(back, "code");
+        self.tokens(&format!(
+            "grant_type=authorization_code&client_id={client}&code={code}&code_verifier={VERIFIER}"
+        ))
+        .json()
+    }
+
+    /// Uses the refresh token among these tokens.
+    pub fn refresh(&self, client: &str, tokens: &Value) -> Value {
+        let token = of(tokens, "refresh_token");
+        self.tokens(&format!("grant_type=refresh_token&client_id={client}&refresh_token={token}")).json()
+    }
+
+    fn tokens(&self, form: &str) -> Response {
+        Request::post(&format!("{}/oauth/token", self.origin))
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+    }
+}
+
+/// A member of a document that has to be there.
+pub fn of(document: &Value, name: &str) -> String {
+    document[name].as_str().unwrap_or_else(|| panic!("{name} in {document}")).to_owned()
+}
+
+/// A parameter of an address, as it stands there; nothing where it is not there.
+pub fn parameter<'u>(url: &'u str, name: &str) -> &'u str {
+    let pairs = url.split(['?', '&']).filter_map(|pair| pair.split_once('='));
+    pairs.clone().find(|(key, _)| *key == name).map_or("", |(_, value)| value)
+}
