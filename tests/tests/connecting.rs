@@ -195,7 +195,9 @@ fn a_connection_outlives_its_tokens() {
 fn where_nobody_is_asked_for_a_credential_whoever_is_at_the_machine_connects() {
     let granting = Provider::start();
     let server = Upstream::protected(1, granting.issuer());
-    let gateway = Gateway::with(&json!({ "version": 1, "servers": servers(&server) }).to_string()).env("PORTCULLIS_LOG","trace").start();
+    let gateway = Gateway::with(&json!({ "version": 1, "servers": servers(&server) }).to_string())
+        .env("PORTCULLIS_LOG", "trace")
+        .start();
     let session = Agent::legacy(gateway.url());
     let said = session.call("s__whoami", &json!({}));
     let sentence = of(&said["content"][0], "text");
@@ -203,5 +205,11 @@ fn where_nobody_is_asked_for_a_credential_whoever_is_at_the_machine_connects() {
     let page = Browser::default().visit(words.unwrap_or_else(|| panic!("a link: {sentence}")));
     assert!(page.contains("<title>Connected</title>"), "{page}");
     let said = session.call("s__whoami", &json!({}));
-    assert_eq!(said["content"][0]["text"], format!("ann of {}", granting.issuer()), "{}\n{}", gateway.log(), server.log());
+    assert_eq!(
+        said["content"][0]["text"],
+        format!("ann of {}", granting.issuer()),
+        "{}\n{}",
+        gateway.log(),
+        server.log()
+    );
 }

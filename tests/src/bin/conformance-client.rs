@@ -66,7 +66,11 @@ fn consent_to(scenario: &str, context: &Value) -> Value {
     let document = (scenario == "auth/basic-cimd").then(|| json!(DOCUMENT));
     let client = context.get("client_id").cloned().or(document);
     let given = [("client_id", client.as_ref()), ("client_secret", context.get("client_secret"))];
-    given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.clone()))).collect::<Map<_, _>>().into()
+    given
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?.clone())))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 /// Does all that there is to do, and has its user connect wherever that is asked for; some scenarios want to see that it
