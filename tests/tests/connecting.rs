@@ -38,7 +38,7 @@ impl Stage {
             tools.map(|tool| of(tool, "name")).collect::<Vec<_>>()
         };
         assert_eq!(listed(0), ["s__connect"]);
-        assert_eq!(listed(3), ["s__whoami"]);
+        assert_eq!(listed(3), ["s__whoami"], "{transcript:?}\n{}", self.front.gateway.log());
         let said = [1, 2].map(|step| of(&transcript.result(step)["content"][0], "text"));
         (
             said.to_vec(),
