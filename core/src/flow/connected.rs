@@ -34,7 +34,10 @@ type Answer = (http::response::Parts, AnswerBody);
 
 /// Who grants access to servers, by what these are known by, and until when that is good.
 #[derive(Debug, Default)]
-pub(crate) struct Grantors(Mutex<BTreeMap<Arc<str>, (u64, Arc<Grantor>)>>);
+pub(crate) struct Grantors(Mutex<BTreeMap<Arc<str>, Good>>);
+
+/// Who grants access, and until when that is good, in milliseconds since the Unix epoch.
+type Good = (u64, Arc<Grantor>);
 
 impl Grantors {
     fn known(&self, server: &Server, now: u64) -> Option<Arc<Grantor>> {
@@ -180,16 +183,15 @@ impl<H: Host> Gateway<H> {
     ) -> Result<Token, Unreachable> {
         let principal = server.acts_for.as_ref().ok_or_else(|| nobody(server))?;
         let key = grantor.key(principal, &server.known_as);
-        let found = match self.known_token(&key, refused) {
-            Some(token) => Ok(token),
-            None => {
-                let renewing = (self.clone(), server.key(), grantor.clone());
-                let renew = move |token: Token| {
-                    let (gateway, server, grantor) = renewing.clone();
-                    async move { gateway.renew(&server, &grantor, &token).await }
-                };
-                Box::pin(self.access_token(&key, refused, renew)).await
-            }
+        let found = if let Some(token) = self.known_token(&key, refused) {
+            Ok(token)
+        } else {
+            let renewing = (self.clone(), server.key(), grantor.clone());
+            let renew = move |token: Token| {
+                let (gateway, server, grantor) = renewing.clone();
+                async move { gateway.renew(&server, &grantor, &token).await }
+            };
+            Box::pin(self.access_token(&key, refused, renew)).await
         };
         let token = found.map_err(|why| no_token(server, &why))?;
         let mut lack = lock(&server.lack);
@@ -262,8 +264,8 @@ impl<H: Host> Gateway<H> {
         let authorization = &grantor.authorization;
         let request = match client {
             Client::Configured(Registered { client_id, credential: Some(credential), token_auth }) => {
-                let prover = Prover { client: client_id, credential, token_auth: *token_auth };
-                let proved = self.proved(server, &prover, (authorization, request)).await;
+                let proof = Prover { client: client_id, credential, token_auth: *token_auth };
+                let proved = self.proved(server, &proof, (authorization, request)).await;
                 proved.map_err(|error| Refused::Failed(error.message))?
             }
             Client::Registered(Registration {

@@ -58,11 +58,12 @@ impl<H: Host> Gateway<H> {
         comes_back: bool,
     ) -> Option<Result<Reply, Refusal>> {
         let server = &route.server;
-        if let Some(lack) = self.lacks_after(server, comes_back).await {
+        server.consent()?;
+        if let Some(lack) = Box::pin(self.lacks_after(server, comes_back)).await {
             return Some(self.invite(server, &lack, inbound, caller));
         }
         let is_connect = server.awaits_consent.load(Ordering::Relaxed) && route.own_name() == CONNECT;
-        if is_connect { Some(self.answer_connect(server, inbound, caller).await) } else { None }
+        if is_connect { Some(Box::pin(self.answer_connect(server, inbound, caller)).await) } else { None }
     }
 
     /// Looks for a server of a caller's own behind a name that nobody has. One that has not been read since it was not
@@ -259,13 +260,11 @@ fn said(id: &str, text: &str, caller: &Caller, outcome: Outcome) -> Reply {
 
 /// Returns what a caller can be asked.
 fn interaction(inbound: &Inbound<'_>, caller: &Caller) -> Interaction {
-    match &caller.session {
-        Some(session) => session.interaction,
-        None => {
-            let declared = inbound.meta().and_then(|meta| meta.get(meta::CLIENT_CAPABILITIES));
-            declared.map_or_else(Interaction::default, Interaction::declared)
-        }
+    if let Some(session) = &caller.session {
+        return session.interaction;
     }
+    let declared = inbound.meta().and_then(|meta| meta.get(meta::CLIENT_CAPABILITIES));
+    declared.map_or_else(Interaction::default, Interaction::declared)
 }
 
 /// Returns what is listed of a server that is not connected: the tool that leads there.

@@ -27,8 +27,8 @@ use crate::oauth::connect::{
     refused, unknown,
 };
 use crate::oauth::connection::{ConnectionKey, ConnectionRecord, Standing, Stored, Swapped, Token, Version};
-use crate::oauth::server::Form;
 use crate::oauth::server::answer::{onward, redirect};
+use crate::oauth::server::{Form, browser_cookie};
 use crate::ports::{Host, NamedByStranger};
 use crate::session::{ConnectPart, Purpose};
 use crate::upstream::Server;
@@ -169,18 +169,12 @@ impl<H: Host> Gateway<H> {
             Asked::ApiKey => self.principal_of(key, snapshot),
         };
         let expected = intent.principal.as_ref().filter(|_| at.consent.whose == Whose::User);
-        match proved.filter(|proved| expected.is_none_or(|expected| expected == proved)) {
-            Some(principal) => self.go_on(at, head, principal, intent).await,
-            None => {
-                self.record_step(
-                    head,
-                    None,
-                    Err("the credential is not the one that the call was made with"),
-                );
-                let cookie = crate::oauth::server::browser_cookie(&intent.browser);
-                Ok(Self::page(at, (asked, true), &self.desk().seal_intent(&intent), cookie))
-            }
+        if let Some(principal) = proved.filter(|proved| expected.is_none_or(|expected| expected == proved)) {
+            return self.go_on(at, head, principal, intent).await;
         }
+        self.record_step(head, None, Err("the credential is not the one that the call was made with"));
+        let cookie = browser_cookie(&intent.browser);
+        Ok(Self::page(at, (asked, true), &self.desk().seal_intent(&intent), cookie))
     }
 
     /// Returns who somebody is by a credential of theirs.

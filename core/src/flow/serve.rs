@@ -353,8 +353,8 @@ impl<H: Host> Gateway<H> {
         }
         let comes_back = matches!(retried, Retried::Server { .. });
         if snapshot.has_stand_ins && plan::names_unknown(&view, inbound) {
-            let at = (&*snapshot, &*view);
-            match Box::pin(self.look_behind(at, inbound, caller, comes_back)).await {
+            let behind = self.look_behind((&*snapshot, &*view), inbound, caller, comes_back);
+            match Box::pin(behind).await {
                 Behind::Nothing => {}
                 Behind::Read => view = self.view_for(inbound, &snapshot, caller).await,
                 Behind::Answer(answer) => return answer,
@@ -381,11 +381,8 @@ impl<H: Host> Gateway<H> {
                     }
                 }
                 retried.bring_back(&mut ask, &route.server)?;
-                if route.server.consent().is_some() {
-                    let invited = Box::pin(self.invited(&route, inbound, caller, comes_back)).await;
-                    if let Some(answer) = invited {
-                        return answer;
-                    }
+                if let Some(answer) = self.invited(&route, inbound, caller, comes_back).await {
+                    return answer;
                 }
                 ask.record = caller.record.asking(&route.server);
                 let bounds = bounds_of(&snapshot, caller, inbound, &route);

@@ -246,8 +246,8 @@ impl<H: Host> Gateway<H> {
     ) -> Result<Grantor, Unreachable> {
         let url = sought.url;
         if let Some(issuer) = sought.issuer {
-            let authorization = self.describe(server, issuer, Named::ByUs).await?;
-            return Ok(sought.found(authorization, canonical(url), None, Named::ByUs));
+            let authorization = self.describe(server, issuer, Named::Here).await?;
+            return Ok(sought.found(authorization, canonical(url), None, Named::Here));
         }
         let odd = |why: &str| {
             let message =
@@ -276,7 +276,7 @@ impl<H: Host> Gateway<H> {
             let Some(issuer) = resource.issuers.iter().find(named) else {
                 return Err(untrusted(server, &resource.issuers[0]));
             };
-            let named = if is_at_the_server(issuer, url) { Named::ByTheServer } else { Named::ByAStranger };
+            let named = if is_at_the_server(issuer, url) { Named::Near } else { Named::Afar };
             let authorization = self.describe(server, issuer, named).await?;
             return Ok(sought.found(authorization, resource.name, resource.scopes, named));
         }
@@ -293,10 +293,8 @@ impl<H: Host> Gateway<H> {
         let mut first = None;
         for place in metadata_urls(issuer) {
             let read = match named {
-                Named::ByUs | Named::ByTheServer => {
-                    self.public_document(place.as_str()).await.map(|(_, text)| text)
-                }
-                Named::ByAStranger => self.document_of_stranger(&place).await,
+                Named::Here | Named::Near => self.public_document(place.as_str()).await.map(|(_, text)| text),
+                Named::Afar => self.document_of_stranger(&place).await,
             };
             match read.and_then(|text| AuthorizationServer::read(&text, issuer, named)) {
                 Ok(authorization) => return Ok(authorization),
@@ -444,7 +442,7 @@ impl Sought<'_> {
             resource: resource.into(),
             names_resource,
             scopes,
-            is_strange: named == Named::ByAStranger,
+            is_strange: named == Named::Afar,
         }
     }
 }

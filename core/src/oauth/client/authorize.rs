@@ -207,7 +207,7 @@ mod tests {
     fn refresh_tokens_are_asked_for_where_they_are_known() {
         let check = |scopes: &str, known: &str| {
             let text = format!(r#"{{"issuer":"{ISSUER}","token_endpoint":"https://idp.example/t"{known}}}"#);
-            let server = AuthorizationServer::read(text.as_bytes(), ISSUER, Named::ByUs).expect("metadata");
+            let server = AuthorizationServer::read(text.as_bytes(), ISSUER, Named::Here).expect("metadata");
             with_offline(Scopes::parse(scopes), &server).to_string()
         };
         assert_eq!(check("a", r#","scopes_supported":["a","offline_access"]"#), "a offline_access");

@@ -194,7 +194,7 @@ mod tests {
     fn made(held: &mut Held, value: &str, good_for: Option<u64>, now: u64) -> u64 {
         let text = br#"{"issuer":"https://i.example","token_endpoint":"https://i.example/t"}"#;
         let authorization =
-            AuthorizationServer::read(text, "https://i.example", Named::ByUs).expect("metadata");
+            AuthorizationServer::read(text, "https://i.example", Named::Here).expect("metadata");
         let resource = Some("https://a.example/mcp".to_owned());
         let value = Secret::new(value.into()).unwrap();
         let token = Token { value, refresh: None, good_for, scopes: None };

@@ -97,7 +97,7 @@ impl Registration {
         let client_id = text("client_id").ok_or("registers the gateway without a `client_id`")?;
         let secret = text("client_secret").and_then(|secret| Secret::new(secret.into_owned()).ok());
         let method = json.get("token_endpoint_auth_method").filter(|method| !method.is_null());
-        let auth = match method.map(|method| method.as_str()) {
+        let auth = match method.map(Json::as_str) {
             // What is not said is `client_secret_basic` (RFC 7591 §2).
             None => secret.as_ref().map(|_| ClientAuth::Basic),
             Some(method) => auth_of(method.as_deref().unwrap_or_default())?,

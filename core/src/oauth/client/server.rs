@@ -21,11 +21,11 @@ const MOST: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Named {
     /// The configuration.
-    ByUs,
+    Here,
     /// The server, and it is where the server is.
-    ByTheServer,
+    Near,
     /// The server, and it is elsewhere in public.
-    ByAStranger,
+    Afar,
 }
 
 /// What an authorization server says of itself.
@@ -70,8 +70,8 @@ impl AuthorizationServer {
         }
         let issuer_url = parse(issuer).ok_or("it has no URL")?;
         let is_followed = |to: &Url| match named {
-            Named::ByUs | Named::ByAStranger => may_follow(&issuer_url, to),
-            Named::ByTheServer => is_same_host(&issuer_url, to),
+            Named::Here | Named::Afar => may_follow(&issuer_url, to),
+            Named::Near => is_same_host(&issuer_url, to),
         };
         let is_bare = |to: &Url| to.username().is_empty() && to.password().is_none();
         let endpoint = |name: &str| {
@@ -169,20 +169,20 @@ mod tests {
         for other in
             ["https://idp.example/t/", "https://idp.example", "https://IDP.example/t", "http://idp.example/t"]
         {
-            let read = AuthorizationServer::read(metadata.as_bytes(), other, Named::ByUs);
+            let read = AuthorizationServer::read(metadata.as_bytes(), other, Named::Here);
             assert_eq!(read.unwrap_err(), "its metadata is another issuer's (`issuer`)", "{other}");
         }
-        assert!(AuthorizationServer::read(b"[]", ISSUER, Named::ByUs).is_err());
-        insta::assert_snapshot!(read(r#""x":1"#, Named::ByUs).unwrap_err(), @"its metadata names no `token_endpoint`");
+        assert!(AuthorizationServer::read(b"[]", ISSUER, Named::Here).is_err());
+        insta::assert_snapshot!(read(r#""x":1"#, Named::Here).unwrap_err(), @"its metadata names no `token_endpoint`");
     }
 
     #[test]
     fn a_credential_goes_where_the_issuer_may_have_it() {
-        assert_eq!(check("https://tokens.example/t", Named::ByUs), "https://tokens.example/t");
-        assert_eq!(check("https://idp.example:8443/t", Named::ByTheServer), "https://idp.example:8443/t");
+        assert_eq!(check("https://tokens.example/t", Named::Here), "https://tokens.example/t");
+        assert_eq!(check("https://idp.example:8443/t", Named::Near), "https://idp.example:8443/t");
         let refused = "its metadata names a `token_endpoint` that is given no credential";
-        assert_eq!(check("https://tokens.example/t", Named::ByTheServer), refused);
-        for named in [Named::ByUs, Named::ByTheServer] {
+        assert_eq!(check("https://tokens.example/t", Named::Near), refused);
+        for named in [Named::Here, Named::Near] {
             for odd in [
                 "http://169.254.169.254/latest",
                 "http://idp.example/t",
@@ -219,12 +219,12 @@ mod tests {
             (read[0], read[1])
         };
         let own = "https://idp.example";
-        assert_eq!(check(own, Named::ByTheServer, "https://idp.example:8443/x?y=1"), (true, true));
-        assert_eq!(check(own, Named::ByTheServer, "https://login.example/x"), (false, false));
-        assert_eq!(check(own, Named::ByUs, "https://login.example/x"), (true, true));
-        assert_eq!(check("http://127.0.0.1:9", Named::ByUs, "http://127.0.0.1:8/x"), (true, true));
-        assert_eq!(check("http://localhost:9", Named::ByTheServer, "http://localhost:9/x"), (true, true));
-        assert_eq!(check("http://10.0.0.1", Named::ByTheServer, "http://10.0.0.1/x"), (false, true));
+        assert_eq!(check(own, Named::Near, "https://idp.example:8443/x?y=1"), (true, true));
+        assert_eq!(check(own, Named::Near, "https://login.example/x"), (false, false));
+        assert_eq!(check(own, Named::Here, "https://login.example/x"), (true, true));
+        assert_eq!(check("http://127.0.0.1:9", Named::Here, "http://127.0.0.1:8/x"), (true, true));
+        assert_eq!(check("http://localhost:9", Named::Near, "http://localhost:9/x"), (true, true));
+        assert_eq!(check("http://10.0.0.1", Named::Near, "http://10.0.0.1/x"), (false, true));
         for odd in [
             "http://idp.example/x",
             "https://me:pw@idp.example/x",
@@ -239,14 +239,14 @@ mod tests {
             "$(id)",
             "",
         ] {
-            assert_eq!(check(own, Named::ByUs, odd), (false, false), "{odd}");
+            assert_eq!(check(own, Named::Here, odd), (false, false), "{odd}");
         }
     }
 
     #[test]
     fn what_it_can_do_is_what_it_says() {
         let check = |members: &str| {
-            let server = read(&format!(r#""token_endpoint":"https://idp.example/t"{members}"#), Named::ByUs);
+            let server = read(&format!(r#""token_endpoint":"https://idp.example/t"{members}"#), Named::Here);
             let server = server.expect("metadata");
             let scopes = server.scopes.map(|scopes| scopes.to_string());
             (server.takes_client_documents, server.says_issuer, scopes)
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn codes_are_bound_to_who_asks_for_them() {
         let check = |members: &str| {
-            let server = read(&format!(r#""token_endpoint":"https://idp.example/t"{members}"#), Named::ByUs);
+            let server = read(&format!(r#""token_endpoint":"https://idp.example/t"{members}"#), Named::Here);
             server.expect("metadata").check_challenges()
         };
         assert_eq!(check(r#","code_challenge_methods_supported":["plain","S256"]"#), Ok(()));
@@ -288,7 +288,7 @@ mod tests {
     fn a_client_proves_itself_as_the_issuer_wants() {
         let method = |list: &str| {
             let list = format!(r#""token_endpoint":"https://idp.example/t"{list}"#);
-            read(&list, Named::ByUs).expect("metadata")
+            read(&list, Named::Here).expect("metadata")
         };
         let listed = |list: &str| method(&format!(r#","token_endpoint_auth_methods_supported":[{list}]"#));
         assert_eq!(method("").secret_method(), Ok(ClientAuth::Basic));

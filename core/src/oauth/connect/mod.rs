@@ -148,7 +148,7 @@ impl Means<'_> {
             };
         }
         match (expected, self.auth.issuer_of_sign_in()) {
-            (Some(LOCAL), _) if self.nobody().is_some() => Ok(Asked::Presence),
+            (None | Some(LOCAL), _) if self.nobody().is_some() => Ok(Asked::Presence),
             (Some(LOCAL), _) => {
                 Err("The gateway asks for a credential by now: have your agent call again with one.")
             }
@@ -158,7 +158,6 @@ impl Means<'_> {
                 Err("Your agent signs in with tokens of an identity provider at which the gateway can sign \
                                  nobody in, so it cannot tell whether it is you: an admin sets `auth.sign_in`.")
             }
-            (None, _) if self.nobody().is_some() => Ok(Asked::Presence),
             (None, Some(_)) => Ok(Asked::SignIn),
             (None, None) => Ok(Asked::ApiKey),
         }
