@@ -2,9 +2,12 @@
 
 use std::fmt::Write;
 
-use super::file::{CommandEntry, HttpKind, ServerEntry};
+use super::file::{AuthEntry, CommandEntry, HttpKind, ServerEntry};
 use super::item::At;
+use super::native_sign_on::OAuthEntry;
 use super::quantity::format_duration;
+use super::sign_on::Whose;
+use crate::oauth::client::ClientAuth;
 
 /// A file that is being written.
 pub(super) struct Document {
@@ -45,6 +48,9 @@ impl Document {
         let sse = entry.transport.as_ref().filter(|kind| kind.value == HttpKind::Sse);
         self.field("transport", sse.map(|_| "sse".to_owned()));
         self.pairs("headers", entry.headers.as_deref());
+        if let Some(AuthEntry::OAuth(oauth)) = entry.auth.as_ref().map(|auth| &auth.value) {
+            self.oauth(oauth);
+        }
         self.field("timeout", entry.timeout.as_ref().map(|timeout| format_duration(timeout.value)));
         self.field("cache", entry.cache.as_ref().map(|cache| format_duration(cache.value)));
         self.field("enabled", entry.enabled.as_ref().map(|enabled| enabled.value.to_string()));
@@ -64,6 +70,29 @@ impl Document {
     fn field(&mut self, key: &str, value: Option<String>) {
         if let Some(value) = value {
             let _ = writeln!(self.servers, "    {key}: {value}");
+        }
+    }
+
+    /// Adds how a server is signed in at, as far as foreign files can say it.
+    fn oauth(&mut self, oauth: &OAuthEntry) {
+        let text = |text: &Option<At<String>>| text.as_ref().map(|text| scalar(&text.value));
+        let everyone = oauth.whose.as_ref().filter(|whose| whose.value == Whose::Everyone);
+        let token_auth = oauth.token_auth.as_ref().map(|token_auth| match token_auth.value {
+            ClientAuth::Basic => "client_secret_basic".to_owned(),
+            ClientAuth::Post => "client_secret_post".to_owned(),
+        });
+        let fields = [
+            ("for", everyone.map(|_| "everyone".to_owned())),
+            ("client_id", text(&oauth.client_id)),
+            ("client_secret", text(&oauth.client_secret)),
+            ("scopes", oauth.scopes.as_ref().map(list)),
+            ("token_auth", token_auth),
+        ];
+        self.servers.push_str("    auth:\n      oauth:\n");
+        for (key, value) in fields {
+            if let Some(value) = value {
+                let _ = writeln!(self.servers, "        {key}: {value}");
+            }
         }
     }
 

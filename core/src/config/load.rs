@@ -87,7 +87,7 @@ pub(super) fn load<'s>(
 ) -> Vec<Loaded<'s>> {
     let beside = Beside::of(sources);
     let mut drafts: Vec<_> = sources.iter().map(|source| draft_one(source, beside)).collect();
-    switch_off(&mut drafts);
+    apply_apps(&mut drafts);
     drafts.extend(overlays.iter().map(draft_overlay));
     let mut loaded: Vec<_> = drafts.into_iter().map(|drafted| load_one(drafted, lookup, missing)).collect();
     refuse_equal_names(&mut loaded);
@@ -120,14 +120,32 @@ fn draft_overlay(source: &Source) -> Drafted<'_> {
     Drafted { source, kind: None, draft, report }
 }
 
-/// Switches the servers off that an `app.yaml` says are not to be served.
-fn switch_off(drafts: &mut [Drafted<'_>]) {
+/// Writes what an `app.yaml` says of single servers into their descriptions.
+fn apply_apps(drafts: &mut [Drafted<'_>]) {
     let apps: Vec<_> = drafts.iter().filter_map(|drafted| drafted.draft.app.clone()).collect();
-    for server in drafts.iter_mut().flat_map(|drafted| &mut drafted.draft.servers) {
-        if let Some(place) = apps.iter().find_map(|app| app.inactive(&server.name.value)) {
-            server.entry.enabled = Some(At { value: false, place: place.clone() });
+    for Drafted { draft, report, .. } in drafts {
+        for server in &mut draft.servers {
+            if let Some(place) = apps.iter().find_map(|app| app.inactive(&server.name.value)) {
+                server.entry.enabled = Some(At { value: false, place: place.clone() });
+            }
+            sign_in(server, &apps, report);
         }
     }
+}
+
+/// Lets a server be signed in at with the client that an `app.yaml` has for its host, unless it has a credential.
+fn sign_in(server: &mut DraftServer, apps: &[App], report: &mut Report<'_>) {
+    let entry = &mut server.entry;
+    let Some(url) = entry.url.as_ref().filter(|_| entry.auth.is_none()) else { return };
+    let Some(client) = apps.iter().find_map(|app| app.client_of(&url.value)) else { return };
+    let mut names = entry.headers.iter().flatten().map(|(name, _)| name);
+    if let Some(name) = names.find(|name| name.value.eq_ignore_ascii_case("authorization")) {
+        report.warn(&name.place, "the server keeps this credential; `staticOauth` has another for its host");
+        return;
+    }
+    let (auth, inputs) = client.entry(&url.place);
+    entry.auth = Some(auth);
+    server.inputs.extend_from_slice(inputs);
 }
 
 fn load_one<'s>(

@@ -55,13 +55,13 @@ pub(super) enum SigningIn {
 pub(super) struct OAuthEntry {
     place: Place,
     grant: Grant,
-    whose: Option<At<Whose>>,
-    client_id: Option<At<String>>,
+    pub(super) whose: Option<At<Whose>>,
+    pub(super) client_id: Option<At<String>>,
     pub(super) client_secret: Option<At<String>>,
     pub(super) private_key: Option<At<String>>,
-    scopes: Option<Vec<At<String>>>,
+    pub(super) scopes: Option<Vec<At<String>>>,
     issuer: Option<At<String>>,
-    token_auth: Option<At<ClientAuth>>,
+    pub(super) token_auth: Option<At<ClientAuth>>,
     resource: Option<At<String>>,
     parameters: Option<At<Parameters>>,
 }
@@ -104,6 +104,29 @@ impl OAuthEntry {
             resource,
             parameters,
         })
+    }
+
+    /// Returns what signs everybody in with one connection, as a client that was registered by hand: its id and its secret.
+    pub(super) fn of_everyone(
+        place: &Place,
+        (id, secret): (&str, &str),
+        scopes: Option<&[String]>,
+        token_auth: Option<ClientAuth>,
+    ) -> Self {
+        let text = |text: &str| At { value: text.to_owned(), place: place.clone() };
+        Self {
+            place: place.clone(),
+            grant: Grant::AuthorizationCode,
+            whose: Some(At { value: Whose::Everyone, place: place.clone() }),
+            client_id: Some(text(id)),
+            client_secret: Some(text(secret)),
+            private_key: None,
+            scopes: scopes.map(|scopes| scopes.iter().map(|scope| text(scope)).collect()),
+            issuer: None,
+            token_auth: token_auth.map(|value| At { value, place: place.clone() }),
+            resource: None,
+            parameters: None,
+        }
     }
 
     /// Resolves it; nothing where something is wrong or cannot be known.

@@ -22,10 +22,12 @@ use crate::oauth::connect::{Client, Grantor};
 use crate::oauth::connection::{Granted, Outcome, Token};
 use crate::ports::{Host, NamedByStranger};
 use crate::secrets::{Secret, header_value};
-use crate::upstream::{Server, ServerKey, lock};
+use crate::upstream::{Server, ServerKey, Wanting, lock};
 
 /// For how long is known who grants access to a server, in milliseconds.
 const KNOWN: u64 = 10 * 60_000;
+/// For how long a user is not asked again for scopes that were asked for in vain, in milliseconds.
+const IN_VAIN: u64 = 10 * 60_000;
 
 /// Where a server is, and how its users sign in there.
 type At<'s> = (&'s Url, &'s Consent);
@@ -68,7 +70,7 @@ impl<H: Host> Gateway<H> {
         let Some(demand) = Demand::read(answer.0.status, &answer.0.headers) else { return Ok(answer) };
         drop(answer);
         if let Some(token) = token.as_ref().filter(|_| demand.is_about_scopes) {
-            return Err(lacking(server, token, &demand));
+            return Err(lacking(server, token, &demand, self.host().now()));
         }
         let grantor = self.find_grantor(server, at, Some(&demand)).await?;
         self.0.grantors.found(server, &grantor, self.host().now());
@@ -76,7 +78,7 @@ impl<H: Host> Gateway<H> {
         let answer = self.fetch_as(server, Some(&anew), request).await?;
         match Demand::read(answer.0.status, &answer.0.headers) {
             None => Ok(answer),
-            Some(still) => Err(lacking(server, &anew, &still)),
+            Some(still) => Err(lacking(server, &anew, &still, self.host().now())),
         }
     }
 
@@ -194,23 +196,28 @@ impl<H: Host> Gateway<H> {
             Box::pin(self.access_token(&key, refused, renew)).await
         };
         let token = found.map_err(|why| no_token(server, &why))?;
-        let mut lack = lock(&server.lack);
-        match &*lack {
-            Some((lacking, lack)) if *lacking == token => Err(in_need(server, lack.clone())),
-            _ => {
-                *lack = None;
-                Ok(token)
+        match &*lock(&server.wanting) {
+            // It is of no use. One that only lacks scopes is, for calls that do not need them.
+            Some(wanting) if wanting.token == token && wanting.lack.scopes.is_none() => {
+                Err(in_need(server, wanting.lack.clone()))
             }
+            _ => Ok(token),
         }
     }
 
     /// Returns what a server's user has to do before a call can go on; nothing where it can, or where only the server
-    /// itself can tell.
-    pub(super) async fn lacks(&self, server: &Server) -> Option<Lack> {
+    /// itself can tell. For a call that `comes_back` since its token lacked scopes, the same token is not enough.
+    pub(super) async fn lacks(&self, server: &Server, comes_back: bool) -> Option<Lack> {
         let at = server.consent()?;
         let grantor = self.grantor_known(server, at).await.ok()??;
-        let error = self.token_at(server, &grantor, None).await.err()?;
-        error.lack.map(|lack| *lack)
+        match self.token_at(server, &grantor, None).await {
+            Ok(token) if comes_back => {
+                let wanting = lock(&server.wanting);
+                wanting.as_ref().filter(|wanting| wanting.token == token).map(|wanting| wanting.lack.clone())
+            }
+            Ok(_) => None,
+            Err(error) => error.lack.map(|lack| *lack),
+        }
     }
 
     /// Asks a provider for the next token of a connection.
@@ -315,11 +322,24 @@ fn in_need(server: &Server, lack: Lack) -> Unreachable {
     server.error(message).refused().lacking(lack)
 }
 
-/// The error about a server that has refused a token; its user is asked until there is another.
-fn lacking(server: &Server, token: &Token, demand: &Demand) -> Unreachable {
+/// The error about a server that has found a token wanting. Its user is asked, but not again for scopes that the next
+/// token does not bring.
+fn lacking(server: &Server, token: &Token, demand: &Demand, now: u64) -> Unreachable {
     let scopes = demand.scopes.as_ref().filter(|_| demand.is_about_scopes).map(Scopes::to_string);
+    let mut wanting = lock(&server.wanting);
+    if let Some(before) = &*wanting
+        && before.token != *token
+        && scopes.is_some()
+        && before.lack.scopes == scopes
+        && now.saturating_sub(before.since) < IN_VAIN
+    {
+        let scopes = scopes.unwrap_or_default();
+        return server
+            .error(format!("wants more ({scopes}), which its user's consent does not bring"))
+            .refused();
+    }
     let lack = Lack { why: "the server refuses what it was connected with".into(), scopes };
-    *lock(&server.lack) = Some((token.clone(), lack.clone()));
+    *wanting = Some(Wanting { token: token.clone(), lack: lack.clone(), since: now });
     in_need(server, lack)
 }
 

@@ -12,6 +12,7 @@ use http::StatusCode;
 
 use super::addressee::{Addressee, Cancelled};
 use super::ask::{AnswerBody, Asked};
+use super::invite::Guest;
 use super::messages::{Messages, Outgoing};
 use super::rounds::Unfinished;
 use super::{HELD, late};
@@ -312,10 +313,16 @@ impl<H: Host> Gateway<H> {
     ) -> Result<(Round, Addressee), Carried> {
         let (server, link) = (to.server.clone(), to.link.clone());
         let asking = std::pin::pin!(self.ask(&server, &link, ask, Wait::Call));
-        let mut asked = to.unless_cancelled(asking).await?.map_err(|error| {
-            to.log_unanswered(&error);
-            Carried::Failed(error.into())
-        })?;
+        let mut asked = match to.unless_cancelled(asking).await? {
+            Ok(asked) => asked,
+            Err(error) => {
+                to.log_unanswered(&error);
+                let Some(lack) = &error.lack else { return Err(Carried::Failed(error.into())) };
+                let invited = self.invite(&server, lack, &Guest::of_session(&to, ask.method.as_ref()));
+                give(steps, invited.map_err(Carried::Failed)?).await;
+                return Err(Carried::Through);
+            }
+        };
         match std::mem::replace(&mut asked.body, AnswerBody::Nothing) {
             AnswerBody::Json(chunks) => match self.document(asked, chunks, to).await? {
                 Ended::Round(round, to) if to.interaction.is_possible() => return Ok((round, *to)),

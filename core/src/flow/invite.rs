@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::addressee::Addressee;
 use super::connected::nobody;
 use super::park::may_be_asked_in;
 use crate::acl::Target;
@@ -26,7 +27,7 @@ use crate::ports::Host;
 use crate::session::{Binding, Interaction, Next, RequestState};
 use crate::upstream::handshake::{Introduction, own_info};
 use crate::upstream::{Server, Status};
-use crate::wire::json::quote;
+use crate::wire::json::{Object, quote};
 use crate::wire::message;
 use crate::wire::version::{Era, Version};
 
@@ -40,6 +41,35 @@ pub(super) enum Behind {
     Read,
     /// A server that waits for its user: this is the answer.
     Answer(Result<Reply, Refusal>),
+}
+
+/// Whose call it is whose user is invited.
+pub(super) struct Guest<'g> {
+    id: &'g str,
+    method: &'g str,
+    /// What it was called with; a session's agent brings nothing back that would be bound to it.
+    params: Option<&'g Object<'g>>,
+    caller: &'g Caller,
+    interaction: Interaction,
+}
+
+impl<'g> Guest<'g> {
+    /// The caller of a request.
+    fn new(inbound: &'g Inbound<'g>, caller: &'g Caller) -> Self {
+        let interaction = interaction(inbound, caller);
+        Self {
+            id: inbound.id.text(),
+            method: &inbound.method,
+            params: Some(&inbound.params),
+            caller,
+            interaction,
+        }
+    }
+
+    /// The agent of a session, which waits for the answer to a request of that method.
+    pub(super) fn of_session(to: &'g Addressee, method: &'g str) -> Self {
+        Self { id: &to.id, method, params: None, caller: &to.caller, interaction: to.interaction }
+    }
 }
 
 /// For how long a call waits whose user says that they have gone to connect, in milliseconds, and how often it looks.
@@ -60,7 +90,7 @@ impl<H: Host> Gateway<H> {
         let server = &route.server;
         server.consent()?;
         if let Some(lack) = Box::pin(self.lacks_after(server, comes_back)).await {
-            return Some(self.invite(server, &lack, inbound, caller));
+            return Some(self.invite(server, &lack, &Guest::new(inbound, caller)));
         }
         let is_connect = server.awaits_consent.load(Ordering::Relaxed) && route.own_name() == CONNECT;
         if is_connect { Some(Box::pin(self.answer_connect(server, inbound, caller)).await) } else { None }
@@ -80,7 +110,7 @@ impl<H: Host> Gateway<H> {
             return Behind::Answer(Err(nobody(&server).into()));
         }
         if let Some(lack) = self.lacks_after(&server, comes_back).await {
-            return Behind::Answer(self.invite(&server, &lack, inbound, caller));
+            return Behind::Answer(self.invite(&server, &lack, &Guest::new(inbound, caller)));
         }
         match self.refresh(&server).await {
             Ok(()) => Behind::Read,
@@ -93,7 +123,7 @@ impl<H: Host> Gateway<H> {
         let patience = if comes_back { PATIENCE } else { 0 };
         let until = self.host().now().saturating_add(patience);
         loop {
-            let lack = self.lacks(server).await?;
+            let lack = self.lacks(server, comes_back).await?;
             if self.host().now() >= until {
                 return Some(lack);
             }
@@ -110,20 +140,14 @@ impl<H: Host> Gateway<H> {
         caller: &Caller,
     ) -> Result<Reply, Refusal> {
         match &error.lack {
-            Some(lack) => self.invite(server, lack, inbound, caller),
+            Some(lack) => self.invite(server, lack, &Guest::new(inbound, caller)),
             None => Err(error.into()),
         }
     }
 
     /// Invites the user of a call to connect.
-    fn invite(
-        &self,
-        server: &Arc<Server>,
-        lack: &Lack,
-        inbound: &Inbound<'_>,
-        caller: &Caller,
-    ) -> Result<Reply, Refusal> {
-        let id = inbound.id.text();
+    pub(super) fn invite(&self, server: &Server, lack: &Lack, guest: &Guest<'_>) -> Result<Reply, Refusal> {
+        let Guest { id, method, caller, .. } = *guest;
         let Some(invitation) = self.invitation(server, lack) else {
             let why = server.error(format!(
                 "is not connected, and nobody can come back to this gateway from a browser: an admin sets \
@@ -133,23 +157,17 @@ impl<H: Host> Gateway<H> {
             return Err(why.into());
         };
         caller.record.leads_to(&Arc::from(CONNECT));
-        let interaction = interaction(inbound, caller);
         let question = Question {
             key: CONNECT.into(),
             method: "elicitation/create".into(),
             params: Some(invitation.params()),
         };
-        let can_visit = interaction.url && may_be_asked_in(&inbound.method);
-        match caller.era() {
-            Era::Modern if can_visit => {
+        let can_visit = guest.interaction.url && may_be_asked_in(method);
+        match (caller.era(), guest.params) {
+            (Era::Modern, Some(params)) if can_visit => {
                 let state = RequestState {
                     server: server.identity.clone(),
-                    binding: Binding::new(
-                        endpoint::path(&caller.scope),
-                        caller.who.owner(),
-                        &inbound.method,
-                        &inbound.params,
-                    ),
+                    binding: Binding::new(endpoint::path(&caller.scope), caller.who.owner(), method, params),
                     nonce: self.random(),
                     expires: self.host().now() + STATE,
                     next: Next::Again,
@@ -158,13 +176,11 @@ impl<H: Host> Gateway<H> {
                 let result = dialogue::input_required(&[question], &state, own_info());
                 Ok(body::json(StatusCode::OK, message::result(id, &result)))
             }
-            Era::Legacy if can_visit && caller.version() >= Version::V2025_11_25 => {
+            (Era::Legacy, _) if can_visit && caller.version() >= Version::V2025_11_25 => {
                 let round = Round { questions: vec![question], state: None };
                 Err(round.to_error(id))
             }
-            _ if inbound.method == "tools/call" => {
-                Ok(said(id, &invitation.sentence(), caller, Outcome::Failed))
-            }
+            _ if method == "tools/call" => Ok(said(id, &invitation.sentence(), caller, Outcome::Failed)),
             _ => Err(server.error(format!("is not connected. {}", invitation.sentence())).into()),
         }
     }

@@ -109,11 +109,21 @@ pub(crate) struct Server {
     pub(crate) signed_in: SignedIn,
     /// The token of a connection that was presented last.
     pub(crate) presented: Mutex<Option<Token>>,
-    /// What its user has to do before it takes that token, which is of no use to it.
-    pub(crate) lack: Mutex<Option<(Token, Lack)>>,
+    /// The token that it has found wanting last.
+    pub(crate) wanting: Mutex<Option<Wanting>>,
     /// Whether it waits for its user, and lists how it is connected in place of what it offers.
     pub(crate) awaits_consent: AtomicBool,
     status: Mutex<Status>,
+}
+
+/// A token of a connection that a server has found wanting.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanting {
+    pub(crate) token: Token,
+    /// What its user has to do.
+    pub(crate) lack: Lack,
+    /// When that was first found, in milliseconds since the Unix epoch.
+    pub(crate) since: u64,
 }
 
 /// Which server, whatever its settings: by its name and, where it acts for one user alone, that user.
@@ -356,7 +366,7 @@ impl Server {
             refused: Mutex::default(),
             signed_in: SignedIn::default(),
             presented: Mutex::default(),
-            lack: Mutex::default(),
+            wanting: Mutex::default(),
             awaits_consent: AtomicBool::new(false),
             status: Mutex::default(),
         };

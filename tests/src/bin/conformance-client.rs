@@ -9,12 +9,17 @@ use std::env;
 use std::process::ExitCode;
 
 use portcullis_tests::agent::{Agent, LEGACY};
+use portcullis_tests::browser::Browser;
 use portcullis_tests::conformance::{configuration, configuration_of_client};
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
 use portcullis_tests::scenario::answer;
 use serde_json::{Map, Value, json};
 
+/// The client's document of the scenario about those.
+const DOCUMENT: &str = "https://conformance-test.local/client-metadata.json";
+/// How often the user is sent to connect at most: the scenarios about scopes want to see an end.
+const MOST_VISITS: usize = 4;
 /// The tools of the scenario about rounds: the second is called between the two rounds of the first.
 const ROUNDS: [&str; 3] = ["test_mrtr_echo_state", "test_mrtr_no_state", "test_mrtr_no_result_type"];
 const UNRELATED: &str = "test_mrtr_unrelated";
@@ -24,13 +29,20 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let context = context();
-    let gateway = Gateway::start(&match context["client_id"].as_str() {
-        Some(client) => configuration_of_client(&url, &oauth(client, &context)),
-        None => configuration(&url),
+    let scenario = env::var("MCP_CONFORMANCE_SCENARIO");
+    let gateway = Gateway::start(&match scenario.as_deref() {
+        Ok(name) if name.starts_with("auth/client-credentials") => {
+            configuration_of_client(&url, &oauth(&context))
+        }
+        Ok(name) if name.starts_with("auth/") => configuration_of_client(&url, &consent_to(name, &context)),
+        _ => configuration(&url),
     });
     let agent = Agent::modern(gateway.url());
     let elicitation = json!({ "elicitation": { "form": {} } });
-    match env::var("MCP_CONFORMANCE_SCENARIO").as_deref() {
+    match scenario.as_deref() {
+        Ok(name) if name.starts_with("auth/") && !name.starts_with("auth/client-credentials") => {
+            connect(&agent.handshake(LEGACY));
+        }
         Ok("sep-2322-client-request-state") => rounds(&agent.capabilities(elicitation)),
         Ok("elicitation-sep1034-client-defaults") => {
             consent(gateway.url(), &agent.capabilities(elicitation).handshake(LEGACY));
@@ -48,9 +60,40 @@ fn context() -> Value {
     serde_json::from_str(&context).unwrap_or_default()
 }
 
+/// How users sign in, with what the scenario gives.
+fn consent_to(scenario: &str, context: &Value) -> Value {
+    // The client's document is elsewhere than this gateway, which is on no public name.
+    let document = (scenario == "auth/basic-cimd").then(|| json!(DOCUMENT));
+    let client = context.get("client_id").cloned().or(document);
+    let given = [("client_id", client.as_ref()), ("client_secret", context.get("client_secret"))];
+    given
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?.clone())))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+/// Does all that there is to do, and has its user connect wherever that is asked for; some scenarios want to see that it
+/// cannot be.
+fn connect(agent: &Agent) {
+    let mut browser = Browser::default();
+    for _ in 0..MOST_VISITS {
+        let tools = agent.list("tools/list", "tools");
+        let asked = tools.iter().find_map(|tool| {
+            let call = json!({ "name": tool["name"], "arguments": arguments(tool, &tools) });
+            let answer = agent.ask("tools/call", call).to_string();
+            answer.split("call again: ").nth(1)?.split(['"', '\\']).next().map(str::to_owned)
+        });
+        let Some(url) = asked else { return };
+        if !browser.visit(&url).contains("<title>Connected</title>") {
+            return;
+        }
+    }
+}
+
 /// How the gateway signs in, with what the scenario gives.
-fn oauth(client: &str, context: &Value) -> Value {
-    let mut oauth = json!({ "grant": "client_credentials", "client_id": client });
+fn oauth(context: &Value) -> Value {
+    let mut oauth = json!({ "grant": "client_credentials", "client_id": context["client_id"] });
     for (given, key) in [("client_secret", "client_secret"), ("private_key_pem", "private_key")] {
         if let Some(value) = context.get(given) {
             oauth[key] = value.clone();

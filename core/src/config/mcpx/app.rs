@@ -6,16 +6,11 @@ use super::super::endpoint::is_managed;
 use super::super::item::{At, Fields, Item};
 use super::super::node::{ScalarKind, Value};
 use super::super::problem::{Place, Report, quote};
-use super::{App, extensions, groups, permissions};
+use super::{App, extensions, groups, permissions, static_oauth};
 
-/// Sections whose meaning is not carried over, and what to do instead.
-const NOT_CARRIED_OVER: [(&str, &str); 2] = [
-    ("skills", "skills are kept by MCPX's hub; agents load them from where they are published"),
-    (
-        "staticOauth",
-        "send the server's credential in a header: `headers: { Authorization: \"Bearer {{NAME}}\" }`",
-    ),
-];
+/// A section whose meaning is not carried over, and what to do instead.
+const NOT_CARRIED_OVER: (&str, &str) =
+    ("skills", "skills are kept by MCPX's hub; agents load them from where they are published");
 
 /// Who is let in.
 #[derive(Debug, Clone)]
@@ -45,6 +40,7 @@ pub(in crate::config) fn read(root: &Item<'_>, report: &mut Report<'_>) -> App {
             .map(|item| read_inactive(&item, report))
             .unwrap_or_default(),
         auth: fields.take("auth").and_then(|item| read_auth(&item, report)),
+        clients: fields.take("staticOauth").map(|item| static_oauth::read(&item, report)).unwrap_or_default(),
     };
     warn_not_carried_over(&mut fields, report);
     fields.warn_ignored(report);
@@ -52,11 +48,10 @@ pub(in crate::config) fn read(root: &Item<'_>, report: &mut Report<'_>) -> App {
 }
 
 fn warn_not_carried_over(fields: &mut Fields<'_>, report: &mut Report<'_>) {
-    for (key, advice) in NOT_CARRIED_OVER {
-        if let Some(section) = fields.take(key).filter(|section| !says_nothing(section)) {
-            report.warn(&section.place(), format!("`{key}` is not carried over"));
-            report.hint(advice);
-        }
+    let (key, advice) = NOT_CARRIED_OVER;
+    if let Some(section) = fields.take(key).filter(|section| !says_nothing(section)) {
+        report.warn(&section.place(), format!("`{key}` is not carried over"));
+        report.hint(advice);
     }
 }
 

@@ -12,6 +12,7 @@ mod groups;
 mod permissions;
 mod resolve;
 mod servers;
+mod static_oauth;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -29,6 +30,7 @@ use super::problem::Place;
 use extensions::Child;
 use groups::ToolGroup;
 use permissions::Permissions;
+use static_oauth::{Client, StaticOAuth};
 
 /// What an `app.yaml` says, before it is known which servers there are.
 #[derive(Debug, Clone, Default)]
@@ -39,9 +41,16 @@ pub(super) struct App {
     /// The servers that are not to be served, as they are written.
     inactive: Vec<At<String>>,
     auth: Option<app::AuthEntry>,
+    /// What signs in at servers.
+    clients: StaticOAuth,
 }
 
 impl App {
+    /// Returns the client that signs in at the server at a URL; nothing where none does.
+    pub(super) fn client_of(&self, url: &str) -> Option<&Client> {
+        self.clients.client_of(url)
+    }
+
     /// Returns where the file says that a server is not to be served; nothing where it does not.
     pub(super) fn inactive(&self, server: &str) -> Option<&Place> {
         let mut inactive = self.inactive.iter();

@@ -423,14 +423,12 @@ fn callers_are_let_in_by_one_key() {
 
 #[test]
 fn what_is_not_carried_over_is_said() {
-    insta::assert_snapshot!(problems("skills: { enabled: [{ skillIds: [x] }] }\nstaticOauth: { mapping: { github.com: gh } }\nother: 1"), @r#"
+    insta::assert_snapshot!(problems("skills: { enabled: [{ skillIds: [x] }] }\nother: 1"), @r#"
     app.yaml:3:9: warning: skills: `skills` is not carried over
       hint: skills are kept by MCPX's hub; agents load them from where they are published
-    app.yaml:4:14: warning: staticOauth: `staticOauth` is not carried over
-      hint: send the server's credential in a header: `headers: { Authorization: "Bearer {{NAME}}" }`
-    app.yaml:5:1: warning: other: the key "other" has no meaning here and is ignored
+    app.yaml:4:1: warning: other: the key "other" has no meaning here and is ignored
     "#);
-    insta::assert_snapshot!(problems("skills: { enabled: [] }\nstaticOauth:\ntargetServerAttributes: { tim: { inactive: true } }"), @r#"
+    insta::assert_snapshot!(problems("skills: { enabled: [] }\nstaticOauth: {}\ntargetServerAttributes: { tim: { inactive: true } }"), @r#"
     app.yaml:5:27: warning: targetServerAttributes.tim: no server is named "tim"; what is said of it has no effect
       hint: did you mean `time`?
     "#);
