@@ -419,6 +419,7 @@ fn what_is_not_connected_lists_how_to_connect_it() {
     let listed = stage.ask(1, "tools/list", "", "{}");
     assert!(listed.contains("\"a__echo\"") && listed.contains("\"mine__connect\""), "{listed}");
     assert!(!listed.contains("\"mine__echo\""), "{listed}");
+    assert!(listed.contains("\"ttlMs\":0,"), "it is not kept: {listed}");
     let asked = stage.call(1, "mine__connect", "");
     assert!(asked.contains("input_required"), "{asked}");
     stage.connect(1, &asked);
@@ -426,6 +427,7 @@ fn what_is_not_connected_lists_how_to_connect_it() {
     assert!(done.contains("is connected. List the tools again.") || done.contains("Unknown tool"), "{done}");
     let listed = stage.ask(1, "tools/list", "", "{}");
     assert!(listed.contains("\"mine__echo\"") && !listed.contains("\"mine__connect\""), "{listed}");
+    assert!(!listed.contains("\"ttlMs\":0,"), "{listed}");
     let other = stage.ask(2, "tools/list", "", "{}");
     assert!(other.contains("\"mine__connect\"") && !other.contains("\"mine__echo\""), "{other}");
 }
