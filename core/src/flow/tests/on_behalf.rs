@@ -112,7 +112,7 @@ impl Doubles {
             more.join(" ")
         ));
         if let Some((status, text)) = self.instead.get(host) {
-            return json_answer(*status, text.clone());
+            return json_answer(*status, text.replace("WHAT-WAS-SHOWN", shown));
         }
         if self.over.iter().any(|over| **over == who) {
             return json_answer(400, r#"{"error":"invalid_grant","error_description":"h0t secrets"}"#);
@@ -362,6 +362,13 @@ fn who_vouches_in_vain_is_no_end_of_a_sign_in() {
     let stage = Stage::new(ID_JAG);
     lock(&stage.doubles).instead.insert("as.test", (400, r#"{"error":"invalid_grant"}"#.into()));
     insta::assert_snapshot!(stage.why(&stage.token("ann")), @r#"server \"mine\" cannot be signed in at: the authorization server \"https://as.test\" gives the client \"portcullis\" no token (invalid_grant); see `auth.oauth`, and what it lets the client do"#);
+}
+
+#[test]
+fn what_vouches_is_not_repeated() {
+    let stage = Stage::new(ID_JAG);
+    lock(&stage.doubles).instead.insert("as.test", (400, r#"{"error":"WHAT-WAS-SHOWN"}"#.into()));
+    insta::assert_snapshot!(stage.why(&stage.token("ann")), @r#"server \"mine\" cannot be signed in at: the authorization server \"https://as.test\" gives the client \"portcullis\" no token ([redacted]); see `auth.oauth`, and what it lets the client do"#);
 }
 
 #[test]
