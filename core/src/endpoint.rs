@@ -188,6 +188,11 @@ pub(crate) fn path(scope: &Scope) -> String {
     }
 }
 
+/// Tells whether a path is that of a page on which users connect a server, whether or not there is such a server.
+pub(crate) fn is_connect(path: &str) -> bool {
+    path.starts_with(CONNECT)
+}
+
 /// Returns the path of the page on which users connect a server.
 pub(crate) fn connect_path(server: &ServerName) -> String {
     format!("{CONNECT}{}", server.as_str().replace(' ', "%20"))

@@ -184,7 +184,7 @@ async fn serve(environment: &Environment, mut request: http::Request<Body>, way:
         match environment.gateway().await {
             Ok(gateway) => {
                 // Others may have made it a moment ago.
-                if gateway.presents_unknown_key(&request) {
+                if gateway.may_present_new_key(&request) {
                     environment.learn_of_keys(gateway).await;
                 }
                 gateway.serve(request).await

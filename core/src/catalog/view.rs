@@ -134,7 +134,7 @@ impl View {
         view.instructions = instructions(settings, &speaking);
         view.capabilities =
             ERAS.map(|era| capabilities(&speaking, incomplete, Declaring::new(era, Told::Everything)));
-        view.ttl = view.offering().map(|(_, offer)| offer.ttl).chain([AGENT_TTL]).min().unwrap_or(0);
+        view.ttl = view.offering().map(lasts).chain([AGENT_TTL]).min().unwrap_or(0);
         view
     }
 
@@ -394,6 +394,11 @@ impl List {
         }
         Self { digest, pages }
     }
+}
+
+/// Returns for how long what a server lists may be kept, in milliseconds. The way to connect it is gone as soon as that is done.
+fn lasts((server, offer): &Offering) -> u64 {
+    if server.awaits_consent.load(Ordering::Relaxed) { 0 } else { offer.ttl }
 }
 
 fn resource<'n>(server: &'n ServerName, name: &'n str) -> Target<'n> {

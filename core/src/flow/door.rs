@@ -124,19 +124,20 @@ impl<H: Host> Gateway<H> {
         });
     }
 
-    /// Tells whether a request to an agents' endpoint presents an API key that is not known here: it may have been made a
-    /// moment ago, elsewhere. That is no use of the key, and nothing is recorded of it.
-    pub fn presents_unknown_key<B>(&self, request: &http::Request<B>) -> bool {
-        let (uri, headers) = (request.uri(), request.headers());
+    /// Tells whether a request presents an API key that is not known here: it may have been made a moment ago, elsewhere. That
+    /// is no use of the key, and nothing is recorded of it. The form of connecting has its key in the body, so that may be one.
+    pub fn may_present_new_key<B>(&self, request: &http::Request<B>) -> bool {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let is_vouched_for = request.extensions().get::<Proof>().is_some();
-        if is_vouched_for || request.method() == Method::OPTIONS || !endpoint::is_agents(uri.path()) {
+        let is_form = method == Method::POST && endpoint::is_connect(uri.path());
+        if is_vouched_for || method == Method::OPTIONS || !(is_form || endpoint::is_agents(uri.path())) {
             return false;
         }
         let snapshot = self.0.snapshot.load();
         let (auth, policy) = (&snapshot.config.auth, &snapshot.config.policy);
         let is_unknown = |evidence: Evidence<'_>| evidence.is_unknown_key(auth, &self.0.keys.load());
-        snapshot.gate.check(headers, uri).is_ok()
-            && Evidence::of(headers, auth, policy.dialect).is_ok_and(is_unknown)
+        let is_new = || Evidence::of(headers, auth, policy.dialect).is_ok_and(is_unknown);
+        snapshot.gate.check(headers, uri).is_ok() && (is_form || is_new())
     }
 
     /// Returns when each API key was last used, in milliseconds since the Unix epoch, by its id; of those that were.

@@ -19,6 +19,9 @@ use serde_json::{Map, Value, json};
 
 /// The client's document of the scenario about those.
 const DOCUMENT: &str = "https://conformance-test.local/client-metadata.json";
+/// What stands before a link to connect, and what is said once the server can be listed.
+const ASKED: &str = "call again: ";
+const LISTED: &str = "List the tools again";
 /// How often the user is sent to connect at most: the scenarios about scopes want to see an end.
 const MOST_VISITS: usize = 4;
 /// The tools of the scenario about rounds: the second is called between the two rounds of the first.
@@ -84,12 +87,15 @@ fn connect(agent: &Agent) {
     let mut browser = Browser::default();
     for _ in 0..MOST_VISITS {
         let tools = agent.list("tools/list", "tools");
-        let asked = tools.iter().find_map(|tool| {
+        let mut answers = tools.iter().map(|tool| {
             let call = json!({ "name": tool["name"], "arguments": arguments(tool, &tools) });
-            let answer = agent.ask("tools/call", call).to_string();
-            answer.split("call again: ").nth(1)?.split(['"', '\\']).next().map(str::to_owned)
+            agent.ask("tools/call", call).to_string()
         });
-        let Some(url) = asked else { return };
+        let Some(answer) = answers.find(|answer| answer.contains(ASKED) || answer.contains(LISTED)) else {
+            return;
+        };
+        let asked = answer.split(ASKED).nth(1).and_then(|rest| rest.split(['"', '\\']).next());
+        let Some(url) = asked.map(str::to_owned) else { continue };
         if !browser.visit(&url).contains("<title>Connected</title>") {
             return;
         }

@@ -142,7 +142,7 @@ fn only_a_whole_key_that_was_never_heard_of_may_be_a_new_one() {
     let expired = KeyRecord { expires: Some(1), ..key(3).1 };
     stage.gateway.set_keys(KeyRing::new([key(1).1, revoked, expired]));
     let check = |method: Method, path: &'static str, headers: &[(&'static str, &str)]| {
-        stage.gateway.presents_unknown_key(&at(post(LIST, headers), method, path))
+        stage.gateway.may_present_new_key(&at(post(LIST, headers), method, path))
     };
     let bearer = |number: u8| format!("Bearer {}", key(number).0.reveal());
     let (new, whole) = (bearer(9), key(9).0);
@@ -158,6 +158,9 @@ fn only_a_whole_key_that_was_never_heard_of_may_be_a_new_one() {
     for (number, why) in [(1, "it counts"), (2, "revoked"), (3, "expired"), (7, "shared")] {
         assert!(!check(Method::POST, "/mcp", &[("authorization", &bearer(number))]), "{why}");
     }
+    assert!(check(Method::POST, "/connect/a", &[]), "it is in the body");
+    assert!(!check(Method::GET, "/connect/a", &[]));
+    assert!(!check(Method::POST, "/connect/a", &[("origin", "http://evil.test")]));
     for headers in [
         &[][..],
         &[("authorization", "Bearer the admin's key")],
