@@ -394,6 +394,14 @@ impl Gateway {
         self.await_readiness();
     }
 
+    /// Ends the environments of a function: those that come next know whatever any was told, such as a new key. Elsewhere
+    /// nothing has to end for that.
+    pub fn begin_anew(&self) {
+        if self.setup.host == Host::Lambda {
+            Request::post(&self.url_of("/.function/kill")).send();
+        }
+    }
+
     /// Sets a secret, with the admin key of the environment. A Worker is started anew, with another binding: that is what
     /// `wrangler secret put` does.
     pub fn set_secret(&mut self, name: &str, value: &str) {

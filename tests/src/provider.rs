@@ -33,6 +33,11 @@ impl Provider {
         Self::with(&["--lifetime", &seconds.to_string()])
     }
 
+    /// One whose access tokens last for so many seconds, until they are refreshed.
+    pub fn of_a_short_first_token(seconds: u32) -> Self {
+        Self::with(&["--first", &seconds.to_string()])
+    }
+
     /// One that makes tokens for what it calls its API, whatever resource is asked for.
     pub fn of_api(audience: &str) -> Self {
         Self::with(&["--audience", audience])

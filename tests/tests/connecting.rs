@@ -1,6 +1,9 @@
 //! Users who connect their accounts at servers, end to end: agents on the official SDKs, a real browser, servers on the
 //! official SDKs that take the tokens of a real authorization server alone.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use portcullis_tests::agent::Agent;
 use portcullis_tests::browser::Browser;
 use portcullis_tests::chromium::{Person, Walk};
@@ -159,6 +162,7 @@ fn whoever_has_an_api_key_connects_with_it() {
         let made = serde_json::from_str(&made.stdout).unwrap_or_else(|error| panic!("{error}: {made:?}"));
         of(&made, "key")
     });
+    gateway.begin_anew();
     let agent = agent(&gateway).bearer(&own);
     wait::expect("the key to count", || agent.post("tools/list", json!({})).send().status == 200);
     let asked = ask(&agent);
@@ -190,6 +194,33 @@ fn a_connection_outlives_its_tokens() {
         granting.asked("refresh") >= 3
     });
     assert_eq!(granting.asked("revoked"), 0);
+}
+
+/// A real authorization server ends a connection whose refresh token comes twice.
+#[test]
+fn of_fifty_calls_at_once_with_a_token_that_is_over_one_refreshes() {
+    const SECONDS: u32 = 2;
+    let granting = Provider::of_a_short_first_token(SECONDS);
+    let server = Upstream::protected(2, granting.issuer());
+    let front = StandIn::start(Provider::behind, &servers(&server));
+    let client = front.register(1);
+    let mut browser = Browser::default();
+    let back = front.sign_in(&client, 1, |url| browser.sign_in(url));
+    let token = of(&front.redeem(&client, &back), "access_token");
+    let asked = ask(&agent(&front.gateway).bearer(&token));
+    browser.visit(&link(&asked));
+    let connected = Instant::now();
+    wait::expect("the token to be over", || connected.elapsed() > Duration::from_secs(SECONDS.into()));
+    let own = format!("ann of {}", granting.issuer());
+    thread::scope(|scope| {
+        let calls: Vec<_> =
+            (0..50).map(|_| scope.spawn(|| ask(&agent(&front.gateway).bearer(&token)))).collect();
+        for call in calls {
+            let said = call.join().expect("an answer");
+            assert_eq!(said["content"][0]["text"], own, "{said} {}", front.gateway.log());
+        }
+    });
+    assert_eq!((granting.asked("refresh"), granting.asked("revoked")), (1, 0));
 }
 
 #[test]

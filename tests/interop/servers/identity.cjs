@@ -7,6 +7,7 @@
 // | --audience TEXT | for which tokens are made whatever resource is asked for, as with providers that know their APIs by names |
 // | --pages | people sign in and consent in pages; without, whoever comes is `ann`, and consents to everything |
 // | --lifetime SECONDS | of access tokens |
+// | --first SECONDS | of access tokens that are not had by refreshing |
 //
 // `ann` is of the groups `eng` and `all`, `bob` and `eve` are of `eng`. Programs sign in as one of CLIENTS, or register. PKCE is
 // required of all. Refresh tokens are used once: one that comes again ends all of its grant.
@@ -50,6 +51,7 @@ function option(name, otherwise) {
 const audience = option('--audience');
 const hasPages = process.argv.includes('--pages');
 const lifetime = Number(option('--lifetime', '600'));
+const first = Number(option('--first', lifetime));
 const asked = { keys: 0, introspection: 0, refresh: 0, revoked: 0 };
 let issuer;
 let keys;
@@ -85,7 +87,10 @@ function rotate() {
       loadExistingGrant: grant,
       interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
     }),
-    ttl: { AccessToken: lifetime, ClientCredentials: lifetime },
+    ttl: {
+      AccessToken: (ctx) => (ctx.oidc.params.grant_type === 'refresh_token' ? lifetime : first),
+      ClientCredentials: lifetime,
+    },
     features: {
       devInteractions: { enabled: hasPages },
       clientCredentials: { enabled: true },

@@ -10,14 +10,18 @@ use std::process::ExitCode;
 
 use portcullis_tests::agent::{Agent, LEGACY};
 use portcullis_tests::browser::Browser;
-use portcullis_tests::conformance::{configuration, configuration_of_client};
+use portcullis_tests::conformance::{configuration, configuration_of_client, configuration_on_behalf};
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
 use portcullis_tests::scenario::answer;
+use portcullis_tests::vouching::{AUDIENCE, Vouching};
 use serde_json::{Map, Value, json};
 
 /// The client's document of the scenario about those.
 const DOCUMENT: &str = "https://conformance-test.local/client-metadata.json";
+/// What stands before a link to connect, and what is said once the server can be listed.
+const ASKED: &str = "call again: ";
+const LISTED: &str = "List the tools again";
 /// How often the user is sent to connect at most: the scenarios about scopes want to see an end.
 const MOST_VISITS: usize = 4;
 /// The tools of the scenario about rounds: the second is called between the two rounds of the first.
@@ -30,6 +34,10 @@ fn main() -> ExitCode {
     };
     let context = context();
     let scenario = env::var("MCP_CONFORMANCE_SCENARIO");
+    if scenario.as_deref() == Ok("auth/enterprise-managed-authorization") {
+        on_behalf(&url, &context);
+        return ExitCode::SUCCESS;
+    }
     let gateway = Gateway::start(&match scenario.as_deref() {
         Ok(name) if name.starts_with("auth/client-credentials") => {
             configuration_of_client(&url, &oauth(&context))
@@ -79,16 +87,38 @@ fn connect(agent: &Agent) {
     let mut browser = Browser::default();
     for _ in 0..MOST_VISITS {
         let tools = agent.list("tools/list", "tools");
-        let asked = tools.iter().find_map(|tool| {
+        let mut answers = tools.iter().map(|tool| {
             let call = json!({ "name": tool["name"], "arguments": arguments(tool, &tools) });
-            let answer = agent.ask("tools/call", call).to_string();
-            answer.split("call again: ").nth(1)?.split(['"', '\\']).next().map(str::to_owned)
+            agent.ask("tools/call", call).to_string()
         });
-        let Some(url) = asked else { return };
+        let Some(answer) = answers.find(|answer| answer.contains(ASKED) || answer.contains(LISTED)) else {
+            return;
+        };
+        let asked = answer.split(ASKED).nth(1).and_then(|rest| rest.split(['"', '\\']).next());
+        let Some(url) = asked.map(str::to_owned) else { continue };
         if !browser.visit(&url).contains("<title>Connected</title>") {
             return;
         }
     }
+}
+
+/// Has the gateway act on behalf of a user of the scenario's identity provider.
+fn on_behalf(url: &str, context: &Value) {
+    let text = |name: &str| context[name].as_str().expect("the scenario gives it");
+    let provider = Vouching::before(text("idp_token_endpoint"), text("idp_id_token"));
+    let issuer = provider.issuer();
+    let oauth = json!({
+        "grant": "id_jag",
+        "client_id": context["client_id"],
+        "client_secret": context["client_secret"],
+        "identity_provider": {
+            "issuer": issuer,
+            "client_id": context["idp_client_id"],
+            "client_secret": "the scenario's provider asks for none",
+        },
+    });
+    let gateway = Gateway::start(&configuration_on_behalf(url, &oauth, (&issuer, AUDIENCE)));
+    everything(&Agent::modern(gateway.url()).bearer(&provider.token()));
 }
 
 /// How the gateway signs in, with what the scenario gives.

@@ -132,6 +132,7 @@ async fn answer(function: &Arc<Function>, request: Request<Incoming>) -> Reply {
     if let Some(what) = request.uri().path().strip_prefix(CONTROL) {
         if what == "kill" {
             function.state().kill_all();
+            function.start_those_at_first().await;
         }
         let described = function.state().describe();
         return said(StatusCode::OK, described.to_string());

@@ -109,10 +109,7 @@ impl Function {
     /// Serves until it is terminated; its environments end with it.
     pub async fn serve(self: Arc<Self>) {
         let mut terminated = signal(SignalKind::terminate()).expect("signals can be waited for");
-        let at_first = Some(self.settings.environments).filter(|count| *count > 1);
-        for _ in 0..at_first.unwrap_or_default() {
-            self.start_one_more().await;
-        }
+        self.start_those_at_first().await;
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => {
@@ -167,6 +164,14 @@ impl Function {
             }
         });
         answered.await.unwrap_or_else(|_gone| front::failed())
+    }
+
+    /// Starts as many environments as there are at least, where that is more than one; else the first request does.
+    async fn start_those_at_first(self: &Arc<Self>) {
+        let at_first = Some(self.settings.environments).filter(|count| *count > 1);
+        for _ in 0..at_first.unwrap_or_default() {
+            self.start_one_more().await;
+        }
     }
 
     /// Starts another environment, unless there are as many as may be; returns its number.

@@ -66,6 +66,7 @@ pub(crate) fn key(gateway: &Gateway, agent: &str) -> String {
     let made = gateway.cli(&["keys", "create", "--agent", agent, "--json"]);
     let made: Value = serde_json::from_str(&made.stdout).unwrap_or_else(|_| panic!("{}", made.stderr));
     let key = made["key"].as_str().expect("a key").to_owned();
+    gateway.begin_anew();
     let taken = || Agent::modern(gateway.url()).bearer(&key).post("nothing", json!({})).send().status != 401;
     wait::expect("the key is taken", taken);
     key

@@ -161,7 +161,8 @@ fn case_05_get_and_delete_open_no_forged_session() {
 /// A session that was ended is as unknown as one that never was.
 #[test]
 fn case_04_an_ended_session_opens_nothing() {
-    let target = Target::start();
+    // Of a function, that environment knows it which was told.
+    let target = Target::with(|gateway| gateway.of_function("most", json!(1)));
     let session = session_of(target.url());
     let ended = Request::new("DELETE", target.url()).header("Mcp-Session-Id", &session).send();
     assert_eq!(ended.status, 200);

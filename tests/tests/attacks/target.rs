@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use portcullis_tests::agent::{Agent, MODERN};
-use portcullis_tests::gateway::{Gateway, Host};
+use portcullis_tests::gateway::{Builder, Gateway, Host};
 use portcullis_tests::http::{Request, Response};
 use portcullis_tests::{scenario, toolbox, wait};
 use serde_json::{Value, json};
@@ -20,9 +20,14 @@ pub(crate) struct Target {
 impl Target {
     /// Starts both.
     pub(crate) fn start() -> Self {
+        Self::with(|gateway| gateway)
+    }
+
+    /// The same, set up otherwise.
+    pub(crate) fn with(how: impl FnOnce(Builder) -> Builder) -> Self {
         let folder = toolbox::scratch();
         let record = folder.path().join("record.jsonl");
-        let gateway = Gateway::start(&config(&json!({ "up": recording(&record) })));
+        let gateway = how(Gateway::with(&config(&json!({ "up": recording(&record) })))).start();
         Self { gateway, record, _folder: folder }
     }
 

@@ -129,6 +129,8 @@ struct Browser(BTreeMap<String, String>);
 
 /// A page: its status, its text, and where it leads on.
 struct Page {
+    /// What its URL begins with.
+    origin: String,
     status: u16,
     text: String,
     onward: Option<String>,
@@ -168,9 +170,14 @@ impl Page {
 
 impl Stage {
     fn new() -> Self {
+        Self::with(&format!("gateway: {{ public_url: '{OWN}' }}"), "")
+    }
+
+    /// A stage with these settings of the gateway, and of how users sign in.
+    fn with(gateway: &str, oauth: &str) -> Self {
         let yaml = format!(
-            "version: 1\ngateway: {{ public_url: '{OWN}' }}\nservers:\n  a: {{ url: 'https://a.test/mcp' }}\n  \
-             mine: {{ url: 'https://mine.test/mcp', auth: {{ oauth: {{}} }} }}\n"
+            "version: 1\n{gateway}\nservers:\n  a: {{ url: 'https://a.test/mcp' }}\n  \
+             mine: {{ url: 'https://mine.test/mcp', auth: {{ oauth: {{ {oauth} }} }} }}\n"
         );
         let parsed = parse(&[Source { path: "p.yaml".into(), text: yaml }], &|_| None);
         let config = Config { auth: Auth { required: false, ..Auth::default() }, ..parsed.config };
@@ -205,8 +212,12 @@ impl Stage {
 
     fn send(&self, browser: &mut Browser, request: http::request::Builder, body: String) -> Page {
         let cookies: Vec<_> = browser.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let origin =
+            request.uri_ref().map(|uri| uri.to_string().splitn(4, '/').take(3).collect::<Vec<_>>().join("/"));
+        let origin = origin.expect("a URL");
+        let host = request.uri_ref().and_then(|uri| Some(uri.authority()?.to_string())).expect("a host");
         let request = request
-            .header(header::HOST, "gw.test")
+            .header(header::HOST, host)
             .header(header::COOKIE, cookies.join("; "))
             .body(Body::Full(body.into()))
             .expect("a request");
@@ -221,6 +232,7 @@ impl Stage {
         let refresh =
             head.headers.get("refresh").and_then(|value| value.to_str().ok()?.strip_prefix("0;url="));
         Page {
+            origin,
             status: head.status.as_u16(),
             text: String::from_utf8(text.to_vec()).expect("text"),
             onward: refresh.map(str::to_owned),
@@ -233,13 +245,17 @@ impl Stage {
 
     /// Sends the form of a page with an API key.
     fn submit(&self, browser: &mut Browser, page: &Page, number: u8) -> Page {
+        self.press(browser, page, &format!("key={}&decision=connect", key(number).0.reveal()))
+    }
+
+    /// Sends the form of a page with these fields.
+    fn press(&self, browser: &mut Browser, page: &Page, fields: &str) -> Page {
         let request = http::Request::builder()
             .method(Method::POST)
-            .uri(format!("{OWN}/connect/mine"))
-            .header(header::ORIGIN, OWN)
+            .uri(format!("{}/connect/mine", page.origin))
+            .header(header::ORIGIN, &page.origin)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let body = format!("form={}&key={}&decision=connect", page.form(), key(number).0.reveal());
-        self.send(browser, request, body)
+        self.send(browser, request, format!("form={}&{fields}", page.form()))
     }
 
     /// Connects as the user of that key, from the link in an answer.
@@ -455,4 +471,102 @@ fn nobody_without_a_name_has_connections_where_others_can_come() {
     assert!(told.contains("nobody knows who calls"), "{told}");
     let page = stage.open(&mut Browser::default(), &format!("{OWN}/connect/mine"));
     assert!(page.text.contains("Your API key"), "{}", page.text);
+}
+
+#[test]
+fn at_a_gateway_of_this_machine_alone_its_user_presses_a_button() {
+    let stage = Stage::with("", "");
+    let own = "http://127.0.0.1:7332";
+    stage.gateway.set_address(own);
+    let anonymous = |more: &str| {
+        let params = format!("\"name\":\"mine__echo\"{more}");
+        ask(&stage.host, &stage.gateway, modern_with("1", "tools/call", &params, ABLE))
+    };
+    let asked = anonymous("");
+    let link =
+        format!("/connect/mine?ticket={}", between(&asked, "http://127.0.0.1:7332/connect/mine?ticket="));
+    let mut browser = Browser::default();
+    let elsewhere = stage.open(&mut browser, &format!("http://localhost:7332{link}"));
+    assert_eq!(elsewhere.status, 302, "a browser comes back to the gateway's one name alone");
+    let page = stage.open(&mut browser, &format!("{own}{link}"));
+    assert!(!page.text.contains("password"), "{}", page.text);
+    let page = stage.press(&mut browser, &page, "decision=connect");
+    let back = page.consent(&stage.doubles, "https://as.test");
+    assert!(back.starts_with("http://127.0.0.1:7332/oauth/callback?"), "{back}");
+    assert_eq!(stage.open(&mut browser, &back).title(), "200 Connected");
+    assert!(anonymous(&accepted(&asked)).contains("\"content\""));
+}
+
+#[test]
+fn one_account_serves_everybody_once_an_admin_has_connected_it() {
+    let stage = Stage::with(&format!("gateway: {{ public_url: '{OWN}' }}"), "for: everyone");
+    let told = stage.call(1, "mine__echo", "");
+    assert!(told.contains("Unknown tool"), "it lists nothing before: {told}");
+    let mut browser = Browser::default();
+    let page = stage.open(&mut browser, &format!("{OWN}/connect/mine"));
+    assert!(page.text.contains("The admin key of this gateway"), "{}", page.text);
+    let refused = stage.submit(&mut browser, &page, 1);
+    assert_eq!(refused.title(), "403 Connect your account?", "an agent's key is not the admin's");
+    let page =
+        stage.press(&mut browser, &page, &format!("key={}&decision=connect", crate::testing::ADMIN_KEY));
+    let back = page.consent(&stage.doubles, "https://as.test");
+    assert_eq!(stage.open(&mut browser, &back).title(), "200 Connected");
+    stage.host.run(stage.host.sleep(std::time::Duration::from_secs(1)));
+    stage.seen();
+    assert!(stage.call(1, "mine__echo", "").contains("\"content\""));
+    assert!(stage.call(2, "mine__echo", "").contains("\"content\""));
+    assert_eq!(stage.seen(), ["call with t0k3n-1", "call with t0k3n-1"]);
+}
+
+#[test]
+fn who_disconnects_is_connected_no_more_and_the_provider_is_told() {
+    let stage = Stage::new();
+    lock(&stage.doubles).instead.push((
+        "\"registration_endpoint\"",
+        "\"revocation_endpoint\":\"https://as.test/revoke\",\"registration_endpoint\"",
+    ));
+    stage.connect(1, &stage.call(1, "mine__echo", ""));
+    stage.connect(2, &stage.call(2, "mine__echo", ""));
+    assert!(stage.call(1, "mine__echo", "").contains("\"content\""));
+    stage.seen();
+    let mut browser = Browser::default();
+    let page = stage.open(&mut browser, &format!("{OWN}/connect/mine"));
+    let fields = format!("key={}&decision=disconnect", key(1).0.reveal());
+    assert_eq!(stage.press(&mut browser, &page, &fields).title(), "200 Disconnected");
+    assert_eq!(
+        stage.seen(),
+        ["elsewhere: https://as.test/revoke", "elsewhere: https://as.test/revoke"],
+        "of both tokens"
+    );
+    assert!(stage.call(1, "mine__echo", "").contains("input_required"));
+    assert!(stage.call(2, "mine__echo", "").contains("\"content\""), "the other's stays");
+}
+
+#[test]
+fn who_runs_the_gateway_sees_who_is_connected_and_ends_that_and_sees_no_token() {
+    let stage = Stage::new();
+    stage.connect(1, &stage.call(1, "mine__echo", ""));
+    let admin = |method: &str, path: &str| {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("{OWN}/admin/v1/connections{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {}", crate::testing::ADMIN_KEY));
+        let page = stage.send(&mut Browser::default(), request, String::new());
+        (page.status, page.text)
+    };
+    let (status, listed) = admin("GET", "");
+    let principal = between(&listed, "\"principal\":\"").to_owned();
+    assert!(status == 200 && principal.starts_with("key:"), "{listed}");
+    assert!(
+        listed.contains("\"server\":\"mine\"") && listed.contains("\"standing\":\"connected\""),
+        "{listed}"
+    );
+    assert!(
+        !listed.contains("t0k3n") && !listed.contains("refresh-") && !listed.contains("gateway-1"),
+        "{listed}"
+    );
+    assert_eq!(listed.matches("\"issuer\"").count(), 1, "the gateway's registration is nobody's: {listed}");
+    assert_eq!(admin("DELETE", &format!("/{principal}")).0, 200);
+    assert_eq!(admin("DELETE", &format!("/{principal}")).0, 404);
+    assert!(stage.call(1, "mine__echo", "").contains("input_required"));
 }
