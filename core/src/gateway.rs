@@ -23,7 +23,7 @@ use crate::front::admin::AdminKey;
 use crate::front::gate::{self, Exposure, Gate};
 use crate::gather::Gather as _;
 use crate::hub::Hub;
-use crate::identity::{Identity, KeyRing};
+use crate::identity::{Identity, KeyRing, Subject};
 use crate::limits::Places;
 use crate::names::ServerName;
 use crate::oauth::connect::Means;
@@ -349,7 +349,13 @@ impl<H: Host> Gateway<H> {
             return everybodys;
         }
         match (&who.principal, everybodys.means(false).nobody()) {
-            (Some(principal), _) => self.snapshot_of_user(&everybodys, principal),
+            (Some(principal), _) => {
+                let snapshot = self.snapshot_of_user(&everybodys, principal);
+                if let Some(subject) = who.bearer.as_ref().and_then(|bearer| bearer.subject.as_ref()) {
+                    snapshot.act_for(subject);
+                }
+                snapshot
+            }
             (None, Some(local)) => self.snapshot_of_user(&everybodys, &local.into()),
             (None, None) => everybodys,
         }
@@ -380,6 +386,21 @@ impl Snapshot {
     /// Tells whether users connect to some server.
     pub(crate) fn has_consents(&self) -> bool {
         self.servers.values().any(|server| server.consent().is_some())
+    }
+
+    /// Tells whether some server acts on behalf of whoever signed in, by the token that they signed in with.
+    pub(crate) fn acts_on_behalf(&self) -> bool {
+        self.has_stand_ins && self.servers.values().any(|server| server.settings.is_on_behalf())
+    }
+
+    /// Has the servers of this snapshot's user act by a token that this user has signed in with.
+    fn act_for(&self, subject: &Arc<Subject>) {
+        let is_own = |server: &&Arc<Server>| server.user.is_some() && server.settings.is_on_behalf();
+        for server in self.servers.values().filter(is_own) {
+            if server.signed_in.presents(subject) {
+                server.tries_again();
+            }
+        }
     }
 
     /// Returns what a browser's user can be told by.
@@ -471,10 +492,15 @@ impl Snapshot {
 impl Server {
     /// Returns the state of one that is its users' each.
     fn readiness_of_stand_in(&self) -> Readiness {
+        let reason = if self.settings.is_on_behalf() {
+            "acts on behalf of whoever signed in, each by a token of their own"
+        } else {
+            "acts for its users, each with a connection of their own"
+        };
         Readiness {
             server: self.name.to_string(),
             status: "up",
-            reason: Some("acts for its users, each with a connection of their own".into()),
+            reason: Some(reason.into()),
             version: None,
             tools: 0,
             prompts: 0,

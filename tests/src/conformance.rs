@@ -27,6 +27,15 @@ pub fn configuration_of_client(url: &str, oauth: &Value) -> String {
     json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "server": server } }).to_string()
 }
 
+/// The same where the gateway acts on behalf of whoever has signed in at `issuer`, with a token for that audience.
+pub fn configuration_on_behalf(url: &str, oauth: &Value, (issuer, audience): (&str, &str)) -> String {
+    let mut config: Value =
+        serde_json::from_str(&configuration_of_client(url, oauth)).expect("the configuration is JSON");
+    let issuers = json!({ "corp": { "url": issuer, "audience": [audience] } });
+    config["auth"] = json!({ "required": true, "issuers": issuers });
+    config.to_string()
+}
+
 fn with_settings(gateway: &Value, url: &str) -> String {
     json!({ "version": 1, "gateway": gateway, "servers": { "server": { "url": url } } }).to_string()
 }

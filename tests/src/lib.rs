@@ -12,6 +12,7 @@
 //! | [`hostile`] | upstreams that break every rule, and what they make the gateway hold |
 //! | [`issuer`] | an authorization server, and a server that takes its tokens alone |
 //! | [`upstream`] | MCP servers that speak HTTP, for the gateway to stand in front of |
+//! | [`vouching`] | an identity provider in the place of one that publishes no keys |
 //! | [`client`] | real MCP clients, run as drivers that take one plan and print one document |
 //! | [`conformance`] | the official conformance suite, run as the command it is |
 //! | [`http`] | an HTTP client that sends exactly the headers and bytes it is given, and reads answers and streams |
@@ -48,5 +49,6 @@ pub mod sse_agent;
 pub mod stand_in;
 pub mod toolbox;
 pub mod upstream;
+pub mod vouching;
 pub mod wait;
 pub mod walkthrough;

@@ -40,6 +40,13 @@ fn client_credentials_with_a_key() {
 }
 
 #[test]
+fn enterprise_managed_authorization() {
+    for revision in ["2026-07-28", "2025-11-25"] {
+        judge_client_of_extension(DRIVER, "auth/enterprise-managed-authorization", revision);
+    }
+}
+
+#[test]
 fn json_schema_2020_12_preservation() {
     judge_client(DRIVER, "json-schema-2020-12-preservation", "2026-07-28");
 }

@@ -209,9 +209,7 @@ impl AuthEntry {
             Self::Header((_, value)) => (Some(value), None),
             Self::OAuth(oauth) => (None, Some(oauth)),
         };
-        header
-            .into_iter()
-            .chain(oauth.into_iter().flat_map(|oauth| oauth.client_secret.iter().chain(&oauth.private_key)))
+        header.into_iter().chain(oauth.into_iter().flat_map(|oauth| oauth.secret_texts()))
     }
 }
 
@@ -290,23 +288,46 @@ struct AuthSchema {
     oauth: Option<OAuthSchema>,
 }
 
-/// How a server is signed in at with OAuth: by its users, each in a browser, or by the gateway as itself.
+/// How a server is signed in at with OAuth: by its users, each in a browser, or by the gateway, as itself or on behalf of
+/// whoever signed in.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "ServerOAuth")]
 #[schemars(extend(
-    "if" = { "required": ["grant"], "properties": { "grant": { "const": "client_credentials" } } },
+    "if" = {
+        "required": ["grant"],
+        "properties": { "grant": { "enum": ["client_credentials", "token_exchange", "id_jag"] } }
+    },
     "then" = {
         "required": ["client_id"],
         "oneOf": [{ "required": ["client_secret"] }, { "required": ["private_key"] }],
         "properties": { "for": { "type": "null" }, "parameters": { "type": "null" } }
     },
+    "allOf" = [
+        {
+            "if": { "required": ["grant"], "properties": { "grant": { "const": "token_exchange" } } },
+            "then": { "required": ["issuer"], "properties": { "issuer": { "type": "string" } } },
+            "else": { "properties": { "audience": { "type": "null" } } }
+        },
+        {
+            "if": { "required": ["grant"], "properties": { "grant": { "const": "id_jag" } } },
+            "then": { "required": ["identity_provider"] },
+            "else": { "properties": { "identity_provider": false } }
+        },
+        {
+            "if": {
+                "required": ["grant"],
+                "properties": { "grant": { "enum": ["token_exchange", "id_jag"] } }
+            },
+            "else": { "properties": { "subject_token_type": { "type": "null" } } }
+        }
+    ],
     "dependentRequired" = { "client_secret": ["client_id"], "private_key": ["client_id"] },
     "not" = { "required": ["client_secret", "private_key"] }
 ))]
 #[expect(dead_code, reason = "describes a section in the schema; its reader fills an entry")]
 struct OAuthSchema {
-    /// How a token is got: `authorization_code`, with the consent of a user, or `client_credentials`, with which the
-    /// gateway signs in as itself.
+    /// How a token is got: `authorization_code`, with the consent of a user; `client_credentials`, with which the gateway
+    /// signs in as itself; or `token_exchange` or `id_jag`, with the token that the caller signed in with.
     #[schemars(extend("default" = "authorization_code"))]
     grant: Option<GrantText>,
     /// Whose connection the server's requests carry, with the grant `authorization_code`: the caller's own (`user`), or
@@ -338,6 +359,45 @@ struct OAuthSchema {
     /// itself cannot be set.
     #[schemars(with = "Option<BTreeMap<String, String>>")]
     parameters: Option<Vec<(String, String)>>,
+    /// What the caller's token is said to be where it is exchanged, with the grants `token_exchange` (there, an
+    /// `access_token` where nothing is said) and `id_jag` (an `id_token`).
+    subject_token_type: Option<SubjectText>,
+    /// For whom the token is to be besides, with the grant `token_exchange`, by a name of the authorization server's own.
+    #[schemars(length(min = 1))]
+    audience: Option<String>,
+    /// Where callers sign in, with the grant `id_jag`: it is shown their token, and vouches for them.
+    #[schemars(transform = refuse_null_section)]
+    identity_provider: Option<ProviderSchema>,
+}
+
+/// An identity provider that vouches for its users, and the gateway as its client.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "IdentityProvider")]
+#[schemars(extend("oneOf" = [{ "required": ["client_secret"] }, { "required": ["private_key"] }]))]
+#[expect(dead_code, reason = "describes a section in the schema; its reader fills an entry")]
+struct ProviderSchema {
+    /// Its issuer, to the letter.
+    #[schemars(extend("format" = "uri"))]
+    issuer: String,
+    /// What the gateway is called there.
+    #[schemars(length(min = 1))]
+    client_id: String,
+    /// The client secret.
+    #[schemars(transform = refuse_null_section)]
+    client_secret: Option<ValueText>,
+    /// A private key in PEM (PKCS#8, RSA or P-256), which signs assertions in place of a secret.
+    #[schemars(transform = refuse_null_section)]
+    private_key: Option<ValueText>,
+}
+
+/// What a caller's token is said to be.
+#[derive(JsonSchema)]
+#[schemars(rename = "SubjectToken", rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+enum SubjectText {
+    AccessToken,
+    IdToken,
+    Jwt,
 }
 
 /// How a token is got.
@@ -347,6 +407,8 @@ struct OAuthSchema {
 enum GrantText {
     AuthorizationCode,
     ClientCredentials,
+    TokenExchange,
+    IdJag,
 }
 
 /// Whose connection a server's requests carry.
@@ -450,13 +512,17 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 21] = [
+    const PLACES: [(&str, &str); 22] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
         ("ServerAuth", "servers: { a: { auth: { zzzzzz: 1 } } }"),
         ("AuthHeader", "servers: { a: { auth: { header: { zzzzzz: 1 } } } }"),
         ("ServerOAuth", "servers: { a: { auth: { oauth: { zzzzzz: 1 } } } }"),
+        (
+            "IdentityProvider",
+            "servers: { a: { auth: { oauth: { grant: id_jag, identity_provider: { zzzzzz: 1 } } } } }",
+        ),
         ("Agent", "agents: { a: { zzzzzz: 1 } }"),
         ("AgentLimits", "agents: { a: { limits: { zzzzzz: 1 } } }"),
         ("Match", "agents: { a: { match: [{ zzzzzz: 1 }] } }"),
@@ -534,6 +600,34 @@ mod tests {
         assert!(!check(json!({ "client_id": "me", "client_secret": "a", "private_key": "k" })));
         for empty in ["client_id", "client_secret", "private_key"] {
             assert!(!check(json!({ empty: null })), "{empty}");
+        }
+        let issuer = "https://idp.example";
+        let provider = json!({ "issuer": issuer, "client_id": "me", "client_secret": "a" });
+        for (more, is_right) in [
+            (json!({ "grant": "token_exchange", "issuer": issuer }), true),
+            (
+                json!({ "grant": "token_exchange", "issuer": issuer, "audience": "a", "subject_token_type": "jwt" }),
+                true,
+            ),
+            (json!({ "grant": "token_exchange" }), false),
+            (json!({ "grant": "token_exchange", "issuer": null }), false),
+            (json!({ "grant": "token_exchange", "issuer": issuer, "for": "user" }), false),
+            (json!({ "grant": "token_exchange", "issuer": issuer, "audience": "" }), false),
+            (json!({ "grant": "token_exchange", "issuer": issuer, "identity_provider": provider }), false),
+            (json!({ "grant": "id_jag", "identity_provider": provider }), true),
+            (json!({ "grant": "id_jag", "identity_provider": provider, "audience": "a" }), false),
+            (
+                json!({ "grant": "id_jag", "identity_provider": { "issuer": issuer, "client_id": "me" } }),
+                false,
+            ),
+            (json!({ "grant": "id_jag" }), false),
+            (json!({ "audience": "a" }), false),
+            (json!({ "subject_token_type": "jwt" }), false),
+            (json!({ "identity_provider": provider }), false),
+        ] {
+            let mut all = client(json!({ "client_secret": "a" }));
+            all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            assert_eq!(check(all), is_right, "{more}");
         }
         assert!(!check(json!({ "grant": "password" })) && !check(json!({ "for": "me" })));
     }

@@ -31,6 +31,7 @@ mod native;
 mod native_agents;
 mod native_issuers;
 mod native_limits;
+mod native_on_behalf;
 mod native_policy;
 mod native_rules;
 mod native_sign_in;
@@ -64,7 +65,10 @@ pub use policy::{
 };
 pub use problem::{Problem, Severity};
 pub use secret::SecretUse;
-pub use sign_on::{ClientCredential, Consent, Registered, ResourceName, SignOn, Whose};
+pub use sign_on::{
+    ClientCredential, Consent, IdentityProvider, Registered, ResourceName, SignOn, SignOnGrant, SubjectType,
+    Whose,
+};
 pub use source::Source;
 pub use starter::STARTER;
 

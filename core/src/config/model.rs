@@ -147,9 +147,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Tells whether it acts for its users: each principal has a server of its own, with a connection of its own.
+    /// Tells whether it acts for its users: each principal has a server of its own, with a connection or a token of its own.
     pub fn is_per_user(&self) -> bool {
-        self.consent().is_some_and(|(_, consent)| consent.whose == Whose::User)
+        self.is_on_behalf() || self.consent().is_some_and(|(_, consent)| consent.whose == Whose::User)
+    }
+
+    /// Tells whether it acts for whoever signed in, by the token that they signed in with.
+    pub fn is_on_behalf(&self) -> bool {
+        self.endpoint().and_then(|endpoint| endpoint.sign_on.as_ref()).is_some_and(SignOn::is_on_behalf)
     }
 
     /// Returns the names of the secrets that it needs.
@@ -158,7 +163,7 @@ impl Server {
             Transport::Stdio(command) => command.secret_env.values().flat_map(SecretText::names).gathered(),
             Transport::Http(endpoint) | Transport::Sse(endpoint) => {
                 let headers = endpoint.secret_headers.iter().map(|(_, text)| text);
-                let own = endpoint.sign_on.as_ref().map(SignOn::secret);
+                let own = endpoint.sign_on.iter().flat_map(SignOn::secrets);
                 let texts = headers.chain(own).chain(endpoint.consent.as_ref().and_then(Consent::secret));
                 texts.flat_map(SecretText::names).gathered()
             }
@@ -216,7 +221,7 @@ pub struct Endpoint {
     pub headers: http::HeaderMap,
     /// Headers sent besides, once the values of secrets are known.
     pub secret_headers: Vec<(http::HeaderName, SecretText)>,
-    /// How the gateway signs in there as itself, where it does.
+    /// How the gateway signs in there by itself, where it does.
     pub sign_on: Option<SignOn>,
     /// How users sign in there, where they do; never with `sign_on`.
     pub consent: Option<Consent>,

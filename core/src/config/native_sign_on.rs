@@ -6,6 +6,7 @@ use super::endpoint::parse_url;
 use super::item::{At, Item};
 use super::native::read_value;
 use super::native_issuers::check_issuer;
+use super::native_on_behalf::OnBehalfEntry;
 use super::problem::{Place, Report, quote};
 use super::server::Context;
 use super::sign_on::{ClientCredential, Consent, Registered, ResourceName, SignOn, Whose};
@@ -30,6 +31,7 @@ const OWN_PARAMETERS: [&str; 13] = [
     "request_uri",
 ];
 const EXAMPLE: &str = "for example `oauth: { grant: client_credentials, client_id: portcullis, client_secret: { secret: tickets } }`";
+const GRANTS: &str = "`authorization_code`, `client_credentials`, `token_exchange` or `id_jag`";
 const NO_RESOURCE: &str = "none";
 
 /// Names and texts, as they are written.
@@ -37,15 +39,17 @@ type Parameters = Vec<(At<String>, At<String>)>;
 
 /// How a token is got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Grant {
+pub(super) enum Grant {
     AuthorizationCode,
     ClientCredentials,
+    TokenExchange,
+    IdJag,
 }
 
 /// How a server is signed in at.
 pub(super) enum SigningIn {
-    /// By the gateway, as itself.
-    AsItself(SignOn),
+    /// By the gateway, as itself or on behalf of whoever signed in.
+    ByItself(SignOn),
     /// By its users.
     ByConsent(Consent),
 }
@@ -64,15 +68,14 @@ pub(super) struct OAuthEntry {
     pub(super) token_auth: Option<At<ClientAuth>>,
     resource: Option<At<String>>,
     parameters: Option<At<Parameters>>,
+    on_behalf: OnBehalfEntry,
 }
 
 impl OAuthEntry {
     /// Reads the section.
     pub(super) fn read(item: &Item<'_>, report: &mut Report<'_>) -> Option<Self> {
         let mut fields = item.fields(report)?;
-        let grant = fields
-            .take("grant")
-            .map(|item| item.parsed("`authorization_code` or `client_credentials`", report, parse_grant));
+        let grant = fields.take("grant").map(|item| item.parsed(GRANTS, report, parse_grant));
         let whose = fields.take("for");
         let whose = whose.and_then(|item| item.parsed("`user` or `everyone`", report, parse_whose));
         // What proves who the client is must not pass for absent where it says nothing.
@@ -90,6 +93,7 @@ impl OAuthEntry {
         let parameters = fields.take("parameters");
         let parameters =
             parameters.and_then(|item| Some(At { place: item.place(), value: item.pairs(report)? }));
+        let on_behalf = OnBehalfEntry::read(&mut fields, report);
         fields.finish(report);
         Some(Self {
             place: item.place(),
@@ -103,7 +107,13 @@ impl OAuthEntry {
             token_auth,
             resource,
             parameters,
+            on_behalf: on_behalf?,
         })
+    }
+
+    /// Returns the texts in which a secret may stand.
+    pub(super) fn secret_texts(&self) -> impl Iterator<Item = &At<String>> {
+        self.client_secret.iter().chain(&self.private_key).chain(self.on_behalf.texts())
     }
 
     /// Returns what signs everybody in with one connection, as a client that was registered by hand: its id and its secret.
@@ -126,6 +136,7 @@ impl OAuthEntry {
             token_auth: token_auth.map(|value| At { value, place: place.clone() }),
             resource: None,
             parameters: None,
+            on_behalf: OnBehalfEntry::default(),
         }
     }
 
@@ -136,6 +147,7 @@ impl OAuthEntry {
             self.check_client(report),
             self.check_scopes(report),
             self.check_parameters(report),
+            self.on_behalf.check(self.grant, (&self.place, self.issuer.as_ref()), report),
         ];
         let client_id = resolved(self.client_id.as_ref(), |id| resolve_client_id(id, context, report));
         let credential = resolved(self.client_secret.as_ref().or(self.private_key.as_ref()), |text| {
@@ -148,6 +160,7 @@ impl OAuthEntry {
         let issuer = resolved(self.issuer.as_ref(), |issuer| resolve_issuer(issuer, context, report));
         let resource = resolved(self.resource.as_ref(), |name| resolve_resource(name, context, report));
         let parameters = self.resolve_parameters(context, report);
+        let grant = self.on_behalf.resolve(self.grant, context, report);
         if is_right.contains(&false) {
             return None;
         }
@@ -164,7 +177,8 @@ impl OAuthEntry {
                 resource,
                 parameters: parameters?,
             }),
-            Grant::ClientCredentials => SigningIn::AsItself(SignOn {
+            Grant::ClientCredentials | Grant::TokenExchange | Grant::IdJag => SigningIn::ByItself(SignOn {
+                grant: grant.ok()?,
                 client_id: client_id?,
                 credential: credential?,
                 scopes,
@@ -259,9 +273,10 @@ impl OAuthEntry {
 }
 
 /// Something is wrong, or cannot be known.
-struct Unresolved;
+pub(super) struct Unresolved;
 
-fn resolved<T>(
+/// Resolves what is written, where something is.
+pub(super) fn resolved<T>(
     written: Option<&At<String>>,
     resolve: impl FnOnce(&At<String>) -> Option<T>,
 ) -> Result<Option<T>, Unresolved> {
@@ -272,7 +287,12 @@ fn values(texts: &[At<String>]) -> Vec<String> {
     texts.iter().map(|text| text.value.clone()).collect()
 }
 
-fn resolve_client_id(id: &At<String>, context: &Context<'_>, report: &mut Report<'_>) -> Option<String> {
+/// Resolves what a client is called.
+pub(super) fn resolve_client_id(
+    id: &At<String>,
+    context: &Context<'_>,
+    report: &mut Report<'_>,
+) -> Option<String> {
     let text = context.expand(id, report)?;
     if text.is_empty() {
         report.error(&id.place, "nothing is left of what the gateway is called there");
@@ -281,14 +301,24 @@ fn resolve_client_id(id: &At<String>, context: &Context<'_>, report: &mut Report
     Some(text)
 }
 
-fn resolve_secret(text: &At<String>, context: &Context<'_>, report: &mut Report<'_>) -> Option<SecretText> {
+/// Resolves what proves who a client is.
+pub(super) fn resolve_secret(
+    text: &At<String>,
+    context: &Context<'_>,
+    report: &mut Report<'_>,
+) -> Option<SecretText> {
     Some(match context.expand_with_secrets(text, report)? {
         Expanded::Plain(text) => SecretText::new(vec![Part::Text(text)]),
         Expanded::Secret(text) => text,
     })
 }
 
-fn resolve_issuer(issuer: &At<String>, context: &Context<'_>, report: &mut Report<'_>) -> Option<String> {
+/// Resolves the name of an authorization server.
+pub(super) fn resolve_issuer(
+    issuer: &At<String>,
+    context: &Context<'_>,
+    report: &mut Report<'_>,
+) -> Option<String> {
     let text = context.expand(issuer, report)?;
     check_issuer(&text, issuer, report)?;
     Some(text)
@@ -319,6 +349,8 @@ fn parse_grant(text: &str) -> Option<Grant> {
     match text {
         "authorization_code" => Some(Grant::AuthorizationCode),
         "client_credentials" => Some(Grant::ClientCredentials),
+        "token_exchange" => Some(Grant::TokenExchange),
+        "id_jag" => Some(Grant::IdJag),
         _ => None,
     }
 }
@@ -372,18 +404,64 @@ mod tests {
     #[test]
     fn a_client_signs_in_with_a_secret_or_a_key() {
         insta::assert_snapshot!(check(&format!("{WHOLE}, client_secret: {{ secret: a }}")), @r#"
-        SignOn { client_id: "me", credential: Secret([SecretName("a")]), scopes: None, issuer: None, token_auth: None, resource: None }
+        SignOn { grant: ClientCredentials, client_id: "me", credential: Secret([SecretName("a")]), scopes: None, issuer: None, token_auth: None, resource: None }
         needs a
         "#);
         insta::assert_snapshot!(check(
             "grant: client_credentials, client_id: '${ID}', private_key: { secret: k }, scopes: [x.read], issuer: https://idp.example/t/, resource: https://a.example"
         ), @r#"
-        SignOn { client_id: "me-too", credential: PrivateKey([SecretName("k")]), scopes: Some(["x.read"]), issuer: Some("https://idp.example/t/"), token_auth: None, resource: Some(Is("https://a.example")) }
+        SignOn { grant: ClientCredentials, client_id: "me-too", credential: PrivateKey([SecretName("k")]), scopes: Some(["x.read"]), issuer: Some("https://idp.example/t/"), token_auth: None, resource: Some(Is("https://a.example")) }
         needs k
         "#);
         insta::assert_snapshot!(check(&format!(
             "{WHOLE}, client_secret: '${{ID}}', token_auth: client_secret_post, scopes: [], resource: none"
-        )), @r#"SignOn { client_id: "me", credential: Secret([]), scopes: Some([]), issuer: None, token_auth: Some(Post), resource: Some(None) }"#);
+        )), @r#"SignOn { grant: ClientCredentials, client_id: "me", credential: Secret([]), scopes: Some([]), issuer: None, token_auth: Some(Post), resource: Some(None) }"#);
+    }
+
+    #[test]
+    fn the_gateway_acts_on_behalf_of_whoever_signed_in() {
+        const CLIENT: &str = "client_id: me, client_secret: { secret: a }";
+        const PROVIDER: &str = "issuer: https://idp.example, client_id: portal, client_secret: { secret: b }";
+        insta::assert_snapshot!(check(&format!(
+            "grant: token_exchange, {CLIENT}, issuer: https://idp.example, audience: '${{ID}}'"
+        )), @r#"
+        SignOn { grant: TokenExchange { subject: AccessToken, audience: Some("me-too") }, client_id: "me", credential: Secret([SecretName("a")]), scopes: None, issuer: Some("https://idp.example"), token_auth: None, resource: None }
+        needs a
+        "#);
+        insta::assert_snapshot!(check(&format!("grant: id_jag, {CLIENT}, identity_provider: {{ {PROVIDER} }}")), @r#"
+        SignOn { grant: IdJag { subject: IdToken, provider: IdentityProvider { issuer: "https://idp.example", client_id: "portal", credential: Secret([SecretName("b")]) } }, client_id: "me", credential: Secret([SecretName("a")]), scopes: None, issuer: None, token_auth: None, resource: None }
+        needs a
+        needs b
+        "#);
+        insta::assert_snapshot!(check(&format!("grant: token_exchange, {CLIENT}")), @"p.yaml:3:51: error: servers.s.auth.oauth: the key `issuer` is missing: a caller's token is shown to no other");
+        insta::assert_snapshot!(check(&format!("grant: id_jag, {CLIENT}, audience: a")), @"
+        p.yaml:3:51: error: servers.s.auth.oauth: the key `identity_provider` is missing
+        p.yaml:3:123: error: servers.s.auth.oauth.audience: `audience` belongs to the grant `token_exchange`
+        ");
+        insta::assert_snapshot!(check(&format!("grant: id_jag, {CLIENT}, subject_token_type: saml, audience: ''")), @r#"
+        p.yaml:3:133: error: servers.s.auth.oauth.subject_token_type: expected `access_token`, `id_token` or `jwt`, found "saml"
+        p.yaml:3:149: error: servers.s.auth.oauth.audience: expected for whom the token is to be, found an empty text
+        "#);
+        insta::assert_snapshot!(check(&format!("grant: id_jag, {CLIENT}, identity_provider: {{}}")), @"
+        p.yaml:3:132: error: servers.s.auth.oauth.identity_provider: the key `issuer` is missing
+        p.yaml:3:132: error: servers.s.auth.oauth.identity_provider: the key `client_id` is missing
+        p.yaml:3:132: error: servers.s.auth.oauth.identity_provider: expected either `client_secret` or `private_key`
+        ");
+        insta::assert_snapshot!(check(&format!(
+            "{CLIENT}, grant: client_credentials, subject_token_type: jwt, audience: a, identity_provider: {{ {PROVIDER}, private_key: k }}"
+        )), @"
+        p.yaml:3:145: error: servers.s.auth.oauth.subject_token_type: `subject_token_type` belongs to the grants `token_exchange` and `id_jag`
+        p.yaml:3:160: error: servers.s.auth.oauth.audience: `audience` belongs to the grant `token_exchange`
+        p.yaml:3:182: error: servers.s.auth.oauth.identity_provider: `identity_provider` belongs to the grant `id_jag`
+        ");
+        insta::assert_snapshot!(check(&format!("grant: id_jag, {CLIENT}, identity_provider: {{ {PROVIDER}, x: 1 }}")), @r#"p.yaml:3:212: error: servers.s.auth.oauth.identity_provider.x: unknown key "x"; known: issuer, client_id, client_secret, private_key"#);
+        insta::assert_snapshot!(check(&format!("grant: id_jag, {CLIENT}, identity_provider: {{ {PROVIDER}, private_key: k }}")), @"p.yaml:3:132: error: servers.s.auth.oauth.identity_provider: expected either `client_secret` or `private_key`");
+        insta::assert_snapshot!(check(&format!(
+            "grant: id_jag, {CLIENT}, identity_provider: {{ issuer: http://idp.example, client_id: '${{NONE:-}}', private_key: {{ secret: k }} }}"
+        )), @"
+        p.yaml:3:142: error: servers.s.auth.oauth.identity_provider.issuer: an identity provider is asked over https alone
+        p.yaml:3:173: error: servers.s.auth.oauth.identity_provider.client_id: nothing is left of what the gateway is called there
+        ");
     }
 
     #[test]
@@ -421,6 +499,12 @@ mod tests {
             check("", "url: https://a.example")
                 && check("for: user", "url: https://a.example, transport: sse")
         );
+        let client = "client_id: me, client_secret: a";
+        let provider = "issuer: https://idp.example, client_id: me, client_secret: a";
+        let id_jag = format!("grant: id_jag, {client}, identity_provider: {{ {provider} }}");
+        assert!(check(&id_jag, "url: https://a.example"));
+        let exchange = format!("grant: token_exchange, {client}, issuer: https://idp.example");
+        assert!(check(&exchange, "url: https://a.example"));
         assert!(!check("for: everyone", "url: https://a.example"));
         assert!(!check(&format!("{WHOLE}, client_secret: a"), "url: https://a.example"));
     }
@@ -435,11 +519,11 @@ mod tests {
         insta::assert_snapshot!(check(&format!("{WHOLE}, client_secret: a, private_key: b")), @"p.yaml:3:51: error: servers.s.auth.oauth: expected either `client_secret` or `private_key`");
         insta::assert_snapshot!(check("client_id: me, client_secret: a, private_key: b"), @"p.yaml:3:51: error: servers.s.auth.oauth: expected either `client_secret` or `private_key`");
         insta::assert_snapshot!(check("grant: password, client_id: '', client_secret: a, for: me"), @r#"
-        p.yaml:3:60: error: servers.s.auth.oauth.grant: expected `authorization_code` or `client_credentials`, found "password"
+        p.yaml:3:60: error: servers.s.auth.oauth.grant: expected `authorization_code`, `client_credentials`, `token_exchange` or `id_jag`, found "password"
         p.yaml:3:81: error: servers.s.auth.oauth.client_id: expected what the gateway is called there, found an empty text
         p.yaml:3:108: error: servers.s.auth.oauth.for: expected `user` or `everyone`, found "me"
         "#);
-        insta::assert_snapshot!(check(&format!("{WHOLE}, client_secret: a, x: 1")), @r#"p.yaml:3:113: error: servers.s.auth.oauth.x: unknown key "x"; known: grant, for, client_id, client_secret, private_key, scopes, issuer, token_auth, resource, parameters"#);
+        insta::assert_snapshot!(check(&format!("{WHOLE}, client_secret: a, x: 1")), @r#"p.yaml:3:113: error: servers.s.auth.oauth.x: unknown key "x"; known: grant, for, client_id, client_secret, private_key, scopes, issuer, token_auth, resource, parameters, subject_token_type, audience, identity_provider"#);
         insta::assert_snapshot!(check(&format!(
             "{WHOLE}, private_key: {{ secret: k }}, token_auth: client_secret_post"
         )), @"p.yaml:3:135: error: servers.s.auth.oauth.token_auth: `token_auth` says how `client_secret` is sent, and there is none");

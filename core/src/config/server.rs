@@ -162,7 +162,7 @@ fn with_sign_on(
         return None;
     }
     match oauth.resolve(context, report)? {
-        SigningIn::AsItself(sign_on) => Some(Endpoint { sign_on: Some(sign_on), ..endpoint? }),
+        SigningIn::ByItself(sign_on) => Some(Endpoint { sign_on: Some(sign_on), ..endpoint? }),
         SigningIn::ByConsent(consent) => Some(Endpoint { consent: Some(consent), ..endpoint? }),
     }
 }

@@ -1,13 +1,15 @@
-//! How a server is signed in at with OAuth: by the gateway as itself, or by its users.
+//! How a server is signed in at with OAuth: by the gateway as itself or on behalf of whoever signed in, or by its users.
 //!
 //! **What proves the client stands for itself alone**: with a secret or with a key, never both.
 
 use crate::oauth::client::ClientAuth;
 use crate::secrets::SecretText;
 
-/// How the gateway signs in at a server, as itself, for all agents alike.
+/// How the gateway signs in at a server by itself, without a browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignOn {
+    /// For whom, and with what.
+    pub grant: SignOnGrant,
     /// What the gateway is called at the authorization server.
     pub client_id: String,
     /// What proves that it is that.
@@ -20,6 +22,50 @@ pub struct SignOn {
     pub token_auth: Option<ClientAuth>,
     /// What the server is called at the authorization server; nothing where that is its URL, or what it says.
     pub resource: Option<ResourceName>,
+}
+
+/// For whom the gateway signs in by itself, and with what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignOnGrant {
+    /// As itself, for all agents alike (RFC 6749 §4.4).
+    ClientCredentials,
+    /// On behalf of a caller, whose token is exchanged where the server's tokens are made (RFC 8693).
+    TokenExchange {
+        /// What the caller's token is said to be.
+        subject: SubjectType,
+        /// For whom the token is to be besides, by a name of the authorization server's own.
+        audience: Option<String>,
+    },
+    /// On behalf of a caller, for whose token their identity provider vouches at the authorization server of the server
+    /// (draft-ietf-oauth-identity-assertion-authz-grant).
+    IdJag {
+        /// What the caller's token is said to be.
+        subject: SubjectType,
+        /// Where the caller has signed in.
+        provider: IdentityProvider,
+    },
+}
+
+/// What a caller's token is said to be where it is exchanged (RFC 8693 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubjectType {
+    /// An access token.
+    AccessToken,
+    /// An ID token.
+    IdToken,
+    /// A JWT, of whatever kind.
+    Jwt,
+}
+
+/// An identity provider that vouches for its users, and the gateway as its client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityProvider {
+    /// Its issuer, to the letter.
+    pub issuer: String,
+    /// What the gateway is called there.
+    pub client_id: String,
+    /// What proves that it is that.
+    pub credential: ClientCredential,
 }
 
 /// How users sign in at a server, each in a browser: the authorization code (RFC 6749 §4.1).
@@ -79,9 +125,29 @@ pub enum ClientCredential {
 }
 
 impl SignOn {
-    /// Returns the text with the secret that it needs.
-    pub(crate) fn secret(&self) -> &SecretText {
-        self.credential.text()
+    /// Returns the texts with the secrets that it needs.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &SecretText> {
+        let provider = match &self.grant {
+            SignOnGrant::IdJag { provider, .. } => Some(provider.credential.text()),
+            SignOnGrant::ClientCredentials | SignOnGrant::TokenExchange { .. } => None,
+        };
+        std::iter::once(self.credential.text()).chain(provider)
+    }
+
+    /// Tells whether the gateway acts for whoever signed in with a token.
+    pub(crate) fn is_on_behalf(&self) -> bool {
+        self.grant != SignOnGrant::ClientCredentials
+    }
+}
+
+impl SubjectType {
+    /// Returns the name of the type.
+    pub(crate) fn urn(self) -> &'static str {
+        match self {
+            Self::AccessToken => "urn:ietf:params:oauth:token-type:access_token",
+            Self::IdToken => "urn:ietf:params:oauth:token-type:id_token",
+            Self::Jwt => "urn:ietf:params:oauth:token-type:jwt",
+        }
     }
 }
 

@@ -99,7 +99,10 @@ impl<H: Host> Gateway<H> {
         if issuer.scopes.iter().any(|scope| lacks(&scope)) {
             return Err(Denial::Scope(issuer.scopes.join(" ").into()));
         }
-        let bearer = Bearer::new(&claims, &snapshot.config.policy);
+        let mut bearer = Bearer::new(&claims, &snapshot.config.policy);
+        if snapshot.acts_on_behalf() {
+            bearer = bearer.keeping(text, &issuer.url);
+        }
         Ok(Proof::of_bearer(&issuer.principal(&claims.subject), bearer, tag))
     }
 

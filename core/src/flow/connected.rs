@@ -12,6 +12,7 @@ use url::Url;
 
 use super::ask::{AnswerBody, MakeRequest};
 use super::connections::NoToken;
+use super::on_behalf::no_subject;
 use super::sign_on::{Prover, Sought, Trust};
 use crate::body::Whole;
 use crate::config::{Consent, Registered};
@@ -355,6 +356,9 @@ fn no_token(server: &Server, why: &NoToken) -> Unreachable {
 
 /// The error about a server that acts for its user where nobody knows who that is.
 pub(super) fn nobody(server: &Server) -> Unreachable {
+    if server.settings.is_on_behalf() {
+        return no_subject(server);
+    }
     let why = "acts for its user, and nobody knows who calls: give the agent an API key (`portcullis keys create`), or let \
                it sign in (`auth.issuers`)";
     server.error(why).refused()

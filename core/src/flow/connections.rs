@@ -379,7 +379,7 @@ impl<H: Host> Gateway<H> {
     ) -> Result<(Version, Swapped), StoreError> {
         let version = Version(self.chance());
         let data_key = self.data_key().await?;
-        let plain = Zeroizing::new(serde_json::to_vec(next).expect("plain data"));
+        let plain = next.to_bytes();
         let sealed = Envelope { key, version }.seal(self.host(), &data_key, &plain);
         let stored = Stored { version, record: next.record(key), sealed };
         let swapped = self.connection_store()?.swap(key.clone(), expected, Some(stored)).await?;
@@ -391,7 +391,7 @@ impl<H: Host> Gateway<H> {
         let Some(sealed) = Sealed::parse(&stored.sealed) else { return Ok(None) };
         let Some(data_key) = self.unwrapped(sealed.wrapped).await? else { return Ok(None) };
         let plain = Envelope { key, version: stored.version }.open(&data_key.plain, &sealed);
-        Ok(plain.and_then(|plain| serde_json::from_slice(&plain).ok()))
+        Ok(plain.and_then(|plain| State::from_bytes(&plain)))
     }
 
     /// Returns a new data key: wrapped by the host, or else by the first of the seal keys.

@@ -1,6 +1,7 @@
 //! The agents' door: who sends a request is told before its body is read, and its credentials go no further.
 //!
-//! **What a caller presents is taken out of the request here**: nothing behind the door could pass it on to a server.
+//! **What a caller presents is taken out of the request here**: nothing behind the door could pass it on to a server. Where a
+//! server acts on behalf of whoever signed in, their token stays with what it proves, to be exchanged (ADR 0033).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -240,6 +240,7 @@ fn out_of_reach(error: Unreachable) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Bearer;
 
     #[test]
     fn what_is_about_a_connection_does_not_go_along() {
@@ -253,10 +254,15 @@ mod tests {
 
     #[test]
     fn what_goes_along_fits_a_header() {
-        let proof = Proof::of_agent("büro 😀 \"x\"");
-        let handed_over = Handed { proof, nonce: Some(7) };
-        let text = ascii(&serde_json::to_string(&handed_over).unwrap());
-        assert!(text.is_ascii() && HeaderValue::from_str(&text).is_ok());
-        assert_eq!(serde_json::from_str::<Handed>(&text).unwrap(), handed_over);
+        let bearer: Bearer = serde_json::from_str(r#"{"claims":[],"expires":7}"#).unwrap();
+        let bearer = bearer.keeping("h.p.s", "https://idp.example");
+        let user = Proof::of_bearer("user:corp:ann", bearer, None);
+        for proof in [Proof::of_agent("büro 😀 \"x\""), user] {
+            let handed_over = Handed { proof, nonce: Some(7) };
+            let text = ascii(&serde_json::to_string(&handed_over).unwrap());
+            assert!(text.is_ascii() && HeaderValue::from_str(&text).is_ok());
+            assert_eq!(serde_json::from_str::<Handed>(&text).unwrap(), handed_over);
+            assert!(!format!("{handed_over:?}").contains("h.p.s"));
+        }
     }
 }

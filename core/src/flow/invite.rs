@@ -231,7 +231,7 @@ impl<H: Host> Gateway<H> {
 }
 
 /// Returns the server of a caller's own to which a name leads by its beginning, and that has not been read since it waits for
-/// its user.
+/// its user, or could not be.
 fn unread(snapshot: &Snapshot, view: &View, inbound: &Inbound<'_>, caller: &Caller) -> Option<Arc<Server>> {
     let kind = match inbound.method.as_ref() {
         "tools/call" => ItemKind::Tool,
@@ -249,7 +249,8 @@ fn unread(snapshot: &Snapshot, view: &View, inbound: &Inbound<'_>, caller: &Call
             let target = Target { server: server.name.as_str(), kind, name, is_template: false };
             view.decide(&target, |condition| caller.who.truth(condition, arguments, caller.now)).is_ok()
         };
-        (server.is_stand_in() || server.awaits_consent.load(Ordering::Relaxed))
+        let is_unread = server.settings.is_on_behalf() && server.offer.load().is_none();
+        (server.is_stand_in() || is_unread || server.awaits_consent.load(Ordering::Relaxed))
             && snapshot.includes(&caller.scope, &server.name)
             && own.is_some_and(is_allowed)
     };

@@ -23,6 +23,7 @@ mod linking;
 mod listen;
 mod messages;
 mod observed;
+mod on_behalf;
 mod park;
 mod reload;
 mod rest;

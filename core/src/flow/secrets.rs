@@ -257,9 +257,7 @@ impl<H: Host> Gateway<H> {
                 continue;
             }
             server.signed_in.changed();
-            if let Some(mut attempts) = server.shared.handshake.try_lock() {
-                attempts.last = None;
-            }
+            server.tries_again();
             if let (Transport::Stdio(_), Some(established)) =
                 (&server.settings.transport, server.shared.current.load_full())
             {
@@ -277,7 +275,7 @@ impl<H: Host> Gateway<H> {
         if names.is_empty() && server.sign_on().is_none() && server.consent().is_none() {
             return error;
         }
-        let message = server.signed_in.redacted(self.0.secrets.redacted(&error.message, &names));
+        let message = server.signed_in.redacted(&self.0.secrets.redacted(&error.message, &names));
         let presented = lock(&server.presented);
         let veil = Veil::new(presented.iter().map(Token::secret));
         Unreachable { message: veil.over(&message).into_owned(), ..error }

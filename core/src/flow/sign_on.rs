@@ -6,13 +6,16 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use http::header;
 use url::Url;
 
 use super::ask::{AnswerBody, MakeRequest};
+use super::on_behalf::{OnBehalf, no_subject};
 use crate::config::{ClientCredential, ResourceName, SignOn};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
+use crate::identity::Subject;
 use crate::oauth::address::{is_same_host, may_follow, parse};
 use crate::oauth::client::held::{Access, Held, Known, Way};
 use crate::oauth::client::{
@@ -33,6 +36,8 @@ pub(crate) struct SignedIn {
     held: Mutex<Held>,
     /// Held while a token is asked for.
     asking: futures::lock::Mutex<()>,
+    /// On whose behalf, where that is anybody's.
+    pub(super) on_behalf: OnBehalf,
 }
 
 impl SignedIn {
@@ -41,11 +46,20 @@ impl SignedIn {
         lock(&self.held).changed();
     }
 
-    /// Returns a text without the token that is held.
-    pub(crate) fn redacted(&self, text: String) -> String {
+    /// Takes a token that the user has signed in with on whose behalf the gateway acts; tells whether it is to be tried.
+    pub(crate) fn presents(&self, subject: &Arc<Subject>) -> bool {
+        let is_taken = self.on_behalf.presents(subject);
+        if is_taken {
+            self.changed();
+        }
+        is_taken
+    }
+
+    /// Returns a text without the token that is held, and without the user's own.
+    pub(crate) fn redacted(&self, text: &str) -> String {
         let held = lock(&self.held);
         let veil = Veil::new(held.token().map(|token| &token.value));
-        veil.over(&text).into_owned()
+        self.on_behalf.redacted(&veil.over(text))
     }
 }
 
@@ -63,6 +77,9 @@ impl<H: Host> Gateway<H> {
         at: At<'_>,
         request: &MakeRequest<'_>,
     ) -> Result<Answer, Unreachable> {
+        if at.1.is_on_behalf() && server.signed_in.on_behalf.subject().is_none() {
+            return Err(no_subject(server));
+        }
         let access = self.access(server, at).await?;
         let answer = self.fetch_with(server, access.as_ref(), request).await?;
         let Some(demand) = Demand::read(answer.0.status, &answer.0.headers) else {
@@ -197,6 +214,11 @@ impl<H: Host> Gateway<H> {
             Ok((token, way, scopes))
         };
         let outcome: Result<_, Unreachable> = Box::pin(asking).await;
+        // It is said for as long as it holds, when it may be another token that is looked for in texts.
+        let outcome = outcome.map_err(|error| {
+            let message = server.signed_in.redacted(&error.message);
+            Unreachable { message, ..error }
+        });
         let now = self.host().now();
         let mut held = lock(&server.signed_in.held);
         match outcome {
@@ -284,7 +306,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Reads what an issuer says of itself.
-    async fn describe(
+    pub(super) async fn describe(
         &self,
         server: &Server,
         issuer: &str,
@@ -304,8 +326,7 @@ impl<H: Host> Gateway<H> {
         Err(not_described(server, issuer, &first.unwrap_or_else(|| "it has no URL".into())))
     }
 
-    /// Asks for a token with what the configuration says; where that is refused, once with what its secret is now, or was
-    /// before a rotation.
+    /// Asks for a token with what the configuration says.
     async fn token_by(
         &self,
         server: &Server,
@@ -313,39 +334,53 @@ impl<H: Host> Gateway<H> {
         way: &Way,
         scopes: &Scopes,
     ) -> Result<Token, Unreachable> {
-        let (current, _, reading) = self.credential(server, sign_on.secret(), Freshness::Recent).await?;
-        let refused = match self.token_with(server, sign_on, (way, scopes), &current).await? {
+        if sign_on.is_on_behalf() {
+            return Box::pin(self.token_on_behalf(server, sign_on, way, scopes)).await;
+        }
+        let (client, authorization) = (Prover::of(sign_on), &way.authorization);
+        let resource = way.resource.as_deref();
+        let asked = Asked { authorization, grant: Grant::ClientCredentials, scopes, resource };
+        let outcome = self.ask_as(server, &client, &asked).await?;
+        outcome.map_err(|why| no_token(server, &client, authorization, &why))
+    }
+
+    /// Asks for a token as a client; where that is refused, once with what its secret is now, or was before a rotation.
+    pub(super) async fn ask_as(
+        &self,
+        server: &Server,
+        client: &Prover<'_>,
+        asked: &Asked<'_>,
+    ) -> Result<Result<Token, NoToken>, Unreachable> {
+        let secret = client.credential.text();
+        let (current, _, reading) = self.credential(server, secret, Freshness::Recent).await?;
+        let refused = match self.ask_with(server, client, asked, &current).await? {
             Err(NoToken::Client(code)) => code,
-            outcome => return outcome.map_err(|why| no_token(server, sign_on, way, &why)),
+            outcome => return Ok(outcome),
         };
-        let (anew, previous, _) =
-            self.credential(server, sign_on.secret(), Freshness::After(reading)).await?;
+        let (anew, previous, _) = self.credential(server, secret, Freshness::After(reading)).await?;
         let instead = std::iter::once(anew).chain(previous).find(|other| **other != *current);
-        let outcome = match instead {
-            Some(other) => self.token_with(server, sign_on, (way, scopes), &other).await?,
-            None => Err(NoToken::Client(refused)),
-        };
-        outcome.map_err(|why| no_token(server, sign_on, way, &why))
+        match instead {
+            Some(other) => self.ask_with(server, client, asked, &other).await,
+            None => Ok(Err(NoToken::Client(refused))),
+        }
     }
 
     /// Asks for a token with one credential.
-    async fn token_with(
+    async fn ask_with(
         &self,
         server: &Server,
-        sign_on: &SignOn,
-        (way, scopes): (&Way, &Scopes),
+        client: &Prover<'_>,
+        asked: &Asked<'_>,
         credential: &str,
     ) -> Result<Result<Token, NoToken>, Unreachable> {
-        let request = TokenRequest::new(Grant::ClientCredentials, scopes, way.resource.as_deref());
-        let prover = Prover {
-            client: &sign_on.client_id,
-            credential: &sign_on.credential,
-            token_auth: sign_on.token_auth,
-        };
-        let request = self.proved_with(server, &prover, (&way.authorization, request), credential).await?;
-        let to = way.authorization.token_endpoint.as_str();
+        let request = TokenRequest::new(asked.grant, asked.scopes, asked.resource);
+        let request = self.proved_with(server, client, (asked.authorization, request), credential).await?;
+        let to = asked.authorization.token_endpoint.as_str();
         let answer = async { self.exchange(request.to(to)?).await }.await;
-        Ok(answer.map_err(NoToken::Failed).and_then(|(head, text)| Token::read(head.status, &text)))
+        let read = |(head, text): (http::response::Parts, Bytes)| {
+            Token::read_issued(head.status, &text, asked.grant.issues())
+        };
+        Ok(answer.map_err(NoToken::Failed).and_then(read))
     }
 
     /// Adds to a request what its client proves itself with, as that is now.
@@ -399,6 +434,25 @@ pub(super) struct Prover<'c> {
     pub(super) credential: &'c ClientCredential,
     /// How a secret is sent; nothing where the authorization server says how.
     pub(super) token_auth: Option<ClientAuth>,
+}
+
+impl<'c> Prover<'c> {
+    /// What signs in at a server.
+    pub(super) fn of(sign_on: &'c SignOn) -> Self {
+        Self { client: &sign_on.client_id, credential: &sign_on.credential, token_auth: sign_on.token_auth }
+    }
+}
+
+/// What a token is asked for with, where, and for what.
+pub(super) struct Asked<'a> {
+    /// Who is asked.
+    pub(super) authorization: &'a AuthorizationServer,
+    /// What is shown for it.
+    pub(super) grant: Grant<'a>,
+    /// What it is to be good for.
+    pub(super) scopes: &'a Scopes,
+    /// Where; nothing where that is not to be named.
+    pub(super) resource: Option<&'a str>,
 }
 
 /// How it is found out where a server's tokens are made.
@@ -482,13 +536,19 @@ fn not_described(server: &Server, issuer: &str, why: &str) -> Unreachable {
     server.error(message)
 }
 
-fn no_token(server: &Server, sign_on: &SignOn, way: &Way, why: &NoToken) -> Unreachable {
-    let issuer = shorten(&way.authorization.issuer);
-    let client = &sign_on.client_id;
-    let begin = format!("cannot be signed in at: the authorization server {issuer:?}");
+/// The error about an authorization server that gives no token.
+pub(super) fn no_token(
+    server: &Server,
+    client: &Prover<'_>,
+    authorization: &AuthorizationServer,
+    why: &NoToken,
+) -> Unreachable {
+    let begin =
+        format!("cannot be signed in at: the authorization server {:?}", shorten(&authorization.issuer));
+    let names = client.credential.text().names();
+    let client = client.client;
     match why {
         NoToken::Client(code) => {
-            let names = sign_on.secret().names();
             let set = names.iter().map(|name| format!("`portcullis secrets set {name}`")).next();
             let set = set.unwrap_or_else(|| "see `auth.oauth`".into());
             server.error(format!("{begin} refuses the client {client:?} ({code}); {set}")).refused()

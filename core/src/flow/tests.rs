@@ -11,6 +11,7 @@ mod functions;
 mod identity;
 mod limits;
 mod narrow;
+mod on_behalf;
 mod own;
 mod policy;
 mod secrets;

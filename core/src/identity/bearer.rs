@@ -1,12 +1,13 @@
-//! What is kept of a token once it has been verified: never the token.
+//! What is kept of a token once it has been verified; the token itself only where a server acts on behalf of whoever has it.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Claimed, first};
+use super::{Claimed, Subject, first};
 use crate::config::{Agent, Match, Policy};
 use crate::oauth::Claims;
+use crate::secrets::Secret;
 
 /// Somebody who has signed in with an identity provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,13 +16,24 @@ pub struct Bearer {
     claims: Vec<(String, String, bool)>,
     /// When the token ends, in milliseconds since the Unix epoch.
     pub expires: u64,
+    /// The token, where some server acts on behalf of whoever has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<Arc<Subject>>,
 }
 
 impl Bearer {
     /// Keeps of a token's claims what a policy asks for.
     pub(crate) fn new(claims: &Claims, policy: &Policy) -> Self {
         let asked = pairs(policy).map(|(name, value)| (name.clone(), value.clone(), claims.has(name, value)));
-        Self { claims: asked.collect(), expires: claims.expires }
+        Self { claims: asked.collect(), expires: claims.expires, subject: None }
+    }
+
+    /// Keeps the token as well, which that issuer has made.
+    pub(crate) fn keeping(self, token: &str, issuer: &str) -> Self {
+        let token = Secret::new(token.to_owned()).ok();
+        let expires = self.expires;
+        let subject = token.map(|token| Arc::new(Subject { token, issuer: issuer.into(), expires }));
+        Self { subject, ..self }
     }
 
     /// Returns the agent that a policy finds by the claims: nothing where it asks for some that nobody has looked at.

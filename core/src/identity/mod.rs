@@ -11,6 +11,7 @@ mod denial;
 mod key;
 mod proof;
 mod ring;
+mod subject;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use key::{ApiKey, KeyHash, NotAKey};
 pub use proof::Proof;
 pub(crate) use proof::{Evidence, Shown, authenticate, key_header};
 pub use ring::{KeyRecord, KeyRing};
+pub use subject::Subject;
 
 /// Who sends a request, as far as it could be told.
 #[derive(Debug, Clone)]

@@ -468,6 +468,14 @@ impl Server {
             && self.refresh_asked.compare_exchange(asked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// Takes note that what was in the way may be gone: it may be asked again at once.
+    pub(crate) fn tries_again(&self) {
+        if let Some(mut attempts) = self.shared.handshake.try_lock() {
+            attempts.last = None;
+        }
+        self.refresh_asked.store(0, Ordering::Relaxed);
+    }
+
     /// Returns the headers that requests to it carry once the values of secrets are known.
     pub(crate) fn secret_headers(&self) -> &[(HeaderName, SecretText)] {
         match &self.settings.transport {
@@ -476,7 +484,7 @@ impl Server {
         }
     }
 
-    /// Returns where it is and how the gateway signs in there, where it does.
+    /// Returns where it is and how the gateway signs in there by itself, where it does.
     pub(crate) fn sign_on(&self) -> Option<(&url::Url, &SignOn)> {
         match &self.settings.transport {
             config::Transport::Stdio(_) => None,

@@ -10,10 +10,11 @@ use std::process::ExitCode;
 
 use portcullis_tests::agent::{Agent, LEGACY};
 use portcullis_tests::browser::Browser;
-use portcullis_tests::conformance::{configuration, configuration_of_client};
+use portcullis_tests::conformance::{configuration, configuration_of_client, configuration_on_behalf};
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
 use portcullis_tests::scenario::answer;
+use portcullis_tests::vouching::{AUDIENCE, Vouching};
 use serde_json::{Map, Value, json};
 
 /// The client's document of the scenario about those.
@@ -33,6 +34,10 @@ fn main() -> ExitCode {
     };
     let context = context();
     let scenario = env::var("MCP_CONFORMANCE_SCENARIO");
+    if scenario.as_deref() == Ok("auth/enterprise-managed-authorization") {
+        on_behalf(&url, &context);
+        return ExitCode::SUCCESS;
+    }
     let gateway = Gateway::start(&match scenario.as_deref() {
         Ok(name) if name.starts_with("auth/client-credentials") => {
             configuration_of_client(&url, &oauth(&context))
@@ -95,6 +100,25 @@ fn connect(agent: &Agent) {
             return;
         }
     }
+}
+
+/// Has the gateway act on behalf of a user of the scenario's identity provider.
+fn on_behalf(url: &str, context: &Value) {
+    let text = |name: &str| context[name].as_str().expect("the scenario gives it");
+    let provider = Vouching::before(text("idp_token_endpoint"), text("idp_id_token"));
+    let issuer = provider.issuer();
+    let oauth = json!({
+        "grant": "id_jag",
+        "client_id": context["client_id"],
+        "client_secret": context["client_secret"],
+        "identity_provider": {
+            "issuer": issuer,
+            "client_id": context["idp_client_id"],
+            "client_secret": "the scenario's provider asks for none",
+        },
+    });
+    let gateway = Gateway::start(&configuration_on_behalf(url, &oauth, (&issuer, AUDIENCE)));
+    everything(&Agent::modern(gateway.url()).bearer(&provider.token()));
 }
 
 /// How the gateway signs in, with what the scenario gives.

@@ -25,4 +25,4 @@ pub(crate) use resource::{Resource, canonical, metadata_places};
 pub(crate) use scopes::{Scopes, is_scope};
 pub(crate) use server::{AuthorizationServer, Named, is_at_the_server};
 pub use token::ClientAuth;
-pub(crate) use token::{Grant, NoToken, Token, TokenRequest};
+pub(crate) use token::{Grant, Issued, NoToken, Token, TokenRequest};

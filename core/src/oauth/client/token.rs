@@ -1,4 +1,4 @@
-//! Token requests and their answers (RFC 6749 §2.3, §4, §5; RFC 7521 §4.2; RFC 8707).
+//! Token requests and their answers (RFC 6749 §2.3, §4, §5; RFC 7521 §4; RFC 8693; RFC 8707).
 //!
 //! **What an authorization server says beyond a known code is repeated to nobody**: it may be what it was sent.
 
@@ -25,6 +25,8 @@ const LONGEST_LIFE: u64 = 30 * 24 * 3600;
 /// What says that a client is not who it says, or may not do this (RFC 6749 §5.2; the last is GitHub's).
 const CLIENT_CODES: [&str; 3] = ["invalid_client", "unauthorized_client", "incorrect_client_credentials"];
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const VOUCHED: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// How a client with a secret proves itself.
@@ -52,6 +54,42 @@ pub(crate) enum Grant<'a> {
     },
     /// `refresh_token`: what was given with the token before (RFC 6749 §6).
     Refresh(&'a str),
+    /// A token of a user is exchanged (RFC 8693 §2.1).
+    Exchange {
+        /// The token, and the name of its type.
+        subject: (&'a str, &'static str),
+        /// What is to be got for it.
+        wanted: Issued,
+        /// For whom that is to be.
+        audience: Option<&'a str>,
+    },
+    /// `jwt-bearer`: somebody vouches for a user (RFC 7523 §2.1).
+    Assertion(&'a str),
+}
+
+/// What is got from an authorization server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Issued {
+    /// An access token.
+    AccessToken,
+    /// What an authorization server elsewhere believes (draft-ietf-oauth-identity-assertion-authz-grant).
+    IdJag,
+}
+
+impl Issued {
+    fn urn(self) -> &'static str {
+        match self {
+            Self::AccessToken => "urn:ietf:params:oauth:token-type:access_token",
+            Self::IdJag => "urn:ietf:params:oauth:token-type:id-jag",
+        }
+    }
+}
+
+impl Grant<'_> {
+    /// Returns what is got by it.
+    pub(crate) fn issues(self) -> Issued {
+        if let Self::Exchange { wanted, .. } = self { wanted } else { Issued::AccessToken }
+    }
 }
 
 /// A request to an authorization server, for a token or about one: the header that it has besides, and its form.
@@ -76,6 +114,19 @@ impl TokenRequest {
             Grant::Refresh(token) => {
                 request.add("grant_type", "refresh_token");
                 request.add("refresh_token", token);
+            }
+            Grant::Exchange { subject: (token, kind), wanted, audience } => {
+                request.add("grant_type", EXCHANGE);
+                request.add("subject_token", token);
+                request.add("subject_token_type", kind);
+                request.add("requested_token_type", wanted.urn());
+                if let Some(audience) = audience {
+                    request.add("audience", audience);
+                }
+            }
+            Grant::Assertion(assertion) => {
+                request.add("grant_type", VOUCHED);
+                request.add("assertion", assertion);
             }
         }
         if !scopes.is_empty() && !matches!(grant, Grant::Code { .. }) {
@@ -213,8 +264,13 @@ impl NoToken {
 }
 
 impl Token {
-    /// Reads the answer to a token request. An error that comes as a success (GitHub) is one all the same.
+    /// Reads the answer to a request for an access token.
     pub(crate) fn read(status: StatusCode, text: &[u8]) -> Result<Self, NoToken> {
+        Self::read_issued(status, text, Issued::AccessToken)
+    }
+
+    /// Reads the answer to a token request. An error that comes as a success (GitHub) is one all the same.
+    pub(crate) fn read_issued(status: StatusCode, text: &[u8], wanted: Issued) -> Result<Self, NoToken> {
         let json = Json::check(text).ok().filter(|json| json.is_object());
         if !status.is_success() {
             return Err(refusal(status, json));
@@ -225,8 +281,18 @@ impl Token {
             return Err(refusal(status, Some(json)));
         }
         let text = |name: &str| json.get(name).and_then(Json::as_str);
-        if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
-            return Err(failed("a token of another type than Bearer"));
+        let (kind, issued) = (text("token_type"), text("issued_token_type"));
+        let is_of_kind =
+            |expected: &str| kind.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case(expected));
+        match wanted {
+            Issued::AccessToken if !is_of_kind("bearer") => {
+                return Err(failed("a token of another type than Bearer"));
+            }
+            // What is something else must not be shown to whom this is for.
+            Issued::IdJag if !is_of_kind("n_a") || issued.as_deref() != Some(wanted.urn()) => {
+                return Err(failed("what is no ID-JAG (`issued_token_type`, `token_type`)"));
+            }
+            Issued::AccessToken | Issued::IdJag => {}
         }
         let token = |name: &str| text(name).filter(|token| is_token(token)).map(std::borrow::Cow::into_owned);
         let value = token("access_token").and_then(|value| Secret::new(value).ok());
@@ -318,6 +384,37 @@ mod tests {
         let revoking = TokenRequest::revoking("t k").with_secret(ClientAuth::Basic, "me", "s");
         assert!(revoking.authorization.is_some());
         insta::assert_snapshot!(*revoking.form, @"token=t+k");
+    }
+
+    #[test]
+    fn a_token_of_a_user_is_exchanged_and_somebody_vouches() {
+        let form = |grant| {
+            TokenRequest::new(grant, &Scopes::parse("b a"), Some("https://a.example/mcp")).form.to_string()
+        };
+        let subject = ("h.p+s", "urn:ietf:params:oauth:token-type:id_token");
+        let exchange = |wanted, audience| Grant::Exchange { subject, wanted, audience };
+        insta::assert_snapshot!(form(exchange(Issued::AccessToken, None)), @"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=h.p%2Bs&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aid_token&requested_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token&scope=a+b&resource=https%3A%2F%2Fa.example%2Fmcp");
+        insta::assert_snapshot!(form(exchange(Issued::IdJag, Some("https://as.example"))), @"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=h.p%2Bs&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aid_token&requested_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aid-jag&audience=https%3A%2F%2Fas.example&scope=a+b&resource=https%3A%2F%2Fa.example%2Fmcp");
+        insta::assert_snapshot!(form(Grant::Assertion("j.a.g")), @"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=j.a.g&scope=a+b&resource=https%3A%2F%2Fa.example%2Fmcp");
+    }
+
+    #[test]
+    fn what_vouches_is_what_it_says() {
+        let check = |text: &str| match Token::read_issued(StatusCode::OK, text.as_bytes(), Issued::IdJag) {
+            Ok(token) => token.value.reveal().to_owned(),
+            Err(error) => format!("{error:?}"),
+        };
+        let kind = r#""issued_token_type":"urn:ietf:params:oauth:token-type:id-jag""#;
+        assert_eq!(check(&format!(r#"{{"access_token":"j.a.g","token_type":"N_A",{kind}}}"#)), "j.a.g");
+        let refused = r#"Failed("answers with what is no ID-JAG (`issued_token_type`, `token_type`)")"#;
+        for other in [
+            r#"{"access_token":"t","token_type":"N_A"}"#.to_owned(),
+            r#"{"access_token":"t","token_type":"Bearer","issued_token_type":"urn:ietf:params:oauth:token-type:access_token"}"#.to_owned(),
+            r#"{"access_token":"t","token_type":"N_A","issued_token_type":"urn:ietf:params:oauth:token-type:id_token"}"#.to_owned(),
+            format!(r#"{{"access_token":"t","token_type":"Bearer",{kind}}}"#),
+        ] {
+            assert_eq!(check(&other), refused, "{other}");
+        }
     }
 
     fn check(status: u16, text: &str) -> String {

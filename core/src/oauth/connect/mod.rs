@@ -43,7 +43,7 @@ pub(crate) struct Ticket {
     #[serde(rename = "s")]
     pub(crate) server: String,
     /// The scopes that the call needs, where the server says so.
-    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "o")]
     pub(crate) scopes: Option<String>,
     /// Until when it counts, in milliseconds since the Unix epoch.
     #[serde(rename = "e")]
@@ -54,16 +54,16 @@ pub(crate) struct Ticket {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Intent {
     /// Who called; nobody where somebody came by themselves.
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "p")]
     pub(crate) principal: Option<Arc<str>>,
     /// What the server is known by.
     #[serde(rename = "s")]
     pub(crate) server: String,
     /// The scopes that a call needs.
-    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "o")]
     pub(crate) scopes: Option<String>,
     /// Whether a connection is to end, and none to begin.
-    #[serde(rename = "d", default)]
+    #[serde(rename = "d")]
     pub(crate) ends: bool,
     /// The browser.
     #[serde(rename = "b")]
@@ -252,12 +252,12 @@ impl<E: Entropy> Desk<'_, E> {
     }
 
     fn seal(&self, part: ConnectPart, what: &impl Serialize) -> String {
-        let plain = serde_json::to_vec(what).expect("plain data");
+        let plain = postcard::to_allocvec(what).expect("plain data");
         self.sealer.seal(self.entropy, Purpose::Connect(part), &plain)
     }
 
     fn open<T: DeserializeOwned>(&self, part: ConnectPart, text: &str) -> Option<T> {
-        serde_json::from_slice(&self.sealer.open(Purpose::Connect(part), text)?).ok()
+        postcard::from_bytes(&self.sealer.open(Purpose::Connect(part), text)?).ok()
     }
 
     /// Returns a text that nobody can guess.

@@ -9,10 +9,13 @@
 //! Times are in milliseconds since the Unix epoch. Clocks may differ: what lies further off than it can counts as over.
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::{ConnectionKey, ConnectionRecord, Standing};
 use crate::secrets::{NotAValue, Secret};
 
+/// The number of the form in which states are sealed: another one for other members.
+const FORM: u8 = 1;
 /// How long whoever refreshes has for it: longer than it waits for the provider.
 pub(crate) const LEASED: u64 = 30_000;
 /// How long the provider is waited for.
@@ -187,6 +190,17 @@ pub(crate) enum Decision {
 }
 
 impl State {
+    /// Returns it as what is sealed, which begins with the number of its form.
+    pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(postcard::to_allocvec(&(FORM, self)).expect("plain data"))
+    }
+
+    /// Reads what was sealed; nothing where it has another form.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (form, rest) = postcard::take_from_bytes::<u8>(bytes).ok()?;
+        if form == FORM { postcard::from_bytes(rest).ok() } else { None }
+    }
+
     /// Returns the state after a consent; `grant` is drawn by chance.
     pub(crate) fn connected(granted: &Granted, grant: u64, now: u64) -> Self {
         let tokens = Tokens::of(granted, None, now);

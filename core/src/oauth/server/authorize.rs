@@ -26,16 +26,16 @@ pub(crate) struct Pending {
     #[serde(rename = "c")]
     pub(super) client: String,
     /// What the client calls itself.
-    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "n")]
     pub(super) name: Option<String>,
     /// The host of its document; none where it registered itself.
-    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "h")]
     pub(super) host: Option<String>,
     /// Where the code goes.
     #[serde(rename = "u")]
     pub(super) redirect: String,
     /// The client's own `state`.
-    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "s")]
     pub(super) state: Option<String>,
     /// What the client's verifier must hash to.
     #[serde(rename = "k")]
@@ -50,7 +50,7 @@ pub(crate) struct Pending {
     #[serde(rename = "f")]
     pub(super) refreshes: bool,
     /// Whether the client wants to have the user asked in any case.
-    #[serde(rename = "p", default)]
+    #[serde(rename = "p")]
     pub(super) asks: bool,
     /// The browser that it came from, by its cookie.
     #[serde(rename = "b")]

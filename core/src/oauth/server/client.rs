@@ -28,7 +28,7 @@ const REDIRECTS: usize = 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Client {
     /// What it calls itself.
-    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "n")]
     pub(super) name: Option<String>,
     /// Where codes for it may be sent.
     #[serde(rename = "r")]

@@ -117,7 +117,7 @@ pub(crate) struct Authority<'a, E> {
 
 impl<E: Entropy> Authority<'_, E> {
     fn seal(&self, part: SignInPart, what: &impl Serialize) -> String {
-        let plain = serde_json::to_vec(what).expect("plain data");
+        let plain = postcard::to_allocvec(what).expect("plain data");
         self.sealer.seal(self.entropy, Purpose::SignIn(part), &plain)
     }
 
@@ -138,7 +138,7 @@ impl<E: Entropy> Authority<'_, E> {
 }
 
 fn open<T: DeserializeOwned>(sealer: &Sealer, part: SignInPart, text: &str) -> Option<T> {
-    serde_json::from_slice(&sealer.open(Purpose::SignIn(part), text)?).ok()
+    postcard::from_bytes(&sealer.open(Purpose::SignIn(part), text)?).ok()
 }
 
 /// Returns what stands for a text wherever only its equality matters.
