@@ -17,6 +17,7 @@ pub struct Bearer {
     /// When the token ends, in milliseconds since the Unix epoch.
     pub expires: u64,
     /// The token, where some server acts on behalf of whoever has it.
+    // Not left out where there is none: what is sealed has no names.
     pub(crate) subject: Option<Arc<Subject>>,
 }
 
