@@ -46,7 +46,7 @@ impl OnBehalf {
         let mut state = lock(&self.0);
         let is = |other: &Option<Arc<Subject>>| other.as_ref().is_some_and(|other| other == subject);
         let is_newer = match &state.subject {
-            Some(held) => held.expires <= subject.expires || is_same(&state.ended, held),
+            Some(held) => held.expires <= subject.expires || is_same(state.ended.as_ref(), held),
             None => true,
         };
         let is_taken = is_newer && !is(&state.subject) && !is(&state.ended);
@@ -143,8 +143,8 @@ impl<H: Host> Gateway<H> {
     }
 }
 
-fn is_same(one: &Option<Arc<Subject>>, other: &Arc<Subject>) -> bool {
-    one.as_ref().is_some_and(|one| one == other)
+fn is_same(one: Option<&Arc<Subject>>, other: &Arc<Subject>) -> bool {
+    one.is_some_and(|one| one == other)
 }
 
 /// The error about a server whose caller has shown no token to act by.
