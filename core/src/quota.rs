@@ -119,7 +119,6 @@ struct Tally {
 /// quarter of an hour, as the instance that would give it back may be gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    #[serde(flatten)]
     tally: Tally,
     /// What runs: until when at most.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -388,7 +387,7 @@ mod tests {
 
     /// Runs errands at a count that is put away as text after each of them.
     fn alone(limits: &AgentLimits, errands: &[fn(Most) -> Errand]) -> String {
-        let mut text = String::from("{\"due\":0,\"day\":0,\"used\":0}");
+        let mut text = String::from("{\"tally\":{\"due\":0,\"day\":0,\"used\":0}}");
         let mut outcomes = Vec::new();
         for errand in errands {
             let mut count: Count = serde_json::from_str(&text).unwrap();
@@ -408,13 +407,13 @@ mod tests {
         let late = |most| Errand::Take { most, now: NOON + LEASE, hold: 3 };
         let one = AgentLimits { concurrency: Some(1), ..AgentLimits::default() };
         insta::assert_snapshot!(alone(&one, &[first, second, |_| Errand::GiveBack { hold: 1 }, second]),
-            @r#"done, Concurrency 1000, done, done; {"due":0,"day":0,"used":0,"held":{"2":1728044100000}}"#);
+            @r#"done, Concurrency 1000, done, done; {"tally":{"due":0,"day":0,"used":0},"held":{"2":1728044100000}}"#);
         insta::assert_snapshot!(alone(&one, &[first, late]),
-            @r#"done, done; {"due":0,"day":0,"used":0,"held":{"3":1728045000000}}"#);
+            @r#"done, done; {"tally":{"due":0,"day":0,"used":0},"held":{"3":1728045000000}}"#);
         let both = AgentLimits { daily: Some(1), ..rate(1, 60) };
         let undo = |most| Errand::Undo { most, hold: 1 };
         insta::assert_snapshot!(alone(&both, &[first, second, undo, second]),
-            @r#"done, Daily 43200000, done, done; {"due":1728043260000000,"day":20000,"used":1}"#);
+            @r#"done, Daily 43200000, done, done; {"tally":{"due":1728043260000000,"day":20000,"used":1}}"#);
     }
 
     #[test]

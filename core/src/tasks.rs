@@ -35,13 +35,9 @@ pub(crate) const ID: &str = "taskId";
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Address {
     /// By its identity.
-    #[serde(rename = "s")]
     server: String,
-    #[serde(rename = "i")]
     id: String,
-    #[serde(rename = "e")]
     endpoint: String,
-    #[serde(flatten)]
     owner: Owner,
 }
 
@@ -111,8 +107,7 @@ impl<'g> Tasks<'g> {
     }
 
     fn open(&self, id: &str) -> Option<(&'g Arc<Server>, String)> {
-        let plain = self.sealer.open(Purpose::Task, id)?;
-        let address: Address = serde_json::from_slice(&plain).ok()?;
+        let address: Address = self.sealer.unpack(Purpose::Task, id)?;
         let holds = address.endpoint == endpoint::path(self.scope) && address.owner == self.who.owner();
         let server = self.servers.values().find(|server| holds && server.identity == address.server)?;
         let is_legacy = server.offer.load().as_ref().is_some_and(|offer| offer.version.era() == Era::Legacy);
@@ -155,8 +150,7 @@ impl Ids {
             endpoint: self.endpoint.clone(),
             owner: self.owner.clone(),
         };
-        let plain = serde_json::to_vec(&address).expect("an address is plain data");
-        self.sealer.seal_alike(Purpose::Task, &plain)
+        self.sealer.pack_alike(Purpose::Task, &address)
     }
 }
 

@@ -155,13 +155,13 @@ fn whoever_has_an_api_key_connects_with_it() {
         "agents": { "one": { "match": [{ "api_key": "one" }], "allow": ["*"] } },
     });
     let gateway = Gateway::with(&config.to_string()).env("PORTCULLIS_ADMIN_KEY", "the admin's key");
-    let gateway = gateway.at_port(port).of_function("environments", json!(2)).start();
+    // Another environment might not have heard of keys that were made a moment ago.
+    let gateway = gateway.at_port(port).of_function("most", json!(1)).start();
     let [own, other] = [(); 2].map(|()| {
         let made = gateway.cli(&["keys", "create", "--agent", "one", "--json"]);
         let made = serde_json::from_str(&made.stdout).unwrap_or_else(|error| panic!("{error}: {made:?}"));
         of(&made, "key")
     });
-    gateway.begin_anew();
     let agent = agent(&gateway).bearer(&own);
     wait::expect("the key to count", || agent.post("tools/list", json!({})).send().status == 200);
     let asked = ask(&agent);

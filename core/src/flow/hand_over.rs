@@ -45,7 +45,6 @@ const CONNECTION: [HeaderName; 11] = [
 /// What goes along with a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Handed {
-    #[serde(flatten)]
     proof: Proof,
     /// The nonce of the session that the request begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -44,12 +44,10 @@ impl OnBehalf {
     /// later, or counts no more.
     pub(crate) fn presents(&self, subject: &Arc<Subject>) -> bool {
         let mut state = lock(&self.0);
-        let is = |other: &Option<Arc<Subject>>| other.as_ref().is_some_and(|other| other == subject);
-        let is_newer = match &state.subject {
-            Some(held) => held.expires <= subject.expires || is_same(state.ended.as_ref(), held),
-            None => true,
-        };
-        let is_taken = is_newer && !is(&state.subject) && !is(&state.ended);
+        let has_ended = |subject: &Arc<Subject>| state.ended.as_ref() == Some(subject);
+        let is_newer =
+            state.subject.as_ref().is_none_or(|held| held.expires <= subject.expires || has_ended(held));
+        let is_taken = is_newer && state.subject.as_ref() != Some(subject) && !has_ended(subject);
         if is_taken {
             state.subject = Some(subject.clone());
         }
@@ -141,10 +139,6 @@ impl<H: Host> Gateway<H> {
         lock(&server.signed_in.on_behalf.0).assertion = Some(jag.value.clone());
         Ok(jag)
     }
-}
-
-fn is_same(one: Option<&Arc<Subject>>, other: &Arc<Subject>) -> bool {
-    one.is_some_and(|one| one == other)
 }
 
 /// The error about a server whose caller has shown no token to act by.

@@ -17,7 +17,6 @@ pub struct Bearer {
     /// When the token ends, in milliseconds since the Unix epoch.
     pub expires: u64,
     /// The token, where some server acts on behalf of whoever has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) subject: Option<Arc<Subject>>,
 }
 

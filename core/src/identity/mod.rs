@@ -75,10 +75,8 @@ pub enum AuthKind {
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Owner {
     /// The principal; none where requests carry no credential.
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub(crate) principal: Option<Arc<str>>,
     /// The tag.
-    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub(crate) tag: Option<Arc<str>>,
 }
 

@@ -29,25 +29,15 @@ pub(crate) const LIFETIME: u64 = 24 * 60 * 60 * 1000;
 #[expect(clippy::struct_excessive_bools, reason = "each is one capability of the protocol")]
 pub(crate) struct Interaction {
     /// `elicitation/create` with a form.
-    #[serde(rename = "f", default, skip_serializing_if = "is_false")]
     pub form: bool,
     /// `elicitation/create` with a URL.
-    #[serde(rename = "u", default, skip_serializing_if = "is_false")]
     pub url: bool,
     /// `sampling/createMessage`.
-    #[serde(rename = "s", default, skip_serializing_if = "is_false")]
     pub sampling: bool,
     /// `sampling/createMessage` with tools.
-    #[serde(rename = "t", default, skip_serializing_if = "is_false")]
     pub sampling_tools: bool,
     /// `roots/list`.
-    #[serde(rename = "r", default, skip_serializing_if = "is_false")]
     pub roots: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 impl Interaction {
@@ -76,33 +66,25 @@ impl Interaction {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Session {
     /// Which session it is; unique, and the owner of what servers keep for it.
-    #[serde(rename = "n")]
     pub nonce: u64,
     /// The negotiated revision.
-    #[serde(rename = "v")]
     pub version: Version,
     /// What the agent may be asked.
-    #[serde(rename = "i", default)]
     pub interaction: Interaction,
     /// Whose it is.
-    #[serde(flatten)]
     pub owner: Owner,
     /// The name of the client that began it, in its canonical form.
-    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub client: Option<Arc<str>>,
     /// The endpoint's path, which the session is bound to.
-    #[serde(rename = "e")]
     pub endpoint: String,
     /// When it ends, in milliseconds since the Unix epoch.
-    #[serde(rename = "x")]
     pub expires: u64,
 }
 
 impl Session {
     /// Returns the session's id.
     pub(crate) fn seal(&self, sealer: &Sealer, entropy: &impl Entropy) -> String {
-        let plain = serde_json::to_vec(self).expect("a session is plain data");
-        sealer.seal(entropy, Purpose::Session, &plain)
+        sealer.pack(entropy, Purpose::Session, self)
     }
 
     /// Opens a session id; nothing where it is not ours, has expired, or belongs to another endpoint or caller. A caller
@@ -114,7 +96,7 @@ impl Session {
         endpoint: &str,
         who: &Identity,
     ) -> Option<Self> {
-        let session: Self = serde_json::from_slice(&sealer.open(Purpose::Session, id)?).ok()?;
+        let session: Self = sealer.unpack(Purpose::Session, id)?;
         let holds = session.expires > clock.now()
             && session.endpoint == endpoint
             && session.owner.principal == who.principal
@@ -127,13 +109,10 @@ impl Session {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServerRequest {
     /// The server that asked, by its address.
-    #[serde(rename = "s")]
     pub server: String,
     /// The session that was asked, by its nonce.
-    #[serde(rename = "n")]
     pub session: u64,
     /// Where its answer goes.
-    #[serde(rename = "i")]
     pub asker: Asker,
 }
 
@@ -141,23 +120,20 @@ pub(crate) struct ServerRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Asker {
     /// The server, which gave its request this id, as JSON text.
-    #[serde(rename = "i")]
     Server(String),
     /// A call of the session, at this place.
-    #[serde(rename = "m")]
     Call(u64),
 }
 
 impl ServerRequest {
     /// Returns the id that the agent sees.
     pub(crate) fn seal(&self, sealer: &Sealer, entropy: &impl Entropy) -> String {
-        let plain = serde_json::to_vec(self).expect("plain data");
-        sealer.seal(entropy, Purpose::ServerRequest, &plain)
+        sealer.pack(entropy, Purpose::ServerRequest, self)
     }
 
     /// Opens an id that came back from the agent of that session.
     pub(crate) fn open(id: &str, sealer: &Sealer, session: u64) -> Option<Self> {
-        let request: Self = serde_json::from_slice(&sealer.open(Purpose::ServerRequest, id)?).ok()?;
+        let request: Self = sealer.unpack(Purpose::ServerRequest, id)?;
         (request.session == session).then_some(request)
     }
 }

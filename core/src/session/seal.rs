@@ -14,6 +14,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::ports::Entropy;
@@ -166,8 +168,9 @@ impl Sealer {
         self.seal_with(nonce, purpose, plain)
     }
 
-    /// Returns `plain` sealed for `purpose`, as URL-safe text: the same every time, for as long as the first key stays.
-    pub(crate) fn seal_alike(&self, purpose: Purpose, plain: &[u8]) -> String {
+    /// Returns a value sealed for `purpose`, as URL-safe text: the same every time, for as long as the first key stays.
+    pub(crate) fn pack_alike(&self, purpose: Purpose, value: &impl Serialize) -> String {
+        let plain = &*postcard::to_allocvec(value).expect("plain data");
         let mut hash =
             Hmac::<Sha256>::new_from_slice(&self.keys.load()[0].nonces).expect("a key may have any length");
         hash.update(purpose.label());
@@ -190,6 +193,16 @@ impl Sealer {
         token.extend(nonce);
         token.extend(sealed);
         URL_SAFE_NO_PAD.encode(token)
+    }
+
+    /// Returns a value sealed for `purpose`. Its form has no names: one with other members is another value, or none.
+    pub(crate) fn pack(&self, entropy: &impl Entropy, purpose: Purpose, value: &impl Serialize) -> String {
+        self.seal(entropy, purpose, &postcard::to_allocvec(value).expect("plain data"))
+    }
+
+    /// Opens a value that one of the keys sealed for `purpose`.
+    pub(crate) fn unpack<T: DeserializeOwned>(&self, purpose: Purpose, token: &str) -> Option<T> {
+        postcard::from_bytes(&self.open(purpose, token)?).ok()
     }
 
     /// Opens a token that one of the keys sealed for `purpose`.
@@ -261,11 +274,11 @@ mod tests {
 
     #[test]
     fn what_is_sealed_alike_is_the_same_everywhere_and_tells_purposes_apart() {
-        let token = sealer(1, &[]).seal_alike(Purpose::Task, b"hello");
-        assert_eq!(sealer(1, &[9]).seal_alike(Purpose::Task, b"hello"), token, "another instance");
-        assert_ne!(sealer(1, &[]).seal_alike(Purpose::Task, b"hellp"), token);
-        assert_ne!(sealer(1, &[]).seal_alike(Purpose::Session, b"hello")[4..36], token[4..36], "other nonce");
-        assert_eq!(sealer(2, &[1]).open(Purpose::Task, &token).as_deref(), Some(&b"hello"[..]), "rotation");
+        let token = sealer(1, &[]).pack_alike(Purpose::Task, &"hello");
+        assert_eq!(sealer(1, &[9]).pack_alike(Purpose::Task, &"hello"), token, "another instance");
+        assert_ne!(sealer(1, &[]).pack_alike(Purpose::Task, &"hellp"), token);
+        assert_ne!(sealer(1, &[]).pack_alike(Purpose::Session, &"hello")[4..36], token[4..36], "other nonce");
+        assert_eq!(sealer(2, &[1]).unpack(Purpose::Task, &token), Some("hello".to_owned()), "rotation");
         assert_eq!(sealer(1, &[]).open(Purpose::Session, &token), None, "other purpose");
         assert_eq!(sealer(2, &[]).open(Purpose::Task, &token), None, "other key");
     }

@@ -20,19 +20,14 @@ const OF_A_ROUND: [&str; 3] = ["_meta", "inputResponses", "requestState"];
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RequestState {
     /// The server that asks, by its identity.
-    #[serde(rename = "s")]
     pub server: String,
     /// Which request it was given for.
-    #[serde(rename = "b")]
     pub binding: Binding,
     /// Unique, so that it can be seen to be used again.
-    #[serde(rename = "n")]
     pub nonce: u64,
     /// When it ends, in milliseconds since the Unix epoch.
-    #[serde(rename = "x")]
     pub expires: u64,
     /// How the call goes on.
-    #[serde(rename = "k")]
     pub next: Next,
 }
 
@@ -40,13 +35,10 @@ pub(crate) struct RequestState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Next {
     /// The server is called again, with this state of its own, as JSON text.
-    #[serde(rename = "s")]
     Server(String),
     /// A call that waits in this process gets its answers.
-    #[serde(rename = "p")]
     Parked(u64),
     /// The server is called again from the start.
-    #[serde(rename = "a")]
     Again,
 }
 
@@ -54,26 +46,22 @@ pub(crate) enum Next {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Binding {
     /// The endpoint's path.
-    #[serde(rename = "e")]
     pub endpoint: String,
     /// Who asks.
-    #[serde(flatten)]
     pub owner: Owner,
     /// A digest of method and parameters.
-    #[serde(rename = "d")]
     pub digest: String,
 }
 
 impl RequestState {
     /// Returns the state as the agent sees it.
     pub(crate) fn seal(&self, sealer: &Sealer, entropy: &impl Entropy) -> String {
-        let plain = serde_json::to_vec(self).expect("plain data");
-        sealer.seal(entropy, Purpose::RequestState, &plain)
+        sealer.pack(entropy, Purpose::RequestState, self)
     }
 
     /// Opens a state that came back; nothing where it is not ours, has expired, or belongs to another request.
     pub(crate) fn open(token: &str, sealer: &Sealer, now: u64, binding: &Binding) -> Option<Self> {
-        let state: Self = serde_json::from_slice(&sealer.open(Purpose::RequestState, token)?).ok()?;
+        let state: Self = sealer.unpack(Purpose::RequestState, token)?;
         (state.expires > now && state.binding == *binding).then_some(state)
     }
 }

@@ -352,7 +352,7 @@ fn a_stream_rests_while_there_is_nothing_to_tell() {
         let mut request = modern("1", "subscriptions/listen", r#""notifications":{"toolsListChanged":true}"#);
         request
             .headers_mut()
-            .insert("portcullis-handed", r#"{"auth":"anonymous"}"#.parse().expect("a header"));
+            .insert("portcullis-handed", r#"{"proof":{"auth":"anonymous"}}"#.parse().expect("a header"));
         request
     };
     let reply = host.run(owner.serve_handed(listen()));

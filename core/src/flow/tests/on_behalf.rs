@@ -8,13 +8,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header;
 
-use super::{ask, method_and_id, modern_server};
+use super::{ask, method_and_id, modern_server, names, text};
 use crate::config::{Config, Source, parse};
 use crate::gateway::Gateway;
 use crate::identity::KeyRing;
 use crate::oauth::PublicKey;
 use crate::ports::Clock as _;
-use crate::testing::{Answer, Memory, gateway_with, json_answer, key, modern, signature};
+use crate::testing::{
+    Answer, Fleet, Memory, gateway_on, gateway_with, json_answer, key, modern, post, signature,
+};
 use crate::upstream::lock;
 
 const EXCHANGE: &str = "grant: token_exchange, issuer: 'https://idp.test', scopes: [read], audience: tools, ";
@@ -110,7 +112,7 @@ impl Doubles {
             more.join(" ")
         ));
         if let Some((status, text)) = self.instead.get(host) {
-            return json_answer(*status, text.clone());
+            return json_answer(*status, text.replace("WHAT-WAS-SHOWN", shown));
         }
         if self.over.iter().any(|over| **over == who) {
             return json_answer(400, r#"{"error":"invalid_grant","error_description":"h0t secrets"}"#);
@@ -143,6 +145,21 @@ fn member(token: &str, name: &str) -> String {
     rest.and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned()
 }
 
+/// A configuration with a server at which a client signs in in this way.
+fn config(grant: &str) -> Config {
+    let client = format!("{grant}client_id: portcullis, client_secret: s3cret");
+    let yaml = format!(
+        "version: 1\ngateway: {{ public_url: 'https://gw.test' }}\nauth:\n  required: true\n  issuers:\n    \
+         corp: {{ url: 'https://idp.test' }}\n    partner: {{ url: 'https://partner.test' }}\nservers:\n  \
+         mine: {{ url: 'https://mine.test/mcp', auth: {{ oauth: {{ {client} }} }} }}\n"
+    );
+    let parsed = parse(&[Source { path: "p.yaml".into(), text: yaml }], &|_| None);
+    assert_eq!(parsed.problems, []);
+    let mut config = parsed.config;
+    config.auth.required = false;
+    config
+}
+
 struct Stage {
     host: Memory,
     gateway: Gateway<Memory>,
@@ -151,21 +168,11 @@ struct Stage {
 
 impl Stage {
     fn new(grant: &str) -> Self {
-        let client = format!("{grant}client_id: portcullis, client_secret: s3cret");
-        let yaml = format!(
-            "version: 1\ngateway: {{ public_url: 'https://gw.test' }}\nauth:\n  required: true\n  issuers:\n    \
-             corp: {{ url: 'https://idp.test' }}\n    partner: {{ url: 'https://partner.test' }}\nservers:\n  \
-             mine: {{ url: 'https://mine.test/mcp', auth: {{ oauth: {{ {client} }} }} }}\n"
-        );
-        let parsed = parse(&[Source { path: "p.yaml".into(), text: yaml }], &|_| None);
-        assert_eq!(parsed.problems, []);
         let doubles = Arc::new(Mutex::new(Doubles { lifetime: 3600, ..Doubles::default() }));
         let answering = doubles.clone();
         let host = Memory::new(move |request: &http::Request<bytes::Bytes>| lock(&answering).answer(request));
         let gateway = gateway_with(&host, &[], Config::default());
-        let mut config = parsed.config;
-        config.auth.required = false;
-        gateway.reload(config);
+        gateway.reload(config(grant));
         let mut record = key(1).1;
         record.agent = "default".into();
         gateway.set_keys(KeyRing::new([record]));
@@ -355,6 +362,40 @@ fn who_vouches_in_vain_is_no_end_of_a_sign_in() {
     let stage = Stage::new(ID_JAG);
     lock(&stage.doubles).instead.insert("as.test", (400, r#"{"error":"invalid_grant"}"#.into()));
     insta::assert_snapshot!(stage.why(&stage.token("ann")), @r#"server \"mine\" cannot be signed in at: the authorization server \"https://as.test\" gives the client \"portcullis\" no token (invalid_grant); see `auth.oauth`, and what it lets the client do"#);
+}
+
+#[test]
+fn what_vouches_is_not_repeated() {
+    let stage = Stage::new(ID_JAG);
+    lock(&stage.doubles).instead.insert("as.test", (400, r#"{"error":"WHAT-WAS-SHOWN"}"#.into()));
+    insta::assert_snapshot!(stage.why(&stage.token("ann")), @r#"server \"mine\" cannot be signed in at: the authorization server \"https://as.test\" gives the client \"portcullis\" no token ([redacted]); see `auth.oauth`, and what it lets the client do"#);
+}
+
+#[test]
+fn what_a_caller_has_shown_goes_along_to_the_owner_of_its_session() {
+    let stage = Stage::new(EXCHANGE);
+    let fleet = Fleet::new(&stage.host, |host| gateway_on(host.clone(), config(EXCHANGE)));
+    let bearer = format!("Bearer {}", stage.token("ann"));
+    let said = |message: &str, session: &str| {
+        let mut headers =
+            vec![("authorization", &*bearer), ("accept", "application/json, text/event-stream")];
+        if !session.is_empty() {
+            headers.push(("mcp-session-id", session));
+        }
+        let mut request = post(message.to_owned(), &headers);
+        request.headers_mut().insert(header::HOST, "gw.test".parse().expect("ASCII"));
+        stage.host.run(Box::pin(fleet.isolate().serve(request)))
+    };
+    let begin = said(
+        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}"#,
+        "",
+    );
+    let session = begin.headers()[names::SESSION_ID].to_str().expect("ASCII").to_owned();
+    let call =
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"mine__echo","arguments":{}}}"#;
+    let answer = stage.host.run(text(said(call, &session)));
+    assert!(answer.contains(CALLED), "{answer}");
+    assert!(matches!(&fleet.put_away()[..], [owner] if owner.starts_with("user:corp:ann/")));
 }
 
 #[test]

@@ -37,16 +37,12 @@ const STEP: u64 = 10 * 60_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ticket {
     /// Who called.
-    #[serde(rename = "p")]
     pub(crate) principal: Arc<str>,
     /// What the server is known by, whatever it is called by now.
-    #[serde(rename = "s")]
     pub(crate) server: String,
     /// The scopes that the call needs, where the server says so.
-    #[serde(rename = "o")]
     pub(crate) scopes: Option<String>,
     /// Until when it counts, in milliseconds since the Unix epoch.
-    #[serde(rename = "e")]
     pub(crate) expires: u64,
 }
 
@@ -54,22 +50,16 @@ pub(crate) struct Ticket {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Intent {
     /// Who called; nobody where somebody came by themselves.
-    #[serde(rename = "p")]
     pub(crate) principal: Option<Arc<str>>,
     /// What the server is known by.
-    #[serde(rename = "s")]
     pub(crate) server: String,
     /// The scopes that a call needs.
-    #[serde(rename = "o")]
     pub(crate) scopes: Option<String>,
     /// Whether a connection is to end, and none to begin.
-    #[serde(rename = "d")]
     pub(crate) ends: bool,
     /// The browser.
-    #[serde(rename = "b")]
     pub(crate) browser: String,
     /// Until when it counts, in milliseconds since the Unix epoch.
-    #[serde(rename = "e")]
     pub(crate) expires: u64,
 }
 
@@ -77,31 +67,22 @@ pub(crate) struct Intent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Leg {
     /// Who has proved to be whom.
-    #[serde(rename = "p")]
     pub(crate) principal: Arc<str>,
     /// What the server is known by.
-    #[serde(rename = "s")]
     pub(crate) server: String,
     /// Who was asked.
-    #[serde(rename = "i")]
     pub(crate) issuer: String,
     /// What the tokens are for.
-    #[serde(rename = "r")]
     pub(crate) resource: String,
     /// What was asked for.
-    #[serde(rename = "o")]
     pub(crate) scopes: String,
     /// What the authorization server wants to see with the code (RFC 7636).
-    #[serde(rename = "v")]
     pub(crate) verifier: String,
     /// Where it sends the browser.
-    #[serde(rename = "u")]
     pub(crate) redirect: String,
     /// The browser.
-    #[serde(rename = "b")]
     pub(crate) browser: String,
     /// Until when it counts, in milliseconds since the Unix epoch.
-    #[serde(rename = "e")]
     pub(crate) expires: u64,
 }
 
@@ -252,12 +233,11 @@ impl<E: Entropy> Desk<'_, E> {
     }
 
     fn seal(&self, part: ConnectPart, what: &impl Serialize) -> String {
-        let plain = postcard::to_allocvec(what).expect("plain data");
-        self.sealer.seal(self.entropy, Purpose::Connect(part), &plain)
+        self.sealer.pack(self.entropy, Purpose::Connect(part), what)
     }
 
     fn open<T: DeserializeOwned>(&self, part: ConnectPart, text: &str) -> Option<T> {
-        postcard::from_bytes(&self.sealer.open(Purpose::Connect(part), text)?).ok()
+        self.sealer.unpack(Purpose::Connect(part), text)
     }
 
     /// Returns a text that nobody can guess.

@@ -116,7 +116,6 @@ pub enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionRecord {
     /// What it is known by.
-    #[serde(flatten)]
     pub key: ConnectionKey,
     /// What the tokens are good for, as the provider said.
     pub scopes: Vec<String>,

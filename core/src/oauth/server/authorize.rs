@@ -23,40 +23,28 @@ const CHALLENGE: usize = 43;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pending {
     /// The client, by its id's digest.
-    #[serde(rename = "c")]
     pub(super) client: String,
     /// What the client calls itself.
-    #[serde(rename = "n")]
     pub(super) name: Option<String>,
     /// The host of its document; none where it registered itself.
-    #[serde(rename = "h")]
     pub(super) host: Option<String>,
     /// Where the code goes.
-    #[serde(rename = "u")]
     pub(super) redirect: String,
     /// The client's own `state`.
-    #[serde(rename = "s")]
     pub(super) state: Option<String>,
     /// What the client's verifier must hash to.
-    #[serde(rename = "k")]
     pub(super) challenge: String,
     /// The endpoint that tokens are for, by its path.
-    #[serde(rename = "r")]
     pub(super) resource: String,
     /// What they may be used for.
-    #[serde(rename = "o")]
     pub(super) scope: Vec<String>,
     /// Whether the client wants refresh tokens.
-    #[serde(rename = "f")]
     pub(super) refreshes: bool,
     /// Whether the client wants to have the user asked in any case.
-    #[serde(rename = "p")]
     pub(super) asks: bool,
     /// The browser that it came from, by its cookie.
-    #[serde(rename = "b")]
     pub(super) browser: String,
     /// Until when it can go on, in milliseconds since the Unix epoch.
-    #[serde(rename = "x")]
     pub(super) expires: u64,
 }
 

@@ -28,19 +28,14 @@ const REDIRECTS: usize = 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Client {
     /// What it calls itself.
-    #[serde(rename = "n")]
     pub(super) name: Option<String>,
     /// Where codes for it may be sent.
-    #[serde(rename = "r")]
     pub(super) redirects: Vec<String>,
     /// How it proves who it is when it asks for tokens.
-    #[serde(rename = "m")]
     pub(super) method: Method,
     /// Whether it wants refresh tokens.
-    #[serde(rename = "f")]
     pub(super) refreshes: bool,
     /// When its id ends, in milliseconds since the Unix epoch; it does not where it is a URL.
-    #[serde(rename = "x")]
     pub(super) expires: u64,
 }
 

@@ -28,10 +28,8 @@ const MOST: usize = 20;
 /// To whom a browser has agreed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Consents {
-    #[serde(rename = "b")]
     browser: String,
     /// Clients with their redirect URIs, by their digests, the latest last; and until when that counts.
-    #[serde(rename = "c")]
     of: Vec<(String, u64)>,
 }
 

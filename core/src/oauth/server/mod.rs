@@ -117,8 +117,7 @@ pub(crate) struct Authority<'a, E> {
 
 impl<E: Entropy> Authority<'_, E> {
     fn seal(&self, part: SignInPart, what: &impl Serialize) -> String {
-        let plain = postcard::to_allocvec(what).expect("plain data");
-        self.sealer.seal(self.entropy, Purpose::SignIn(part), &plain)
+        self.sealer.pack(self.entropy, Purpose::SignIn(part), what)
     }
 
     fn open<T: DeserializeOwned>(&self, part: SignInPart, text: &str) -> Option<T> {
@@ -138,7 +137,7 @@ impl<E: Entropy> Authority<'_, E> {
 }
 
 fn open<T: DeserializeOwned>(sealer: &Sealer, part: SignInPart, text: &str) -> Option<T> {
-    postcard::from_bytes(&sealer.open(Purpose::SignIn(part), text)?).ok()
+    sealer.unpack(Purpose::SignIn(part), text)
 }
 
 /// Returns what stands for a text wherever only its equality matters.

@@ -76,10 +76,8 @@ impl Provider {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Errand {
     /// An agent, which gets a code.
-    #[serde(rename = "a")]
     Agent(Pending),
     /// To show who wants to connect a server.
-    #[serde(rename = "c")]
     Connect(Intent),
 }
 
@@ -102,13 +100,10 @@ impl Errand {
 /// What is known again when a browser comes back from the provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
-    #[serde(rename = "p")]
     pub(crate) errand: Errand,
     /// Our own verifier, which the provider wants to see with the code.
-    #[serde(rename = "v")]
     verifier: String,
     /// What the ID token has to repeat.
-    #[serde(rename = "n")]
     pub(crate) nonce: String,
 }
 

@@ -29,49 +29,35 @@ const REFRESH_PREFIX: &str = "pcr_";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Grant {
     /// The client, by its id's digest.
-    #[serde(rename = "c")]
     pub(super) client: String,
     /// The user.
-    #[serde(rename = "p")]
     pub(crate) principal: String,
     /// What the provider says of them, as far as the policy asks.
-    #[serde(rename = "b")]
     pub(crate) bearer: Bearer,
     /// The endpoint, by its path.
-    #[serde(rename = "r")]
     pub(super) resource: String,
     /// The scopes.
-    #[serde(rename = "s")]
     pub(super) scope: Vec<String>,
     /// Which family its tokens are.
-    #[serde(rename = "f")]
     pub(crate) family: String,
     /// When the family ends, in milliseconds since the Unix epoch.
-    #[serde(rename = "e")]
     pub(crate) ends: u64,
 }
 
 /// An authorization code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Code {
-    #[serde(rename = "g")]
     pub(super) grant: Grant,
-    #[serde(rename = "u")]
     pub(super) redirect: String,
-    #[serde(rename = "k")]
     pub(super) challenge: String,
-    #[serde(rename = "w")]
     pub(super) refreshes: bool,
-    #[serde(rename = "x")]
     pub(super) expires: u64,
 }
 
 /// A refresh token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Refresh {
-    #[serde(rename = "g")]
     grant: Grant,
-    #[serde(rename = "n")]
     generation: u32,
 }
 
@@ -79,16 +65,12 @@ struct Refresh {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Access {
     /// The user.
-    #[serde(rename = "p")]
     pub(crate) principal: String,
     /// What is known of them, and when the token ends.
-    #[serde(rename = "b")]
     pub(crate) bearer: Bearer,
     /// The issuer, which is where it counts.
-    #[serde(rename = "i")]
     origin: String,
     /// The endpoint that it is for, by its path.
-    #[serde(rename = "r")]
     resource: String,
 }
 
