@@ -162,7 +162,6 @@ fn whoever_has_an_api_key_connects_with_it() {
         let made = serde_json::from_str(&made.stdout).unwrap_or_else(|error| panic!("{error}: {made:?}"));
         of(&made, "key")
     });
-    gateway.begin_anew();
     let agent = agent(&gateway).bearer(&own);
     wait::expect("the key to count", || agent.post("tools/list", json!({})).send().status == 200);
     let asked = ask(&agent);
