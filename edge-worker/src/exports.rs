@@ -1,5 +1,6 @@
 //! What the platform calls: the handlers of its events, and the classes of its objects.
 
+use bytes::Bytes;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -286,8 +287,11 @@ impl Connections {
     pub fn fetch(&self, asked: JsValue) -> Promise {
         let (storage, event) = (self.storage.clone(), self.event.clone());
         let (promise, _) = self.event.promise(async move {
-            let reply = match errand(asked, CONNECTIONS).await {
-                Ok(errand) => Response::new(Body::Full(drawer::run(errand, &*storage).into())),
+            let reply = match body_of(asked, CONNECTIONS).await {
+                Ok(errand) => match drawer::run(&String::from_utf8_lossy(&errand), &*storage) {
+                    Some(said) => Response::new(Body::Full(said.into())),
+                    None => plain(StatusCode::BAD_REQUEST, "this is no errand"),
+                },
                 Err(why) => plain(StatusCode::BAD_REQUEST, &why),
             };
             Ok(answer(reply, &event, &Leaving::default()))
@@ -356,9 +360,13 @@ impl Counts {
 }
 
 async fn errand<T: serde::de::DeserializeOwned>(asked: JsValue, largest: usize) -> Result<T, String> {
-    let request = request(Asked::new(asked)).map_err(|error| error.to_string())?;
-    let body = request.into_body().collect(largest).await.map_err(|error| error.to_string())?;
+    let body = body_of(asked, largest).await?;
     serde_json::from_slice(&body).map_err(|error| error.to_string())
+}
+
+async fn body_of(asked: JsValue, largest: usize) -> Result<Bytes, String> {
+    let request = request(Asked::new(asked)).map_err(|error| error.to_string())?;
+    request.into_body().collect(largest).await.map_err(|error| error.to_string())
 }
 
 fn stored(storage: &Storage) -> Count {

@@ -3,7 +3,6 @@
 //! **What the caller has proved goes along, and its credentials do not.** Whoever takes a request that was handed over
 //! trusts what comes along: only the host's own instances may reach it that way.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,6 +21,7 @@ use crate::identity::{Owner, Proof};
 use crate::plan;
 use crate::ports::{Host, Owners, Place};
 use crate::session::Interaction;
+use crate::wire::plain;
 use crate::wire::version::Era;
 
 /// Carries what goes along with a request, from one instance of this host to another.
@@ -47,7 +47,6 @@ const CONNECTION: [HeaderName; 11] = [
 struct Handed {
     proof: Proof,
     /// The nonce of the session that the request begins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     nonce: Option<u64>,
 }
 
@@ -69,7 +68,7 @@ impl<H: Host> Gateway<H> {
     /// it**: it believes what the request says of its caller.
     pub async fn serve_handed(&self, mut request: http::Request<Body>) -> Reply {
         let handed = request.headers_mut().remove(HANDED);
-        let handed = handed.and_then(|text| serde_json::from_slice::<Handed>(text.as_bytes()).ok());
+        let handed = handed.and_then(|text| plain::read::<Handed>(text.as_bytes()));
         let Some(Handed { proof, nonce }) = handed else {
             let refusal =
                 Refusal::new(code::INVALID_REQUEST, "the request was not handed over by this gateway");
@@ -207,23 +206,9 @@ fn handed(head: &Parts, raw: Bytes, nonce: Option<u64>) -> http::Request<Body> {
     for name in CONNECTION {
         request.headers_mut().remove(name);
     }
-    let along = serde_json::to_string(&Handed { proof, nonce }).expect("plain data");
-    request.headers_mut().insert(HANDED, HeaderValue::from_str(&ascii(&along)).expect("ASCII"));
+    let along = plain::text(&Handed { proof, nonce });
+    request.headers_mut().insert(HANDED, HeaderValue::from_str(&along).expect("ASCII"));
     request
-}
-
-/// Returns JSON text with everything escaped that a header cannot carry.
-fn ascii(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        match c {
-            ' '..='~' => out.push(c),
-            c => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
-                let _ = write!(out, "\\u{unit:04x}");
-            }),
-        }
-    }
-    out
 }
 
 fn owner_of_session(owner: &Owner, nonce: u64) -> String {
@@ -258,9 +243,9 @@ mod tests {
         let user = Proof::of_bearer("user:corp:ann", bearer, None);
         for proof in [Proof::of_agent("büro 😀 \"x\""), user] {
             let handed_over = Handed { proof, nonce: Some(7) };
-            let text = ascii(&serde_json::to_string(&handed_over).unwrap());
+            let text = plain::text(&handed_over);
             assert!(text.is_ascii() && HeaderValue::from_str(&text).is_ok());
-            assert_eq!(serde_json::from_str::<Handed>(&text).unwrap(), handed_over);
+            assert_eq!(plain::read::<Handed>(&text).as_ref(), Some(&handed_over));
             assert!(!format!("{handed_over:?}").contains("h.p.s"));
         }
     }

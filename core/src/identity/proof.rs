@@ -24,16 +24,12 @@ const LONGEST_TAG: usize = 256;
 /// A host that answers for a caller puts one into the extensions of its request; then its headers prove nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) principal: Option<Arc<str>>,
     pub(super) auth: AuthKind,
     /// The name of the agent that it is certain to be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) agent: Option<Arc<str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tag: Option<Arc<str>>,
     /// What its token says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) bearer: Option<Arc<Bearer>>,
 }
 

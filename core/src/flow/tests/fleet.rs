@@ -6,8 +6,10 @@ use http::Method;
 use super::*;
 use crate::body::Body;
 use crate::flow::{Rest, Wanted};
+use crate::identity::Proof;
 use crate::ports::Clock as _;
 use crate::testing::{Fleet, modern_with, open_stream, session_server};
+use crate::wire::plain;
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}"#;
 const CALL: &str = r#""name":"a__echo""#;
@@ -350,9 +352,10 @@ fn a_stream_rests_while_there_is_nothing_to_tell() {
     let owner = fleet.owner("anonymous");
     let listen = || {
         let mut request = modern("1", "subscriptions/listen", r#""notifications":{"toolsListChanged":true}"#);
-        request
-            .headers_mut()
-            .insert("portcullis-handed", r#"{"proof":{"auth":"anonymous"}}"#.parse().expect("a header"));
+        request.headers_mut().insert(
+            "portcullis-handed",
+            plain::text(&(Proof::default(), None::<u64>)).parse().expect("a header"),
+        );
         request
     };
     let reply = host.run(owner.serve_handed(listen()));
@@ -390,14 +393,14 @@ fn what_is_handed_over_is_recorded_once() {
 fn what_comes_along_is_believed_only_where_it_is_handed_over() {
     let host = Memory::new(modern_server);
     let fleet = fleet(&host);
-    let claim = ("portcullis-handed", r#"{"principal":"key:x","auth":"api_key","agent":"nobody"}"#);
+    let claim = ("portcullis-handed", plain::text(&(Proof::of_agent("nobody"), None::<u64>)));
     let forged = || {
         let mut request = modern("1", "tools/list", "");
         request.headers_mut().insert(claim.0, claim.1.parse().expect("a header"));
         request
     };
     assert!(ask(&host, &fleet.isolate(), forged()).starts_with("200"), "it counts for nothing");
-    let plain =
+    let bare =
         host.run(async { text(Box::pin(fleet.isolate().serve_handed(modern("1", "ping", ""))).await).await });
-    assert!(plain.starts_with("400"), "{plain}");
+    assert!(bare.starts_with("400"), "{bare}");
 }

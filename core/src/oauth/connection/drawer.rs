@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConnectionKey, ConnectionRecord, Stored, Swapped, Version, drawer};
 use crate::control::StoreError;
+use crate::wire::plain::{read, text};
 
 /// What a connection's key in its drawer begins with.
 const CONNECTION: &str = "c#";
@@ -55,9 +56,9 @@ pub(crate) fn name_of(principal: &str) -> String {
     format!("of {}", drawer(principal))
 }
 
-/// Runs an errand; returns what came of it, as text for whoever has sent it.
-pub fn run(errand: Errand, shelf: &impl Shelf) -> String {
-    match errand {
+/// Runs an errand, which came as text; returns what came of it, as text for whoever has sent it. Nothing where it is none.
+pub fn run(errand: &str, shelf: &impl Shelf) -> Option<String> {
+    Some(match read(errand)? {
         Errand::Get(key) => said(&found(shelf, &key)),
         Errand::Swap(key, expected, next) => said(&swap(shelf, &key, expected, next)),
         Errand::List => said(&listed(shelf)),
@@ -76,7 +77,7 @@ pub fn run(errand: Errand, shelf: &impl Shelf) -> String {
             let known = all.filter(|(key, _)| key.starts_with(PRINCIPAL)).map(|(_, principal)| principal);
             said(&Ok(known.collect::<BTreeSet<_>>()))
         }
-    }
+    })
 }
 
 fn swap(
@@ -114,8 +115,7 @@ fn keep(shelf: &impl Shelf, key: &str, text: &str) -> Result<(), StoreError> {
 }
 
 fn stored(text: &str) -> Result<Stored, StoreError> {
-    serde_json::from_slice(text.as_bytes())
-        .map_err(|_| StoreError("holds something else than a connection".into()))
+    read(text).ok_or_else(|| StoreError("holds something else than a connection".into()))
 }
 
 fn place_of(key: &ConnectionKey) -> String {
@@ -124,8 +124,4 @@ fn place_of(key: &ConnectionKey) -> String {
 
 fn said<T: Serialize>(outcome: &Result<T, StoreError>) -> String {
     text(outcome)
-}
-
-fn text(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("plain data")
 }
