@@ -60,6 +60,12 @@ impl Doubles {
             ("as.test", "/.well-known/openid-configuration") => json_answer(404, "no"),
             ("as.test", "/token") => self.give(&body),
             _ => {
+                assert!(
+                    !body.contains("t0k3n") || at.1 == "/revoke",
+                    "no token goes there: {}",
+                    request.uri()
+                );
+                assert_eq!(request.headers().get(header::AUTHORIZATION), None, "nor in a header");
                 self.seen.push(format!("elsewhere: {}", request.uri()));
                 modern_server(request)
             }
@@ -569,4 +575,24 @@ fn who_runs_the_gateway_sees_who_is_connected_and_ends_that_and_sees_no_token() 
     assert_eq!(admin("DELETE", &format!("/{principal}")).0, 200);
     assert_eq!(admin("DELETE", &format!("/{principal}")).0, 404);
     assert!(stage.call(1, "mine__echo", "").contains("input_required"));
+}
+
+#[test]
+fn case_10_what_one_issuer_gave_goes_to_no_other_that_the_server_comes_to_name() {
+    let stage = Stage::new();
+    stage.connect(1, &stage.call(1, "mine__echo", ""));
+    assert!(stage.call(1, "mine__echo", "").contains("\"content\""));
+    lock(&stage.doubles).instead.push(("\"https://as.test\"]", "\"https://other.test\"]"));
+    lock(&stage.doubles).refused.push("t0k3n-1".into());
+    // Who grants is known for a while; then it is found out anew.
+    stage.host.run(stage.host.sleep(std::time::Duration::from_mins(11)));
+    stage.seen();
+    let answer = stage.call(1, "mine__echo", "");
+    assert!(!answer.contains("\"content\":[]"), "{answer}");
+    let seen = stage.seen();
+    assert!(seen.iter().any(|seen| seen.contains("other.test")), "{seen:?}");
+    assert!(
+        !seen.iter().any(|seen| seen.starts_with("token by") || seen.starts_with("call with")),
+        "{seen:?}"
+    );
 }
