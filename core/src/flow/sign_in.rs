@@ -231,7 +231,7 @@ impl<H: Host> Gateway<H> {
         };
         let secret = secret.as_ref().map(|values| values.current.reveal());
         let request = at.authority.redemption(provider, (state, code), secret);
-        let (answer, text) = self.exchange(request.map_err(|error| error.to_string())?).await?;
+        let (answer, text) = self.exchange(request?).await?;
         if answer.status != StatusCode::OK {
             return Err(format!("its token endpoint answers {}", answer.status));
         }

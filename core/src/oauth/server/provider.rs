@@ -3,11 +3,9 @@
 //! **Only the browser that agreed can finish a sign-in**: the `state` is sealed and bound to its cookie. Who answers is told by
 //! `iss`, compared to the letter (RFC 9207), before anything else of the answer is looked at; the ID token carries our nonce.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode};
 use serde::{Deserialize, Serialize};
-use url::{Url, form_urlencoded};
+use url::Url;
 
 use super::answer::{page_error, redirect as go};
 use super::authorize::Pending;
@@ -18,6 +16,7 @@ use super::{Authority, STEP, digest, redirect};
 use crate::body::{Reply, Whole};
 use crate::identity::Bearer;
 use crate::oauth::address::{may_follow, parse};
+use crate::oauth::client::{ClientAuth, Grant as TokenGrant, Scopes, TokenRequest};
 use crate::oauth::connect::Intent;
 use crate::ports::Entropy;
 use crate::session::SignInPart;
@@ -195,37 +194,16 @@ impl<E: Entropy> Authority<'_, E> {
         provider: &Provider,
         (state, code): (&State, &str),
         secret: Option<&str>,
-    ) -> Result<Request<Whole>, http::Error> {
-        let id = self.settings.client_id.as_str();
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.extend_pairs([
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", &self.return_address()),
-            ("code_verifier", &state.verifier),
-        ]);
-        let mut basic = None;
-        match secret {
-            Some(secret) if provider.by_post => {
-                form.extend_pairs([("client_id", id), ("client_secret", secret)]);
-            }
-            Some(secret) => basic = Some(format!("{}:{}", encoded(id), encoded(secret))),
-            None => {
-                form.append_pair("client_id", id);
-            }
-        }
-        let request = Request::post(&provider.token)
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header(header::ACCEPT, "application/json");
-        let request = match basic {
-            Some(pair) => {
-                let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))?;
-                value.set_sensitive(true);
-                request.header(header::AUTHORIZATION, value)
-            }
-            None => request,
+    ) -> Result<Request<Whole>, String> {
+        let (id, redirect) = (self.settings.client_id.as_str(), self.return_address());
+        let code = TokenGrant::Code { code, verifier: &state.verifier, redirect: &redirect };
+        let request = TokenRequest::new(code, &Scopes::default(), None);
+        let auth = if provider.by_post { ClientAuth::Post } else { ClientAuth::Basic };
+        let request = match secret {
+            Some(secret) => request.with_secret(auth, id, secret),
+            None => request.of_public_client(id),
         };
-        request.body(form.finish().into())
+        request.to(&provider.token)
     }
 
     /// Sends a browser back to the client with a code, now that it is known who its user is.
@@ -267,10 +245,6 @@ pub(crate) fn is_of_this_sign_in(payload: &str, nonce: &str, client: &str) -> bo
     let for_several =
         json.get("aud").is_some_and(|audience| audience.is_array() && audience.elements().nth(1).is_some());
     is("nonce", nonce) && (is("azp", client) || (!for_several && json.get("azp").is_none()))
-}
-
-fn encoded(text: &str) -> String {
-    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 #[cfg(test)]
