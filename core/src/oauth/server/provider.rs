@@ -15,8 +15,7 @@ use super::token::{Code, Grant};
 use super::{Authority, STEP, digest, redirect};
 use crate::body::{Reply, Whole};
 use crate::identity::Bearer;
-use crate::oauth::address::{may_follow, parse};
-use crate::oauth::client::{ClientAuth, Grant as TokenGrant, Scopes, TokenRequest};
+use crate::oauth::client::{AuthorizationServer, Grant as TokenGrant, Named, Scopes, TokenRequest};
 use crate::oauth::connect::Intent;
 use crate::ports::Entropy;
 use crate::session::SignInPart;
@@ -29,45 +28,23 @@ const FAMILY: u64 = 24 * 60 * 60_000;
 /// The longest code of a provider, in bytes.
 const LONGEST_CODE: usize = 4096;
 
-/// What an identity provider says of itself.
+/// An identity provider that people can be sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Provider {
-    issuer: String,
-    authorization: String,
-    token: String,
-    /// Whether its answers name it.
-    gives_iss: bool,
-    /// Whether a client's secret goes among the parameters, since it takes it no other way.
-    by_post: bool,
+    /// What it says of itself.
+    server: AuthorizationServer,
+    /// Where browsers go.
+    authorization: Url,
 }
 
 impl Provider {
     /// Reads a provider's metadata (RFC 8414 §2), or says why it cannot be asked.
     pub(crate) fn read(text: &[u8], issuer: &str) -> Result<Self, String> {
-        let json = Json::check(text).map_err(|_| "its metadata is no JSON".to_owned())?;
-        let text = |name: &str| json.get(name).and_then(Json::as_str);
-        if text("issuer").as_deref() != Some(issuer) {
-            return Err("its metadata names another issuer".into());
-        }
-        let by = Url::parse(issuer).ok();
-        let endpoint = |name: &str| {
-            let found = text(name).ok_or_else(|| format!("its metadata has no `{name}`"))?;
-            let url = parse(&found).filter(|url| by.as_ref().is_some_and(|by| may_follow(by, url)));
-            url.map(String::from)
-                .ok_or_else(|| format!("its `{name}` leads where an identity provider has no business"))
-        };
-        let methods = json.get("token_endpoint_auth_methods_supported").filter(|list| list.is_array());
-        let takes = |method: &str| {
-            methods.is_some_and(|list| list.elements().any(|one| one.as_str().as_deref() == Some(method)))
-        };
-        let gives_iss = json.get("authorization_response_iss_parameter_supported").and_then(Json::as_bool);
-        Ok(Self {
-            issuer: issuer.to_owned(),
-            authorization: endpoint("authorization_endpoint")?,
-            token: endpoint("token_endpoint")?,
-            gives_iss: gives_iss.unwrap_or_default(),
-            by_post: takes("client_secret_post") && !takes("client_secret_basic"),
-        })
+        let server = AuthorizationServer::read(text, issuer, Named::Here)?;
+        let authorization = server.authorization_endpoint.clone();
+        let authorization =
+            authorization.ok_or("its metadata names no `authorization_endpoint` for browsers")?;
+        Ok(Self { server, authorization })
     }
 }
 
@@ -126,7 +103,7 @@ impl<E: Entropy> Authority<'_, E> {
         let state = State { errand, verifier: self.random::<32>(), nonce: self.random::<16>() };
         let scopes = self.settings.scopes.join(" ");
         redirect::with(
-            &provider.authorization,
+            provider.authorization.as_str(),
             &[
                 ("response_type", "code"),
                 ("client_id", &self.settings.client_id),
@@ -161,8 +138,8 @@ impl<E: Entropy> Authority<'_, E> {
             return page(StatusCode::FORBIDDEN, "This sign-in was begun in another browser.");
         }
         let is_its = match form.one("iss") {
-            Ok(Some(iss)) => iss == provider.issuer,
-            Ok(None) => !provider.gives_iss,
+            Ok(Some(iss)) => iss == provider.server.issuer,
+            Ok(None) => !provider.server.says_issuer,
             Err(_) => false,
         };
         if !is_its {
@@ -198,12 +175,11 @@ impl<E: Entropy> Authority<'_, E> {
         let (id, redirect) = (self.settings.client_id.as_str(), self.return_address());
         let code = TokenGrant::Code { code, verifier: &state.verifier, redirect: &redirect };
         let request = TokenRequest::new(code, &Scopes::default(), None);
-        let auth = if provider.by_post { ClientAuth::Post } else { ClientAuth::Basic };
         let request = match secret {
-            Some(secret) => request.with_secret(auth, id, secret),
+            Some(secret) => request.with_secret(provider.server.secret_method()?, id, secret),
             None => request.of_public_client(id),
         };
-        request.to(&provider.token)
+        request.to(provider.server.token_endpoint.as_str())
     }
 
     /// Sends a browser back to the client with a code, now that it is known who its user is.
@@ -250,6 +226,7 @@ pub(crate) fn is_of_this_sign_in(payload: &str, nonce: &str, client: &str) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::client::ClientAuth;
 
     #[test]
     fn a_provider_says_where_it_is_asked() {
@@ -258,13 +235,14 @@ mod tests {
         let whole = r#","authorization_endpoint":"https://idp.example/auth?x=1","token_endpoint":"https://login.example/token""#;
         let provider = read(whole).expect("a provider");
         assert_eq!(
-            (&*provider.authorization, &*provider.token),
+            (provider.authorization.as_str(), provider.server.token_endpoint.as_str()),
             ("https://idp.example/auth?x=1", "https://login.example/token")
         );
-        assert_eq!((provider.gives_iss, provider.by_post), (false, false));
+        let says = |provider: &Provider| (provider.server.says_issuer, provider.server.secret_method());
+        assert_eq!(says(&provider), (false, Ok(ClientAuth::Basic)));
         let more = r#","authorization_response_iss_parameter_supported":true,"token_endpoint_auth_methods_supported":["client_secret_post"]"#;
         let provider = read(&format!("{whole}{more}")).expect("a provider");
-        assert_eq!((provider.gives_iss, provider.by_post), (true, true));
+        assert_eq!(says(&provider), (true, Ok(ClientAuth::Post)));
         for bad in [
             "javascript:alert(1)",
             "http://idp.example/auth",
