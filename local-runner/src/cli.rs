@@ -54,7 +54,8 @@ Examples:
 
 Environment, besides what stands above:
   PORTCULLIS_LOG               what is logged, such as debug or warn,upstream=info
-  PORTCULLIS_SEAL_KEY          the keys that seal session ids, where several gateways share them
+  PORTCULLIS_SEAL_KEY          the keys that seal sessions and secrets, where several gateways share them; `keyring` keeps
+                               this one's in the keyring of the operating system
   PORTCULLIS_ADMIN_KEY         opens /metrics and the admin API on the main address
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces, metrics and logs go, as other OTEL_ variables say";
 

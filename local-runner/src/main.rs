@@ -10,6 +10,7 @@ mod demo;
 mod families;
 mod host;
 mod http;
+mod keyring;
 mod keys;
 mod live;
 mod logging;

@@ -41,6 +41,7 @@ pub mod gateway;
 pub mod hostile;
 pub mod http;
 pub mod issuer;
+pub mod keyring;
 pub mod process;
 pub mod provider;
 pub mod scenario;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portcullis_tests::http::Request;
+use portcullis_tests::keyring::{self, Session};
 use portcullis_tests::process::{Background, Finished, run};
 use portcullis_tests::toolbox;
 use portcullis_tests::wait::PATIENCE;
@@ -84,13 +85,20 @@ struct Page {
     text: String,
     blocks: Vec<Block>,
     folder: TempDir,
+    /// The session of a reader whose desktop has a keyring, where the page wants one.
+    desktop: Option<(Session, Background)>,
 }
 
 impl Page {
     fn read(path: PathBuf) -> Self {
         let text = fs::read_to_string(&path).expect("a page can be read");
         let blocks = blocks_of(&text);
-        let page = Self { path, text, blocks, folder: toolbox::scratch() };
+        let wants_keyring = text.contains("PORTCULLIS_SEAL_KEY=keyring portcullis");
+        let desktop = wants_keyring.then(Session::new).map(|session| {
+            let keyring = session.unlocked();
+            (session, keyring)
+        });
+        let page = Self { path, text, blocks, folder: toolbox::scratch(), desktop };
         page.write("home/.cursor/mcp.json", READERS_FILE);
         for block in &page.blocks {
             if let Some(title) = &block.title {
@@ -124,6 +132,7 @@ impl Page {
         shell.env("PATH", path).env("HOME", self.folder.path().join("home"));
         shell.env("PORTCULLIS_DATA_DIR", self.folder.path().join("data"));
         shell.env("PORTCULLIS_LISTEN", "127.0.0.1:0").env("NO_PROXY", "127.0.0.1");
+        shell.envs(self.desktop.iter().map(|(session, _)| (keyring::ADDRESS, &session.address)));
         if self.text.contains("--config remote") {
             shell.env("PORTCULLIS_ADMIN_KEY", "value");
         }

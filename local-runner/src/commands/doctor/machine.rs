@@ -66,6 +66,7 @@ fn sealed(folder: &Path) -> Finding {
             "make one with `openssl rand -base64 32`; sessions of before end with it",
         ),
         Ok(None) => Finding::ok("seal key", "will be made at the first start"),
+        Ok(Some(_)) if data::is_in_keyring(folder) => Finding::ok("seal key", "in this user's keyring"),
         Ok(Some(_)) if std::env::var_os("PORTCULLIS_SEAL_KEY").is_some() => {
             Finding::ok("seal key", "PORTCULLIS_SEAL_KEY")
         }

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::client::Remote;
 use super::{counted, say};
 use crate::cli::Doctor;
+use crate::data;
 use crate::source::{self, Found};
 
 /// How good or bad a finding is.
@@ -61,6 +62,7 @@ pub(super) async fn run(args: Doctor) -> anyhow::Result<ExitCode> {
         return Ok(report.end());
     }
     report.all(machine::check(&args).await);
+    let folder = data::folder(args.setup.data_dir.clone()).ok();
     match source::find(args.setup.config.as_deref()) {
         Err(error) => report.add(Finding::problem(
             "configuration",
@@ -71,7 +73,7 @@ pub(super) async fn run(args: Doctor) -> anyhow::Result<ExitCode> {
             report.all(configuration(&found));
             if !found.parsed.is_refused() {
                 report.all(servers::programs(&found.parsed.config));
-                report.all(Box::pin(servers::check(found.parsed.config)).await);
+                report.all(Box::pin(servers::check(found.parsed.config, folder.as_deref())).await);
             }
         }
     }

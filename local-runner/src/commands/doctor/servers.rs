@@ -13,6 +13,7 @@ use portcullis_core::{Exposure, Gateway, Options, SealKeys};
 use super::Finding;
 use crate::commands::counted;
 use crate::commands::started_by;
+use crate::data;
 use crate::host::Machine;
 
 /// How long a server may take to say who it is and what it offers.
@@ -68,23 +69,25 @@ fn installation(program: &str) -> String {
     .to_owned()
 }
 
-/// Connects to every server as the gateway does, all at once; what one does is no other's business.
-pub(super) async fn check(config: Config) -> Vec<Finding> {
+/// Connects to every server as the gateway does, with the secrets that the data folder has, all at once; what one does is no
+/// other's business.
+pub(super) async fn check(config: Config, folder: Option<&Path>) -> Vec<Finding> {
     let disabled: Vec<_> =
         config.servers.iter().filter(|(_, s)| !s.enabled).map(|(n, _)| n.to_string()).collect();
     let mut key = [0; 32];
     if let Err(error) = getrandom::fill(&mut key) {
         return vec![Finding::problem("randomness", error.to_string(), "this machine has none to give")];
     }
+    let seal_keys = SealKeys { first: key, others: Vec::new() };
+    let machine = machine(folder, &seal_keys);
     let options = Options {
         config,
-        seal_keys: SealKeys { first: key, others: Vec::new() },
+        seal_keys,
         exposure: Exposure::Loopback,
         started_by: started_by(),
         admin_key: None,
         managed: Managed::ByFiles(String::new()),
     };
-    let machine = Machine::new();
     let mut findings: Vec<_> =
         disabled.into_iter().map(|name| Finding::ok(format!("server {name}"), "disabled")).collect();
     match Gateway::start(machine.clone(), options) {
@@ -100,6 +103,13 @@ pub(super) async fn check(config: Config) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Makes the machine with what lies in the data folder; where no key is known that opens it, nothing was sealed there either.
+fn machine(folder: Option<&Path>, otherwise: &SealKeys) -> Machine {
+    let Some(folder) = folder else { return Machine::new() };
+    let known = data::known_seal_keys(folder).ok().flatten();
+    Machine::new().holding(folder, known.as_ref().unwrap_or(otherwise))
 }
 
 async fn settled(gateway: &Gateway<Machine>) -> Vec<Finding> {
