@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::agent::Agent;
 use crate::browser::Browser;
 use crate::gateway::{Builder, Gateway};
+use crate::http::Request;
 use crate::provider::Provider;
 use crate::stand_in::{StandIn, of};
 use crate::upstream::Upstream;
@@ -67,6 +68,11 @@ impl Connected {
         let asked = connected.ask();
         connected.consent(&asked);
         connected
+    }
+
+    /// The request of a call.
+    pub fn call(&self) -> Request {
+        self.agent.post("tools/call", json!({ "name": "s__whoami", "arguments": {} }))
     }
 
     /// Calls.

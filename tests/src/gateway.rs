@@ -400,6 +400,17 @@ impl Gateway {
         self.restart();
     }
 
+    /// Kills it as a crash would, in the middle of whatever it does, and starts it again on what it has written down.
+    pub fn crash(&mut self) {
+        match self.setup.host {
+            Host::Lambda => self.begin_anew(),
+            Host::Local | Host::Edge => {
+                self.process.kill();
+                self.restart();
+            }
+        }
+    }
+
     /// Ends the environments of a function: those that come next know whatever any was told, such as a new key. Elsewhere
     /// nothing has to end for that.
     pub fn begin_anew(&self) {
