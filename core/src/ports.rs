@@ -402,12 +402,20 @@ pub trait ConnectionStore: Send + Sync {
 }
 
 /// What wraps the keys under which connections are sealed, where that is not left to the gateway's seal keys.
+/// `testing::key_wrap` is what every one has to pass.
+///
+/// **A key is wrapped for one connection, and unwrapped as that one's alone.**
 pub trait KeyWrap: Send + Sync {
-    /// Returns a new data key.
-    fn generate(&self) -> BoxFuture<'_, Result<DataKey, StoreError>>;
+    /// Returns a new data key for a connection.
+    fn generate(&self, key: ConnectionKey) -> BoxFuture<'_, Result<DataKey, StoreError>>;
 
-    /// Returns the data key that was wrapped; nothing where it was not wrapped here, or can never be unwrapped again.
-    fn unwrap(&self, wrapped: String) -> BoxFuture<'_, Result<Option<DataKey>, StoreError>>;
+    /// Returns the data key that was wrapped for a connection; nothing where it was not wrapped here, or not for that one.
+    /// **That is for good**: its user has to connect anew. What may be otherwise at another time is an error.
+    fn unwrap(
+        &self,
+        key: ConnectionKey,
+        wrapped: String,
+    ) -> BoxFuture<'_, Result<Option<DataKey>, StoreError>>;
 }
 
 /// Everything a platform gives to the gateway. Cheap to clone.

@@ -13,25 +13,26 @@ locals {
 module "plan" {
   source = "./plan"
 
-  name              = var.name
-  partition         = local.partition
-  dns_suffix        = local.suffix
-  region            = local.region
-  account_id        = local.account
-  key_arn           = aws_kms_key.this.arn
-  seal_key_arn      = aws_secretsmanager_secret.seal_key.arn
-  admin_key_arn     = aws_secretsmanager_secret.admin_key.arn
-  architecture      = var.architecture
-  memory_size       = var.memory_size
-  timeout           = var.timeout
-  url_auth          = var.url_auth
-  isolation         = var.isolation
-  secrets_from_afar = var.secrets_from_afar
-  log_retention     = var.log_retention
-  log_level         = var.log_level
-  cloudfront        = var.cloudfront
-  domain_name       = var.domain_name
-  certificate_arn   = var.certificate_arn
+  name                  = var.name
+  partition             = local.partition
+  dns_suffix            = local.suffix
+  region                = local.region
+  account_id            = local.account
+  key_arn               = aws_kms_key.this.arn
+  seal_key_arn          = aws_secretsmanager_secret.seal_key.arn
+  admin_key_arn         = aws_secretsmanager_secret.admin_key.arn
+  architecture          = var.architecture
+  memory_size           = var.memory_size
+  timeout               = var.timeout
+  url_auth              = var.url_auth
+  isolation             = var.isolation
+  secrets_from_afar     = var.secrets_from_afar
+  connections_under_kms = var.connections_under_kms
+  log_retention         = var.log_retention
+  log_level             = var.log_level
+  cloudfront            = var.cloudfront
+  domain_name           = var.domain_name
+  certificate_arn       = var.certificate_arn
 }
 
 # --- The key that everything kept is encrypted with ---
@@ -176,6 +177,13 @@ resource "aws_iam_role_policy" "secrets_from_afar" {
   name   = "secrets-from-afar"
   role   = aws_iam_role.this.id
   policy = jsonencode({ Version = "2012-10-17", Statement = module.plan.secrets_statements })
+}
+
+resource "aws_iam_role_policy" "connections" {
+  count  = var.connections_under_kms ? 1 : 0
+  name   = "connections"
+  role   = aws_iam_role.this.id
+  policy = jsonencode({ Version = "2012-10-17", Statement = module.plan.connections_statements })
 }
 
 resource "aws_lambda_function" "this" {

@@ -51,6 +51,12 @@ variable "secrets_from_afar" {
   default     = true
 }
 
+variable "connections_under_kms" {
+  description = "Whether the stack's KMS key wraps what users' connections are sealed under; the seal key does otherwise. After a change to false, users connect anew."
+  type        = bool
+  default     = true
+}
+
 variable "identity_role" {
   description = "Whether to make a role that reaches what the table keeps for one agent, named by a session tag."
   type        = bool

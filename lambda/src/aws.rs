@@ -118,6 +118,19 @@ impl Account {
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
+    /// Returns a client of KMS.
+    pub(crate) fn kms(&self) -> aws_sdk_kms::Client {
+        let mut config = aws_sdk_kms::Config::builder()
+            .behavior_version(aws_sdk_kms::config::BehaviorVersion::latest())
+            .region(self.region())
+            .credentials_provider(self.credentials())
+            .http_client(self.http())
+            .retry_config(Self::retries())
+            .timeout_config(Self::timeouts());
+        config.set_endpoint_url(self.endpoint("KMS"));
+        aws_sdk_kms::Client::from_conf(config.build())
+    }
+
     /// Returns a client of Secrets Manager.
     pub(crate) fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         let mut config = aws_sdk_secretsmanager::Config::builder()

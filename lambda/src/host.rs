@@ -14,8 +14,8 @@ use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, ConnectionStore, Entropy,
-    Host, KeyStore, Meetings, NotSigned, Once, Place, Quotas, Rendezvous, SecretStore, Signatures, Signed,
-    TokenFamilies, Upstream,
+    Host, KeyStore, KeyWrap, Meetings, NotSigned, Once, Place, Quotas, Rendezvous, SecretStore, Signatures,
+    Signed, TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -55,6 +55,8 @@ pub(crate) struct Stores {
     pub(crate) secrets: Option<Arc<dyn SecretStore>>,
     /// What users have at servers.
     pub(crate) connections: Option<Arc<dyn ConnectionStore>>,
+    /// What wraps the keys that those are sealed under; without it the gateway's seal keys do.
+    pub(crate) key_wrap: Option<Arc<dyn KeyWrap>>,
 }
 
 /// An execution environment, as the gateway sees it.
@@ -188,6 +190,10 @@ impl Host for Function {
 
     fn connections(&self) -> Option<&Arc<dyn ConnectionStore>> {
         self.stores.connections.as_ref()
+    }
+
+    fn key_wrap(&self) -> Option<&Arc<dyn KeyWrap>> {
+        self.stores.key_wrap.as_ref()
     }
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {

@@ -18,6 +18,7 @@ use crate::environment::Environment;
 use crate::event::{Front, Odd};
 use crate::extension::{Answered, Extension};
 use crate::host::{Function, Reading, Stores};
+use crate::kms::Kms;
 use crate::runtime::{Answer, Platform};
 use crate::secrets::Manager;
 use crate::secrets::store::Store;
@@ -31,6 +32,7 @@ mod environment;
 mod event;
 mod extension;
 mod host;
+mod kms;
 mod logging;
 mod runtime;
 mod secrets;
@@ -119,6 +121,10 @@ fn stores(
         }
         None => Stores::default(),
     };
+    if stores.connections.is_some() && !settings.connection_keys.is_empty() {
+        let kms = Kms::new(account.clone(), settings.connection_keys.clone(), portcullis_native::now);
+        stores.key_wrap = Some(Arc::new(kms));
+    }
     let manager = has_secrets.then(|| Arc::new(Manager::new(account)));
     if let (Some(manager), Some(prefix)) = (&manager, &settings.secrets) {
         let store = Store::new(manager.clone(), prefix.clone(), settings.secrets_key.clone());

@@ -21,6 +21,9 @@ pub(crate) struct Settings {
     pub(crate) secrets: Option<String>,
     /// The KMS key that new secrets are encrypted with.
     pub(crate) secrets_key: Option<String>,
+    /// The KMS keys that wrap what connections are sealed under: the first one does, all of them open; without any, the seal
+    /// keys wrap.
+    pub(crate) connection_keys: Vec<String>,
     /// Whether callers that prove nothing are admitted.
     pub(crate) strangers: Strangers,
     /// How answers are given.
@@ -64,8 +67,15 @@ impl Settings {
             _ => Strangers::KeptOut,
         };
         let (secrets, secrets_key) = (text("PORTCULLIS_SECRET_PREFIX"), text("PORTCULLIS_SECRET_KMS_KEY"));
-        Ok(Self { table, file, own, secrets, secrets_key, strangers, answers })
+        let connection_keys =
+            text("PORTCULLIS_CONNECTION_KMS_KEY").as_deref().map(listed).unwrap_or_default();
+        Ok(Self { table, file, own, secrets, secrets_key, connection_keys, strangers, answers })
     }
+}
+
+/// Returns what commas separate.
+fn listed(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
 /// Reads where the gateway's own keys come from. A key that is given comes before a secret that is named.
@@ -117,6 +127,15 @@ mod tests {
         insta::assert_snapshot!(check(&[file, key, ("PORTCULLIS_ANSWERS", "buffered")]), @"PORTCULLIS_ANSWERS is neither `streamed` nor `whole`: unset it to answer as each front takes it");
         insta::assert_snapshot!(check(&[file, key, ("PORTCULLIS_TABLE", "")]), @r#"None Some("portcullis.yaml") AsFront"#);
         insta::assert_snapshot!(check(&[file, key, ("PORTCULLIS_TABLE", "t"), ("PORTCULLIS_ANSWERS", "whole")]), @r#"Some("t") Some("portcullis.yaml") Whole"#);
+    }
+
+    #[test]
+    fn of_several_keys_of_kms_the_first_comes_first() {
+        assert_eq!(
+            listed("alias/new, arn:aws:kms:eu-west-1:1:key/old,"),
+            ["alias/new", "arn:aws:kms:eu-west-1:1:key/old"]
+        );
+        assert_eq!(listed(" , "), Vec::<String>::new());
     }
 
     #[test]

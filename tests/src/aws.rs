@@ -13,7 +13,7 @@ use std::{env, fs, process, thread};
 
 use serde_json::{Value, json};
 
-use crate::http::Request;
+use crate::http::{Request, Response};
 use crate::process::Background;
 use crate::toolbox;
 use crate::upstream::free_port;
@@ -23,6 +23,8 @@ use crate::wait;
 const DYNAMODB: &str = "DynamoDB_20120810.";
 /// What those of Secrets Manager begin with.
 const SECRETS: &str = "secretsmanager.";
+/// What those of KMS begin with.
+const KMS: &str = "TrentService.";
 
 /// An emulator of AWS that listens on a port of this machine.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl Emulator {
         command
             .env("BIND_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.to_string())
-            .env("SERVICES", "dynamodb,secretsmanager")
+            .env("SERVICES", "dynamodb,kms,secretsmanager")
             .env("LOG_LEVEL", "WARNING")
             .env("TMPDIR", &folder)
             .env("STATE_DIR", &folder)
@@ -116,22 +118,46 @@ impl Emulator {
         self.ask_service("secretsmanager", &format!("{SECRETS}{operation}"), what)
     }
 
+    /// Asks KMS for something, and returns its answer.
+    pub fn ask_kms(&self, operation: &str, what: &Value) -> Value {
+        self.ask_service("kms", &format!("{KMS}{operation}"), what)
+    }
+
+    /// Makes a key of KMS; returns its ARN.
+    pub fn kms_key(&self) -> String {
+        let made = self.ask_kms("CreateKey", &json!({}));
+        made["KeyMetadata"]["Arn"].as_str().unwrap_or_else(|| panic!("no key: {made}")).to_owned()
+    }
+
+    /// Asks KMS for something that it refuses; returns what it calls that.
+    pub fn refusal_of_kms(&self, operation: &str, what: &Value) -> String {
+        let answer = self.send("kms", &format!("{KMS}{operation}"), what);
+        let status = answer.status;
+        let said = answer.json();
+        assert_eq!(status, 400, "{operation}: {said}");
+        said["__type"].as_str().unwrap_or_else(|| panic!("no type: {said}")).to_owned()
+    }
+
     fn ask_service(&self, service: &str, operation: &str, what: &Value) -> Value {
+        let answer = self.send(service, operation, what);
+        let status = answer.status;
+        let said = answer.json();
+        assert_eq!(status, 200, "{operation}: {said}");
+        said
+    }
+
+    fn send(&self, service: &str, operation: &str, what: &Value) -> Response {
         let credential = format!(
             "AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=host, \
              Signature=0"
         );
-        let answer = Request::post(&self.url)
+        Request::post(&self.url)
             .header("X-Amz-Target", operation)
             .header("Content-Type", "application/x-amz-json-1.0")
             .header("Authorization", credential)
             .header("X-Amz-Date", "20260101T000000Z")
             .body(what.to_string())
-            .send();
-        let status = answer.status;
-        let said = answer.json();
-        assert_eq!(status, 200, "{operation}: {said}");
-        said
+            .send()
     }
 }
 

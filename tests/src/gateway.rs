@@ -394,6 +394,23 @@ impl Gateway {
         self.await_readiness();
     }
 
+    /// The same, with this variable besides.
+    pub fn restart_with(&mut self, name: &str, value: &str) {
+        self.setup.environment.push((name.to_owned(), value.to_owned()));
+        self.restart();
+    }
+
+    /// Kills it as a crash would, in the middle of whatever it does, and starts it again on what it has written down.
+    pub fn crash(&mut self) {
+        match self.setup.host {
+            Host::Lambda => self.begin_anew(),
+            Host::Local | Host::Edge => {
+                self.process.kill();
+                self.restart();
+            }
+        }
+    }
+
     /// Ends the environments of a function: those that come next know whatever any was told, such as a new key. Elsewhere
     /// nothing has to end for that.
     pub fn begin_anew(&self) {
@@ -406,8 +423,7 @@ impl Gateway {
     /// `wrangler secret put` does.
     pub fn set_secret(&mut self, name: &str, value: &str) {
         if self.setup.host == Host::Edge {
-            self.setup.environment.push((binding(name), value.to_owned()));
-            self.restart();
+            self.restart_with(&binding(name), value);
         } else {
             let ran = self.cli_with(&["secrets", "set", name, "--url", &self.url_of("")], value);
             assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout, ran.stderr);

@@ -35,6 +35,7 @@ pub mod browser;
 pub mod chromium;
 pub mod client;
 pub mod conformance;
+pub mod consent;
 pub mod fleet;
 pub mod function;
 pub mod gateway;

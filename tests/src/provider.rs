@@ -93,8 +93,14 @@ impl Provider {
         Request::post(&format!("{}/test/rotate", self.issuer())).send();
     }
 
+    /// Says what becomes of the next request for tokens: `hold` (it is not looked at, nor answered), `withhold` (it is done, and
+    /// its answer held back), `fail` (500), or `break` (its connection ends).
+    pub fn next(&self, what: &str) {
+        Request::post(&format!("{}/test/next", self.issuer())).json(&what.into()).send();
+    }
+
     /// How often it was asked for its `keys`, or about a token (`introspection`); how often a `refresh` token was used, and how
-    /// many grants it has `revoked`.
+    /// many grants it has `revoked`; how many requests for tokens went `wrong` as [`Provider::next`] has it.
     pub fn asked(&self, what: &str) -> u64 {
         let asked = Request::get(&format!("{}/test/asked", self.issuer())).send().json();
         asked[what].as_u64().unwrap_or_else(|| panic!("{what} in {asked}"))

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Builder, Gateway};
 use crate::http::{Request, Response};
 use crate::provider::Provider;
 use crate::upstream::free_port;
@@ -25,6 +25,15 @@ pub struct StandIn {
 impl StandIn {
     /// A gateway before these servers that lets in who is of the group `eng`; the provider is made once its origin is known.
     pub fn start(provider: impl FnOnce(&str) -> Provider, servers: &Value) -> Self {
+        Self::set_up(provider, servers, |gateway| gateway)
+    }
+
+    /// The same, whose gateway is set up further.
+    pub fn set_up(
+        provider: impl FnOnce(&str) -> Provider,
+        servers: &Value,
+        further: impl FnOnce(Builder) -> Builder,
+    ) -> Self {
         let port = free_port();
         let origin = format!("http://127.0.0.1:{port}");
         let provider = provider(&origin);
@@ -49,9 +58,10 @@ impl StandIn {
         let gateway = Gateway::with(&config.to_string()).env("PORTCULLIS_ADMIN_KEY", "the admin's key");
         // Of a function, two environments take turns: each step comes to another than the one before.
         let gateway = gateway.at_port(port).of_function("environments", json!(2));
-        let gateway = gateway.start_with_secret("idp", Provider::secret());
+        let gateway = further(gateway).start_with_secret("idp", Provider::secret());
         Self { gateway, origin, provider }
     }
+
     /// Registers a client that listens on this port of this machine; answers its ID.
     pub fn register(&self, port: u16) -> String {
         let metadata = json!({

@@ -8,12 +8,13 @@ use portcullis_tests::agent::Agent;
 use portcullis_tests::browser::Browser;
 use portcullis_tests::chromium::{Person, Walk};
 use portcullis_tests::client::{Client, Step};
+use portcullis_tests::consent::{agent, ask, ask_again, link, servers};
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::provider::Provider;
 use portcullis_tests::stand_in::{StandIn, of};
 use portcullis_tests::upstream::{Upstream, free_port};
 use portcullis_tests::wait;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A gateway at which people sign in with one provider, before a server that takes the tokens of another.
 struct Stage {
@@ -59,40 +60,6 @@ impl Stage {
         let back = self.front.sign_in(&client, port, |url| who.visit(url).url);
         of(&self.front.redeem(&client, &back), "access_token")
     }
-}
-
-fn servers(server: &Upstream) -> Value {
-    json!({ "s": { "url": server.url(), "auth": { "oauth": {} } } })
-}
-
-/// An agent that can have its user visit pages.
-fn agent(gateway: &Gateway) -> Agent {
-    Agent::modern(gateway.url()).capabilities(json!({ "elicitation": { "url": {} } }))
-}
-
-fn ask(agent: &Agent) -> Value {
-    agent.result("tools/call", json!({ "name": "s__whoami", "arguments": {} }))
-}
-
-/// Calls again as somebody who has visited the page.
-fn ask_again(agent: &Agent, asked: &Value) -> Value {
-    let answers = json!({ "connect": { "action": "accept" } });
-    let state = &asked["requestState"];
-    let params =
-        json!({ "name": "s__whoami", "arguments": {}, "inputResponses": answers, "requestState": state });
-    agent.result("tools/call", params)
-}
-
-/// Where the user of an agent is to go.
-#[track_caller]
-fn link(asked: &Value) -> String {
-    assert_eq!(asked["resultType"], "input_required", "{asked}");
-    let question = &asked["inputRequests"]["connect"];
-    assert_eq!(
-        (&question["method"], &question["params"]["mode"]),
-        (&json!("elicitation/create"), &json!("url"))
-    );
-    of(&question["params"], "url")
 }
 
 /// Two users of an SDK connect, each with their own account.

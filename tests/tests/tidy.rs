@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 600;
 
 /// Files outside the flows that wait, and why they may.
-const WAITING: [(&str, &str); 8] = [
+const WAITING: [(&str, &str); 9] = [
     ("core/src/pipe.rs", "a primitive that the flows await: the two ends of a server's standard streams"),
     ("core/src/body.rs", "a primitive that the flows await: collecting a body"),
     ("core/src/testing/families.rs", "a suite that every store of token families has to pass"),
@@ -18,6 +18,7 @@ const WAITING: [(&str, &str); 8] = [
     ("core/src/testing/fleet.rs", "instances in memory, which hand requests to each other as a host's do"),
     ("core/src/testing/secrets.rs", "a suite that every store of secrets has to pass"),
     ("core/src/testing/store.rs", "a suite that every store of a host has to pass"),
+    ("core/src/testing/wrap.rs", "a suite that everything that wraps keys has to pass"),
     ("core/src/gateway.rs", "hands the keeper of each server, a flow, to the host"),
 ];
 

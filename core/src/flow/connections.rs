@@ -80,6 +80,14 @@ enum Source {
     Own(oneshot::Sender<Result<Token, NoToken>>, Running),
 }
 
+/// A lease, as it was written.
+struct Lease {
+    version: Version,
+    state: State,
+    /// What it is sealed under; and then what comes of it: nobody is to be asked for a key once the provider has answered.
+    data_key: DataKey,
+}
+
 /// What became of an attempt's outcome.
 enum Settled {
     Written,
@@ -183,10 +191,11 @@ impl<H: Host> Gateway<H> {
     pub async fn connect(&self, key: &ConnectionKey, granted: &Granted) -> Result<(), StoreError> {
         let state = State::connected(granted, self.chance(), self.host().now());
         let store = self.connection_store()?;
+        let data_key = self.data_key(key).await?;
         let mut found = store.get(key.clone()).await?;
         for _ in 0..ROUNDS {
             let expected = found.as_ref().map(|stored| stored.version);
-            match self.swap(key, expected, &state).await?.1 {
+            match self.swap(key, expected, &state, &data_key).await?.1 {
                 Swapped::Done => {
                     self.0.connections.forget(|one| one == key);
                     return Ok(());
@@ -275,11 +284,11 @@ impl<H: Host> Gateway<H> {
                     store.get(key.clone()).await?
                 }
                 Decision::Refresh(next, attempt) => {
-                    match self.swap(key, Some(stored.version), &next).await? {
+                    let data_key = self.data_key(key).await?;
+                    match self.swap(key, Some(stored.version), &next, &data_key).await? {
                         (version, Swapped::Done) => {
-                            if let Some(token) =
-                                self.attempt(key, (version, *next), &attempt, refresh).await?
-                            {
+                            let lease = Lease { version, state: *next, data_key };
+                            if let Some(token) = self.attempt(key, lease, &attempt, refresh).await? {
                                 return Ok(token);
                             }
                             store.get(key.clone()).await?
@@ -295,7 +304,7 @@ impl<H: Host> Gateway<H> {
     async fn attempt(
         &self,
         key: &ConnectionKey,
-        written: (Version, State),
+        lease: Lease,
         attempt: &Attempt,
         refresh: &Refresh,
     ) -> Result<Option<Token>, NoToken> {
@@ -311,7 +320,7 @@ impl<H: Host> Gateway<H> {
                 tracing::warn!(principal = %key.principal, issuer = %key.issuer, %why, "a connection cannot be refreshed for now");
             }
         }
-        let settled = self.settle(key, written, attempt, &outcome).await;
+        let settled = self.settle(key, lease, attempt, &outcome).await;
         match (settled, outcome) {
             (Ok(Settled::Written), Outcome::Granted(granted)) => Ok(Some(granted.access)),
             (Ok(_), _) => Ok(None),
@@ -340,28 +349,34 @@ impl<H: Host> Gateway<H> {
     async fn settle(
         &self,
         key: &ConnectionKey,
-        (mut version, mut state): (Version, State),
+        lease: Lease,
         attempt: &Attempt,
         outcome: &Outcome,
     ) -> Result<Settled, StoreError> {
+        let Lease { mut version, mut state, data_key } = lease;
         let mut failures = 0;
         loop {
             let Some(next) = state.settle(attempt, outcome, self.host().now()) else {
                 return Ok(Settled::Left);
             };
-            match self.swap(key, Some(version), &next).await {
+            let failed = match self.swap(key, Some(version), &next, &data_key).await {
                 Ok((_, Swapped::Done)) => return Ok(Settled::Written),
                 Ok((_, Swapped::Changed(None))) => return Ok(Settled::Left),
-                Ok((_, Swapped::Changed(Some(other)))) => {
-                    let Some(opened) = self.open(key, &other).await? else { return Ok(Settled::Left) };
-                    (version, state) = (other.version, opened);
-                }
-                Err(why) if failures >= ATTEMPTS => return Err(why),
-                Err(_) => {
-                    self.host().sleep(AGAIN * 2_u32.pow(failures)).await;
-                    failures += 1;
-                }
+                Ok((_, Swapped::Changed(Some(other)))) => match self.open(key, &other).await {
+                    Ok(Some(opened)) => {
+                        (version, state) = (other.version, opened);
+                        continue;
+                    }
+                    Ok(None) => return Ok(Settled::Left),
+                    Err(why) => why,
+                },
+                Err(why) => why,
+            };
+            if failures >= ATTEMPTS {
+                return Err(failed);
             }
+            self.host().sleep(AGAIN * 2_u32.pow(failures)).await;
+            failures += 1;
         }
     }
 
@@ -370,17 +385,17 @@ impl<H: Host> Gateway<H> {
         Ok(&**self.host().connections().ok_or_else(none)?)
     }
 
-    /// Puts a state in the place of what has that version.
+    /// Puts a state in the place of what has that version, sealed under that key.
     async fn swap(
         &self,
         key: &ConnectionKey,
         expected: Option<Version>,
         next: &State,
+        data_key: &DataKey,
     ) -> Result<(Version, Swapped), StoreError> {
         let version = Version(self.chance());
-        let data_key = self.data_key().await?;
         let plain = next.to_bytes();
-        let sealed = Envelope { key, version }.seal(self.host(), &data_key, &plain);
+        let sealed = Envelope { key, version }.seal(self.host(), data_key, &plain);
         let stored = Stored { version, record: next.record(key), sealed };
         let swapped = self.connection_store()?.swap(key.clone(), expected, Some(stored)).await?;
         Ok((version, swapped))
@@ -389,15 +404,15 @@ impl<H: Host> Gateway<H> {
     /// Opens a connection; returns nothing where it cannot ever be opened.
     async fn open(&self, key: &ConnectionKey, stored: &Stored) -> Result<Option<State>, StoreError> {
         let Some(sealed) = Sealed::parse(&stored.sealed) else { return Ok(None) };
-        let Some(data_key) = self.unwrapped(sealed.wrapped).await? else { return Ok(None) };
+        let Some(data_key) = self.unwrapped(key, sealed.wrapped).await? else { return Ok(None) };
         let plain = Envelope { key, version: stored.version }.open(&data_key.plain, &sealed);
         Ok(plain.and_then(|plain| State::from_bytes(&plain)))
     }
 
     /// Returns a new data key: wrapped by the host, or else by the first of the seal keys.
-    async fn data_key(&self) -> Result<DataKey, StoreError> {
+    async fn data_key(&self, key: &ConnectionKey) -> Result<DataKey, StoreError> {
         if let Some(wrap) = self.host().key_wrap() {
-            return wrap.generate().await;
+            return wrap.generate(key.clone()).await;
         }
         let mut plain = Zeroizing::new([0; 32]);
         self.host().fill(&mut *plain);
@@ -406,13 +421,13 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Unwraps a data key, also one of before the host wrapped any.
-    async fn unwrapped(&self, wrapped: &str) -> Result<Option<DataKey>, StoreError> {
+    async fn unwrapped(&self, key: &ConnectionKey, wrapped: &str) -> Result<Option<DataKey>, StoreError> {
         if let Some(plain) = self.0.sealer.open(Purpose::DataKey, wrapped).map(Zeroizing::new) {
             let plain = <[u8; 32]>::try_from(plain.as_slice()).ok().map(Zeroizing::new);
             return Ok(plain.map(|plain| DataKey { plain, wrapped: wrapped.to_owned() }));
         }
         match self.host().key_wrap() {
-            Some(wrap) => wrap.unwrap(wrapped.to_owned()).await,
+            Some(wrap) => wrap.unwrap(key.clone(), wrapped.to_owned()).await,
             None => Ok(None),
         }
     }

@@ -249,7 +249,7 @@ fn unread(snapshot: &Snapshot, view: &View, inbound: &Inbound<'_>, caller: &Call
             let target = Target { server: server.name.as_str(), kind, name, is_template: false };
             view.decide(&target, |condition| caller.who.truth(condition, arguments, caller.now)).is_ok()
         };
-        let is_unread = server.settings.is_on_behalf() && server.offer.load().is_none();
+        let is_unread = server.settings.is_per_user() && server.offer.load().is_none();
         (server.is_stand_in() || is_unread || server.awaits_consent.load(Ordering::Relaxed))
             && snapshot.includes(&caller.scope, &server.name)
             && own.is_some_and(is_allowed)

@@ -24,8 +24,8 @@ use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, ConnectionStore, Entropy,
-    Host, KeyStore, Meetings, Notebook, Observe, Once, Owners, Place, Quotas, Rendezvous, SecretStore,
-    Signatures, Signed, TokenFamilies, Upstream,
+    Host, KeyStore, KeyWrap, Meetings, Notebook, Observe, Once, Owners, Place, Quotas, Rendezvous,
+    SecretStore, Signatures, Signed, TokenFamilies, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -58,6 +58,7 @@ struct State {
     secrets: Arc<dyn SecretStore>,
     families: Arc<dyn TokenFamilies>,
     connections: OnceLock<Arc<dyn ConnectionStore>>,
+    key_wrap: OnceLock<Arc<dyn KeyWrap>>,
 }
 
 /// What somebody who observes is told, in its order.
@@ -185,6 +186,7 @@ impl Memory {
             secrets: Arc::new(store.clone()),
             families: Arc::new(store.clone()),
             connections: OnceLock::new(),
+            key_wrap: OnceLock::new(),
             store,
         };
         Self(Arc::new(state), Role::default())
@@ -210,6 +212,11 @@ impl Memory {
     /// Keeps connections there, unless some were kept before.
     pub fn keep_connections(&self, store: Arc<dyn ConnectionStore>) {
         let _ = self.0.connections.set(store);
+    }
+
+    /// Has the keys of connections wrapped by that from now on, unless something wraps them already.
+    pub fn wrap_keys(&self, wrap: Arc<dyn KeyWrap>) {
+        let _ = self.0.key_wrap.set(wrap);
     }
 
     /// Has a trail of these lines to read from now on.
@@ -401,6 +408,10 @@ impl Host for Memory {
 
     fn connections(&self) -> Option<&Arc<dyn ConnectionStore>> {
         Some(self.0.connections.get_or_init(|| Arc::new(self.0.store.clone())))
+    }
+
+    fn key_wrap(&self) -> Option<&Arc<dyn KeyWrap>> {
+        self.0.key_wrap.get()
     }
 
     fn variable(&self, name: &str) -> Option<String> {

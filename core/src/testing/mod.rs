@@ -12,6 +12,7 @@ mod secrets;
 mod store;
 mod trail;
 mod trail_paths;
+mod wrap;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub use paths::{Path, paths};
 pub use secrets::secret_store;
 pub use store::{MemoryStore, config_store, key_store};
 pub use trail::{TestLines, TestTrail};
+pub use wrap::{Wrapping, key_wrap};
 
 /// The admin credential of the gateways that are started here.
 pub const ADMIN_KEY: &str = "the admin's key";

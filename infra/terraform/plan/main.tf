@@ -111,6 +111,17 @@ locals {
     },
   ]
 
+  # Nothing else that the key has encrypted can be opened by this: that was for something else.
+  connections_statements = [
+    {
+      Sid       = "WrapConnections"
+      Effect    = "Allow"
+      Action    = ["kms:GenerateDataKey", "kms:Decrypt"]
+      Resource  = [var.key_arn]
+      Condition = { StringEquals = { "kms:EncryptionContext:portcullis" = ["connection"] } }
+    },
+  ]
+
   identity_statements = [
     {
       Sid    = "OneAgent"
@@ -144,6 +155,7 @@ locals {
       PORTCULLIS_SECRET_KMS_KEY   = var.key_arn
       PORTCULLIS_LOG              = var.log_level
     },
+    var.connections_under_kms ? { PORTCULLIS_CONNECTION_KMS_KEY = var.key_arn } : {},
     local.tenants ? { PORTCULLIS_ANSWERS = "streamed" } : {},
   )
 

@@ -22,6 +22,10 @@ output "secrets_statements" {
   value = local.secrets_statements
 }
 
+output "connections_statements" {
+  value = local.connections_statements
+}
+
 output "identity_statements" {
   value = local.identity_statements
 }

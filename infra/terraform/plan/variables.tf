@@ -80,6 +80,10 @@ variable "secrets_from_afar" {
   type = bool
 }
 
+variable "connections_under_kms" {
+  type = bool
+}
+
 variable "log_retention" {
   type = number
   validation {

@@ -96,6 +96,7 @@ pub(crate) fn stores(table: &Table, underway: &Underway, reading: &Reading) -> S
         trail: Some(Arc::new(Reader::new(table.clone(), sink.clone()))),
         sink: Some(sink),
         secrets: None,
+        key_wrap: None,
     }
 }
 

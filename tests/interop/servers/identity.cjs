@@ -12,8 +12,11 @@
 // `ann` is of the groups `eng` and `all`, `bob` and `eve` are of `eng`. Programs sign in as one of CLIENTS, or register. PKCE is
 // required of all. Refresh tokens are used once: one that comes again ends all of its grant.
 //
-// Beyond the standard: POST /test/sign signs what it is given, POST /test/rotate changes the keys, GET /test/asked tells how
-// often the keys and the introspection were asked for, how many refresh tokens were used, and how many grants were ended.
+// Beyond the standard: POST /test/next says what becomes of the next request for tokens: `hold` (it is not looked at, nor
+// answered), `withhold` (it is done, and its answer held back), `fail` (500), or `break` (its connection ends).
+// POST /test/sign signs what it is given, POST /test/rotate changes the keys, GET /test/asked tells how
+// often the keys and the introspection were asked for, how many refresh tokens were used, how many grants were ended, and how many
+// requests for tokens went wrong as POST /test/next has said.
 'use strict';
 
 const { createHmac, createPublicKey, createSign, generateKeyPairSync, randomUUID, sign } = require('node:crypto');
@@ -52,7 +55,8 @@ const audience = option('--audience');
 const hasPages = process.argv.includes('--pages');
 const lifetime = Number(option('--lifetime', '600'));
 const first = Number(option('--first', lifetime));
-const asked = { keys: 0, introspection: 0, refresh: 0, revoked: 0 };
+const asked = { keys: 0, introspection: 0, refresh: 0, revoked: 0, wrong: 0 };
+let next = '';
 let issuer;
 let keys;
 let provider;
@@ -150,11 +154,29 @@ async function body(request) {
   return JSON.parse(Buffer.concat(chunks).toString() || 'null');
 }
 
+/** What is wrong with a request for tokens, once; tells whether it is to be answered all the same. */
+function goesOn(response) {
+  const wrong = next;
+  next = '';
+  if (wrong === '') return true;
+  const note = () => { asked.wrong += 1; };
+  if (wrong === 'withhold') {
+    response.end = note;
+    return true;
+  }
+  note();
+  if (wrong === 'fail') response.writeHead(500).end();
+  if (wrong === 'break') response.destroy();
+  return false;
+}
+
 async function serve(request, response) {
   const { pathname } = new URL(request.url, issuer);
   if (pathname === '/jwks') asked.keys += 1;
   if (pathname === '/token/introspection') asked.introspection += 1;
   if (pathname === '/test/asked') return response.end(JSON.stringify(asked));
+  if (pathname === '/test/next') return next = await body(request), response.end();
+  if (pathname === '/token' && !goesOn(response)) return undefined;
   if (pathname === '/test/rotate') return rotate(), response.end();
   if (pathname === '/test/sign') return response.end(signed(await body(request)));
   if (!hasPages && pathname.startsWith('/interaction/')) {

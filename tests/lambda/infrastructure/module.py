@@ -18,7 +18,7 @@ MODULE = REPOSITORY / "infra/terraform"
 # What each kind of deployment is called by the module's variables.
 VARIABLES = {
     "plain": {},
-    "signed": {"url_auth": "AWS_IAM", "secrets_from_afar": False, "architecture": "x86_64"},
+    "signed": {"url_auth": "AWS_IAM", "secrets_from_afar": False, "connections_under_kms": False, "architecture": "x86_64"},
     "tenant": {"isolation": "tenant"},
     "front": {
         "cloudfront": True,
@@ -41,6 +41,7 @@ GIVEN = {
     "url_auth": "NONE",
     "isolation": "shared",
     "secrets_from_afar": True,
+    "connections_under_kms": True,
     "log_retention": 30,
     "log_level": "info",
     "cloudfront": False,
@@ -87,6 +88,7 @@ WITHIN = {
     "aws_iam_role_policy.gateway",
     "aws_iam_role_policy.identity",
     "aws_iam_role_policy.secrets_from_afar",
+    "aws_iam_role_policy.connections",
     "aws_secretsmanager_secret_version.seal_key",
     "aws_secretsmanager_secret_version.admin_key",
     "aws_secretsmanager_random_password.admin_key",
@@ -138,6 +140,7 @@ HANDED = {
     },
     "aws_iam_role_policy.gateway": {"role": "aws_iam_role.this.id", "policy": policy("gateway")},
     "aws_iam_role_policy.secrets_from_afar": {"role": "aws_iam_role.this.id", "policy": policy("secrets")},
+    "aws_iam_role_policy.connections": {"role": "aws_iam_role.this.id", "policy": policy("connections")},
     "aws_iam_role_policy.identity": {"role": "aws_iam_role.identity[0].id", "policy": policy("identity")},
     "aws_lambda_function.this": {
         "function_name": "var.name",
@@ -275,6 +278,8 @@ def compare(made, decided, variables):
     gateway = decided["gateway_statements"]
     if variables.get("secrets_from_afar", True):
         gateway = gateway + decided["secrets_statements"]
+    if variables.get("connections_under_kms", True):
+        gateway = gateway + decided["connections_statements"]
     for role, theirs in (("Role", gateway), ("Identity", decided["identity_statements"])):
         yield from differs(f"{role}'s statements", normal(drop_null(theirs)), normal(statements(made, role)))
     function = made.one("AWS::Lambda::Function")

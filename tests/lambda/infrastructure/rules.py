@@ -14,7 +14,7 @@ WITHOUT_RESOURCE = {"secretsmanager:ListSecrets"}
 TOPIC = arn("sns", "alarms")
 KINDS = {
     "plain": {},
-    "signed": {"UrlAuth": "AWS_IAM", "SecretsFromAfar": "no", "Architecture": "x86_64", "AlarmTopic": TOPIC},
+    "signed": {"UrlAuth": "AWS_IAM", "SecretsFromAfar": "no", "ConnectionsUnderKms": "no", "Architecture": "x86_64", "AlarmTopic": TOPIC},
     "tenant": {"Isolation": "tenant", "IdentityRole": "yes"},
     "front": {
         "CloudFront": "yes",
@@ -122,12 +122,13 @@ def function(made):
     limit = made.parameters["ReservedConcurrency"]
     concurrency = function.get("ReservedConcurrentExecutions")
     yield from differs("the concurrency", concurrency, None if limit == "-1" else limit)
-    yield from differs("the variables", function["Environment"]["Variables"], variables(tenants))
+    yield from differs("the variables", function["Environment"]["Variables"], variables(made))
 
 
-def variables(tenants):
-    answers = {"PORTCULLIS_ANSWERS": "streamed"} if tenants else {}
-    return answers | {
+def variables(made):
+    answers = {"PORTCULLIS_ANSWERS": "streamed"} if made.condition("Tenants") else {}
+    wraps = {"PORTCULLIS_CONNECTION_KMS_KEY": arn("kms", "key/k")} if made.condition("WrapsConnections") else {}
+    return answers | wraps | {
         "PORTCULLIS_TABLE": "portcullis",
         "PORTCULLIS_SEAL_KEY_SECRET": secret_arn("portcullis/gateway/seal-key"),
         "PORTCULLIS_ADMIN_KEY_SECRET": secret_arn("portcullis/gateway/admin-key"),
@@ -215,7 +216,15 @@ def narrow(role, statement):
         if not any(re.fullmatch(pattern, resource) for pattern in own()):
             yield f"{role} reaches {resource}"
     if any(action.startswith("kms:") for action in actions) and "kms:ViaService" not in json.dumps(statement):
+        yield from connections(role, statement)
+
+
+def connections(role, statement):
+    """By itself the key is used for connections alone, by the gateway, as its code says."""
+    should = {"StringEquals": {"kms:EncryptionContext:portcullis": "connection"}}
+    if role != "Role" or statement.get("Condition") != should:
         yield f"{role} uses the key by itself"
+    yield from differs("what is done for connections", sorted(listed(statement["Action"])), sorted(CONNECTIONS))
 
 
 def own():
@@ -241,7 +250,11 @@ def code():
     return {action for action in KNOWN if action.split(":")[1] in names}
 
 
+# What KMS is asked for connections.
+CONNECTIONS = ("kms:Decrypt", "kms:GenerateDataKey")
+
 KNOWN = (
+    *(f"kms:{action}" for action in ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncrypt")),
     *(f"dynamodb:{kind}Item" for kind in ("Get", "Put", "Update", "Delete", "ConditionCheck", "BatchGet", "BatchWrite")),
     *("dynamodb:Query", "dynamodb:Scan", "dynamodb:DescribeTable"),
     *(f"secretsmanager:{kind}Secret" for kind in ("Create", "Delete", "Describe", "Restore", "Rotate", "Tag", "Update")),

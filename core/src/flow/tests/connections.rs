@@ -1,6 +1,7 @@
 //! Tokens of connections: how often the store and the provider are asked, and what is left where something goes wrong between
 //! them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future;
@@ -10,7 +11,7 @@ use crate::flow::NoToken;
 use crate::gateway::{Gateway, SealKeys};
 use crate::oauth::connection::{ConnectionKey, Outcome, Reason, Standing, Token};
 use crate::ports::{Background as _, Clock as _, ConnectionStore as _};
-use crate::testing::{Memory, Rotating, connection_key, gateway, json_answer};
+use crate::testing::{Memory, Rotating, Wrapping, connection_key, gateway, json_answer};
 
 struct Stage {
     host: Memory,
@@ -44,7 +45,7 @@ impl Stage {
         fate: impl Fn(Outcome) -> Outcome + Send + Sync + 'static,
     ) -> String {
         let (provider, host) = (self.provider.clone(), self.host.clone());
-        let fate = std::sync::Arc::new(fate);
+        let fate = Arc::new(fate);
         let refresh = move |token: Token| {
             let (provider, host, fate) = (provider.clone(), host.clone(), fate.clone());
             async move {
@@ -246,4 +247,69 @@ fn rotated_seal_keys_open_what_was_before_and_seal_what_comes() {
     stage.pass(3_590_000);
     assert_eq!(stage.asks(), "access 2");
     assert_eq!(asks_with(keys(8, &[])), "access 2");
+}
+
+/// Has a host wrap the keys of connections from now on.
+fn wrapped(stage: &Stage) -> Wrapping {
+    let wrap = Wrapping::default();
+    stage.host.wrap_keys(Arc::new(wrap.clone()));
+    wrap
+}
+
+#[test]
+fn what_was_sealed_before_a_host_wraps_keys_opens_and_is_wrapped_with_the_next_write() {
+    let stage = Stage::new(3600);
+    let wrap = wrapped(&stage);
+    assert_eq!((stage.asks(), wrap.asked()), ("access 1".to_owned(), 0));
+    stage.pass(3_595_000);
+    assert_eq!((stage.asks(), wrap.asked()), ("access 2".to_owned(), 1), "one key for a refresh");
+    let stored = stage.host.run(stage.host.store().get(stage.key.clone())).unwrap().unwrap();
+    assert!(stored.sealed.starts_with("1.memory:0."), "{}", stored.sealed);
+    stage.gateway.set_seal_keys(&SealKeys { first: [8; 32], others: Vec::new() });
+    assert_eq!((stage.asks_another(), wrap.asked()), ("access 2".to_owned(), 1));
+}
+
+#[test]
+fn nobody_is_asked_for_a_key_between_a_providers_answer_and_the_write() {
+    let stage = Stage::new(0);
+    let wrap = wrapped(&stage);
+    let fails = {
+        let wrap = wrap.clone();
+        move |outcome| {
+            wrap.fail(Some("needs a key that is out of reach"));
+            outcome
+        }
+    };
+    assert_eq!(stage.host.run(stage.ask(fails)), "access 2");
+    assert_eq!(stage.asks_another(), "the store of connections needs a key that is out of reach");
+    wrap.fail(None);
+    assert_eq!((stage.asks_another(), stage.provider.asked()), ("access 2".to_owned(), 1));
+}
+
+#[test]
+fn keys_out_of_reach_change_nothing() {
+    let stage = Stage::new(3600);
+    let wrap = wrapped(&stage);
+    stage.consent(0);
+    let store = stage.host.store();
+    let before = stage.host.run(store.get(stage.key.clone()));
+    wrap.fail(Some("needs a key that is out of reach"));
+    assert_eq!(stage.asks(), "the store of connections needs a key that is out of reach");
+    assert_eq!((stage.host.run(store.get(stage.key.clone())), stage.provider.asked()), (before, 0));
+    wrap.fail(None);
+    assert_eq!(stage.asks(), "access 3");
+    wrap.fail(Some("needs a key that is out of reach"));
+    let failed = stage.host.run(stage.gateway.connect(&stage.key, &stage.provider.consent(1)));
+    assert_eq!(failed, Err(StoreError("needs a key that is out of reach".into())));
+}
+
+#[test]
+fn what_no_key_opens_any_more_is_made_anew() {
+    let stage = Stage::new(3600);
+    let wrap = wrapped(&stage);
+    stage.consent(3600);
+    wrap.forget();
+    assert_eq!(stage.asks(), Reason::Sealed.to_string());
+    stage.consent(3600);
+    assert_eq!(stage.asks(), "access 3");
 }

@@ -1,23 +1,24 @@
 variables {
-  name              = "portcullis"
-  partition         = "aws"
-  dns_suffix        = "amazonaws.com"
-  region            = "eu-central-1"
-  account_id        = "123456789012"
-  key_arn           = "arn:aws:kms:eu-central-1:123456789012:key/k"
-  seal_key_arn      = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:portcullis/gateway/seal-key-AbCdEf"
-  admin_key_arn     = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:portcullis/gateway/admin-key-AbCdEf"
-  architecture      = "arm64"
-  memory_size       = 512
-  timeout           = 300
-  url_auth          = "NONE"
-  isolation         = "shared"
-  secrets_from_afar = true
-  log_retention     = 30
-  log_level         = "info"
-  cloudfront        = false
-  domain_name       = null
-  certificate_arn   = null
+  name                  = "portcullis"
+  partition             = "aws"
+  dns_suffix            = "amazonaws.com"
+  region                = "eu-central-1"
+  account_id            = "123456789012"
+  key_arn               = "arn:aws:kms:eu-central-1:123456789012:key/k"
+  seal_key_arn          = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:portcullis/gateway/seal-key-AbCdEf"
+  admin_key_arn         = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:portcullis/gateway/admin-key-AbCdEf"
+  architecture          = "arm64"
+  memory_size           = 512
+  timeout               = 300
+  url_auth              = "NONE"
+  isolation             = "shared"
+  secrets_from_afar     = true
+  connections_under_kms = true
+  log_retention         = 30
+  log_level             = "info"
+  cloudfront            = false
+  domain_name           = null
+  certificate_arn       = null
 }
 
 run "only_what_it_needs" {
@@ -30,7 +31,7 @@ run "only_what_it_needs" {
   }
   assert {
     condition = alltrue(flatten([
-      for statement in concat(output.gateway_statements, output.secrets_statements, output.identity_statements) :
+      for statement in concat(output.gateway_statements, output.secrets_statements, output.connections_statements, output.identity_statements) :
       [for action in statement.Action : !strcontains(action, "*")]
     ]))
     error_message = "A statement allows every action of a kind."
@@ -74,6 +75,17 @@ run "tenants_are_answered_in_streams" {
   assert {
     condition     = output.environment.PORTCULLIS_ANSWERS == "streamed" && output.tenants
     error_message = "API Gateway waits for a stream."
+  }
+}
+
+run "connections_are_under_the_key_or_not" {
+  command = plan
+  variables {
+    connections_under_kms = false
+  }
+  assert {
+    condition     = !contains(keys(output.environment), "PORTCULLIS_CONNECTION_KMS_KEY")
+    error_message = "The function is told of a key that it may not use."
   }
 }
 
