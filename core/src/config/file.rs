@@ -300,7 +300,7 @@ struct AuthSchema {
     "then" = {
         "required": ["client_id"],
         "oneOf": [{ "required": ["client_secret"] }, { "required": ["private_key"] }],
-        "properties": { "for": { "type": "null" }, "parameters": { "type": "null" } }
+        "properties": { "for": { "type": "null" }, "parameters": { "type": "null" }, "pkce": { "type": "null" } }
     },
     "allOf" = [
         {
@@ -359,6 +359,9 @@ struct OAuthSchema {
     /// itself cannot be set.
     #[schemars(with = "Option<BTreeMap<String, String>>")]
     parameters: Option<Vec<(String, String)>>,
+    /// `assumed`: with the grant `authorization_code`, the authorization server is believed to bind codes to who asked for
+    /// them (PKCE, S256), where its metadata does not say so (Microsoft Entra, Amazon Cognito).
+    pkce: Option<PkceText>,
     /// What the caller's token is said to be where it is exchanged, with the grants `token_exchange` (there, an
     /// `access_token` where nothing is said) and `id_jag` (an `id_token`).
     subject_token_type: Option<SubjectText>,
@@ -418,6 +421,14 @@ enum GrantText {
 enum WhoseText {
     User,
     Everyone,
+}
+
+/// What is believed of an authorization server that does not say whether it binds codes to who asked for them.
+#[derive(JsonSchema)]
+#[schemars(rename = "Pkce", rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+enum PkceText {
+    Assumed,
 }
 
 /// How a client secret is sent.
@@ -588,6 +599,7 @@ mod tests {
         assert!(check(json!({ "grant": "authorization_code", "for": "everyone", "resource": "none" })));
         assert!(check(json!({ "for": "user", "client_id": "me", "parameters": { "prompt": "consent" } })));
         assert!(check(json!({ "client_id": "me", "private_key": { "secret": "k" } })));
+        assert!(check(json!({ "pkce": "assumed" })) && !check(json!({ "pkce": "none" })));
         assert!(check(client(json!({ "client_secret": { "secret": "a" } }))));
         assert!(check(client(json!({ "private_key": "k", "for": null, "parameters": null }))));
         assert!(!check(json!({ "grant": "client_credentials", "client_secret": "a" })));
@@ -595,6 +607,7 @@ mod tests {
         assert!(!check(client(json!({ "client_secret": "a", "private_key": "k" }))));
         assert!(!check(client(json!({ "client_secret": "a", "for": "user" }))));
         assert!(!check(client(json!({ "client_secret": "a", "parameters": {} }))));
+        assert!(!check(client(json!({ "client_secret": "a", "pkce": "assumed" }))));
         assert!(!check(json!({ "client_secret": "a" })));
         assert!(!check(json!({ "private_key": "a" })));
         assert!(!check(json!({ "client_id": "me", "client_secret": "a", "private_key": "k" })));

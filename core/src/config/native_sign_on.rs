@@ -9,7 +9,7 @@ use super::native_issuers::check_issuer;
 use super::native_on_behalf::OnBehalfEntry;
 use super::problem::{Place, Report, quote};
 use super::server::Context;
-use super::sign_on::{ClientCredential, Consent, Registered, ResourceName, SignOn, Whose};
+use super::sign_on::{ClientCredential, Consent, Pkce, Registered, ResourceName, SignOn, Whose};
 use super::template::Expanded;
 use crate::oauth::client::{ClientAuth, is_scope};
 use crate::secrets::{Part, SecretText};
@@ -68,6 +68,7 @@ pub(super) struct OAuthEntry {
     pub(super) token_auth: Option<At<ClientAuth>>,
     resource: Option<At<String>>,
     parameters: Option<At<Parameters>>,
+    pkce: Option<At<Pkce>>,
     on_behalf: OnBehalfEntry,
 }
 
@@ -93,6 +94,7 @@ impl OAuthEntry {
         let parameters = fields.take("parameters");
         let parameters =
             parameters.and_then(|item| Some(At { place: item.place(), value: item.pairs(report)? }));
+        let pkce = fields.take("pkce").and_then(|item| item.parsed("`assumed`", report, parse_pkce));
         let on_behalf = OnBehalfEntry::read(&mut fields, report);
         fields.finish(report);
         Some(Self {
@@ -107,6 +109,7 @@ impl OAuthEntry {
             token_auth,
             resource,
             parameters,
+            pkce,
             on_behalf: on_behalf?,
         })
     }
@@ -136,6 +139,7 @@ impl OAuthEntry {
             token_auth: token_auth.map(|value| At { value, place: place.clone() }),
             resource: None,
             parameters: None,
+            pkce: None,
             on_behalf: OnBehalfEntry::default(),
         }
     }
@@ -176,6 +180,7 @@ impl OAuthEntry {
                 issuer,
                 resource,
                 parameters: parameters?,
+                pkce: self.pkce.as_ref().map_or(Pkce::Stated, |pkce| pkce.value),
             }),
             Grant::ClientCredentials | Grant::TokenExchange | Grant::IdJag => SigningIn::ByItself(SignOn {
                 grant: grant.ok()?,
@@ -195,7 +200,11 @@ impl OAuthEntry {
             return true;
         }
         let parameters = self.parameters.as_ref().map(|parameters| &parameters.place);
-        let odd = [("for", self.whose.as_ref().map(|whose| &whose.place)), ("parameters", parameters)];
+        let odd = [
+            ("for", self.whose.as_ref().map(|whose| &whose.place)),
+            ("parameters", parameters),
+            ("pkce", self.pkce.as_ref().map(|pkce| &pkce.place)),
+        ];
         for (key, place) in odd {
             if let Some(place) = place {
                 report.error(place, format!("`{key}` belongs to the grant `authorization_code`"));
@@ -363,6 +372,10 @@ fn parse_whose(text: &str) -> Option<Whose> {
     }
 }
 
+fn parse_pkce(text: &str) -> Option<Pkce> {
+    (text == "assumed").then_some(Pkce::Assumed)
+}
+
 fn parse_token_auth(text: &str) -> Option<ClientAuth> {
     match text {
         "client_secret_basic" => Some(ClientAuth::Basic),
@@ -466,26 +479,28 @@ mod tests {
 
     #[test]
     fn users_sign_in_where_nothing_else_is_said() {
-        insta::assert_snapshot!(check(""), @"Consent { whose: User, client: None, scopes: None, issuer: None, resource: None, parameters: [] }");
+        insta::assert_snapshot!(check(""), @"Consent { whose: User, client: None, scopes: None, issuer: None, resource: None, parameters: [], pkce: Stated }");
         insta::assert_snapshot!(check(
             "grant: authorization_code, for: everyone, scopes: [x.read], issuer: https://idp.example, resource: none"
-        ), @r#"Consent { whose: Everyone, client: None, scopes: Some(["x.read"]), issuer: Some("https://idp.example"), resource: Some(None), parameters: [] }"#);
-        insta::assert_snapshot!(check("client_id: '${ID}'"), @r#"Consent { whose: User, client: Some(Registered { client_id: "me-too", credential: None, token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [] }"#);
+        ), @r#"Consent { whose: Everyone, client: None, scopes: Some(["x.read"]), issuer: Some("https://idp.example"), resource: Some(None), parameters: [], pkce: Stated }"#);
+        insta::assert_snapshot!(check("client_id: '${ID}'"), @r#"Consent { whose: User, client: Some(Registered { client_id: "me-too", credential: None, token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [], pkce: Stated }"#);
         insta::assert_snapshot!(check(
             "client_id: me, client_secret: { secret: a }, token_auth: client_secret_post, for: user"
         ), @r#"
-        Consent { whose: User, client: Some(Registered { client_id: "me", credential: Some(Secret([SecretName("a")])), token_auth: Some(Post) }), scopes: None, issuer: None, resource: None, parameters: [] }
+        Consent { whose: User, client: Some(Registered { client_id: "me", credential: Some(Secret([SecretName("a")])), token_auth: Some(Post) }), scopes: None, issuer: None, resource: None, parameters: [], pkce: Stated }
         needs a
         "#);
         insta::assert_snapshot!(check(
             "client_id: me, private_key: { secret: k }, resource: https://a.example"
         ), @r#"
-        Consent { whose: User, client: Some(Registered { client_id: "me", credential: Some(PrivateKey([SecretName("k")])), token_auth: None }), scopes: None, issuer: None, resource: Some(Is("https://a.example")), parameters: [] }
+        Consent { whose: User, client: Some(Registered { client_id: "me", credential: Some(PrivateKey([SecretName("k")])), token_auth: None }), scopes: None, issuer: None, resource: Some(Is("https://a.example")), parameters: [], pkce: Stated }
         needs k
         "#);
+        insta::assert_snapshot!(check("client_id: me, pkce: assumed"), @r#"Consent { whose: User, client: Some(Registered { client_id: "me", credential: None, token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [], pkce: Assumed }"#);
+        insta::assert_snapshot!(check("pkce: none"), @r#"p.yaml:3:59: error: servers.s.auth.oauth.pkce: expected `assumed`, found "none""#);
         insta::assert_snapshot!(check(
             "parameters: { access_type: offline, prompt: consent, audience: '${ID}', max_age: 60 }"
-        ), @r#"Consent { whose: User, client: None, scopes: None, issuer: None, resource: None, parameters: [("access_type", "offline"), ("prompt", "consent"), ("audience", "me-too"), ("max_age", "60")] }"#);
+        ), @r#"Consent { whose: User, client: None, scopes: None, issuer: None, resource: None, parameters: [("access_type", "offline"), ("prompt", "consent"), ("audience", "me-too"), ("max_age", "60")], pkce: Stated }"#);
     }
 
     #[test]
@@ -523,7 +538,7 @@ mod tests {
         p.yaml:3:81: error: servers.s.auth.oauth.client_id: expected what the gateway is called there, found an empty text
         p.yaml:3:108: error: servers.s.auth.oauth.for: expected `user` or `everyone`, found "me"
         "#);
-        insta::assert_snapshot!(check(&format!("{WHOLE}, client_secret: a, x: 1")), @r#"p.yaml:3:113: error: servers.s.auth.oauth.x: unknown key "x"; known: grant, for, client_id, client_secret, private_key, scopes, issuer, token_auth, resource, parameters, subject_token_type, audience, identity_provider"#);
+        insta::assert_snapshot!(check(&format!("{WHOLE}, client_secret: a, x: 1")), @r#"p.yaml:3:113: error: servers.s.auth.oauth.x: unknown key "x"; known: grant, for, client_id, client_secret, private_key, scopes, issuer, token_auth, resource, parameters, pkce, subject_token_type, audience, identity_provider"#);
         insta::assert_snapshot!(check(&format!(
             "{WHOLE}, private_key: {{ secret: k }}, token_auth: client_secret_post"
         )), @"p.yaml:3:135: error: servers.s.auth.oauth.token_auth: `token_auth` says how `client_secret` is sent, and there is none");
@@ -534,10 +549,11 @@ mod tests {
         p.yaml:3:129: error: servers.s.auth.oauth.scopes[1]: "" is no scope: it has a space, or is empty
         "#);
         insta::assert_snapshot!(check(&format!(
-            "{WHOLE}, client_secret: a, for: everyone, parameters: {{ a: b }}"
+            "{WHOLE}, client_secret: a, for: everyone, parameters: {{ a: b }}, pkce: assumed"
         )), @"
         p.yaml:3:118: error: servers.s.auth.oauth.for: `for` belongs to the grant `authorization_code`
         p.yaml:3:140: error: servers.s.auth.oauth.parameters: `parameters` belongs to the grant `authorization_code`
+        p.yaml:3:156: error: servers.s.auth.oauth.pkce: `pkce` belongs to the grant `authorization_code`
         ");
         insta::assert_snapshot!(check("client_secret: { secret: a }"), @"p.yaml:3:78: error: servers.s.auth.oauth.client_secret.secret: a credential goes with a `client_id`, and there is none");
         insta::assert_snapshot!(check("private_key: { secret: a }"), @"p.yaml:3:76: error: servers.s.auth.oauth.private_key.secret: a credential goes with a `client_id`, and there is none");

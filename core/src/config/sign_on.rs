@@ -84,6 +84,17 @@ pub struct Consent {
     /// What the authorization server is told besides when it is asked for a user's consent. None of it is what the flow
     /// itself says.
     pub parameters: Vec<(String, String)>,
+    /// What it takes to believe that a code is good for nobody but who asked for it.
+    pub pkce: Pkce,
+}
+
+/// What it takes to believe that an authorization server binds a code to who asked for it (RFC 7636).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pkce {
+    /// It has to say so.
+    Stated,
+    /// Nothing, where it does not say what it does.
+    Assumed,
 }
 
 /// Whose connection a server's requests carry.

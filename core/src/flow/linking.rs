@@ -277,7 +277,7 @@ impl<H: Host> Gateway<H> {
         let endpoint = authorization.authorization_endpoint.as_ref();
         let endpoint = endpoint.ok_or_else(|| odd("Its authorization server signs nobody in.".into()))?;
         authorization
-            .check_challenges()
+            .check_challenges(at.consent.pkce)
             .map_err(|why| odd(format!("Its authorization server is not safe to use: {why}.")))?;
         let scopes = self.scopes_for(at, (&grantor, &principal), intent.scopes.as_deref()).await;
         let client = self.client_of(&grantor, at.consent, at.base, &scopes).await.map_err(odd)?;

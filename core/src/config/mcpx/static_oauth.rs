@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_client_signs_everybody_in_at_its_hosts() {
-        insta::assert_snapshot!(with("clientId: me, clientSecret: 's3${x}'"), @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "me", credential: Some(Secret([])), token_auth: Some(Post) }), scopes: Some(["repo", "read:org"]), issuer: None, resource: None, parameters: [] }"#);
+        insta::assert_snapshot!(with("clientId: me, clientSecret: 's3${x}'"), @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "me", credential: Some(Secret([])), token_auth: Some(Post) }), scopes: Some(["repo", "read:org"]), issuer: None, resource: None, parameters: [], pkce: Stated }"#);
         let references = with("clientIdEnv: TOKEN, clientSecretEnv: TOKEN");
         assert_eq!(
             with(
@@ -273,8 +273,8 @@ mod tests {
             references
         );
         assert_eq!(with("clientId: { type: literal, value: s3cret }, clientSecretEnv: TOKEN"), references);
-        insta::assert_snapshot!(references, @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "s3cret", credential: Some(Secret([])), token_auth: Some(Post) }), scopes: Some(["repo", "read:org"]), issuer: None, resource: None, parameters: [] }"#);
-        insta::assert_snapshot!(of("authMethod: authorization_code, scopes: [], credentials: { clientIdEnv: TOKEN, clientSecretEnv: TOKEN }"), @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "s3cret", credential: Some(Secret([])), token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [] }"#);
+        insta::assert_snapshot!(references, @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "s3cret", credential: Some(Secret([])), token_auth: Some(Post) }), scopes: Some(["repo", "read:org"]), issuer: None, resource: None, parameters: [], pkce: Stated }"#);
+        insta::assert_snapshot!(of("authMethod: authorization_code, scopes: [], credentials: { clientIdEnv: TOKEN, clientSecretEnv: TOKEN }"), @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "s3cret", credential: Some(Secret([])), token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [], pkce: Stated }"#);
     }
 
     #[test]

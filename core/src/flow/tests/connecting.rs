@@ -596,3 +596,21 @@ fn case_10_what_one_issuer_gave_goes_to_no_other_that_the_server_comes_to_name()
         "{seen:?}"
     );
 }
+
+#[test]
+fn an_issuer_that_does_not_say_how_codes_are_bound_is_used_where_the_configuration_answers_for_it() {
+    let check = |oauth: &str| {
+        let stage = Stage::with(&format!("gateway: {{ public_url: '{OWN}' }}"), oauth);
+        lock(&stage.doubles).instead.push(("code_challenge_methods_supported", "x"));
+        let mut browser = Browser::default();
+        let page = stage.open(&mut browser, &link(&stage.call(1, "mine__echo", "")));
+        let page = stage.submit(&mut browser, &page, 1);
+        // The challenge goes along all the same.
+        let back = page.onward.is_some().then(|| page.consent(&stage.doubles, "https://as.test"));
+        back.map_or(page, |back| stage.open(&mut browser, &back))
+    };
+    let refused = check("");
+    assert_eq!(refused.title(), "502 This cannot be connected");
+    assert!(refused.text.contains("set `auth.oauth.pkce: assumed`"), "{}", refused.text);
+    assert_eq!(check("pkce: assumed").title(), "200 Connected");
+}

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use url::Url;
 
 use super::{ClientAuth, Scopes, SigningAlgorithm};
+use crate::config::Pkce;
 use crate::front::gate::is_loopback;
 use crate::gather::Gather as _;
 use crate::oauth::address::{is_same_host, may_follow, parse};
@@ -98,15 +99,16 @@ impl AuthorizationServer {
     }
 
     /// Tells whether a code that it gives is good for nobody but who asked for it, or says why not. An authorization server
-    /// that does not say so is not asked for one (MCP 2026-07-28, "Authorization Code Protection").
-    pub(crate) fn check_challenges(&self) -> Result<(), String> {
+    /// that does not say so is not asked for one (MCP 2026-07-28, "Authorization Code Protection"), unless the configuration
+    /// answers for it.
+    pub(crate) fn check_challenges(&self, pkce: Pkce) -> Result<(), String> {
         match &self.challenges {
             Some(methods) if methods.contains("S256") => Ok(()),
             Some(_) => Err("it takes no S256 challenge (`code_challenge_methods_supported`)".into()),
-            None => {
-                Err("it does not say that it takes S256 challenges (`code_challenge_methods_supported`)"
-                    .into())
-            }
+            None if pkce == Pkce::Assumed => Ok(()),
+            None => Err("it does not say that it takes S256 challenges (`code_challenge_methods_supported`); if it does, set \
+                         `auth.oauth.pkce: assumed`"
+                .into()),
         }
     }
 
@@ -261,15 +263,22 @@ mod tests {
 
     #[test]
     fn codes_are_bound_to_who_asks_for_them() {
-        let check = |members: &str| {
+        let check_as = |members: &str, pkce| {
             let server = read(&format!(r#""token_endpoint":"https://idp.example/t"{members}"#), Named::Here);
-            server.expect("metadata").check_challenges()
+            server.expect("metadata").check_challenges(pkce)
+        };
+        let check = |members: &str| {
+            let stated = check_as(members, Pkce::Stated);
+            // What it says counts, whatever is assumed.
+            let says = members.contains('[');
+            assert_eq!(check_as(members, Pkce::Assumed), if says { stated.clone() } else { Ok(()) });
+            stated
         };
         assert_eq!(check(r#","code_challenge_methods_supported":["plain","S256"]"#), Ok(()));
         insta::assert_snapshot!(check(r#","code_challenge_methods_supported":["plain"]"#).unwrap_err(), @"it takes no S256 challenge (`code_challenge_methods_supported`)");
         assert!(check(r#","code_challenge_methods_supported":[]"#).is_err());
-        insta::assert_snapshot!(check("").unwrap_err(), @"it does not say that it takes S256 challenges (`code_challenge_methods_supported`)");
-        insta::assert_snapshot!(check(r#","code_challenge_methods_supported":"S256""#).unwrap_err(), @"it does not say that it takes S256 challenges (`code_challenge_methods_supported`)");
+        insta::assert_snapshot!(check("").unwrap_err(), @"it does not say that it takes S256 challenges (`code_challenge_methods_supported`); if it does, set `auth.oauth.pkce: assumed`");
+        insta::assert_snapshot!(check(r#","code_challenge_methods_supported":"S256""#).unwrap_err(), @"it does not say that it takes S256 challenges (`code_challenge_methods_supported`); if it does, set `auth.oauth.pkce: assumed`");
     }
 
     #[test]
