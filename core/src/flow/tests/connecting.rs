@@ -1,5 +1,7 @@
 //! Users who connect their accounts at servers: the whole way, and what attackers would do on it.
 
+mod devices;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +20,6 @@ const OWN: &str = "https://gw.test";
 const ABLE: &str = r#"{"elicitation":{"form":{},"url":{}}}"#;
 
 /// A server that takes tokens, and its authorization server.
-#[derive(Default)]
 struct Doubles {
     /// What the tokens are good for that were given, by token.
     tokens: BTreeMap<String, String>,
@@ -30,8 +31,24 @@ struct Doubles {
     refused: Vec<String>,
     /// The scope that calls need.
     needs: Option<&'static str>,
+    /// Why there are no tokens for a code that a user enters; nothing once they have consented.
+    withheld: Option<&'static str>,
     /// What their metadata says in place of what it should, by text.
     instead: Vec<(&'static str, &'static str)>,
+}
+
+impl Default for Doubles {
+    fn default() -> Self {
+        Self {
+            tokens: BTreeMap::new(),
+            challenges: BTreeMap::new(),
+            seen: Vec::new(),
+            refused: Vec::new(),
+            needs: None,
+            withheld: Some("authorization_pending"),
+            instead: Vec::new(),
+        }
+    }
 }
 
 impl Doubles {
@@ -56,6 +73,11 @@ impl Doubles {
             ("as.test", "/register") => {
                 self.seen.push(format!("register {body}"));
                 json_answer(201, r#"{"client_id":"gateway-1","token_endpoint_auth_method":"none"}"#)
+            }
+            ("as.test", "/device") => {
+                self.seen.push(format!("device {body}"));
+                let text = r#"{"device_code":"d3vice","user_code":"WDJB-<b>","verification_uri":"https://as.test/go?a=1&b","expires_in":900}"#;
+                document(text.into(), &self.instead)
             }
             ("as.test", "/.well-known/openid-configuration") => json_answer(404, "no"),
             ("as.test", "/token") => self.give(&body),
@@ -100,7 +122,14 @@ impl Doubles {
         let form: BTreeMap<_, _> = url::form_urlencoded::parse(form.as_bytes()).into_owned().collect();
         let of = |name: &str| form.get(name).cloned().unwrap_or_default();
         self.seen.push(format!("token by {} for {}", of("grant_type"), of("resource")));
-        let scopes = if of("grant_type") == "authorization_code" {
+        let scopes = if of("device_code") == "d3vice" && of("client_id") == "gateway-1" {
+            match self.withheld {
+                Some("server") => return json_answer(502, "no"),
+                // As GitHub says it.
+                Some(error) => return json_answer(200, format!(r#"{{"error":"{error}"}}"#)),
+                None => "read".into(),
+            }
+        } else if of("grant_type") == "authorization_code" {
             let asked = self.challenges.remove(&of("code")).unwrap_or_default();
             let (challenge, scopes) = asked.split_once(' ').unwrap_or_default();
             if challenge != challenge_of(&of("code_verifier")) || of("client_id") != "gateway-1" {
@@ -140,6 +169,8 @@ struct Page {
     status: u16,
     text: String,
     onward: Option<String>,
+    /// After how many seconds it is asked for again.
+    refresh: Option<String>,
 }
 
 impl Page {
@@ -235,13 +266,17 @@ impl Stage {
             browser.0.insert(name.to_owned(), value.to_owned());
         }
         let text = self.host.run(body.collect(usize::MAX)).expect("a body");
-        let refresh =
-            head.headers.get("refresh").and_then(|value| value.to_str().ok()?.strip_prefix("0;url="));
+        let text_of = |name: &str| head.headers.get(name).map(|value| value.to_str().expect("ASCII"));
+        let (at_once, later) = match text_of("refresh") {
+            Some(refresh) if refresh.contains("url=") => (refresh.strip_prefix("0;url="), None),
+            later => (text_of("location"), later),
+        };
         Page {
             origin,
             status: head.status.as_u16(),
             text: String::from_utf8(text.to_vec()).expect("text"),
-            onward: refresh.map(str::to_owned),
+            onward: at_once.map(str::to_owned),
+            refresh: later.map(str::to_owned),
         }
     }
 

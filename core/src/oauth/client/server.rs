@@ -40,6 +40,8 @@ pub(crate) struct AuthorizationServer {
     pub(crate) authorization_endpoint: Option<Url>,
     /// Where clients make themselves known (RFC 7591); nothing where it names none that is followed.
     pub(crate) registration_endpoint: Option<Url>,
+    /// Where a code is got that a user enters (RFC 8628); nothing where it names none that is followed.
+    pub(crate) device_endpoint: Option<Url>,
     /// Where tokens are given back (RFC 7009); nothing where it names none that is followed.
     pub(crate) revocation_endpoint: Option<Url>,
     /// Whether a client can be the URL of a document about it.
@@ -88,6 +90,7 @@ impl AuthorizationServer {
             token_endpoint,
             authorization_endpoint: endpoint("authorization_endpoint").flatten().filter(is_for_browsers),
             registration_endpoint: endpoint("registration_endpoint").flatten(),
+            device_endpoint: endpoint("device_authorization_endpoint").flatten(),
             revocation_endpoint: endpoint("revocation_endpoint").flatten(),
             takes_client_documents: says("client_id_metadata_document_supported"),
             says_issuer: says("authorization_response_iss_parameter_supported"),
@@ -140,7 +143,7 @@ impl AuthorizationServer {
 }
 
 /// Tells whether somebody's browser may be sent to an address: over TLS, or within the machine.
-fn is_for_browsers(url: &Url) -> bool {
+pub(super) fn is_for_browsers(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && url.host_str().is_some_and(is_loopback))
 }
 
@@ -207,17 +210,26 @@ mod tests {
                 format!(r#"{{"issuer":"{issuer}","token_endpoint":"{issuer}/token","{member}":"{to}"}}"#);
             AuthorizationServer::read(text.as_bytes(), issuer, named).expect("metadata")
         };
-        let all = ["authorization_endpoint", "registration_endpoint", "revocation_endpoint"];
+        let all = [
+            "authorization_endpoint",
+            "registration_endpoint",
+            "revocation_endpoint",
+            "device_authorization_endpoint",
+        ];
         let check = |issuer: &str, named: Named, to: &str| {
             let read = all.map(|member| {
                 let server = read(issuer, named, member, to);
-                let found =
-                    [server.authorization_endpoint, server.registration_endpoint, server.revocation_endpoint];
+                let found = [
+                    server.authorization_endpoint,
+                    server.registration_endpoint,
+                    server.revocation_endpoint,
+                    server.device_endpoint,
+                ];
                 let place = all.iter().position(|one| *one == member).expect("one of them");
                 assert_eq!(found.iter().flatten().count(), usize::from(found[place].is_some()));
                 found[place].is_some()
             });
-            assert_eq!(read[1], read[2], "{to}");
+            assert!(read[1] == read[2] && read[2] == read[3], "{to}");
             (read[0], read[1])
         };
         let own = "https://idp.example";
