@@ -26,9 +26,15 @@ struct Stage {
 impl Stage {
     /// The server is on the TypeScript SDK of that major version.
     fn before(sdk: u8) -> Self {
+        Self::of(sdk, &json!({}))
+    }
+
+    /// The same, whose users sign in at the server in a way of its own.
+    fn of(sdk: u8, oauth: &Value) -> Self {
         let granting = Provider::with_pages();
         let server = Upstream::protected(sdk, granting.issuer());
-        let front = StandIn::start(Provider::with_pages_behind, &servers(&server));
+        let servers = json!({ "s": { "url": server.url(), "auth": { "oauth": oauth } } });
+        let front = StandIn::start(Provider::with_pages_behind, &servers);
         Self { front, granting, _server: server }
     }
 
@@ -105,6 +111,24 @@ fn nobody_connects_for_somebody_else() {
     assert!(refused.pages.iter().all(|page| page.host != granting), "{refused:?}");
     let connected = ann.visit(&link);
     assert_eq!((&*connected.title, connected.status), ("Connected", 200), "{connected:?}");
+    let said = ask_again(&agent, &asked);
+    assert_eq!(said["content"][0]["text"], format!("ann of {}", stage.granting.issuer()), "{said}");
+}
+
+#[test]
+fn whoever_enters_a_code_at_the_authorization_server_is_connected() {
+    let stage = Stage::of(2, &json!({ "grant": "device_code", "client_id": "device" }));
+    let ann = Person::named("ann");
+    let agent = agent(&stage.front.gateway).bearer(&stage.token(&ann));
+    let asked = ask(&agent);
+    let connected = ann.visit(&link(&asked));
+    assert_eq!((&*connected.title, connected.status), ("Connected", 200), "{connected:?}");
+    let titles = connected.titles();
+    let [.., waiting, confirm, _, _, done, _] = &titles[..] else { panic!("{titles:?}") };
+    assert_eq!(
+        [*waiting, *confirm, *done],
+        ["Enter this code", "Device Login Confirmation", "Sign-in Success"]
+    );
     let said = ask_again(&agent, &asked);
     assert_eq!(said["content"][0]["text"], format!("ann of {}", stage.granting.issuer()), "{said}");
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::file::{AuthEntry, CommandEntry, HttpKind, ServerEntry};
 use super::item::At;
-use super::native_sign_on::OAuthEntry;
+use super::native_sign_on::{Grant, OAuthEntry};
 use super::quantity::format_duration;
 use super::sign_on::Whose;
 use crate::oauth::client::ClientAuth;
@@ -81,11 +81,14 @@ impl Document {
             ClientAuth::Basic => "client_secret_basic".to_owned(),
             ClientAuth::Post => "client_secret_post".to_owned(),
         });
+        let device = (oauth.grant == Grant::DeviceCode).then(|| "device_code".to_owned());
         let fields = [
+            ("grant", device),
             ("for", everyone.map(|_| "everyone".to_owned())),
             ("client_id", text(&oauth.client_id)),
             ("client_secret", text(&oauth.client_secret)),
             ("scopes", oauth.scopes.as_ref().map(list)),
+            ("device_authorization_endpoint", text(&oauth.device_endpoint)),
             ("token_auth", token_auth),
         ];
         self.servers.push_str("    auth:\n      oauth:\n");

@@ -300,9 +300,14 @@ struct AuthSchema {
     "then" = {
         "required": ["client_id"],
         "oneOf": [{ "required": ["client_secret"] }, { "required": ["private_key"] }],
-        "properties": { "for": { "type": "null" }, "parameters": { "type": "null" } }
+        "properties": { "for": { "type": "null" }, "parameters": { "type": "null" }, "pkce": { "type": "null" } }
     },
     "allOf" = [
+        {
+            "if": { "required": ["grant"], "properties": { "grant": { "const": "device_code" } } },
+            "then": { "required": ["client_id"], "properties": { "pkce": { "type": "null" } } },
+            "else": { "properties": { "device_authorization_endpoint": { "type": "null" } } }
+        },
         {
             "if": { "required": ["grant"], "properties": { "grant": { "const": "token_exchange" } } },
             "then": { "required": ["issuer"], "properties": { "issuer": { "type": "string" } } },
@@ -326,12 +331,13 @@ struct AuthSchema {
 ))]
 #[expect(dead_code, reason = "describes a section in the schema; its reader fills an entry")]
 struct OAuthSchema {
-    /// How a token is got: `authorization_code`, with the consent of a user; `client_credentials`, with which the gateway
-    /// signs in as itself; or `token_exchange` or `id_jag`, with the token that the caller signed in with.
+    /// How a token is got: `authorization_code`, with the consent of a user; `device_code`, with that of a user who enters a
+    /// code at the authorization server; `client_credentials`, with which the gateway signs in as itself; or
+    /// `token_exchange` or `id_jag`, with the token that the caller signed in with.
     #[schemars(extend("default" = "authorization_code"))]
     grant: Option<GrantText>,
-    /// Whose connection the server's requests carry, with the grant `authorization_code`: the caller's own (`user`), or
-    /// one that serves all (`everyone`).
+    /// Whose connection the server's requests carry, with the grants `authorization_code` and `device_code`: the caller's
+    /// own (`user`), or one that serves all (`everyone`).
     #[schemars(extend("default" = "user"))]
     r#for: Option<WhoseText>,
     /// What the gateway is called at the authorization server. Without it, the gateway makes itself known there.
@@ -354,11 +360,18 @@ struct OAuthSchema {
     /// What the server is called at the authorization server, where that is not its URL. `none` leaves it out, where the
     /// authorization server refuses to hear of it (Microsoft Entra).
     resource: Option<String>,
-    /// What the authorization server is told besides when it is asked for a user's consent, with the grant
-    /// `authorization_code`, such as `access_type: offline` (Google) or `audience` (Auth0). What the gateway says there
+    /// What the authorization server is told besides when it is asked for a user's consent, with the grants
+    /// `authorization_code` and `device_code`, such as `access_type: offline` (Google) or `audience` (Auth0). What the gateway says there
     /// itself cannot be set.
     #[schemars(with = "Option<BTreeMap<String, String>>")]
     parameters: Option<Vec<(String, String)>>,
+    /// `assumed`: with the grant `authorization_code`, the authorization server is believed to bind codes to who asked for
+    /// them (PKCE, S256), where its metadata does not say so (Microsoft Entra, Amazon Cognito).
+    pkce: Option<PkceText>,
+    /// Where the authorization server is asked for a code that a user enters, with the grant `device_code`, where its
+    /// metadata does not say (GitHub). It has to be on the host of its token endpoint.
+    #[schemars(extend("format" = "uri"))]
+    device_authorization_endpoint: Option<String>,
     /// What the caller's token is said to be where it is exchanged, with the grants `token_exchange` (there, an
     /// `access_token` where nothing is said) and `id_jag` (an `id_token`).
     subject_token_type: Option<SubjectText>,
@@ -406,6 +419,7 @@ enum SubjectText {
 #[expect(dead_code, reason = "describes texts in the schema")]
 enum GrantText {
     AuthorizationCode,
+    DeviceCode,
     ClientCredentials,
     TokenExchange,
     IdJag,
@@ -418,6 +432,14 @@ enum GrantText {
 enum WhoseText {
     User,
     Everyone,
+}
+
+/// What is believed of an authorization server that does not say whether it binds codes to who asked for them.
+#[derive(JsonSchema)]
+#[schemars(rename = "Pkce", rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+enum PkceText {
+    Assumed,
 }
 
 /// How a client secret is sent.
@@ -588,6 +610,24 @@ mod tests {
         assert!(check(json!({ "grant": "authorization_code", "for": "everyone", "resource": "none" })));
         assert!(check(json!({ "for": "user", "client_id": "me", "parameters": { "prompt": "consent" } })));
         assert!(check(json!({ "client_id": "me", "private_key": { "secret": "k" } })));
+        assert!(check(json!({ "pkce": "assumed" })) && !check(json!({ "pkce": "none" })));
+        let endpoint = "https://idp.example/device";
+        for (more, is_right) in [
+            (
+                json!({ "grant": "device_code", "client_id": "me", "for": "everyone", "parameters": { "a": "b" } }),
+                true,
+            ),
+            (
+                json!({ "grant": "device_code", "client_id": "me", "client_secret": "a", "device_authorization_endpoint": endpoint }),
+                true,
+            ),
+            (json!({ "grant": "device_code", "client_id": "me", "pkce": "assumed" }), false),
+            (json!({ "grant": "device_code" }), false),
+            (json!({ "client_id": "me", "device_authorization_endpoint": endpoint }), false),
+            (client(json!({ "client_secret": "a", "device_authorization_endpoint": endpoint })), false),
+        ] {
+            assert_eq!(check(more.clone()), is_right, "{more}");
+        }
         assert!(check(client(json!({ "client_secret": { "secret": "a" } }))));
         assert!(check(client(json!({ "private_key": "k", "for": null, "parameters": null }))));
         assert!(!check(json!({ "grant": "client_credentials", "client_secret": "a" })));
@@ -595,6 +635,7 @@ mod tests {
         assert!(!check(client(json!({ "client_secret": "a", "private_key": "k" }))));
         assert!(!check(client(json!({ "client_secret": "a", "for": "user" }))));
         assert!(!check(client(json!({ "client_secret": "a", "parameters": {} }))));
+        assert!(!check(client(json!({ "client_secret": "a", "pkce": "assumed" }))));
         assert!(!check(json!({ "client_secret": "a" })));
         assert!(!check(json!({ "private_key": "a" })));
         assert!(!check(json!({ "client_id": "me", "client_secret": "a", "private_key": "k" })));

@@ -66,8 +66,8 @@ pub use policy::{
 pub use problem::{Problem, Severity};
 pub use secret::SecretUse;
 pub use sign_on::{
-    ClientCredential, Consent, IdentityProvider, Registered, ResourceName, SignOn, SignOnGrant, SubjectType,
-    Whose,
+    ClientCredential, Consent, ConsentBy, IdentityProvider, Pkce, Registered, ResourceName, SignOn,
+    SignOnGrant, SubjectType, Whose,
 };
 pub use source::Source;
 pub use starter::STARTER;

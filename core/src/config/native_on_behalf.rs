@@ -94,7 +94,9 @@ impl OnBehalfEntry {
     ) -> Result<SignOnGrant, Unresolved> {
         let subject = self.subject.as_ref().map(|subject| subject.value);
         Ok(match grant {
-            Grant::AuthorizationCode | Grant::ClientCredentials => SignOnGrant::ClientCredentials,
+            Grant::AuthorizationCode | Grant::DeviceCode | Grant::ClientCredentials => {
+                SignOnGrant::ClientCredentials
+            }
             Grant::TokenExchange => SignOnGrant::TokenExchange {
                 subject: subject.unwrap_or(SubjectType::AccessToken),
                 audience: resolved(self.audience.as_ref(), |audience| context.expand(audience, report))?,

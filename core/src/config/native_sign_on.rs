@@ -9,7 +9,7 @@ use super::native_issuers::check_issuer;
 use super::native_on_behalf::OnBehalfEntry;
 use super::problem::{Place, Report, quote};
 use super::server::Context;
-use super::sign_on::{ClientCredential, Consent, Registered, ResourceName, SignOn, Whose};
+use super::sign_on::{ClientCredential, Consent, ConsentBy, Pkce, Registered, ResourceName, SignOn, Whose};
 use super::template::Expanded;
 use crate::oauth::client::{ClientAuth, is_scope};
 use crate::secrets::{Part, SecretText};
@@ -31,7 +31,8 @@ const OWN_PARAMETERS: [&str; 13] = [
     "request_uri",
 ];
 const EXAMPLE: &str = "for example `oauth: { grant: client_credentials, client_id: portcullis, client_secret: { secret: tickets } }`";
-const GRANTS: &str = "`authorization_code`, `client_credentials`, `token_exchange` or `id_jag`";
+const GRANTS: &str =
+    "`authorization_code`, `device_code`, `client_credentials`, `token_exchange` or `id_jag`";
 const NO_RESOURCE: &str = "none";
 
 /// Names and texts, as they are written.
@@ -41,9 +42,17 @@ type Parameters = Vec<(At<String>, At<String>)>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Grant {
     AuthorizationCode,
+    DeviceCode,
     ClientCredentials,
     TokenExchange,
     IdJag,
+}
+
+impl Grant {
+    /// Tells whether users consent, and the gateway does not sign in by itself.
+    fn is_consent(self) -> bool {
+        matches!(self, Self::AuthorizationCode | Self::DeviceCode)
+    }
 }
 
 /// How a server is signed in at.
@@ -58,7 +67,7 @@ pub(super) enum SigningIn {
 #[derive(Debug, Clone)]
 pub(super) struct OAuthEntry {
     place: Place,
-    grant: Grant,
+    pub(super) grant: Grant,
     pub(super) whose: Option<At<Whose>>,
     pub(super) client_id: Option<At<String>>,
     pub(super) client_secret: Option<At<String>>,
@@ -68,6 +77,8 @@ pub(super) struct OAuthEntry {
     pub(super) token_auth: Option<At<ClientAuth>>,
     resource: Option<At<String>>,
     parameters: Option<At<Parameters>>,
+    pkce: Option<At<Pkce>>,
+    pub(super) device_endpoint: Option<At<String>>,
     on_behalf: OnBehalfEntry,
 }
 
@@ -93,6 +104,8 @@ impl OAuthEntry {
         let parameters = fields.take("parameters");
         let parameters =
             parameters.and_then(|item| Some(At { place: item.place(), value: item.pairs(report)? }));
+        let pkce = fields.take("pkce").and_then(|item| item.parsed("`assumed`", report, parse_pkce));
+        let device_endpoint = fields.take("device_authorization_endpoint").and_then(|item| item.text(report));
         let on_behalf = OnBehalfEntry::read(&mut fields, report);
         fields.finish(report);
         Some(Self {
@@ -107,6 +120,8 @@ impl OAuthEntry {
             token_auth,
             resource,
             parameters,
+            pkce,
+            device_endpoint,
             on_behalf: on_behalf?,
         })
     }
@@ -117,25 +132,28 @@ impl OAuthEntry {
     }
 
     /// Returns what signs everybody in with one connection, as a client that was registered by hand: its id and its secret.
+    /// Without one, users enter a code.
     pub(super) fn of_everyone(
         place: &Place,
-        (id, secret): (&str, &str),
+        (id, secret): (&str, Option<&str>),
         scopes: Option<&[String]>,
         token_auth: Option<ClientAuth>,
     ) -> Self {
         let text = |text: &str| At { value: text.to_owned(), place: place.clone() };
         Self {
             place: place.clone(),
-            grant: Grant::AuthorizationCode,
+            grant: if secret.is_some() { Grant::AuthorizationCode } else { Grant::DeviceCode },
             whose: Some(At { value: Whose::Everyone, place: place.clone() }),
             client_id: Some(text(id)),
-            client_secret: Some(text(secret)),
+            client_secret: secret.map(text),
             private_key: None,
             scopes: scopes.map(|scopes| scopes.iter().map(|scope| text(scope)).collect()),
             issuer: None,
             token_auth: token_auth.map(|value| At { value, place: place.clone() }),
             resource: None,
             parameters: None,
+            pkce: None,
+            device_endpoint: None,
             on_behalf: OnBehalfEntry::default(),
         }
     }
@@ -159,6 +177,10 @@ impl OAuthEntry {
         });
         let issuer = resolved(self.issuer.as_ref(), |issuer| resolve_issuer(issuer, context, report));
         let resource = resolved(self.resource.as_ref(), |name| resolve_resource(name, context, report));
+        let device_endpoint = resolved(self.device_endpoint.as_ref(), |endpoint| {
+            let text = context.expand(endpoint, report)?;
+            parse_url(&text, endpoint, report).map(|_| text)
+        });
         let parameters = self.resolve_parameters(context, report);
         let grant = self.on_behalf.resolve(self.grant, context, report);
         if is_right.contains(&false) {
@@ -169,13 +191,17 @@ impl OAuthEntry {
         let token_auth = self.token_auth.as_ref().map(|token_auth| token_auth.value);
         let scopes = self.scopes.as_ref().map(|scopes| values(scopes));
         Some(match self.grant {
-            Grant::AuthorizationCode => SigningIn::ByConsent(Consent {
+            Grant::AuthorizationCode | Grant::DeviceCode => SigningIn::ByConsent(Consent {
                 whose: self.whose.as_ref().map_or(Whose::User, |whose| whose.value),
                 client: client_id.map(|client_id| Registered { client_id, credential, token_auth }),
                 scopes,
                 issuer,
                 resource,
                 parameters: parameters?,
+                by: match self.grant {
+                    Grant::DeviceCode => ConsentBy::Device(device_endpoint.ok()?),
+                    _ => ConsentBy::Code(self.pkce.as_ref().map_or(Pkce::Stated, |pkce| pkce.value)),
+                },
             }),
             Grant::ClientCredentials | Grant::TokenExchange | Grant::IdJag => SigningIn::ByItself(SignOn {
                 grant: grant.ok()?,
@@ -191,21 +217,31 @@ impl OAuthEntry {
 
     /// Checks that what is written goes with the grant.
     fn check_grant(&self, report: &mut Report<'_>) -> bool {
-        if self.grant == Grant::AuthorizationCode {
-            return true;
-        }
-        let parameters = self.parameters.as_ref().map(|parameters| &parameters.place);
-        let odd = [("for", self.whose.as_ref().map(|whose| &whose.place)), ("parameters", parameters)];
-        for (key, place) in odd {
-            if let Some(place) = place {
-                report.error(place, format!("`{key}` belongs to the grant `authorization_code`"));
+        let before = report.mark();
+        let (consents, code) = ("s `authorization_code` and `device_code`", " `authorization_code`");
+        let is_code = self.grant == Grant::AuthorizationCode;
+        let (is_consent, is_device) = (self.grant.is_consent(), self.grant == Grant::DeviceCode);
+        let keys = [
+            ("for", self.whose.as_ref().map(|whose| &whose.place), is_consent, consents),
+            ("parameters", self.parameters.as_ref().map(|all| &all.place), is_consent, consents),
+            ("pkce", self.pkce.as_ref().map(|pkce| &pkce.place), is_code, code),
+            (
+                "device_authorization_endpoint",
+                self.device_endpoint.as_ref().map(|endpoint| &endpoint.place),
+                is_device,
+                " `device_code`",
+            ),
+        ];
+        for (key, place, belongs, grants) in keys {
+            if let Some(place) = place.filter(|_| !belongs) {
+                report.error(place, format!("`{key}` belongs to the grant{grants}"));
             }
         }
-        if self.client_id.is_none() {
+        if self.client_id.is_none() && !is_code {
             report.error(&self.place, "the key `client_id` is missing");
-            report.hint(EXAMPLE);
+            report.hint(if is_device { "register the gateway at the authorization server" } else { EXAMPLE });
         }
-        self.client_id.is_some() && odd.iter().all(|(_, place)| place.is_none())
+        report.mark() == before
     }
 
     /// Checks what the client is called and what proves that it is that.
@@ -217,7 +253,7 @@ impl OAuthEntry {
         }
         let is_one = match (&self.client_secret, &self.private_key) {
             (Some(_), Some(_)) => false,
-            (None, None) => self.grant == Grant::AuthorizationCode,
+            (None, None) => self.grant.is_consent(),
             (Some(credential), None) | (None, Some(credential)) => {
                 if self.client_id.is_none() && self.grant == Grant::AuthorizationCode {
                     report
@@ -348,6 +384,7 @@ fn is_own_parameter(name: &str) -> bool {
 fn parse_grant(text: &str) -> Option<Grant> {
     match text {
         "authorization_code" => Some(Grant::AuthorizationCode),
+        "device_code" => Some(Grant::DeviceCode),
         "client_credentials" => Some(Grant::ClientCredentials),
         "token_exchange" => Some(Grant::TokenExchange),
         "id_jag" => Some(Grant::IdJag),
@@ -361,6 +398,10 @@ fn parse_whose(text: &str) -> Option<Whose> {
         "everyone" => Some(Whose::Everyone),
         _ => None,
     }
+}
+
+fn parse_pkce(text: &str) -> Option<Pkce> {
+    (text == "assumed").then_some(Pkce::Assumed)
 }
 
 fn parse_token_auth(text: &str) -> Option<ClientAuth> {
@@ -466,26 +507,40 @@ mod tests {
 
     #[test]
     fn users_sign_in_where_nothing_else_is_said() {
-        insta::assert_snapshot!(check(""), @"Consent { whose: User, client: None, scopes: None, issuer: None, resource: None, parameters: [] }");
+        insta::assert_snapshot!(check(""), @"Consent { whose: User, client: None, scopes: None, issuer: None, resource: None, parameters: [], by: Code(Stated) }");
         insta::assert_snapshot!(check(
             "grant: authorization_code, for: everyone, scopes: [x.read], issuer: https://idp.example, resource: none"
-        ), @r#"Consent { whose: Everyone, client: None, scopes: Some(["x.read"]), issuer: Some("https://idp.example"), resource: Some(None), parameters: [] }"#);
-        insta::assert_snapshot!(check("client_id: '${ID}'"), @r#"Consent { whose: User, client: Some(Registered { client_id: "me-too", credential: None, token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [] }"#);
+        ), @r#"Consent { whose: Everyone, client: None, scopes: Some(["x.read"]), issuer: Some("https://idp.example"), resource: Some(None), parameters: [], by: Code(Stated) }"#);
+        insta::assert_snapshot!(check("client_id: '${ID}'"), @r#"Consent { whose: User, client: Some(Registered { client_id: "me-too", credential: None, token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [], by: Code(Stated) }"#);
         insta::assert_snapshot!(check(
             "client_id: me, client_secret: { secret: a }, token_auth: client_secret_post, for: user"
         ), @r#"
-        Consent { whose: User, client: Some(Registered { client_id: "me", credential: Some(Secret([SecretName("a")])), token_auth: Some(Post) }), scopes: None, issuer: None, resource: None, parameters: [] }
+        Consent { whose: User, client: Some(Registered { client_id: "me", credential: Some(Secret([SecretName("a")])), token_auth: Some(Post) }), scopes: None, issuer: None, resource: None, parameters: [], by: Code(Stated) }
         needs a
         "#);
         insta::assert_snapshot!(check(
             "client_id: me, private_key: { secret: k }, resource: https://a.example"
         ), @r#"
-        Consent { whose: User, client: Some(Registered { client_id: "me", credential: Some(PrivateKey([SecretName("k")])), token_auth: None }), scopes: None, issuer: None, resource: Some(Is("https://a.example")), parameters: [] }
+        Consent { whose: User, client: Some(Registered { client_id: "me", credential: Some(PrivateKey([SecretName("k")])), token_auth: None }), scopes: None, issuer: None, resource: Some(Is("https://a.example")), parameters: [], by: Code(Stated) }
         needs k
         "#);
+        insta::assert_snapshot!(check("client_id: me, pkce: assumed"), @r#"Consent { whose: User, client: Some(Registered { client_id: "me", credential: None, token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [], by: Code(Assumed) }"#);
+        insta::assert_snapshot!(check("pkce: none"), @r#"p.yaml:3:59: error: servers.s.auth.oauth.pkce: expected `assumed`, found "none""#);
         insta::assert_snapshot!(check(
             "parameters: { access_type: offline, prompt: consent, audience: '${ID}', max_age: 60 }"
-        ), @r#"Consent { whose: User, client: None, scopes: None, issuer: None, resource: None, parameters: [("access_type", "offline"), ("prompt", "consent"), ("audience", "me-too"), ("max_age", "60")] }"#);
+        ), @r#"Consent { whose: User, client: None, scopes: None, issuer: None, resource: None, parameters: [("access_type", "offline"), ("prompt", "consent"), ("audience", "me-too"), ("max_age", "60")], by: Code(Stated) }"#);
+    }
+
+    #[test]
+    fn users_enter_a_code_where_that_is_said() {
+        insta::assert_snapshot!(check("grant: device_code, client_id: me, for: everyone, parameters: { audience: a }"), @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "me", credential: None, token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [("audience", "a")], by: Device(None) }"#);
+        insta::assert_snapshot!(check("grant: device_code, client_id: me, device_authorization_endpoint: 'https://idp.example/${ID}'"), @r#"Consent { whose: User, client: Some(Registered { client_id: "me", credential: None, token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [], by: Device(Some("https://idp.example/me-too")) }"#);
+        insta::assert_snapshot!(check("grant: device_code, pkce: assumed, device_authorization_endpoint: idp.example"), @"
+        p.yaml:3:51: error: servers.s.auth.oauth: the key `client_id` is missing
+        p.yaml:3:79: error: servers.s.auth.oauth.pkce: `pkce` belongs to the grant `authorization_code`
+        p.yaml:3:119: error: servers.s.auth.oauth.device_authorization_endpoint: this is no URL: relative URL without a base
+        ");
+        insta::assert_snapshot!(check("device_authorization_endpoint: 'https://idp.example/device', client_id: '${ID}'"), @"p.yaml:3:84: error: servers.s.auth.oauth.device_authorization_endpoint: `device_authorization_endpoint` belongs to the grant `device_code`");
     }
 
     #[test]
@@ -519,11 +574,11 @@ mod tests {
         insta::assert_snapshot!(check(&format!("{WHOLE}, client_secret: a, private_key: b")), @"p.yaml:3:51: error: servers.s.auth.oauth: expected either `client_secret` or `private_key`");
         insta::assert_snapshot!(check("client_id: me, client_secret: a, private_key: b"), @"p.yaml:3:51: error: servers.s.auth.oauth: expected either `client_secret` or `private_key`");
         insta::assert_snapshot!(check("grant: password, client_id: '', client_secret: a, for: me"), @r#"
-        p.yaml:3:60: error: servers.s.auth.oauth.grant: expected `authorization_code`, `client_credentials`, `token_exchange` or `id_jag`, found "password"
+        p.yaml:3:60: error: servers.s.auth.oauth.grant: expected `authorization_code`, `device_code`, `client_credentials`, `token_exchange` or `id_jag`, found "password"
         p.yaml:3:81: error: servers.s.auth.oauth.client_id: expected what the gateway is called there, found an empty text
         p.yaml:3:108: error: servers.s.auth.oauth.for: expected `user` or `everyone`, found "me"
         "#);
-        insta::assert_snapshot!(check(&format!("{WHOLE}, client_secret: a, x: 1")), @r#"p.yaml:3:113: error: servers.s.auth.oauth.x: unknown key "x"; known: grant, for, client_id, client_secret, private_key, scopes, issuer, token_auth, resource, parameters, subject_token_type, audience, identity_provider"#);
+        insta::assert_snapshot!(check(&format!("{WHOLE}, client_secret: a, x: 1")), @r#"p.yaml:3:113: error: servers.s.auth.oauth.x: unknown key "x"; known: grant, for, client_id, client_secret, private_key, scopes, issuer, token_auth, resource, parameters, pkce, device_authorization_endpoint, subject_token_type, audience, identity_provider"#);
         insta::assert_snapshot!(check(&format!(
             "{WHOLE}, private_key: {{ secret: k }}, token_auth: client_secret_post"
         )), @"p.yaml:3:135: error: servers.s.auth.oauth.token_auth: `token_auth` says how `client_secret` is sent, and there is none");
@@ -534,10 +589,11 @@ mod tests {
         p.yaml:3:129: error: servers.s.auth.oauth.scopes[1]: "" is no scope: it has a space, or is empty
         "#);
         insta::assert_snapshot!(check(&format!(
-            "{WHOLE}, client_secret: a, for: everyone, parameters: {{ a: b }}"
+            "{WHOLE}, client_secret: a, for: everyone, parameters: {{ a: b }}, pkce: assumed"
         )), @"
-        p.yaml:3:118: error: servers.s.auth.oauth.for: `for` belongs to the grant `authorization_code`
-        p.yaml:3:140: error: servers.s.auth.oauth.parameters: `parameters` belongs to the grant `authorization_code`
+        p.yaml:3:118: error: servers.s.auth.oauth.for: `for` belongs to the grants `authorization_code` and `device_code`
+        p.yaml:3:140: error: servers.s.auth.oauth.parameters: `parameters` belongs to the grants `authorization_code` and `device_code`
+        p.yaml:3:156: error: servers.s.auth.oauth.pkce: `pkce` belongs to the grant `authorization_code`
         ");
         insta::assert_snapshot!(check("client_secret: { secret: a }"), @"p.yaml:3:78: error: servers.s.auth.oauth.client_secret.secret: a credential goes with a `client_id`, and there is none");
         insta::assert_snapshot!(check("private_key: { secret: a }"), @"p.yaml:3:76: error: servers.s.auth.oauth.private_key.secret: a credential goes with a `client_id`, and there is none");

@@ -4,8 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
 
 use super::quantity::{format_duration, format_size};
 use crate::acl::{Condition, Glob};
@@ -345,6 +348,30 @@ impl Issuer {
         format!("user:{}:{subject}", self.name)
     }
 
+    /// Returns what stands for all that decides about its tokens.
+    pub(crate) fn digest(&self) -> u64 {
+        let mut hash = Sha256::new();
+        let asked = self.introspection.iter();
+        let asked = asked.flat_map(|asked| [slice::from_ref(&asked.client_id), asked.url.as_slice()]);
+        let lists = [
+            slice::from_ref(&self.name),
+            slice::from_ref(&self.url),
+            self.keys.as_slice(),
+            &self.audience,
+            self.audience_claim.as_slice(),
+            &self.scopes,
+        ];
+        for list in lists.into_iter().chain(asked) {
+            hash.update((list.len() as u64).to_le_bytes());
+            for text in list {
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text);
+            }
+        }
+        let digest = hash.finalize();
+        u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
+    }
+
     /// Tells whether a principal is one of its users.
     pub(crate) fn has_named(&self, principal: &str) -> bool {
         let rest = principal.strip_prefix("user:").and_then(|rest| rest.strip_prefix(&*self.name));
@@ -485,4 +512,42 @@ pub struct Narrowing {
     pub select: Option<String>,
     /// The most characters of a text; what is beyond is cut, with a note.
     pub cut: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_decides_about_tokens_makes_another_digest() {
+        let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let introspection = |url: Option<&str>, line| Introspection {
+            url: url.map(str::to_owned),
+            client_id: "me".into(),
+            client_secret: SecretName::parse("a").expect("a name"),
+            place: (line, 1),
+        };
+        let plain = Issuer { name: "corp".into(), url: "https://idp.example".into(), ..Issuer::default() };
+        let asked = Issuer { introspection: Some(introspection(None, 1)), ..plain.clone() };
+        let all = [
+            plain.clone(),
+            Issuer { name: "other".into(), ..plain.clone() },
+            Issuer { url: "https://idp.example/".into(), ..plain.clone() },
+            Issuer { keys: Some("x".into()), ..plain.clone() },
+            Issuer { audience: texts(&["x"]), ..plain.clone() },
+            Issuer { audience: texts(&["x", "y"]), ..plain.clone() },
+            Issuer { audience: texts(&["xy"]), ..plain.clone() },
+            Issuer { audience_claim: Some("x".into()), ..plain.clone() },
+            Issuer { scopes: texts(&["x"]), ..plain.clone() },
+            asked.clone(),
+            Issuer { introspection: Some(introspection(Some("x"), 1)), ..plain.clone() },
+        ];
+        for (at, one) in all.iter().enumerate() {
+            let same = all.iter().position(|other| other.digest() == one.digest());
+            assert_eq!(same, Some(at), "{one:?}");
+        }
+        // Where it stands in the file is nothing of it.
+        let moved = Issuer { introspection: Some(introspection(None, 2)), ..plain };
+        assert_eq!(moved.digest(), asked.digest());
+    }
 }

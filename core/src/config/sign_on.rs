@@ -68,7 +68,7 @@ pub struct IdentityProvider {
     pub credential: ClientCredential,
 }
 
-/// How users sign in at a server, each in a browser: the authorization code (RFC 6749 §4.1).
+/// How users sign in at a server, each in a browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consent {
     /// Whose connection its requests carry.
@@ -84,6 +84,27 @@ pub struct Consent {
     /// What the authorization server is told besides when it is asked for a user's consent. None of it is what the flow
     /// itself says.
     pub parameters: Vec<(String, String)>,
+    /// How their consent comes back.
+    pub by: ConsentBy,
+}
+
+/// How a user's consent comes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsentBy {
+    /// Their browser brings a code (RFC 6749 §4.1).
+    Code(Pkce),
+    /// They enter a code at the authorization server, which is asked meanwhile (RFC 8628): at this address, or where the
+    /// authorization server says.
+    Device(Option<String>),
+}
+
+/// What it takes to believe that an authorization server binds a code to who asked for it (RFC 7636).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pkce {
+    /// It has to say so.
+    Stated,
+    /// Nothing, where it does not say what it does.
+    Assumed,
 }
 
 /// Whose connection a server's requests carry.

@@ -99,7 +99,7 @@ impl<H: Host> Gateway<H> {
         if issuer.scopes.iter().any(|scope| lacks(&scope)) {
             return Err(Denial::Scope(issuer.scopes.join(" ").into()));
         }
-        let mut bearer = Bearer::new(&claims, &snapshot.config.policy);
+        let mut bearer = Bearer::new(&claims, &snapshot.config.policy, issuer);
         if snapshot.acts_on_behalf() {
             bearer = bearer.keeping(text, &issuer.url);
         }
@@ -227,7 +227,7 @@ impl<H: Host> Gateway<H> {
         let audiences = resource::audiences(&Issuer::default(), public, path);
         let access = Access::open(text, &self.0.sealer, (&audiences, self.host().now())).ok_or_else(wrong)?;
         let issuer = auth.issuer_of_sign_in().filter(|issuer| issuer.has_named(&access.principal));
-        if issuer.is_none() || !access.bearer.suits(policy) {
+        if !issuer.is_some_and(|issuer| access.bearer.is_of(issuer)) || !access.bearer.suits(policy) {
             return Err(wrong());
         }
         Ok(Proof::of_bearer(&access.principal, access.bearer, tag))

@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{Method, header};
 
 use crate::body::Reply;
+use crate::config::Issuer;
 use crate::endpoint;
 use crate::front::{Caller, Piped};
 use crate::gateway::{Gateway, Snapshot};
@@ -35,6 +36,7 @@ impl<H: Host> Gateway<H> {
             Some(proof) if proof.is_over(self.host().now()) && !ends_channel(head) => {
                 Err(Denial::Wrong("the token has expired".into()))
             }
+            Some(proof) if !proof.is_current(auth) && !ends_channel(head) => Err(Denial::Unseen),
             Some(proof) => Ok(proof),
             None => self.proof(head, snapshot).await,
         };
@@ -103,15 +105,20 @@ impl<H: Host> Gateway<H> {
         ring.succeed(&self.0.keys.load());
         let ring = Arc::new(ring);
         self.0.keys.store(ring);
-        self.end_streams_of_strangers();
+        self.end_streams_of_strangers(&self.snapshot());
     }
 
-    /// Ends the streams of principals that would not be let in any more.
-    pub(super) fn end_streams_of_strangers(&self) {
+    /// Ends the streams of principals that would not be let in any more, or whose issuer was another `before`.
+    pub(super) fn end_streams_of_strangers(&self, before: &Snapshot) {
         let (snapshot, ring, now) = (self.0.snapshot.load(), self.0.keys.load(), self.host().now());
         let (auth, policy) = (&snapshot.config.auth, &snapshot.config.policy);
         let is_agents = |principal: &str| ring.agent_of(principal, now).is_some_and(|of| knows(policy, of));
-        let signs_in = |principal: &str| auth.issuers.iter().any(|issuer| issuer.has_named(principal));
+        let is_as_before = |issuer: &&Issuer| {
+            let digest = issuer.digest();
+            before.config.auth.issuers.iter().any(|before| before.digest() == digest)
+        };
+        let same: Vec<_> = auth.issuers.iter().filter(is_as_before).collect();
+        let signs_in = |principal: &str| same.iter().any(|issuer| issuer.has_named(principal));
         let counts = |principal: &str| {
             is_agents(principal)
                 || signs_in(principal)
@@ -120,6 +127,7 @@ impl<H: Host> Gateway<H> {
         self.0.hub.keep_principals(counts);
         self.0.held.keep_callers(|proof| {
             proof.principal.as_deref().is_none_or(counts)
+                && proof.is_current(auth)
                 && !matches!(identify(policy, proof), Err(Denial::Unseen))
         });
     }

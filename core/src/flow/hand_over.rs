@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn what_goes_along_fits_a_header() {
-        let bearer: Bearer = serde_json::from_str(r#"{"claims":[],"expires":7}"#).unwrap();
+        let bearer: Bearer = serde_json::from_str(r#"{"claims":[],"judged_by":9,"expires":7}"#).unwrap();
         let bearer = bearer.keeping("h.p.s", "https://idp.example");
         let user = Proof::of_bearer("user:corp:ann", bearer, None);
         for proof in [Proof::of_agent("büro 😀 \"x\""), user] {

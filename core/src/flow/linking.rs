@@ -11,7 +11,7 @@ use http::{Method, StatusCode, header};
 use super::connected::said;
 use super::sign_in::posted;
 use crate::body::{Body, Reply, json};
-use crate::config::{Consent, Whose};
+use crate::config::{Consent, ConsentBy, Whose};
 use crate::control::StoreError;
 use crate::endpoint;
 use crate::error::{Refusal, code};
@@ -19,8 +19,8 @@ use crate::gateway::{Gateway, Snapshot};
 use crate::identity::{Evidence, Shown, authenticate};
 use crate::names::ServerName;
 use crate::oauth::client::{
-    Asking, CameBack, Grant, Registration, Scopes, TokenRequest, callback_url, came_back, client_document,
-    document_url, registration, state_of, with_offline,
+    Asking, CameBack, Grant, NoToken, Registration, Scopes, TokenRequest, callback_url, came_back,
+    client_document, device_endpoint, document_url, registration, state_of, with_offline,
 };
 use crate::oauth::connect::{
     Asked, Client, Desk, EVERYONE, Grantor, Intent, LOCAL, Leg, Pages, connected, disconnected, failed,
@@ -40,19 +40,21 @@ pub(crate) enum Linking {
     Page(ServerName),
     /// `/oauth/callback`: a browser comes back from a server's authorization server.
     Back,
+    /// `/oauth/device`: a browser waits whose user enters a code there.
+    Wait,
     /// `/oauth/client-metadata.json`: what the gateway is as a client.
     Client,
 }
 
 /// A page that ends a step.
-type Ended = Box<Reply>;
+pub(super) type Ended = Box<Reply>;
 
 /// What a step is about.
-struct At<'s> {
-    server: &'s Arc<Server>,
+pub(super) struct At<'s> {
+    pub(super) server: &'s Arc<Server>,
     url: &'s url::Url,
-    consent: &'s Consent,
-    base: &'s str,
+    pub(super) consent: &'s Consent,
+    pub(super) base: &'s str,
 }
 
 impl<H: Host> Gateway<H> {
@@ -81,6 +83,9 @@ impl<H: Host> Gateway<H> {
             }
             (Linking::Back, &Method::GET) => {
                 self.back_from_grantor(head, &snapshot, &base).await.unwrap_or_else(|ended| *ended)
+            }
+            (Linking::Wait, &Method::GET) => {
+                self.look_for_consent(head, &snapshot, &base).await.unwrap_or_else(|ended| *ended)
             }
             (Linking::Page(name), &Method::GET | &Method::POST) => {
                 let found = snapshot.servers.get(&name);
@@ -274,16 +279,25 @@ impl<H: Host> Gateway<H> {
         let grantor = self.grantor_asked(at.server, (at.url, at.consent)).await;
         let grantor = grantor.map_err(|error| odd(format!("The server {}.", error.message)))?;
         let authorization = &grantor.authorization;
-        let endpoint = authorization.authorization_endpoint.as_ref();
-        let endpoint = endpoint.ok_or_else(|| odd("Its authorization server signs nobody in.".into()))?;
-        authorization
-            .check_challenges()
-            .map_err(|why| odd(format!("Its authorization server is not safe to use: {why}.")))?;
+        let endpoint = match &at.consent.by {
+            ConsentBy::Code(pkce) => {
+                authorization
+                    .check_challenges(*pkce)
+                    .map_err(|why| odd(format!("Its authorization server is not safe to use: {why}.")))?;
+                let endpoint = authorization.authorization_endpoint.clone();
+                endpoint.ok_or_else(|| odd("Its authorization server signs nobody in.".into()))?
+            }
+            ConsentBy::Device(configured) => device_endpoint(authorization, configured.as_deref())
+                .map_err(|why| odd(format!("Its authorization server cannot be used so: {why}.")))?,
+        };
         let scopes = self.scopes_for(at, (&grantor, &principal), intent.scopes.as_deref()).await;
         let client = self.client_of(&grantor, at.consent, at.base, &scopes).await.map_err(odd)?;
         let redirect = callback_url(at.base);
         let desk = self.desk();
         let leg = desk.leg(principal, intent, (&grantor.issuer, &grantor.resource, &scopes), redirect);
+        if let ConsentBy::Device(_) = at.consent.by {
+            return self.wait_for_code(at, (&grantor, &client, leg), &endpoint).await.map_err(odd);
+        }
         let asking = Asking {
             client_id: client.id(),
             redirect: &leg.redirect,
@@ -293,7 +307,7 @@ impl<H: Host> Gateway<H> {
             verifier: &leg.verifier,
             parameters: &at.consent.parameters,
         };
-        Ok(onward(asking.url(endpoint).as_str()))
+        Ok(onward(asking.url(&endpoint).as_str()))
     }
 
     /// Returns what is asked for: what the configuration says, else what the call needs besides what was granted before,
@@ -326,21 +340,8 @@ impl<H: Host> Gateway<H> {
         let query = head.uri.query().unwrap_or_default();
         let leg = state_of(query).and_then(|state| self.desk().open_leg(&state, &head.headers));
         let Some(leg) = leg else { return Err(Box::new(unknown())) };
-        let server = snapshot.servers.values().find(|server| *server.known_as == *leg.server);
-        let Some((server, (url, consent))) = server.and_then(|server| Some((server, server.consent()?)))
-        else {
-            return Err(Box::new(unknown()));
-        };
-        let at = At { server, url, consent, base };
-        let end = |why: &str| {
-            self.record_step(head, Some(&leg.principal), Err(why));
-            Box::new(failed(&format!("{why}.")))
-        };
-        let grantor =
-            self.grantor_asked(server, (url, consent)).await.map_err(|error| end(&error.message))?;
-        if *grantor.issuer != *leg.issuer || *grantor.resource != *leg.resource {
-            return Err(end("The server has changed its authorization server meanwhile"));
-        }
+        let (at, grantor) = self.under_way(head, snapshot, base, &leg).await?;
+        let end = |why: &str| self.ended(head, &leg, why);
         let code = match came_back(query, &leg.issuer, grantor.authorization.says_issuer) {
             Ok(CameBack::Code(code)) => code,
             Ok(CameBack::Refused(code)) => {
@@ -348,24 +349,55 @@ impl<H: Host> Gateway<H> {
             }
             Err(why) => return Err(end(&why)),
         };
-        self.redeem_for(&at, (&grantor, &leg), &code).await.map_err(|why| end(&why))?;
+        let code = Grant::Code { code: &code, verifier: &leg.verifier, redirect: &leg.redirect };
+        let given = self.redeem_for(&at, (&grantor, &leg), code).await.map_err(|why| end(&why))?;
+        given.map_err(|why| end(&format!("No token was given: {}", said(&why))))?;
         self.record_step(head, Some(&leg.principal), Ok(()));
-        Ok(connected(server.name.as_str()))
+        Ok(connected(at.server.name.as_str()))
     }
 
-    /// Redeems a code, and keeps what is given for it.
-    async fn redeem_for(
+    /// Returns what somebody's way is about, and who is asked on it, where both are still as it began.
+    pub(super) async fn under_way<'s>(
+        &self,
+        head: &Parts,
+        snapshot: &'s Snapshot,
+        base: &'s str,
+        leg: &Leg,
+    ) -> Result<(At<'s>, Arc<Grantor>), Ended> {
+        let server = snapshot.servers.values().find(|server| *server.known_as == *leg.server);
+        let Some((server, (url, consent))) = server.and_then(|server| Some((server, server.consent()?)))
+        else {
+            return Err(Box::new(unknown()));
+        };
+        let grantor = self.grantor_asked(server, (url, consent)).await;
+        let grantor = grantor.map_err(|error| self.ended(head, leg, &error.message))?;
+        if *grantor.issuer != *leg.issuer || *grantor.resource != *leg.resource {
+            let why = "The server has changed its authorization server meanwhile";
+            return Err(self.ended(head, leg, why));
+        }
+        Ok((At { server, url, consent, base }, grantor))
+    }
+
+    /// Records that somebody's way ends without a connection; returns the page that says why.
+    pub(super) fn ended(&self, head: &Parts, leg: &Leg, why: &str) -> Ended {
+        self.record_step(head, Some(&leg.principal), Err(why));
+        Box::new(failed(&format!("{why}.")))
+    }
+
+    /// Redeems what a user has consented by, and keeps what is given for it; or returns why no tokens are given.
+    pub(super) async fn redeem_for(
         &self,
         at: &At<'_>,
         (grantor, leg): (&Arc<Grantor>, &Leg),
-        code: &str,
-    ) -> Result<(), String> {
+        grant: Grant<'_>,
+    ) -> Result<Result<(), NoToken>, String> {
         let client = self.client_known(grantor, at.consent, Some(at.base)).await?;
         let client = client.ok_or("The authorization server does not know this gateway any more")?;
-        let grant = Grant::Code { code, verifier: &leg.verifier, redirect: &leg.redirect };
         let request = TokenRequest::new(grant, &Scopes::default(), grantor.named_resource());
-        let given = self.granted(at.server, (grantor, &client), request).await;
-        let mut granted = given.map_err(|why| format!("No token was given: {}", said(&why)))?;
+        let mut granted = match self.granted(at.server, (grantor, &client), request).await {
+            Ok(granted) => granted,
+            Err(why) => return Ok(Err(why)),
+        };
         // Where it does not say, it is what was asked for (RFC 6749 §5.1).
         granted.scopes.get_or_insert_with(|| Scopes::parse(&leg.scopes).to_vec());
         let key = grantor.key(&leg.principal, &at.server.known_as);
@@ -375,7 +407,7 @@ impl<H: Host> Gateway<H> {
         })?;
         tracing::info!(server = %at.server.name, principal = %leg.principal, issuer = %leg.issuer, "a server is connected");
         self.read_for_user(at.server, &leg.principal);
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Has the server read that acts for somebody who has just connected, or disconnected.
@@ -493,7 +525,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Records a step of connecting.
-    fn record_step(&self, head: &Parts, principal: Option<&str>, outcome: Result<(), &str>) {
+    pub(super) fn record_step(&self, head: &Parts, principal: Option<&str>, outcome: Result<(), &str>) {
         let refusal = outcome.err().map(|why| {
             Refusal::new(code::INVALID_REQUEST, why.to_owned()).with_status(StatusCode::FORBIDDEN)
         });

@@ -11,6 +11,7 @@ pub(crate) mod connected;
 pub(crate) mod connections;
 mod control;
 mod converse;
+mod devices;
 mod discover;
 mod documents;
 mod door;

@@ -21,14 +21,15 @@ impl<H: Host> Gateway<H> {
     /// calls are over.
     pub fn reload(&self, config: Config) -> Changes {
         let _one_at_a_time = lock(&self.0.reloading);
-        let Succession { snapshot, keepers, retired, changes } = self.snapshot().succeeded_by(config);
+        let before = self.snapshot();
+        let Succession { snapshot, keepers, retired, changes } = before.succeeded_by(config);
         let snapshot = Arc::new(snapshot);
         if let Some(trail) = self.host().audit() {
             trail.configure(&snapshot.config.audit);
         }
         self.0.snapshot.store(snapshot.clone());
         let turnover = self.0.users.succeed(&snapshot);
-        self.end_streams_of_strangers();
+        self.end_streams_of_strangers(&before);
         self.0.hub.keep_only(|name| snapshot.servers.contains_key(name));
         self.0.secrets.keep_only(&snapshot.config.secrets());
         self.0.issuers.keep_only(&snapshot.config.auth.issuers);

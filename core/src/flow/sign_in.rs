@@ -251,7 +251,7 @@ impl<H: Host> Gateway<H> {
         if !is_of_this_sign_in(&token.payload, &state.nonce, &settings.client_id) {
             return Err("its ID token is of another sign-in".into());
         }
-        let bearer = Bearer::new(&claims, &at.snapshot.config.policy);
+        let bearer = Bearer::new(&claims, &at.snapshot.config.policy, at.issuer);
         Ok(SignedIn { principal: at.issuer.principal(&claims.subject), bearer })
     }
 
@@ -272,8 +272,9 @@ impl<H: Host> Gateway<H> {
             self.record_user(head, at.snapshot, user, Err(&refusal));
             failure.reply()
         };
-        let is_still =
-            at.issuer.has_named(&grant.principal) && grant.bearer.suits(&at.snapshot.config.policy);
+        let is_still = at.issuer.has_named(&grant.principal)
+            && grant.bearer.is_of(at.issuer)
+            && grant.bearer.suits(&at.snapshot.config.policy);
         if !is_still {
             return refuse(Failure::new(
                 "invalid_grant",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Claimed, Subject, first};
-use crate::config::{Agent, Match, Policy};
+use crate::config::{Agent, Issuer, Match, Policy};
 use crate::oauth::Claims;
 use crate::secrets::Secret;
 
@@ -14,6 +14,8 @@ use crate::secrets::Secret;
 pub struct Bearer {
     /// The claims and values that the policy asked for, and whether the token has them.
     claims: Vec<(String, String, bool)>,
+    /// The settings of its issuer that it was judged by.
+    judged_by: u64,
     /// When the token ends, in milliseconds since the Unix epoch.
     pub expires: u64,
     /// The token, where some server acts on behalf of whoever has it.
@@ -22,10 +24,15 @@ pub struct Bearer {
 }
 
 impl Bearer {
-    /// Keeps of a token's claims what a policy asks for.
-    pub(crate) fn new(claims: &Claims, policy: &Policy) -> Self {
+    /// Keeps of the claims of an issuer's token what a policy asks for.
+    pub(crate) fn new(claims: &Claims, policy: &Policy, issuer: &Issuer) -> Self {
         let asked = pairs(policy).map(|(name, value)| (name.clone(), value.clone(), claims.has(name, value)));
-        Self { claims: asked.collect(), expires: claims.expires, subject: None }
+        Self { claims: asked.collect(), judged_by: issuer.digest(), expires: claims.expires, subject: None }
+    }
+
+    /// Tells whether it was judged as an issuer is configured now.
+    pub(crate) fn is_of(&self, issuer: &Issuer) -> bool {
+        self.judged_by == issuer.digest()
     }
 
     /// Keeps the token as well, which that issuer has made.

@@ -16,7 +16,7 @@ pub(crate) enum Denial {
     Missing,
     /// What it presents is no valid credential, and why, as far as it may be told.
     Wrong(Cow<'static, str>),
-    /// Its token was verified before the policy asked for other claims.
+    /// Its token was verified before the policy asked for other claims, or its issuer was configured otherwise.
     Unseen,
     /// What it says of itself cannot be understood.
     Malformed(Cow<'static, str>),
@@ -39,7 +39,8 @@ impl Denial {
             Self::Wrong(why) => (StatusCode::UNAUTHORIZED, format!("Unauthorized: {why}")),
             Self::Unseen => (
                 StatusCode::UNAUTHORIZED,
-                "Unauthorized: the policy asks for other claims than when the token was verified; send it again".into(),
+                "Unauthorized: the configuration is another than when the token was verified; send it again"
+                    .into(),
             ),
             Self::Malformed(why) => (StatusCode::BAD_REQUEST, format!("Bad Request: {why}")),
             Self::Scope(scopes) => {

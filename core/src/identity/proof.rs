@@ -63,6 +63,11 @@ impl Proof {
         Self { principal, auth: AuthKind::Token, agent: None, tag, bearer }
     }
 
+    /// Tells whether its token, where it is of one, was judged as its issuer is configured now.
+    pub(crate) fn is_current(&self, auth: &Auth) -> bool {
+        self.bearer.as_ref().is_none_or(|bearer| auth.issuers.iter().any(|issuer| bearer.is_of(issuer)))
+    }
+
     /// Tells whether it is of a token that has ended meanwhile.
     pub(crate) fn is_over(&self, now: u64) -> bool {
         self.ends().is_some_and(|ends| ends <= now)

@@ -62,7 +62,7 @@ pub fn token_rs256(verifies: fn(&Signed<'_>) -> bool) -> Path {
         assert!(keys.of_token(&token).any(|key| signed_by(&key.key)), "it is signed");
         let expected = Expected { issuer: &issuer, audience_claim: "aud", audiences: &audiences, now: NOW };
         let claims = Claims::read(&token.payload, &expected).expect("it is taken");
-        let proof = Proof::of_bearer(&claims.subject, Bearer::new(&claims, &policy), tag);
+        let proof = Proof::of_bearer(&claims.subject, Bearer::new(&claims, &policy, &Issuer::default()), tag);
         usize::from(!proof.is_over(NOW))
     })
 }

@@ -3,7 +3,7 @@
 //     node drive.cjs --chromium PATH
 //
 // `POST URL/WHO?name=NAME&key=KEY` with an address has somebody go there, and do what a page asks of them: sign in as NAME,
-// agree, paste KEY. It ends at a page that asks for nothing and leads nowhere, and answers `{url, status, title, text, pages}`;
+// agree, paste KEY, go to a page that another one waits for. It ends at a page that asks for nothing and leads nowhere, and answers `{url, status, title, text, pages}`;
 // `pages` are the documents on the way, `{host, path, status, title}`. Each WHO has a browser window without a past, and keeps
 // the cookies that they get.
 'use strict';
@@ -29,7 +29,12 @@ const HABITS = [
   { fill: { 'input[name=key]': 'key' }, press: 'button.allow' },
   { fill: {}, press: 'button.allow' },
   { fill: {}, press: 'input[name=prompt][value=consent] ~ button[type=submit]' },
+  { fill: {}, press: 'button[form="op.deviceConfirmForm"]:not([name])' },
 ];
+/** What a page waits for that is to be done elsewhere. */
+const ELSEWHERE = 'a[target=_blank]';
+/** The title of a page that posts itself (`oidc-provider`). */
+const POSTS = 'Submitting Callback';
 
 /** One walk: what has been seen since it began. */
 class Walk {
@@ -55,7 +60,7 @@ class Walk {
       this.pages.push({ host, path: pathname, status: response.status() });
       if (response.status() < 300 || response.status() > 399) {
         this.#answered += 1;
-        this.#onward = response.headers().refresh !== undefined;
+        this.#onward = (response.headers().refresh ?? '').startsWith('0');
       }
     });
   }
@@ -77,6 +82,15 @@ class Walk {
 
   /** Does what the page asks for; answers whether it asked for something. */
   async #act(person) {
+    const elsewhere = this.#page.locator(ELSEWHERE);
+    if (await elsewhere.count() > 0) {
+      await this.#goElsewhere(await elsewhere.getAttribute('href'), person);
+      do {
+        await elsewhere.waitFor({ state: 'detached' });
+        await this.#page.waitForLoadState();
+      } while (await elsewhere.count() > 0);
+      return true;
+    }
     for (const { fill, press } of HABITS) {
       const wanted = [...Object.keys(fill), press];
       const there = await Promise.all(wanted.map((selector) => this.#page.locator(selector).count()));
@@ -91,12 +105,26 @@ class Walk {
     return false;
   }
 
+  /** Goes to another page, in a tab of its own, and on until there is nothing to do. */
+  async #goElsewhere(url, person) {
+    const page = await this.#page.context().newPage();
+    page.setDefaultTimeout(PATIENCE);
+    this.pages.push(...(await new Walk(page).go(url, person)).pages);
+    await page.close();
+  }
+
+  /** Tells whether the page that is there goes on by itself. */
+  async #isPosting() {
+    await this.#page.waitForLoadState('domcontentloaded');
+    return (await this.#page.title().catch(() => POSTS)) === POSTS;
+  }
+
   /** Does something, and waits for the document that it leads to in the end. */
   async #follow(how) {
     const before = this.#answered;
     await how();
     const isThere = () => this.#answered > before && this.#arrived >= this.#answered && !this.#onward;
-    for (const end = Date.now() + PATIENCE; !isThere();) {
+    for (const end = Date.now() + PATIENCE; !isThere() || (await this.#isPosting());) {
       if (this.#failure !== undefined) throw new Error(`it cannot be reached: ${this.#failure}`);
       if (Date.now() > end) throw new Error(`it leads nowhere: ${JSON.stringify(this.pages)}`);
       await new Promise((resolve) => { setTimeout(resolve, 20); });

@@ -9,7 +9,7 @@
 // | --lifetime SECONDS | of access tokens |
 // | --first SECONDS | of access tokens that are not had by refreshing |
 //
-// `ann` is of the groups `eng` and `all`, `bob` and `eve` are of `eng`. Programs sign in as one of CLIENTS, or register. PKCE is
+// `ann` is of the groups `eng` and `all`, `bob` and `eve` are of `eng`. Programs sign in as one of CLIENTS, or register; `device` has people enter a code, with --pages. PKCE is
 // required of all. Refresh tokens are used once: one that comes again ends all of its grant.
 //
 // Beyond the standard: POST /test/next says what becomes of the next request for tokens: `hold` (it is not looked at, nor
@@ -32,6 +32,15 @@ const CLIENTS = ['robot', 'guest', 'opaque', 'gateway'].map((client_id) => ({
   redirect_uris: [],
   response_types: [],
 }));
+
+/** What people use at whose side they enter a code. */
+const DEVICE = {
+  client_id: 'device',
+  token_endpoint_auth_method: 'none',
+  grant_types: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
+  redirect_uris: [],
+  response_types: [],
+};
 
 const COOKIES = ['interaction', 'resume', 'session'];
 
@@ -73,7 +82,7 @@ function rotate() {
     ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: randomUUID(), privateKey,
   }));
   provider = new Provider(issuer, {
-    clients: [...CLIENTS, ...standIn(option('--portcullis'))],
+    clients: [...CLIENTS, DEVICE, ...standIn(option('--portcullis'))],
     jwks: { keys: keys.map(({ privateKey, ...jwk }) => jwk) },
     // Browsers keep cookies by host, whatever the port.
     cookies: {
@@ -97,6 +106,7 @@ function rotate() {
     },
     features: {
       devInteractions: { enabled: hasPages },
+      deviceFlow: { enabled: hasPages },
       clientCredentials: { enabled: true },
       registration: { enabled: true },
       introspection: { enabled: true, allowedPolicy: (_context, client) => client.clientId === 'gateway' },

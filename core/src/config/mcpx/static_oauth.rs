@@ -5,9 +5,10 @@
 
 use url::Url;
 
+use super::super::endpoint::parse_url;
 use super::super::file::AuthEntry;
 use super::super::item::{At, Fields, Item};
-use super::super::native_sign_on::OAuthEntry;
+use super::super::native_sign_on::{OAuthEntry, Unresolved};
 use super::super::node::Value;
 use super::super::problem::{Place, Report, quote};
 use super::super::template::{Follows, escape, is_variable_name};
@@ -21,7 +22,9 @@ pub(super) struct StaticOAuth(Vec<(String, Client)>);
 #[derive(Debug, Clone)]
 pub(in crate::config) struct Client {
     id: String,
-    secret: String,
+    /// Nothing where its users enter a code.
+    secret: Option<String>,
+    device_endpoint: Option<String>,
     scopes: Vec<String>,
     token_auth: Option<ClientAuth>,
     /// The variables that it needs.
@@ -51,7 +54,11 @@ impl Client {
     /// Returns what signs in at a server, and the variables that it needs. Its texts stand where the server's URL does.
     pub(in crate::config) fn entry(&self, place: &Place) -> (At<AuthEntry>, &[String]) {
         let scopes = (!self.scopes.is_empty()).then_some(&*self.scopes);
-        let oauth = OAuthEntry::of_everyone(place, (&self.id, &self.secret), scopes, self.token_auth);
+        let secret = self.secret.as_deref();
+        let mut oauth = OAuthEntry::of_everyone(place, (&self.id, secret), scopes, self.token_auth);
+        let endpoint = self.device_endpoint.as_ref();
+        oauth.device_endpoint =
+            endpoint.map(|url| At { value: escape(url, Follows::Nothing), place: place.clone() });
         (At { place: place.clone(), value: AuthEntry::OAuth(Box::new(oauth)) }, &self.inputs)
     }
 }
@@ -79,7 +86,7 @@ pub(super) fn read(item: &Item<'_>, report: &mut Report<'_>) -> StaticOAuth {
 }
 
 /// How a provider signs somebody in.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Method {
     Code,
     Device,
@@ -95,19 +102,20 @@ fn read_provider(item: &Item<'_>, report: &mut Report<'_>) -> Option<Client> {
         report.error(&item.place(), "a provider needs an `authMethod`");
         return None;
     };
-    if let Method::Device = method?.value {
-        report.warn(&item.place(), "`device_flow` is not carried over: its servers are sent no credential");
-        report.hint(
-            "register an app with a client secret and the redirect URI PUBLIC_URL/oauth/callback there, and write \
-             `authMethod: client_credentials`; or send a token in a header",
-        );
-        return None;
-    }
+    let method = method?.value;
     let mut inputs = Vec::new();
-    let credentials =
-        fields.take("credentials").and_then(|item| read_credentials(&item, &mut inputs, report));
+    let credentials = fields.take("credentials");
+    let credentials = credentials.and_then(|item| read_credentials(&item, (method, &mut inputs), report));
     let scopes = fields.take("scopes").and_then(|item| item.texts(report)).unwrap_or_default();
-    let token_auth = fields.take("tokenAuthMethod").map(|item| read_token_auth(&item, report));
+    let (mut token_auth, mut device_endpoint) = (None, None);
+    match method {
+        Method::Code => {
+            token_auth = fields.take("tokenAuthMethod").map(|item| read_token_auth(&item, report));
+        }
+        Method::Device => {
+            device_endpoint = fields.take("endpoints").map(|item| read_device_endpoint(&item, report));
+        }
+    }
     fields.warn_ignored(report);
     if item.node.entry("credentials").is_none() {
         report.error(&item.place(), "a provider needs `credentials`");
@@ -123,9 +131,10 @@ fn read_provider(item: &Item<'_>, report: &mut Report<'_>) -> Option<Client> {
         Some(token_auth) => Some(token_auth?),
         None => None,
     };
+    let device_endpoint = device_endpoint.transpose().ok()?.flatten();
     let (id, secret) = credentials?;
     let scopes = scopes.into_iter().map(|scope| scope.value).collect();
-    Some(Client { id, secret, scopes, token_auth, inputs })
+    Some(Client { id, secret, device_endpoint, scopes, token_auth, inputs })
 }
 
 fn parse_method(text: &str) -> Option<Method> {
@@ -153,19 +162,33 @@ fn read_token_auth(item: &Item<'_>, report: &mut Report<'_>) -> Option<ClientAut
     }
 }
 
+/// Reads where a code is got that users enter, where that is said; nothing where it is wrong. Everything else the
+/// authorization server says itself.
+fn read_device_endpoint(item: &Item<'_>, report: &mut Report<'_>) -> Result<Option<String>, Unresolved> {
+    let mut fields = item.fields(report).ok_or(Unresolved)?;
+    let endpoint = fields.take("deviceAuthorizationUrl");
+    fields.warn_ignored(report);
+    let Some(endpoint) = endpoint else { return Ok(None) };
+    let text = endpoint.text(report).ok_or(Unresolved)?;
+    parse_url(&text.value, &text, report).map(|_| Some(text.value)).ok_or(Unresolved)
+}
+
 /// Reads a client's id and its secret, as references or as they are.
 fn read_credentials(
     item: &Item<'_>,
-    inputs: &mut Vec<String>,
+    (method, inputs): (Method, &mut Vec<String>),
     report: &mut Report<'_>,
-) -> Option<(String, String)> {
+) -> Option<(String, Option<String>)> {
     let mut fields = item.fields(report)?;
     let mut value =
         |plain, reference| read_one(&mut fields, (plain, reference), (item, &mut *inputs), report);
     let id = value("clientId", "clientIdEnv");
-    let secret = value("clientSecret", "clientSecretEnv");
+    let secret = match method {
+        Method::Code => Some(value("clientSecret", "clientSecretEnv")?),
+        Method::Device => None,
+    };
     fields.warn_ignored(report);
-    Some((id?, secret?))
+    Some((id?, secret))
 }
 
 fn read_one(
@@ -264,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_client_signs_everybody_in_at_its_hosts() {
-        insta::assert_snapshot!(with("clientId: me, clientSecret: 's3${x}'"), @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "me", credential: Some(Secret([])), token_auth: Some(Post) }), scopes: Some(["repo", "read:org"]), issuer: None, resource: None, parameters: [] }"#);
+        insta::assert_snapshot!(with("clientId: me, clientSecret: 's3${x}'"), @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "me", credential: Some(Secret([])), token_auth: Some(Post) }), scopes: Some(["repo", "read:org"]), issuer: None, resource: None, parameters: [], by: Code(Stated) }"#);
         let references = with("clientIdEnv: TOKEN, clientSecretEnv: TOKEN");
         assert_eq!(
             with(
@@ -273,8 +296,8 @@ mod tests {
             references
         );
         assert_eq!(with("clientId: { type: literal, value: s3cret }, clientSecretEnv: TOKEN"), references);
-        insta::assert_snapshot!(references, @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "s3cret", credential: Some(Secret([])), token_auth: Some(Post) }), scopes: Some(["repo", "read:org"]), issuer: None, resource: None, parameters: [] }"#);
-        insta::assert_snapshot!(of("authMethod: authorization_code, scopes: [], credentials: { clientIdEnv: TOKEN, clientSecretEnv: TOKEN }"), @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "s3cret", credential: Some(Secret([])), token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [] }"#);
+        insta::assert_snapshot!(references, @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "s3cret", credential: Some(Secret([])), token_auth: Some(Post) }), scopes: Some(["repo", "read:org"]), issuer: None, resource: None, parameters: [], by: Code(Stated) }"#);
+        insta::assert_snapshot!(of("authMethod: authorization_code, scopes: [], credentials: { clientIdEnv: TOKEN, clientSecretEnv: TOKEN }"), @r#"Consent { whose: Everyone, client: Some(Registered { client_id: "s3cret", credential: Some(Secret([])), token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [], by: Code(Stated) }"#);
     }
 
     #[test]
@@ -326,12 +349,28 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_carried_over_leaves_its_servers_without_a_credential() {
-        insta::assert_snapshot!(of("authMethod: device_flow, credentials: { clientId: a }, scopes: [], endpoints: {}"), @"
-        app.yaml:2:67: warning: staticOauth.providers.gh: `device_flow` is not carried over: its servers are sent no credential
-          hint: register an app with a client secret and the redirect URI PUBLIC_URL/oauth/callback there, and write `authMethod: client_credentials`; or send a token in a header
+    fn who_enters_a_code_at_a_provider_is_asked_to_here() {
+        insta::assert_snapshot!(of("authMethod: device_flow, credentials: { clientIdEnv: TOKEN }, scopes: [repo], endpoints: { deviceAuthorizationUrl: 'https://github.test/device/$code', tokenUrl: 'https://github.test/token' }"), @r#"
+        app.yaml:2:220: warning: staticOauth.providers.gh.endpoints.tokenUrl: the key "tokenUrl" has no meaning here and is ignored
+        Consent { whose: Everyone, client: Some(Registered { client_id: "s3cret", credential: None, token_auth: None }), scopes: Some(["repo"]), issuer: None, resource: None, parameters: [], by: Device(Some("https://github.test/device/$code")) }
+        "#);
+        insta::assert_snapshot!(of("authMethod: device_flow, credentials: { clientId: a, clientSecret: b }, scopes: []"), @r#"
+        app.yaml:2:122: warning: staticOauth.providers.gh.credentials.clientSecret: the key "clientSecret" has no meaning here and is ignored
+        Consent { whose: Everyone, client: Some(Registered { client_id: "a", credential: None, token_auth: None }), scopes: None, issuer: None, resource: None, parameters: [], by: Device(None) }
+        "#);
+        insta::assert_snapshot!(of("authMethod: device_flow, credentials: { clientId: a }, endpoints: { deviceAuthorizationUrl: 'github.test' }"), @"
+        app.yaml:2:161: error: staticOauth.providers.gh.endpoints.deviceAuthorizationUrl: this is no URL: relative URL without a base
+          hint: write it whole, such as `https://mcp.example.com/mcp`
         nothing
         ");
+        insta::assert_snapshot!(of("authMethod: device_flow, credentials: {}"), @"
+        app.yaml:2:107: error: staticOauth.providers.gh.credentials: credentials need either `clientId` or `clientIdEnv`
+        nothing
+        ");
+    }
+
+    #[test]
+    fn what_cannot_be_carried_over_leaves_its_servers_without_a_credential() {
         insta::assert_snapshot!(of("authMethod: client_credentials, credentials: { clientId: a, clientSecret: b }, tokenAuthMethod: private_key_jwt"), @"
         app.yaml:2:165: warning: staticOauth.providers.gh.tokenAuthMethod: this `tokenAuthMethod` is not carried over: the provider's servers are sent no credential
           hint: use `client_secret_basic` or `client_secret_post`; a native file can have a `private_key`
@@ -380,9 +419,10 @@ mod tests {
     #[test]
     fn it_is_written_natively() {
         let section = format!(
-            "{{ mapping: {{ a.test: p, b.test: q }}, providers: {{ p: {{ {PROVIDER}, credentials: {{ clientIdEnv: TOKEN, clientSecretEnv: TOKEN }} }}, q: {{ authMethod: client_credentials, credentials: {{ clientId: '1', clientSecret: '$$' }} }} }} }}"
+            "{{ mapping: {{ a.test: p, b.test: q, c.test: r }}, providers: {{ r: {{ authMethod: device_flow, credentials: {{ clientId: me }}, endpoints: {{ deviceAuthorizationUrl: 'https://c.test/$code' }} }}, p: {{ {PROVIDER}, credentials: {{ clientIdEnv: TOKEN, clientSecretEnv: TOKEN }} }}, q: {{ authMethod: client_credentials, credentials: {{ clientId: '1', clientSecret: '$$' }} }} }} }}"
         );
-        let files = sources(r#""s": {"url": "https://a.test"}, "t": {"url": "https://b.test"}"#, &section);
+        let servers = r#""s": {"url": "https://a.test"}, "t": {"url": "https://b.test"}, "u": {"url": "https://c.test"}"#;
+        let files = sources(servers, &section);
         let written = to_yaml(&import(&files));
         insta::assert_snapshot!(written, @r#"
         # ${NAME} in a text is replaced by an environment variable of the gateway.
@@ -406,6 +446,15 @@ mod tests {
                 for: everyone
                 client_id: "1"
                 client_secret: "$$$"
+          # from mcp.json:1
+          u:
+            url: "https://c.test"
+            auth:
+              oauth:
+                grant: device_code
+                for: everyone
+                client_id: me
+                device_authorization_endpoint: "https://c.test/$code"
         agents:
           # from app.yaml:1
           default:
@@ -413,6 +462,6 @@ mod tests {
         "#);
         let (before, after) = (parse(&files, &env), parse(&[source("p.yaml", &written)], &env));
         assert_eq!(before.config.servers, after.config.servers);
-        assert_eq!((before.config.servers.len(), after.problems), (2, Vec::new()));
+        assert_eq!((before.config.servers.len(), after.problems), (3, Vec::new()));
     }
 }

@@ -401,3 +401,35 @@ fn whose_claims_nobody_has_looked_at_is_not_taken_for_anybody() {
     assert_eq!(stage.host.run(events.next()), None, "its stream has ended");
     assert_eq!(say(&stage, &place, &token), StatusCode::NOT_FOUND);
 }
+
+#[test]
+fn whom_another_issuer_of_the_same_name_let_in_is_judged_anew() {
+    let stage = Stage::new();
+    let snapshot = stage.gateway.snapshot();
+    let config = snapshot.config.as_ref().clone();
+    let (listening, at_sse) = (stage.engineer(), stage.token(0, r#""aud":"https://gw.test/sse""#));
+    let proof = Box::pin(stage.gateway.prove(&listening, None, ("/mcp", &snapshot)));
+    let proof = stage.host.run(proof).expect("somebody");
+    // Another instance, or a channel, vouches for somebody who was let in before.
+    let vouched = || {
+        let mut request = modern("1", "tools/list", "");
+        request.headers_mut().insert(header::HOST, "gw.test".parse().expect("ASCII"));
+        request.extensions_mut().insert(proof.clone());
+        stage.host.run(stage.gateway.serve(request)).status()
+    };
+    let listen = modern("1", "subscriptions/listen", r#""notifications":{"toolsListChanged":true}"#);
+    let Body::Stream(mut listens) = stage.send(listen, &listening).into_body() else { panic!("a stream") };
+    assert!(stage.host.run(listens.next()).is_some());
+    let (mut events, place) = open_sse(&stage, &at_sse);
+    stage.gateway.reload(config.clone());
+    assert_eq!(vouched(), StatusCode::OK);
+    assert_eq!(say(&stage, &place, &at_sse), StatusCode::ACCEPTED, "it is the same issuer");
+    assert!(stage.host.run(events.next()).is_some());
+    let mut other = config;
+    other.auth.issuers[0].keys = Some(format!("{ISSUER}/jwks"));
+    stage.gateway.reload(other);
+    assert_eq!(vouched(), StatusCode::UNAUTHORIZED);
+    assert_eq!(stage.host.run(events.next()), None, "its stream has ended");
+    assert!(stage.host.run(listens.collect::<Vec<_>>()).len() < 3, "so has this one");
+    assert_eq!(stage.list(&listening), "200 tools", "who comes again with a token that counts is let in");
+}

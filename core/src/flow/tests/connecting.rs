@@ -1,127 +1,24 @@
 //! Users who connect their accounts at servers: the whole way, and what attackers would do on it.
 
+mod devices;
+mod doubles;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use http::{Method, header};
 use url::Url;
 
+use self::doubles::Doubles;
 use super::*;
 use crate::config::{Auth, Config, Source, parse};
 use crate::identity::KeyRing;
-use crate::oauth::client::authorize::challenge_of;
-use crate::ports::{Clock as _, NamedByStranger};
-use crate::testing::{gateway_with, json_answer, key, modern_with};
+use crate::ports::Clock as _;
+use crate::testing::{gateway_with, key, modern_with};
 use crate::upstream::lock;
 
 const OWN: &str = "https://gw.test";
 const ABLE: &str = r#"{"elicitation":{"form":{},"url":{}}}"#;
-
-/// A server that takes tokens, and its authorization server.
-#[derive(Default)]
-struct Doubles {
-    /// What the tokens are good for that were given, by token.
-    tokens: BTreeMap<String, String>,
-    /// The verifier's challenge that came with each code.
-    challenges: BTreeMap<String, String>,
-    /// What was asked of them, in order.
-    seen: Vec<String>,
-    /// The tokens that are refused by now.
-    refused: Vec<String>,
-    /// The scope that calls need.
-    needs: Option<&'static str>,
-    /// What their metadata says in place of what it should, by text.
-    instead: Vec<(&'static str, &'static str)>,
-}
-
-impl Doubles {
-    fn answer(&mut self, request: &http::Request<Bytes>) -> Answer {
-        let body = String::from_utf8_lossy(request.body()).into_owned();
-        let is_strange = request.extensions().get::<NamedByStranger>().is_some();
-        let at = (request.uri().host().unwrap_or_default(), request.uri().path());
-        let document = |text: String, instead: &[(&str, &str)]| {
-            json_answer(200, instead.iter().fold(text, |text, (from, to)| text.replace(from, to)))
-        };
-        match at {
-            ("mine.test", "/mcp") => self.serve(request),
-            ("mine.test", "/.well-known/oauth-protected-resource/mcp") => {
-                let text = r#"{"resource":"https://mine.test/mcp","authorization_servers":["https://as.test"],"scopes_supported":["read"]}"#;
-                document(text.into(), &self.instead)
-            }
-            ("as.test", "/.well-known/oauth-authorization-server") => {
-                assert!(is_strange, "the server has named it");
-                let text = r#"{"issuer":"https://as.test","authorization_endpoint":"https://as.test/auth","token_endpoint":"https://as.test/token","registration_endpoint":"https://as.test/register","code_challenge_methods_supported":["S256"],"authorization_response_iss_parameter_supported":true,"scopes_supported":["read","offline_access"]}"#;
-                document(text.into(), &self.instead)
-            }
-            ("as.test", "/register") => {
-                self.seen.push(format!("register {body}"));
-                json_answer(201, r#"{"client_id":"gateway-1","token_endpoint_auth_method":"none"}"#)
-            }
-            ("as.test", "/.well-known/openid-configuration") => json_answer(404, "no"),
-            ("as.test", "/token") => self.give(&body),
-            _ => {
-                assert!(
-                    !body.contains("t0k3n") || at.1 == "/revoke",
-                    "no token goes there: {}",
-                    request.uri()
-                );
-                assert_eq!(request.headers().get(header::AUTHORIZATION), None, "nor in a header");
-                self.seen.push(format!("elsewhere: {}", request.uri()));
-                modern_server(request)
-            }
-        }
-    }
-
-    fn serve(&mut self, request: &http::Request<Bytes>) -> Answer {
-        let carried = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = carried.and_then(|value| value.strip_prefix("Bearer "));
-        let known = token.filter(|token| !self.refused.iter().any(|refused| refused == token));
-        let Some(scopes) = known.and_then(|token| self.tokens.get(token)) else {
-            let text =
-                r#"Bearer resource_metadata="https://mine.test/.well-known/oauth-protected-resource/mcp""#;
-            let mut answer = json_answer(401, "no")?;
-            answer.headers_mut().insert(header::WWW_AUTHENTICATE, text.parse().expect("ASCII"));
-            return Ok(answer);
-        };
-        let is_call = method_and_id(request).0 == "tools/call";
-        if let Some(needs) = self.needs.filter(|needs| is_call && !scopes.contains(needs)) {
-            let text = format!("Bearer error=\"insufficient_scope\", scope=\"{needs}\"");
-            let mut answer = json_answer(403, "no")?;
-            answer.headers_mut().insert(header::WWW_AUTHENTICATE, text.parse().expect("ASCII"));
-            return Ok(answer);
-        }
-        if is_call {
-            self.seen.push(format!("call with {}", token.unwrap_or_default()));
-        }
-        modern_server(request)
-    }
-
-    fn give(&mut self, form: &str) -> Answer {
-        let form: BTreeMap<_, _> = url::form_urlencoded::parse(form.as_bytes()).into_owned().collect();
-        let of = |name: &str| form.get(name).cloned().unwrap_or_default();
-        self.seen.push(format!("token by {} for {}", of("grant_type"), of("resource")));
-        let scopes = if of("grant_type") == "authorization_code" {
-            let asked = self.challenges.remove(&of("code")).unwrap_or_default();
-            let (challenge, scopes) = asked.split_once(' ').unwrap_or_default();
-            if challenge != challenge_of(&of("code_verifier")) || of("client_id") != "gateway-1" {
-                return json_answer(400, r#"{"error":"invalid_grant"}"#);
-            }
-            scopes.to_owned()
-        } else if of("refresh_token") == format!("refresh-{}", self.tokens.len()) {
-            "read".into()
-        } else {
-            return json_answer(400, r#"{"error":"invalid_grant"}"#);
-        };
-        let number = self.tokens.len() + 1;
-        self.tokens.insert(format!("t0k3n-{number}"), scopes);
-        json_answer(
-            200,
-            format!(
-                r#"{{"access_token":"t0k3n-{number}","refresh_token":"refresh-{number}","token_type":"Bearer","expires_in":3600}}"#
-            ),
-        )
-    }
-}
 
 struct Stage {
     host: Memory,
@@ -140,6 +37,8 @@ struct Page {
     status: u16,
     text: String,
     onward: Option<String>,
+    /// After how many seconds it is asked for again.
+    refresh: Option<String>,
 }
 
 impl Page {
@@ -234,13 +133,17 @@ impl Stage {
             browser.0.insert(name.to_owned(), value.to_owned());
         }
         let text = self.host.run(body.collect(usize::MAX)).expect("a body");
-        let refresh =
-            head.headers.get("refresh").and_then(|value| value.to_str().ok()?.strip_prefix("0;url="));
+        let text_of = |name: &str| head.headers.get(name).map(|value| value.to_str().expect("ASCII"));
+        let (at_once, later) = match text_of("refresh") {
+            Some(refresh) if refresh.contains("url=") => (refresh.strip_prefix("0;url="), None),
+            later => (text_of("location"), later),
+        };
         Page {
             origin,
             status: head.status.as_u16(),
             text: String::from_utf8(text.to_vec()).expect("text"),
-            onward: refresh.map(str::to_owned),
+            onward: at_once.map(str::to_owned),
+            refresh: later.map(str::to_owned),
         }
     }
 
@@ -620,4 +523,22 @@ fn case_10_what_one_issuer_gave_goes_to_no_other_that_the_server_comes_to_name()
         !seen.iter().any(|seen| seen.starts_with("token by") || seen.starts_with("call with")),
         "{seen:?}"
     );
+}
+
+#[test]
+fn an_issuer_that_does_not_say_how_codes_are_bound_is_used_where_the_configuration_answers_for_it() {
+    let check = |oauth: &str| {
+        let stage = Stage::with(&format!("gateway: {{ public_url: '{OWN}' }}"), oauth);
+        lock(&stage.doubles).instead.push(("code_challenge_methods_supported", "x"));
+        let mut browser = Browser::default();
+        let page = stage.open(&mut browser, &link(&stage.call(1, "mine__echo", "")));
+        let page = stage.submit(&mut browser, &page, 1);
+        // The challenge goes along all the same.
+        let back = page.onward.is_some().then(|| page.consent(&stage.doubles, "https://as.test"));
+        back.map_or(page, |back| stage.open(&mut browser, &back))
+    };
+    let refused = check("");
+    assert_eq!(refused.title(), "502 This cannot be connected");
+    assert!(refused.text.contains("set `auth.oauth.pkce: assumed`"), "{}", refused.text);
+    assert_eq!(check("pkce: assumed").title(), "200 Connected");
 }

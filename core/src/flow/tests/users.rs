@@ -6,7 +6,7 @@ use http::header;
 
 use super::fleet::{changing_server, hear_of_change};
 use super::*;
-use crate::config::{Auth, Config, Consent, Transport, Whose};
+use crate::config::{Auth, Config, Consent, ConsentBy, Pkce, Transport, Whose};
 use crate::identity::KeyRing;
 use crate::names::ServerName;
 use crate::ports::Clock as _;
@@ -22,6 +22,7 @@ fn config() -> Config {
         issuer: None,
         resource: None,
         parameters: Vec::new(),
+        by: ConsentBy::Code(Pkce::Stated),
     });
     let all = [("a", server("http://a.test/mcp")), ("mine", mine)];
     let servers = all.map(|(name, settings)| (ServerName::parse(name).expect("a name"), settings)).into();

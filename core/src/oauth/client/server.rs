@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use url::Url;
 
 use super::{ClientAuth, Scopes, SigningAlgorithm};
+use crate::config::Pkce;
 use crate::front::gate::is_loopback;
 use crate::gather::Gather as _;
 use crate::oauth::address::{is_same_host, may_follow, parse};
@@ -39,6 +40,8 @@ pub(crate) struct AuthorizationServer {
     pub(crate) authorization_endpoint: Option<Url>,
     /// Where clients make themselves known (RFC 7591); nothing where it names none that is followed.
     pub(crate) registration_endpoint: Option<Url>,
+    /// Where a code is got that a user enters (RFC 8628); nothing where it names none that is followed.
+    pub(crate) device_endpoint: Option<Url>,
     /// Where tokens are given back (RFC 7009); nothing where it names none that is followed.
     pub(crate) revocation_endpoint: Option<Url>,
     /// Whether a client can be the URL of a document about it.
@@ -87,6 +90,7 @@ impl AuthorizationServer {
             token_endpoint,
             authorization_endpoint: endpoint("authorization_endpoint").flatten().filter(is_for_browsers),
             registration_endpoint: endpoint("registration_endpoint").flatten(),
+            device_endpoint: endpoint("device_authorization_endpoint").flatten(),
             revocation_endpoint: endpoint("revocation_endpoint").flatten(),
             takes_client_documents: says("client_id_metadata_document_supported"),
             says_issuer: says("authorization_response_iss_parameter_supported"),
@@ -98,15 +102,16 @@ impl AuthorizationServer {
     }
 
     /// Tells whether a code that it gives is good for nobody but who asked for it, or says why not. An authorization server
-    /// that does not say so is not asked for one (MCP 2026-07-28, "Authorization Code Protection").
-    pub(crate) fn check_challenges(&self) -> Result<(), String> {
+    /// that does not say so is not asked for one (MCP 2026-07-28, "Authorization Code Protection"), unless the configuration
+    /// answers for it.
+    pub(crate) fn check_challenges(&self, pkce: Pkce) -> Result<(), String> {
         match &self.challenges {
             Some(methods) if methods.contains("S256") => Ok(()),
             Some(_) => Err("it takes no S256 challenge (`code_challenge_methods_supported`)".into()),
-            None => {
-                Err("it does not say that it takes S256 challenges (`code_challenge_methods_supported`)"
-                    .into())
-            }
+            None if pkce == Pkce::Assumed => Ok(()),
+            None => Err("it does not say that it takes S256 challenges (`code_challenge_methods_supported`); if it does, set \
+                         `auth.oauth.pkce: assumed`"
+                .into()),
         }
     }
 
@@ -138,7 +143,7 @@ impl AuthorizationServer {
 }
 
 /// Tells whether somebody's browser may be sent to an address: over TLS, or within the machine.
-fn is_for_browsers(url: &Url) -> bool {
+pub(super) fn is_for_browsers(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && url.host_str().is_some_and(is_loopback))
 }
 
@@ -205,17 +210,26 @@ mod tests {
                 format!(r#"{{"issuer":"{issuer}","token_endpoint":"{issuer}/token","{member}":"{to}"}}"#);
             AuthorizationServer::read(text.as_bytes(), issuer, named).expect("metadata")
         };
-        let all = ["authorization_endpoint", "registration_endpoint", "revocation_endpoint"];
+        let all = [
+            "authorization_endpoint",
+            "registration_endpoint",
+            "revocation_endpoint",
+            "device_authorization_endpoint",
+        ];
         let check = |issuer: &str, named: Named, to: &str| {
             let read = all.map(|member| {
                 let server = read(issuer, named, member, to);
-                let found =
-                    [server.authorization_endpoint, server.registration_endpoint, server.revocation_endpoint];
+                let found = [
+                    server.authorization_endpoint,
+                    server.registration_endpoint,
+                    server.revocation_endpoint,
+                    server.device_endpoint,
+                ];
                 let place = all.iter().position(|one| *one == member).expect("one of them");
                 assert_eq!(found.iter().flatten().count(), usize::from(found[place].is_some()));
                 found[place].is_some()
             });
-            assert_eq!(read[1], read[2], "{to}");
+            assert!(read[1] == read[2] && read[2] == read[3], "{to}");
             (read[0], read[1])
         };
         let own = "https://idp.example";
@@ -261,15 +275,22 @@ mod tests {
 
     #[test]
     fn codes_are_bound_to_who_asks_for_them() {
-        let check = |members: &str| {
+        let check_as = |members: &str, pkce| {
             let server = read(&format!(r#""token_endpoint":"https://idp.example/t"{members}"#), Named::Here);
-            server.expect("metadata").check_challenges()
+            server.expect("metadata").check_challenges(pkce)
+        };
+        let check = |members: &str| {
+            let stated = check_as(members, Pkce::Stated);
+            // What it says counts, whatever is assumed.
+            let says = members.contains('[');
+            assert_eq!(check_as(members, Pkce::Assumed), if says { stated.clone() } else { Ok(()) });
+            stated
         };
         assert_eq!(check(r#","code_challenge_methods_supported":["plain","S256"]"#), Ok(()));
         insta::assert_snapshot!(check(r#","code_challenge_methods_supported":["plain"]"#).unwrap_err(), @"it takes no S256 challenge (`code_challenge_methods_supported`)");
         assert!(check(r#","code_challenge_methods_supported":[]"#).is_err());
-        insta::assert_snapshot!(check("").unwrap_err(), @"it does not say that it takes S256 challenges (`code_challenge_methods_supported`)");
-        insta::assert_snapshot!(check(r#","code_challenge_methods_supported":"S256""#).unwrap_err(), @"it does not say that it takes S256 challenges (`code_challenge_methods_supported`)");
+        insta::assert_snapshot!(check("").unwrap_err(), @"it does not say that it takes S256 challenges (`code_challenge_methods_supported`); if it does, set `auth.oauth.pkce: assumed`");
+        insta::assert_snapshot!(check(r#","code_challenge_methods_supported":"S256""#).unwrap_err(), @"it does not say that it takes S256 challenges (`code_challenge_methods_supported`); if it does, set `auth.oauth.pkce: assumed`");
     }
 
     #[test]

@@ -26,6 +26,7 @@ const LONGEST_LIFE: u64 = 30 * 24 * 3600;
 const CLIENT_CODES: [&str; 3] = ["invalid_client", "unauthorized_client", "incorrect_client_credentials"];
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const VOUCHED: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -63,6 +64,8 @@ pub(crate) enum Grant<'a> {
         /// For whom that is to be.
         audience: Option<&'a str>,
     },
+    /// `device_code`: a user has entered the code that came with this one, or not yet (RFC 8628 §3.4).
+    Device(&'a str),
     /// `jwt-bearer`: somebody vouches for a user (RFC 7523 §2.1).
     Assertion(&'a str),
 }
@@ -124,18 +127,29 @@ impl TokenRequest {
                     request.add("audience", audience);
                 }
             }
+            Grant::Device(code) => {
+                request.add("grant_type", DEVICE);
+                request.add("device_code", code);
+            }
             Grant::Assertion(assertion) => {
                 request.add("grant_type", VOUCHED);
                 request.add("assertion", assertion);
             }
         }
-        if !scopes.is_empty() && !matches!(grant, Grant::Code { .. }) {
-            request.add("scope", &scopes.to_string());
+        let none = Scopes::default();
+        let scopes = if matches!(grant, Grant::Code { .. } | Grant::Device(_)) { &none } else { scopes };
+        request.about_what(scopes, resource);
+        request
+    }
+
+    /// Adds what is asked for.
+    pub(super) fn about_what(&mut self, scopes: &Scopes, resource: Option<&str>) {
+        if !scopes.is_empty() {
+            self.add("scope", &scopes.to_string());
         }
         if let Some(resource) = resource {
-            request.add("resource", resource);
+            self.add("resource", resource);
         }
-        request
     }
 
     /// Begins the question what a token is (RFC 7662 §2.1).
@@ -153,7 +167,7 @@ impl TokenRequest {
         request
     }
 
-    fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self { authorization: None, form: Zeroizing::new(String::with_capacity(2 * LONGEST)) }
     }
 
@@ -200,7 +214,7 @@ impl TokenRequest {
         self
     }
 
-    fn add(&mut self, name: &str, value: &str) {
+    pub(super) fn add(&mut self, name: &str, value: &str) {
         if !self.form.is_empty() {
             self.form.push('&');
         }
@@ -316,7 +330,7 @@ fn granted(scopes: &str) -> Scopes {
     if scopes.contains(' ') { Scopes::parse(scopes) } else { Scopes::new(scopes.split(',')) }
 }
 
-fn refusal(status: StatusCode, json: Option<Json<'_>>) -> NoToken {
+pub(super) fn refusal(status: StatusCode, json: Option<Json<'_>>) -> NoToken {
     let code = json.and_then(|json| json.get("error")).and_then(Json::as_str);
     let code = code.filter(|code| is_error_code(code));
     match code {
@@ -338,12 +352,12 @@ pub(super) fn is_error_code(text: &str) -> bool {
 }
 
 /// Tells whether a text may be a token (RFC 6749, appendix A.12).
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     (1..=LONGEST).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, 0x21..=0x7e))
 }
 
 /// Reads a number of seconds, which some write as a text.
-fn seconds(json: Json<'_>) -> Option<u64> {
+pub(super) fn seconds(json: Json<'_>) -> Option<u64> {
     json.as_u64().or_else(|| json.as_str()?.parse().ok())
 }
 

@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use grantor::{Client, Grantor};
-pub(crate) use page::{Pages, connected, disconnected, failed, refused, unknown};
+pub(crate) use page::{Pages, connected, disconnected, enter, failed, refused, unknown};
 
-use super::client::Scopes;
+use super::client::{DeviceCode, Scopes};
 use super::server::{Errand, browser_cookie, known_browser};
 use crate::config::{Auth, Consent, Whose};
 use crate::ports::Entropy;
@@ -84,6 +84,17 @@ pub(crate) struct Leg {
     pub(crate) browser: String,
     /// Until when it counts, in milliseconds since the Unix epoch.
     pub(crate) expires: u64,
+}
+
+/// What is known of somebody who enters a code at a server's authorization server, each time that their browser asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wait {
+    /// What it is about.
+    pub(crate) leg: Leg,
+    /// The code.
+    pub(crate) code: DeviceCode,
+    /// From when on the authorization server is asked again, in milliseconds since the Unix epoch.
+    pub(crate) next: u64,
 }
 
 /// How somebody proves to be who called.
@@ -228,8 +239,22 @@ impl<E: Entropy> Desk<'_, E> {
 
     /// Opens a `state`; nothing where it is none of ours, too old, or another browser's.
     pub(crate) fn open_leg(&self, state: &str, headers: &HeaderMap) -> Option<Leg> {
-        let leg = self.open::<Leg>(ConnectPart::Leg, state)?;
-        (leg.expires > self.now && known_browser(headers) == Some(&*leg.browser)).then_some(leg)
+        self.open::<Leg>(ConnectPart::Leg, state).filter(|leg| self.is_under_way(leg, headers))
+    }
+
+    /// Returns what a browser waits with from now on, sealed.
+    pub(crate) fn wait(&self, leg: Leg, code: DeviceCode) -> String {
+        let next = self.now + code.interval * 1000;
+        self.seal(ConnectPart::Wait, &Wait { leg, code, next })
+    }
+
+    /// Opens what a browser waits with; nothing where it is none of ours, too old, or another browser's.
+    pub(crate) fn open_wait(&self, text: &str, headers: &HeaderMap) -> Option<Wait> {
+        self.open::<Wait>(ConnectPart::Wait, text).filter(|wait| self.is_under_way(&wait.leg, headers))
+    }
+
+    fn is_under_way(&self, leg: &Leg, headers: &HeaderMap) -> bool {
+        leg.expires > self.now && known_browser(headers) == Some(&*leg.browser)
     }
 
     fn seal(&self, part: ConnectPart, what: &impl Serialize) -> String {

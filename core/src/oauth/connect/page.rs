@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use url::Url;
 
 use super::Asked;
 use crate::body::Reply;
+use crate::oauth::client::DeviceCode;
 use crate::oauth::server::answer::{escape, page};
 
 /// What a page is about.
@@ -67,6 +68,21 @@ impl Pages<'_> {
         reply.headers_mut().insert(header::SET_COOKIE, cookie);
         reply
     }
+}
+
+/// Returns the page that says which code is to be entered where, and looks again after so many seconds.
+pub(crate) fn enter(server: &str, code: &DeviceCode, seconds: u64) -> Reply {
+    let text = format!(
+        "<p>Go to the page below, and enter this code there, so that Portcullis can act for you at <b>{}</b>. Leave this page \
+         open: it goes on by itself.</p><dl><dt>Code</dt><dd>{}</dd><dt>Page</dt><dd><a href=\"{page}\" target=\"_blank\" \
+         rel=\"noreferrer\">{page}</a></dd></dl>",
+        escape(server),
+        escape(&code.user_code),
+        page = escape(&code.page),
+    );
+    let mut reply = page(StatusCode::OK, "Enter this code", &text);
+    reply.headers_mut().insert(HeaderName::from_static("refresh"), seconds.into());
+    reply
 }
 
 /// Returns the page that says that it is done.

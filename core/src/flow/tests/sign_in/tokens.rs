@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::{APP, Browser, Stage, config, form};
+use super::{APP, Browser, IDP, Stage, config, form};
 use crate::config::{Agent, Match};
 use crate::testing::{Fleet, gateway_with};
 use crate::upstream::lock;
@@ -166,6 +166,14 @@ fn another_policy_has_people_sign_in_again() {
     next.policy.agents.push(Arc::new(also));
     stage.gateway.reload(next);
     assert!(stage.list(&tokens.json("access_token")).starts_with("401"));
+    assert_eq!(stage.refresh(&tokens.json("refresh_token")).json("error"), "invalid_grant");
+    let tokens = stage.redeem(&stage.code(&Stage::request(APP, &[])), &[]);
+    assert_eq!(stage.list(&tokens.json("access_token")), "200 tools");
+    let mut next = config(|_| ());
+    next.servers = stage.gateway.snapshot().config.servers.clone();
+    next.auth.issuers[0].keys = Some(format!("{IDP}/jwks"));
+    stage.gateway.reload(next);
+    assert!(stage.list(&tokens.json("access_token")).starts_with("401"), "it is another provider");
     assert_eq!(stage.refresh(&tokens.json("refresh_token")).json("error"), "invalid_grant");
     let tokens = stage.redeem(&stage.code(&Stage::request(APP, &[])), &[]);
     assert_eq!(stage.list(&tokens.json("access_token")), "200 tools");
