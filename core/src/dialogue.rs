@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Refusal, code};
 use crate::gather::Gather as _;
+use crate::screen::{DECLINED, Screen};
 use crate::session::Interaction;
 use crate::shape::can_be_asked;
 use crate::upstream::handshake::shorten;
@@ -32,6 +33,8 @@ pub(crate) struct Question {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Round {
     pub(crate) questions: Vec<Question>,
+    /// The keys of what nobody is asked, which counts as declined.
+    pub(crate) declined: Vec<String>,
     /// The server's own state, as JSON text.
     pub(crate) state: Option<String>,
 }
@@ -58,8 +61,8 @@ pub(crate) struct Dialogue {
 }
 
 impl Round {
-    /// Reads a server's answer; nothing where it asks for no input.
-    pub(crate) fn read(answer: &[u8]) -> Option<Self> {
+    /// Reads a server's answer, as far as the screen lets its questions through; nothing where it asks for no input.
+    pub(crate) fn read(answer: &[u8], screen: Screen<'_>) -> Option<Self> {
         memchr::memmem::find(answer, b"input_required")?;
         let Ok(Message::Response { outcome: Ok(result), .. }) = message::parse(Json::check(answer).ok()?)
         else {
@@ -68,11 +71,12 @@ impl Round {
         if result.get("resultType").and_then(Json::as_str).as_deref() != Some("input_required") {
             return None;
         }
-        let questions = result.get("inputRequests").map_or(Vec::new(), |requests| {
-            requests.members().map(|(key, request)| Question::read(key.into_owned(), request)).collect()
-        });
+        let (requests, declined) =
+            result.get("inputRequests").map(|r| screen.requests(r)).unwrap_or_default();
+        let requests = Json::known(&requests).members();
+        let questions = requests.map(|(key, request)| Question::read(key.into_owned(), request)).collect();
         let state = result.get("requestState").map(|state| state.text().to_owned());
-        Some(Self { questions, state })
+        Some(Self { questions, declined, state })
     }
 
     /// Reads what an error of a session-based server asks for: that its user visits pages (2025-11-25, -32042).
@@ -89,7 +93,7 @@ impl Round {
                 params: Some(params.text().to_owned()),
             })
             .collect();
-        (!questions.is_empty()).then_some(Self { questions, state: None })
+        (!questions.is_empty()).then_some(Self { questions, ..Self::default() })
     }
 
     /// Tells whether all it asks for is that pages are visited.
@@ -191,7 +195,9 @@ impl Dialogue {
             ));
         }
         self.state = round.state;
-        self.answers = round.questions.iter().map(|question| (question.key.clone(), None)).gathered();
+        let asked = round.questions.iter().map(|question| (question.key.clone(), None));
+        let declined = round.declined.into_iter().map(|key| (key, Some(DECLINED.to_owned())));
+        self.answers = asked.chain(declined).gathered();
         if round.questions.is_empty() { self.retry() } else { Step::Ask(round.questions) }
     }
 
@@ -245,6 +251,7 @@ pub(crate) fn request(question: &Question, id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::screen::tests::before_a_server;
     use proptest::prelude::*;
 
     const ALL: Interaction =
@@ -255,17 +262,18 @@ mod tests {
     }
 
     fn round(result: &str) -> Round {
-        Round::read(&answer(result)).expect("it asks")
+        before_a_server(|screen| Round::read(&answer(result), screen)).expect("it asks")
     }
 
     #[test]
     fn reads_what_a_server_asks_for() {
         let asks = r#"{"inputRequests":{"k":{"method":"roots/list"},"e":{"method":"elicitation/create","params":{"message":"?"}}},"requestState":"s","resultType":"input_required"}"#;
         let round = round(asks);
-        insta::assert_snapshot!(format!("{round:?}"), @r#"Round { questions: [Question { key: "k", method: "roots/list", params: None }, Question { key: "e", method: "elicitation/create", params: Some("{\"message\":\"?\"}") }], state: Some("\"s\"") }"#);
+        insta::assert_snapshot!(format!("{round:?}"), @r#"Round { questions: [Question { key: "k", method: "roots/list", params: None }, Question { key: "e", method: "elicitation/create", params: Some("{\"message\":\"Server \\\"notes\\\" asks:\\n> ?\"}") }], declined: [], state: Some("\"s\"") }"#);
         let text = r#"{"content":[{"type":"text","text":"input_required"}],"resultType":"complete"}"#;
-        assert_eq!(Round::read(&answer(text)), None);
-        assert_eq!(Round::read(b"input_required"), None);
+        let check = |answer: &[u8]| before_a_server(|screen| Round::read(answer, screen));
+        assert_eq!(check(&answer(text)), None);
+        assert_eq!(check(b"input_required"), None);
     }
 
     #[test]
@@ -295,6 +303,19 @@ mod tests {
         assert_eq!(retry, Some(Step::Retry(expected)));
         let bare = dialogue.required(round(r#"{"resultType":"input_required","requestState":"s2"}"#));
         assert_eq!(bare, Step::Retry(vec![("requestState", "\"s2\"".into())]));
+    }
+
+    #[test]
+    fn what_nobody_is_asked_counts_as_declined() {
+        let asks = r#"{"resultType":"input_required","inputRequests":{"a":{"method":"elicitation/create","params":{"mode":"url","url":"data:x","message":"?"}},"b":{"method":"roots/list"}},"requestState":"s1"}"#;
+        let mut dialogue = Dialogue::new(ALL);
+        assert!(matches!(dialogue.required(round(asks)), Step::Ask(questions) if questions.len() == 1));
+        let retry = dialogue.answered("b", Ok(Json::check(b"{}").unwrap()));
+        let responses =
+            |text: &str| vec![("inputResponses", text.to_owned()), ("requestState", "\"s1\"".to_owned())];
+        assert_eq!(retry, Some(Step::Retry(responses(r#"{"a":{"action":"decline"},"b":{}}"#))));
+        let alone = asks.replace(r#","b":{"method":"roots/list"}"#, "");
+        assert_eq!(dialogue.required(round(&alone)), Step::Retry(responses(r#"{"a":{"action":"decline"}}"#)));
     }
 
     #[test]

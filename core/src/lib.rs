@@ -54,6 +54,7 @@ mod plan;
 pub mod quota;
 mod relay;
 mod route;
+mod screen;
 mod session;
 mod shape;
 mod streams;

@@ -412,6 +412,11 @@ impl Record {
         self.note(|noted| noted.leads_to(upstream_name));
     }
 
+    /// Notes that a user was not asked what the server asks for, and why.
+    pub(crate) fn declined(&self, server: &ServerName, why: &str) {
+        self.note(|noted| noted.declined(server, why));
+    }
+
     /// Notes that so many bytes of the answer were given out.
     pub(crate) fn gave(&self, bytes: usize) {
         self.note(|noted| noted.gave(bytes));

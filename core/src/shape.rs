@@ -7,6 +7,7 @@ use crate::flow::Addressee;
 use crate::front::{LEVELS, meta};
 use crate::ports::Entropy;
 use crate::relay::Edits;
+use crate::screen::DECLINED;
 use crate::session::{Asker, Interaction, Sealer, ServerRequest};
 use crate::upstream::handshake::shorten;
 use crate::wire::json::{Json, quote};
@@ -70,8 +71,8 @@ pub(crate) enum Told {
     Agent(Bytes),
     /// The session's agent is asked this, and the server waits for its answer.
     Question(Bytes),
-    /// The stateless agent is to be asked this in a round of its own.
-    Round,
+    /// The stateless agent is to be asked this in a round of its own, under the server's id.
+    Round(Bytes),
     /// The server gets this answer to what it asked.
     Server(String),
     /// The gateway itself: a list or a resource has changed.
@@ -146,11 +147,15 @@ fn question(
     if !can_be_asked(to.interaction, method, json.get("params")) {
         return Told::Server(message::error(Some(id), &cannot_be_asked(method)));
     }
+    let Ok(params) = to.screen().params(method, json.get("params")) else {
+        return Told::Server(message::result(id, DECLINED));
+    };
+    let question = (json, params.as_deref());
     match &to.caller.session {
         Some(session) => Told::Question(
-            sealed_question(json, id, &to.server.address, session.nonce, sealer, entropy).into(),
+            sealed_question(question, id, &to.server.address, session.nonce, sealer, entropy).into(),
         ),
-        None => Told::Round,
+        None => Told::Round(restated(question, id).into()),
     }
 }
 
@@ -172,9 +177,10 @@ pub(crate) fn can_be_asked(interaction: Interaction, method: &str, params: Optio
     }
 }
 
-/// Returns a server's request with an id that says, to this gateway alone, where its answer belongs.
+/// Returns a server's request, with other parameters where there are some, with an id that says, to this gateway alone,
+/// where its answer belongs.
 pub(crate) fn sealed_question(
-    json: Json<'_>,
+    question: (Json<'_>, Option<&str>),
     id: &str,
     server: &str,
     session: u64,
@@ -183,10 +189,19 @@ pub(crate) fn sealed_question(
 ) -> String {
     let asker = Asker::Server(id.to_owned());
     let exposed = ServerRequest { server: server.into(), session, asker }.seal(sealer, entropy);
-    let mut out = ObjectWriter::with_capacity(json.text().len() + exposed.len());
+    restated(question, &quote(&exposed))
+}
+
+/// Returns a request under another id, as JSON text, and with other parameters where there are some.
+fn restated((json, params): (Json<'_>, Option<&str>), id: &str) -> String {
+    let mut out = ObjectWriter::with_capacity(json.text().len() + id.len());
     for (key, value) in json.members() {
-        let id = quote(&exposed);
-        out.member(&key, if key == "id" { &id } else { value.text() });
+        let text = match key.as_ref() {
+            "id" => id,
+            "params" => params.unwrap_or(value.text()),
+            _ => value.text(),
+        };
+        out.member(&key, text);
     }
     out.finish()
 }

@@ -17,6 +17,7 @@ use crate::error::{Refusal, code};
 use crate::front::{Caller, Inbound, meta};
 use crate::identity::{Identity, Owner};
 use crate::names::ServerName;
+use crate::screen::Screen;
 use crate::session::{Purpose, Sealer};
 use crate::shape::subscription_meta;
 use crate::upstream::Server;
@@ -143,6 +144,11 @@ impl Ids {
         }
     }
 
+    /// Returns the task that was asked for, by the server's own id.
+    pub(crate) fn asked_for(&self) -> Option<&str> {
+        self.known.as_ref().map(|(own, _)| own.as_str())
+    }
+
     fn seal(&self, own: &str) -> String {
         let address = Address {
             server: self.server.clone(),
@@ -174,10 +180,17 @@ pub(crate) struct Change {
     pub(crate) is_last: bool,
     /// The notification for the agent.
     pub(crate) text: String,
+    /// The keys of what it asks for that nobody is asked.
+    pub(crate) declined: Vec<String>,
 }
 
 /// Reads a message of a stream about tasks for the subscription of that id, whose tasks the agent knows by these ids.
-pub(crate) fn told(raw: &[u8], ids: &BTreeMap<String, String>, subscription: &str) -> Told {
+pub(crate) fn told(
+    raw: &[u8],
+    ids: &BTreeMap<String, String>,
+    subscription: &str,
+    screen: Screen<'_>,
+) -> Told {
     let Ok(json) = Json::check(raw) else { return Told::Other };
     let Ok(Message::Notification { method, params }) = message::parse(json) else { return Told::Other };
     match method.as_ref() {
@@ -187,16 +200,21 @@ pub(crate) fn told(raw: &[u8], ids: &BTreeMap<String, String>, subscription: &st
             Told::Acknowledged(honoured.filter(|id| ids.contains_key(id.as_ref())).map(Into::into).collect())
         }
         "notifications/tasks" => {
-            change(by_key(&params), ids, subscription).map_or(Told::Other, Told::Changed)
+            change(by_key(&params), ids, subscription, screen).map_or(Told::Other, Told::Changed)
         }
         _ => Told::Other,
     }
 }
 
 /// Reads what a server answers `tasks/get` as the notification that the agent missed.
-pub(crate) fn missed(result: Json<'_>, ids: &BTreeMap<String, String>, subscription: &str) -> Option<Change> {
+pub(crate) fn missed(
+    result: Json<'_>,
+    ids: &BTreeMap<String, String>,
+    subscription: &str,
+    screen: Screen<'_>,
+) -> Option<Change> {
     let task = result.object().ok()?;
-    change(by_key(&task).filter(|(key, _)| *key != "resultType"), ids, subscription)
+    change(by_key(&task).filter(|(key, _)| *key != "resultType"), ids, subscription, screen)
 }
 
 fn by_key<'p>(members: &'p Object<'_>) -> impl Iterator<Item = (&'p str, Json<'p>)> {
@@ -207,8 +225,9 @@ fn change<'p>(
     task: impl Iterator<Item = (&'p str, Json<'p>)>,
     ids: &BTreeMap<String, String>,
     subscription: &str,
+    screen: Screen<'_>,
 ) -> Option<Change> {
-    let (mut id, mut is_last) = (None, false);
+    let (mut id, mut is_last, mut declined) = (None, false, Vec::new());
     let mut out = ObjectWriter::default();
     for (key, value) in task {
         match key {
@@ -221,6 +240,12 @@ fn change<'p>(
             "status" => {
                 is_last = matches!(value.as_str()?.as_ref(), "completed" | "failed" | "cancelled");
             }
+            "inputRequests" => {
+                let (requests, keys) = screen.requests(value);
+                out.member(key, &requests);
+                declined = keys;
+                continue;
+            }
             "_meta" => continue,
             _ => {}
         }
@@ -228,7 +253,8 @@ fn change<'p>(
     }
     let members = out.finish();
     let params = format!("{},{}}}", members.strip_suffix('}')?, subscription_meta(subscription));
-    Some(Change { id: id?, is_last, text: message::notification("notifications/tasks", &params) })
+    let text = message::notification("notifications/tasks", &params);
+    Some(Change { id: id?, is_last, text, declined })
 }
 
 /// Returns client capabilities, as JSON text, without the extension.
@@ -267,6 +293,7 @@ pub(crate) fn unknown() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::screen::tests::before_a_server;
     use http::HeaderValue;
     use proptest::prelude::*;
 
@@ -423,7 +450,8 @@ mod tests {
     #[test]
     fn a_change_is_told_under_the_ids_that_the_agent_knows() {
         let ids = BTreeMap::from([("7".to_owned(), "sealed".to_owned())]);
-        let check = |raw: &str| match told(raw.as_bytes(), &ids, "\"sub\"") {
+        let check = |raw: &str| match before_a_server(|screen| told(raw.as_bytes(), &ids, "\"sub\"", screen))
+        {
             Told::Acknowledged(ids) => format!("{ids:?}"),
             Told::Changed(change) => format!("{} {} {}", change.id, change.is_last, change.text),
             Told::Other => "-".into(),
@@ -437,7 +465,7 @@ mod tests {
         insta::assert_snapshot!(check(r#"{"jsonrpc":"2.0","id":9,"result":{"resultType":"complete"}}"#), @"-");
         let state =
             Json::check(br#"{"resultType":"complete","taskId":"7","status":"working","_meta":{}}"#).unwrap();
-        insta::assert_snapshot!(missed(state, &ids, "1").unwrap().text, @r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"sealed","status":"working","_meta":{"io.modelcontextprotocol/subscriptionId":1}}}"#);
+        insta::assert_snapshot!(before_a_server(|screen| missed(state, &ids, "1", screen)).unwrap().text, @r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"sealed","status":"working","_meta":{"io.modelcontextprotocol/subscriptionId":1}}}"#);
     }
 
     proptest! {

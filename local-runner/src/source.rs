@@ -118,6 +118,7 @@ fn demo() -> anyhow::Result<Found> {
         timeout: Duration::from_mins(1),
         cache: Duration::from_mins(1),
         enabled: true,
+        elicitation: portcullis_core::config::Elicitation::default(),
     };
     let name = ServerName::parse("demo").expect("a valid name");
     let config = Config { servers: [(name, server)].into(), ..Config::default() };

@@ -22,6 +22,7 @@ mod attacks {
     mod naming;
     mod no_process;
     mod passthrough;
+    mod phishing;
     mod poisoning;
     mod policy_naming;
     mod pushed;

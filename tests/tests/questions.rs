@@ -41,7 +41,7 @@ fn a_session_is_asked_and_its_answer_arrives() {
         let form = json!({ "action": "accept", "content": { "answer": "blue" } });
         let (question, result) = ask(&agent, "s__ask_elicitation", &json!({ "message": "Which?" }), &form);
         assert_eq!(question["method"], "elicitation/create");
-        assert_eq!(question["params"]["message"], "Which?");
+        assert_eq!(question["params"]["message"], "Server \"s\" asks:\n> Which?");
         assert_eq!(question["params"]["requestedSchema"]["required"], json!(["answer"]));
         assert!(text(&result).contains("\"blue\""), "{result}");
 

@@ -246,7 +246,8 @@ fn calls_at_the_same_time_are_asked_apart() {
                     let tool = json!({ "name": "s__ask_elicitation", "arguments": { "message": mine } });
                     let (questions, result) =
                         converse(&agent(&url), &tool, |_| accept(json!({ "answer": mine })));
-                    assert_eq!(questions[0]["params"]["message"], mine.as_str());
+                    let shown = format!("Server \"s\" asks:\n> {mine}");
+                    assert_eq!(questions[0]["params"]["message"], shown);
                     assert!(text(&result).contains(&mine), "{result}");
                 })
             })

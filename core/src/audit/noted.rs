@@ -3,7 +3,7 @@
 //! **Most of what it costs is memory**: the less of it is allocated for one request, the less it costs.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub(crate) struct Noted {
     rule: OnceLock<(Decision, Arc<str>)>,
     trouble: OnceLock<(Decision, Cow<'static, str>)>,
     given: AtomicU64,
+    /// Whether something that the server asks its user was declined.
+    declined: AtomicBool,
 }
 
 impl Noted {
@@ -64,6 +66,7 @@ impl Noted {
             rule: OnceLock::new(),
             trouble: OnceLock::new(),
             given: AtomicU64::new(0),
+            declined: AtomicBool::new(false),
         }
     }
 
@@ -93,6 +96,21 @@ impl Noted {
     /// Notes that the server itself answered with an error.
     pub(crate) fn answered_with(&self, code: i64) {
         let _ = self.trouble.set((Decision::Allowed, format!("the server answered error {code}").into()));
+    }
+
+    /// Records that a user was not asked what the server asks for: an entry of its own, one for each request.
+    pub(crate) fn declined(&self, server: &ServerName, why: &str) {
+        if self.declined.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let who = self.identity.get().unwrap_or(&self.who);
+        self.sink.record(Entry {
+            agent: Some(who.agent.name.clone()),
+            principal: who.principal.clone(),
+            auth: who.auth,
+            client: who.client.clone(),
+            ..Entry::declined(self.sink.now(), self.gateway.clone(), server, why)
+        });
     }
 
     pub(crate) fn gave(&self, bytes: usize) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use super::elicitation::{Elicitation, ElicitationSchema};
 use super::file_policy::{AgentText, AuditText, AuthText, GroupText, ToolLimitsText, refuse_null};
 use super::file_variants::VariantText;
 use super::item::At;
@@ -186,6 +187,9 @@ pub(super) struct ServerEntry {
     /// Whether the server is served at all.
     #[schemars(extend("default" = true))]
     pub(super) enabled: Option<At<bool>>,
+    /// What it may ask the users of agents.
+    #[schemars(with = "Option<ElicitationSchema>")]
+    pub(super) elicitation: Option<Elicitation>,
 }
 
 /// A server's credential.
@@ -534,10 +538,11 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 22] = [
+    const PLACES: [(&str, &str); 23] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
+        ("Elicitation", "servers: { a: { elicitation: { zzzzzz: 1 } } }"),
         ("ServerAuth", "servers: { a: { auth: { zzzzzz: 1 } } }"),
         ("AuthHeader", "servers: { a: { auth: { header: { zzzzzz: 1 } } } }"),
         ("ServerOAuth", "servers: { a: { auth: { oauth: { zzzzzz: 1 } } } }"),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::elicitation::Elicitation;
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use super::sign_on::{Consent, SignOn, Whose};
 use crate::gather::Gather as _;
@@ -144,6 +145,8 @@ pub struct Server {
     pub cache: Duration,
     /// Whether it is served at all.
     pub enabled: bool,
+    /// What it may ask the users of agents.
+    pub elicitation: Elicitation,
 }
 
 impl Server {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::elicitation::Elicitation;
 use super::file::{
     AuthEntry, CACHE_LIMIT, COUNTS, CommandEntry, GatewayEntry, HEAD_LIMITS, HEADER_COUNTS, HttpKind,
     LimitsEntry, MESSAGE_LIMITS, NAME_LIMITS, PAGE_SIZES, REQUEST_LIMITS, ServerEntry, TIMEOUT_LIMIT,
@@ -103,6 +104,7 @@ fn read_server(item: &Item<'_>, report: &mut Report<'_>) -> Option<ServerEntry> 
             .take("cache")
             .and_then(|item| read_duration(&item, (Duration::ZERO, CACHE_LIMIT), report)),
         enabled: fields.take("enabled").and_then(|item| item.flag(report)),
+        elicitation: fields.take("elicitation").and_then(|item| Elicitation::read(&item, report)),
     };
     fields.finish(report);
     Some(entry)

@@ -145,6 +145,7 @@ pub(super) fn resolve_server(
         timeout: entry.timeout.as_ref().map_or(DEFAULT_TIMEOUT, |timeout| timeout.value),
         cache: entry.cache.as_ref().map_or(DEFAULT_CACHE, |cache| cache.value),
         enabled: is_enabled(entry),
+        elicitation: entry.elicitation.clone().unwrap_or_default(),
     })
 }
 

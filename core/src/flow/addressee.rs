@@ -9,6 +9,7 @@ use futures::channel::oneshot;
 use futures::future::{self, Either};
 use http::StatusCode;
 
+use super::onward::{Onward, STATE};
 use super::too_large;
 use crate::audit::Redactor;
 use crate::body::Whole;
@@ -22,6 +23,7 @@ use crate::limits::Turn;
 use crate::ports::Host;
 use crate::quota::Hold;
 use crate::relay::Splice;
+use crate::screen::Screen;
 use crate::session::{Interaction, Session};
 use crate::shape;
 use crate::tasks;
@@ -106,6 +108,11 @@ impl Addressee {
         }
     }
 
+    /// Returns what stands between its server and its user.
+    pub(crate) fn screen(&self) -> Screen<'_> {
+        Screen::new(&self.server, &self.caller.record)
+    }
+
     /// Writes to the log that the request was not answered.
     pub(super) fn log_unanswered(&self, error: &Unreachable) {
         // Both are worded by others, who may not know what is a secret.
@@ -174,14 +181,10 @@ impl<H: Host> Gateway<H> {
     /// Makes the machine that makes an answer fit for the agent.
     pub(super) fn splice(&self, to: &Addressee, asked_id: u64, version: Version) -> Splice {
         let mut edits = shape::edits(asked_id, version, &to.id, to.caller.era(), to.cacheable);
-        let seals_state = !to.request.is_empty();
-        if version.era() == Era::Modern && (seals_state || to.tasks.is_some()) {
-            let (seal, ids) = (seals_state.then(|| self.seals_state(to)), to.tasks.clone());
-            edits.replaced = &["requestState", tasks::ID];
-            edits.replace = Some(Arc::new(move |key: &str, value: &str| match key {
-                tasks::ID => ids.as_ref()?.exposed(value),
-                _ => seal.as_ref().map(|seal| seal(value)),
-            }));
+        edits.replace = Some(Arc::new(Onward::new(self, to)));
+        if to.caller.era() == Era::Modern {
+            edits.replaced = &["inputRequests", STATE, tasks::ID];
+            edits.omit = Some(|key, _| key == STATE.as_bytes());
         }
         Splice::new(edits)
     }

@@ -142,7 +142,8 @@ impl<H: Host> Gateway<H> {
                             };
                             asked.answered();
                             to.answered();
-                            if let Some(round) = asks.then(|| raw.concat()).and_then(|raw| Round::read(&raw))
+                            if let Some(round) =
+                                asks.then(|| raw.concat()).and_then(|raw| Round::read(&raw, to.screen()))
                             {
                                 return Ok(Ended::Round(round, Box::new(to)));
                             }

@@ -177,7 +177,7 @@ impl<H: Host> Gateway<H> {
                 Ok(body::json(StatusCode::OK, message::result(id, &result)))
             }
             (Era::Legacy, _) if can_visit && caller.version() >= Version::V2025_11_25 => {
-                let round = Round { questions: vec![question], state: None };
+                let round = Round { questions: vec![question], ..Round::default() };
                 Err(round.to_error(id))
             }
             _ if method == "tools/call" => Ok(said(id, &invitation.sentence(), caller, Outcome::Failed)),

@@ -265,7 +265,9 @@ impl<H: Host> Messages<H> {
                 asked.answered();
                 self.to.answered();
                 let crossed = self.to.caller.era() == Era::Legacy && version.era() == Era::Modern;
-                if let Some(round) = Some(raw).filter(|_| crossed).and_then(|raw| Round::read(raw)) {
+                if let Some(round) =
+                    Some(raw).filter(|_| crossed).and_then(|raw| Round::read(raw, self.to.screen()))
+                {
                     return Ok(Some(Outgoing::Round(round)));
                 }
                 let (text, code) = self.reader.gateway.asks_by_error(&self.to, text, code);
@@ -286,9 +288,9 @@ impl<H: Host> Messages<H> {
                 self.reader.asked.as_mut().map(Asked::asks);
                 return Some(Outgoing::Event(text));
             }
-            Told::Round => {
+            Told::Round(text) => {
                 self.reader.asked.as_mut().map(Asked::asks);
-                return Some(Outgoing::Question(raw.clone()));
+                return Some(Outgoing::Question(text));
             }
             Told::Nobody => {}
             Told::Gateway => drop(gateway.heard(&self.to.server, self.to.link.owner, raw)),

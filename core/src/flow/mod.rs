@@ -25,6 +25,7 @@ mod listen;
 mod messages;
 mod observed;
 mod on_behalf;
+mod onward;
 mod park;
 mod reload;
 mod rest;

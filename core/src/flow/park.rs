@@ -24,6 +24,7 @@ use crate::gateway::Gateway;
 use crate::identity::Owner;
 use crate::plan;
 use crate::ports::Host;
+use crate::screen;
 use crate::session::{Binding, Next, RequestState};
 use crate::upstream::compose::Ask;
 use crate::upstream::handshake::own_info;
@@ -37,7 +38,10 @@ const PARKED: usize = 1000;
 /// How long a server's other questions are waited for once it has asked one.
 const GATHER: Duration = Duration::from_millis(20);
 /// How long a `requestState` that leads to a server is good for, in milliseconds.
-const STATE_LIFETIME: u64 = 60 * 60 * 1000;
+pub(super) const STATE_LIFETIME: u64 = 60 * 60 * 1000;
+
+/// The member by which an agent answers.
+const RESPONSES: &str = "inputResponses";
 
 /// A call whose server waits for answers.
 pub(crate) struct Parked<H: Host> {
@@ -80,12 +84,12 @@ pub(super) enum Retried {
     Not,
     /// With a call that waits here.
     Parked(u64),
-    /// With another call of that server, which gets this state of its own, as JSON text, where it gave one.
+    /// With another call of that server.
     Server {
         /// Which one, by its identity.
         server: String,
-        /// The state.
-        native: Option<String>,
+        /// What that call brings.
+        next: Next,
         /// What the state is known by among those that were used.
         stamp: Stamp,
     },
@@ -151,11 +155,22 @@ impl Retried {
         match self {
             Self::Not | Self::Parked(_) => {}
             Self::Server { server: from, .. } if from != server.identity => return Err(invalid_state()),
-            Self::Server { native, stamp, .. } => {
+            Self::Server { next, stamp, .. } => {
                 ask.stamp = Some(stamp);
-                if native.is_none() {
-                    ask.set("inputResponses", None);
-                }
+                let native = match next {
+                    Next::Server(native) => Some(native),
+                    Next::Declined(native, keys) => {
+                        let given = ask.params.iter().find(|(key, _)| key == RESPONSES);
+                        let given = given.and_then(|(_, given)| Json::check(given.as_bytes()).ok());
+                        let responses = screen::with_declined(given, &keys);
+                        ask.set(RESPONSES, Some(responses));
+                        native
+                    }
+                    Next::Parked(_) | Next::Again => {
+                        ask.set(RESPONSES, None);
+                        None
+                    }
+                };
                 ask.set("requestState", native);
             }
         }
@@ -246,20 +261,19 @@ impl<H: Host> Gateway<H> {
         let now = self.host().now();
         let token = token.as_str().ok_or_else(invalid_state)?;
         let state = RequestState::open(&token, &self.0.sealer, now, &binding).ok_or_else(invalid_state)?;
-        let native = match state.next {
+        match state.next {
             Next::Parked(place) => return Ok(Retried::Parked(place)),
-            Next::Server(native) => Some(native),
-            Next::Again if all_accepted(inbound) => None,
-            Next::Again => {
+            Next::Again if !all_accepted(inbound) => {
                 return Err(Refusal::new(
                     code::INTERNAL,
                     "the user did not agree to what the server asked for",
                 ));
             }
-        };
+            Next::Server(_) | Next::Declined(..) | Next::Again => {}
+        }
         let stamp = (state.expires, state.nonce);
         self.spend(stamp, now).await?;
-        Ok(Retried::Server { server: state.server, native, stamp })
+        Ok(Retried::Server { server: state.server, next: state.next, stamp })
     }
 
     /// Takes note that a state was brought back; refuses one that was before, and where that cannot be told.
@@ -365,23 +379,6 @@ impl<H: Host> Gateway<H> {
         state.seal(&self.0.sealer, self.host())
     }
 
-    /// Returns what seals the state of a server's own, for the agent's way.
-    pub(super) fn seals_state(&self, to: &Addressee) -> impl Fn(&str) -> String + Send + Sync + use<H> {
-        let gateway = self.clone();
-        let (server, request) = (to.server.identity.clone(), to.request.clone());
-        let (path, owner) = (endpoint::path(&to.caller.scope), to.caller.who.owner());
-        move |native| {
-            let state = RequestState {
-                server: server.clone(),
-                binding: Binding::of(&request, path.clone(), owner.clone()),
-                nonce: gateway.random(),
-                expires: gateway.host().now() + STATE_LIFETIME,
-                next: Next::Server(native.to_owned()),
-            };
-            crate::wire::json::quote(&state.seal(&gateway.0.sealer, gateway.host()))
-        }
-    }
-
     /// Turns the error by which a session-based server asks for a page to be visited (whose code has been translated)
     /// into a question to a stateless agent that can be asked for that.
     pub(super) fn asks_by_error(
@@ -436,7 +433,7 @@ impl Addressee {
 
 impl Binding {
     /// Returns what binds a state to a request, from its message.
-    fn of(request: &Bytes, endpoint: String, owner: Owner) -> Self {
+    pub(super) fn of(request: &Bytes, endpoint: String, owner: Owner) -> Self {
         match Json::check(request).map(message::parse) {
             Ok(Ok(Message::Request { method, params, .. })) => Self::new(endpoint, owner, &method, &params),
             _ => Self::new(endpoint, owner, "", &crate::wire::json::Object::default()),

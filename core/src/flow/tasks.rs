@@ -12,8 +12,10 @@ use super::ask::{AnswerBody, Asked};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
 use crate::hub::Audience;
+use crate::observe::Record;
 use crate::pipe::Wait;
 use crate::ports::Host;
+use crate::screen::{Screen, with_declined};
 use crate::tasks::{self, Change, Told};
 use crate::upstream::Server;
 use crate::upstream::compose::Ask;
@@ -38,6 +40,8 @@ struct News<H: Host> {
     missed: Vec<Change>,
     /// How often a stream was asked for since something was heard.
     attempts: u32,
+    /// The record of no request: what is heard comes with none.
+    record: Record,
 }
 
 impl<H: Host> Gateway<H> {
@@ -67,6 +71,25 @@ impl<H: Host> Gateway<H> {
         (acknowledged, stream::select_all(all).chain(stream::pending()).boxed())
     }
 
+    /// Tells a server that what one of its tasks asks for by these keys was declined.
+    pub(super) fn decline_inputs(&self, server: &Arc<Server>, task: &str, keys: &[String]) {
+        if keys.is_empty() {
+            return;
+        }
+        let (gateway, server, task) = (self.clone(), server.clone(), task.to_owned());
+        let responses = with_declined(None, keys);
+        self.host().spawn(async move {
+            let ask = Ask {
+                capabilities: tasks::DECLARED.into(),
+                name: Some(task.as_str().into()),
+                ..Ask::own("tasks/update").with(tasks::ID, quote(&task)).with("inputResponses", responses)
+            };
+            if let Err(error) = gateway.result(&server, &ask).await {
+                tracing::debug!(%error, "cannot decline what a task asks for");
+            }
+        });
+    }
+
     async fn hear_tasks_of(
         &self,
         server: &Arc<Server>,
@@ -82,6 +105,7 @@ impl<H: Host> Gateway<H> {
             source: stream::empty().boxed(),
             missed: Vec::new(),
             attempts: 0,
+            record: Record::default(),
         };
         news.connect().await?;
         Ok(news)
@@ -89,6 +113,10 @@ impl<H: Host> Gateway<H> {
 }
 
 impl<H: Host> News<H> {
+    fn screen(&self) -> Screen<'_> {
+        Screen::new(&self.server, &self.record)
+    }
+
     fn into_stream(self) -> BoxStream<'static, String> {
         stream::unfold(self, |mut news| async move { Some((news.next().await?, news)) }).boxed()
     }
@@ -120,7 +148,7 @@ impl<H: Host> News<H> {
             return None;
         };
         self.attempts = 0;
-        match tasks::told(&raw, &self.open, &self.subscription) {
+        match tasks::told(&raw, &self.open, &self.subscription, self.screen()) {
             Told::Changed(change) => Some(change),
             _ => None,
         }
@@ -145,6 +173,7 @@ impl<H: Host> News<H> {
         if change.is_last {
             self.open.remove(&change.id);
         }
+        self.gateway.decline_inputs(&self.server, &change.id, &change.declined);
         Some(change.text)
     }
 
@@ -165,7 +194,8 @@ impl<H: Host> News<H> {
         let first =
             self.source.next().map(|first| first.ok_or_else(|| server.error("does not tell of tasks")));
         let first = self.gateway.within(&server, server.settings.timeout, first).await?;
-        let Told::Acknowledged(ids) = tasks::told(&first, &self.open, &self.subscription) else {
+        let Told::Acknowledged(ids) = tasks::told(&first, &self.open, &self.subscription, self.screen())
+        else {
             return Err(server.error("does not tell of tasks"));
         };
         self.open.retain(|own, _| ids.contains(own));
@@ -190,7 +220,8 @@ impl<H: Host> News<H> {
             match self.gateway.result(&self.server, &ask).await {
                 Ok(task) => {
                     let task = task.as_deref().and_then(|text| Json::check(text.as_bytes()).ok());
-                    let change = task.and_then(|task| tasks::missed(task, &self.open, &self.subscription));
+                    let change = task
+                        .and_then(|task| tasks::missed(task, &self.open, &self.subscription, self.screen()));
                     self.missed.extend(change);
                 }
                 Err(error) => tracing::debug!(%error, "cannot ask for a task"),

@@ -14,8 +14,10 @@ use crate::catalog::tells_of_changes;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
 use crate::hub::Resource;
+use crate::observe::Record;
 use crate::pipe::{Wait, WeakPipe};
 use crate::ports::Host;
+use crate::screen::{DECLINED, Declined, Screen};
 use crate::shape;
 use crate::upstream::compose::Ask;
 use crate::upstream::pauses::BEFORE_A_SERVER;
@@ -290,8 +292,15 @@ impl<H: Host> Gateway<H> {
         if let Owner::Session(nonce, interaction) = owner
             && shape::can_be_asked(interaction, method, json.get("params"))
         {
-            let address = &server.address;
-            let question = shape::sealed_question(json, id, address, nonce, &self.0.sealer, self.host());
+            let params = match Screen::new(server, &Record::default()).params(method, json.get("params")) {
+                Ok(params) => params,
+                Err(Declined(why)) => {
+                    self.record_declined(server, &why);
+                    return Some(message::result(id, DECLINED));
+                }
+            };
+            let (question, address) = ((json, params.as_deref()), &server.address);
+            let question = shape::sealed_question(question, id, address, nonce, &self.0.sealer, self.host());
             if self.0.hub.tell(nonce, question) {
                 return None;
             }

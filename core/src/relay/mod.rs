@@ -3,4 +3,4 @@
 mod scanner;
 mod splice;
 
-pub(crate) use splice::{Broken, Edits, Finished, Splice};
+pub(crate) use splice::{Broken, Edits, Finished, Replace, Splice};

@@ -13,8 +13,18 @@ use super::scanner::{Mark, Scanner};
 use crate::pieces::Pieces;
 use crate::wire::json::Json;
 
-/// Returns the JSON text to put in place of a value, or nothing where it stays; takes the member's key and the value.
-pub(crate) type Replace = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
+/// Puts other values in place of an answer's.
+pub(crate) trait Replace: Send + Sync {
+    /// Returns the JSON text to put in place of a member of the result, or nothing where it stays. What is put in place of a
+    /// member that is left out goes nowhere.
+    fn member(&self, key: &str, value: &str) -> Option<String>;
+
+    /// Returns what a translated error is replaced with, or nothing where it stays.
+    fn error(&self, error: &str) -> Option<String>;
+
+    /// Returns a member to append to the result, once all others have been seen: name and JSON text.
+    fn last(&self) -> Option<(&'static str, String)>;
+}
 
 /// What to change in an answer.
 #[derive(Clone)]
@@ -30,7 +40,7 @@ pub(crate) struct Edits {
     /// The members of a result object that `replace` decides on.
     pub(crate) replaced: &'static [&'static str],
     /// Replaces values of those.
-    pub(crate) replace: Option<Replace>,
+    pub(crate) replace: Option<Arc<dyn Replace>>,
     /// Translates the text of an error object.
     pub(crate) error: fn(&str) -> String,
 }
@@ -161,6 +171,8 @@ enum Sink {
     Ahead,
     /// To whoever puts something else in their place, who takes this many.
     Captured(usize),
+    /// To whoever takes this many, with nothing in their place.
+    Taken(usize),
     /// Nowhere.
     Omitted,
 }
@@ -237,7 +249,7 @@ impl Rewriter {
         match self.sink {
             Sink::Out => out.share(chunk, span),
             Sink::Ahead => hold(&mut self.ahead, bytes, HELD)?,
-            Sink::Captured(limit) => hold(&mut self.captured, bytes, limit)?,
+            Sink::Captured(limit) | Sink::Taken(limit) => hold(&mut self.captured, bytes, limit)?,
             Sink::Omitted => {}
         }
         Ok(())
@@ -263,6 +275,8 @@ impl Rewriter {
             (Mark::End, b"error") => {
                 let error = Some(checked(&self.captured)?).filter(|error| error.is_object());
                 let error = (self.edits.error)(error.ok_or(Broken::NoError)?.text());
+                let other = self.edits.replace.as_ref().and_then(|replace| replace.error(&error));
+                let error = other.unwrap_or(error);
                 self.error_code =
                     checked(error.as_bytes())?.get("code").and_then(|code| code.text().parse().ok());
                 out.copy(error.as_bytes());
@@ -286,7 +300,7 @@ impl Rewriter {
             Mark::Value(first) => self.begin_member(first, out),
             Mark::End => {
                 self.in_result_type = false;
-                if matches!(self.sink, Sink::Captured(_)) {
+                if matches!(self.sink, Sink::Captured(_) | Sink::Taken(_)) {
                     self.replace(out)?;
                     self.sink = Sink::Out;
                 }
@@ -316,8 +330,9 @@ impl Rewriter {
         if key == b"isError" {
             self.is_error = first == b't';
         }
+        let replaced = self.edits.replaced.iter().any(|name| key == name.as_bytes());
         if self.edits.omit.is_some_and(|omit| omit(key, first)) {
-            self.sink = Sink::Omitted;
+            self.sink = if replaced { Sink::Taken(REPLACED) } else { Sink::Omitted };
             return;
         }
         if self.sink == Sink::Ahead {
@@ -328,30 +343,37 @@ impl Rewriter {
         for (bit, (name, _)) in self.edits.append.iter().enumerate() {
             self.present |= u8::from(key == name.as_bytes()) << bit;
         }
-        let replaced = self.edits.replaced.iter().any(|name| key == name.as_bytes());
         self.sink = if replaced { Sink::Captured(REPLACED) } else { Sink::Out };
     }
 
     fn replace(&mut self, out: &mut Pieces) -> Result<(), Broken> {
         let value = checked(&self.captured)?.text();
         let key = std::str::from_utf8(&self.scanner.key).map_err(|_| Broken::NotAMessage)?;
-        match self.edits.replace.as_ref().and_then(|replace| replace(key, value)) {
-            Some(other) => out.copy(other.as_bytes()),
-            None => out.copy(&self.captured),
+        let other = self.edits.replace.as_ref().and_then(|replace| replace.member(key, value));
+        if matches!(self.sink, Sink::Captured(_)) {
+            out.copy(other.as_ref().map_or(&self.captured, |other| other.as_bytes()));
         }
         self.captured.clear();
         Ok(())
     }
 
     fn append_missing(&mut self, out: &mut Pieces) {
-        for (bit, (name, value)) in self.edits.append.iter().enumerate() {
-            if self.present & (1 << bit) == 0 {
-                let comma = if self.members > 0 { "," } else { "" };
-                self.members += 1;
-                for part in [comma, "\"", name, "\":", value] {
-                    out.copy(part.as_bytes());
-                }
+        let (append, present) = (self.edits.append, self.present);
+        for (bit, (name, value)) in append.iter().enumerate() {
+            if present & (1 << bit) == 0 {
+                self.append(name, value, out);
             }
+        }
+        if let Some((name, value)) = self.edits.replace.as_ref().and_then(|replace| replace.last()) {
+            self.append(name, &value, out);
+        }
+    }
+
+    fn append(&mut self, name: &str, value: &str, out: &mut Pieces) {
+        let comma = if self.members > 0 { "," } else { "" };
+        self.members += 1;
+        for part in [comma, "\"", name, "\":", value] {
+            out.copy(part.as_bytes());
         }
     }
 }
@@ -370,16 +392,37 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Seals one member, and keeps another for the end.
+    #[derive(Default)]
+    struct Seals(std::sync::Mutex<Option<String>>);
+
+    impl Replace for Seals {
+        fn member(&self, key: &str, value: &str) -> Option<String> {
+            if key == "late" {
+                *self.0.lock().unwrap() = Some(value.to_owned());
+            }
+            (key != "kept").then(|| format!("[{value}]"))
+        }
+
+        fn error(&self, error: &str) -> Option<String> {
+            error.contains("hidden").then(|| "{\"code\":-1}".into())
+        }
+
+        fn last(&self) -> Option<(&'static str, String)> {
+            Some(("late", self.0.lock().unwrap().take()?))
+        }
+    }
+
     fn edits(append: &'static [(&'static str, &'static str)]) -> Edits {
         Edits {
             expected_id: "5".into(),
             id: "\"agent\"".into(),
             append,
-            omit: append
-                .is_empty()
-                .then_some(|key, first| key == b"gone" || (key == b"object" && first != b'{')),
-            replaced: &["sealed", "kept"],
-            replace: Some(Arc::new(|key, value| (key == "sealed").then(|| format!("[{value}]")))),
+            omit: append.is_empty().then_some(|key, first| {
+                matches!(key, b"gone" | b"late") || (key == b"object" && first != b'{')
+            }),
+            replaced: &["sealed", "kept", "late"],
+            replace: Some(Arc::new(Seals::default())),
             error: |e| e.replace("-32002", "-32602"),
         }
     }
@@ -424,6 +467,17 @@ mod tests {
             r#" {"result":{"a":[1,{"id":5}]},"jsonrpc":"2.0", "i\u0064" : "agent" } "#,
         );
         check(r#"{"id":5,"result":-1.5e3}"#, COMPLETE, r#"{"id":"agent","result":-1.5e3}"#);
+    }
+
+    #[test]
+    fn what_was_taken_out_comes_last() {
+        check(
+            r#"{"id":5,"result":{"late":"s","sealed":1,"a":2}}"#,
+            &[],
+            r#"{"id":"agent","result":{"sealed":[1],"a":2,"late":"s"}}"#,
+        );
+        check(r#"{"id":5,"result":{"late" : {}}}"#, &[], r#"{"id":"agent","result":{"late":{}}}"#);
+        check(r#"{"id":5,"error":{"hidden":1}}"#, &[], r#"{"id":"agent","error":{"code":-1}}"#);
     }
 
     #[test]

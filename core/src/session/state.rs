@@ -40,6 +40,8 @@ pub(crate) enum Next {
     Parked(u64),
     /// The server is called again from the start.
     Again,
+    /// The server is called again, with its own state where it gave one, and is told that what has these keys was declined.
+    Declined(Option<String>, Vec<String>),
 }
 
 /// The request that a state belongs to.

@@ -59,6 +59,7 @@ pub fn server(url: &str) -> Server {
         timeout: Duration::from_secs(5),
         cache: Duration::from_mins(1),
         enabled: true,
+        elicitation: crate::config::Elicitation::default(),
     }
 }
 

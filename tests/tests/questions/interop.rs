@@ -120,7 +120,8 @@ fn of_rounds(client: Client, server: &str) {
     ];
     let transcript = call(client, server, &answers(client), &calls);
     assert_eq!(asked(&transcript), [FORM, PAGE, SAMPLING, ROOTS, FORM, SAMPLING]);
-    assert_eq!(transcript.asked[0].params["message"], "Who are you?");
+    let shown = transcript.asked[0].params["message"].as_str().expect("a message");
+    assert!(shown.ends_with(" asks:\n> Who are you?"), "{shown}");
     assert_eq!(transcript.asked[0].params["requestedSchema"]["required"], json!(["name"]));
     assert_eq!(transcript.asked[1].params["url"], "https://example.com/sign-in");
     let about = &transcript.asked[5].params["messages"][0]["content"]["text"];

@@ -17,7 +17,7 @@ const LIKE_LATIN: &str = "\
     ɑaɡgıiſsℓlǃlʏyᴏoᴄcᴠvᴡwᴢzꜱsɩi";
 
 /// Returns how a character is read; nothing where it is not seen.
-pub(super) fn fold(c: char) -> Option<char> {
+pub(crate) fn fold(c: char) -> Option<char> {
     if c.is_ascii() {
         return Some(c.to_ascii_lowercase());
     }

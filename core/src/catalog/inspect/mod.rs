@@ -12,6 +12,7 @@ mod walk;
 mod wording;
 
 pub use characters::is_invisible;
+pub(crate) use folding::fold as read_as;
 
 use serde::Serialize;
 

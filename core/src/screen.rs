@@ -1,0 +1,515 @@
+//! Which of a server's questions reach a user, and in which words: pure.
+//!
+//! **A user sees who asks, and where a link leads, before anything that the server says.** The gateway's own line comes
+//! first and has no mark before it; each line of the server's has, so that none of them passes for the gateway's, and there
+//! is only so much of them. **A link is opened as it was judged**: what is passed on is the address that was parsed.
+//!
+//! Whether a form asks for a secret is told by the names and titles of its fields. What its text talks a user into typing
+//! where nothing says so, nobody can tell here.
+
+use std::borrow::Cow;
+
+use url::Url;
+
+use crate::catalog::inspect::{is_invisible, read_as};
+use crate::config::{Elicitation, Forms};
+use crate::error::{Refusal, code};
+use crate::front::gate::is_loopback;
+use crate::observe::Record;
+use crate::upstream::Server;
+use crate::wire::json::Json;
+use crate::wire::message::ObjectWriter;
+
+/// What a server is answered whose question nobody is asked.
+pub(crate) const DECLINED: &str = r#"{"action":"decline"}"#;
+/// The longest address that is passed on, in bytes.
+const LONGEST: usize = 8 << 10;
+/// How much of a server's text is passed on with a link and with a form, in bytes; each line counts as so many more.
+const LINK: usize = 1000;
+const FORM: usize = 4000;
+const LINE: usize = 80;
+/// Names of what is a secret, within a name of a field without its spaces.
+const SECRETS: [&str; 14] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "passcode",
+    "passwort",
+    "kennwort",
+    "motdepasse",
+    "contrase",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "seedphrase",
+    "recoveryphrase",
+    "credential",
+];
+/// The same, as words of their own.
+const SECRET_WORDS: [&str; 9] = ["secret", "secrets", "token", "pin", "otp", "cvv", "cvc", "pwd", "mnemonic"];
+/// What is no secret, whatever it is of.
+const OF_SECRETS: [&str; 8] = ["name", "id", "type", "hint", "count", "limit", "length", "policy"];
+
+/// What stands between one server and the users whom it asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Screen<'s> {
+    server: &'s Server,
+    /// The request in which it asks.
+    record: &'s Record,
+}
+
+/// That a user is not asked, and why.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Declined(pub(crate) Cow<'static, str>);
+
+type Judged<T> = Result<T, Cow<'static, str>>;
+
+impl<'s> Screen<'s> {
+    /// Stands before a server that is asked for the request that this is the record of.
+    pub(crate) fn new(server: &'s Server, record: &'s Record) -> Self {
+        Self { server, record }
+    }
+
+    /// Returns the parameters with which an agent is asked in place of a server's; nothing where those stay.
+    pub(crate) fn params(self, method: &str, params: Option<Json<'_>>) -> Result<Option<String>, Declined> {
+        if method != "elicitation/create" {
+            return Ok(None);
+        }
+        let params = params.unwrap_or(Json::known("{}"));
+        let judged = elicitation(self.server.name.as_str(), &self.server.settings.elicitation, params);
+        judged.map(Some).map_err(|why| self.declined(why))
+    }
+
+    /// Returns what an agent is asked for in place of what `inputRequests` says, as JSON text, and the keys of what it is not.
+    pub(crate) fn requests(self, requests: Json<'_>) -> (String, Vec<String>) {
+        let (mut out, mut declined) = (ObjectWriter::default(), Vec::new());
+        let Ok(requests) = requests.object() else {
+            drop(self.declined(TWICE.into()));
+            return ("{}".into(), declined);
+        };
+        for (key, request) in requests.iter() {
+            match self.request(request) {
+                Ok(text) => drop(out.member(key, &text)),
+                Err(Declined(_)) => declined.push(key.to_string()),
+            }
+        }
+        (out.finish(), declined)
+    }
+
+    fn request(self, request: Json<'_>) -> Result<String, Declined> {
+        let members = request.object().map_err(|_| self.declined(TWICE.into()))?;
+        let method = members.get("method").and_then(Json::as_str).unwrap_or_default();
+        let Some(params) = self.params(&method, members.get("params"))? else {
+            return Ok(request.text().to_owned());
+        };
+        let mut out = ObjectWriter::default();
+        out.string("method", &method).member("params", &params);
+        Ok(out.finish())
+    }
+
+    /// Returns the error that an agent gets in place of one that asks for pages to be visited (2025-11-25, -32042).
+    pub(crate) fn error(self, error: &str) -> Option<String> {
+        let error = Json::known(error);
+        let asks = |data: Json<'_>| data.members().any(|(key, _)| key == ASKED);
+        if !error.members().any(|(key, data)| key == "data" && asks(data)) {
+            return None;
+        }
+        Some(self.asking_error(error).unwrap_or_else(|Declined(why)| {
+            let why = format!("the gateway does not ask the user what the server asks for: {why}");
+            Refusal::new(code::INTERNAL, why).to_json()
+        }))
+    }
+
+    fn asking_error(self, error: Json<'_>) -> Result<String, Declined> {
+        let twice = |_| self.declined(TWICE.into());
+        let error = error.object().map_err(twice)?;
+        let data = error.get("data").unwrap_or(Json::known("{}")).object().map_err(twice)?;
+        let mut pages = Vec::new();
+        for params in data.get(ASKED).iter().flat_map(|asked| asked.elements()) {
+            let (name, allowed) = (self.server.name.as_str(), &self.server.settings.elicitation);
+            pages.push(visit(name, allowed, params).map_err(|why| self.declined(why))?);
+        }
+        let mut out = ObjectWriter::default();
+        for (key, value) in error.iter().filter(|(key, _)| *key != "data") {
+            out.member(key, value.text());
+        }
+        out.member("data", &format!("{{\"{ASKED}\":[{}]}}", pages.join(",")));
+        Ok(out.finish())
+    }
+
+    /// Takes note that a user is not asked.
+    fn declined(self, why: Cow<'static, str>) -> Declined {
+        tracing::warn!(server = %self.server.name, reason = %why, "a question to a user was declined");
+        self.record.declined(&self.server.name, &why);
+        Declined(why)
+    }
+}
+
+const ASKED: &str = "elicitations";
+const TWICE: &str = "it says one thing twice";
+
+/// Returns what a server is told where some of what it asks for was declined, whatever was given for those.
+pub(crate) fn with_declined(given: Option<Json<'_>>, keys: &[String]) -> String {
+    let mut out = ObjectWriter::default();
+    let is_declined = |key: &str| keys.iter().any(|declined| declined == key);
+    for (key, value) in given.iter().flat_map(|given| given.members()).filter(|(key, _)| !is_declined(key)) {
+        out.member(&key, value.text());
+    }
+    for key in keys {
+        out.member(key, DECLINED);
+    }
+    out.finish()
+}
+
+/// Judges a question; returns its parameters as the agent gets them.
+fn elicitation(name: &str, allowed: &Elicitation, params: Json<'_>) -> Judged<String> {
+    let mode = params.get("mode").filter(|mode| !mode.is_null());
+    match mode.map(|mode| mode.as_str().unwrap_or_default()).as_deref() {
+        Some("url") => visit(name, allowed, params),
+        None | Some("form") => {
+            let members = params.object().map_err(|_| TWICE)?;
+            may_fill_in(allowed.forms, members.get("requestedSchema"))?;
+            Ok(restated(params, (&format!("Server {name:?} asks:"), FORM), &[]))
+        }
+        Some(_) => Err("it asks in a mode that is not known".into()),
+    }
+}
+
+/// Judges a page to be visited.
+fn visit(name: &str, allowed: &Elicitation, params: Json<'_>) -> Judged<String> {
+    let members = params.object().map_err(|_| TWICE)?;
+    let text = members.get("url").and_then(Json::as_str).ok_or("it names no page")?;
+    let url = link(&text)?;
+    let host = url.host_str().unwrap_or_default();
+    if !allowed.urls.permit(host) {
+        return Err(format!("it leads to {host}, which its configuration does not list").into());
+    }
+    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+    let head = format!("Server {name:?} asks you to open a page at {host}{port}:");
+    Ok(restated(params, (&head, LINK), &[("mode", "url"), ("url", url.as_str())]))
+}
+
+/// Parses an address that a user may be sent to.
+fn link(text: &str) -> Judged<Url> {
+    let is_odd = |c: char| c.is_control() || c.is_whitespace() || is_invisible(c);
+    if text.len() > LONGEST || text.chars().any(is_odd) {
+        return Err("the page's address is too long, or has characters that are not seen".into());
+    }
+    let url = Url::parse(text).map_err(|_| "the page's address is none")?;
+    let is_safe = match url.scheme() {
+        "https" => url.has_host(),
+        "http" => url.host_str().is_some_and(is_loopback),
+        _ => false,
+    };
+    if !is_safe {
+        return Err("the page's address does not lead anywhere over https".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("the page's address begins with a user's name".into());
+    }
+    Ok(url)
+}
+
+/// Judges a form.
+fn may_fill_in(forms: Forms, schema: Option<Json<'_>>) -> Judged<()> {
+    match (forms, schema) {
+        (Forms::None, _) => Err("its configuration lets it send no forms".into()),
+        (Forms::Any, _) | (Forms::Plain, None) => Ok(()),
+        (Forms::Plain, Some(schema)) => {
+            let schema = schema.object().map_err(|_| TWICE)?;
+            let Some(fields) = schema.get("properties") else { return Ok(()) };
+            for (key, field) in fields.object().map_err(|_| TWICE)?.iter() {
+                let field = field.object().map_err(|_| TWICE)?;
+                let text = |key| field.get(key).and_then(Json::as_str).unwrap_or_default();
+                let is_typed = field.get("enum").or(field.get("oneOf")).is_none()
+                    && !matches!(text("type").as_ref(), "boolean" | "array");
+                let is_named = || is_secret(key) || is_secret(&text("title"));
+                if text("format") == "password" || (is_typed && is_named()) {
+                    return Err(format!("its form asks for a secret ({})", shown(key, 40)).into());
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Tells whether a field of that name is one for a secret.
+fn is_secret(name: &str) -> bool {
+    let mut spaced = String::new();
+    let mut was_lower = false;
+    for c in name.chars() {
+        if c.is_uppercase() && was_lower {
+            spaced.push(' ');
+        }
+        was_lower = c.is_lowercase();
+        spaced.extend(read_as(c).map(|c| if c.is_alphanumeric() { c } else { ' ' }));
+    }
+    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let whole = words.concat();
+    let is_of_one = words.last().is_some_and(|last| OF_SECRETS.contains(last));
+    !is_of_one
+        && (SECRETS.iter().any(|secret| whole.contains(secret))
+            || words.iter().any(|word| SECRET_WORDS.contains(word)))
+}
+
+/// Returns parameters with members of the gateway's own in place of theirs, and its line before what the server says.
+fn restated(params: Json<'_>, (head, room): (&str, usize), own: &[(&str, &str)]) -> String {
+    let mut out = ObjectWriter::with_capacity(params.text().len() + head.len());
+    for (key, value) in own {
+        out.string(key, value);
+    }
+    let text = params.get("message").and_then(Json::as_str).unwrap_or_default();
+    out.string("message", &said(head, &text, room));
+    let is_own = |key: &str| key == "message" || own.iter().any(|(name, _)| *name == key);
+    for (key, value) in params.members().filter(|(key, _)| !is_own(key)) {
+        out.member(&key, value.text());
+    }
+    out.finish()
+}
+
+/// Returns as much of a server's text as there is room for, behind the gateway's line.
+fn said(head: &str, text: &str, mut room: usize) -> String {
+    let mut out = head.to_owned();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let whole = shown(line, usize::MAX);
+        let part = shown(line, room);
+        room = room.saturating_sub(LINE + part.len());
+        out.extend(["\n> ", &part]);
+        if room == 0 || part.len() < whole.len() {
+            out.push_str(" […]");
+            break;
+        }
+    }
+    out
+}
+
+/// Returns as much of a text as has that many bytes, on one line, without what is not seen or changes what is.
+fn shown(text: &str, most: usize) -> String {
+    let seen = text.chars().filter(|c| !is_invisible(*c) || c.is_control());
+    let mut seen: String =
+        seen.map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }).collect();
+    seen.truncate(seen.floor_char_boundary(most));
+    seen
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::config::Urls;
+    use crate::names::ServerName;
+    use crate::wire::json::quote;
+
+    /// Looks at what stands before a server with an ordinary configuration.
+    pub(crate) fn before_a_server<T>(look: impl FnOnce(Screen<'_>) -> T) -> T {
+        look(Screen::new(&server(Elicitation::default()), &Record::default()))
+    }
+
+    fn server(elicitation: Elicitation) -> std::sync::Arc<Server> {
+        let settings =
+            crate::config::Server { elicitation, ..crate::testing::server("http://127.0.0.1:1/mcp") };
+        Server::new(ServerName::parse("notes").unwrap(), settings, 1).0
+    }
+
+    /// What becomes of the parameters of a question.
+    fn asked(elicitation: Elicitation, params: &str) -> String {
+        let (server, record) = (server(elicitation), Record::default());
+        let params = Json::check(params.as_bytes()).expect(params);
+        match Screen::new(&server, &record).params("elicitation/create", Some(params)) {
+            Ok(params) => params.expect("it is an elicitation"),
+            Err(Declined(why)) => format!("declined: {why}"),
+        }
+    }
+
+    /// What becomes of a link.
+    fn visited(urls: Urls, url: &str) -> String {
+        let elicitation = Elicitation { urls, ..Elicitation::default() };
+        let asked = asked(elicitation, &format!(r#"{{"mode":"url","message":"Go","url":{}}}"#, quote(url)));
+        match Json::check(asked.as_bytes()) {
+            Ok(params) => {
+                let text = |key| params.get(key).and_then(Json::as_str).unwrap().replace('\n', " | ");
+                format!("{} -> {}", text("message"), text("url"))
+            }
+            Err(_) => asked,
+        }
+    }
+
+    fn filled_in(forms: Forms, properties: &str) -> String {
+        let params = format!(
+            r#"{{"message":"Tell","requestedSchema":{{"type":"object","properties":{properties}}}}}"#
+        );
+        asked(Elicitation { forms, ..Elicitation::default() }, &params)
+    }
+
+    #[test]
+    fn a_user_sees_who_asks_and_where_a_link_leads() {
+        let check = |url: &str| visited(Urls::Any, url);
+        insta::assert_snapshot!(check("https://example.com/connect?step=1#x"), @r#"Server "notes" asks you to open a page at example.com: | > Go -> https://example.com/connect?step=1#x"#);
+        insta::assert_snapshot!(check("https://Example.com:8443"), @r#"Server "notes" asks you to open a page at example.com:8443: | > Go -> https://example.com:8443/"#);
+        insta::assert_snapshot!(check("https://xn--pypl-53dc.com/login"), @r#"Server "notes" asks you to open a page at xn--pypl-53dc.com: | > Go -> https://xn--pypl-53dc.com/login"#);
+        insta::assert_snapshot!(check("https://paypal.com.evil.example/"), @r#"Server "notes" asks you to open a page at paypal.com.evil.example: | > Go -> https://paypal.com.evil.example/"#);
+        insta::assert_snapshot!(check("https://bank.com\\@evil.example/"), @r#"Server "notes" asks you to open a page at bank.com: | > Go -> https://bank.com/@evil.example/"#);
+        insta::assert_snapshot!(check("https:/bank.com%2eevil.example"), @r#"Server "notes" asks you to open a page at bank.com.evil.example: | > Go -> https://bank.com.evil.example/"#);
+        insta::assert_snapshot!(check("http://127.0.0.1:8080/oauth"), @r#"Server "notes" asks you to open a page at 127.0.0.1:8080: | > Go -> http://127.0.0.1:8080/oauth"#);
+        insta::assert_snapshot!(check("http://[::1]/"), @r#"Server "notes" asks you to open a page at [::1]: | > Go -> http://[::1]/"#);
+        insta::assert_snapshot!(check("https://10.0.0.1/"), @r#"Server "notes" asks you to open a page at 10.0.0.1: | > Go -> https://10.0.0.1/"#);
+    }
+
+    #[test]
+    fn a_link_that_leads_elsewhere_is_not_shown() {
+        for url in [
+            "https://bank.com@evil.example/",
+            "https://bank.com:443@evil.example/",
+            "https://bank.com%2f@evil.example",
+            "http://example.com/",
+            "http://127.0.0.1.evil.example/",
+            "http://0.0.0.0/",
+            "javascript:alert(1)",
+            "data:text/html,<script>",
+            "file:///etc/passwd",
+            "ftp://example.com/",
+            "vscode://settings",
+            "//evil.example",
+            "evil.example",
+            "--upload-pack=x",
+            "$(id)",
+            "https://",
+            "https:///",
+            "https://exa mple.com",
+            " https://example.com",
+            "https://example.com/\u{202e}moc.knab",
+            "https://exam\u{200b}ple.com",
+            "https://example.com/\u{0}",
+            "java\nscript:alert(1)",
+            "https://раураl.com/login",
+            "https://bank.com⁄x.evil.example/",
+            "",
+            &format!("https://example.com/{}", "x".repeat(LONGEST)),
+        ] {
+            let outcome = visited(Urls::Any, url);
+            assert!(outcome.starts_with("declined: "), "{url:?}: {outcome}");
+        }
+    }
+
+    #[test]
+    fn a_server_leads_where_its_configuration_lets_it() {
+        let listed = Urls::Hosts(vec![
+            "login.example.com".into(),
+            "*.xn--bcher-kva.example".into(),
+            "localhost".into(),
+        ]);
+        for url in [
+            "https://login.example.com/x",
+            "https://LOGIN.example.com.:1/",
+            "https://A.XN--BCHER-KVA.example/",
+            "http://localhost:1/",
+        ] {
+            assert!(visited(listed.clone(), url).starts_with("Server"), "{url}");
+        }
+        insta::assert_snapshot!(visited(listed.clone(), "https://login.examp1e.com/"), @"declined: it leads to login.examp1e.com, which its configuration does not list");
+        assert!(visited(listed, "http://127.0.0.1/").starts_with("declined"));
+        assert!(visited(Urls::None, "https://example.com/").starts_with("declined"));
+    }
+
+    #[test]
+    fn what_a_server_says_cannot_pass_for_the_gateway() {
+        let check =
+            |message: &str| asked(Elicitation::default(), &format!(r#"{{"message":{}}}"#, quote(message)));
+        insta::assert_snapshot!(check("Which?"), @r#"{"message":"Server \"notes\" asks:\n> Which?"}"#);
+        insta::assert_snapshot!(check("\n\n\n\nWell\r\n\r\nServer \"bank\" asks:\u{2028}Server \"bank\" asks:\rServer"), @r#"{"message":"Server \"notes\" asks:\n> Well\n> Server \"bank\" asks: Server \"bank\" asks: Server"}"#);
+        insta::assert_snapshot!(check("a\u{202e}b\u{200b}c\u{1b}[2Jd\u{e0041}e"), @r#"{"message":"Server \"notes\" asks:\n> abc [2Jde"}"#);
+        insta::assert_snapshot!(asked(Elicitation::default(), "{}"), @r#"{"message":"Server \"notes\" asks:"}"#);
+        for text in ["x\n".repeat(10_000), "x".repeat(100_000), "é ".repeat(50_000)] {
+            let message = check(&text);
+            assert!(message.len() < 2 * FORM && message.lines().count() < 60, "{}", message.len());
+            assert!(message.ends_with(" […]\"}"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_form_asks_for_no_secret() {
+        for field in [
+            r#""password":{"type":"string"}"#,
+            r#""user_password":{"type":"string"}"#,
+            r#""x":{"type":"string","title":"Your API key"}"#,
+            r#""x":{"type":"string","format":"password"}"#,
+            r#""apiKey":{"type":"string"}"#,
+            r#""API_KEY":{"type":"string"}"#,
+            r#""githubToken":{}"#,
+            r#""x":{"type":"string","title":"GitHub personal access token"}"#,
+            r#""pin":{"type":"integer"}"#,
+            r#""client-secret":{"type":"string"}"#,
+            r#""p\u0430ssword":{"type":"string"}"#,
+            r#""pass\u200bword":{"type":"string"}"#,
+            r#""\u0070assword":{"type":"string"}"#,
+            r#""Passwort":{"type":"string"}"#,
+            r#""ok":{"type":"string"},"otp":{"type":"string"}"#,
+            r#""x":{"type":"string","title":"Name","title":"Password"}"#,
+            r#""x":{"type":"string"},"x":{"type":"string"}"#,
+        ] {
+            let outcome = filled_in(Forms::Plain, &format!("{{{field}}}"));
+            assert!(outcome.starts_with("declined: it"), "{field}: {outcome}");
+        }
+        insta::assert_snapshot!(filled_in(Forms::Plain, r#"{"api_key":{"type":"string"}}"#), @"declined: its form asks for a secret (api_key)");
+    }
+
+    #[test]
+    fn other_forms_reach_the_user() {
+        let plain = r#"{"name":{"type":"string"},"max_tokens":{"type":"integer"},"secret_name":{"type":"string"},
+            "forget_password":{"type":"boolean"},"secretary":{"type":"string"},"auth":{"type":"string","enum":["token","password"]},
+            "pinned":{"type":"string","title":"Pinned tokenizer"}}"#;
+        assert!(filled_in(Forms::Plain, plain).starts_with(r#"{"message":"#));
+        assert!(filled_in(Forms::None, plain).starts_with("declined"));
+        let secret = r#"{"password":{"type":"string"}}"#;
+        assert!(filled_in(Forms::Any, secret).contains(secret));
+        assert_eq!(
+            asked(Elicitation::default(), r#"{"mode":"telepathy"}"#),
+            "declined: it asks in a mode that is not known"
+        );
+        assert!(asked(Elicitation::default(), r#"{"mode":null}"#).contains("asks:"));
+        assert!(
+            asked(Elicitation::default(), r#"{"mode":"form","mode":"url","url":"https://x.example"}"#)
+                .starts_with("declined")
+        );
+    }
+
+    #[test]
+    fn other_questions_stay() {
+        let check = |requests: &str| before_a_server(|screen| screen.requests(Json::known(requests)));
+        let sampling = |screen: Screen<'_>| screen.params("sampling/createMessage", Some(Json::known("{}")));
+        assert_eq!(before_a_server(sampling), Ok(None));
+        let requests = r#"{"r":{"method":"roots/list"},"a":{"method":"elicitation/create","params":{"mode":"url","url":"javascript:1"}},"b":{"method":"elicitation/create","params":{"message":"?"}},"c":{"method":"x","method":"elicitation/create","params":{}}}"#;
+        insta::assert_debug_snapshot!(check(requests), @r#"
+        (
+            "{\"r\":{\"method\":\"roots/list\"},\"b\":{\"method\":\"elicitation/create\",\"params\":{\"message\":\"Server \\\"notes\\\" asks:\\n> ?\"}}}",
+            [
+                "a",
+                "c",
+            ],
+        )
+        "#);
+        insta::assert_debug_snapshot!(check(r#"{"a":{"method":"roots/list"},"a":{}}"#), @r#"
+        (
+            "{}",
+            [],
+        )
+        "#);
+        insta::assert_snapshot!(with_declined(Some(Json::known(r#"{"a":{"action":"accept"},"b":{}}"#)), &["a".into(), "c".into()]), @r#"{"b":{},"a":{"action":"decline"},"c":{"action":"decline"}}"#);
+    }
+
+    #[test]
+    fn errors_that_ask_are_judged() {
+        let check = |error: &str| before_a_server(|screen| screen.error(error));
+        assert_eq!(check(r#"{"code":-32042,"message":"m","data":{"x":1}}"#), None);
+        let page = |url: &str| format!(r#"{{"elicitationId":"e","url":"{url}","message":"Please"}}"#);
+        let error =
+            |pages: &str| format!(r#"{{"code":-32042,"message":"m","data":{{"elicitations":[{pages}]}}}}"#);
+        insta::assert_snapshot!(check(&error(&page("https://x.example"))).unwrap(), @r#"{"code":-32042,"message":"m","data":{"elicitations":[{"mode":"url","url":"https://x.example/","message":"Server \"notes\" asks you to open a page at x.example:\n> Please","elicitationId":"e"}]}}"#);
+        let both = format!("{},{}", page("https://x.example"), page("https://a@x.example"));
+        insta::assert_snapshot!(check(&error(&both)).unwrap(), @r#"{"code":-32603,"message":"the gateway does not ask the user what the server asks for: the page's address begins with a user's name"}"#);
+        let twice = format!(
+            r#"{{"code":-1,"data":{{"elicitations":[]}},"data":{{"elicitations":[{}]}}}}"#,
+            page("https://x.example")
+        );
+        insta::assert_snapshot!(check(&twice).unwrap(), @r#"{"code":-32603,"message":"the gateway does not ask the user what the server asks for: it says one thing twice"}"#);
+    }
+}
