@@ -89,14 +89,15 @@ impl Stage {
         let doubles = Arc::new(Mutex::new(Doubles::default()));
         let answering = doubles.clone();
         let host = Memory::new(move |request: &http::Request<Bytes>| lock(&answering).answer(request));
-        let gateway = instance(&host, config);
+        let gateway = gateway_with(&host, &[], Config::default());
+        gateway.reload(config);
+        let records = [1, 2].map(|number| {
+            let mut record = key(number).1;
+            record.agent = "default".into();
+            record
+        });
+        gateway.set_keys(KeyRing::new(records));
         Self { host, gateway, doubles }
-    }
-
-    /// Another instance, which knows nothing yet.
-    fn another(&self) -> Self {
-        let gateway = instance(&self.host, Config::clone(&self.gateway.snapshot().config));
-        Self { host: self.host.clone(), gateway, doubles: self.doubles.clone() }
     }
 
     fn ask(&self, number: u8, method: &'static str, params: &str, capabilities: &str) -> String {
@@ -174,18 +175,6 @@ impl Stage {
         let page = self.open(&mut browser, &back);
         assert_eq!(page.title(), "200 Connected", "{}", page.text);
     }
-}
-
-fn instance(host: &Memory, config: Config) -> Gateway<Memory> {
-    let gateway = gateway_with(host, &[], Config::default());
-    gateway.reload(config);
-    let records = [1, 2].map(|number| {
-        let mut record = key(number).1;
-        record.agent = "default".into();
-        record
-    });
-    gateway.set_keys(KeyRing::new(records));
-    gateway
 }
 
 fn between<'t>(text: &'t str, before: &str) -> &'t str {
@@ -350,20 +339,6 @@ fn what_is_not_connected_lists_how_to_connect_it() {
     assert!(!listed.contains("\"ttlMs\":0,"), "{listed}");
     let other = stage.ask(2, "tools/list", "", "{}");
     assert!(other.contains("\"mine__connect\"") && !other.contains("\"mine__echo\""), "{other}");
-}
-
-#[test]
-fn an_instance_that_has_read_nothing_yet_says_why_it_cannot() {
-    let stage = Stage::new();
-    stage.connect(1, &stage.call(1, "mine__echo", ""));
-    let other = stage.another();
-    stage.host.store().fail(Some("is away"));
-    let told = other.call(1, "mine__echo", "");
-    assert!(told.contains("the store of connections is away"), "{told}");
-    stage.host.store().fail(None);
-    other.host.run(other.host.sleep(std::time::Duration::from_secs(1)));
-    let went = other.call(1, "mine__echo", "");
-    assert!(went.contains("\"content\""), "{went}");
 }
 
 #[test]

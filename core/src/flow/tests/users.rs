@@ -1,5 +1,7 @@
 //! Servers that act for their users: what one user's is, has and tells is no other's.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header;
@@ -10,7 +12,7 @@ use crate::config::{Auth, Config, Consent, ConsentBy, Pkce, Transport, Whose};
 use crate::identity::KeyRing;
 use crate::names::ServerName;
 use crate::ports::Clock as _;
-use crate::testing::{Fleet, gateway_with, key, server};
+use crate::testing::{Fleet, gateway_with, json_answer, key, server};
 
 fn config() -> Config {
     let mut mine = server("http://mine.test/mcp");
@@ -104,6 +106,25 @@ fn what_a_server_lists_for_one_user_no_other_sees() {
         assert!(call(1, &first[1]).starts_with("200"), "{}", call(1, &first[1]));
         assert!(call(2, &first[1]).contains("Unknown tool"), "{}", call(2, &first[1]));
     }
+}
+
+#[test]
+fn a_server_of_a_users_own_that_was_not_read_yet_is_not_said_to_have_no_such_tool() {
+    let is_away = Arc::new(AtomicBool::new(true));
+    let heeding = is_away.clone();
+    let host = Memory::new(move |request: &http::Request<Bytes>| {
+        let is_mine = request.uri().to_string().contains("mine");
+        let is_away = is_mine && heeding.load(Ordering::Relaxed);
+        if is_away { json_answer(503, "away") } else { modern_server(request) }
+    });
+    let gateway = start(&host);
+    let call = || ask(&host, &gateway, of(1, modern("1", "tools/call", r#""name":"mine__echo""#)));
+    let told = call();
+    assert!(told.contains("mine") && told.contains("503"), "{told}");
+    is_away.store(false, Ordering::Relaxed);
+    host.run(host.sleep(Duration::from_secs(1)));
+    let went = call();
+    assert!(went.contains("\"content\""), "{went}");
 }
 
 #[test]
