@@ -4,13 +4,11 @@
 //! as a [`Round`] of [`Question`]s. [`Dialogue`] leads a session's agent through the rounds of a stateless server:
 //! **it ends after [`ROUNDS`] rounds, whatever anybody answers.**
 
-use std::collections::BTreeMap;
-
 use crate::error::{Refusal, code};
-use crate::gather::Gather as _;
 use crate::screen::{DECLINED, Screen};
 use crate::session::Interaction;
 use crate::shape::can_be_asked;
+use crate::sorted::SortedMap;
 use crate::upstream::handshake::shorten;
 use crate::wire::json::{Json, quote};
 use crate::wire::message::{self, Message, ObjectWriter};
@@ -57,7 +55,7 @@ pub(crate) struct Dialogue {
     rounds: u32,
     state: Option<String>,
     /// The answers of this round by their keys, as JSON text; none where the agent has not answered yet.
-    answers: BTreeMap<String, Option<String>>,
+    answers: SortedMap<String, Option<String>>,
 }
 
 impl Round {
@@ -179,7 +177,7 @@ pub(crate) fn input_required(questions: &[Question], state: &str, server_info: &
 impl Dialogue {
     /// Begins a dialogue with an agent that can be asked this.
     pub(crate) fn new(interaction: Interaction) -> Self {
-        Self { interaction, rounds: 0, state: None, answers: BTreeMap::new() }
+        Self { interaction, rounds: 0, state: None, answers: SortedMap::new() }
     }
 
     /// The server asks for input.
@@ -197,7 +195,7 @@ impl Dialogue {
         self.state = round.state;
         let asked = round.questions.iter().map(|question| (question.key.clone(), None));
         let declined = round.declined.into_iter().map(|key| (key, Some(DECLINED.to_owned())));
-        self.answers = asked.chain(declined).gathered();
+        self.answers = asked.chain(declined).collect();
         if round.questions.is_empty() { self.retry() } else { Step::Ask(round.questions) }
     }
 
@@ -211,7 +209,8 @@ impl Dialogue {
                 return Some(fail(format!("the client gave no answer to the server: {}", shorten(&text))));
             }
         }
-        self.answers.values().all(Option::is_some).then(|| self.retry())
+        let is_whole = self.answers.values().all(Option::is_some);
+        is_whole.then(|| self.retry())
     }
 
     /// Returns how many rounds there have been.

@@ -1,6 +1,5 @@
 //! The gateway's URLs: which path is what, and the answers that are about HTTP alone.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -17,6 +16,7 @@ use crate::identity::key_header;
 use crate::names::ServerName;
 use crate::oauth::resource;
 use crate::oauth::server::Step;
+use crate::sorted::SortedMap;
 use crate::upstream::Server;
 use crate::wire::http::PARAM_PREFIX;
 use crate::wire::message::ObjectWriter;
@@ -91,8 +91,8 @@ pub(crate) const CLIENT: &str = "/oauth/client-metadata.json";
 /// Finds what a path leads to. A path is compared as it is written: dots and empty segments lead nowhere.
 pub(crate) fn find(
     path: &str,
-    servers: &BTreeMap<ServerName, Arc<Server>>,
-    groups: &BTreeMap<String, Group>,
+    servers: &SortedMap<ServerName, Arc<Server>>,
+    groups: &SortedMap<String, Group>,
 ) -> Option<Endpoint> {
     match path {
         "/healthz" | "/healthcheck" => Some(Endpoint::Health),
@@ -360,14 +360,14 @@ mod tests {
     fn paths_are_taken_as_they_are_written() {
         let name = ServerName::parse("my srv").unwrap();
         let settings = crate::testing::server("http://127.0.0.1:1/mcp");
-        let servers = BTreeMap::from([(name.clone(), Server::new(name.clone(), settings, 0).0)]);
+        let servers = SortedMap::from([(name.clone(), Server::new(name.clone(), settings, 0).0)]);
         let group = Group {
             name: "Read only".into(),
             description: None,
             members: Vec::new(),
             origin: crate::config::Origin::default(),
         };
-        let groups = BTreeMap::from([("read only".to_owned(), group)]);
+        let groups = SortedMap::from([("read only".to_owned(), group)]);
         let check = |path: &str| find(path, &servers, &groups);
         assert_eq!(check("/mcp/groups/Read%20Only"), Some(Endpoint::Mcp(Scope::Group("read only".into()))));
         assert_eq!(check(&path(&Scope::Group("read only".into()))), check("/mcp/groups/read%20only"));

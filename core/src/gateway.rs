@@ -1,6 +1,5 @@
 //! The gateway as a host holds it: what it knows, and the flows that use it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
@@ -21,7 +20,6 @@ use crate::flow::{HeldStreams, Parking, Spent};
 use crate::flow::{Issuers, SignIns};
 use crate::front::admin::AdminKey;
 use crate::front::gate::{self, Exposure, Gate};
-use crate::gather::Gather as _;
 use crate::hub::Hub;
 use crate::identity::{Identity, KeyRing, Subject};
 use crate::limits::Places;
@@ -29,6 +27,7 @@ use crate::names::ServerName;
 use crate::oauth::connect::Means;
 use crate::ports::{Host, Place};
 use crate::session::{Remembered, Sealer};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::streams::Streams;
 use crate::upstream::circuit::Opened;
 use crate::upstream::{Nudge, Server, ServerKey, Status, lock};
@@ -126,7 +125,7 @@ pub(crate) struct Inner<H: Host> {
     /// The servers that nobody keeps, where servers are kept only while somebody listens.
     pub(crate) asleep: Mutex<Vec<Keeper>>,
     /// What has been said of names that no server offers.
-    pub(crate) told: Mutex<BTreeSet<String>>,
+    pub(crate) told: Mutex<SortedSet<String>>,
     /// Held while what changed is learned of, and how often that was begun.
     pub(crate) renewing: (futures::lock::Mutex<()>, AtomicU64),
     /// What all instances know of servers, as it was taken last where nobody hears of changes.
@@ -146,7 +145,7 @@ pub(crate) struct Snapshot {
     pub(crate) user: Option<Arc<str>>,
     /// Whether some server stands in for those of its users.
     pub(crate) has_stand_ins: bool,
-    pub(crate) servers: BTreeMap<ServerName, Arc<Server>>,
+    pub(crate) servers: SortedMap<ServerName, Arc<Server>>,
     /// Servers that are no longer configured, as long as calls are running there.
     pub(crate) former: Vec<Weak<Server>>,
     pub(crate) views: Views,
@@ -161,13 +160,13 @@ pub(crate) struct Snapshot {
 pub(crate) type Keeper = (Arc<Server>, mpsc::UnboundedReceiver<Nudge>);
 
 /// Requests that can be cancelled, by session and id.
-pub(crate) type RunningRequests = BTreeMap<(u64, String), oneshot::Sender<()>>;
+pub(crate) type RunningRequests = SortedMap<(u64, String), oneshot::Sender<()>>;
 
 /// What legacy sessions need beyond their id, in this process only.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     /// Sessions that were ended before they expired: nonce and expiry.
-    pub(crate) ended: Mutex<BTreeMap<u64, u64>>,
+    pub(crate) ended: Mutex<SortedMap<u64, u64>>,
     /// Requests that are being answered, by session and id; a message there cancels.
     pub(crate) running: Mutex<RunningRequests>,
     /// The log levels that sessions asked for.
@@ -417,7 +416,7 @@ impl Snapshot {
             gate,
             user: None,
             has_stand_ins: false,
-            servers: BTreeMap::new(),
+            servers: SortedMap::new(),
             former: Vec::new(),
             views: Views::default(),
             acl: Arc::default(),
@@ -441,7 +440,7 @@ impl Snapshot {
         let truth = |condition: &Condition, arguments: Option<Json<'_>>| who.truth(condition, arguments, now);
         let outcomes = rules.outcomes(truth);
         let looking = Looking { scope, group: self.group(scope), rules: &rules, outcomes };
-        let hidden = if gateways.is_empty() { BTreeSet::new() } else { self.leading_back(gateways) };
+        let hidden = if gateways.is_empty() { SortedSet::new() } else { self.leading_back(gateways) };
         if hidden.is_empty() {
             return self.views.view(looking, &self.config, &self.servers);
         }
@@ -483,9 +482,9 @@ impl Snapshot {
     }
 
     /// Returns the servers that lead to one of these gateways. What they offer came from there, or would go back there.
-    fn leading_back(&self, gateways: &[&str]) -> BTreeSet<ServerName> {
+    fn leading_back(&self, gateways: &[&str]) -> SortedSet<ServerName> {
         let leads = |server: &Server| lock(&server.behind).iter().any(|hop| gateways.contains(&hop.as_str()));
-        self.servers.values().filter(|server| leads(server)).map(|server| server.name.clone()).gathered()
+        self.servers.values().filter(|server| leads(server)).map(|server| server.name.clone()).collect()
     }
 }
 

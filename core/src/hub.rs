@@ -5,7 +5,6 @@
 //! that do not keep up lose repetitions, never the last word: a change that finds no room is told later.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::channel::mpsc;
@@ -13,9 +12,9 @@ use futures::channel::mpsc;
 use crate::catalog::{CAPABILITIES, Listed, Scope};
 use crate::config::Limits;
 use crate::front::Caller;
-use crate::gather::Gather as _;
 use crate::identity::Identity;
 use crate::names::ServerName;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::upstream::{ServerKey, lock};
 use crate::wire::version::Era;
 
@@ -51,16 +50,16 @@ struct State {
     closed: bool,
     /// Whether somebody is busy announcing changes.
     announcing: bool,
-    listeners: BTreeMap<u64, Listener>,
+    listeners: SortedMap<u64, Listener>,
     /// What each subscriber wants to hear of, with the URI that it knows it by.
-    subscriptions: BTreeMap<u64, Subscriber>,
+    subscriptions: SortedMap<u64, Subscriber>,
 }
 
 #[derive(Debug)]
 struct Subscriber {
     /// When it is forgotten, in milliseconds since the Unix epoch.
     expires: u64,
-    resources: BTreeMap<Resource, String>,
+    resources: SortedMap<Resource, String>,
 }
 
 #[derive(Debug)]
@@ -69,7 +68,7 @@ struct Listener {
     /// What it was listed when it was last looked at.
     listed: Listed,
     /// The changes that it is to be told.
-    due: BTreeSet<&'static str>,
+    due: SortedSet<&'static str>,
     /// Who listens: a session's nonce, or a number of the request's own.
     nonce: u64,
     interest: Interest,
@@ -80,7 +79,7 @@ struct Listener {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Interest {
     /// Those that a stateless request asked for.
-    Lists(BTreeSet<&'static str>),
+    Lists(SortedSet<&'static str>),
     /// All: it is a session's own stream.
     Session,
 }
@@ -176,7 +175,7 @@ impl Hub {
         if state.closed {
             let _ = sender.try_send(Note::Goodbye);
         }
-        let (listed, due) = (look(&audience), BTreeSet::new());
+        let (listed, due) = (look(&audience), SortedSet::new());
         let listener = Listener { audience, listed, due, nonce, interest, notes: sender };
         state.listeners.insert(id, listener);
         Some(Seat { id, notes })
@@ -211,7 +210,7 @@ impl Hub {
     /// not be let in any more. Returns whether [`Hub::announce`] has to be called, until it returns `false`.
     pub(crate) fn compare(&self, look: impl Fn(&Audience) -> Option<Listed>) -> bool {
         let mut state = self.state();
-        let mut seen: BTreeMap<Audience, Option<Listed>> = BTreeMap::new();
+        let mut seen: SortedMap<Audience, Option<Listed>> = SortedMap::new();
         for listener in state.listeners.values_mut() {
             if !seen.contains_key(&listener.audience) {
                 seen.insert(listener.audience.clone(), look(&listener.audience));
@@ -238,7 +237,7 @@ impl Hub {
         let mut state = self.state();
         state.announcing = state.is_anything_due();
         for capability in CAPABILITIES {
-            let due: BTreeSet<u64> = state.due(capability).map(|listener| listener.nonce).gathered();
+            let due: SortedSet<u64> = state.due(capability).map(|listener| listener.nonce).collect();
             let told = state.send(&Note::ListChanged(capability), |listener| due.contains(&listener.nonce));
             for listener in state.listeners.values_mut().filter(|listener| told.contains(&listener.nonce)) {
                 listener.due.remove(capability);
@@ -297,7 +296,7 @@ impl Hub {
     /// may want that many.
     pub(crate) fn subscribe(&self, (nonce, expires): (u64, u64), resource: Resource, uri: String) -> bool {
         let mut state = self.state();
-        let new = || Subscriber { expires, resources: BTreeMap::new() };
+        let new = || Subscriber { expires, resources: SortedMap::new() };
         let resources = &mut state.subscriptions.entry(nonce).or_insert_with(new).resources;
         let room = resources.len() < SUBSCRIPTIONS || resources.contains_key(&resource);
         if room {
@@ -309,7 +308,7 @@ impl Hub {
     /// Forgets subscribers that have expired. Returns the resources that they wanted to hear of.
     pub(crate) fn forget_expired(&self, now: u64) -> Vec<Resource> {
         let mut state = self.state();
-        let expired = state.subscriptions.extract_if(.., |_, subscriber| subscriber.expires <= now);
+        let expired = state.subscriptions.extract_if(|_, subscriber| subscriber.expires <= now);
         expired.flat_map(|(_, subscriber)| subscriber.resources.into_keys()).collect()
     }
 
@@ -330,10 +329,10 @@ impl Hub {
     }
 
     /// Returns the resources of a server that anybody wants to hear of.
-    pub(crate) fn resources_of(&self, server: &ServerKey) -> BTreeSet<String> {
+    pub(crate) fn resources_of(&self, server: &ServerKey) -> SortedSet<String> {
         let state = self.state();
         let resources = state.subscriptions.values().flat_map(|subscriber| subscriber.resources.keys());
-        resources.filter(|(of, _)| of == server).map(|(_, uri)| uri.clone()).gathered()
+        resources.filter(|(of, _)| of == server).map(|(_, uri)| uri.clone()).collect()
     }
 
     /// Forgets a session: its streams end. Returns the resources that it wanted to hear of.
@@ -355,8 +354,8 @@ impl Hub {
 impl State {
     /// Sends to everyone concerned; of several streams of one session only the newest counts, since a message goes
     /// out on one stream. Returns who was told.
-    fn send(&mut self, note: &Note, concerns: impl Fn(&Listener) -> bool) -> BTreeSet<u64> {
-        let mut told = BTreeSet::new();
+    fn send(&mut self, note: &Note, concerns: impl Fn(&Listener) -> bool) -> SortedSet<u64> {
+        let mut told = SortedSet::new();
         for listener in self.listeners.values_mut().rev() {
             if !told.contains(&listener.nonce)
                 && concerns(listener)
@@ -429,7 +428,7 @@ mod tests {
     fn a_note_reaches_those_who_asked_and_may_see_it() {
         let hub = Hub::default();
         let resource = (key("a"), "x:1".to_owned());
-        let mut modern = join(&hub, Scope::All, 1, Interest::Lists(BTreeSet::from(["tools"])));
+        let mut modern = join(&hub, Scope::All, 1, Interest::Lists(SortedSet::from(["tools"])));
         let mut older = join(&hub, Scope::All, 7, Interest::Session);
         let mut session = join(&hub, Scope::All, 7, Interest::Session);
         let mut narrow = join(&hub, Scope::Server(name("b")), 8, Interest::Session);

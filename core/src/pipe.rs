@@ -3,7 +3,6 @@
 //! Core holds the [`Pipe`], the host the [`PipeEnd`]. **An answer goes to the request that asked, a progress
 //! notification to the request whose token it carries, and whatever cannot be told apart goes to nobody's agent.**
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -14,6 +13,7 @@ use futures::channel::mpsc;
 use futures::{SinkExt, Stream, StreamExt};
 
 use crate::error::Unreachable;
+use crate::sorted::SortedMap;
 use crate::upstream::lock;
 use crate::wire::json::Json;
 use crate::wire::message::{self, Message};
@@ -61,7 +61,7 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     users: Users,
-    waiters: BTreeMap<u64, Waiter>,
+    waiters: SortedMap<u64, Waiter>,
     closed: Option<String>,
     /// Why nothing more is written to the process, while what it still writes is heard.
     leaving: Option<String>,
@@ -112,7 +112,7 @@ pub enum Users {
 pub fn pipe(server: &str, users: Users) -> (Pipe, PipeEnd, mpsc::UnboundedReceiver<Bytes>) {
     let (lines_in, lines_out) = mpsc::channel(BACKLOG);
     let (unasked, unasked_out) = mpsc::unbounded();
-    let state = State { users, waiters: BTreeMap::new(), closed: None, leaving: None, ignored: 0, unasked };
+    let state = State { users, waiters: SortedMap::new(), closed: None, leaving: None, ignored: 0, unasked };
     let inner = Arc::new(Inner { server: server.into(), state: Mutex::new(state) });
     let end = PipeEnd { inbox: PipeInbox(inner.clone()), lines: lines_out };
     (Pipe(Arc::new(Core { inner, lines: lines_in })), end, unasked_out)

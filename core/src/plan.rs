@@ -1,7 +1,6 @@
 //! What a request comes to: an answer that is ready, or a question to one server. Pure.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use crate::error::{Refusal, code};
 use crate::front::terms::Told;
 use crate::front::{Caller, Inbound, LEVELS, meta, modern};
 use crate::pieces::Pieces;
+use crate::sorted::SortedSet;
 use crate::tasks::{self, Tasks};
 use crate::upstream::compose::{Ask, Text};
 use crate::upstream::handshake::own_info;
@@ -75,9 +75,9 @@ impl Answer {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     /// Changes of lists, by [`Kind`]'s capability.
-    pub(crate) lists: BTreeSet<&'static str>,
+    pub(crate) lists: SortedSet<&'static str>,
     /// Changes of single resources, by the URI that the agent knows.
-    pub(crate) resources: BTreeSet<String>,
+    pub(crate) resources: SortedSet<String>,
     /// Changes of tasks.
     pub(crate) tasks: tasks::Wanted,
 }

@@ -2,7 +2,6 @@
 //!
 //! **Nothing in this crate reads a clock, randomness, the environment or a file except through these traits.**
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -28,6 +27,7 @@ use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::quota::{Counted, Exhausted, Hold};
 use crate::secrets::{Replacing, Secret, SecretName, SecretRecord, Values};
+use crate::sorted::SortedMap;
 use crate::upstream::lock;
 
 /// The chunks of a body, in order; an error ends them.
@@ -524,7 +524,7 @@ pub trait Host:
 
 /// The meeting places of one process. Cheap to clone; clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Meetings(Arc<Mutex<BTreeMap<u64, oneshot::Sender<Bytes>>>>);
+pub struct Meetings(Arc<Mutex<SortedMap<u64, oneshot::Sender<Bytes>>>>);
 
 /// A wait at a place, which ends the meeting when it is dropped.
 struct Meeting {
@@ -534,7 +534,7 @@ struct Meeting {
 }
 
 impl Meetings {
-    fn places(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Bytes>>> {
+    fn places(&self) -> MutexGuard<'_, SortedMap<u64, oneshot::Sender<Bytes>>> {
         lock(&self.0)
     }
 

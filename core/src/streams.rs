@@ -3,7 +3,7 @@
 //! **A stream belongs to one session and is only ever replayed to it.** Events are kept while the stream runs and
 //! for a while after; what has been delivered is the first to go.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use futures::Stream;
 
+use crate::sorted::SortedMap;
 use crate::upstream::lock;
 use crate::wire::sse;
 
@@ -23,7 +24,7 @@ const AHEAD: usize = 1 << 20;
 
 /// The streams that can be taken up.
 #[derive(Debug, Default)]
-pub(crate) struct Streams(Mutex<BTreeMap<u64, Arc<Recording>>>);
+pub(crate) struct Streams(Mutex<SortedMap<u64, Arc<Recording>>>);
 
 /// One stream, as far as it is kept.
 #[derive(Debug)]

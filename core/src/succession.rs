@@ -4,14 +4,13 @@
 //! where one was served keeps its former settings: an edit that cannot be understood changes nothing. **Of one that is an
 //! identity's own, or was, nothing is kept**: it may be another's now.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use crate::acl::Acl;
 use crate::catalog::Views;
 use crate::config::Config;
 use crate::gateway::{Keeper, Snapshot};
-use crate::gather::Gather as _;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::upstream::Server;
 
 /// What follows a snapshot.
@@ -49,7 +48,7 @@ impl Snapshot {
             access: config.access() != self.config.access(),
             ..Changes::default()
         };
-        let own: BTreeSet<_> = config.personal.union(&self.config.personal).cloned().gathered();
+        let own: SortedSet<_> = config.personal.iter().chain(&self.config.personal).cloned().collect();
         for broken in config.broken.keys() {
             let former = self.config.servers.get_key_value(broken.as_str());
             if let Some((name, settings)) = former.filter(|(name, _)| !own.contains(*name)) {
@@ -58,7 +57,7 @@ impl Snapshot {
             }
         }
         let edition = self.edition + 1;
-        let (mut servers, mut keepers, mut retired) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut servers, mut keepers, mut retired) = (SortedMap::new(), Vec::new(), Vec::new());
         for (name, settings) in config.servers.iter().filter(|(_, settings)| settings.enabled) {
             let before = self.servers.get(name);
             if let Some(same) = before.filter(|server| server.settings == *settings) {

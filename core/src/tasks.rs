@@ -6,7 +6,6 @@
 //! is another one. The same task has the same id in every result and
 //! notification, since agents compare them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +19,7 @@ use crate::names::ServerName;
 use crate::screen::Screen;
 use crate::session::{Purpose, Sealer};
 use crate::shape::subscription_meta;
+use crate::sorted::SortedMap;
 use crate::upstream::Server;
 use crate::wire::json::{Json, Object, quote};
 use crate::wire::message::{self, Message, ObjectWriter};
@@ -46,20 +46,20 @@ struct Address {
 #[derive(Debug)]
 pub(crate) struct Tasks<'g> {
     sealer: &'g Sealer,
-    servers: &'g BTreeMap<ServerName, Arc<Server>>,
+    servers: &'g SortedMap<ServerName, Arc<Server>>,
     scope: &'g Scope,
     who: &'g Identity,
 }
 
 /// The tasks that somebody wants to hear of: by the server's identity, and then by its own id, the id that the agent
 /// knows.
-pub(crate) type Wanted = BTreeMap<String, BTreeMap<String, String>>;
+pub(crate) type Wanted = SortedMap<String, SortedMap<String, String>>;
 
 impl<'g> Tasks<'g> {
     /// Takes the caller, and the endpoint that it came through.
     pub(crate) fn new(
         sealer: &'g Sealer,
-        servers: &'g BTreeMap<ServerName, Arc<Server>>,
+        servers: &'g SortedMap<ServerName, Arc<Server>>,
         caller: &'g Caller,
     ) -> Self {
         Self { sealer, servers, scope: &caller.scope, who: &caller.who }
@@ -187,7 +187,7 @@ pub(crate) struct Change {
 /// Reads a message of a stream about tasks for the subscription of that id, whose tasks the agent knows by these ids.
 pub(crate) fn told(
     raw: &[u8],
-    ids: &BTreeMap<String, String>,
+    ids: &SortedMap<String, String>,
     subscription: &str,
     screen: Screen<'_>,
 ) -> Told {
@@ -209,7 +209,7 @@ pub(crate) fn told(
 /// Reads what a server answers `tasks/get` as the notification that the agent missed.
 pub(crate) fn missed(
     result: Json<'_>,
-    ids: &BTreeMap<String, String>,
+    ids: &SortedMap<String, String>,
     subscription: &str,
     screen: Screen<'_>,
 ) -> Option<Change> {
@@ -223,7 +223,7 @@ fn by_key<'p>(members: &'p Object<'_>) -> impl Iterator<Item = (&'p str, Json<'p
 
 fn change<'p>(
     task: impl Iterator<Item = (&'p str, Json<'p>)>,
-    ids: &BTreeMap<String, String>,
+    ids: &SortedMap<String, String>,
     subscription: &str,
     screen: Screen<'_>,
 ) -> Option<Change> {
@@ -303,7 +303,7 @@ mod tests {
 
     struct Stage {
         sealer: Sealer,
-        servers: BTreeMap<ServerName, Arc<Server>>,
+        servers: SortedMap<ServerName, Arc<Server>>,
         who: Arc<Identity>,
     }
 
@@ -433,9 +433,9 @@ mod tests {
             })
         };
         let of = |server: &str, id: &String| {
-            (stage.servers[server].identity.clone(), BTreeMap::from([("1".to_owned(), id.clone())]))
+            (stage.servers[server].identity.clone(), SortedMap::from([("1".to_owned(), id.clone())]))
         };
-        assert_eq!(wanted(&format!(",{META}")), Ok(BTreeMap::from([of("a", &a), of("b", &b)])));
+        assert_eq!(wanted(&format!(",{META}")), Ok(SortedMap::from([of("a", &a), of("b", &b)])));
         assert_eq!(wanted(""), Err(code::MISSING_CAPABILITY));
     }
 
@@ -449,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_change_is_told_under_the_ids_that_the_agent_knows() {
-        let ids = BTreeMap::from([("7".to_owned(), "sealed".to_owned())]);
+        let ids = SortedMap::from([("7".to_owned(), "sealed".to_owned())]);
         let check = |raw: &str| match before_a_server(|screen| told(raw.as_bytes(), &ids, "\"sub\"", screen))
         {
             Told::Acknowledged(ids) => format!("{ids:?}"),

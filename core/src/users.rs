@@ -3,13 +3,13 @@
 //! **Everything else in it is everybody's**: the configuration, the rules, all other servers. So no flow knows the
 //! difference, and what holds between two servers holds between two users of one.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use arc_swap::ArcSwap;
 
 use crate::gateway::{Keeper, Snapshot};
+use crate::sorted::SortedMap;
 use crate::upstream::{Server, lock};
 
 /// The most principals whose servers are kept at a time, beyond those that listen.
@@ -20,7 +20,7 @@ const IDLE: u64 = 10 * 60_000;
 /// The snapshots of principals, by principal.
 #[derive(Default)]
 pub(crate) struct Users {
-    known: ArcSwap<BTreeMap<Arc<str>, Arc<User>>>,
+    known: ArcSwap<SortedMap<Arc<str>, Arc<User>>>,
     /// Held while there come to be others.
     changing: Mutex<()>,
 }
@@ -56,7 +56,7 @@ impl Users {
         if let Some(known) = self.known(everybodys, user, now) {
             return (known, Turnover::default());
         }
-        let mut known = BTreeMap::clone(&self.known.load());
+        let mut known = SortedMap::clone(&self.known.load());
         let mut turnover = Turnover::default();
         let before = known.remove(user);
         let snapshot =
@@ -69,7 +69,7 @@ impl Users {
     /// Lets go of the snapshots that are idle, but of nobody's who listens; returns their servers.
     pub(crate) fn let_go(&self, now: u64, listens: impl Fn(&str) -> bool) -> Vec<Arc<Server>> {
         let _one_at_a_time = lock(&self.changing);
-        let mut known = BTreeMap::clone(&self.known.load());
+        let mut known = SortedMap::clone(&self.known.load());
         let gone: Vec<_> = idle(&known, now, &listens).iter().filter_map(|user| known.remove(user)).collect();
         self.known.store(Arc::new(known));
         gone.iter().flat_map(|gone| gone.snapshot.own_servers()).collect()
@@ -79,7 +79,7 @@ impl Users {
     pub(crate) fn succeed(&self, everybodys: &Snapshot) -> Turnover {
         let _one_at_a_time = lock(&self.changing);
         let mut turnover = Turnover::default();
-        let mut known = BTreeMap::new();
+        let mut known = SortedMap::new();
         for (user, before) in self.known.load().iter() {
             if !everybodys.has_stand_ins {
                 turnover.retired.extend(before.snapshot.own_servers());
@@ -100,7 +100,7 @@ impl Users {
 }
 
 /// Returns whose snapshots are let go of: who has not been here for a while, and of too many who was here longest ago.
-fn idle(known: &BTreeMap<Arc<str>, Arc<User>>, now: u64, listens: &impl Fn(&str) -> bool) -> Vec<Arc<str>> {
+fn idle(known: &SortedMap<Arc<str>, Arc<User>>, now: u64, listens: &impl Fn(&str) -> bool) -> Vec<Arc<str>> {
     let used = |user: &User| user.used.load(Ordering::Relaxed);
     let mut quiet: Vec<_> = known.iter().filter(|(user, _)| !listens(user)).collect();
     quiet.sort_by_key(|(_, user)| used(user));

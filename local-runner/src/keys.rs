@@ -4,7 +4,6 @@
 //! configuration is: whatever process makes or revokes a key, each gateway of the data folder knows within a second. It
 //! hears by the same look which secrets have changed.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use portcullis_core::Gateway;
 use portcullis_core::control::{Kept, Revoked};
 use portcullis_core::identity::{ApiKey, KeyHash, KeyRecord, KeyRing};
 use portcullis_core::secrets::SecretName;
+use portcullis_core::sorted::SortedMap;
 use portcullis_native::now;
 use rusqlite::{OptionalExtension as _, Row, params};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -73,7 +73,7 @@ impl KeyStore {
     }
 
     /// Writes down when keys were last used.
-    fn note_uses(&mut self, uses: &BTreeMap<Arc<str>, u64>) -> anyhow::Result<()> {
+    fn note_uses(&mut self, uses: &SortedMap<Arc<str>, u64>) -> anyhow::Result<()> {
         let writing = self.0.connection.transaction()?;
         for (id, used) in uses {
             let update = "UPDATE api_keys SET used = max(coalesce(used, 0), ?2) WHERE id = ?1";
@@ -125,7 +125,7 @@ struct Known {
     /// When the next key expires.
     expiry: Option<u64>,
     /// What was last written down.
-    noted: BTreeMap<Arc<str>, u64>,
+    noted: SortedMap<Arc<str>, u64>,
     noted_at: Instant,
 }
 
@@ -144,7 +144,7 @@ impl Known {
             version: None,
             secrets: Seen::new(),
             expiry: None,
-            noted: BTreeMap::new(),
+            noted: SortedMap::new(),
             noted_at: Instant::now(),
         }
     }
@@ -177,7 +177,7 @@ impl Known {
     }
 
     /// Writes down uses that were not written down yet.
-    fn note(&mut self, uses: BTreeMap<Arc<str>, u64>) -> anyhow::Result<()> {
+    fn note(&mut self, uses: SortedMap<Arc<str>, u64>) -> anyhow::Result<()> {
         self.noted_at = Instant::now();
         if let Some(store) = self.store.as_mut().filter(|_| uses != self.noted) {
             store.note_uses(&uses)?;
@@ -319,7 +319,7 @@ mod tests {
         let mut store = KeyStore::make(&folder.0).unwrap();
         let (_, record) = create(&store, "coder", None, None).unwrap();
         for used in [5, 3] {
-            store.note_uses(&BTreeMap::from([(record.id.clone(), used)])).unwrap();
+            store.note_uses(&SortedMap::from([(record.id.clone(), used)])).unwrap();
         }
         assert_eq!(store.all().unwrap()[0].used, Some(5));
     }

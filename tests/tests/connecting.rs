@@ -14,7 +14,7 @@ use portcullis_tests::provider::Provider;
 use portcullis_tests::stand_in::{StandIn, of};
 use portcullis_tests::upstream::{Upstream, free_port};
 use portcullis_tests::wait;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A gateway at which people sign in with one provider, before a server that takes the tokens of another.
 struct Stage {

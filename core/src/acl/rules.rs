@@ -2,13 +2,12 @@
 //!
 //! **A rule that cannot be evaluated counts against the caller. Denying wins. What nothing allows is denied.**
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::explain::Side;
 use super::{Condition, Glob};
 use crate::config::{Agent, Dialect, Group, ItemKind, Origin, Policy, Rule, Selector, What};
-use crate::gather::Gather as _;
+use crate::sorted::SortedMap;
 use crate::wire::json::Json;
 
 /// The rules of all agents of a policy.
@@ -16,7 +15,7 @@ use crate::wire::json::Json;
 pub struct Acl {
     /// In the order of the policy, the default last.
     agents: Vec<Arc<Rules>>,
-    by_name: BTreeMap<Arc<str>, usize>,
+    by_name: SortedMap<Arc<str>, usize>,
 }
 
 /// The rules of one agent.
@@ -113,7 +112,7 @@ impl Acl {
             .enumerate()
             .map(|(index, agent)| Arc::new(Rules::new(index, agent.clone(), policy)))
             .collect();
-        let by_name = agents.iter().map(|rules| (rules.agent.key().clone(), rules.index)).gathered();
+        let by_name = agents.iter().map(|rules| (rules.agent.key().clone(), rules.index)).collect();
         Self { agents, by_name }
     }
 
@@ -278,7 +277,7 @@ impl Denial<'_> {
 }
 
 impl Clause {
-    fn new(rule: &Rule, groups: &BTreeMap<String, Group>) -> Self {
+    fn new(rule: &Rule, groups: &SortedMap<String, Group>) -> Self {
         let reach = match &rule.what {
             What::Everything => Reach::Everything,
             // A group that is not there holds nothing: its file was refused.

@@ -8,8 +8,6 @@
 //! Lines are gathered before they are cut into segments, so that few messages at a time do not make many small ones. A
 //! segment too is stored before it is copied to where it is read: then it is the same however often that is tried.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Head, Link, digest};
@@ -17,6 +15,7 @@ use super::entry::{Entry, Writing};
 use super::seen::Seen;
 use super::segment::{DAY, Segment, is_name};
 use super::walk::Reach;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::wire::json::Json;
 
 /// What a line that has no place in a chain yet has in its stead. It follows the time, in which it cannot stand.
@@ -101,7 +100,7 @@ impl Producer {
 pub struct Writer {
     name: String,
     state: State,
-    sources: BTreeMap<String, Source>,
+    sources: SortedMap<String, Source>,
 }
 
 /// What a writer has to remember of its chain.
@@ -157,7 +156,7 @@ pub struct Written {
 impl Writer {
     /// Makes a writer whose chain is empty.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), state: State::default(), sources: BTreeMap::new() }
+        Self { name: name.to_owned(), state: State::default(), sources: SortedMap::new() }
     }
 
     /// Makes a writer that goes on where its state says, and knows what has been taken of its sources; nothing where a
@@ -184,7 +183,7 @@ impl Writer {
     /// an entry that says so.
     pub fn write<'t>(&mut self, texts: impl IntoIterator<Item = &'t str>, now: u64) -> Written {
         let mut written = Written::default();
-        let (mut fresh, mut concerned, mut unreadable) = (Vec::new(), BTreeSet::new(), 0_usize);
+        let (mut fresh, mut concerned, mut unreadable) = (Vec::new(), SortedSet::new(), 0_usize);
         for text in texts {
             let Some(message) = Message::parse(text) else {
                 unreadable += 1;
@@ -405,7 +404,7 @@ mod tests {
             ),
         ) {
             let sent: Vec<_> = (0..3).map(|n| messages(&mut Producer::new([n; 10]), 12)).collect();
-            let (mut state, mut sources) = (Writer::new("main").state(), BTreeMap::new());
+            let (mut state, mut sources) = (Writer::new("main").state(), SortedMap::new());
             let (mut pieces, mut batches) = (Vec::new(), Vec::new());
             // In the end all that was not told to be taken comes again.
             let rest = (0..3).flat_map(|source| (0..12).map(move |number| (source, number))).collect();

@@ -4,7 +4,6 @@
 //! nothing. What is searched stands beside the key, so that only those segments are read that may hold what is wanted.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::moment::day;
 use super::query::Query;
 use super::row::Row;
+use crate::sorted::SortedSet;
 
 /// What the keys of segments begin with.
 pub const PREFIX: &str = "audit/";
@@ -84,13 +84,13 @@ pub struct Beside {
     pub max: u64,
     /// The agents of its entries; unknown where they are too many to stand here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agents: Option<BTreeSet<String>>,
+    pub agents: Option<SortedSet<String>>,
     /// The servers of its entries; unknown where they are too many to stand here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub servers: Option<BTreeSet<String>>,
+    pub servers: Option<SortedSet<String>>,
     /// The decisions of its entries.
     #[serde(default)]
-    pub decisions: BTreeSet<String>,
+    pub decisions: SortedSet<String>,
 }
 
 impl Segment {
@@ -103,9 +103,9 @@ impl Segment {
             max: 0,
             agents: None,
             servers: None,
-            decisions: BTreeSet::new(),
+            decisions: SortedSet::new(),
         };
-        let (mut agents, mut servers) = (BTreeSet::new(), BTreeSet::new());
+        let (mut agents, mut servers) = (SortedSet::new(), SortedSet::new());
         for line in lines {
             beside.last += 1;
             let Some(row) = Row::read(line).filter(|row| row.id().is_some()) else { continue };
@@ -175,7 +175,7 @@ impl Segment {
     /// Tells whether an entry may be in it that is wanted.
     pub(super) fn may_hold(&self, query: &Query) -> bool {
         let beside = &self.beside;
-        let has = |known: &Option<BTreeSet<String>>, wanted: &Option<String>| match (known, wanted) {
+        let has = |known: &Option<SortedSet<String>>, wanted: &Option<String>| match (known, wanted) {
             (Some(known), Some(wanted)) => known.contains(wanted),
             _ => true,
         };

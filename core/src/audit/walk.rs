@@ -4,8 +4,6 @@
 //! tells the place where another goes on. A step that was told has to be done, and at least two of them: the first one may
 //! only lead to where the walk was before.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -15,7 +13,7 @@ use super::query::{Gathering, Order, Page, Query, Unreadable};
 use super::segment::{DAY, Place, Segment};
 use super::verdict::{Verdict, Verdicts};
 use super::verify::Verifier;
-use crate::gather::Gather as _;
+use crate::sorted::SortedMap;
 
 /// How much later than it happened an entry may have been written, in milliseconds: as long as a queue keeps what it
 /// could not deliver.
@@ -221,21 +219,21 @@ pub struct Reach {
 #[derive(Debug)]
 pub struct Check {
     walk: Walk,
-    verifiers: BTreeMap<String, Verifier>,
+    verifiers: SortedMap<String, Verifier>,
 }
 
 /// A check that is to go on elsewhere.
 #[derive(Serialize, Deserialize)]
 struct Paused {
     place: String,
-    verifiers: BTreeMap<String, Verifier>,
+    verifiers: SortedMap<String, Verifier>,
 }
 
 impl Check {
     /// Begins to check the chains of these writers, or goes on where another check was broken off. Nothing that was
     /// written before `floor` is kept any more. **The reaches have to be asked for before anything is listed.**
     pub fn new(
-        reaches: &BTreeMap<String, Reach>,
+        reaches: &SortedMap<String, Reach>,
         cursor: Option<&str>,
         (floor, now): (u64, u64),
     ) -> Result<Self, Unreadable> {
@@ -252,7 +250,7 @@ impl Check {
         };
         let (cursor, verifiers) = match paused {
             Some(Paused { place, verifiers }) => (Some(place), verifiers),
-            None => (None, reaches.iter().map(|(name, reach)| (name.clone(), begin(reach))).gathered()),
+            None => (None, reaches.iter().map(|(name, reach)| (name.clone(), begin(reach))).collect()),
         };
         let first = reaches.values().map(|reach| reach.began).min().unwrap_or(now);
         let query = Query { order: Order::Oldest, cursor, ..Query::default() };
@@ -305,7 +303,7 @@ mod tests {
     /// Segments of two writers over some days, and what their chains are.
     struct Store {
         batches: Vec<Batch>,
-        reaches: BTreeMap<String, Reach>,
+        reaches: SortedMap<String, Reach>,
         now: u64,
     }
 

@@ -13,9 +13,9 @@ use sha2::{Digest as _, Sha256};
 use super::{Item, Kind, Offer, Parameter, Template, replace_member, without_member};
 use crate::config::{Gateway, ItemKind, Variant};
 use crate::customize::{Call, Customized, Made, customize};
-use crate::gather;
 use crate::names::ServerName;
 use crate::route::{colliding, expose};
+use crate::sorted;
 use crate::upstream::Server;
 use crate::wire::json::Json;
 use crate::wire::message::ObjectWriter;
@@ -144,7 +144,7 @@ impl Merged {
                 tracing::error!(%server, name = %thing.item.name, "left out: another server has the same name, and `naming: none` keeps names as they are");
             }
         }
-        gather::sort_by(&mut entries, |a, b| {
+        sorted::sort_by(&mut entries, |a, b| {
             (&a.route.server.name, &a.name).cmp(&(&b.route.server.name, &b.name))
         });
         let places = entries.iter().enumerate().map(|(index, entry)| (entry.name.clone(), index));

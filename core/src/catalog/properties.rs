@@ -1,7 +1,6 @@
 //! What holds for every view, whatever servers offer: what is listed can be called, and nothing depends on the order in
 //! which things became known.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,6 +10,7 @@ use super::{Item, Kind, Offer, Route, Scope, View, look};
 use crate::acl::{Glob, Target, Truth};
 use crate::config::{Agent, Gateway, ItemKind, Naming, Origin, Rule, Selector, What};
 use crate::names::ServerName;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::testing;
 use crate::upstream::Server;
 use crate::upstream::handshake::Introduction;
@@ -18,7 +18,7 @@ use crate::wire::json::Json;
 use crate::wire::version::{Era, Version};
 
 /// The names that each server lists of each kind.
-type Offers = BTreeMap<&'static str, [BTreeSet<String>; 4]>;
+type Offers = SortedMap<&'static str, [SortedSet<String>; 4]>;
 
 /// Names that can be taken for each other's once they are prefixed, cut, or wrapped.
 fn offers() -> impl Strategy<Value = Offers> {
@@ -30,17 +30,18 @@ fn offers() -> impl Strategy<Value = Offers> {
         "(portcullis://(a|b)/){0,1}x:a",
         "(portcullis://(a|b|a\\+b)/){0,2}x:[ab]",
     ];
-    let names = || prop::collection::btree_set(name.clone(), 0..5);
+    let names = || prop::collection::btree_set(name.clone(), 0..5).prop_map(SortedSet::from_iter);
     prop::collection::btree_map(server, [names(), names(), names(), names()], 0..5)
+        .prop_map(SortedMap::from_iter)
 }
 
-fn servers(offers: &Offers, items: impl Fn(Vec<Item>) -> Vec<Item>) -> BTreeMap<ServerName, Arc<Server>> {
+fn servers(offers: &Offers, items: impl Fn(Vec<Item>) -> Vec<Item>) -> SortedMap<ServerName, Arc<Server>> {
     let introduction = Introduction {
         capabilities: r#"{"tools":{},"prompts":{},"resources":{}}"#.to_owned(),
         info: None,
         instructions: None,
     };
-    let server = |(name, lists): (&&str, &[BTreeSet<String>; 4])| {
+    let server = |(name, lists): (&&str, &[SortedSet<String>; 4])| {
         let name = ServerName::parse(name).unwrap();
         let (server, _) = Server::new(name.clone(), testing::server("http://s.test/mcp"), 1);
         let mut offer = Offer::new(Version::MODERN, introduction.clone(), 0);
@@ -77,7 +78,7 @@ fn listed(view: &View, kind: Kind) -> Vec<(String, String)> {
     }
 }
 
-fn everything(settings: &Gateway, servers: &BTreeMap<ServerName, Arc<Server>>) -> View {
+fn everything(settings: &Gateway, servers: &SortedMap<ServerName, Arc<Server>>) -> View {
     look(settings, servers, &Scope::All, Agent::allowing_everything())
 }
 
@@ -97,8 +98,8 @@ proptest! {
         let naming = if prefix { Naming::Prefix } else { Naming::None };
         let view = everything(&settings(naming, page_size), &servers(&offers, |items| items));
         for kind in Kind::ALL {
-            let mut reached = BTreeSet::new();
-            let mut exposed = BTreeSet::new();
+            let mut reached = SortedSet::new();
+            let mut exposed = SortedSet::new();
             for (name, server) in listed(&view, kind) {
                 prop_assert!(exposed.insert(name.clone()), "{name} is listed twice");
                 let route = view.find(kind, &name).map(|found| found.route);

@@ -2,10 +2,10 @@
 //!
 //! **Whoever reads the text where it is stored learns no credentials**: a session with a server is sealed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Kind, Offer, Room, read_page};
-use crate::gather::Gather as _;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::upstream::handshake::Introduction;
 use crate::wire::json::{Json, quote};
 use crate::wire::message::ObjectWriter;
@@ -29,11 +29,11 @@ pub(crate) struct Acquaintance {
     /// Whether each instance needs a stream of its own to it (HTTP+SSE).
     pub(crate) needs_stream: bool,
     /// The gateways that it is or leads to.
-    pub(crate) behind: BTreeSet<String>,
+    pub(crate) behind: SortedSet<String>,
 }
 
 /// Returns the text of what is known of servers, by their identities.
-pub(crate) fn encode(known: &BTreeMap<String, Known>) -> String {
+pub(crate) fn encode(known: &SortedMap<String, Known>) -> String {
     let mut servers = ObjectWriter::with_capacity(1024);
     for (identity, known) in known {
         servers.member(identity, &encode_one(known));
@@ -80,11 +80,11 @@ fn encode_one(known: &Known) -> String {
 }
 
 /// Reads such a text; what cannot be understood of it is left out.
-pub(crate) fn decode(text: &[u8]) -> BTreeMap<String, Known> {
-    let Ok(json) = Json::check(text) else { return BTreeMap::new() };
+pub(crate) fn decode(text: &[u8]) -> SortedMap<String, Known> {
+    let Ok(json) = Json::check(text) else { return SortedMap::new() };
     let servers = json.get("servers").filter(|servers| servers.is_object());
     let members = servers.into_iter().flat_map(Json::members);
-    members.filter_map(|(identity, known)| Some((identity.into_owned(), decode_one(known)?))).gathered()
+    members.filter_map(|(identity, known)| Some((identity.into_owned(), decode_one(known)?))).collect()
 }
 
 fn decode_one(json: Json<'_>) -> Option<Known> {
@@ -110,7 +110,7 @@ fn decode_one(json: Json<'_>) -> Option<Known> {
     }
     let needs_stream = json.get("stream").is_some();
     let gateways = json.get("behind").into_iter().flat_map(Json::elements);
-    let behind = gateways.filter_map(|gateway| Some(gateway.as_str()?.into_owned())).gathered();
+    let behind = gateways.filter_map(|gateway| Some(gateway.as_str()?.into_owned())).collect();
     Some(Known::Up(Box::new(Acquaintance { offer, session: text("session"), needs_stream, behind })))
 }
 
@@ -140,7 +140,7 @@ mod tests {
         let tools = r#"[{"name":"x","inputSchema":{"type":"object"},"n":1.000000000000000000001}]"#;
         let up = |session: Option<&str>, needs_stream| {
             let offer = offer(tools, Some("Say \"hello\"\n"));
-            let behind = BTreeSet::from(["a".into(), "b \"".into()]);
+            let behind = SortedSet::from(["a".into(), "b \"".into()]);
             Known::Up(Box::new(Acquaintance {
                 offer,
                 session: session.map(Into::into),
@@ -148,7 +148,7 @@ mod tests {
                 behind,
             }))
         };
-        let known = BTreeMap::from([
+        let known = SortedMap::from([
             ("a".into(), up(None, false)),
             ("b \"".into(), up(Some("sealed"), true)),
             ("c".into(), Known::Down("does not answer".into())),

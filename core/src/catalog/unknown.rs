@@ -3,15 +3,14 @@
 //! Only names without a wildcard, of tools and of prompts, are looked for: a pattern may be meant for what comes, and a
 //! server may have resources that it does not list. **A server that has not answered has every name.**
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Deref;
 
 use super::{Kind, Offer};
 use crate::config::{Config, ItemKind, Origin, Selector, Variant, What, nearest};
 use crate::customize::{Customized, customize};
-use crate::gather::{self, Gather as _};
 use crate::names::ServerName;
+use crate::sorted::{self, SortedMap, SortedSet};
 
 /// Something that a configuration names and no server offers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,17 +44,17 @@ struct Names<'n>([Named<'n>; 2]);
 /// Names of one kind.
 struct Named<'n> {
     kind: ItemKind,
-    exact: BTreeSet<&'n str>,
-    small: BTreeSet<String>,
+    exact: SortedSet<&'n str>,
+    small: SortedSet<String>,
 }
 
 /// Finds what a configuration names and no server offers. `offers` are those of the servers that have answered.
 pub(crate) fn unknown_names<O: Deref<Target = Offer>>(
     config: &Config,
-    offers: &BTreeMap<&ServerName, O>,
+    offers: &SortedMap<&ServerName, O>,
 ) -> Vec<UnknownName> {
     let mut unknown = Vec::new();
-    let mut names = BTreeMap::new();
+    let mut names = SortedMap::new();
     for (server, offer) in offers {
         let variants: Vec<_> = config.variants.iter().filter(|of| of.server == **server).collect();
         names.insert(*server, Names::of(offer, &variants, &mut unknown));
@@ -63,7 +62,7 @@ pub(crate) fn unknown_names<O: Deref<Target = Offer>>(
     for (selector, spelling, origin) in selectors(config) {
         unknown.extend(look_for(config, &names, selector, spelling, origin));
     }
-    gather::sort(&mut unknown);
+    sorted::sort(&mut unknown);
     unknown.dedup();
     unknown
 }
@@ -90,7 +89,7 @@ fn selectors(config: &Config) -> impl Iterator<Item = (&Selector, Spelling, &Ori
 /// Says what is wrong with a selector, where all that it may mean have answered and none offers what it names.
 fn look_for(
     config: &Config,
-    names: &BTreeMap<&ServerName, Names<'_>>,
+    names: &SortedMap<&ServerName, Names<'_>>,
     selector: &Selector,
     spelling: Spelling,
     origin: &Origin,
@@ -137,8 +136,8 @@ impl<'n> Names<'n> {
             let own = own.filter(|name| !replaced.iter().any(|gone| gone == name));
             // A variant that is left out has been reported already.
             let varied = variants.iter().filter(|variant| variant.kind == kind.of_rules());
-            let exact: BTreeSet<_> = own.chain(varied.map(|variant| variant.name.as_str())).gathered();
-            let small = exact.iter().map(|name| name.to_lowercase()).gathered();
+            let exact: SortedSet<_> = own.chain(varied.map(|variant| variant.name.as_str())).collect();
+            let small = exact.iter().map(|name| name.to_lowercase()).collect();
             Named { kind: kind.of_rules(), exact, small }
         }))
     }
@@ -182,7 +181,7 @@ mod tests {
         let git = offer(&["get_issue", "create_issue", "push"], &["help"]);
         let time = time.map(|tools| offer(tools, &[]));
         let (git_name, time_name) = (ServerName::parse("git").unwrap(), ServerName::parse("time").unwrap());
-        let mut offers = BTreeMap::from([(&git_name, &git)]);
+        let mut offers = SortedMap::from([(&git_name, &git)]);
         offers.extend(time.as_ref().map(|offer| (&time_name, offer)));
         let said = unknown_names(&parsed.config, &offers).into_iter().map(|unknown| {
             let hint = unknown.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();

@@ -1,6 +1,5 @@
 //! The views of a snapshot, each made when first asked for and again after a change.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +11,7 @@ use super::{Scope, View};
 use crate::acl::{Rules, Truth};
 use crate::config::{Config, Selector};
 use crate::names::ServerName;
+use crate::sorted::SortedMap;
 use crate::upstream::{Server, lock};
 
 /// The most views that are kept. Each may hold the text of its lists.
@@ -29,7 +29,7 @@ pub(crate) struct Views {
 #[derive(Debug, Default)]
 struct Made {
     merged: Option<Arc<Merged>>,
-    views: BTreeMap<Key, Arc<View>>,
+    views: SortedMap<Key, Arc<View>>,
 }
 
 /// What a view depends on, besides what servers offer.
@@ -68,7 +68,7 @@ impl Views {
         &self,
         looking: Looking<'_>,
         config: &Config,
-        servers: &BTreeMap<ServerName, Arc<Server>>,
+        servers: &SortedMap<ServerName, Arc<Server>>,
     ) -> Arc<View> {
         let key = Key {
             scope: looking.scope.clone(),
@@ -87,7 +87,7 @@ impl Views {
         let made = self.made.load();
         let mut views = match &made.merged {
             Some(same) if Arc::ptr_eq(same, &merged) => made.views.clone(),
-            _ => BTreeMap::new(),
+            _ => SortedMap::new(),
         };
         if views.len() >= KEPT {
             views.pop_first();
@@ -102,7 +102,7 @@ impl Views {
         &self,
         looking: &Looking<'_>,
         config: &Config,
-        servers: &BTreeMap<ServerName, Arc<Server>>,
+        servers: &SortedMap<ServerName, Arc<Server>>,
         shown: &dyn Fn(&ServerName) -> bool,
     ) -> Arc<View> {
         Arc::new(View::make(&config.gateway, self.merged(config, servers), &looking.sight(shown)))
@@ -114,7 +114,7 @@ impl Views {
         (view.merged.generation == self.generation.load(Ordering::Acquire)).then(|| view.clone())
     }
 
-    fn merged(&self, config: &Config, servers: &BTreeMap<ServerName, Arc<Server>>) -> Arc<Merged> {
+    fn merged(&self, config: &Config, servers: &SortedMap<ServerName, Arc<Server>>) -> Arc<Merged> {
         let generation = self.generation.load(Ordering::Acquire);
         match &self.made.load().merged {
             Some(merged) if merged.generation == generation => merged.clone(),
@@ -133,7 +133,7 @@ pub(crate) struct Lookout {
 #[cfg(any(test, feature = "testing"))]
 impl Lookout {
     /// Merges what the servers offer.
-    pub(crate) fn new(config: &Config, servers: &BTreeMap<ServerName, Arc<Server>>) -> Self {
+    pub(crate) fn new(config: &Config, servers: &SortedMap<ServerName, Arc<Server>>) -> Self {
         let merged = Merged::make(0, &config.gateway, &config.variants, servers.iter());
         Self { settings: config.gateway.clone(), merged: Arc::new(merged) }
     }
@@ -150,7 +150,7 @@ impl Lookout {
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn look(
     settings: &crate::config::Gateway,
-    servers: &BTreeMap<ServerName, Arc<Server>>,
+    servers: &SortedMap<ServerName, Arc<Server>>,
     scope: &Scope,
     agent: crate::config::Agent,
 ) -> View {

@@ -1,7 +1,6 @@
 //! From agents and groups as they are written to those of the policy: their names are compared, and those that their
 //! rules use are looked up.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::item::At;
@@ -12,6 +11,7 @@ use super::native_rules::{GroupDraft, Named};
 use super::policy::{Agent, Group, Match, Origin, ToolLimits};
 use super::problem::{Place, Report, quote};
 use crate::names::ServerName;
+use crate::sorted::SortedMap;
 
 /// The name of the agent that every caller is that no other agent matches.
 const DEFAULT: &str = "default";
@@ -30,9 +30,9 @@ pub(super) fn resolve_groups(
     drafts: &[GroupDraft],
     known: &mut Known,
     report: &mut Report<'_>,
-) -> BTreeMap<String, Group> {
+) -> SortedMap<String, Group> {
     refuse_equal_names("group", drafts.iter().map(|draft| &draft.name), report);
-    let mut groups = BTreeMap::new();
+    let mut groups = SortedMap::new();
     for draft in drafts {
         check_name("group", &draft.name, report);
         for server in &draft.servers {
@@ -142,7 +142,7 @@ fn check_name(noun: &str, name: &At<String>, report: &mut Report<'_>) {
 }
 
 fn refuse_equal_names<'a>(noun: &str, names: impl Iterator<Item = &'a At<String>>, report: &mut Report<'_>) {
-    let mut seen = BTreeMap::new();
+    let mut seen = SortedMap::new();
     for name in names {
         let line = name.place.at.line;
         if let Some(first) = seen.insert(name.value.to_lowercase(), line) {
@@ -160,7 +160,7 @@ fn refuse_equal_names<'a>(noun: &str, names: impl Iterator<Item = &'a At<String>
 
 /// Two agents that are recognised by the same thing cannot be told apart.
 fn refuse_equal_matches(drafts: &[AgentDraft], report: &mut Report<'_>) {
-    let mut seen = BTreeMap::new();
+    let mut seen = SortedMap::new();
     for (index, draft) in drafts.iter().enumerate() {
         for found in &draft.matches {
             let (first, name) = seen.entry(match_key(&found.value)).or_insert((index, &draft.name.value));

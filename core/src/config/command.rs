@@ -3,8 +3,6 @@
 //! **What a description can make the machine run is its `command`, and nothing it says elsewhere**: no option in the
 //! program's place, no variable that loads code, no folder outside the configuration's unless it is spelt out.
 
-use std::collections::BTreeMap;
-
 use super::denied::is_denied;
 use super::file::{CommandEntry, ServerEntry};
 use super::item::At;
@@ -13,6 +11,7 @@ use super::problem::{Report, quote};
 use super::server::Context;
 use super::template::{Expanded, is_variable_name};
 use crate::secrets::SecretText;
+use crate::sorted::SortedMap;
 
 /// Resolves a command with all that belongs to it.
 pub(super) fn resolve_command(
@@ -62,7 +61,7 @@ fn resolve_program(program: &At<String>, context: &Context<'_>, report: &mut Rep
 }
 
 /// Variables whose values are known, and those that need secrets.
-type Environment = (BTreeMap<String, String>, BTreeMap<String, SecretText>);
+type Environment = (SortedMap<String, String>, SortedMap<String, SecretText>);
 
 fn resolve_env(entry: &ServerEntry, context: &Context<'_>, report: &mut Report<'_>) -> Option<Environment> {
     let allowed = entry.allow_env.as_deref().unwrap_or_default();

@@ -96,13 +96,13 @@ pub fn to_yaml(imported: &Imported) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
     use crate::config::{Parsed, parse};
+    use crate::sorted::SortedMap;
 
     fn env(name: &str) -> Option<String> {
         (name == "TOKEN").then(|| "s3cret $$ ${X}".to_owned())
@@ -252,7 +252,7 @@ mod tests {
                 0..3,
             ),
         ) {
-            let mut servers = BTreeMap::new();
+            let mut servers = SortedMap::new();
             for (name, (program, args, env, disabled)) in commands {
                 servers.insert(name, json!({ "command": program, "args": args, "env": env, "disabled": disabled }));
             }

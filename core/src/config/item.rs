@@ -2,10 +2,9 @@
 //!
 //! **A key that nobody asked for never goes unnoticed**: [`Fields::finish`] and [`Fields::rest`] see to it.
 
-use std::collections::BTreeMap;
-
 use super::node::{Key, Node, ScalarKind, Value};
 use super::problem::{Place, Report, quote};
+use crate::sorted::SortedMap;
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -168,7 +167,7 @@ impl<'n> Item<'n> {
     }
 
     fn report_duplicates(&self, entries: &[(Key, Node)], report: &mut Report<'_>) {
-        let mut seen = BTreeMap::new();
+        let mut seen = SortedMap::new();
         for (key, _) in entries {
             if let Some(first) = seen.insert(&key.text, key.at.line) {
                 let place = Place { at: key.at, field: self.path_to(key) };

@@ -2,14 +2,12 @@
 //!
 //! **A name that nobody has is an error, never silently empty.** Servers that are disabled or broken have their names.
 
-use std::collections::BTreeMap;
-
 use super::item::nearest;
 use super::native_rules::{Named, RuleDraft};
 use super::policy::{Rule, Selector, What};
 use super::problem::{Place, Report, quote};
 use crate::acl::Glob;
-use crate::gather;
+use crate::sorted::{self, SortedMap};
 
 /// How many names a hint lists.
 const SHOWN: usize = 8;
@@ -18,13 +16,13 @@ const SHOWN: usize = 8;
 pub(super) struct Known {
     servers: Vec<String>,
     /// Names of groups as they are written, by their keys.
-    groups: BTreeMap<String, String>,
+    groups: SortedMap<String, String>,
 }
 
 impl Known {
     /// Knows servers, and no group yet.
     pub(super) fn new(servers: impl IntoIterator<Item = String>) -> Self {
-        Self { servers: servers.into_iter().collect(), groups: BTreeMap::new() }
+        Self { servers: servers.into_iter().collect(), groups: SortedMap::new() }
     }
 
     /// Remembers a group.
@@ -122,7 +120,7 @@ fn hint_names(names: &[&str], what: &str, report: &mut Report<'_>) {
         return report.hint(format!("there are no {what}"));
     }
     let mut shown: Vec<_> = names.iter().map(|name| quote(name)).collect();
-    gather::sort(&mut shown);
+    sorted::sort(&mut shown);
     let rest = shown.len().saturating_sub(SHOWN);
     shown.truncate(SHOWN);
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };

@@ -3,8 +3,6 @@
 //! **One bad server never takes down another.** Names that are the same to some client or system are refused wherever
 //! they stand, all of them: which came first decides nothing.
 
-use std::collections::BTreeMap;
-
 use super::file::{CommandEntry, GatewayEntry, ServerEntry};
 use super::item::At;
 use super::mcpx::{self, App, Purpose, Resolved};
@@ -16,6 +14,7 @@ use super::secret::SecretUse;
 use super::server::{Context, Missing, is_enabled, resolve_name, resolve_server};
 use super::source::{Beside, Draft, DraftServer, Kind, Source, read_draft};
 use crate::names::ServerName;
+use crate::sorted::SortedMap;
 
 /// What came of one file.
 pub(super) struct Loaded<'s> {
@@ -222,7 +221,7 @@ pub(super) fn resolve_app(loaded: &mut [Loaded<'_>], purpose: Purpose<'_>) -> Op
 /// Refuses servers whose names are equal once case is ignored and every other character than `[A-Za-z0-9_-]` is `_`,
 /// as it is in exposed names.
 fn refuse_equal_names(loaded: &mut [Loaded<'_>]) {
-    let mut holders: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
+    let mut holders: SortedMap<String, Vec<(usize, usize)>> = SortedMap::new();
     for (file, Loaded { candidates, .. }) in loaded.iter().enumerate() {
         for (index, candidate) in candidates.iter().enumerate() {
             holders.entry(folded(&candidate.name.value)).or_default().push((file, index));

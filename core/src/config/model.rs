@@ -1,14 +1,13 @@
 //! What a configuration says, once it has been read: the same values whatever file they came from.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::elicitation::Elicitation;
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use super::sign_on::{Consent, SignOn, Whose};
-use crate::gather::Gather as _;
 use crate::names::ServerName;
 use crate::secrets::{SecretName, SecretText, Veil};
+use crate::sorted::{SortedMap, SortedSet};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -16,12 +15,12 @@ pub struct Config {
     /// Settings of the gateway itself.
     pub gateway: Gateway,
     /// The MCP servers behind it.
-    pub servers: BTreeMap<ServerName, Server>,
+    pub servers: SortedMap<ServerName, Server>,
     /// Those of them that overlays describe: each is one agent's, or one principal's.
-    pub personal: BTreeSet<ServerName>,
+    pub personal: SortedSet<ServerName>,
     /// Servers that were described but cannot be served, by the name they were given, and why. No value of an
     /// environment variable, header, argument or URL is repeated.
-    pub broken: BTreeMap<String, String>,
+    pub broken: SortedMap<String, String>,
     /// Who may see and call what.
     pub policy: Policy,
     /// Tools and prompts under other names, with other arguments, in the order of their servers and names.
@@ -36,11 +35,11 @@ pub struct Config {
 
 impl Config {
     /// Returns the names of all secrets that its servers, its issuers and signing in need.
-    pub fn secrets(&self) -> BTreeSet<&SecretName> {
+    pub fn secrets(&self) -> SortedSet<&SecretName> {
         let servers = self.servers.values().filter(|server| server.enabled).flat_map(Server::secrets);
         let asked = self.auth.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref());
         let own = self.auth.sign_in.iter().filter_map(|sign_in| sign_in.client_secret.as_ref());
-        servers.chain(asked.map(|asked| &asked.client_secret)).chain(own).gathered()
+        servers.chain(asked.map(|asked| &asked.client_secret)).chain(own).collect()
     }
 
     /// Returns everything that decides who may do what, under which name, and what is recorded of it.
@@ -161,14 +160,14 @@ impl Server {
     }
 
     /// Returns the names of the secrets that it needs.
-    pub fn secrets(&self) -> BTreeSet<&SecretName> {
+    pub fn secrets(&self) -> SortedSet<&SecretName> {
         match &self.transport {
-            Transport::Stdio(command) => command.secret_env.values().flat_map(SecretText::names).gathered(),
+            Transport::Stdio(command) => command.secret_env.values().flat_map(SecretText::names).collect(),
             Transport::Http(endpoint) | Transport::Sse(endpoint) => {
                 let headers = endpoint.secret_headers.iter().map(|(_, text)| text);
                 let own = endpoint.sign_on.iter().flat_map(SignOn::secrets);
                 let texts = headers.chain(own).chain(endpoint.consent.as_ref().and_then(Consent::secret));
-                texts.flat_map(SecretText::names).gathered()
+                texts.flat_map(SecretText::names).collect()
             }
         }
     }
@@ -206,9 +205,9 @@ pub struct Command {
     /// Its arguments, as they are.
     pub args: Vec<String>,
     /// What its environment has besides the safe base.
-    pub env: BTreeMap<String, String>,
+    pub env: SortedMap<String, String>,
     /// What it has besides once the values of secrets are known.
-    pub secret_env: BTreeMap<String, SecretText>,
+    pub secret_env: SortedMap<String, SecretText>,
     /// What is not to be shown of what it says; nothing before the values are known.
     pub veil: Veil,
     /// The folder it runs in; the gateway's own where absent.

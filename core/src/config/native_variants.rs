@@ -1,7 +1,5 @@
 //! Reads the section `variants`: tools and prompts under other names, and what becomes of their arguments.
 
-use std::collections::BTreeMap;
-
 use super::file_variants::CUTS;
 use super::item::{At, Fields, Item};
 use super::native::read_number;
@@ -10,6 +8,7 @@ use super::node::{Scalar, ScalarKind, Value};
 use super::policy::{Argument, Fixed, ItemKind, Narrowing, Wording};
 use super::problem::{Report, quote};
 use super::value::{parse_number, read_json};
+use crate::sorted::SortedMap;
 
 /// The most characters of a name.
 const NAME_LIMIT: usize = 128;
@@ -31,7 +30,7 @@ pub(super) struct VariantDraft {
     pub(super) replaces: bool,
     pub(super) title: Option<String>,
     pub(super) description: Option<Wording>,
-    pub(super) arguments: BTreeMap<String, Argument>,
+    pub(super) arguments: SortedMap<String, Argument>,
     pub(super) fixed: Fixed,
     pub(super) result: Narrowing,
 }
@@ -140,10 +139,10 @@ fn read_arguments(
     item: &Item<'_>,
     of: (ItemKind, Fixed),
     report: &mut Report<'_>,
-) -> BTreeMap<String, Argument> {
-    let Some(fields) = item.fields(report) else { return BTreeMap::new() };
-    let mut arguments = BTreeMap::new();
-    let mut taken = BTreeMap::new();
+) -> SortedMap<String, Argument> {
+    let Some(fields) = item.fields(report) else { return SortedMap::new() };
+    let mut arguments = SortedMap::new();
+    let mut taken = SortedMap::new();
     for (name, item) in fields.rest() {
         let Some((argument, shown)) = read_argument(&name, &item, of, report) else { continue };
         let line = shown.place.at.line;

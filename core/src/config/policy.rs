@@ -2,7 +2,6 @@
 //!
 //! **Every rule knows where it stands**, so that a decision can name it. Nothing here decides: `acl` does.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::slice;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use super::quantity::{format_duration, format_size};
 use crate::acl::{Condition, Glob};
 use crate::names::ServerName;
 use crate::secrets::SecretName;
+use crate::sorted::SortedMap;
 
 /// Where something stands in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -39,13 +39,13 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// Reusable sets of what servers offer, by their names in lower case.
-    pub groups: BTreeMap<String, Group>,
+    pub groups: SortedMap<String, Group>,
     /// The agents, in the order of the file.
     pub agents: Vec<Arc<Agent>>,
     /// What holds for a caller that is none of them.
     pub default: Arc<Agent>,
     /// What holds for single principals in place of what holds for the agent that they are, by their ids.
-    pub personal: BTreeMap<String, Arc<Agent>>,
+    pub personal: SortedMap<String, Arc<Agent>>,
     /// How refusals are worded.
     pub dialect: Dialect,
 }
@@ -54,10 +54,10 @@ impl Default for Policy {
     /// Without a policy everybody may do everything.
     fn default() -> Self {
         Self {
-            groups: BTreeMap::new(),
+            groups: SortedMap::new(),
             agents: Vec::new(),
             default: Arc::new(Agent::allowing_everything()),
-            personal: BTreeMap::new(),
+            personal: SortedMap::new(),
             dialect: Dialect::Native,
         }
     }
@@ -456,7 +456,7 @@ pub struct Variant {
     /// Its description.
     pub description: Option<Wording>,
     /// What becomes of arguments, by the name that they have in what it is made from.
-    pub arguments: BTreeMap<String, Argument>,
+    pub arguments: SortedMap<String, Argument>,
     /// What is left of its results.
     pub result: Narrowing,
     /// How schemas show what is fixed.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::node::Position;
 use super::policy::Origin;
-use crate::gather;
+use crate::sorted;
 
 /// How bad a [`Problem`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +59,7 @@ impl fmt::Display for Problem {
 
 /// Puts problems in the order in which they stand in their file.
 pub(in crate::config) fn in_order(problems: &mut [Problem]) {
-    gather::sort_by(problems, |one, other| (one.line, one.column).cmp(&(other.line, other.column)));
+    sorted::sort_by(problems, |one, other| (one.line, one.column).cmp(&(other.line, other.column)));
 }
 
 /// Where a value stands.

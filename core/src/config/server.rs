@@ -1,7 +1,5 @@
 //! From a server's description to a [`Server`]: references are replaced, then every value is checked.
 
-use std::collections::BTreeSet;
-
 use super::command::resolve_command;
 use super::endpoint::resolve_endpoint;
 use super::file::{AuthEntry, DEFAULT_CACHE, DEFAULT_TIMEOUT, HttpKind, ServerEntry};
@@ -10,8 +8,8 @@ use super::model::{Endpoint, Server, Transport};
 use super::native_sign_on::SigningIn;
 use super::problem::{Place, Report, quote};
 use super::template::{self, Expanded, Unexpanded};
-use crate::gather::Gather as _;
 use crate::names::ServerName;
+use crate::sorted::SortedSet;
 
 /// What a description is resolved against.
 pub(super) struct Context<'a> {
@@ -70,7 +68,7 @@ impl Context<'_> {
     /// Tells whether all variables that a server waits for have a value, and reports those that do not at once.
     pub(super) fn has_all(&self, inputs: &[String], place: &Place, report: &mut Report<'_>) -> bool {
         let is_empty = |name: &&String| (self.lookup)(name).is_none_or(|value| value.trim().is_empty());
-        let missing: BTreeSet<&str> = inputs.iter().filter(is_empty).map(String::as_str).gathered();
+        let missing: SortedSet<&str> = inputs.iter().filter(is_empty).map(String::as_str).collect();
         if missing.is_empty() || self.missing == Missing::Leave {
             return true;
         }

@@ -1,14 +1,12 @@
 //! From variants as they are written to those of the configuration: their servers are looked up, and chains of them
 //! have an end.
 
-use std::collections::BTreeMap;
-
 use super::known::Known;
 use super::native_variants::{ServerVariants, VariantDraft};
 use super::policy::{ItemKind, Variant};
 use super::problem::{Report, quote};
-use crate::gather;
 use crate::names::ServerName;
+use crate::sorted::{self, SortedMap};
 
 /// The most variants between one and what its server offers.
 const CHAIN_LIMIT: usize = 32;
@@ -20,7 +18,7 @@ pub(super) fn resolve_variants(
     report: &mut Report<'_>,
 ) -> Vec<Variant> {
     let mut variants = Vec::new();
-    let mut seen = BTreeMap::new();
+    let mut seen = SortedMap::new();
     for ServerVariants { server, variants: drafts } in drafts {
         let Some(name) = known.server(&server.value) else {
             known.report_unknown_server(&server.value, &server.place, report);
@@ -39,7 +37,7 @@ pub(super) fn resolve_variants(
             variants.extend(drafts.iter().map(|draft| resolve_variant(&name, draft, report)));
         }
     }
-    gather::sort_by(&mut variants, |one, other| (&one.server, &one.name).cmp(&(&other.server, &other.name)));
+    sorted::sort_by(&mut variants, |one, other| (&one.server, &one.name).cmp(&(&other.server, &other.name)));
     variants
 }
 
@@ -61,7 +59,7 @@ fn resolve_variant(server: &ServerName, draft: &VariantDraft, report: &Report<'_
 
 /// Reports every variant that is made from itself, whatever lies between, and chains that are too long.
 fn refuse_circles(drafts: &[VariantDraft], report: &mut Report<'_>) {
-    let mut by_name = BTreeMap::new();
+    let mut by_name = SortedMap::new();
     for draft in drafts {
         by_name.insert((draft.kind, draft.name.value.as_str()), draft);
     }
@@ -89,7 +87,7 @@ enum Chain {
     TooLong,
 }
 
-fn chain_of(draft: &VariantDraft, by_name: &BTreeMap<(ItemKind, &str), &VariantDraft>) -> Chain {
+fn chain_of(draft: &VariantDraft, by_name: &SortedMap<(ItemKind, &str), &VariantDraft>) -> Chain {
     let mut chain = vec![draft.name.value.as_str()];
     let mut current = draft;
     while chain.len() <= CHAIN_LIMIT + 1 {

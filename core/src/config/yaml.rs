@@ -3,11 +3,10 @@
 //! **What aliases expand to is bounded**, so that a small text cannot become a large tree. There are no merge keys,
 //! no tags but those of the core schema, and one document a file.
 
-use std::collections::BTreeMap;
-
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
 use super::node::{DEPTH_LIMIT, Key, Node, Position, Scalar, ScalarKind, SyntaxError, Value};
+use crate::sorted::SortedMap;
 
 /// How much a tree may weigh in bytes of text, with [`NODE_WEIGHT`] for every node.
 const WEIGHT_LIMIT: usize = 8 << 20;
@@ -50,7 +49,7 @@ struct Builder {
     root: Option<Node>,
     documents: usize,
     open: Vec<Open>,
-    anchors: BTreeMap<usize, Node>,
+    anchors: SortedMap<usize, Node>,
     weight: usize,
 }
 

@@ -2,11 +2,10 @@
 //!
 //! **Names are names, not paths**: a document is written to somebody's folder when it is pulled.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::config::Source;
+use crate::sorted::SortedMap;
 use crate::wire::json::{Json, Object};
 
 /// The name of a file that comes without one.
@@ -18,10 +17,10 @@ const MOST: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Document {
     /// What a configuration's folder holds: `portcullis.yaml`, an `mcpServers` file, or `mcp.json` and `app.yaml`.
-    pub files: BTreeMap<String, String>,
+    pub files: SortedMap<String, String>,
     /// What holds for one identity only, by whom it is for.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub overlays: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "SortedMap::is_empty")]
+    pub overlays: SortedMap<String, String>,
 }
 
 /// Why something is no document: the field, and what is wrong with it.
@@ -43,7 +42,7 @@ impl Malformed {
 impl Document {
     /// Returns the document of one native file.
     pub fn native(text: &str) -> Self {
-        Self { files: BTreeMap::from([(NATIVE.to_owned(), text.to_owned())]), ..Self::default() }
+        Self { files: SortedMap::from([(NATIVE.to_owned(), text.to_owned())]), ..Self::default() }
     }
 
     /// Reads what a store keeps: a document, or the text of one native file, as somebody may have put it there by hand.
@@ -59,7 +58,7 @@ impl Document {
     pub(super) fn of(object: &Object<'_>) -> Result<Self, Malformed> {
         let files = object.get("files").ok_or_else(|| Malformed::new("files", "is missing"))?;
         let files = texts(files, "files")?;
-        let overlays = object.get("overlays").map_or(Ok(BTreeMap::new()), |json| texts(json, "overlays"))?;
+        let overlays = object.get("overlays").map_or(Ok(SortedMap::new()), |json| texts(json, "overlays"))?;
         if files.is_empty() {
             return Err(Malformed::new("files", "there is no file"));
         }
@@ -95,9 +94,9 @@ pub(super) fn members<'a>(json: Json<'a>, what: &str) -> Result<Object<'a>, Malf
         .map_err(|duplicate| Malformed::new(what, format!("the key {:?} stands there twice", duplicate.0)))
 }
 
-fn texts(json: Json<'_>, field: &str) -> Result<BTreeMap<String, String>, Malformed> {
+fn texts(json: Json<'_>, field: &str) -> Result<SortedMap<String, String>, Malformed> {
     let object = members(json, field)?;
-    let mut texts = BTreeMap::new();
+    let mut texts = SortedMap::new();
     for (key, value) in object.iter() {
         let text =
             value.as_str().ok_or_else(|| Malformed::new(&format!("{field}[{key:?}]"), "expected a text"))?;
@@ -147,7 +146,7 @@ mod tests {
             files in prop::collection::btree_map("[a-z0-9][a-z0-9._-]{0,20}", "\\PC{0,40}", 1..4),
             overlays in prop::collection::btree_map("\\PC{0,20}", "\\PC{0,40}", 0..4),
         ) {
-            let document = Document { files, overlays };
+            let document = Document { files: files.into_iter().collect(), overlays: overlays.into_iter().collect() };
             prop_assert_eq!(Document::read(&document.to_text()), Ok(document));
         }
     }

@@ -4,7 +4,6 @@
 //! so a name that differs in case alone counts as the same one, unless the server itself tells the two apart.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::rule::{Rule, Value};
@@ -13,7 +12,7 @@ use super::{Recipe, item};
 use crate::catalog::replace_member;
 use crate::config::{ItemKind, Narrowing};
 use crate::error::{Refusal, code};
-use crate::gather::Gather as _;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::wire::json::{Json, Object};
 use crate::wire::message::ObjectWriter;
 
@@ -27,9 +26,9 @@ pub(crate) struct Call {
     kind: ItemKind,
     rules: Vec<Rule>,
     /// The server's arguments that no rule is about.
-    free: BTreeSet<String>,
+    free: SortedSet<String>,
     /// Which rule is about a name of the server's, by the name without case.
-    guarded: BTreeMap<String, usize>,
+    guarded: SortedMap<String, usize>,
 }
 
 /// What a request for completion says to the server.
@@ -52,7 +51,7 @@ impl Call {
             name: recipe.from.clone(),
             narrowing: recipe.narrowing.clone(),
             kind: recipe.kind,
-            guarded: guarded.gathered(),
+            guarded: guarded.collect(),
             rules,
             free,
         }

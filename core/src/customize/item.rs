@@ -1,24 +1,23 @@
 //! The text that lists a variant: everything that its original says, but for what the variant changes.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use super::schema::Shape;
 use super::{schema, worded};
 use crate::catalog::without_member;
 use crate::config::{Argument, Fixed, ItemKind, Variant};
-use crate::gather::Gather as _;
+use crate::sorted::SortedSet;
 use crate::wire::json::{Json, Object, quote};
 use crate::wire::message::ObjectWriter;
 
 /// Returns the names of the arguments that a text lists.
-pub(super) fn arguments(text: &str, kind: ItemKind) -> BTreeSet<String> {
-    let Ok(json) = Json::check(text.as_bytes()) else { return BTreeSet::new() };
+pub(super) fn arguments(text: &str, kind: ItemKind) -> SortedSet<String> {
+    let Ok(json) = Json::check(text.as_bytes()) else { return SortedSet::new() };
     if kind == ItemKind::Tool {
         return json.get("inputSchema").map(schema::names).unwrap_or_default();
     }
     let list = json.get("arguments").into_iter().flat_map(Json::elements);
-    list.filter_map(|argument| Some(argument.get("name")?.as_str()?.into_owned())).gathered()
+    list.filter_map(|argument| Some(argument.get("name")?.as_str()?.into_owned())).collect()
 }
 
 /// Returns the text of a variant, made of the text of what it is made from. Members keep their order.
@@ -80,7 +79,7 @@ fn text_or<'a>(text: Option<&str>, original: Json<'a>) -> Cow<'a, str> {
 /// Returns the list of a prompt's arguments.
 fn prompt(list: Json<'_>, variant: &Variant) -> Result<String, String> {
     let mut shown: Vec<(String, String)> = Vec::new();
-    let mut found = BTreeSet::new();
+    let mut found = SortedSet::new();
     for element in list.elements() {
         let members = element.object().map_err(|error| format!("is made from what is ambiguous: {error}"))?;
         let name = members.get("name").and_then(Json::as_str).unwrap_or_default().into_owned();
@@ -98,7 +97,7 @@ fn prompt(list: Json<'_>, variant: &Variant) -> Result<String, String> {
     if let Some(missing) = variant.arguments.keys().find(|name| !found.contains(*name)) {
         return Err(format!("changes the argument {missing:?}, which {:?} does not have", variant.from));
     }
-    let names: BTreeSet<_> = shown.iter().map(|(name, _)| name.clone()).gathered();
+    let names: SortedSet<_> = shown.iter().map(|(name, _)| name.clone()).collect();
     if names.len() < shown.len() {
         return Err("gives two arguments the same name".into());
     }

@@ -19,7 +19,6 @@ mod schema;
 mod testing;
 mod value;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use call::Call;
@@ -27,7 +26,7 @@ pub(crate) use narrow::narrow_answer;
 
 use crate::catalog::{Item, Kind, parameters_of};
 use crate::config::{ItemKind, Narrowing, Origin, Variant, Wording};
-use crate::gather::{self, Gather as _};
+use crate::sorted::{self, SortedMap};
 use rule::Rule;
 
 /// Why a variant cannot be offered.
@@ -102,7 +101,7 @@ impl Recipe {
             added.map_err(|why| error(format!("cannot change the argument {name:?}: {why}")))?;
         }
         let mut shown: Vec<_> = recipe.rules.iter().filter(|r| !r.is_fixed()).map(|r| &r.shown).collect();
-        gather::sort(&mut shown);
+        sorted::sort(&mut shown);
         let same = |pair: &&[_]| matches!(pair, [one, other] if one == other);
         if let Some([twice, ..]) = shown.windows(2).find(same) {
             return Err(error(format!("gives two arguments the name {twice:?}")));
@@ -164,8 +163,8 @@ pub(crate) fn customize<'v>(
         Kind::Resources | Kind::Templates => return done,
     };
     let variants = variants.into_iter().filter(|variant| variant.kind == wanted);
-    let variants: BTreeMap<_, _> = variants.map(|variant| (variant.name.as_str(), variant)).gathered();
-    let offered: BTreeMap<_, _> = items.iter().map(|item| (item.name.as_str(), item)).gathered();
+    let variants: SortedMap<_, _> = variants.map(|variant| (variant.name.as_str(), variant)).collect();
+    let offered: SortedMap<_, _> = items.iter().map(|item| (item.name.as_str(), item)).collect();
     for variant in variants.values() {
         match make(variant, &variants, &offered) {
             Ok(made) => done.made.push(made),
@@ -182,14 +181,14 @@ pub(crate) fn customize<'v>(
 }
 
 /// Tells whether another variant stands in place of the variant of that name.
-fn is_replaced(variants: &BTreeMap<&str, &Variant>, name: &str) -> bool {
+fn is_replaced(variants: &SortedMap<&str, &Variant>, name: &str) -> bool {
     variants.values().any(|other| other.replaces && other.from == name && other.name != name)
 }
 
 fn make(
     variant: &Variant,
-    variants: &BTreeMap<&str, &Variant>,
-    offered: &BTreeMap<&str, &Item>,
+    variants: &SortedMap<&str, &Variant>,
+    offered: &SortedMap<&str, &Item>,
 ) -> Result<Made, CustomizeError> {
     let chain = chain(variant, variants)?;
     let (last, rest) = chain.split_last().expect("a chain ends with the variant it began with");
@@ -205,7 +204,7 @@ fn make(
 /// Returns a variant, what it is made from, and so on to the one that is made from what the server offers.
 fn chain<'v>(
     variant: &'v Variant,
-    variants: &BTreeMap<&str, &'v Variant>,
+    variants: &SortedMap<&str, &'v Variant>,
 ) -> Result<Vec<&'v Variant>, CustomizeError> {
     let mut chain = vec![variant];
     let mut last = variant;

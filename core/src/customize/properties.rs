@@ -1,14 +1,13 @@
 //! What holds for all variants of all schemas (of the kinds that are generated here), told by a validator that is not
 //! ours.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::testing::{tool, variant};
 use super::{Call, Recipe};
 use crate::config::{Argument, Fixed, Variant, Wording};
+use crate::sorted::SortedMap;
 use crate::wire::json::Json;
 
 const NAMES: [&str; 5] = ["a", "b", "c", "owner", "Owner"];
@@ -28,7 +27,7 @@ fn argument() -> impl Strategy<Value = (Value, Vec<Value>)> {
 }
 
 /// A schema with these arguments, and rules about which go together.
-fn schema() -> impl Strategy<Value = (Value, BTreeMap<String, Vec<Value>>)> {
+fn schema() -> impl Strategy<Value = (Value, SortedMap<String, Vec<Value>>)> {
     let arguments = prop::collection::btree_map(prop::sample::select(&NAMES[..]), argument(), 1..5);
     let names =
         Just(NAMES.to_vec()).prop_shuffle().prop_map(|names| (names[0], names[1], names[2], names[3]));
@@ -65,11 +64,11 @@ fn schema() -> impl Strategy<Value = (Value, BTreeMap<String, Vec<Value>>)> {
 
 /// What a variant says of the arguments that have that many values to choose from, and what they are called then.
 fn said(
-    values: &BTreeMap<String, Vec<Value>>,
+    values: &SortedMap<String, Vec<Value>>,
     choices: &[u8],
     prefix: &str,
-) -> (BTreeMap<String, Argument>, BTreeMap<String, Vec<Value>>) {
-    let (mut arguments, mut left) = (BTreeMap::new(), BTreeMap::new());
+) -> (SortedMap<String, Argument>, SortedMap<String, Vec<Value>>) {
+    let (mut arguments, mut left) = (SortedMap::new(), SortedMap::new());
     for ((name, values), choice) in values.iter().zip(choices) {
         let value = values[1].to_string();
         let nothing = Argument::default();
@@ -110,7 +109,7 @@ fn called(recipe: &Recipe, original: &str, arguments: &str) -> Result<String, St
 }
 
 /// Arguments by the names that are shown, each there or not.
-fn arguments(left: &BTreeMap<String, Vec<Value>>, choices: &[u8]) -> Value {
+fn arguments(left: &SortedMap<String, Vec<Value>>, choices: &[u8]) -> Value {
     let chosen = left.iter().zip(choices).filter(|(_, choice)| **choice % 4 < 3);
     Value::Object(
         chosen
@@ -119,7 +118,7 @@ fn arguments(left: &BTreeMap<String, Vec<Value>>, choices: &[u8]) -> Value {
     )
 }
 
-fn step(arguments: BTreeMap<String, Argument>, name: &str, from: &str, fixed: Fixed) -> Variant {
+fn step(arguments: SortedMap<String, Argument>, name: &str, from: &str, fixed: Fixed) -> Variant {
     Variant { arguments, name: name.into(), from: from.into(), fixed, ..variant("{}") }
 }
 

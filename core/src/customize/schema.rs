@@ -5,13 +5,11 @@
 //! depends on it, in alternatives and conditions. An alternative that the given value rules out is `false`; where it
 //! cannot be told whether it does, the schema shown is the wider one, and the server has the last word.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::holds::holds;
 use super::property::{self, Members};
 use super::value::at;
 use crate::config::{Argument, Fixed, Variant};
-use crate::gather::Gather as _;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::wire::json::{Json, quote};
 use crate::wire::message::ObjectWriter;
 
@@ -21,7 +19,7 @@ const REFERENCES: u32 = 16;
 /// What a variant does to a schema.
 #[derive(Clone, Copy)]
 pub(super) struct Shape<'v> {
-    arguments: &'v BTreeMap<String, Argument>,
+    arguments: &'v SortedMap<String, Argument>,
     fixed: Fixed,
     from: &'v str,
 }
@@ -56,7 +54,7 @@ impl<'v> Shape<'v> {
     }
 
     /// Checks that the server still has the arguments of which something is said, and that new names are free.
-    fn check(&self, names: &BTreeSet<String>) -> Result<(), String> {
+    fn check(&self, names: &SortedSet<String>) -> Result<(), String> {
         let from = self.from;
         for (name, said) in self.arguments {
             let lenient = self.fixed == Fixed::Noted
@@ -81,13 +79,13 @@ impl<'v> Shape<'v> {
 }
 
 /// Returns the names of the arguments that a schema has, wherever it mentions them.
-pub(super) fn names(schema: Json<'_>) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+pub(super) fn names(schema: Json<'_>) -> SortedSet<String> {
+    let mut found = SortedSet::new();
     collect(schema, schema, REFERENCES, &mut found);
     found
 }
 
-fn collect(schema: Json<'_>, root: Json<'_>, references: u32, found: &mut BTreeSet<String>) {
+fn collect(schema: Json<'_>, root: Json<'_>, references: u32, found: &mut SortedSet<String>) {
     for (key, value) in schema.members() {
         match key.as_ref() {
             "properties" => found.extend(value.members().map(|(name, _)| name.into_owned())),
@@ -223,7 +221,7 @@ impl<'r> Rewriting<'r> {
             self.members.remove("else");
         }
         let before: Vec<_> = self.members.get("required").into_iter().flat_map(Json::elements).collect();
-        let mut names: BTreeSet<_> = before.iter().filter_map(|name| name.as_str()).gathered();
+        let mut names: SortedSet<_> = before.iter().filter_map(|name| name.as_str()).collect();
         let added: Vec<_> = self
             .required
             .iter()
@@ -245,8 +243,8 @@ impl<'r> Rewriting<'r> {
     fn top_properties(&mut self, properties: Json<'r>) -> Result<(), String> {
         let shape = self.place.shape;
         let mut out: Vec<(String, String)> = Vec::new();
-        let mut missing: BTreeMap<_, _> =
-            shape.arguments.iter().filter(|(_, said)| says_more(said)).gathered();
+        let mut missing: SortedMap<_, _> =
+            shape.arguments.iter().filter(|(_, said)| says_more(said)).collect();
         let properties = properties.object().map_err(|e| format!("is made from a schema that has a {e}"))?;
         for (name, schema) in properties.iter() {
             missing.remove(&name.to_string());
@@ -461,7 +459,7 @@ fn move_targets(schema: Json<'_>, shape: Shape<'_>) -> Option<String> {
         return None;
     }
     let properties = schema.get("properties")?;
-    let mut moved: BTreeMap<String, Json<'_>> = BTreeMap::new();
+    let mut moved: SortedMap<String, Json<'_>> = SortedMap::new();
     let plain =
         |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
     for (name, property) in properties.members().filter(|(name, _)| shape.arguments.contains_key(&**name)) {

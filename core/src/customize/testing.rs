@@ -1,12 +1,11 @@
 //! Variants for tests, from arguments as JSON.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::Recipe;
 use crate::config::{Argument, Fixed, ItemKind, Narrowing, Origin, Variant, Wording};
 use crate::names::ServerName;
+use crate::sorted::SortedMap;
 
 /// Returns a tool of this schema.
 pub(super) fn tool(schema: &str) -> String {
@@ -15,7 +14,7 @@ pub(super) fn tool(schema: &str) -> String {
 
 /// Returns a variant of the tool `original` that changes arguments.
 pub(super) fn variant(arguments: &str) -> Variant {
-    let arguments: BTreeMap<String, Value> = serde_json::from_str(arguments).unwrap();
+    let arguments: SortedMap<String, Value> = serde_json::from_str(arguments).unwrap();
     Variant {
         server: ServerName::parse("s").unwrap(),
         name: "variant".into(),

@@ -7,7 +7,6 @@
 mod cases;
 mod named;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -20,9 +19,9 @@ use crate::acl::{Acl, Target};
 use crate::catalog::{Kind, Looking, Route, Scope, View, unknown_names};
 use crate::config::{Config, ItemKind, Origin, Policy, Variant, nearest};
 use crate::gateway::{Gateway, Snapshot};
-use crate::gather::Gather as _;
 use crate::identity::{Identity, suppose};
 use crate::ports::Host;
+use crate::sorted::SortedMap;
 use crate::upstream::{Status, lock};
 use crate::wire::json::Json;
 
@@ -143,7 +142,7 @@ impl<H: Host> Gateway<H> {
             found,
             gone,
             near,
-            silent: silent.gathered(),
+            silent: silent.collect(),
         })
     }
 
@@ -154,7 +153,7 @@ impl<H: Host> Gateway<H> {
             let is_own = !server.inherited.load(Ordering::Relaxed) && server.listed.load(Ordering::Relaxed);
             Some((&server.name, server.offer.load_full().filter(|_| is_own)?))
         });
-        unknown_names(&snapshot.config, &offers.gathered::<BTreeMap<_, _>>())
+        unknown_names(&snapshot.config, &offers.collect::<SortedMap<_, _>>())
     }
 
     /// Logs which names no server offers, each once until it is offered.
@@ -165,7 +164,7 @@ impl<H: Host> Gateway<H> {
             let hint = name.hint.as_deref().unwrap_or_default();
             tracing::warn!(place = %name.origin, hint, "{}", name.message);
         }
-        *told = unknown.iter().map(ToString::to_string).gathered();
+        *told = unknown.iter().map(ToString::to_string).collect();
     }
 }
 

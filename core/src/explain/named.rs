@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::config::{Config, ItemKind, Naming, Variant, nearest};
-use crate::gather;
 use crate::route::plain;
+use crate::sorted;
 
 /// What a name leads to.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ fn known_names(config: &Config, kind: ItemKind) -> Vec<(&str, &str)> {
         named.map(|server| (server.as_str(), of.item.as_str()))
     });
     let mut known: Vec<_> = variants.chain(exact).collect();
-    gather::sort(&mut known);
+    sorted::sort(&mut known);
     known.dedup();
     known
 }

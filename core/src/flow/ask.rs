@@ -12,7 +12,6 @@ use crate::body::Whole;
 use crate::catalog::Kind;
 use crate::error::{Unreachable, code};
 use crate::gateway::Gateway;
-use crate::gather::Gather as _;
 use crate::observe::Record;
 use crate::pipe::{PipeAnswer, Wait};
 use crate::plan::mirrored;
@@ -380,7 +379,7 @@ impl<H: Host> Gateway<H> {
                 let name = server.name.to_string();
                 let chunks = chunks.map_err(move |e| Unreachable { server: name.clone(), ..e }).boxed();
                 if let Some(behind) = head.headers.get(names::VIA).and_then(|v| v.to_str().ok()) {
-                    *lock(&server.behind) = behind.split(',').map(|hop| hop.trim().to_owned()).gathered();
+                    *lock(&server.behind) = behind.split(',').map(|hop| hop.trim().to_owned()).collect();
                 }
                 let body = match &*names::media_type(&head.headers) {
                     // Its status says enough.

@@ -4,7 +4,6 @@
 //! **Nothing that a token says is believed before its signature is verified**, but for which of the configured issuers it
 //! claims to be of. No address that stands in a token is ever asked.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +23,7 @@ use crate::oauth::issuer::{Sought, address, metadata_urls};
 use crate::oauth::server::{Access, is_access_token};
 use crate::oauth::{Claims, ClientAuth, Expected, KeySet, LONGEST, NotAToken, Token, resource};
 use crate::ports::{Host, Signed};
+use crate::sorted::SortedMap;
 use crate::upstream::lock;
 
 /// How long it is not asked again where questions about tokens go, in milliseconds.
@@ -35,7 +35,7 @@ type At = (String, Option<String>);
 /// What is known of issuers: their keys, and what they have said of tokens.
 #[derive(Default)]
 pub(crate) struct Issuers {
-    slots: Mutex<BTreeMap<At, Arc<Slot>>>,
+    slots: Mutex<SortedMap<At, Arc<Slot>>>,
     answers: Mutex<Answers>,
 }
 

@@ -4,7 +4,6 @@
 //! refuses a token costs one refresh; one that refuses the next token, too, or wants further scopes, is a matter for its
 //! user, who is asked.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use http::{HeaderValue, header};
@@ -23,6 +22,7 @@ use crate::oauth::connect::{Client, Grantor};
 use crate::oauth::connection::{Granted, Outcome, Token};
 use crate::ports::{Host, NamedByStranger};
 use crate::secrets::{Secret, header_value};
+use crate::sorted::SortedMap;
 use crate::upstream::{Server, ServerKey, Wanting, lock};
 
 /// For how long is known who grants access to a server, in milliseconds.
@@ -37,7 +37,7 @@ type Answer = (http::response::Parts, AnswerBody);
 
 /// Who grants access to servers, by what these are known by, and until when that is good.
 #[derive(Debug, Default)]
-pub(crate) struct Grantors(Mutex<BTreeMap<Arc<str>, Good>>);
+pub(crate) struct Grantors(Mutex<SortedMap<Arc<str>, Good>>);
 
 /// Who grants access, and until when that is good, in milliseconds since the Unix epoch.
 type Good = (u64, Arc<Grantor>);

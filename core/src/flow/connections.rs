@@ -3,7 +3,6 @@
 //! **Of all who want a token at once in this process, one looks for it, and goes on when they leave**: what a provider
 //! answers is never lost with the call that asked. Among processes, what is written decides (`oauth/connection`).
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::oauth::connection::{
 };
 use crate::ports::{ConnectionStore, Host};
 use crate::session::Purpose;
+use crate::sorted::SortedMap;
 use crate::upstream::lock;
 
 /// How long a token is presented without another look at the store, in milliseconds. So long a connection that was removed
@@ -61,7 +61,7 @@ type Running = Shared<oneshot::Receiver<Result<Token, NoToken>>>;
 /// What is known of connections, by key.
 #[derive(Default)]
 pub(crate) struct Connections {
-    slots: Mutex<BTreeMap<ConnectionKey, Slot>>,
+    slots: Mutex<SortedMap<ConnectionKey, Slot>>,
 }
 
 #[derive(Default)]

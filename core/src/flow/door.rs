@@ -3,7 +3,6 @@
 //! **What a caller presents is taken out of the request here**: nothing behind the door could pass it on to a server. Where a
 //! server acts on behalf of whoever signed in, their token stays with what it proves, to be exchanged (ADR 0033).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -20,6 +19,7 @@ use crate::identity::{
 use crate::oauth::resource;
 use crate::ports::Host;
 use crate::session::Session;
+use crate::sorted::SortedMap;
 use crate::upstream::lock;
 
 impl<H: Host> Gateway<H> {
@@ -149,7 +149,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Returns when each API key was last used, in milliseconds since the Unix epoch, by its id; of those that were.
-    pub fn key_uses(&self) -> BTreeMap<Arc<str>, u64> {
+    pub fn key_uses(&self) -> SortedMap<Arc<str>, u64> {
         self.0.keys.load().uses()
     }
 }

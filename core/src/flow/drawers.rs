@@ -91,7 +91,6 @@ impl<M: Messenger> ConnectionStore for Drawers<M> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Mutex;
 
     use base64::Engine as _;
@@ -99,16 +98,17 @@ mod tests {
 
     use super::*;
     use crate::oauth::connection::drawer::{Shelf, run};
+    use crate::sorted::SortedMap;
     use crate::testing::{
         Memory, Rotating, connection_key, connection_store, gateway, json_answer, refresh_race,
     };
     use crate::upstream::lock;
 
-    type Texts = Mutex<BTreeMap<String, String>>;
+    type Texts = Mutex<SortedMap<String, String>>;
 
     /// Drawers in memory.
     #[derive(Clone, Default)]
-    struct Chest(Arc<Mutex<BTreeMap<String, Arc<Drawer>>>>);
+    struct Chest(Arc<Mutex<SortedMap<String, Arc<Drawer>>>>);
 
     #[derive(Default)]
     struct Drawer(Texts);

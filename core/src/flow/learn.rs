@@ -6,7 +6,6 @@
 //! **What all instances know is of servers that are everybody's.** One that is an identity's own is read with its credential,
 //! so each instance reads it itself, for that identity alone.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,11 +21,11 @@ use crate::catalog::{Offer, Scope, View};
 use crate::error::Unreachable;
 use crate::front::{Caller, Inbound};
 use crate::gateway::{Gateway, SETTLING, Snapshot};
-use crate::gather::Gather as _;
 use crate::identity::Identity;
 use crate::plan;
 use crate::ports::{Chunks, Host, Place};
 use crate::session::Purpose;
+use crate::sorted::SortedMap;
 use crate::upstream::{Established, Nudge, Server, Status, lock};
 
 /// What stands in each message that tells of a list that has changed.
@@ -271,7 +270,7 @@ impl<H: Host> Gateway<H> {
             self.read_for(unread, has_changed).await;
         }
         let known = shared().map(|server| (server.identity.clone(), self.knows(server)));
-        shared::encode(&known.gathered()).into()
+        shared::encode(&known.collect()).into()
     }
 
     /// Returns when a server that is everybody's was read last for what is known here, in milliseconds since the Unix epoch.
@@ -305,7 +304,7 @@ impl<H: Host> Gateway<H> {
 
     /// Takes what another instance knows of servers, as far as it is newer than what is known here.
     pub fn take_catalog(&self, text: &[u8]) {
-        let (known, snapshot): (BTreeMap<String, Known>, _) = (shared::decode(text), self.snapshot());
+        let (known, snapshot): (SortedMap<String, Known>, _) = (shared::decode(text), self.snapshot());
         // One that has become an identity's own was everybody's when that was written.
         for server in snapshot.servers.values().filter(|server| snapshot.is_shared(server)) {
             match known.get(&server.identity) {

@@ -2,8 +2,6 @@
 //!
 //! **A value goes in and never comes out.**
 
-use std::collections::BTreeSet;
-
 use http::StatusCode;
 use serde_json::json;
 
@@ -14,9 +12,9 @@ use crate::control::answer::{Fault, answer};
 use crate::control::described_secret;
 use crate::control::secrets::{NewValue, missing, name};
 use crate::gateway::Gateway;
-use crate::gather::Gather as _;
 use crate::ports::{Host, SecretStore};
 use crate::secrets::{SecretName, SecretRecord};
+use crate::sorted::SortedSet;
 
 impl<H: Host> Gateway<H> {
     /// Returns where secrets lie.
@@ -70,10 +68,10 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Returns those of these names of which the store is certain that it has none.
-    async fn not_there<'n>(&self, names: impl Iterator<Item = &'n SecretName>) -> BTreeSet<&'n SecretName> {
-        let Some(store) = self.host().secrets() else { return BTreeSet::new() };
-        let mut missing = BTreeSet::new();
-        for name in names.gathered::<BTreeSet<_>>() {
+    async fn not_there<'n>(&self, names: impl Iterator<Item = &'n SecretName>) -> SortedSet<&'n SecretName> {
+        let Some(store) = self.host().secrets() else { return SortedSet::new() };
+        let mut missing = SortedSet::new();
+        for name in names.collect::<SortedSet<_>>() {
             if let Ok(None) = store.values(name.clone()).await {
                 missing.insert(name);
             }

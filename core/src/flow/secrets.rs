@@ -4,7 +4,6 @@
 //! a server answers 401. It goes into that one request or process, and nowhere else (ADR 0025). A server that needs none
 //! waits for nothing here.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,11 +17,11 @@ use crate::config::{Command, Transport};
 use crate::control::StoreError;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
-use crate::gather::Gather as _;
 use crate::oauth::connection::Token;
 use crate::ports::Host;
 use crate::secrets::held::{Freshness, Held, NoValue, Taken};
 use crate::secrets::{Secret, SecretName, SecretText, Values, Veil, header_value};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::upstream::{Nudge, Server, Status, lock};
 
 /// How long the store may take for one value.
@@ -31,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is known of secrets, by name.
 #[derive(Default)]
 pub(crate) struct Secrets {
-    slots: Mutex<BTreeMap<SecretName, Arc<Slot>>>,
+    slots: Mutex<SortedMap<SecretName, Arc<Slot>>>,
     /// Counts the readings.
     readings: AtomicU64,
 }
@@ -82,7 +81,7 @@ impl Secrets {
     }
 
     /// Lets go of the secrets that nobody needs any more.
-    pub(crate) fn keep_only(&self, needed: &BTreeSet<&SecretName>) {
+    pub(crate) fn keep_only(&self, needed: &SortedSet<&SecretName>) {
         lock(&self.slots).retain(|name, _| needed.contains(name));
     }
 
@@ -95,7 +94,7 @@ impl Secrets {
     }
 
     /// Returns a text without the values of these secrets, as far as they are known.
-    fn redacted(&self, text: &str, names: &BTreeSet<&SecretName>) -> String {
+    fn redacted(&self, text: &str, names: &SortedSet<&SecretName>) -> String {
         let slots = lock(&self.slots);
         let slots = names.iter().filter_map(|name| slots.get(*name));
         let values: Vec<_> = slots.filter_map(|slot| lock(&slot.held).values().cloned()).collect();
@@ -142,7 +141,7 @@ impl<H: Host> Gateway<H> {
     /// Returns what requests to a server can carry of its secret headers.
     async fn filled(&self, server: &Server, wanted: Freshness) -> Result<Filled, Unreachable> {
         let texts = server.secret_headers();
-        let names = texts.iter().flat_map(|(_, text)| text.names()).gathered();
+        let names = texts.iter().flat_map(|(_, text)| text.names()).collect();
         let taken = self.values_of(server, names, wanted).await?;
         let of = |which: &dyn Fn(&Values) -> &Secret| {
             let filled = texts.iter().map(|(header, text)| {
@@ -166,7 +165,7 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn furnished(&self, server: &Server, command: &Command) -> Result<Command, Unreachable> {
         let mut command = command.clone();
         let texts = std::mem::take(&mut command.secret_env);
-        let names = texts.values().flat_map(SecretText::names).gathered();
+        let names = texts.values().flat_map(SecretText::names).collect();
         let taken = self.values_of(server, names, Freshness::Recent).await?;
         for (variable, text) in &texts {
             let value = fill(text, &taken, &|values| &values.current);
@@ -180,14 +179,14 @@ impl<H: Host> Gateway<H> {
     async fn values_of<'n>(
         &self,
         server: &Server,
-        names: BTreeSet<&'n SecretName>,
+        names: SortedSet<&'n SecretName>,
         wanted: Freshness,
-    ) -> Result<BTreeMap<&'n SecretName, Taken>, Unreachable> {
+    ) -> Result<SortedMap<&'n SecretName, Taken>, Unreachable> {
         let reading = names.into_iter().map(|name| async move {
             let taken = self.secret(name, wanted).await.map_err(|why| no_value(server, name, &why))?;
             Ok((name, taken))
         });
-        Ok(future::try_join_all(reading).await?.into_iter().gathered())
+        Ok(future::try_join_all(reading).await?.into_iter().collect())
     }
 
     /// Returns the value of a secret that is no server's, or why there is none.
@@ -284,7 +283,7 @@ impl<H: Host> Gateway<H> {
 
 fn fill(
     text: &SecretText,
-    taken: &BTreeMap<&SecretName, Taken>,
+    taken: &SortedMap<&SecretName, Taken>,
     which: &dyn Fn(&Values) -> &Secret,
 ) -> Zeroizing<String> {
     text.filled(|name| taken.get(name).map_or("", |taken| which(&taken.values).reveal()))

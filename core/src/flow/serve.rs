@@ -1,6 +1,5 @@
 //! One HTTP request, from its head to its answer: admit, tell the eras apart, plan, ask, answer.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,13 +24,13 @@ use crate::error::{Refusal, code};
 use crate::front::terms::{Terms, Told};
 use crate::front::{Caller, Inbound, LEVELS, Piped, legacy, meta, modern};
 use crate::gateway::{Gateway, Snapshot};
-use crate::gather::Gather as _;
 use crate::identity::Identity;
 use crate::observe::Record;
 use crate::pipe::Wait;
 use crate::plan::{self, Plan};
 use crate::ports::Host;
 use crate::quota::Hold;
+use crate::sorted::SortedSet;
 use crate::tasks::{self, Tasks};
 use crate::upstream::compose::{Ask, declared};
 use crate::upstream::lane::Lane;
@@ -142,7 +141,7 @@ impl<H: Host> Gateway<H> {
             .cloned()
             .chain(self.0.users.servers())
             .flat_map(|server| lock(&server.behind).clone())
-            .gathered::<BTreeSet<_>>();
+            .collect::<SortedSet<_>>();
         behind.into_iter().fold(own, |all, hop| format!("{all}, {hop}"))
     }
 

@@ -141,7 +141,7 @@ impl<H: Host> Gateway<H> {
             self.unwatch_resource(resource);
         }
         let ending: Vec<_> =
-            lock(&self.0.sessions.running).extract_if(.., |(nonce, _), _| *nonce == session.nonce).collect();
+            lock(&self.0.sessions.running).extract_if(|(nonce, _), _| *nonce == session.nonce).collect();
         for (_, cancel) in ending {
             let _ = cancel.send(());
         }

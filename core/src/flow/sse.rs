@@ -4,7 +4,6 @@
 //! **A POST belongs to the stream whose sealed id it carries, or to none**: there is no stream that another id, or a
 //! missing one, leads to. It belongs to the caller that opened it. A stream is held by the process that opened it and ends with its connection; so does its session.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use crate::gateway::Gateway;
 use crate::identity::{Identity, Proof};
 use crate::ports::Host;
 use crate::session::{Interaction, LIFETIME, Session};
+use crate::sorted::SortedMap;
 use crate::upstream::lock;
 use crate::wire::http as names;
 use crate::wire::message;
@@ -43,7 +43,7 @@ pub(crate) struct HeldStreams(Mutex<Held>);
 #[derive(Debug, Default)]
 struct Held {
     closed: bool,
-    streams: BTreeMap<u64, HeldStream>,
+    streams: SortedMap<u64, HeldStream>,
 }
 
 #[derive(Debug)]

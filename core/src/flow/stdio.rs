@@ -3,7 +3,7 @@
 //!
 //! **What an agent answers never waits for what it asks**: its calls may be waiting for just that.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use crate::front::{Piped, meta};
 use crate::gateway::Gateway;
 use crate::identity::Proof;
 use crate::ports::Host;
+use crate::sorted::SortedMap;
 use crate::upstream::lock;
 use crate::wire::http as names;
 use crate::wire::json::Json;
@@ -51,7 +52,7 @@ pub(super) struct Front<H: Host> {
     proof: Arc<Mutex<Proof>>,
     session: Mutex<Option<HeaderValue>>,
     /// The stateless requests that are being answered, by their ids: a notification cancels them.
-    running: Mutex<BTreeMap<String, AbortHandle>>,
+    running: Mutex<SortedMap<String, AbortHandle>>,
 }
 
 /// What a line is, as far as the front has to know.

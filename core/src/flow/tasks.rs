@@ -1,6 +1,5 @@
 //! Hearing how tasks go on: for each stream of an agent a stream of its own from each server concerned.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use crate::observe::Record;
 use crate::pipe::Wait;
 use crate::ports::Host;
 use crate::screen::{Screen, with_declined};
+use crate::sorted::SortedMap;
 use crate::tasks::{self, Change, Told};
 use crate::upstream::Server;
 use crate::upstream::compose::Ask;
@@ -30,7 +30,7 @@ struct News<H: Host> {
     gateway: Gateway<H>,
     server: Arc<Server>,
     /// The tasks that can still change: by the server's own id, the id that the agent knows.
-    open: BTreeMap<String, String>,
+    open: SortedMap<String, String>,
     /// The id of the agent's subscription, as JSON text.
     subscription: String,
     /// Who listens.
@@ -93,7 +93,7 @@ impl<H: Host> Gateway<H> {
     async fn hear_tasks_of(
         &self,
         server: &Arc<Server>,
-        ids: BTreeMap<String, String>,
+        ids: SortedMap<String, String>,
         (subscription, audience): (&str, &Audience),
     ) -> Result<News<H>, Unreachable> {
         let mut news = News {

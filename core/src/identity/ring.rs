@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::key::{ApiKey, KeyHash};
-use crate::gather::Gather as _;
+use crate::sorted::SortedMap;
 
 /// What is known of an API key. Times are in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ impl KeyRing {
         let held = records
             .into_iter()
             .map(|record| (*record.hash.as_bytes(), Held { record, used: Arc::default() }));
-        Self(held.gathered())
+        Self(held.collect())
     }
 
     /// Finds a key that counts at that time, and notes that it was used.
@@ -94,7 +94,7 @@ impl KeyRing {
     }
 
     /// Returns when each key was last used, by its id, of those that were.
-    pub(crate) fn uses(&self) -> BTreeMap<Arc<str>, u64> {
+    pub(crate) fn uses(&self) -> SortedMap<Arc<str>, u64> {
         let used = self.0.values().map(|held| (held.record.id.clone(), held.used.load(Ordering::Relaxed)));
         used.filter(|(_, used)| *used > 0).collect()
     }
@@ -132,8 +132,8 @@ mod tests {
         // A request that still holds the ring of before.
         first.find(&key(1).0, 60);
         second.find(&key(1).0, 55);
-        assert_eq!(second.uses(), BTreeMap::from([(record(1).id, 60)]));
+        assert_eq!(second.uses(), SortedMap::from([(record(1).id, 60)]));
         second.find(&key(3).0, 70);
-        assert_eq!(second.uses(), BTreeMap::from([(record(1).id, 60), (record(3).id, 70)]));
+        assert_eq!(second.uses(), SortedMap::from([(record(1).id, 60), (record(3).id, 70)]));
     }
 }

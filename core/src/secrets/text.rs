@@ -1,13 +1,12 @@
 //! A text of a configuration, parts of which are secrets that have a name.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use super::SecretName;
-use crate::gather::Gather as _;
+use crate::sorted::SortedSet;
 
 /// A text with secrets in it.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,9 +40,9 @@ impl SecretText {
     }
 
     /// Returns the names of its secrets.
-    pub fn names(&self) -> BTreeSet<&SecretName> {
+    pub fn names(&self) -> SortedSet<&SecretName> {
         let parts = self.0.iter();
-        parts.filter_map(|part| if let Part::Secret(name) = part { Some(name) } else { None }).gathered()
+        parts.filter_map(|part| if let Part::Secret(name) = part { Some(name) } else { None }).collect()
     }
 
     /// Returns the whole text with these values.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Secret;
 use crate::audit::REDACTED;
-use crate::gather;
+use crate::sorted;
 
 /// Shorter values are not looked for, in bytes: they are part of many words.
 const TELLING: usize = 4;
@@ -27,7 +27,7 @@ impl Veil {
         let telling = secrets.into_iter().filter(|secret| secret.reveal().len() >= TELLING);
         let mut secrets: Vec<_> = telling.cloned().collect();
         // One may be part of another.
-        gather::sort_by(&mut secrets, |one, other| other.reveal().len().cmp(&one.reveal().len()));
+        sorted::sort_by(&mut secrets, |one, other| other.reveal().len().cmp(&one.reveal().len()));
         Self(secrets)
     }
 

@@ -1,17 +1,17 @@
 //! What is remembered of sessions that need not end properly: until they expire, and of no more than so many.
 
-use std::collections::BTreeMap;
+use crate::sorted::SortedMap;
 
 /// The most sessions of which something is remembered.
 const MOST: usize = 10_000;
 
 /// A value for each of some sessions, by nonce.
 #[derive(Debug)]
-pub(crate) struct Remembered<T>(BTreeMap<u64, (T, u64)>);
+pub(crate) struct Remembered<T>(SortedMap<u64, (T, u64)>);
 
 impl<T> Default for Remembered<T> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self(SortedMap::new())
     }
 }
 

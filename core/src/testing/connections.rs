@@ -1,6 +1,5 @@
 //! Connections in memory, a provider that revokes what is used twice, and what every store of connections has to pass.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,12 +14,13 @@ use crate::oauth::connection::{
     ConnectionKey, ConnectionRecord, Granted, Outcome, Reason, Standing, Stored, Swapped, Token, Version,
 };
 use crate::ports::{ConnectionStore, Host};
+use crate::sorted::SortedMap;
 use crate::upstream::lock;
 
 /// What a store in memory has.
 #[derive(Default)]
 pub(super) struct ConnectionsHeld {
-    by_key: BTreeMap<ConnectionKey, Stored>,
+    by_key: SortedMap<ConnectionKey, Stored>,
     reads: usize,
 }
 

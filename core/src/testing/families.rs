@@ -1,16 +1,15 @@
 //! What every store of token families has to pass, and what the store in memory notes of them.
 
-use std::collections::BTreeMap;
-
 use futures::FutureExt as _;
 use futures::future::{self, BoxFuture, ready};
 
 use super::MemoryStore;
 use crate::control::StoreError;
 use crate::ports::TokenFamilies;
+use crate::sorted::SortedMap;
 
 /// What a store in memory notes.
-pub(super) type FamiliesHeld = BTreeMap<String, String>;
+pub(super) type FamiliesHeld = SortedMap<String, String>;
 
 impl TokenFamilies for MemoryStore {
     fn noted(&self, family: String) -> BoxFuture<'_, Result<Option<String>, StoreError>> {

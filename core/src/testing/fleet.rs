@@ -1,7 +1,6 @@
 //! Many instances of one gateway in memory: isolates, the owners they hand requests to, functions, and what all know of
 //! servers.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +13,7 @@ use crate::body::{Body, Reply};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
 use crate::ports::{CatalogStore, Notebook, Once, Owners, Place};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::upstream::lock;
 
 /// What an instance is among its fellows.
@@ -28,7 +28,7 @@ pub(super) struct Role {
 
 /// The notes of one owner.
 #[derive(Default)]
-struct Notes(Mutex<BTreeMap<String, (String, u64)>>);
+struct Notes(Mutex<SortedMap<String, (String, u64)>>);
 
 impl Notebook for Notes {
     fn write(&self, key: &str, value: &str, until: u64) {
@@ -53,12 +53,12 @@ pub struct Fleet(Arc<Shared>);
 struct Shared {
     host: Memory,
     start: Start,
-    owners: Mutex<BTreeMap<String, Gateway<Memory>>>,
-    notebooks: Mutex<BTreeMap<String, Arc<Notes>>>,
+    owners: Mutex<SortedMap<String, Gateway<Memory>>>,
+    notebooks: Mutex<SortedMap<String, Arc<Notes>>>,
     /// Brings the catalog up to date.
     upstreams: Mutex<Option<Gateway<Memory>>>,
     published: Mutex<Option<Bytes>>,
-    used: Mutex<BTreeSet<String>>,
+    used: Mutex<SortedSet<String>>,
     lost: AtomicBool,
 }
 

@@ -3,7 +3,6 @@
 //! **Each target compares with something independent** (`serde_json`, a document, the way back), so that a wrong answer
 //! is found like a panic.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use crate::pieces::Pieces;
 use crate::ports::{Clock as _, Entropy};
 use crate::relay::{Broken, Edits, Finished, Splice};
 use crate::session::{Purpose, Sealer, ServerRequest, Session};
+use crate::sorted::SortedSet;
 use crate::wire::json::{Json, MAX_DEPTH, Object};
 use crate::wire::message::{self, Message};
 
@@ -111,7 +111,7 @@ pub fn config(data: &[u8]) {
     let variables = |name: &str| name.len().is_multiple_of(2).then(|| "value".to_owned());
     let parsed = config::parse(&source, &variables);
     parsed.problems.iter().for_each(|problem| assert_within(problem, text));
-    let broken: BTreeSet<_> = parsed.problems.iter().filter_map(|problem| problem.server.clone()).collect();
+    let broken: SortedSet<_> = parsed.problems.iter().filter_map(|problem| problem.server.clone()).collect();
     for name in parsed.config.broken.keys() {
         assert!(broken.contains(name), "{name:?} is left out, and no problem says why");
     }
@@ -155,7 +155,7 @@ impl<'de> Deserialize<'de> for Members {
 }
 
 fn are_unique(members: &[(String, Value)]) -> bool {
-    members.iter().map(|(key, _)| key).collect::<BTreeSet<_>>().len() == members.len()
+    members.iter().map(|(key, _)| key).collect::<SortedSet<_>>().len() == members.len()
 }
 
 fn get<'m>(members: &'m [(String, Value)], key: &str) -> Option<&'m Value> {

@@ -1,6 +1,6 @@
 //! The paths that requests and answers take, each on its own, so that what it costs can be counted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -21,6 +21,7 @@ use crate::plan::{Plan, plan};
 use crate::relay::Splice;
 use crate::session::Sealer;
 use crate::shape;
+use crate::sorted::SortedMap;
 use crate::tasks::Tasks;
 use crate::upstream::handshake::Introduction;
 use crate::upstream::{Server, compose};
@@ -38,7 +39,7 @@ pub type Path = Box<dyn Fn() -> usize>;
 
 /// Returns every path by its name, prepared for a gateway with a thousand tools.
 pub fn paths() -> Vec<(&'static str, Path)> {
-    let servers = Arc::new((0..SERVERS).map(offering).collect::<BTreeMap<_, _>>());
+    let servers = Arc::new((0..SERVERS).map(offering).collect::<SortedMap<_, _>>());
     let view = Arc::new(merge(&servers));
     let known = Arc::new((Sealer::new(&[7; 32], &[]), anybody()));
     let plans = |text: String| -> Path {
@@ -88,7 +89,7 @@ fn offering(number: usize) -> (ServerName, Arc<Server>) {
     (name, made)
 }
 
-fn merge(servers: &BTreeMap<ServerName, Arc<Server>>) -> View {
+fn merge(servers: &SortedMap<ServerName, Arc<Server>>) -> View {
     look(&Gateway::default(), servers, &Scope::All, Agent::allowing_everything())
 }
 
@@ -125,7 +126,7 @@ pub(super) fn planned(view: &View, (sealer, who): &(Sealer, Arc<Identity>), text
         taken_up: None,
         record,
     };
-    let servers = BTreeMap::new();
+    let servers = SortedMap::new();
     let tasks = Tasks::new(sealer, &servers, &caller);
     match plan(view, &tasks, &caller, &inbound, None).expect("a plan") {
         Plan::Ask(_, ask) => compose::message(&ask, Version::MODERN, 7).len(),

@@ -1,6 +1,5 @@
 //! What a policy costs: a decision, an agent's first list, a call of a variant.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -11,11 +10,12 @@ use crate::catalog::{Kind, Lookout, Scope, View};
 use crate::config::{Config, ItemKind, Source, parse};
 use crate::names::ServerName;
 use crate::session::Sealer;
+use crate::sorted::SortedMap;
 use crate::upstream::Server;
 use crate::wire::version::Era;
 
 /// The path of each thing that a policy adds; the gateway has a thousand tools, a hundred agents and fifty groups.
-pub(super) fn paths(servers: &Arc<BTreeMap<ServerName, Arc<Server>>>) -> Vec<(&'static str, Path)> {
+pub(super) fn paths(servers: &Arc<SortedMap<ServerName, Arc<Server>>>) -> Vec<(&'static str, Path)> {
     let config = Arc::new(config());
     let acl = Arc::new(Acl::new(&config.policy));
     let lookout = Arc::new(Lookout::new(&config, servers));

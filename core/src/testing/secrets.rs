@@ -1,7 +1,5 @@
 //! Secrets in memory, and what every store of secrets has to pass.
 
-use std::collections::BTreeMap;
-
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
@@ -9,11 +7,12 @@ use super::MemoryStore;
 use crate::control::StoreError;
 use crate::ports::SecretStore;
 use crate::secrets::{LONGEST_VALUE, Replacing, Secret, SecretName, SecretRecord, Values};
+use crate::sorted::SortedMap;
 
 /// What a store in memory has.
 #[derive(Default)]
 pub(super) struct SecretsHeld {
-    by_name: BTreeMap<SecretName, (SecretRecord, Values)>,
+    by_name: SortedMap<SecretName, (SecretRecord, Values)>,
     written: u64,
     reads: usize,
 }

@@ -1,6 +1,5 @@
 //! What wraps keys in memory, and what everything that wraps keys has to pass.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
@@ -11,6 +10,7 @@ use super::connection_key;
 use crate::control::StoreError;
 use crate::oauth::connection::{ConnectionKey, DataKey};
 use crate::ports::KeyWrap;
+use crate::sorted::SortedMap;
 use crate::upstream::lock;
 
 /// Wraps keys in memory. Clones are the same.
@@ -19,7 +19,7 @@ pub struct Wrapping(Arc<Mutex<Held>>);
 
 #[derive(Default)]
 struct Held {
-    wrapped: BTreeMap<String, (ConnectionKey, u8)>,
+    wrapped: SortedMap<String, (ConnectionKey, u8)>,
     trouble: Option<String>,
     asked: usize,
 }

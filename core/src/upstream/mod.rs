@@ -11,7 +11,6 @@ pub(crate) mod lane;
 pub(crate) mod pauses;
 mod signal;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -37,6 +36,7 @@ use crate::observe::Lasting;
 use crate::pipe::Pipe;
 use crate::secrets::SecretText;
 use crate::session::Interaction;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::wire::version::Version;
 use circuit::Circuit;
 use handshake::Introduction;
@@ -78,7 +78,7 @@ pub(crate) struct Server {
     /// Fired when the first attempt to discover the server is over.
     pub(crate) settled: Signal,
     /// The gateways that it is or leads to, as it says in its answers.
-    pub(crate) behind: Mutex<BTreeSet<String>>,
+    pub(crate) behind: Mutex<SortedSet<String>>,
     /// Whether its process ends when it is asked in the stateless era first.
     pub(crate) dies_of_probe: AtomicBool,
     /// Whether it is known to speak HTTP+SSE.
@@ -90,18 +90,18 @@ pub(crate) struct Server {
     /// Whether a server of the stateless era has turned out to offer no sessions besides.
     pub(crate) has_no_sessions: AtomicBool,
     /// The resources that the server tells of, by its own URI.
-    pub(crate) watched: futures::lock::Mutex<BTreeMap<String, Watch>>,
+    pub(crate) watched: futures::lock::Mutex<SortedMap<String, Watch>>,
     /// What has been said of its lists.
-    pub(crate) remarks: Mutex<BTreeMap<Kind, Remarks>>,
+    pub(crate) remarks: Mutex<SortedMap<Kind, Remarks>>,
     /// What has been said of suspicious texts.
-    pub(crate) warned: Mutex<BTreeSet<Suspect>>,
+    pub(crate) warned: Mutex<SortedSet<Suspect>>,
     /// Held while its lists are read where it has no keeper.
     pub(crate) reading: futures::lock::Mutex<()>,
     /// When a refresh was last asked for, in milliseconds since the Unix epoch.
     refresh_asked: AtomicU64,
     /// The calls that run there, and those that wait.
     pub(crate) turns: Turns,
-    own: Mutex<BTreeMap<u64, Arc<Link>>>,
+    own: Mutex<SortedMap<u64, Arc<Link>>>,
     pub(crate) lanes: Lanes,
     /// The secret headers that it refused last and whose values before it took.
     pub(crate) refused: Mutex<Option<SecretHeaders>>,

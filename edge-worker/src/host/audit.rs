@@ -336,7 +336,8 @@ impl AuditQuery for Reader {
             let Some(stacks) = Stacks::of(&sink, Order::Oldest).await? else {
                 return Ok(Verdicts::default());
             };
-            let reaches = BTreeMap::from([(WRITER.to_owned(), stacks.reach.clone())]);
+            let reaches =
+                portcullis_core::sorted::SortedMap::from([(WRITER.to_owned(), stacks.reach.clone())]);
             let mut check = Check::new(&reaches, cursor.as_deref(), (stacks.floor, stacks.now))?;
             stacks.go(&mut check).await?;
             Ok(check.finish())

@@ -3,7 +3,6 @@
 //! **Nobody's change is lost**: beside the configuration it is noted which version was last seen, and a push builds on that
 //! one. What was changed here is not overwritten either.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use http::{Method, header};
 use portcullis_core::control::{Document, digest};
+use portcullis_core::sorted::SortedMap;
 use serde_json::{Map, Value, json};
 
 use super::admin::{Admin, Answered};
@@ -218,8 +218,8 @@ fn read(path: &Path) -> anyhow::Result<(PathBuf, Document)> {
 }
 
 /// Reads the overlays in a folder, where there is one.
-fn read_overlays(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut overlays = BTreeMap::new();
+fn read_overlays(folder: &Path) -> anyhow::Result<SortedMap<String, String>> {
+    let mut overlays = SortedMap::new();
     if !folder.is_dir() {
         return Ok(overlays);
     }

@@ -3,8 +3,9 @@
 //! **The base is an allow-list**: credentials that the gateway was given (`PORTCULLIS_*`, cloud keys, tokens) never
 //! reach a server that was not given them by name.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+
+use portcullis_core::sorted::SortedMap;
 
 /// Who and where the user is, how text looks, and what package runners (`npx`, `uvx`) need to reach their registry
 /// and to trust its certificate.
@@ -38,14 +39,14 @@ const PROXIES: [&str; 6] =
 /// Resolves the environment of a process: the base out of `inherited`, overridden by `configured`.
 pub(super) fn resolve(
     inherited: impl Iterator<Item = (OsString, OsString)>,
-    configured: &BTreeMap<String, String>,
-) -> BTreeMap<OsString, OsString> {
+    configured: &SortedMap<String, String>,
+) -> SortedMap<OsString, OsString> {
     let base = inherited.filter(|(key, value)| is_base(key, value));
     base.chain(configured.iter().map(|(key, value)| (key.into(), value.into()))).collect()
 }
 
 /// Says what is wrong with configured variables, if anything is.
-pub(super) fn objection(configured: &BTreeMap<String, String>) -> Option<String> {
+pub(super) fn objection(configured: &SortedMap<String, String>) -> Option<String> {
     configured.iter().find_map(|(key, value)| {
         if key.is_empty() || key.contains(['=', '\0']) {
             Some(format!("{key:?} is no name of an environment variable"))
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_configuration_wins() {
-        let configured = BTreeMap::from([("PATH".to_owned(), "/opt/bin".to_owned())]);
+        let configured = SortedMap::from([("PATH".to_owned(), "/opt/bin".to_owned())]);
         let inherited = [(OsString::from("PATH"), OsString::from("/bin"))];
         let resolved = resolve(inherited.into_iter(), &configured);
         assert_eq!(resolved.into_iter().collect::<Vec<_>>(), [("PATH".into(), "/opt/bin".into())]);
@@ -110,13 +111,13 @@ mod tests {
     }
 
     fn check(key: &str, value: &str, expected: Option<&str>) {
-        let configured = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let configured = SortedMap::from([(key.to_owned(), value.to_owned())]);
         assert_eq!(objection(&configured).as_deref(), expected);
     }
 
     fn keys(inherited: &[(&str, &str)]) -> Vec<String> {
         let inherited = inherited.iter().map(|(key, value)| (key.into(), value.into()));
-        let resolved = resolve(inherited, &BTreeMap::new());
+        let resolved = resolve(inherited, &SortedMap::new());
         resolved.into_keys().map(|key| key.into_string().expect("UTF-8")).collect()
     }
 }

@@ -1,6 +1,5 @@
 //! Real processes. Nothing here sleeps for luck: each step waits for what it expects, with a deadline.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -15,6 +14,7 @@ use nix::sys::signal::kill;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use portcullis_core::pipe::{Pipe, Users, pipe};
+use portcullis_core::sorted::SortedMap;
 
 use super::*;
 
@@ -46,16 +46,16 @@ async fn lines_sent_before_the_pipe_is_let_go_still_arrive() {
 async fn the_environment_is_the_base_and_what_is_configured() {
     let folder = Folder::new("env");
     let file = format!("{}/seen", folder.path());
-    let env = BTreeMap::from([("TOKEN".to_owned(), "$HOME `id`".to_owned())]);
+    let env = SortedMap::from([("TOKEN".to_owned(), "$HOME `id`".to_owned())]);
     let command = Command { env, ..program("sh", &["-c", "env >\"$0\"", &file]) };
     assert_eq!(launch(SOON, &command).await.end().await, "exited with code 0");
 
     let seen = std::fs::read_to_string(file).unwrap();
-    let mut seen: BTreeMap<_, _> = seen.lines().filter_map(|line| line.split_once('=')).collect();
+    let mut seen: SortedMap<_, _> = seen.lines().filter_map(|line| line.split_once('=')).collect();
     assert_eq!(seen.remove("TOKEN"), Some("$HOME `id`"), "as it is");
     seen.retain(|key, _| !["PWD", "OLDPWD", "SHLVL", "_"].contains(key));
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "something to be kept out");
-    let base = environment::resolve(std::env::vars_os(), &BTreeMap::new());
+    let base = environment::resolve(std::env::vars_os(), &SortedMap::new());
     let base = base.iter().filter_map(|(key, value)| key.to_str().zip(value.to_str()));
     assert_eq!(seen, base.collect());
 }
@@ -214,7 +214,7 @@ async fn says_why_it_could_not_be_started() {
 async fn the_configured_path_finds_the_program() {
     let folder = Folder::new("path");
     folder.script("only-here", &format!("#!/bin/sh\n{SAY}\nsay found\n"), 0o755);
-    let env = BTreeMap::from([("PATH".to_owned(), format!("{}:/usr/bin:/bin", folder.path()))]);
+    let env = SortedMap::from([("PATH".to_owned(), format!("{}:/usr/bin:/bin", folder.path()))]);
     let mut server = launch(SOON, &Command { env, ..program("only-here", &[]) }).await;
     assert_eq!(server.line().await, "found");
 }

@@ -1,11 +1,10 @@
 //! What an expression reads, found by walking it once. Refuses every name, function and form that is not known here.
 
-use std::collections::BTreeSet;
-
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::parser::pratt_parser::{Lexer, TokenKind};
 
 use super::MAX_DEPTH;
+use crate::sorted::SortedSet;
 
 pub(super) const CALLER: [&str; 4] = ["agent", "client", "principal", "tag"];
 pub(super) const NOW: [&str; 7] = ["year", "month", "day", "hour", "minute", "weekday", "unix"];
@@ -53,7 +52,7 @@ const LOOP_RESULT: &str = "@result";
 #[derive(Debug, Default)]
 pub(super) struct Reads {
     /// The members of the arguments that it names.
-    members: BTreeSet<String>,
+    members: SortedSet<String>,
     /// Whether it refers to the arguments as a whole.
     whole: bool,
     /// Whether it has a loop.

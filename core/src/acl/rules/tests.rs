@@ -36,12 +36,12 @@ fn agent(allow: &[&str], deny: &[&str], when: Option<&str>) -> Agent {
     }
 }
 
-fn groups() -> BTreeMap<String, Group> {
+fn groups() -> SortedMap<String, Group> {
     let group = |name: &str, members: &[&str]| {
         let members = members.iter().map(|member| selector(member)).collect();
         (name.to_owned(), Group { name: name.into(), description: None, members, origin: Origin::default() })
     };
-    BTreeMap::from([
+    SortedMap::from([
         group("read-only", &["git/get_*", "git/resource:repo://*", "time/*"]),
         group("empty", &[]),
     ])

@@ -4,10 +4,10 @@
 //! between; how they are spelled in lookalike or invisible characters, in capitals or with marks around them does not
 //! matter. **It cannot see** what is said in other words or another language, encoded, or over several texts.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::folding::fold;
+use crate::sorted::SortedMap;
 
 /// Words that a text sets in `<...>` to speak with another voice.
 const VOICES: [&str; 10] = [
@@ -62,7 +62,7 @@ struct Word<'t> {
 #[derive(Debug)]
 struct Table {
     /// The phrase and the step, later steps first, for each word.
-    places: BTreeMap<&'static str, Vec<(usize, usize)>>,
+    places: SortedMap<&'static str, Vec<(usize, usize)>>,
     /// How many other words may come before each step of each phrase.
     gaps: Vec<Vec<usize>>,
 }
@@ -71,7 +71,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(Table::new);
 
 impl Table {
     fn new() -> Self {
-        let mut table = Self { places: BTreeMap::new(), gaps: Vec::new() };
+        let mut table = Self { places: SortedMap::new(), gaps: Vec::new() };
         for (phrase, text) in PHRASES.into_iter().enumerate() {
             let (mut gaps, mut gap) = (Vec::new(), 0);
             for part in text.split_ascii_whitespace() {

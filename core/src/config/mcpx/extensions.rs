@@ -1,13 +1,11 @@
 //! Reads `toolExtensions`: further tools made of those that a server has.
 
-use std::collections::BTreeMap;
-
 use super::super::item::{At, Fields, Item};
 use super::super::node::{Node, Value};
 use super::super::policy::{Argument, Wording};
 use super::super::problem::{Place, Report};
 use super::super::value::read_json;
-use crate::gather::Gather as _;
+use crate::sorted::SortedMap;
 
 /// A tool that is made of another one.
 #[derive(Debug, Clone)]
@@ -17,7 +15,7 @@ pub(super) struct Child {
     pub(super) from: String,
     pub(super) name: At<String>,
     pub(super) description: Option<Wording>,
-    pub(super) arguments: BTreeMap<String, Argument>,
+    pub(super) arguments: SortedMap<String, Argument>,
     pub(super) place: Place,
 }
 
@@ -112,9 +110,9 @@ fn read_wording(item: &Item<'_>, report: &mut Report<'_>) -> Option<Wording> {
     (!text.is_empty()).then(|| make(text))
 }
 
-fn read_arguments(item: &Item<'_>, report: &mut Report<'_>) -> Option<BTreeMap<String, Argument>> {
+fn read_arguments(item: &Item<'_>, report: &mut Report<'_>) -> Option<SortedMap<String, Argument>> {
     let entries = item.fields(report)?.rest().into_iter();
-    Some(entries.filter_map(|(name, item)| Some((name.value, read_argument(&item, report)?))).gathered())
+    Some(entries.filter_map(|(name, item)| Some((name.value, read_argument(&item, report)?))).collect())
 }
 
 /// Reads `{ value, description }`, or the value alone, as the older generation has it.

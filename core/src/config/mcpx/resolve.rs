@@ -3,7 +3,6 @@
 //! **A group that nobody has refuses the file, and a file with an error allows nothing.** A server that nobody has is
 //! warned of: there is nothing that a rule about it could allow or deny.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::HeaderName;
@@ -20,8 +19,8 @@ use super::groups::{Names, ToolGroup};
 use super::permissions::{Base, Entry, Permissions};
 use super::{App, origin, server_key};
 use crate::acl::Glob;
-use crate::gather::Gather as _;
 use crate::names::ServerName;
+use crate::sorted::{SortedMap, SortedSet};
 
 /// The header that carries an API key where the file names none.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-lunar-api-key");
@@ -58,7 +57,7 @@ pub(in crate::config) fn resolve(
     problems: &mut Vec<Problem>,
 ) -> Resolved {
     let servers = servers.iter().filter_map(|name| ServerName::parse(name).ok());
-    let servers = servers.map(|name| (server_key(name.as_str()), name)).gathered();
+    let servers = servers.map(|name| (server_key(name.as_str()), name)).collect();
     let mut report = Report::new(path);
     let mut resolver = Resolver { file: path.into(), servers, purpose, report: &mut report };
     let groups = resolver.groups(&app.groups);
@@ -82,7 +81,7 @@ fn nothing_allowed(path: &str) -> Policy {
     let place = Place { field: "permissions".to_owned(), ..Place::default() };
     let default = Arc::new(Agent::bare("default", origin(&path.into(), &place)));
     Policy {
-        groups: BTreeMap::new(),
+        groups: SortedMap::new(),
         agents: Vec::new(),
         default,
         dialect: Dialect::Mcpx,
@@ -93,15 +92,15 @@ fn nothing_allowed(path: &str) -> Policy {
 /// The groups, and which of them is meant by which name.
 #[derive(Default)]
 struct Groups {
-    by_key: BTreeMap<String, Group>,
+    by_key: SortedMap<String, Group>,
     /// The key of each group by its name in the file, in lower case.
-    keys: BTreeMap<String, String>,
+    keys: SortedMap<String, String>,
 }
 
 struct Resolver<'a, 'r> {
     file: Arc<str>,
     /// The servers by the form in which their names are compared.
-    servers: BTreeMap<String, ServerName>,
+    servers: SortedMap<String, ServerName>,
     purpose: Purpose<'a>,
     report: &'a mut Report<'r>,
 }
@@ -109,7 +108,7 @@ struct Resolver<'a, 'r> {
 impl Resolver<'_, '_> {
     fn groups(&mut self, written: &[ToolGroup]) -> Groups {
         let mut groups = Groups::default();
-        let mut taken: BTreeSet<String> = self.servers.keys().cloned().gathered();
+        let mut taken: SortedSet<String> = self.servers.keys().cloned().collect();
         taken.extend(written.iter().map(|group| group.name.value.to_lowercase()));
         for group in written {
             let folded = group.name.value.to_lowercase();
@@ -134,7 +133,7 @@ impl Resolver<'_, '_> {
     }
 
     /// Returns the name that a group gets. One that a server has could mean either in a native file.
-    fn group_name(&mut self, name: &At<String>, taken: &mut BTreeSet<String>) -> String {
+    fn group_name(&mut self, name: &At<String>, taken: &mut SortedSet<String>) -> String {
         if !self.servers.contains_key(&server_key(&name.value)) {
             return name.value.clone();
         }
@@ -189,7 +188,7 @@ impl Resolver<'_, '_> {
     fn policy(&mut self, permissions: &Permissions, groups: &Groups) -> Policy {
         self.refuse_equal(&permissions.consumers);
         self.refuse_equal(&permissions.clients);
-        let mut taken: BTreeSet<String> = ["default".to_owned()].into();
+        let mut taken: SortedSet<String> = ["default".to_owned()].into();
         let mut agents = Vec::new();
         for (tag, entry) in &permissions.consumers {
             let name = self.agent_name(tag, "tag", &mut taken);
@@ -210,12 +209,12 @@ impl Resolver<'_, '_> {
                 .hint("give each agent an API key once its file is a native one (`portcullis import`)");
         }
         let default = Arc::new(self.agent("default", &permissions.default, groups));
-        Policy { groups: BTreeMap::new(), agents, default, dialect: Dialect::Mcpx, ..Policy::default() }
+        Policy { groups: SortedMap::new(), agents, default, dialect: Dialect::Mcpx, ..Policy::default() }
     }
 
     /// Refuses names that are equal once case is ignored, as it is wherever names are compared.
     fn refuse_equal(&mut self, entries: &[(At<String>, Entry)]) {
-        let mut seen = BTreeSet::new();
+        let mut seen = SortedSet::new();
         for (name, _) in entries {
             if !seen.insert(name.value.trim().to_lowercase()) {
                 let shown = quote(&name.value);
@@ -228,7 +227,7 @@ impl Resolver<'_, '_> {
     }
 
     /// Returns the name of the agent that somebody becomes: the own one, as far as an agent may have it.
-    fn agent_name(&mut self, written: &At<String>, what: &str, taken: &mut BTreeSet<String>) -> String {
+    fn agent_name(&mut self, written: &At<String>, what: &str, taken: &mut SortedSet<String>) -> String {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
         let plain = written.value.trim().chars().take(NAME_LIMIT);
         let plain: String = plain.map(|c| if allowed(c) { c } else { '-' }).collect();
@@ -283,7 +282,7 @@ impl Resolver<'_, '_> {
     }
 
     fn variants(&mut self, children: &[Child]) -> Vec<Variant> {
-        let mut variants: BTreeMap<(ServerName, String), Variant> = BTreeMap::new();
+        let mut variants: SortedMap<(ServerName, String), Variant> = SortedMap::new();
         for child in children {
             let Some(server) = self.server(&child.service) else { continue };
             let key = (server.clone(), child.name.value.clone());
@@ -350,7 +349,7 @@ impl Resolver<'_, '_> {
 }
 
 /// Returns a name that is not taken yet, made of one that is.
-fn free_name(name: &str, suffix: &str, taken: &mut BTreeSet<String>) -> String {
+fn free_name(name: &str, suffix: &str, taken: &mut SortedSet<String>) -> String {
     let name: String = name.chars().take(NAME_LIMIT - SUFFIX_LIMIT).collect();
     let name = name.trim_end();
     let mut candidate = format!("{name}-{suffix}");

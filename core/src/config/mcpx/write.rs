@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::super::emit::{is_plain, plain_line, scalar};
@@ -11,6 +10,7 @@ use super::super::policy::{
     Agent, Argument, Auth, Fixed, Group, Match, Origin, Rule, Selector, Variant, Wording,
 };
 use super::Resolved;
+use crate::sorted::SortedMap;
 
 /// Returns the sections `auth`, `groups`, `variants` and `agents` of a native file.
 pub(in crate::config) fn sections(resolved: &Resolved) -> String {
@@ -110,7 +110,7 @@ fn rules(rules: &[Rule]) -> String {
 }
 
 fn variants(variants: &[Variant]) -> String {
-    let mut by_server: BTreeMap<&str, Vec<&Variant>> = BTreeMap::new();
+    let mut by_server: SortedMap<&str, Vec<&Variant>> = SortedMap::new();
     for variant in variants {
         by_server.entry(variant.server.as_str()).or_default().push(variant);
     }

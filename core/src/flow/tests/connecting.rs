@@ -3,7 +3,6 @@
 mod devices;
 mod doubles;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use http::{Method, header};
@@ -14,6 +13,7 @@ use super::*;
 use crate::config::{Auth, Config, Source, parse};
 use crate::identity::KeyRing;
 use crate::ports::Clock as _;
+use crate::sorted::SortedMap;
 use crate::testing::{gateway_with, key, modern_with};
 use crate::upstream::lock;
 
@@ -28,7 +28,7 @@ struct Stage {
 
 /// A browser, with the cookies that it was given.
 #[derive(Default)]
-struct Browser(BTreeMap<String, String>);
+struct Browser(SortedMap<String, String>);
 
 /// A page: its status, its text, and where it leads on.
 struct Page {
@@ -56,7 +56,7 @@ impl Page {
     fn consent(&self, doubles: &Mutex<Doubles>, iss: &str) -> String {
         let onward = self.onward.as_ref().unwrap_or_else(|| panic!("it ends here: {}", self.text));
         let url = Url::parse(onward).expect("a URL");
-        let query: BTreeMap<_, _> = url.query_pairs().into_owned().collect();
+        let query: SortedMap<_, _> = url.query_pairs().into_owned().collect();
         assert_eq!(url.path(), "/auth", "{url}");
         assert_eq!(query["code_challenge_method"], "S256");
         assert_eq!(query["resource"], "https://mine.test/mcp");

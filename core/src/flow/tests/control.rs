@@ -1,7 +1,5 @@
 //! The admin API: what a push, a way back and a key come to, and that nothing else happens.
 
-use std::collections::BTreeMap;
-
 use http::{HeaderName, Method, header};
 use serde_json::Value;
 
@@ -11,6 +9,7 @@ use crate::control::{Managed, Revision, Stamp, digest};
 use crate::flow::Looked;
 use crate::gateway::Gateway;
 use crate::ports::ConfigStore as _;
+use crate::sorted::SortedMap;
 use crate::testing::{ADMIN_KEY, Memory, gateway, modern, post};
 use crate::upstream::lock;
 
@@ -82,7 +81,7 @@ impl Stage {
 pub(super) fn sorted(json: Value) -> Value {
     match json {
         Value::Object(members) => {
-            let members: BTreeMap<_, _> =
+            let members: SortedMap<_, _> =
                 members.into_iter().map(|(key, value)| (key, sorted(value))).collect();
             members.into_iter().collect()
         }

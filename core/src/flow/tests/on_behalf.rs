@@ -1,6 +1,5 @@
 //! Acting on behalf of whoever signed in: what is exchanged where, for whom, and what an attacker would have of it.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::gateway::Gateway;
 use crate::identity::KeyRing;
 use crate::oauth::PublicKey;
 use crate::ports::Clock as _;
+use crate::sorted::SortedMap;
 use crate::testing::{
     Answer, Fleet, Memory, gateway_on, gateway_with, json_answer, key, modern, post, signature,
 };
@@ -35,7 +35,7 @@ struct Doubles {
     /// The users whose sign-in is over.
     over: Vec<&'static str>,
     /// What is answered in place of a token, by host.
-    instead: BTreeMap<&'static str, (u16, String)>,
+    instead: SortedMap<&'static str, (u16, String)>,
     /// For how many seconds a token is good.
     lifetime: u64,
     made: usize,
@@ -91,7 +91,7 @@ impl Doubles {
     }
 
     fn give(&mut self, host: &str, carried: &str, form: &str) -> Answer {
-        let form: BTreeMap<_, _> = url::form_urlencoded::parse(form.as_bytes()).into_owned().collect();
+        let form: SortedMap<_, _> = url::form_urlencoded::parse(form.as_bytes()).into_owned().collect();
         let of = |name: &str| form.get(name).map_or("", String::as_str);
         let pair = carried.strip_prefix("Basic ").expect("a client").as_bytes();
         let client = base64::engine::general_purpose::STANDARD.decode(pair).expect("base64");

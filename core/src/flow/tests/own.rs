@@ -136,7 +136,7 @@ fn what_was_everybodys_is_not_taken_for_ones_own() {
         gateway.snapshot().servers["a"].offer.load().is_some()
     };
     assert!(!taken(parsed.config.clone()));
-    assert!(taken(Config { personal: std::collections::BTreeSet::new(), ..parsed.config }));
+    assert!(taken(Config { personal: crate::sorted::SortedSet::new(), ..parsed.config }));
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Secrets in use: what servers are sent, how often the store is asked, and what a rotation, a refusal and a store that fails
 //! come to.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use crate::config::{Config, Source, parse};
 use crate::gateway::Gateway;
 use crate::ports::Clock as _;
 use crate::secrets::{Replacing, SecretName};
+use crate::sorted::SortedMap;
 use crate::testing::{ADMIN_KEY, Answer, Memory, gateway_with, json_answer, modern, post};
 use crate::upstream::lock;
 
@@ -230,7 +230,7 @@ fn a_missing_secret_takes_down_its_own_server_alone() {
     stage.lock.takes("never");
     stage.gateway.reload(Config { servers, ..Config::default() });
     stage.wait(1);
-    let states: BTreeMap<_, _> = stage
+    let states: SortedMap<_, _> = stage
         .gateway
         .readiness()
         .into_iter()

@@ -3,7 +3,6 @@
 mod clients;
 mod tokens;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +21,7 @@ use crate::gateway::Gateway;
 use crate::oauth::PublicKey;
 use crate::ports::{Clock as _, NamedByStranger, SecretStore as _};
 use crate::secrets::{Replacing, Secret, SecretName};
+use crate::sorted::SortedMap;
 use crate::testing::{Answer, Memory, gateway_with, json_answer, modern, signature};
 use crate::upstream::lock;
 use crate::wire::json::Json;
@@ -37,7 +37,7 @@ const VERIFIER: &str = "a-verifier-that-is-long-enough-for-all-purposes";
 #[derive(Default)]
 struct Provider {
     /// What the ID token says in place of what it should.
-    claims: Mutex<BTreeMap<&'static str, String>>,
+    claims: Mutex<SortedMap<&'static str, String>>,
     /// The nonce of the last sign-in, and the challenge that came with it.
     asked: Mutex<(String, String)>,
     is_away: AtomicBool,
@@ -117,7 +117,7 @@ fn document(request: &http::Request<Bytes>) -> Answer {
     }
 }
 
-fn parameters(text: &str) -> BTreeMap<String, String> {
+fn parameters(text: &str) -> SortedMap<String, String> {
     form_urlencoded::parse(text.as_bytes()).into_owned().collect()
 }
 
@@ -160,7 +160,7 @@ struct Stage {
 
 /// A browser with its cookies.
 #[derive(Default, Clone)]
-struct Browser(BTreeMap<String, String>);
+struct Browser(SortedMap<String, String>);
 
 /// What the gateway answered.
 #[derive(Debug)]
@@ -184,7 +184,7 @@ impl Answered {
     }
 
     /// Returns what it sends there.
-    fn query(&self) -> BTreeMap<String, String> {
+    fn query(&self) -> SortedMap<String, String> {
         parameters(self.onward().query().unwrap_or_default())
     }
 

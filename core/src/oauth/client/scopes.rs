@@ -1,9 +1,8 @@
 //! Scopes (RFC 6749 §3.3): which are asked for, and how they come together.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::gather::Gather as _;
+use crate::sorted::SortedSet;
 use crate::wire::json::Json;
 
 /// The most scopes of one request, and the longest, in bytes.
@@ -12,13 +11,13 @@ const LONGEST: usize = 256;
 
 /// Some scopes, in an order of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Scopes(BTreeSet<String>);
+pub(crate) struct Scopes(SortedSet<String>);
 
 impl Scopes {
     /// Takes those of these texts that are scopes, up to the most that are asked for.
     pub(crate) fn new<'t>(texts: impl IntoIterator<Item = &'t str>) -> Self {
         let scopes = texts.into_iter().filter(|text| is_scope(text)).take(MOST);
-        Self(scopes.map(str::to_owned).gathered())
+        Self(scopes.map(str::to_owned).collect())
     }
 
     /// Reads the scopes of a parameter, between spaces.
@@ -50,7 +49,7 @@ impl Scopes {
     /// Returns them together with others: what was asked for, and what is asked for besides (step-up).
     /// Where that is too much, nothing is given up of what was asked for.
     pub(crate) fn with(&self, others: &Self) -> Self {
-        Self(self.0.iter().chain(others.0.difference(&self.0)).take(MOST).cloned().gathered())
+        Self(self.0.iter().chain(others.0.difference(&self.0)).take(MOST).cloned().collect())
     }
 }
 

@@ -4,15 +4,13 @@
 //! **A credential is shown to an issuer that the configuration names, or to one that is where the server itself is**: else any
 //! server could name an issuer of its own and be given what the client proves itself with anywhere.
 
-use std::collections::BTreeSet;
-
 use url::Url;
 
 use super::{ClientAuth, Scopes, SigningAlgorithm};
 use crate::config::Pkce;
 use crate::front::gate::is_loopback;
-use crate::gather::Gather as _;
 use crate::oauth::address::{is_same_host, may_follow, parse};
+use crate::sorted::SortedSet;
 use crate::wire::json::Json;
 
 /// The most texts of one list.
@@ -51,11 +49,11 @@ pub(crate) struct AuthorizationServer {
     /// The scopes that it knows; nothing where it does not say.
     pub(crate) scopes: Option<Scopes>,
     /// How clients may prove themselves there; nothing where it does not say.
-    methods: Option<BTreeSet<String>>,
+    methods: Option<SortedSet<String>>,
     /// With what assertions may be signed; nothing where it does not say.
-    algorithms: Option<BTreeSet<String>>,
+    algorithms: Option<SortedSet<String>>,
     /// How a code may be bound to who asked for it (RFC 7636); nothing where it does not say.
-    challenges: Option<BTreeSet<String>>,
+    challenges: Option<SortedSet<String>>,
 }
 
 /// Tells whether an issuer that a server has named is where the server itself is.
@@ -129,7 +127,7 @@ impl AuthorizationServer {
 
     /// Tells whether a client may prove itself with a key of that kind, or says why not.
     pub(crate) fn check_key(&self, algorithm: SigningAlgorithm) -> Result<(), String> {
-        let lacks = |list: &Option<BTreeSet<String>>, text: &str| {
+        let lacks = |list: &Option<SortedSet<String>>, text: &str| {
             list.as_ref().is_some_and(|list| !list.contains(text))
         };
         if lacks(&self.methods, "private_key_jwt") {
@@ -147,10 +145,10 @@ pub(super) fn is_for_browsers(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && url.host_str().is_some_and(is_loopback))
 }
 
-fn texts(json: Json<'_>, name: &str) -> Option<BTreeSet<String>> {
+fn texts(json: Json<'_>, name: &str) -> Option<SortedSet<String>> {
     let list = json.get(name).filter(|list| list.is_array())?;
     let texts = list.elements().take(MOST).filter_map(Json::as_str);
-    Some(texts.map(std::borrow::Cow::into_owned).gathered())
+    Some(texts.map(std::borrow::Cow::into_owned).collect())
 }
 
 #[cfg(test)]

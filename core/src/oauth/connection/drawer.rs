@@ -3,13 +3,13 @@
 //! **A drawer is found by its principal alone**, and nothing that is asked of it reaches another. One more place knows which
 //! principals there are.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{ConnectionKey, ConnectionRecord, Stored, Swapped, Version, drawer};
 use crate::control::StoreError;
+use crate::sorted::SortedSet;
 use crate::wire::plain::{read, text};
 
 /// What a connection's key in its drawer begins with.
@@ -75,7 +75,7 @@ pub fn run(errand: &str, shelf: &impl Shelf) -> Option<String> {
         Errand::Principals => {
             let all = shelf.all().into_iter();
             let known = all.filter(|(key, _)| key.starts_with(PRINCIPAL)).map(|(_, principal)| principal);
-            said(&Ok(known.collect::<BTreeSet<_>>()))
+            said(&Ok(known.collect::<SortedSet<_>>()))
         }
     })
 }

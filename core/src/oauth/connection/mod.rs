@@ -166,7 +166,7 @@ mod tests {
             ["", "ab", "c", "d"],
             ["abcd", "", "", ""],
         ];
-        let digests: std::collections::BTreeSet<_> = keys.map(|parts| key(parts).digest()).into();
+        let digests: crate::sorted::SortedSet<_> = keys.map(|parts| key(parts).digest()).into();
         assert_eq!(digests.len(), keys.len());
         assert!(digests.iter().all(|digest| digest.len() == 43));
     }

@@ -1,10 +1,9 @@
 //! What the entries of an `mcp.json` come to.
 
-use std::collections::BTreeMap;
-
 use super::super::tests::{env, shown, source};
 use crate::config::{Server, Transport, parse};
 use crate::names::ServerName;
+use crate::sorted::SortedMap;
 
 /// Shows how one entry of `mcp.json` is reached.
 fn server(entry: &str) -> String {
@@ -85,7 +84,7 @@ fn names_of_servers_are_as_mcpx_shows_them() {
 fn a_file_alone_is_known_by_what_only_mcpx_has() {
     let alone = |text: &str| parse(&[source("mcp.json", text)], &env).config.servers;
     let names =
-        |servers: &BTreeMap<ServerName, Server>| servers.keys().map(ToString::to_string).collect::<Vec<_>>();
+        |servers: &SortedMap<ServerName, Server>| servers.keys().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(names(&alone(r#"{"mcpServers": {"A": {"command": "x", "env": {"B": null}}}}"#)), ["a"]);
     assert_eq!(
         names(&alone(

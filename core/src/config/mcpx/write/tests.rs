@@ -1,6 +1,5 @@
 //! What is written natively, and that it decides as MCPX's files do.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -10,6 +9,7 @@ use super::super::tests::{CURRENT, SERVERS, env, shown, source};
 use crate::config::{
     Agent, Auth, Dialect, Group, Imported, Origin, Parsed, Policy, Rule, Variant, import, parse, to_yaml,
 };
+use crate::sorted::{SortedMap, SortedSet};
 
 fn imported(mcp: &str, app: &str) -> Imported {
     import(&[source("mcp.json", mcp), source("app.yaml", app)])
@@ -168,7 +168,7 @@ fn text() -> impl Strategy<Value = String> {
 fn names() -> impl Strategy<Value = Vec<String>> {
     let name = prop_oneof!["[a-cA-C]{1,2}", "[a-zé:/. -]{1,8}", Just("default".to_owned())];
     prop::collection::vec(name, 0..4).prop_map(|names| {
-        let mut seen = BTreeSet::from([String::new()]);
+        let mut seen = SortedSet::from([String::new()]);
         names.into_iter().filter(|name| seen.insert(name.trim().to_lowercase())).collect()
     })
 }
@@ -286,7 +286,7 @@ proptest! {
         auth in prop::option::of((any::<bool>(), prop::option::of("[a-z]{9}"))),
     ) {
         let mut entries = entries.into_iter();
-        let mut people = |names: Vec<String>| names.into_iter().zip(&mut entries).collect::<BTreeMap<_, _>>();
+        let mut people = |names: Vec<String>| names.into_iter().zip(&mut entries).collect::<SortedMap<_, _>>();
         let app = json!({
             "permissions": { key: default, "consumers": people(tags), "clientNames": people(clients) },
             "toolGroups": groups,

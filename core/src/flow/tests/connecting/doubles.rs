@@ -1,21 +1,20 @@
 //! What is behind the gateway where users connect.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use http::header;
 
 use super::super::{Answer, method_and_id, modern_server};
 use crate::oauth::client::authorize::challenge_of;
 use crate::ports::NamedByStranger;
+use crate::sorted::SortedMap;
 use crate::testing::json_answer;
 
 /// A server that takes tokens, and its authorization server.
 pub(super) struct Doubles {
     /// What the tokens are good for that were given, by token.
-    pub(super) tokens: BTreeMap<String, String>,
+    pub(super) tokens: SortedMap<String, String>,
     /// The verifier's challenge that came with each code.
-    pub(super) challenges: BTreeMap<String, String>,
+    pub(super) challenges: SortedMap<String, String>,
     /// What was asked of them, in order.
     pub(super) seen: Vec<String>,
     /// The tokens that are refused by now.
@@ -31,8 +30,8 @@ pub(super) struct Doubles {
 impl Default for Doubles {
     fn default() -> Self {
         Self {
-            tokens: BTreeMap::new(),
-            challenges: BTreeMap::new(),
+            tokens: SortedMap::new(),
+            challenges: SortedMap::new(),
             seen: Vec::new(),
             refused: Vec::new(),
             needs: None,
@@ -110,7 +109,7 @@ impl Doubles {
     }
 
     fn give(&mut self, form: &str) -> Answer {
-        let form: BTreeMap<_, _> = url::form_urlencoded::parse(form.as_bytes()).into_owned().collect();
+        let form: SortedMap<_, _> = url::form_urlencoded::parse(form.as_bytes()).into_owned().collect();
         let of = |name: &str| form.get(name).cloned().unwrap_or_default();
         self.seen.push(format!("token by {} for {}", of("grant_type"), of("resource")));
         let scopes = if of("device_code") == "d3vice" && of("client_id") == "gateway-1" {
