@@ -203,7 +203,7 @@ impl<H: Host> Gateway<H> {
         way: Option<Arc<Way>>,
         (demand, scopes): (Option<&Demand>, Scopes),
     ) -> Result<Access, Unreachable> {
-        let own = self.server(&server.key()).filter(|own| std::ptr::eq(&**own, server));
+        let own = self.server(&server.key()).filter(|own| std::ptr::eq(Arc::as_ptr(own), server));
         let Some(own) = own else {
             // It is configured no more, and what has begun goes on.
             return self.get_token(server, way, (demand, &scopes)).await;
