@@ -76,7 +76,7 @@ impl Provider {
             return match is_its {
                 true => json_answer(
                     200,
-                    r#"{"access_token":"exchanged","token_type":"Bearer","issued_token_type":"urn:ietf:params:oauth:token-type:access_token"}"#,
+                    r#"{"access_token":"exchanged","token_type":"Bearer","expires_in":120,"issued_token_type":"urn:ietf:params:oauth:token-type:access_token"}"#,
                 ),
                 false => json_answer(400, r#"{"error":"invalid_request"}"#),
             };
