@@ -30,6 +30,9 @@ pub(super) fn resolve_access(loaded: &mut [Loaded<'_>], config: &mut Config) {
         loaded[file].reporting(|report| demand_public_url(&auth, config.gateway.public_url.as_ref(), report));
         config.auth = auth.value;
     }
+    if config.auth.issuers.is_empty() {
+        warn_of_the_unserved(loaded);
+    }
     if let Some((_, audit)) = only(loaded, "audit", |sections| sections.audit.take()) {
         config.audit = audit.value;
     }
@@ -88,6 +91,23 @@ fn warn_of_the_undiscoverable(auth: &At<Auth>, has_public_url: bool, report: &mu
             "without `gateway.public_url` clients find where to sign in only on this machine",
         );
         report.hint("set `gateway.public_url` to the URL that clients know the gateway by");
+    }
+}
+
+/// Warns of servers at which the gateway would act on behalf of callers that cannot sign in.
+fn warn_of_the_unserved(loaded: &mut [Loaded<'_>]) {
+    for file in loaded {
+        let resolved = file.candidates.iter().filter_map(|candidate| {
+            let (_, server) = candidate.server.as_ref()?;
+            server.is_on_behalf().then(|| candidate.name.place.clone())
+        });
+        let places: Vec<_> = resolved.collect();
+        file.reporting(|report| {
+            for place in places {
+                report.warn(&place, "this server acts on behalf of whoever signed in, and nobody can");
+                report.hint("name their identity provider in `auth.issuers`");
+            }
+        });
     }
 }
 

@@ -466,10 +466,12 @@ mod tests {
         insta::assert_snapshot!(check(&format!(
             "grant: token_exchange, {CLIENT}, issuer: https://idp.example, audience: '${{ID}}'"
         )), @r#"
+        p.yaml:3:3: warning: servers.s: this server acts on behalf of whoever signed in, and nobody can
         SignOn { grant: TokenExchange { subject: AccessToken, audience: Some("me-too") }, client_id: "me", credential: Secret([SecretName("a")]), scopes: None, issuer: Some("https://idp.example"), token_auth: None, resource: None }
         needs a
         "#);
         insta::assert_snapshot!(check(&format!("grant: id_jag, {CLIENT}, identity_provider: {{ {PROVIDER} }}")), @r#"
+        p.yaml:3:3: warning: servers.s: this server acts on behalf of whoever signed in, and nobody can
         SignOn { grant: IdJag { subject: IdToken, provider: IdentityProvider { issuer: "https://idp.example", client_id: "portal", credential: Secret([SecretName("b")]) } }, client_id: "me", credential: Secret([SecretName("a")]), scopes: None, issuer: None, token_auth: None, resource: None }
         needs a
         needs b
@@ -529,6 +531,16 @@ mod tests {
         insta::assert_snapshot!(check(
             "parameters: { access_type: offline, prompt: consent, audience: '${ID}', max_age: 60 }"
         ), @r#"Consent { whose: User, client: None, scopes: None, issuer: None, resource: None, parameters: [("access_type", "offline"), ("prompt", "consent"), ("audience", "me-too"), ("max_age", "60")], by: Code(Stated) }"#);
+    }
+
+    #[test]
+    fn where_callers_can_sign_in_nothing_is_wrong_with_acting_on_behalf() {
+        let text = "version: 1\ngateway: { public_url: 'https://gw.example' }\n\
+                    auth: { required: true, issuers: { corp: { url: 'https://idp.example' } } }\n\
+                    servers:\n  s: { url: 'https://a.example', auth: { oauth: { grant: token_exchange, \
+                    issuer: 'https://idp.example', client_id: me, client_secret: a } } }\n";
+        let parsed = parse(&[Source { path: "p.yaml".to_owned(), text: text.to_owned() }], &|_| None);
+        assert_eq!(parsed.problems, []);
     }
 
     #[test]

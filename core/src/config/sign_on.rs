@@ -2,6 +2,8 @@
 //!
 //! **What proves the client stands for itself alone**: with a secret or with a key, never both.
 
+use serde::{Deserialize, Serialize};
+
 use crate::oauth::client::ClientAuth;
 use crate::secrets::SecretText;
 
@@ -47,7 +49,7 @@ pub enum SignOnGrant {
 }
 
 /// What a caller's token is said to be where it is exchanged (RFC 8693 §3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SubjectType {
     /// An access token.
     AccessToken,

@@ -101,7 +101,7 @@ impl<H: Host> Gateway<H> {
         }
         let mut bearer = Bearer::new(&claims, &snapshot.config.policy, issuer);
         if snapshot.acts_on_behalf() {
-            bearer = bearer.keeping(text, &issuer.url);
+            bearer = bearer.keeping(text, &issuer.url, None);
         }
         Ok(Proof::of_bearer(&issuer.principal(&claims.subject), bearer, tag))
     }

@@ -11,9 +11,8 @@ use super::connected::said;
 use super::linking::{At, Ended};
 use crate::body::Reply;
 use crate::gateway::{Gateway, Snapshot};
-use crate::oauth::client::{DeviceCode, Grant, Scopes, TokenRequest};
-use crate::oauth::connect::{Client, Grantor, Leg, Wait, connected, enter, unknown};
-use crate::oauth::server::Form;
+use crate::oauth::client::{DeviceCode, Grant, Scopes, TokenRequest, interval_after, state_of};
+use crate::oauth::connect::{Client, Grantor, Leg, Waits, connected, enter, unknown};
 use crate::oauth::server::answer::redirect;
 use crate::ports::Host;
 
@@ -31,11 +30,15 @@ impl<H: Host> Gateway<H> {
         let code = answer.and_then(|(head, text)| DeviceCode::read(head.status, &text, endpoint));
         let code = code.map_err(|why| format!("There is no code to enter: {}.", said(&why)))?;
         leg.expires = self.host().now() + code.lifetime * 1000;
-        Ok(self.wait(at.base, leg, code))
+        (leg.verifier, leg.redirect) = (code.code, code.page);
+        Ok(self.wait(at.base, leg, (code.user_code, code.interval)))
     }
 
-    fn wait(&self, base: &str, leg: Leg, code: DeviceCode) -> Reply {
-        redirect(&format!("{base}{}?state={}", crate::endpoint::DEVICE, self.desk().wait(leg, code)))
+    fn wait(&self, base: &str, leg: Leg, (user_code, interval): (String, u64)) -> Reply {
+        let desk = self.desk();
+        let waits = Some(Waits { user_code, interval, next: desk.now + interval * 1000 });
+        let state = desk.seal_leg(&Leg { waits, ..leg });
+        redirect(&format!("{base}{}?state={state}", crate::endpoint::DEVICE))
     }
 
     /// Looks for a browser that waits whether its user has consented, or shows the code until it is time for that.
@@ -45,24 +48,24 @@ impl<H: Host> Gateway<H> {
         snapshot: &Snapshot,
         base: &str,
     ) -> Result<Reply, Ended> {
-        let form = Form::parse(head.uri.query().unwrap_or_default().as_bytes());
-        let wait = form.one("state").ok().flatten();
-        let wait = wait.and_then(|text| self.desk().open_wait(text, &head.headers));
-        let Some(Wait { leg, code, next }) = wait else { return Err(Box::new(unknown())) };
+        let leg = state_of(head.uri.query().unwrap_or_default());
+        let leg = leg.and_then(|state| self.desk().open_leg(&state, &head.headers));
+        let Some(mut leg) = leg else { return Err(Box::new(unknown())) };
+        let Some(waits) = leg.waits.take() else { return Err(Box::new(unknown())) };
         let (at, grantor) = self.under_way(head, snapshot, base, &leg).await?;
         let name = at.server.name.as_str();
-        let rest = next.saturating_sub(self.host().now());
+        let rest = waits.next.saturating_sub(self.host().now());
         if rest > 0 {
-            return Ok(enter(name, &code, rest.div_ceil(1000)));
+            return Ok(enter(name, (&waits.user_code, &leg.redirect), rest.div_ceil(1000)));
         }
-        let outcome = self.redeem_for(&at, (&grantor, &leg), Grant::Device(&code.code)).await;
+        let outcome = self.redeem_for(&at, (&grantor, &leg), Grant::Device(&leg.verifier)).await;
         match outcome.map_err(|why| self.ended(head, &leg, &why))? {
             Ok(()) => {
                 self.record_step(head, Some(&leg.principal), Ok(()));
                 Ok(connected(name))
             }
-            Err(why) => match code.after(why) {
-                Ok(code) => Ok(self.wait(base, leg, code)),
+            Err(why) => match interval_after(waits.interval, why) {
+                Ok(interval) => Ok(self.wait(base, leg, (waits.user_code, interval))),
                 Err(why) => Err(self.ended(head, &leg, &format!("No token was given: {}", said(&why)))),
             },
         }

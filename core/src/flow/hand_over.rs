@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn what_goes_along_fits_a_header() {
         let bearer: Bearer = serde_json::from_str(r#"{"claims":[],"judged_by":9,"expires":7}"#).unwrap();
-        let bearer = bearer.keeping("h.p.s", "https://idp.example");
+        let bearer = bearer.keeping("h.p.s", "https://idp.example", None);
         let user = Proof::of_bearer("user:corp:ann", bearer, None);
         for proof in [Proof::of_agent("büro 😀 \"x\""), user] {
             let handed_over = Handed { proof, nonce: Some(7) };

@@ -339,6 +339,7 @@ impl<H: Host> Gateway<H> {
     async fn back_from_grantor(&self, head: &Parts, snapshot: &Snapshot, base: &str) -> Result<Reply, Ended> {
         let query = head.uri.query().unwrap_or_default();
         let leg = state_of(query).and_then(|state| self.desk().open_leg(&state, &head.headers));
+        let leg = leg.filter(|leg| leg.waits.is_none());
         let Some(leg) = leg else { return Err(Box::new(unknown())) };
         let (at, grantor) = self.under_way(head, snapshot, base, &leg).await?;
         let end = |why: &str| self.ended(head, &leg, why);

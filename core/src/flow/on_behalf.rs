@@ -89,7 +89,8 @@ impl<H: Host> Gateway<H> {
                 outcome.map_err(|why| no_token(server, &client, &way.authorization, &why))?
             }
             SignOnGrant::TokenExchange { subject: kind, audience } => {
-                let (subject_token, audience) = ((subject.token.reveal(), kind.urn()), audience.as_deref());
+                let subject_token = (subject.token.reveal(), subject.kind.unwrap_or(*kind).urn());
+                let audience = audience.as_deref();
                 let grant = Grant::Exchange { subject: subject_token, wanted: Issued::AccessToken, audience };
                 let outcome = self.ask_as(server, &client, &asked(grant)).await?;
                 outcome.map_err(|why| not_exchanged(server, (&client, &way.authorization), &subject, &why))?
@@ -127,7 +128,7 @@ impl<H: Host> Gateway<H> {
         let asked = Asked {
             authorization: &authorization,
             grant: Grant::Exchange {
-                subject: (subject.token.reveal(), kind.urn()),
+                subject: (subject.token.reveal(), subject.kind.unwrap_or(kind).urn()),
                 wanted: Issued::IdJag,
                 audience: Some(&way.authorization.issuer),
             },
@@ -144,7 +145,7 @@ impl<H: Host> Gateway<H> {
 /// The error about a server whose caller has shown no token to act by.
 pub(super) fn no_subject(server: &Server) -> Unreachable {
     let why = "acts on behalf of whoever signed in, and this caller has not: sign in with a token of an identity provider \
-               (`auth.issuers`); an API key, or a token of the gateway's own, is none";
+               (`auth.issuers`, `auth.sign_in`); an API key is none";
     server.error(why).refused()
 }
 
@@ -186,7 +187,7 @@ mod tests {
 
     fn subject(token: &str, expires: u64) -> Arc<Subject> {
         let token = Secret::new(token.to_owned()).expect("a value");
-        Arc::new(Subject { token, issuer: "https://idp.example".into(), expires })
+        Arc::new(Subject { token, kind: None, issuer: "https://idp.example".into(), expires })
     }
 
     #[test]

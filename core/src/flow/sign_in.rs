@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 use url::Url;
 
 use crate::body::{Body, Reply, empty};
-use crate::config::{Issuer, SignIn};
+use crate::config::{Issuer, SignIn, SubjectType};
 use crate::control::StoreError;
 use crate::endpoint;
 use crate::error::{Refusal, code};
@@ -31,6 +31,8 @@ use crate::wire::http as names;
 
 /// How long what a provider says of itself is good for, in milliseconds.
 const KNOWN: u64 = 10 * 60_000;
+/// The longest ID token that is kept, to act by it, in bytes: it is part of what agents send.
+const KEPT: usize = 4 << 10;
 /// How often a note is written anew that others write at the same time.
 const ATTEMPTS: usize = 8;
 
@@ -251,7 +253,10 @@ impl<H: Host> Gateway<H> {
         if !is_of_this_sign_in(&token.payload, &state.nonce, &settings.client_id) {
             return Err("its ID token is of another sign-in".into());
         }
-        let bearer = Bearer::new(&claims, &at.snapshot.config.policy, at.issuer);
+        let mut bearer = Bearer::new(&claims, &at.snapshot.config.policy, at.issuer);
+        if at.snapshot.acts_on_behalf() && text.len() <= KEPT {
+            bearer = bearer.keeping(&text, &at.issuer.url, Some(SubjectType::IdToken));
+        }
         Ok(SignedIn { principal: at.issuer.principal(&claims.subject), bearer })
     }
 

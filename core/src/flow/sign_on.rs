@@ -7,6 +7,8 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures::channel::oneshot;
+use futures::lock::OwnedMutexGuard;
 use http::header;
 use url::Url;
 
@@ -35,7 +37,7 @@ use crate::upstream::{Server, lock};
 pub(crate) struct SignedIn {
     held: Mutex<Held>,
     /// Held while a token is asked for.
-    asking: futures::lock::Mutex<()>,
+    asking: Arc<futures::lock::Mutex<()>>,
     /// On whose behalf, where that is anybody's.
     pub(super) on_behalf: OnBehalf,
 }
@@ -134,10 +136,10 @@ impl<H: Host> Gateway<H> {
         if way.is_none() && at.1.issuer.is_none() && ageing.is_none() {
             return Ok(None);
         }
-        let _one_at_a_time = match (signed_in.asking.try_lock(), ageing) {
-            (Some(asking), _) => asking,
+        let turn = match (signed_in.asking.try_lock_owned(), ageing) {
+            (Some(turn), _) => turn,
             (None, Some(access)) => return Ok(Some(access)),
-            (None, None) => signed_in.asking.lock().await,
+            (None, None) => signed_in.asking.clone().lock_owned().await,
         };
         let ageing = match known() {
             Known::Good(access) => return Ok(Some(access)),
@@ -146,7 +148,7 @@ impl<H: Host> Gateway<H> {
             Known::Nothing => None,
         };
         let scopes = lock(&signed_in.held).scopes().clone();
-        match (self.ask_for_token(server, at, way, (None, &scopes)).await, ageing) {
+        match (self.ask_for_token(server, turn, way, (None, scopes)).await, ageing) {
             (Ok(access), _) | (Err(_), Some(access)) => Ok(Some(access)),
             (Err(error), None) => Err(error),
         }
@@ -160,7 +162,7 @@ impl<H: Host> Gateway<H> {
         (number, demand): (u64, &Demand),
     ) -> Result<Access, Unreachable> {
         let signed_in = &server.signed_in;
-        let _one_at_a_time = signed_in.asking.lock().await;
+        let turn = signed_in.asking.clone().lock_owned().await;
         let now = self.host().now();
         match lock(&signed_in.held).known_after(number, demand.besides(), now) {
             Known::Good(access) | Known::Ageing(access) => return Ok(access),
@@ -183,23 +185,46 @@ impl<H: Host> Gateway<H> {
             }
             // It is the same authorization server.
             let way = lock(&signed_in.held).way();
-            return self.ask_for_token(server, at, way, (Some(demand), &scopes)).await;
+            return self.ask_for_token(server, turn, way, (Some(demand), scopes)).await;
         }
         if lock(&signed_in.held).is_quiet(now) {
             return Err(not_enough(server, at.1, demand));
         }
         // It may be another authorization server.
-        self.ask_for_token(server, at, None, (Some(demand), &scopes)).await
+        self.ask_for_token(server, turn, None, (Some(demand), scopes)).await
     }
 
-    /// Asks for a token and holds it, or why there is none.
+    /// Asks for a token and holds it, or why there is none; whether or not anybody goes on waiting for it, as the time limit of
+    /// the call that needs it is none of the authorization server's.
     async fn ask_for_token(
         &self,
         server: &Server,
-        (url, sign_on): At<'_>,
+        turn: OwnedMutexGuard<()>,
+        way: Option<Arc<Way>>,
+        (demand, scopes): (Option<&Demand>, Scopes),
+    ) -> Result<Access, Unreachable> {
+        let own = self.server(&server.key()).filter(|own| std::ptr::eq(Arc::as_ptr(own), server));
+        let Some(own) = own else {
+            // It is configured no more, and what has begun goes on.
+            return self.get_token(server, way, (demand, &scopes)).await;
+        };
+        let (gateway, demand) = (self.clone(), demand.cloned());
+        let (sender, got) = oneshot::channel();
+        self.host().spawn(async move {
+            let outcome = gateway.get_token(&own, way, (demand.as_ref(), &scopes)).await;
+            drop(turn);
+            let _ = sender.send(outcome);
+        });
+        got.await.unwrap_or_else(|_| Err(server.error("cannot be signed in at: the gateway stops")))
+    }
+
+    async fn get_token(
+        &self,
+        server: &Server,
         way: Option<Arc<Way>>,
         (demand, scopes): (Option<&Demand>, &Scopes),
     ) -> Result<Access, Unreachable> {
+        let (url, sign_on) = server.sign_on().ok_or_else(|| server.error("is not signed in at"))?;
         let asking = async {
             let (way, known) = match way {
                 Some(way) => (way, None),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Claimed, Subject, first};
-use crate::config::{Agent, Issuer, Match, Policy};
+use crate::config::{Agent, Issuer, Match, Policy, SubjectType};
 use crate::oauth::Claims;
 use crate::secrets::Secret;
 
@@ -35,11 +35,11 @@ impl Bearer {
         self.judged_by == issuer.digest()
     }
 
-    /// Keeps the token as well, which that issuer has made.
-    pub(crate) fn keeping(self, token: &str, issuer: &str) -> Self {
+    /// Keeps the token as well, which that issuer has made, and what it is where that is certain.
+    pub(crate) fn keeping(self, token: &str, issuer: &str, kind: Option<SubjectType>) -> Self {
         let token = Secret::new(token.to_owned()).ok();
         let expires = self.expires;
-        let subject = token.map(|token| Arc::new(Subject { token, issuer: issuer.into(), expires }));
+        let subject = token.map(|token| Arc::new(Subject { token, kind, issuer: issuer.into(), expires }));
         Self { subject, ..self }
     }
 

@@ -56,8 +56,6 @@ pub(crate) enum ConnectPart {
     Intent,
     /// The `state` at a server's authorization server.
     Leg,
-    /// What a browser waits with whose user enters a code elsewhere.
-    Wait,
     /// What the gateway is registered as at an authorization server.
     Registration,
 }
@@ -107,7 +105,6 @@ impl Purpose {
                 ConnectPart::Ticket => b"connect ticket",
                 ConnectPart::Intent => b"connect intent",
                 ConnectPart::Leg => b"connect leg",
-                ConnectPart::Wait => b"connect wait",
                 ConnectPart::Registration => b"connect registration",
             },
         }

@@ -40,6 +40,8 @@ struct Provider {
     claims: Mutex<SortedMap<&'static str, String>>,
     /// The nonce of the last sign-in, and the challenge that came with it.
     asked: Mutex<(String, String)>,
+    /// The ID tokens that were made.
+    made: Mutex<Vec<String>>,
     is_away: AtomicBool,
 }
 
@@ -69,6 +71,16 @@ impl Provider {
     fn token(&self, request: &http::Request<Bytes>, now: u64) -> Answer {
         let (nonce, challenge) = lock(&self.asked).clone();
         let form = parameters(std::str::from_utf8(request.body()).expect("a form"));
+        if let Some(kind) = form.get("subject_token_type") {
+            let is_its = lock(&self.made).contains(&form["subject_token"]) && kind.ends_with(":id_token");
+            return match is_its {
+                true => json_answer(
+                    200,
+                    r#"{"access_token":"exchanged","token_type":"Bearer","expires_in":120,"issued_token_type":"urn:ietf:params:oauth:token-type:access_token"}"#,
+                ),
+                false => json_answer(400, r#"{"error":"invalid_request"}"#),
+            };
+        }
         let hashed = URL_SAFE_NO_PAD.encode(Sha256::digest(&form["code_verifier"]));
         let basic = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let is_right = form["code"] == "theirs"
@@ -92,6 +104,7 @@ impl Provider {
         let signed = format!("{}.{}", part(r#"{"alg":"EdDSA","kid":"k"}"#), part(&payload));
         let by = if claims.contains_key("key") { PublicKey::Ed25519([9; 32]) } else { key() };
         let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature(&by, signed.as_bytes())));
+        lock(&self.made).push(token.clone());
         json_answer(200, format!(r#"{{"access_token":"theirs","token_type":"Bearer","id_token":"{token}"}}"#))
     }
 }
@@ -224,6 +237,10 @@ impl Stage {
             match (request.uri().host(), request.extensions().get::<NamedByStranger>()) {
                 (Some("idp.test"), None) => answers.answer(request, 1_800_000_000_000),
                 (Some("app.example"), Some(_)) => document(request),
+                (Some("b.test"), None) => match request.headers().get(header::AUTHORIZATION) {
+                    Some(carried) if carried == "Bearer exchanged" => modern_server(request),
+                    _ => json_answer(401, "no"),
+                },
                 (host, mark) => {
                     assert_eq!((host, mark.is_some()), (Some("a.test"), false), "who is a stranger");
                     modern_server(request)

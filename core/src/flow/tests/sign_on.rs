@@ -37,6 +37,8 @@ struct State {
     instead: Option<(u16, String)>,
     token_endpoint: String,
     lifetime: u64,
+    /// How long it takes to make a token.
+    latency: Duration,
     made: u64,
     /// The token of this number and all before are refused.
     revoked: u64,
@@ -59,6 +61,7 @@ impl Double {
             instead: None,
             token_endpoint: format!("{ISSUER}/token"),
             lifetime: 3600,
+            latency: Duration::from_millis(50),
             made: 0,
             revoked: 0,
             needs: None,
@@ -162,7 +165,7 @@ impl State {
             r#"{{"access_token":"t0k3n-{}","token_type":"Bearer","expires_in":{}}}"#,
             self.made, self.lifetime
         );
-        slowly(json_answer(200, text), Duration::from_millis(50))
+        slowly(json_answer(200, text), self.latency)
     }
 }
 
@@ -250,6 +253,21 @@ fn a_token_is_asked_for_once_and_used_again() {
 }
 
 #[test]
+fn a_token_that_comes_after_its_call_is_over_is_used_by_the_next() {
+    let stage = Stage::new(KNOWN);
+    stage.wait(Duration::from_hours(1));
+    stage.double.set(|state| state.latency = Duration::from_secs(5));
+    stage.double.seen();
+    let begun = Box::pin(stage.gateway.serve(call("{}")));
+    let limit = Box::pin(stage.host.sleep(Duration::from_secs(2)));
+    let left =
+        stage.host.run(async { matches!(future::select(begun, limit).await, future::Either::Right(_)) });
+    assert!(left, "its agent waits no longer");
+    insta::assert_snapshot!(stage.double.seen().join("\n"), @"token: grant_type=client_credentials&resource=http%3A%2F%2Fa.test%2Fmcp");
+    insta::assert_snapshot!(stage.seen_of_call(), @"server: Bearer t0k3n-2");
+}
+
+#[test]
 fn of_many_whose_token_has_expired_one_asks() {
     let stage = Stage::new(KNOWN);
     stage.call();
@@ -267,14 +285,16 @@ fn a_token_that_ends_soon_is_used_while_another_is_made() {
     let stage = Stage::new(KNOWN);
     stage.call();
     stage.wait(Duration::from_secs(3560));
+    // A keeper's request goes along with the old one.
     insta::assert_snapshot!(stage.seen_of_call(), @"
-    token: grant_type=client_credentials&resource=http%3A%2F%2Fa.test%2Fmcp
     server: Bearer t0k3n-1
+    token: grant_type=client_credentials&resource=http%3A%2F%2Fa.test%2Fmcp
     server: Bearer t0k3n-2
     ");
     stage.wait(Duration::from_secs(3560));
     stage.double.set(|state| state.instead = Some((503, "no".into())));
     insta::assert_snapshot!(stage.seen_of_call(), @"
+    server: Bearer t0k3n-2
     token: grant_type=client_credentials&resource=http%3A%2F%2Fa.test%2Fmcp
     server: Bearer t0k3n-2
     ");

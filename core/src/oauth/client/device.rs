@@ -6,7 +6,6 @@
 use std::fmt;
 
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::server::is_for_browsers;
@@ -26,7 +25,7 @@ const INTERVAL: u64 = 5;
 const RAREST: u64 = 60;
 
 /// What an authorization server says of a code for a user.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(PartialEq, Eq)]
 pub(crate) struct DeviceCode {
     /// What the tokens are got for, once the user has consented.
     pub(crate) code: String,
@@ -103,17 +102,18 @@ impl DeviceCode {
         };
         read().ok_or_else(|| NoToken::Failed("answers with no code that a user could enter".into()))
     }
+}
 
-    /// Returns this to go on with, where the user may still consent, or the reason why no tokens are given as it was.
-    pub(crate) fn after(self, why: NoToken) -> Result<Self, NoToken> {
-        let rarer = match &why {
-            NoToken::Refused(code) if code == "authorization_pending" => 0,
-            NoToken::Refused(code) if code == "slow_down" => INTERVAL,
-            NoToken::Failed(_) => INTERVAL,
-            _ => return Err(why),
-        };
-        Ok(Self { interval: (self.interval + rarer).min(RAREST), ..self })
-    }
+/// Returns how often an authorization server is asked from now on that has given no tokens, in seconds, where the user may still
+/// consent; else the reason.
+pub(crate) fn interval_after(interval: u64, why: NoToken) -> Result<u64, NoToken> {
+    let rarer = match &why {
+        NoToken::Refused(code) if code == "authorization_pending" => 0,
+        NoToken::Refused(code) if code == "slow_down" => INTERVAL,
+        NoToken::Failed(_) => INTERVAL,
+        _ => return Err(why),
+    };
+    Ok((interval + rarer).min(RAREST))
 }
 
 #[cfg(test)]
@@ -196,12 +196,7 @@ mod tests {
 
     #[test]
     fn it_is_asked_again_as_rarely_as_it_wants() {
-        let code =
-            read(200, r#"{"device_code":"c","user_code":"A","verification_uri":"https://idp.example"}"#)
-                .expect("a code");
-        let after = |seconds, why: NoToken| {
-            DeviceCode { interval: seconds, ..code.clone() }.after(why).map(|code| code.interval)
-        };
+        let after = interval_after;
         let refused = |code: &str| NoToken::Refused(code.into());
         assert_eq!(after(5, refused("authorization_pending")), Ok(5));
         assert_eq!(after(5, refused("slow_down")), Ok(10));

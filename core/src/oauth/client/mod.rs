@@ -20,7 +20,7 @@ mod token;
 pub(crate) use assertion::Assertion;
 pub(crate) use authorize::{Asking, CameBack, came_back, state_of, with_offline};
 pub(crate) use challenge::Demand;
-pub(crate) use device::{DeviceCode, device_endpoint};
+pub(crate) use device::{DeviceCode, device_endpoint, interval_after};
 pub use key::{NotAKey, PrivateKey, SigningAlgorithm};
 pub(crate) use register::{Registration, callback_url, client_document, document_url, registration};
 pub(crate) use resource::{Resource, canonical, metadata_places};

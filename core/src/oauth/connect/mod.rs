@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use grantor::{Client, Grantor};
 pub(crate) use page::{Pages, connected, disconnected, enter, failed, refused, unknown};
 
-use super::client::{DeviceCode, Scopes};
+use super::client::Scopes;
 use super::server::{Errand, browser_cookie, known_browser};
 use crate::config::{Auth, Consent, Whose};
 use crate::ports::Entropy;
@@ -76,24 +76,27 @@ pub(crate) struct Leg {
     pub(crate) resource: String,
     /// What was asked for.
     pub(crate) scopes: String,
-    /// What the authorization server wants to see with the code (RFC 7636).
+    /// What the authorization server wants to see with the code (RFC 7636); where the user enters one, what the gateway has
+    /// of it (RFC 8628).
     pub(crate) verifier: String,
-    /// Where it sends the browser.
+    /// Where it sends the browser; where the user enters a code, where that is.
     pub(crate) redirect: String,
     /// The browser.
     pub(crate) browser: String,
     /// Until when it counts, in milliseconds since the Unix epoch.
     pub(crate) expires: u64,
+    /// What the browser waits with, where its user enters a code.
+    pub(crate) waits: Option<Waits>,
 }
 
-/// What is known of somebody who enters a code at a server's authorization server, each time that their browser asks.
+/// What a browser waits with whose user enters a code at a server's authorization server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Wait {
-    /// What it is about.
-    pub(crate) leg: Leg,
+pub(crate) struct Waits {
     /// The code.
-    pub(crate) code: DeviceCode,
-    /// From when on the authorization server is asked again, in milliseconds since the Unix epoch.
+    pub(crate) user_code: String,
+    /// How often the authorization server is asked, in seconds.
+    pub(crate) interval: u64,
+    /// From when on it is asked again, in milliseconds since the Unix epoch.
     pub(crate) next: u64,
 }
 
@@ -229,6 +232,7 @@ impl<E: Entropy> Desk<'_, E> {
             redirect,
             browser: intent.browser,
             expires: self.now + STEP,
+            waits: None,
         }
     }
 
@@ -239,22 +243,8 @@ impl<E: Entropy> Desk<'_, E> {
 
     /// Opens a `state`; nothing where it is none of ours, too old, or another browser's.
     pub(crate) fn open_leg(&self, state: &str, headers: &HeaderMap) -> Option<Leg> {
-        self.open::<Leg>(ConnectPart::Leg, state).filter(|leg| self.is_under_way(leg, headers))
-    }
-
-    /// Returns what a browser waits with from now on, sealed.
-    pub(crate) fn wait(&self, leg: Leg, code: DeviceCode) -> String {
-        let next = self.now + code.interval * 1000;
-        self.seal(ConnectPart::Wait, &Wait { leg, code, next })
-    }
-
-    /// Opens what a browser waits with; nothing where it is none of ours, too old, or another browser's.
-    pub(crate) fn open_wait(&self, text: &str, headers: &HeaderMap) -> Option<Wait> {
-        self.open::<Wait>(ConnectPart::Wait, text).filter(|wait| self.is_under_way(&wait.leg, headers))
-    }
-
-    fn is_under_way(&self, leg: &Leg, headers: &HeaderMap) -> bool {
-        leg.expires > self.now && known_browser(headers) == Some(&*leg.browser)
+        let leg = self.open::<Leg>(ConnectPart::Leg, state)?;
+        (leg.expires > self.now && known_browser(headers) == Some(&*leg.browser)).then_some(leg)
     }
 
     fn seal(&self, part: ConnectPart, what: &impl Serialize) -> String {

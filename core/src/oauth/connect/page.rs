@@ -7,7 +7,6 @@ use url::Url;
 
 use super::Asked;
 use crate::body::Reply;
-use crate::oauth::client::DeviceCode;
 use crate::oauth::server::answer::{escape, page};
 
 /// What a page is about.
@@ -70,15 +69,15 @@ impl Pages<'_> {
     }
 }
 
-/// Returns the page that says which code is to be entered where, and looks again after so many seconds.
-pub(crate) fn enter(server: &str, code: &DeviceCode, seconds: u64) -> Reply {
+/// Returns the page that says which code is to be entered at which page, and looks again after so many seconds.
+pub(crate) fn enter(server: &str, (code, at): (&str, &str), seconds: u64) -> Reply {
     let text = format!(
         "<p>Go to the page below, and enter this code there, so that Portcullis can act for you at <b>{}</b>. Leave this page \
          open: it goes on by itself.</p><dl><dt>Code</dt><dd>{}</dd><dt>Page</dt><dd><a href=\"{page}\" target=\"_blank\" \
          rel=\"noreferrer\">{page}</a></dd></dl>",
         escape(server),
-        escape(&code.user_code),
-        page = escape(&code.page),
+        escape(code),
+        page = escape(at),
     );
     let mut reply = page(StatusCode::OK, "Enter this code", &text);
     reply.headers_mut().insert(HeaderName::from_static("refresh"), seconds.into());

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, header};
 
+use super::super::ask;
 use super::{APP, Browser, IDP, Stage, config, form};
-use crate::config::{Agent, Match};
-use crate::testing::{Fleet, gateway_with};
+use crate::config::{Agent, ClientCredential, Config, Match, SignOn, SignOnGrant, SubjectType, Transport};
+use crate::names::ServerName;
+use crate::secrets::{Part, SecretText};
+use crate::testing::{Fleet, gateway_with, modern, server};
 use crate::upstream::lock;
 
 #[test]
@@ -230,4 +233,55 @@ fn case_35_an_id_token_that_is_not_of_this_sign_in_signs_nobody_in() {
         let query = stage.get(&mut browser, &back).query();
         assert_eq!((&*query["error"], query.get("code")), ("server_error", None), "{name} {value}");
     }
+}
+
+/// A configuration before which somebody signs in, with a server that is used on their behalf.
+fn acting(stage: &Stage) -> Config {
+    let mut next = config(|_| ());
+    next.servers = stage.gateway.snapshot().config.servers.clone();
+    let mut own = server("https://b.test/mcp");
+    let Transport::Http(endpoint) = &mut own.transport else { panic!("is reached by HTTP") };
+    endpoint.sign_on = Some(SignOn {
+        // What is known to be an ID token is said to be that, whatever stands here.
+        grant: SignOnGrant::TokenExchange { subject: SubjectType::AccessToken, audience: None },
+        client_id: "portcullis".into(),
+        credential: ClientCredential::Secret(SecretText::new(vec![Part::Text("s3cret &".into())])),
+        scopes: None,
+        issuer: Some(IDP.into()),
+        token_auth: None,
+        resource: None,
+    });
+    next.servers.insert(ServerName::parse("b").expect("a name"), own);
+    next
+}
+
+#[test]
+fn whoever_signed_in_here_is_acted_for_by_their_id_token() {
+    let stage = Stage::new();
+    let before = stage.redeem(&stage.code(&Stage::request(APP, &[])), &[]);
+    stage.gateway.reload(acting(&stage));
+    let call = |token: &str| {
+        let mut request = modern("1", "tools/call", r#""name":"b__echo""#);
+        let bearer = format!("Bearer {token}").parse().expect("ASCII");
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        request.headers_mut().insert(header::HOST, "gw.test".parse().expect("ASCII"));
+        ask(&stage.host, &stage.gateway, request)
+    };
+    let told = call(&before.json("access_token"));
+    assert!(told.contains("this caller has not: sign in"), "it was kept of nobody then: {told}");
+    let tokens = stage.redeem(&stage.code(&Stage::request(APP, &[])), &[]);
+    let made = lock(&stage.provider.made).last().cloned().expect("an ID token");
+    let shown = tokens.text.contains(&made) || tokens.json("access_token").contains(&made[..20]);
+    assert!(!shown, "nobody can read it");
+    assert!(call(&tokens.json("access_token")).contains("\"content\""));
+    // Another instance knows it as well, by what comes after.
+    stage.gateway.reload(config(|_| ()));
+    stage.gateway.reload(acting(&stage));
+    let next = stage.refresh(&tokens.json("refresh_token"));
+    assert!(call(&next.json("access_token")).contains("\"content\""));
+    stage.gateway.reload(config(|_| ()));
+    stage.gateway.reload(acting(&stage));
+    stage.pass(301);
+    let told = call(&next.json("access_token"));
+    assert!(told.contains("is over (it has expired): the user signs in again"), "{told}");
 }
