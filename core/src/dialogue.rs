@@ -54,6 +54,8 @@ pub(crate) struct Dialogue {
     interaction: Interaction,
     rounds: u32,
     state: Option<String>,
+    /// The keys of what counts as declined in this round.
+    declined: Vec<String>,
     /// The answers of this round by their keys, as JSON text; none where the agent has not answered yet.
     answers: SortedMap<String, Option<String>>,
 }
@@ -177,7 +179,7 @@ pub(crate) fn input_required(questions: &[Question], state: &str, server_info: &
 impl Dialogue {
     /// Begins a dialogue with an agent that can be asked this.
     pub(crate) fn new(interaction: Interaction) -> Self {
-        Self { interaction, rounds: 0, state: None, answers: SortedMap::new() }
+        Self { interaction, rounds: 0, state: None, declined: Vec::new(), answers: SortedMap::new() }
     }
 
     /// The server asks for input.
@@ -193,9 +195,8 @@ impl Dialogue {
             ));
         }
         self.state = round.state;
-        let asked = round.questions.iter().map(|question| (question.key.clone(), None));
-        let declined = round.declined.into_iter().map(|key| (key, Some(DECLINED.to_owned())));
-        self.answers = asked.chain(declined).collect();
+        self.declined = round.declined;
+        self.answers = round.questions.iter().map(|question| (question.key.clone(), None)).collect();
         if round.questions.is_empty() { self.retry() } else { Step::Ask(round.questions) }
     }
 
@@ -221,10 +222,13 @@ impl Dialogue {
     fn retry(&mut self) -> Step {
         let mut members = Vec::new();
         let answers = std::mem::take(&mut self.answers);
-        if !answers.is_empty() {
+        if !answers.is_empty() || !self.declined.is_empty() {
             let mut responses = ObjectWriter::default();
             for (key, answer) in &answers {
                 responses.member(key, answer.as_deref().unwrap_or("{}"));
+            }
+            for key in &self.declined {
+                responses.member(key, DECLINED);
             }
             members.push(("inputResponses", responses.finish()));
         }
@@ -312,7 +316,7 @@ mod tests {
         let retry = dialogue.answered("b", Ok(Json::check(b"{}").unwrap()));
         let responses =
             |text: &str| vec![("inputResponses", text.to_owned()), ("requestState", "\"s1\"".to_owned())];
-        assert_eq!(retry, Some(Step::Retry(responses(r#"{"a":{"action":"decline"},"b":{}}"#))));
+        assert_eq!(retry, Some(Step::Retry(responses(r#"{"b":{},"a":{"action":"decline"}}"#))));
         let alone = asks.replace(r#","b":{"method":"roots/list"}"#, "");
         assert_eq!(dialogue.required(round(&alone)), Step::Retry(responses(r#"{"a":{"action":"decline"}}"#)));
     }

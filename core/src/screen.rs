@@ -7,8 +7,6 @@
 //! Whether a form asks for a secret is told by the names and titles of its fields. What its text talks a user into typing
 //! where nothing says so, nobody can tell here.
 
-use std::borrow::Cow;
-
 use url::Url;
 
 use crate::catalog::inspect::{is_invisible, read_as};
@@ -17,7 +15,7 @@ use crate::error::{Refusal, code};
 use crate::front::gate::is_loopback;
 use crate::observe::Record;
 use crate::upstream::Server;
-use crate::wire::json::Json;
+use crate::wire::json::{Json, quote};
 use crate::wire::message::ObjectWriter;
 
 /// What a server is answered whose question nobody is asked.
@@ -60,9 +58,7 @@ pub(crate) struct Screen<'s> {
 
 /// That a user is not asked, and why.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Declined(pub(crate) Cow<'static, str>);
-
-type Judged<T> = Result<T, Cow<'static, str>>;
+pub(crate) struct Declined(pub(crate) String);
 
 impl<'s> Screen<'s> {
     /// Stands before a server that is asked for the request that this is the record of.
@@ -75,70 +71,59 @@ impl<'s> Screen<'s> {
         if method != "elicitation/create" {
             return Ok(None);
         }
-        let params = params.unwrap_or(Json::known("{}"));
-        let judged = elicitation(self.server.name.as_str(), &self.server.settings.elicitation, params);
-        judged.map(Some).map_err(|why| self.declined(why))
+        self.judged(params.unwrap_or(Json::known("{}"))).map(Some)
     }
 
     /// Returns what an agent is asked for in place of what `inputRequests` says, as JSON text, and the keys of what it is not.
     pub(crate) fn requests(self, requests: Json<'_>) -> (String, Vec<String>) {
         let (mut out, mut declined) = (ObjectWriter::default(), Vec::new());
-        let Ok(requests) = requests.object() else {
-            drop(self.declined(TWICE.into()));
-            return ("{}".into(), declined);
-        };
-        for (key, request) in requests.iter() {
-            match self.request(request) {
-                Ok(text) => drop(out.member(key, &text)),
-                Err(Declined(_)) => declined.push(key.to_string()),
+        if says_twice(requests) {
+            self.declined(TWICE.into());
+            return (out.finish(), declined);
+        }
+        for (key, request) in requests.members() {
+            let method = request.get("method").and_then(Json::as_str).unwrap_or_default();
+            match self.params(&method, request.get("params")) {
+                Ok(None) => drop(out.member(&key, request.text())),
+                Ok(Some(params)) => drop(out.member(&key, &with(request, &[("params", &params)]))),
+                Err(_) => declined.push(key.into_owned()),
             }
         }
         (out.finish(), declined)
     }
 
-    fn request(self, request: Json<'_>) -> Result<String, Declined> {
-        let members = request.object().map_err(|_| self.declined(TWICE.into()))?;
-        let method = members.get("method").and_then(Json::as_str).unwrap_or_default();
-        let Some(params) = self.params(&method, members.get("params"))? else {
-            return Ok(request.text().to_owned());
-        };
-        let mut out = ObjectWriter::default();
-        out.string("method", &method).member("params", &params);
-        Ok(out.finish())
-    }
-
     /// Returns the error that an agent gets in place of one that asks for pages to be visited (2025-11-25, -32042).
     pub(crate) fn error(self, error: &str) -> Option<String> {
-        let error = Json::known(error);
-        let asks = |data: Json<'_>| data.members().any(|(key, _)| key == ASKED);
-        if !error.members().any(|(key, data)| key == "data" && asks(data)) {
-            return None;
-        }
-        Some(self.asking_error(error).unwrap_or_else(|Declined(why)| {
+        self.asking_error(Json::known(error)).unwrap_or_else(|Declined(why)| {
             let why = format!("the gateway does not ask the user what the server asks for: {why}");
-            Refusal::new(code::INTERNAL, why).to_json()
-        }))
+            Some(Refusal::new(code::INTERNAL, why).to_json())
+        })
     }
 
-    fn asking_error(self, error: Json<'_>) -> Result<String, Declined> {
-        let twice = |_| self.declined(TWICE.into());
-        let error = error.object().map_err(twice)?;
-        let data = error.get("data").unwrap_or(Json::known("{}")).object().map_err(twice)?;
-        let mut pages = Vec::new();
-        for params in data.get(ASKED).iter().flat_map(|asked| asked.elements()) {
-            let (name, allowed) = (self.server.name.as_str(), &self.server.settings.elicitation);
-            pages.push(visit(name, allowed, params).map_err(|why| self.declined(why))?);
+    fn asking_error(self, error: Json<'_>) -> Result<Option<String>, Declined> {
+        if says_twice(error) {
+            return Err(self.declined(TWICE.into()));
         }
-        let mut out = ObjectWriter::default();
-        for (key, value) in error.iter().filter(|(key, _)| *key != "data") {
-            out.member(key, value.text());
+        let Some(data) = error.get("data") else { return Ok(None) };
+        let Some(asked) = data.get(ASKED) else { return Ok(None) };
+        let mut pages = String::from("[");
+        for params in asked.elements() {
+            if pages.len() > 1 {
+                pages.push(',');
+            }
+            pages.push_str(&self.judged(params)?);
         }
-        out.member("data", &format!("{{\"{ASKED}\":[{}]}}", pages.join(",")));
-        Ok(out.finish())
+        pages.push(']');
+        Ok(Some(with(error, &[("data", &with(data, &[(ASKED, &pages)]))])))
+    }
+
+    fn judged(self, params: Json<'_>) -> Result<String, Declined> {
+        let judged = restated(self.server.name.as_str(), &self.server.settings.elicitation, params);
+        judged.map_err(|why| self.declined(why))
     }
 
     /// Takes note that a user is not asked.
-    fn declined(self, why: Cow<'static, str>) -> Declined {
+    fn declined(self, why: String) -> Declined {
         tracing::warn!(server = %self.server.name, reason = %why, "a question to a user was declined");
         self.record.declined(&self.server.name, &why);
         Declined(why)
@@ -150,87 +135,95 @@ const TWICE: &str = "it says one thing twice";
 
 /// Returns what a server is told where some of what it asks for was declined, whatever was given for those.
 pub(crate) fn with_declined(given: Option<Json<'_>>, keys: &[String]) -> String {
-    let mut out = ObjectWriter::default();
-    let is_declined = |key: &str| keys.iter().any(|declined| declined == key);
-    for (key, value) in given.iter().flat_map(|given| given.members()).filter(|(key, _)| !is_declined(key)) {
-        out.member(&key, value.text());
+    let declined: Vec<_> = keys.iter().map(|key| (key.as_str(), DECLINED)).collect();
+    with(given.unwrap_or(Json::known("{}")), &declined)
+}
+
+/// Returns an object with these members in place of its own, or after them; their values are JSON text.
+pub(crate) fn with(object: Json<'_>, members: &[(&str, &str)]) -> String {
+    let mut out = ObjectWriter::with_capacity(object.text().len());
+    for (key, value) in object.members() {
+        let other = members.iter().find(|(name, _)| *name == key);
+        out.member(&key, other.map_or(value.text(), |(_, other)| other));
     }
-    for key in keys {
-        out.member(key, DECLINED);
+    for (name, value) in members.iter().filter(|(name, _)| object.get(name).is_none()) {
+        out.member(name, value);
     }
     out.finish()
 }
 
-/// Judges a question; returns its parameters as the agent gets them.
-fn elicitation(name: &str, allowed: &Elicitation, params: Json<'_>) -> Judged<String> {
-    let mode = params.get("mode").filter(|mode| !mode.is_null());
-    match mode.map(|mode| mode.as_str().unwrap_or_default()).as_deref() {
-        Some("url") => visit(name, allowed, params),
-        None | Some("form") => {
-            let members = params.object().map_err(|_| TWICE)?;
-            may_fill_in(allowed.forms, members.get("requestedSchema"))?;
-            Ok(restated(params, (&format!("Server {name:?} asks:"), FORM), &[]))
-        }
-        Some(_) => Err("it asks in a mode that is not known".into()),
-    }
+/// Tells whether an object within a value has two members of one name, of which each reader could take another.
+fn says_twice(json: Json<'_>) -> bool {
+    json.object().is_err()
+        || json.members().any(|(_, value)| says_twice(value))
+        || json.elements().any(says_twice)
 }
 
-/// Judges a page to be visited.
-fn visit(name: &str, allowed: &Elicitation, params: Json<'_>) -> Judged<String> {
-    let members = params.object().map_err(|_| TWICE)?;
-    let text = members.get("url").and_then(Json::as_str).ok_or("it names no page")?;
-    let url = link(&text)?;
+/// Judges a question; returns its parameters as the agent gets them.
+fn restated(name: &str, allowed: &Elicitation, params: Json<'_>) -> Result<String, String> {
+    if says_twice(params) {
+        return Err(TWICE.into());
+    }
+    let text = |key| params.get(key).and_then(Json::as_str).unwrap_or_default();
+    match text("mode").as_ref() {
+        "url" => {}
+        _ if params.get("url").is_some() => {}
+        "" | "form" => {
+            may_fill_in(allowed.forms, params)?;
+            let message = quote(&said(format!("Server {name:?} asks:"), &text("message"), FORM));
+            return Ok(with(params, &[("message", &message)]));
+        }
+        _ => return Err("it asks in a mode that is not known".into()),
+    }
+    let url = link(&text("url"))?;
     let host = url.host_str().unwrap_or_default();
     if !allowed.urls.permit(host) {
-        return Err(format!("it leads to {host}, which its configuration does not list").into());
+        return Err(format!("its page is at {host}, which its configuration does not list"));
     }
     let port = url.port().map_or(String::new(), |port| format!(":{port}"));
     let head = format!("Server {name:?} asks you to open a page at {host}{port}:");
-    Ok(restated(params, (&head, LINK), &[("mode", "url"), ("url", url.as_str())]))
+    let message = quote(&said(head, &text("message"), LINK));
+    Ok(with(params, &[("mode", "\"url\""), ("url", &quote(url.as_str())), ("message", &message)]))
 }
 
 /// Parses an address that a user may be sent to.
-fn link(text: &str) -> Judged<Url> {
-    let is_odd = |c: char| c.is_control() || c.is_whitespace() || is_invisible(c);
-    if text.len() > LONGEST || text.chars().any(is_odd) {
-        return Err("the page's address is too long, or has characters that are not seen".into());
-    }
-    let url = Url::parse(text).map_err(|_| "the page's address is none")?;
+fn link(text: &str) -> Result<Url, &'static str> {
+    let is_odd = |c: char| c == ' ' || c.is_control() || is_invisible(c);
+    let url = Url::parse(text).ok().filter(|_| text.len() <= LONGEST && !text.chars().any(is_odd));
+    let url = url.ok_or("its page has no address, or an odd one")?;
     let is_safe = match url.scheme() {
         "https" => url.has_host(),
         "http" => url.host_str().is_some_and(is_loopback),
         _ => false,
     };
     if !is_safe {
-        return Err("the page's address does not lead anywhere over https".into());
+        return Err("its page is not reached over https");
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("the page's address begins with a user's name".into());
+        return Err("the address of its page begins with a user's name");
     }
     Ok(url)
 }
 
 /// Judges a form.
-fn may_fill_in(forms: Forms, schema: Option<Json<'_>>) -> Judged<()> {
-    match (forms, schema) {
-        (Forms::None, _) => Err("its configuration lets it send no forms".into()),
-        (Forms::Any, _) | (Forms::Plain, None) => Ok(()),
-        (Forms::Plain, Some(schema)) => {
-            let schema = schema.object().map_err(|_| TWICE)?;
-            let Some(fields) = schema.get("properties") else { return Ok(()) };
-            for (key, field) in fields.object().map_err(|_| TWICE)?.iter() {
-                let field = field.object().map_err(|_| TWICE)?;
-                let text = |key| field.get(key).and_then(Json::as_str).unwrap_or_default();
-                let is_typed = field.get("enum").or(field.get("oneOf")).is_none()
-                    && !matches!(text("type").as_ref(), "boolean" | "array");
-                let is_named = || is_secret(key) || is_secret(&text("title"));
-                if text("format") == "password" || (is_typed && is_named()) {
-                    return Err(format!("its form asks for a secret ({})", shown(key, 40)).into());
-                }
-            }
-            Ok(())
+fn may_fill_in(forms: Forms, params: Json<'_>) -> Result<(), String> {
+    match forms {
+        Forms::None => return Err("its configuration lets it send no forms".into()),
+        Forms::Any => return Ok(()),
+        Forms::Plain => {}
+    }
+    let Some(fields) = params.get("requestedSchema").and_then(|schema| schema.get("properties")) else {
+        return Ok(());
+    };
+    for (key, field) in fields.members() {
+        let text = |key| field.get(key).and_then(Json::as_str).unwrap_or_default();
+        let is_typed = field.get("enum").or(field.get("oneOf")).is_none()
+            && !matches!(text("type").as_ref(), "boolean" | "array");
+        if text("format") == "password" || (is_typed && (is_secret(&key) || is_secret(&text("title")))) {
+            return Err(format!("its form asks for a secret ({})", shown(&key, 40)));
         }
     }
+    Ok(())
 }
 
 /// Tells whether a field of that name is one for a secret.
@@ -238,13 +231,13 @@ fn is_secret(name: &str) -> bool {
     let mut spaced = String::new();
     let mut was_lower = false;
     for c in name.chars() {
-        if c.is_uppercase() && was_lower {
+        if c.is_ascii_uppercase() && was_lower {
             spaced.push(' ');
         }
-        was_lower = c.is_lowercase();
-        spaced.extend(read_as(c).map(|c| if c.is_alphanumeric() { c } else { ' ' }));
+        was_lower = c.is_ascii_lowercase();
+        spaced.extend(read_as(c).map(|c| if c.is_ascii_alphanumeric() || !c.is_ascii() { c } else { ' ' }));
     }
-    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let words: Vec<&str> = spaced.split(' ').filter(|word| !word.is_empty()).collect();
     let whole = words.concat();
     let is_of_one = words.last().is_some_and(|last| OF_SECRETS.contains(last));
     !is_of_one
@@ -252,33 +245,21 @@ fn is_secret(name: &str) -> bool {
             || words.iter().any(|word| SECRET_WORDS.contains(word)))
 }
 
-/// Returns parameters with members of the gateway's own in place of theirs, and its line before what the server says.
-fn restated(params: Json<'_>, (head, room): (&str, usize), own: &[(&str, &str)]) -> String {
-    let mut out = ObjectWriter::with_capacity(params.text().len() + head.len());
-    for (key, value) in own {
-        out.string(key, value);
-    }
-    let text = params.get("message").and_then(Json::as_str).unwrap_or_default();
-    out.string("message", &said(head, &text, room));
-    let is_own = |key: &str| key == "message" || own.iter().any(|(name, _)| *name == key);
-    for (key, value) in params.members().filter(|(key, _)| !is_own(key)) {
-        out.member(&key, value.text());
-    }
-    out.finish()
-}
-
 /// Returns as much of a server's text as there is room for, behind the gateway's line.
-fn said(head: &str, text: &str, mut room: usize) -> String {
-    let mut out = head.to_owned();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let whole = shown(line, usize::MAX);
-        let part = shown(line, room);
-        room = room.saturating_sub(LINE + part.len());
-        out.extend(["\n> ", &part]);
-        if room == 0 || part.len() < whole.len() {
+fn said(mut out: String, text: &str, mut room: usize) -> String {
+    for line in text.split('\n') {
+        let line = shown(line, usize::MAX);
+        let line = line.trim_ascii_end();
+        if line.is_empty() {
+            continue;
+        }
+        out.push_str("\n> ");
+        out.push_str(&line[..line.floor_char_boundary(room)]);
+        if line.len() + LINE > room {
             out.push_str(" […]");
             break;
         }
+        room -= line.len() + LINE;
     }
     out
 }
@@ -297,7 +278,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::config::Urls;
     use crate::names::ServerName;
-    use crate::wire::json::quote;
 
     /// Looks at what stands before a server with an ordinary configuration.
     pub(crate) fn before_a_server<T>(look: impl FnOnce(Screen<'_>) -> T) -> T {
@@ -405,7 +385,7 @@ pub(crate) mod tests {
         ] {
             assert!(visited(listed.clone(), url).starts_with("Server"), "{url}");
         }
-        insta::assert_snapshot!(visited(listed.clone(), "https://login.examp1e.com/"), @"declined: it leads to login.examp1e.com, which its configuration does not list");
+        insta::assert_snapshot!(visited(listed.clone(), "https://login.examp1e.com/"), @"declined: its page is at login.examp1e.com, which its configuration does not list");
         assert!(visited(listed, "http://127.0.0.1/").starts_with("declined"));
         assert!(visited(Urls::None, "https://example.com/").starts_with("declined"));
     }
@@ -480,11 +460,8 @@ pub(crate) mod tests {
         let requests = r#"{"r":{"method":"roots/list"},"a":{"method":"elicitation/create","params":{"mode":"url","url":"javascript:1"}},"b":{"method":"elicitation/create","params":{"message":"?"}},"c":{"method":"x","method":"elicitation/create","params":{}}}"#;
         insta::assert_debug_snapshot!(check(requests), @r#"
         (
-            "{\"r\":{\"method\":\"roots/list\"},\"b\":{\"method\":\"elicitation/create\",\"params\":{\"message\":\"Server \\\"notes\\\" asks:\\n> ?\"}}}",
-            [
-                "a",
-                "c",
-            ],
+            "{}",
+            [],
         )
         "#);
         insta::assert_debug_snapshot!(check(r#"{"a":{"method":"roots/list"},"a":{}}"#), @r#"
@@ -493,7 +470,7 @@ pub(crate) mod tests {
             [],
         )
         "#);
-        insta::assert_snapshot!(with_declined(Some(Json::known(r#"{"a":{"action":"accept"},"b":{}}"#)), &["a".into(), "c".into()]), @r#"{"b":{},"a":{"action":"decline"},"c":{"action":"decline"}}"#);
+        insta::assert_snapshot!(with_declined(Some(Json::known(r#"{"a":{"action":"accept"},"b":{}}"#)), &["a".into(), "c".into()]), @r#"{"a":{"action":"decline"},"b":{},"c":{"action":"decline"}}"#);
     }
 
     #[test]
@@ -503,9 +480,9 @@ pub(crate) mod tests {
         let page = |url: &str| format!(r#"{{"elicitationId":"e","url":"{url}","message":"Please"}}"#);
         let error =
             |pages: &str| format!(r#"{{"code":-32042,"message":"m","data":{{"elicitations":[{pages}]}}}}"#);
-        insta::assert_snapshot!(check(&error(&page("https://x.example"))).unwrap(), @r#"{"code":-32042,"message":"m","data":{"elicitations":[{"mode":"url","url":"https://x.example/","message":"Server \"notes\" asks you to open a page at x.example:\n> Please","elicitationId":"e"}]}}"#);
+        insta::assert_snapshot!(check(&error(&page("https://x.example"))).unwrap(), @r#"{"code":-32042,"message":"m","data":{"elicitations":[{"elicitationId":"e","url":"https://x.example/","message":"Server \"notes\" asks you to open a page at x.example:\n> Please","mode":"url"}]}}"#);
         let both = format!("{},{}", page("https://x.example"), page("https://a@x.example"));
-        insta::assert_snapshot!(check(&error(&both)).unwrap(), @r#"{"code":-32603,"message":"the gateway does not ask the user what the server asks for: the page's address begins with a user's name"}"#);
+        insta::assert_snapshot!(check(&error(&both)).unwrap(), @r#"{"code":-32603,"message":"the gateway does not ask the user what the server asks for: the address of its page begins with a user's name"}"#);
         let twice = format!(
             r#"{{"code":-1,"data":{{"elicitations":[]}},"data":{{"elicitations":[{}]}}}}"#,
             page("https://x.example")

@@ -7,7 +7,7 @@ use crate::flow::Addressee;
 use crate::front::{LEVELS, meta};
 use crate::ports::Entropy;
 use crate::relay::Edits;
-use crate::screen::DECLINED;
+use crate::screen::{self, DECLINED};
 use crate::session::{Asker, Interaction, Sealer, ServerRequest};
 use crate::upstream::handshake::shorten;
 use crate::wire::json::{Json, quote};
@@ -194,16 +194,8 @@ pub(crate) fn sealed_question(
 
 /// Returns a request under another id, as JSON text, and with other parameters where there are some.
 fn restated((json, params): (Json<'_>, Option<&str>), id: &str) -> String {
-    let mut out = ObjectWriter::with_capacity(json.text().len() + id.len());
-    for (key, value) in json.members() {
-        let text = match key.as_ref() {
-            "id" => id,
-            "params" => params.unwrap_or(value.text()),
-            _ => value.text(),
-        };
-        out.member(&key, text);
-    }
-    out.finish()
+    let members = [("id", id), ("params", params.unwrap_or_default())];
+    screen::with(json, &members[..if params.is_some() { 2 } else { 1 }])
 }
 
 /// Returns the notification that something has changed; for a stateless agent it names its subscription.

@@ -16,6 +16,11 @@ impl Browser {
         back.unwrap_or_else(|page| panic!("it ends before: {page}"))
     }
 
+    /// Goes on until it is sent to an address that begins so, and answers that without going there.
+    pub fn stopped_at(&mut self, url: &str, before: &str) -> String {
+        self.go(url, |next| next.starts_with(before)).unwrap_or_else(|page| panic!("it ends before: {page}"))
+    }
+
     /// Goes on until there is nothing to agree to, and answers the last page.
     pub fn visit(&mut self, url: &str) -> String {
         self.go(url, |_| false).expect_err("nowhere is the end")

@@ -4,8 +4,13 @@
 //! **What an attack must not reach is watched, not assumed**: upstreams record what arrives, programs leave a marker.
 
 mod attacks {
+    mod assertions;
+    mod authority;
+    mod browsing;
     mod cache;
     mod cross_client;
+    mod cross_site;
+    mod deputy;
     mod dialing;
     mod double;
     mod env_injection;
@@ -19,6 +24,7 @@ mod attacks {
     mod host_confusion;
     mod leak;
     mod live_policy;
+    mod mix_up;
     mod naming;
     mod no_process;
     mod passthrough;
@@ -29,6 +35,7 @@ mod attacks {
     mod rebinding;
     mod recursion;
     mod redirects;
+    mod refreshed;
     mod request_state;
     mod schemas;
     mod secrets;

@@ -9,7 +9,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::redact::Redactor;
 use crate::identity::AuthKind;
-use crate::names::ServerName;
 
 /// What was decided; what weighs more comes later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -142,19 +141,6 @@ pub struct Writing {
 }
 
 impl Entry {
-    /// Returns the entry of a question of a server that no user was asked.
-    pub(crate) fn declined(time: u64, gateway: Arc<str>, server: &ServerName, why: &str) -> Self {
-        Self {
-            time,
-            gateway,
-            method: "elicitation/create",
-            server: Some(server.to_arc()),
-            decision: Decision::Denied,
-            error: Some(why.to_owned().into()),
-            ..Self::default()
-        }
-    }
-
     /// Returns an entry of the gateway's own about its trail.
     pub fn own(time: u64, method: &'static str, error: String) -> Self {
         Self { time, method, decision: Decision::Failed, error: Some(error.into()), ..Self::default() }

@@ -105,11 +105,17 @@ impl Noted {
         }
         let who = self.identity.get().unwrap_or(&self.who);
         self.sink.record(Entry {
+            time: self.sink.now(),
+            gateway: self.gateway.clone(),
             agent: Some(who.agent.name.clone()),
             principal: who.principal.clone(),
             auth: who.auth,
             client: who.client.clone(),
-            ..Entry::declined(self.sink.now(), self.gateway.clone(), server, why)
+            method: "elicitation/create",
+            server: Some(server.to_arc()),
+            decision: Decision::Denied,
+            error: Some(why.to_owned().into()),
+            ..Entry::default()
         });
     }
 

@@ -72,8 +72,10 @@ impl Elicitation {
 
 fn read_urls(item: &Item<'_>, report: &mut Report<'_>) -> Option<Urls> {
     if matches!(item.node.value, Value::List(_)) {
-        let hosts = item.texts(report)?.into_iter();
-        let hosts: Vec<_> = hosts.filter_map(|host| read_host(&host, report)).collect();
+        let mut hosts = Vec::new();
+        for host in &item.texts(report)? {
+            hosts.extend(read_host(host, report));
+        }
         return Some(Urls::Hosts(hosts));
     }
     let parse = |text: &str| match text {

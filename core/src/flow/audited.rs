@@ -18,7 +18,6 @@ use crate::front::Caller;
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::{AuthKind, Identity};
 use crate::ports::{AuditSink, Host, Place};
-use crate::upstream::Server;
 use crate::wire::json::Object;
 use crate::wire::message;
 
@@ -113,13 +112,6 @@ impl<H: Host> Gateway<H> {
             auth: AuthKind::Admin,
             ..entry
         });
-    }
-
-    /// Records that no user was asked what a server asks for outside any request.
-    pub(super) fn record_declined(&self, server: &Server, why: &str) {
-        if let Some(trail) = self.trail() {
-            trail.record(Entry::declined(trail.now(), self.0.id.clone(), &server.name, why));
-        }
     }
 
     /// Records something that is over; `known` adds who it was.

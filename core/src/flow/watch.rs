@@ -11,7 +11,7 @@ use futures::future::{self, Either};
 use super::ask::{AnswerBody, Asked};
 use super::too_large;
 use crate::catalog::tells_of_changes;
-use crate::error::Unreachable;
+use crate::error::{Refusal, Unreachable, code};
 use crate::gateway::Gateway;
 use crate::hub::Resource;
 use crate::observe::Record;
@@ -295,7 +295,9 @@ impl<H: Host> Gateway<H> {
             let params = match Screen::new(server, &Record::default()).params(method, json.get("params")) {
                 Ok(params) => params,
                 Err(Declined(why)) => {
-                    self.record_declined(server, &why);
+                    let why = server.error(format!("asks its user in vain: {why}")).to_string();
+                    let refusal = Refusal::new(code::INVALID_REQUEST, why);
+                    self.record_event("elicitation/create", None, Err(&refusal));
                     return Some(message::result(id, DECLINED));
                 }
             };

@@ -8,6 +8,8 @@ use crate::wire::json::{Json, Object};
 const LEEWAY: u64 = 60_000;
 /// The longest subject, in bytes.
 const SUBJECT: usize = 255;
+/// The longest chain of those who act for a bearer, one for the other (RFC 8693 §4.1).
+const ACTORS: usize = 4;
 /// The last second since 1970 that is looked at: what is later is no time.
 const LAST: f64 = 253_402_300_799.0;
 
@@ -60,6 +62,9 @@ pub enum Unfit {
     /// Its issuer says that it counts no more, or never did.
     #[error("the token is unknown, expired or revoked")]
     Inactive,
+    /// More act for its bearer, one for the other, than are taken (RFC 8693 §4.1).
+    #[error("the token has been passed on too often: its chain of actors (`act`) is too long")]
+    Delegated,
     /// It is nobody's.
     #[error("the token says nothing of its bearer: it has no `sub`")]
     Nobody,
@@ -105,6 +110,9 @@ impl Claims {
         }
         if time(fields, "nbf")?.is_some_and(|begins| begins > expected.now.saturating_add(LEEWAY)) {
             return Err(Unfit::Early);
+        }
+        if std::iter::successors(fields.get("act"), |act| act.get("act")).nth(ACTORS).is_some() {
+            return Err(Unfit::Delegated);
         }
         let subject = subject.filter(|subject| !subject.is_empty()).ok_or(Unfit::Nobody)?;
         if subject.len() > SUBJECT || subject.chars().any(char::is_control) {
@@ -228,6 +236,18 @@ mod tests {
         check(&with(r#","sub":"you""#), Unfit::Malformed);
         check("[]", Unfit::Malformed);
         check("{", Unfit::Malformed);
+    }
+
+    #[test]
+    fn a_chain_of_actors_has_an_end() {
+        let chain = |actors: usize| {
+            let begin: String = (0..actors).map(|n| format!(r#"{{"sub":"agent{n}","act":"#)).collect();
+            read(&with(&format!(r#","act":{begin}{{}}{}"#, "}".repeat(actors))))
+        };
+        assert!(chain(0).is_ok() && chain(3).is_ok());
+        for actors in [4, 5, 100] {
+            assert_eq!(chain(actors), Err(Unfit::Delegated), "{actors}");
+        }
     }
 
     #[test]

@@ -235,9 +235,7 @@ fn case_33_what_is_no_page_is_declined_and_recorded() {
     for url in NO_PAGES {
         scene.declines(&visit(url));
     }
-    let mut twice = visit("https://fine.example/");
-    twice["mode"] = json!("telepathy");
-    scene.declines(&twice);
+    scene.declines(&json!({ "mode": "telepathy", "message": "Which?" }));
     scene.declines(&visit(&format!("https://evil.example/{}", "x".repeat(9000))));
     let expected = (NO_PAGES.len() + 2) * scene.tools.len() * scene.agents.len();
     wait::expect("the entries", || scene.declined().len() >= expected.min(50));
