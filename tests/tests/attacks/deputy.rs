@@ -161,25 +161,25 @@ fn case_09_an_answer_from_elsewhere_signs_nobody_in() {
     let stage = Stage::start();
     let (mut victim, honest) = stage.victim();
     let onward = victim.get(&stage.with_challenge(&honest, HTTPS)).onward().expect("the provider").to_owned();
-    let state = parameter(&onward, "state").to_owned();
+    let carried = parameter(&onward, "state").to_owned();
     let issuer = stage.front.provider.issuer().replace(':', "%3A").replace('/', "%2F");
     // The real answer, which nobody has brought yet.
     let mut provider = portcullis_tests::browser::Browser::default();
     let real = provider.stopped_at(&onward, &stage.url_of("/oauth/signed-in"));
     let code = parameter(&real, "code").to_owned();
-    assert_eq!(parameter(&real, "state"), state);
+    assert_eq!(parameter(&real, "state"), carried);
     let back = |query: &str| stage.url_of(&format!("/oauth/signed-in?{query}"));
-    let good = format!("code={code}&state={state}&iss={issuer}");
+    let good = format!("code={code}&state={carried}&iss={issuer}");
     let other_state = {
         let mut other = Browser::default();
         let page = other.get(&stage.with_challenge(&honest, HTTPS));
         parameter(stage.agree(&mut other, &page).onward().expect("the provider"), "state").to_owned()
     };
     for (query, status) in [
-        (format!("code={code}&state={state}"), 400),
-        (format!("code={code}&state={state}&iss="), 400),
-        (format!("code={code}&state={state}&iss=https%3A%2F%2Fevil.example"), 400),
-        (format!("code={code}&state={state}&iss={issuer}%2F"), 400),
+        (format!("code={code}&state={carried}"), 400),
+        (format!("code={code}&state={carried}&iss="), 400),
+        (format!("code={code}&state={carried}&iss=https%3A%2F%2Fevil.example"), 400),
+        (format!("code={code}&state={carried}&iss={issuer}%2F"), 400),
         (format!("{good}&iss=https%3A%2F%2Fevil.example"), 400),
         (format!("code={code}&iss={issuer}"), 400),
         (format!("code={code}&state=made-up&iss={issuer}"), 400),

@@ -300,7 +300,7 @@ fn case_33_a_server_asks_what_its_configuration_lets_it() {
     let scene = Scene::with(&json!({ "urls": ["*.bank.example", "pay.example"], "forms": "any" }));
     let asked_for = |scene: &Scene, ask: &Value| {
         scene.each(ask, |what, asked, end| {
-            assert!(asked.len() == 1 && end.contains("accept"), "{what}: {end}")
+            assert!(asked.len() == 1 && end.contains("accept"), "{what}: {end}");
         });
     };
     asked_for(&scene, &visit("https://login.bank.example/"));
