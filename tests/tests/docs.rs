@@ -403,6 +403,7 @@ fn every_key_of_the_schema_is_documented() {
     let described = [
         "Gateway",
         "Server",
+        "Elicitation",
         "Agent",
         "Match",
         "AgentLimits",

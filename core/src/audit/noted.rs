@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -103,20 +102,28 @@ impl Noted {
         if self.declined.swap(true, Ordering::Relaxed) {
             return;
         }
-        let who = self.identity.get().unwrap_or(&self.who);
         self.sink.record(Entry {
+            method: "elicitation/create",
+            server: Some(server.to_arc()),
+            decision: Decision::Denied,
+            error: Some(why.to_owned().into()),
+            ..self.begun()
+        });
+    }
+
+    /// Returns an entry of now, that says who asks.
+    #[inline(never)]
+    fn begun(&self) -> Entry {
+        let who = self.identity.get().unwrap_or(&self.who);
+        Entry {
             time: self.sink.now(),
             gateway: self.gateway.clone(),
             agent: Some(who.agent.name.clone()),
             principal: who.principal.clone(),
             auth: who.auth,
             client: who.client.clone(),
-            method: "elicitation/create",
-            server: Some(server.to_arc()),
-            decision: Decision::Denied,
-            error: Some(why.to_owned().into()),
             ..Entry::default()
-        });
+        }
     }
 
     pub(crate) fn gave(&self, bytes: usize) {
@@ -125,7 +132,7 @@ impl Noted {
 
     /// Returns what is known for the entry, and where it goes; the rest is the operation's.
     pub(crate) fn into_entry(self) -> (Entry, Arc<dyn AuditSink>) {
-        let who = self.identity.into_inner().unwrap_or(self.who);
+        let begun = self.begun();
         let (mut decision, error) = self
             .trouble
             .into_inner()
@@ -137,12 +144,6 @@ impl Noted {
             rule
         });
         let entry = Entry {
-            time: self.sink.now(),
-            gateway: self.gateway,
-            agent: Some(who.agent.name.clone()),
-            principal: who.principal.clone(),
-            auth: who.auth,
-            client: who.client.clone(),
             server: self.server,
             name: self.name,
             upstream_name: self.upstream_name.into_inner(),
@@ -151,13 +152,7 @@ impl Noted {
             error,
             arguments: self.arguments,
             result_bytes: Some(self.given.into_inner()).filter(|given| *given > 0),
-            era: "",
-            method: "",
-            is_error: None,
-            duration: Duration::ZERO,
-            upstream: None,
-            request_id: None,
-            trace: None,
+            ..begun
         };
         (entry, self.sink)
     }

@@ -3,38 +3,26 @@
 //! **Hosts are compared as they are asked for**: in ASCII, in lower case, without a dot at the end.
 
 use schemars::JsonSchema;
-use url::Host;
+use url::Url;
 
-use super::item::{At, Item};
+use super::item::Item;
 use super::node::Value;
 use super::problem::Report;
 
 /// What a server may ask users.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Elicitation {
-    /// The pages that it may ask them to visit.
-    pub urls: Urls,
+    /// The hosts of pages that it may ask them to visit, over TLS or at their own machine. `*.` stands for one or more labels
+    /// before the rest, and `*` for any host.
+    pub urls: Vec<String>,
     /// The forms that it may ask them to fill in.
     pub forms: Forms,
 }
 
-/// The pages that a server may ask users to visit, over TLS or at their own machine.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Urls {
-    /// Those of any host.
-    #[default]
-    Any,
-    /// None.
-    None,
-    /// Those of these hosts; `*.` stands for one or more labels before the rest.
-    Hosts(Vec<String>),
-}
-
 /// The forms that a server may ask users to fill in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forms {
     /// Those that ask for no secret.
-    #[default]
     Plain,
     /// All of them.
     Any,
@@ -42,23 +30,22 @@ pub enum Forms {
     None,
 }
 
-impl Urls {
-    /// Tells whether a host may be visited.
-    pub(crate) fn permit(&self, host: &str) -> bool {
-        let host = host.trim_end_matches('.');
-        let is_it = |pattern: &String| match pattern.strip_prefix('*') {
-            Some(rest) => host.len() > rest.len() && host.ends_with(rest),
-            None => host == pattern,
-        };
-        match self {
-            Self::Any => true,
-            Self::None => false,
-            Self::Hosts(hosts) => hosts.iter().any(is_it),
-        }
+impl Default for Elicitation {
+    fn default() -> Self {
+        Self { urls: any(), forms: Forms::Plain }
     }
 }
 
 impl Elicitation {
+    /// Tells whether a host may be visited.
+    pub(crate) fn permits(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.');
+        self.urls.iter().any(|pattern| match pattern.strip_prefix('*') {
+            Some(rest) => host.len() > rest.len() && host.ends_with(rest),
+            None => host == pattern,
+        })
+    }
+
     /// Reads the section.
     pub(super) fn read(item: &Item<'_>, report: &mut Report<'_>) -> Option<Self> {
         let mut fields = item.fields(report)?;
@@ -66,40 +53,43 @@ impl Elicitation {
         let expected = "`plain`, `any` or `none`";
         let forms = fields.take("forms").and_then(|item| item.parsed(expected, report, parse_forms));
         fields.finish(report);
-        Some(Self { urls: urls.unwrap_or_default(), forms: forms.map_or(Forms::Plain, |forms| forms.value) })
+        Some(Self { urls: urls.unwrap_or_else(any), forms: forms.map_or(Forms::Plain, |forms| forms.value) })
     }
 }
 
-fn read_urls(item: &Item<'_>, report: &mut Report<'_>) -> Option<Urls> {
-    if matches!(item.node.value, Value::List(_)) {
-        let mut hosts = Vec::new();
-        for host in &item.texts(report)? {
-            hosts.extend(read_host(host, report));
-        }
-        return Some(Urls::Hosts(hosts));
-    }
-    let parse = |text: &str| match text {
-        "any" => Some(Urls::Any),
-        "none" => Some(Urls::None),
-        _ => None,
-    };
-    Some(item.parsed("`any`, `none` or a list of hosts", report, parse)?.value)
+fn any() -> Vec<String> {
+    vec!["*".into()]
 }
 
-/// Reads a host as it stands in a URL that leads there.
-fn read_host(text: &At<String>, report: &mut Report<'_>) -> Option<String> {
-    let (wild, name) = text.value.strip_prefix("*.").map_or(("", &*text.value), |name| ("*.", name));
-    match Host::parse(name.trim_end_matches('.')) {
-        Ok(Host::Domain(name)) if !name.contains('*') => Some(format!("{wild}{name}")),
-        Ok(host) if wild.is_empty() && !matches!(host, Host::Domain(_)) => Some(host.to_string()),
-        _ => {
-            report.error(
+fn read_urls(item: &Item<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
+    if !matches!(item.node.value, Value::List(_)) {
+        let parse = |text: &str| match text {
+            "any" => Some(any()),
+            "none" => Some(Vec::new()),
+            _ => None,
+        };
+        return Some(item.parsed("`any`, `none` or a list of hosts", report, parse)?.value);
+    }
+    let mut hosts = Vec::new();
+    for text in &item.texts(report)? {
+        match host_of(&text.value) {
+            Some(host) => hosts.push(host),
+            None => report.error(
                 &text.place,
                 "expected a host in ASCII, such as `login.example.com` or `*.example.com`",
-            );
-            None
+            ),
         }
     }
+    Some(hosts)
+}
+
+/// Returns a host as it stands in a URL that leads there.
+fn host_of(text: &str) -> Option<String> {
+    let (wild, name) = text.strip_prefix("*.").map_or(("", text), |name| ("*.", name));
+    let url = Url::parse(&format!("https://{}", name.trim_end_matches('.'))).ok()?;
+    let host = url.host_str().filter(|host| !host.contains('*'))?;
+    // Nothing else was written, neither a port nor a path.
+    (url.as_str() == format!("https://{host}/")).then(|| format!("{wild}{host}"))
 }
 
 fn parse_forms(text: &str) -> Option<Forms> {
@@ -172,25 +162,26 @@ mod tests {
 
     #[test]
     fn what_a_server_may_ask_is_read() {
-        insta::assert_snapshot!(check("{}"), @"Elicitation { urls: Any, forms: Plain }");
-        insta::assert_snapshot!(check("{ urls: any, forms: any }"), @"Elicitation { urls: Any, forms: Any }");
-        insta::assert_snapshot!(check("{ urls: none, forms: none }"), @"Elicitation { urls: None, forms: None }");
-        insta::assert_snapshot!(check("{ urls: [], forms: plain }"), @"Elicitation { urls: Hosts([]), forms: Plain }");
-        insta::assert_snapshot!(check("{ urls: [Login.Example.com., '*.xn--bcher-kva.example', '[::1]', 127.1, localhost] }"), @r#"Elicitation { urls: Hosts(["login.example.com", "*.xn--bcher-kva.example", "[::1]", "127.0.0.1", "localhost"]), forms: Plain }"#);
+        insta::assert_snapshot!(check("{}"), @r#"Elicitation { urls: ["*"], forms: Plain }"#);
+        insta::assert_snapshot!(check("{ urls: any, forms: any }"), @r#"Elicitation { urls: ["*"], forms: Any }"#);
+        insta::assert_snapshot!(check("{ urls: none, forms: none }"), @"Elicitation { urls: [], forms: None }");
+        insta::assert_snapshot!(check("{ urls: [], forms: plain }"), @"Elicitation { urls: [], forms: Plain }");
+        insta::assert_snapshot!(check("{ urls: [Login.Example.com., '*.xn--bcher-kva.example', '[::1]', 127.1, localhost] }"), @r#"Elicitation { urls: ["login.example.com", "*.xn--bcher-kva.example", "[::1]", "127.0.0.1", "localhost"], forms: Plain }"#);
     }
 
     #[test]
     fn what_is_no_host_is_refused() {
-        insta::assert_snapshot!(check("{ urls: ['https://a.example', 'a.example/x', 'a.example:1', '*', '*.', '*.127.0.0.1', 'a b', '', 'bücher.example'] }"), @"
+        insta::assert_snapshot!(check("{ urls: ['https://a.example', 'a.example/x', 'a.example:1', '*', '*.', '**.a.example', 'a@b.example', 'a b', '', 'bücher.example'] }"), @"
         p.yaml:3:56: error: servers.s.elicitation.urls[0]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
         p.yaml:3:77: error: servers.s.elicitation.urls[1]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
         p.yaml:3:92: error: servers.s.elicitation.urls[2]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
         p.yaml:3:107: error: servers.s.elicitation.urls[3]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
         p.yaml:3:112: error: servers.s.elicitation.urls[4]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
         p.yaml:3:118: error: servers.s.elicitation.urls[5]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
-        p.yaml:3:133: error: servers.s.elicitation.urls[6]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
-        p.yaml:3:140: error: servers.s.elicitation.urls[7]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
-        p.yaml:3:144: error: servers.s.elicitation.urls[8]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
+        p.yaml:3:134: error: servers.s.elicitation.urls[6]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
+        p.yaml:3:149: error: servers.s.elicitation.urls[7]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
+        p.yaml:3:156: error: servers.s.elicitation.urls[8]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
+        p.yaml:3:160: error: servers.s.elicitation.urls[9]: expected a host in ASCII, such as `login.example.com` or `*.example.com`
         ");
         insta::assert_snapshot!(check("{ urls: some, forms: [plain], links: any }"), @r#"
         p.yaml:3:55: error: servers.s.elicitation.urls: expected `any`, `none` or a list of hosts, found "some"
@@ -203,15 +194,15 @@ mod tests {
     #[test]
     fn hosts_are_permitted_to_the_letter() {
         let hosts = ["login.example.com", "*.a.example", "*.example.org"].map(str::to_owned);
-        let urls = Urls::Hosts(hosts.into());
+        let urls = Elicitation { urls: hosts.into(), ..Elicitation::default() };
         for host in ["login.example.com", "login.example.com.", "x.a.example", "x.y.a.example"] {
-            assert!(urls.permit(host), "{host}");
+            assert!(urls.permits(host), "{host}");
         }
         for host in
             ["example.com", "x.login.example.com", "a.example", "xa.example", ".example.org.evil.test", ""]
         {
-            assert!(!urls.permit(host), "{host}");
+            assert!(!urls.permits(host), "{host}");
         }
-        assert!(Urls::Any.permit("x.example") && !Urls::None.permit("x.example"));
+        assert!(Elicitation::default().permits("x.example"));
     }
 }

@@ -54,7 +54,7 @@ mod variants;
 mod yaml;
 
 pub use cases::{Case, read_cases};
-pub use elicitation::{Elicitation, Forms, Urls};
+pub use elicitation::{Elicitation, Forms};
 pub use file::schema;
 pub use import::{Imported, import, to_yaml};
 pub(crate) use item::nearest;

@@ -1,14 +1,17 @@
-//! Cases 8, 9 and 34, where the gateway stands in as the authorization server: it is one client at the identity provider, and
+//! Cases 8, 9, 14, 34 and 36, where the gateway stands in as the authorization server: it is one client at the identity provider, and
 //! must not be talked into signing a victim in for somebody else's.
 //!
 //! The provider is a real one, at which the victim is signed in: it asks nothing more. **What stands between the victim and an
 //! attacker's client is the gateway's own page alone.**
 
+use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
 use portcullis_tests::provider::Provider;
 use portcullis_tests::stand_in::{StandIn, of, parameter};
+use portcullis_tests::upstream::free_port;
 use serde_json::json;
 
+use super::authority::Authority;
 use super::browsing::{Browser, Page};
 use super::target::fixture;
 
@@ -161,25 +164,25 @@ fn case_09_an_answer_from_elsewhere_signs_nobody_in() {
     let stage = Stage::start();
     let (mut victim, honest) = stage.victim();
     let onward = victim.get(&stage.with_challenge(&honest, HTTPS)).onward().expect("the provider").to_owned();
-    let state = parameter(&onward, "state").to_owned();
+    let carried = parameter(&onward, "state").to_owned();
     let issuer = stage.front.provider.issuer().replace(':', "%3A").replace('/', "%2F");
     // The real answer, which nobody has brought yet.
     let mut provider = portcullis_tests::browser::Browser::default();
     let real = provider.stopped_at(&onward, &stage.url_of("/oauth/signed-in"));
     let code = parameter(&real, "code").to_owned();
-    assert_eq!(parameter(&real, "state"), state);
+    assert_eq!(parameter(&real, "state"), carried);
     let back = |query: &str| stage.url_of(&format!("/oauth/signed-in?{query}"));
-    let good = format!("code={code}&state={state}&iss={issuer}");
+    let good = format!("code={code}&state={carried}&iss={issuer}");
     let other_state = {
         let mut other = Browser::default();
         let page = other.get(&stage.with_challenge(&honest, HTTPS));
         parameter(stage.agree(&mut other, &page).onward().expect("the provider"), "state").to_owned()
     };
     for (query, status) in [
-        (format!("code={code}&state={state}"), 400),
-        (format!("code={code}&state={state}&iss="), 400),
-        (format!("code={code}&state={state}&iss=https%3A%2F%2Fevil.example"), 400),
-        (format!("code={code}&state={state}&iss={issuer}%2F"), 400),
+        (format!("code={code}&state={carried}"), 400),
+        (format!("code={code}&state={carried}&iss="), 400),
+        (format!("code={code}&state={carried}&iss=https%3A%2F%2Fevil.example"), 400),
+        (format!("code={code}&state={carried}&iss={issuer}%2F"), 400),
         (format!("{good}&iss=https%3A%2F%2Fevil.example"), 400),
         (format!("code={code}&iss={issuer}"), 400),
         (format!("code={code}&state=made-up&iss={issuer}"), 400),
@@ -264,5 +267,41 @@ fn case_36_the_gateway_makes_no_token_for_an_assertion() {
                 "{form}"
             );
         }
+    }
+}
+
+/// Case 14: metadata of the provider leads no browser to a script, a program or a file.
+#[test]
+fn case_14_nobody_signs_in_at_what_is_no_page() {
+    for endpoint in
+        ["--upload-pack=x", "$(id)", "javascript:alert(1)", "data:text/html,x", "file:///etc/passwd"]
+    {
+        let provider = Authority::saying("authorization_endpoint", json!(endpoint));
+        let port = free_port();
+        let origin = format!("http://127.0.0.1:{port}");
+        let config = json!({
+            "version": 1,
+            "gateway": { "public_url": origin },
+            "auth": {
+                "required": true,
+                "issuers": { "corp": { "url": provider.issuer() } },
+                "sign_in": { "issuer": "corp", "client_id": "portcullis", "client_secret": { "secret": "idp" } },
+            },
+            "servers": { "s": fixture() },
+        });
+        let gateway = Gateway::with(&config.to_string()).env("PORTCULLIS_ADMIN_KEY", "the admin's key");
+        let _gateway = gateway.at_port(port).start_with_secret("idp", "s3cret");
+        let metadata = json!({ "redirect_uris": ["https://app.example/callback"], "token_endpoint_auth_method": "none" });
+        let client = Request::post(&format!("{origin}/oauth/register")).json(&metadata).send().json();
+        let asked = format!(
+            "{origin}/oauth/authorize?response_type=code&client_id={}&redirect_uri={HTTPS}&code_challenge={CHALLENGE}&code_challenge_method=S256",
+            of(&client, "client_id")
+        );
+        let mut browser = Browser::default();
+        let page = browser.get(&asked);
+        let fields = [("request", &*page.field("request")), ("decision", "allow")];
+        let refused = browser.post(&format!("{origin}/oauth/consent"), &origin, &fields);
+        assert!(refused.status >= 400 && refused.onward().is_none(), "{endpoint}: {refused:?}");
+        assert!(!refused.text.contains(endpoint), "{endpoint}: {}", refused.text);
     }
 }

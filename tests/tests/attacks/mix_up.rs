@@ -91,7 +91,7 @@ impl Stage {
 
     /// Checks that no code, secret or token has reached an authority.
     #[track_caller]
-    fn assert_got_nothing(&self, authority: &Authority) {
+    fn assert_got_nothing(authority: &Authority) {
         let forms = authority.doing().forms.clone();
         assert!(forms.is_empty(), "{forms:?}");
     }
@@ -109,21 +109,21 @@ fn case_09_a_code_of_one_authorization_server_goes_to_no_other() {
     // The victim begins at the attacker's, which sends the browser on to the honest one; its answer comes back.
     let begun = stage.begin(&mut browser, "bad").onward().expect("the attacker's").to_owned();
     assert!(begun.starts_with(&stage.evil.issuer()), "{begun}");
-    let state = parameter(&begun, "state").to_owned();
-    let mixed = stage.back(&mut browser, &format!("code=v1ctim&state={state}&iss={honest}"));
+    let of_bad = parameter(&begun, "state").to_owned();
+    let mixed = stage.back(&mut browser, &format!("code=v1ctim&state={of_bad}&iss={honest}"));
     assert!(mixed.status >= 400 && mixed.onward().is_none(), "{mixed:?}");
     // The other way round: what the attacker's says in an answer to what was begun at the honest one.
     let begun = stage.begin(&mut browser, "good").onward().expect("the honest one").to_owned();
     assert!(begun.starts_with(&stage.honest.issuer()), "{begun}");
     assert_eq!(parameter(&begun, "code_challenge_method"), "S256");
-    let state_of_good = parameter(&begun, "state").to_owned();
+    let of_good = parameter(&begun, "state").to_owned();
     let refused = [
-        format!("code=attackers&state={state_of_good}&iss={evil}"),
-        format!("code=attackers&state={state_of_good}"),
-        format!("code=attackers&state={state_of_good}&iss="),
-        format!("code=attackers&state={state_of_good}&iss={honest}%2F"),
-        format!("code=attackers&state={state_of_good}&iss={honest}&iss={evil}"),
-        format!("code=attackers&state={state_of_good}&state={state}&iss={honest}"),
+        format!("code=attackers&state={of_good}&iss={evil}"),
+        format!("code=attackers&state={of_good}"),
+        format!("code=attackers&state={of_good}&iss="),
+        format!("code=attackers&state={of_good}&iss={honest}%2F"),
+        format!("code=attackers&state={of_good}&iss={honest}&iss={evil}"),
+        format!("code=attackers&state={of_good}&state={of_bad}&iss={honest}"),
         format!("code=attackers&state=made-up&iss={honest}"),
         format!("code=attackers&iss={honest}"),
     ];
@@ -131,20 +131,20 @@ fn case_09_a_code_of_one_authorization_server_goes_to_no_other() {
         let page = stage.back(&mut browser, &query);
         assert!(page.status >= 400 && page.onward().is_none(), "{query}: {page:?}");
     }
-    let good = format!("code=c0de&state={state_of_good}&iss={honest}");
+    let good = format!("code=c0de&state={of_good}&iss={honest}");
     let mut stranger = Browser::default();
     stranger.get(&format!("{}/connect/good", stage.origin));
     for other in [&mut stranger, &mut Browser::default()] {
         let page = stage.back(other, &good);
         assert!(page.status >= 400 && page.onward().is_none(), "another browser: {page:?}");
     }
-    stage.assert_got_nothing(&stage.honest);
-    stage.assert_got_nothing(&stage.evil);
+    Stage::assert_got_nothing(&stage.honest);
+    Stage::assert_got_nothing(&stage.evil);
     let page = stage.back(&mut browser, &good);
     assert!(page.text.contains("<title>Connected</title>"), "{page:?}");
     let forms = stage.honest.doing().forms.clone();
     assert!(forms.len() == 1 && forms[0].contains("code_verifier="), "{forms:?}");
-    stage.assert_got_nothing(&stage.evil);
+    Stage::assert_got_nothing(&stage.evil);
     assert!(stage.call("good").to_string().contains("fine"));
     assert!(stage.evil_server.shown().is_empty());
 }
@@ -172,7 +172,7 @@ fn case_09_an_authorization_server_without_challenges_is_not_used() {
         } else {
             assert!(number == 3 && !said.to_string().contains("/connect/"), "{number}: {said}");
         }
-        stage.assert_got_nothing(other);
+        Stage::assert_got_nothing(other);
     }
 }
 
@@ -194,10 +194,10 @@ fn case_10_a_server_that_names_another_issuer_gets_it_nothing_of_the_one_before(
     let onward = stage.begin(&mut browser, "good").onward().expect("the new issuer").to_owned();
     assert!(onward.starts_with(&stage.evil.issuer()), "{onward}");
     assert_eq!(parameter(&onward, "client_id"), "client-of-evil-1", "it is another client there");
-    stage.assert_got_nothing(&stage.evil);
-    let state = parameter(&onward, "state").to_owned();
+    Stage::assert_got_nothing(&stage.evil);
+    let carried = parameter(&onward, "state").to_owned();
     let page =
-        stage.back(&mut browser, &format!("code=new&state={state}&iss={}", escaped(&stage.evil.issuer())));
+        stage.back(&mut browser, &format!("code=new&state={carried}&iss={}", escaped(&stage.evil.issuer())));
     assert!(page.text.contains("<title>Connected</title>"), "{page:?}");
     assert!(stage.call("good").to_string().contains("fine"));
     let told = format!("{:?}", stage.evil.doing().forms);
@@ -262,7 +262,7 @@ fn case_34_another_site_connects_nothing() {
     // Looking changes nothing.
     let query = format!("{action}?form={form}&key={}&decision=connect", stage.key);
     assert_eq!(victim.get(&query).onward(), None);
-    stage.assert_got_nothing(&stage.honest);
+    Stage::assert_got_nothing(&stage.honest);
     assert_eq!(stage.call("good")["resultType"], "input_required");
     stage.connect("good", &stage.honest);
     for _ in 0..2 {

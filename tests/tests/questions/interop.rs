@@ -151,7 +151,7 @@ fn an_error_that_asks_for_a_page_is_a_round() {
         let answers = json!({ "elicitation": { "action": "accept" } });
         let transcript = call(client, "everything", &answers, &calls);
         assert_eq!(asked(&transcript), [PAGE, PAGE]);
-        assert_eq!(transcript.asked[0].params["url"], "https://modelcontextprotocol.io");
+        assert_eq!(transcript.asked[0].params["url"], "https://modelcontextprotocol.io/");
         assert_eq!(transcript.asked[1].params["url"], "https://example.com/sign-in");
     }
 }
