@@ -73,13 +73,16 @@ impl Provider {
         let form = parameters(std::str::from_utf8(request.body()).expect("a form"));
         if let Some(kind) = form.get("subject_token_type") {
             let is_its = lock(&self.made).contains(&form["subject_token"]) && kind.ends_with(":id_token");
-            return match is_its {
-                true => json_answer(
-                    200,
-                    r#"{"access_token":"exchanged","token_type":"Bearer","expires_in":120,"issued_token_type":"urn:ietf:params:oauth:token-type:access_token"}"#,
+            if !is_its {
+                return json_answer(400, r#"{"error":"invalid_request"}"#);
+            }
+            let issued = "urn:ietf:params:oauth:token-type:access_token";
+            return json_answer(
+                200,
+                format!(
+                    r#"{{"access_token":"exchanged","token_type":"Bearer","expires_in":120,"issued_token_type":"{issued}"}}"#
                 ),
-                false => json_answer(400, r#"{"error":"invalid_request"}"#),
-            };
+            );
         }
         let hashed = URL_SAFE_NO_PAD.encode(Sha256::digest(&form["code_verifier"]));
         let basic = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
