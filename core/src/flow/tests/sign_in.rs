@@ -1,6 +1,7 @@
 //! Agents that sign in with the gateway, which stands in before an identity provider.
 
 mod clients;
+mod document;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use http::{HeaderMap, Method, header};
 use sha2::{Digest as _, Sha256};
 use url::{Url, form_urlencoded};
 
+use self::document::document;
 use super::modern_server;
 use crate::body::Body;
 use crate::config::{Agent, Auth, Config, Issuer, Match, Origin, Policy, SignIn};
@@ -109,27 +111,6 @@ impl Provider {
         let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature(&by, signed.as_bytes())));
         lock(&self.made).push(token.clone());
         json_answer(200, format!(r#"{{"access_token":"theirs","token_type":"Bearer","id_token":"{token}"}}"#))
-    }
-}
-
-/// What the client says of itself at its URL.
-fn document(request: &http::Request<Bytes>) -> Answer {
-    match request.uri().path() {
-        "/client.json" => json_answer(
-            200,
-            format!(
-                r#"{{"client_id":"{APP}","client_name":"The <b>App</b>","redirect_uris":["{CALLBACK}","http://127.0.0.1/cb"]}}"#
-            ),
-        ),
-        "/lies.json" => {
-            json_answer(200, format!(r#"{{"client_id":"{APP}","redirect_uris":["{CALLBACK}"]}}"#))
-        }
-        "/large.json" => json_answer(200, " ".repeat(33 << 10)),
-        _ => {
-            let mut answer = json_answer(302, "")?;
-            answer.headers_mut().insert(header::LOCATION, "http://169.254.169.254/".parse().expect("ASCII"));
-            Ok(answer)
-        }
     }
 }
 
