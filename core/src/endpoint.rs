@@ -44,7 +44,7 @@ pub(crate) enum Endpoint {
     Resource,
     /// `/oauth/...`, `/.well-known/oauth-authorization-server...`: the gateway as the authorization server.
     SignIn(Step),
-    /// `/connect/{server}`, `/oauth/callback`, `/oauth/device`, `/oauth/client-metadata.json`: users connect accounts at servers.
+    /// `/connect/{server}`, `/oauth/callback`, `/oauth/client-metadata.json`: users connect accounts at servers.
     Connect(Linking),
 }
 
@@ -81,10 +81,8 @@ const SERVERS: &str = "/mcp/servers/";
 const GROUPS: &str = "/mcp/groups/";
 /// What the paths of the pages begin with on which users connect.
 const CONNECT: &str = "/connect/";
-/// Where a browser comes back to from a server's authorization server.
+/// Where a browser comes back to from a server's authorization server, or waits whose user is there.
 pub(crate) const CALLBACK: &str = "/oauth/callback";
-/// Where a browser waits whose user enters a code at such a server.
-pub(crate) const DEVICE: &str = "/oauth/device";
 /// Where the gateway says what it is as a client of such servers.
 pub(crate) const CLIENT: &str = "/oauth/client-metadata.json";
 
@@ -106,7 +104,6 @@ pub(crate) fn find(
         _ if resource::asked_about(path).is_some() => Some(Endpoint::Resource),
         _ if Step::at(path).is_some() => Some(Endpoint::SignIn(Step::at(path)?.1)),
         CALLBACK => Some(Endpoint::Connect(Linking::Back)),
-        DEVICE => Some(Endpoint::Connect(Linking::Wait)),
         CLIENT => Some(Endpoint::Connect(Linking::Client)),
         _ if path.starts_with(CONNECT) => {
             let name = decode(path.strip_prefix(CONNECT)?)?;
@@ -128,8 +125,8 @@ pub(crate) fn find(
 
 /// Returns the pattern that a path follows, whether or not its names are known; empty where it leads nowhere.
 pub(crate) fn route(path: &str) -> &'static str {
-    const WHOLE: [&str; 10] =
-        ["/mcp", SSE, MESSAGES, "/healthz", "/healthcheck", "/readyz", "/metrics", CALLBACK, DEVICE, CLIENT];
+    const WHOLE: [&str; 9] =
+        ["/mcp", SSE, MESSAGES, "/healthz", "/healthcheck", "/readyz", "/metrics", CALLBACK, CLIENT];
     let of_trail = Reading::at(path).map(|(whole, _)| whole);
     let of_sign_in = Step::at(path).map(|(whole, _)| whole);
     match WHOLE.into_iter().find(|whole| *whole == path).or(of_trail).or(of_sign_in) {

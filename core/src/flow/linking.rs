@@ -20,11 +20,11 @@ use crate::identity::{Evidence, Shown, authenticate};
 use crate::names::ServerName;
 use crate::oauth::client::{
     Asking, CameBack, Grant, NoToken, Registration, Scopes, TokenRequest, callback_url, came_back,
-    client_document, device_endpoint, document_url, registration, state_of, with_offline,
+    client_document, device_endpoint, document_url, interval_after, registration, state_of, with_offline,
 };
 use crate::oauth::connect::{
-    Asked, Client, Desk, EVERYONE, Grantor, Intent, LOCAL, Leg, Pages, connected, disconnected, failed,
-    refused, unknown,
+    Asked, Client, Desk, EVERYONE, Grantor, Intent, LOCAL, Leg, Pages, connected, disconnected, enter,
+    failed, refused, unknown,
 };
 use crate::oauth::connection::{ConnectionKey, ConnectionRecord, Standing, Stored, Swapped, Token, Version};
 use crate::oauth::server::answer::{onward, redirect};
@@ -38,10 +38,8 @@ use crate::upstream::Server;
 pub(crate) enum Linking {
     /// `/connect/{server}`: the page, and its form.
     Page(ServerName),
-    /// `/oauth/callback`: a browser comes back from a server's authorization server.
+    /// `/oauth/callback`: a browser comes back from a server's authorization server, or waits whose user is there.
     Back,
-    /// `/oauth/device`: a browser waits whose user enters a code there.
-    Wait,
     /// `/oauth/client-metadata.json`: what the gateway is as a client.
     Client,
 }
@@ -83,9 +81,6 @@ impl<H: Host> Gateway<H> {
             }
             (Linking::Back, &Method::GET) => {
                 self.back_from_grantor(head, &snapshot, &base).await.unwrap_or_else(|ended| *ended)
-            }
-            (Linking::Wait, &Method::GET) => {
-                self.look_for_consent(head, &snapshot, &base).await.unwrap_or_else(|ended| *ended)
             }
             (Linking::Page(name), &Method::GET | &Method::POST) => {
                 let found = snapshot.servers.get(&name);
@@ -335,30 +330,46 @@ impl<H: Host> Gateway<H> {
         with_offline(wanted, &grantor.authorization)
     }
 
-    /// Takes a browser that comes back from a server's authorization server.
+    /// Takes a browser that comes back from a server's authorization server, or waits whose user is there.
     async fn back_from_grantor(&self, head: &Parts, snapshot: &Snapshot, base: &str) -> Result<Reply, Ended> {
         let query = head.uri.query().unwrap_or_default();
         let leg = state_of(query).and_then(|state| self.desk().open_leg(&state, &head.headers));
-        let leg = leg.filter(|leg| leg.waits.is_none());
         let Some(leg) = leg else { return Err(Box::new(unknown())) };
         let (at, grantor) = self.under_way(head, snapshot, base, &leg).await?;
         let end = |why: &str| self.ended(head, &leg, why);
-        let code = match came_back(query, &leg.issuer, grantor.authorization.says_issuer) {
-            Ok(CameBack::Code(code)) => code,
-            Ok(CameBack::Refused(code)) => {
-                return Err(end(&format!("The authorization server has not granted it ({code})")));
+        let (name, now) = (at.server.name.as_str(), self.host().now());
+        let brought;
+        let grant = match &leg.waits {
+            Some(waits) if now < waits.next => {
+                let rest = (waits.next - now).div_ceil(1000);
+                return Ok(enter(name, (&waits.user_code, &leg.redirect), rest));
             }
-            Err(why) => return Err(end(&why)),
+            Some(_) => Grant::Device(&leg.verifier),
+            None => match came_back(query, &leg.issuer, grantor.authorization.says_issuer) {
+                Ok(CameBack::Code(code)) => {
+                    brought = code;
+                    Grant::Code { code: &brought, verifier: &leg.verifier, redirect: &leg.redirect }
+                }
+                Ok(CameBack::Refused(code)) => {
+                    return Err(end(&format!("The authorization server has not granted it ({code})")));
+                }
+                Err(why) => return Err(end(&why)),
+            },
         };
-        let code = Grant::Code { code: &code, verifier: &leg.verifier, redirect: &leg.redirect };
-        let given = self.redeem_for(&at, (&grantor, &leg), code).await.map_err(|why| end(&why))?;
-        given.map_err(|why| end(&format!("No token was given: {}", said(&why))))?;
-        self.record_step(head, Some(&leg.principal), Ok(()));
-        Ok(connected(at.server.name.as_str()))
+        let given = self.redeem_for(&at, (&grantor, &leg), grant).await.map_err(|why| end(&why))?;
+        let Err(why) = given else {
+            self.record_step(head, Some(&leg.principal), Ok(()));
+            return Ok(connected(name));
+        };
+        let waits = leg.waits.as_ref();
+        let again = waits.and_then(|waits| Some((&*waits.user_code, interval_after(waits.interval, &why)?)));
+        again
+            .map(|waits| self.wait(base, &leg, waits))
+            .ok_or_else(|| end(&format!("No token was given: {}", said(&why))))
     }
 
     /// Returns what somebody's way is about, and who is asked on it, where both are still as it began.
-    pub(super) async fn under_way<'s>(
+    async fn under_way<'s>(
         &self,
         head: &Parts,
         snapshot: &'s Snapshot,
@@ -380,13 +391,13 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Records that somebody's way ends without a connection; returns the page that says why.
-    pub(super) fn ended(&self, head: &Parts, leg: &Leg, why: &str) -> Ended {
+    fn ended(&self, head: &Parts, leg: &Leg, why: &str) -> Ended {
         self.record_step(head, Some(&leg.principal), Err(why));
         Box::new(failed(&format!("{why}.")))
     }
 
     /// Redeems what a user has consented by, and keeps what is given for it; or returns why no tokens are given.
-    pub(super) async fn redeem_for(
+    async fn redeem_for(
         &self,
         at: &At<'_>,
         (grantor, leg): (&Arc<Grantor>, &Leg),
@@ -526,7 +537,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Records a step of connecting.
-    pub(super) fn record_step(&self, head: &Parts, principal: Option<&str>, outcome: Result<(), &str>) {
+    fn record_step(&self, head: &Parts, principal: Option<&str>, outcome: Result<(), &str>) {
         let refusal = outcome.err().map(|why| {
             Refusal::new(code::INVALID_REQUEST, why.to_owned()).with_status(StatusCode::FORBIDDEN)
         });

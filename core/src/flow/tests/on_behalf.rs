@@ -286,7 +286,7 @@ fn whoever_has_not_signed_in_is_told_to() {
     for grant in [EXCHANGE, ID_JAG] {
         let stage = Stage::new(grant);
         let why = stage.why(key(1).0.reveal());
-        insta::allow_duplicates! { insta::assert_snapshot!(why, @r#"server \"mine\" acts on behalf of whoever signed in, and this caller has not: sign in with a token of an identity provider (`auth.issuers`); an API key, or a token of the gateway's own, is none"#); }
+        insta::allow_duplicates! { insta::assert_snapshot!(why, @r#"server \"mine\" acts on behalf of whoever signed in, and this caller has not: sign in with a token of an identity provider (`auth.issuers`, `auth.sign_in`); an API key is none"#); }
         assert_eq!(stage.why(""), why);
         assert_eq!(stage.seen(), "", "and nobody is asked anything");
     }

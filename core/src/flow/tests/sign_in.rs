@@ -1,6 +1,7 @@
 //! Agents that sign in with the gateway, which stands in before an identity provider.
 
 mod clients;
+mod document;
 mod tokens;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use http::{HeaderMap, Method, header};
 use sha2::{Digest as _, Sha256};
 use url::{Url, form_urlencoded};
 
+use self::document::document;
 use super::modern_server;
 use crate::body::Body;
 use crate::config::{Agent, Auth, Config, Issuer, Match, Origin, Policy, SignIn};
@@ -73,13 +75,16 @@ impl Provider {
         let form = parameters(std::str::from_utf8(request.body()).expect("a form"));
         if let Some(kind) = form.get("subject_token_type") {
             let is_its = lock(&self.made).contains(&form["subject_token"]) && kind.ends_with(":id_token");
-            return match is_its {
-                true => json_answer(
-                    200,
-                    r#"{"access_token":"exchanged","token_type":"Bearer","expires_in":120,"issued_token_type":"urn:ietf:params:oauth:token-type:access_token"}"#,
+            if !is_its {
+                return json_answer(400, r#"{"error":"invalid_request"}"#);
+            }
+            let issued = "urn:ietf:params:oauth:token-type:access_token";
+            return json_answer(
+                200,
+                format!(
+                    r#"{{"access_token":"exchanged","token_type":"Bearer","expires_in":120,"issued_token_type":"{issued}"}}"#
                 ),
-                false => json_answer(400, r#"{"error":"invalid_request"}"#),
-            };
+            );
         }
         let hashed = URL_SAFE_NO_PAD.encode(Sha256::digest(&form["code_verifier"]));
         let basic = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -106,27 +111,6 @@ impl Provider {
         let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature(&by, signed.as_bytes())));
         lock(&self.made).push(token.clone());
         json_answer(200, format!(r#"{{"access_token":"theirs","token_type":"Bearer","id_token":"{token}"}}"#))
-    }
-}
-
-/// What the client says of itself at its URL.
-fn document(request: &http::Request<Bytes>) -> Answer {
-    match request.uri().path() {
-        "/client.json" => json_answer(
-            200,
-            format!(
-                r#"{{"client_id":"{APP}","client_name":"The <b>App</b>","redirect_uris":["{CALLBACK}","http://127.0.0.1/cb"]}}"#
-            ),
-        ),
-        "/lies.json" => {
-            json_answer(200, format!(r#"{{"client_id":"{APP}","redirect_uris":["{CALLBACK}"]}}"#))
-        }
-        "/large.json" => json_answer(200, " ".repeat(33 << 10)),
-        _ => {
-            let mut answer = json_answer(302, "")?;
-            answer.headers_mut().insert(header::LOCATION, "http://169.254.169.254/".parse().expect("ASCII"));
-            Ok(answer)
-        }
     }
 }
 

@@ -104,16 +104,16 @@ impl DeviceCode {
     }
 }
 
-/// Returns how often an authorization server is asked from now on that has given no tokens, in seconds, where the user may still
-/// consent; else the reason.
-pub(crate) fn interval_after(interval: u64, why: NoToken) -> Result<u64, NoToken> {
-    let rarer = match &why {
+/// Returns how often an authorization server is asked from now on that has given no tokens, in seconds; nothing where the user
+/// can consent no more.
+pub(crate) fn interval_after(interval: u64, why: &NoToken) -> Option<u64> {
+    let rarer = match why {
         NoToken::Refused(code) if code == "authorization_pending" => 0,
         NoToken::Refused(code) if code == "slow_down" => INTERVAL,
         NoToken::Failed(_) => INTERVAL,
-        _ => return Err(why),
+        _ => return None,
     };
-    Ok((interval + rarer).min(RAREST))
+    Some((interval + rarer).min(RAREST))
 }
 
 #[cfg(test)]
@@ -196,16 +196,15 @@ mod tests {
 
     #[test]
     fn it_is_asked_again_as_rarely_as_it_wants() {
-        let after = interval_after;
-        let refused = |code: &str| NoToken::Refused(code.into());
-        assert_eq!(after(5, refused("authorization_pending")), Ok(5));
-        assert_eq!(after(5, refused("slow_down")), Ok(10));
-        assert_eq!(after(58, refused("slow_down")), Ok(60));
-        assert_eq!(after(5, NoToken::Failed("answers HTTP 502".into())), Ok(10));
+        let refused = |interval, code: &str| interval_after(interval, &NoToken::Refused(code.into()));
+        assert_eq!(refused(5, "authorization_pending"), Some(5));
+        assert_eq!(refused(5, "slow_down"), Some(10));
+        assert_eq!(refused(58, "slow_down"), Some(60));
+        assert_eq!(interval_after(5, &NoToken::Failed("answers HTTP 502".into())), Some(10));
         for end in ["access_denied", "expired_token", "invalid_grant", "incorrect_device_code"] {
-            assert_eq!(after(5, refused(end)), Err(refused(end)));
+            assert_eq!(refused(5, end), None);
         }
-        assert_eq!(after(5, NoToken::Client("x".into())), Err(NoToken::Client("x".into())));
+        assert_eq!(interval_after(5, &NoToken::Client("x".into())), None);
     }
 
     #[test]

@@ -361,9 +361,9 @@ proptest! {
         for event in events {
             world.happen(event);
         }
-        // Those who are left come to their end.
+        // Those who are left come to their end; whoever has come too late with a write begins anew.
         for at in 0..4 {
-            for _ in 0..5 {
+            for _ in 0..6 {
                 world.happen(Event::Step(at));
             }
         }
