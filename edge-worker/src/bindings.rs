@@ -13,7 +13,10 @@ const OPTIONAL: &[(&str, &str)] = &[
         STORE,
         "the configuration is that of the variable, keys and the audit trail cannot be read, and what servers offer is asked of an object by each instance",
     ),
-    ("CONFIGURATIONS", "configurations and keys cannot be pushed; what STORE holds under `config` is served"),
+    (
+        "CONFIGURATIONS",
+        "configurations and keys cannot be pushed, nor secrets set; what STORE holds under `config` is served",
+    ),
     (
         "CONVERSATIONS",
         "servers cannot ask in the middle of a call, and there are no streams to listen on and no HTTP+SSE",

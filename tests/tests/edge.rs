@@ -3,6 +3,7 @@
 //! What it has in common with the others is shown by the scenarios, which run on every host.
 
 use std::fs;
+use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
@@ -66,6 +67,62 @@ fn a_secret_of_the_configuration_is_one_that_the_worker_is_bound_to() {
     );
     let own = started("portcullis-own");
     assert_eq!(Agent::modern(own.url()).tools(), [""; 0], "the gateway's own are nobody's");
+}
+
+#[test]
+fn secrets_are_set_rotated_and_removed_from_afar_and_lie_sealed() {
+    let folder = toolbox::scratch();
+    let key = folder.path().join("key");
+    let takes = |value: &str| fs::write(&key, value).expect("the test's folder can be written to");
+    takes("zx-31415926");
+    let upstream = Upstream::fixture(&["--era", "dual", "--key-file", &key.display().to_string()]);
+    let auth = json!({ "header": { "name": "X-Key", "value": { "secret": "prod/tickets" } } });
+    let config = json!({ "version": 1, "servers": { "s": { "url": upstream.url(), "auth": auth } } });
+    let worker = worker(&config.to_string()).env("PORTCULLIS_ADMIN_KEY", "the admin's key");
+    let mut gateway = worker.until(Readiness::Listening).start();
+    let secrets = |gateway: &Gateway, arguments: &[&str], input: &str, code: i32, says: &str| {
+        let url = gateway.url_of("");
+        let ran = gateway.cli_with(&[&["secrets"], arguments, &["--url", &url]].concat(), input);
+        let told = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(ran.code() == Some(code) && told.contains(says), "{arguments:?}: {told}");
+        assert!(!told.contains("zx-31415926") && !told.contains("zx-27182818"), "{told}");
+    };
+    let calls = |gateway: &Gateway| {
+        let result = Agent::modern(gateway.url()).call("s__echo", &json!({ "text": "hello" }));
+        assert_eq!(result["structuredContent"]["text"], "hello", "{}", gateway.log());
+    };
+    secrets(&gateway, &["list"], "", 0, "\"prod/tickets\" is needed and not set");
+    secrets(&gateway, &["rotate", "prod/tickets"], "zx-27182818", 1, "prod/tickets");
+    secrets(&gateway, &["set", "prod/tickets"], "zx-31415926", 0, "version 1");
+    wait::expect("the server's tools", || {
+        Agent::modern(gateway.url()).tools().contains(&"s__echo".to_owned())
+    });
+    secrets(&gateway, &["rotate", "prod/tickets"], "zx-27182818", 0, "version 2");
+    calls(&gateway);
+    takes("zx-27182818");
+    calls(&gateway);
+    gateway.restart();
+    calls(&gateway);
+    secrets(&gateway, &["list"], "", 0, "prod/tickets");
+    for value in ["zx-31415926", "zx-27182818"] {
+        assert!(!is_within(&gateway.data_dir(), value), "{value} is kept as it is");
+    }
+    secrets(&gateway, &["rm", "prod/tickets"], "", 0, "is removed");
+    secrets(&gateway, &["rm", "prod/tickets"], "", 1, "prod/tickets");
+    secrets(&gateway, &["set", "prod/tickets"], "zx-27182818", 0, "version 1");
+    calls(&gateway);
+}
+
+/// Tells whether any file below a folder has this text in it.
+fn is_within(folder: &Path, text: &str) -> bool {
+    fs::read_dir(folder).expect("the folder can be read").flatten().any(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            return is_within(&path, text);
+        }
+        let bytes = fs::read(&path).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
 }
 
 #[test]

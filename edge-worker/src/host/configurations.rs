@@ -1,5 +1,5 @@
-//! Where configurations and API keys lie: in one object, which orders what is written, with a copy of what is in force in
-//! the store that every instance reads.
+//! Where configurations, API keys and secrets lie: in one object, which orders what is written, with a copy of the
+//! configuration and the keys that are in force in the store that every instance reads.
 //!
 //! **What the object has counts.** The store follows it: one copier at a time copies what is newest, and tries again until
 //! that is done.
@@ -24,6 +24,7 @@ use super::edge::Edge;
 use super::glue::{Storage, get_all, object, put_text};
 use super::notebook::moment;
 use super::objects::ask;
+use super::secrets;
 use super::told::settled;
 use crate::bindings::Bindings;
 use crate::json;
@@ -55,6 +56,7 @@ pub(crate) enum Errand {
     Keys,
     AddKey(KeyRecord),
     RevokeKey(String, u64),
+    Secret(secrets::Errand),
 }
 
 /// The object, as others ask it. Clones are the same.
@@ -66,7 +68,7 @@ impl Configurations {
         Some(Arc::new(Self(SendWrapper::new(bindings.objects("CONFIGURATIONS")?))))
     }
 
-    fn run<T: DeserializeOwned + Send + 'static>(
+    pub(super) fn run<T: DeserializeOwned + Send + 'static>(
         &self,
         errand: Errand,
     ) -> BoxFuture<'static, Result<T, StoreError>> {
@@ -147,6 +149,7 @@ impl Ledger {
             }
             Errand::Append(next) => said(self.append(next).await),
             Errand::Import(text, now) => said(self.import(text, now).await),
+            Errand::Secret(errand) => secrets::run(&self.storage, errand),
             Errand::Keys => said(Ok(self.keys())),
             Errand::AddKey(record) => {
                 let mut keys = self.keys();
@@ -273,11 +276,11 @@ fn key_of(version: u64) -> String {
     format!("version/{version}")
 }
 
-fn said<T: Serialize>(outcome: Result<T, StoreError>) -> String {
+pub(super) fn said<T: Serialize>(outcome: Result<T, StoreError>) -> String {
     to_text(&outcome)
 }
 
-fn to_text(value: &impl Serialize) -> String {
+pub(super) fn to_text(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain data")
 }
 
