@@ -101,6 +101,9 @@ impl<'s> Screen<'s> {
     }
 
     fn asking_error(self, error: Json<'_>) -> Result<Option<String>, Declined> {
+        if !asks(error) {
+            return Ok(None);
+        }
         if says_twice(error) {
             return Err(self.declined(TWICE.into()));
         }
@@ -150,6 +153,11 @@ pub(crate) fn with(object: Json<'_>, members: &[(&str, &str)]) -> String {
         out.member(name, value);
     }
     out.finish()
+}
+
+/// Tells whether something within a value is called what pages to visit are.
+fn asks(json: Json<'_>) -> bool {
+    json.members().any(|(key, value)| key == ASKED || asks(value)) || json.elements().any(asks)
 }
 
 /// Tells whether an object within a value has two members of one name, of which each reader could take another.
@@ -217,13 +225,22 @@ fn may_fill_in(forms: Forms, params: Json<'_>) -> Result<(), String> {
     };
     for (key, field) in fields.members() {
         let text = |key| field.get(key).and_then(Json::as_str).unwrap_or_default();
-        let is_typed = field.get("enum").or(field.get("oneOf")).is_none()
-            && !matches!(text("type").as_ref(), "boolean" | "array");
+        let is_typed = match text("type").as_ref() {
+            "boolean" => false,
+            "array" => !field.get("items").is_some_and(is_choice),
+            _ => !is_choice(field),
+        };
         if text("format") == "password" || (is_typed && (is_secret(&key) || is_secret(&text("title")))) {
             return Err(format!("its form asks for a secret ({})", shown(&key, 40)));
         }
     }
     Ok(())
+}
+
+/// Tells whether a field takes one of the values that it names, and nothing that is typed.
+fn is_choice(field: Json<'_>) -> bool {
+    let names = |key| field.get(key).is_some_and(|values| values.elements().next().is_some());
+    ["enum", "oneOf", "anyOf"].into_iter().any(names)
 }
 
 /// Tells whether a field of that name is one for a secret.
@@ -421,6 +438,9 @@ pub(crate) mod tests {
             r#""ok":{"type":"string"},"otp":{"type":"string"}"#,
             r#""x":{"type":"string","title":"Name","title":"Password"}"#,
             r#""x":{"type":"string"},"x":{"type":"string"}"#,
+            r#""password":{"type":"string","oneOf":null}"#,
+            r#""password":{"type":"string","enum":[]}"#,
+            r#""tokens":{"type":"array","title":"Your token","items":{"type":"string"}}"#,
         ] {
             let outcome = filled_in(Forms::Plain, &format!("{{{field}}}"));
             assert!(outcome.starts_with("declined: it"), "{field}: {outcome}");
@@ -432,6 +452,7 @@ pub(crate) mod tests {
     fn other_forms_reach_the_user() {
         let plain = r#"{"name":{"type":"string"},"max_tokens":{"type":"integer"},"secret_name":{"type":"string"},
             "forget_password":{"type":"boolean"},"secretary":{"type":"string"},"auth":{"type":"string","enum":["token","password"]},
+            "token":{"type":"array","items":{"anyOf":[{"const":"a","title":"A"}]}},
             "pinned":{"type":"string","title":"Pinned tokenizer"}}"#;
         assert!(filled_in(Forms::Plain, plain).starts_with(r#"{"message":"#));
         assert!(filled_in(Forms::None, plain).starts_with("declined"));

@@ -313,6 +313,7 @@ pub(crate) fn sort_by<T>(items: &mut [T], compare: impl Fn(&T, &T) -> Ordering) 
         while from < place {
             from = order[from];
         }
+        order[place] = from;
         items.swap(place, from);
     }
 }
@@ -530,6 +531,13 @@ mod tests {
             Just(Step::PopFirst),
         ];
         prop::collection::vec(step, 0..20)
+    }
+
+    #[test]
+    fn what_was_rotated_is_sorted_in_as_many_steps_as_items() {
+        let mut items: Vec<u32> = (1..1_000_000).chain([0]).collect();
+        sort(&mut items);
+        assert!(items.iter().copied().eq(0..1_000_000));
     }
 
     proptest! {

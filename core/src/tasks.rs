@@ -246,6 +246,11 @@ fn change<'p>(
                 declined = keys;
                 continue;
             }
+            "error" => {
+                let other = screen.error(value.text());
+                out.member(key, other.as_deref().unwrap_or(value.text()));
+                continue;
+            }
             "_meta" => continue,
             _ => {}
         }
@@ -458,6 +463,19 @@ mod tests {
         };
         insta::assert_snapshot!(check(r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":9},"status":"completed","taskId":"7","result":{"n":1.0}}}"#),
             @r#"7 true {"jsonrpc":"2.0","method":"notifications/tasks","params":{"status":"completed","taskId":"sealed","result":{"n":1.0},"_meta":{"io.modelcontextprotocol/subscriptionId":"sub"}}}"#);
+        let failed = |error: &str| {
+            check(&format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{{"taskId":"7","status":"failed","error":{error}}}}}"#
+            ))
+        };
+        assert!(
+            failed(r#"{"code":-32000,"message":"no","message":"no"}"#)
+                .contains(r#""error":{"code":-32000,"message":"no","message":"no"}"#)
+        );
+        let phishing = failed(
+            r#"{"code":-32042,"message":"x","data":{"elicitations":[{"mode":"url","url":"javascript:x","message":"Go"}]}}"#,
+        );
+        assert!(phishing.contains("does not ask the user") && !phishing.contains("javascript"), "{phishing}");
         insta::assert_snapshot!(check(r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"8","status":"working"}}"#), @"-");
         insta::assert_snapshot!(check(r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"status":"working"}}"#), @"-");
         insta::assert_snapshot!(check(r#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"taskIds":["7","8"]}}}"#), @r#"["7"]"#);

@@ -39,6 +39,11 @@ pub(crate) fn seal_keys(folder: &Path) -> anyhow::Result<SealKeys> {
 /// Returns the seal keys where there are some already.
 pub(crate) fn known_seal_keys(folder: &Path) -> anyhow::Result<Option<SealKeys>> {
     let given = std::env::var_os(VARIABLE).is_some();
+    let kept = read(folder)?;
+    if is_in_keyring(folder) && kept.as_deref().and_then(id).is_none() {
+        // What moves there does so at the next start.
+        return kept.map(|kept| SealKeys::parse(&kept).context(SEAL_KEY)).transpose();
+    }
     if given || folder.join(SEAL_KEY).exists() { seal_keys(folder).map(Some) } else { Ok(None) }
 }
 

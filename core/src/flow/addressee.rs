@@ -9,7 +9,7 @@ use futures::channel::oneshot;
 use futures::future::{self, Either};
 use http::StatusCode;
 
-use super::onward::{Onward, STATE};
+use super::onward::Onward;
 use super::too_large;
 use crate::audit::Redactor;
 use crate::body::Whole;
@@ -30,7 +30,7 @@ use crate::tasks;
 use crate::upstream::lane::Lane;
 use crate::upstream::{Link, Server, lock};
 use crate::wire::message;
-use crate::wire::version::{Era, Version};
+use crate::wire::version::Version;
 
 /// The agent that waits for an answer, and what it may be told.
 #[derive(Debug)]
@@ -181,11 +181,10 @@ impl<H: Host> Gateway<H> {
     /// Makes the machine that makes an answer fit for the agent.
     pub(super) fn splice(&self, to: &Addressee, asked_id: u64, version: Version) -> Splice {
         let mut edits = shape::edits(asked_id, version, &to.id, to.caller.era(), to.cacheable);
-        edits.replace = Some(Arc::new(Onward::new(self, to)));
-        if to.caller.era() == Era::Modern {
-            edits.replaced = &["inputRequests", STATE, tasks::ID];
-            edits.omit = Some(|key, _| key == STATE.as_bytes());
-        }
+        let onward = Onward::new(self, to);
+        let (replaced, omit) = onward.members();
+        (edits.replaced, edits.omit) = (replaced, omit.or(edits.omit));
+        edits.replace = Some(Arc::new(onward));
         Splice::new(edits)
     }
 

@@ -20,8 +20,7 @@ use crate::gateway::Gateway;
 use crate::identity::{Owner, Proof};
 use crate::plan;
 use crate::ports::{Host, Owners, Place};
-use crate::session::Interaction;
-use crate::wire::plain;
+use crate::session::{Interaction, Purpose};
 use crate::wire::version::Era;
 
 /// Carries what goes along with a request, from one instance of this host to another.
@@ -68,7 +67,8 @@ impl<H: Host> Gateway<H> {
     /// it**: it believes what the request says of its caller.
     pub async fn serve_handed(&self, mut request: http::Request<Body>) -> Reply {
         let handed = request.headers_mut().remove(HANDED);
-        let handed = handed.and_then(|text| plain::read::<Handed>(text.as_bytes()));
+        let handed =
+            handed.and_then(|text| self.0.sealer.unpack::<Handed>(Purpose::Handed, text.to_str().ok()?));
         let Some(Handed { proof, nonce }) = handed else {
             let refusal =
                 Refusal::new(code::INVALID_REQUEST, "the request was not handed over by this gateway");
@@ -118,7 +118,7 @@ impl<H: Host> Gateway<H> {
     ) -> Option<Result<Reply, Refusal>> {
         let owners = self.owners()?;
         let chosen = (head.method == Method::GET).then_some(nonce);
-        let answer = owners.hand_over(owner_of_session(owner, nonce), handed(head, raw, chosen)).await;
+        let answer = owners.hand_over(owner_of_session(owner, nonce), self.handed(head, raw, chosen)).await;
         Some(answer.map_err(out_of_reach))
     }
 
@@ -171,7 +171,7 @@ impl<H: Host> Gateway<H> {
         raw: Bytes,
         caller: &Caller,
     ) -> Result<Reply, Refusal> {
-        let request = handed(head, raw, None);
+        let request = self.handed(head, raw, None);
         let reply = match answering {
             Answering::Request => owners.hand_over(owner, request).await,
             Answering::Listener => owners.open_stream(owner, request).await,
@@ -193,22 +193,22 @@ impl<H: Host> Gateway<H> {
         };
         Reply::from_parts(head, body)
     }
-}
 
-/// Returns a request as it is handed over.
-fn handed(head: &Parts, raw: Bytes, nonce: Option<u64>) -> http::Request<Body> {
-    let proof = head.extensions.get::<Proof>().cloned().unwrap_or_default();
-    let mut request = http::Request::new(Body::Full(raw.into()));
-    request.method_mut().clone_from(&head.method);
-    request.uri_mut().clone_from(&head.uri);
-    request.headers_mut().clone_from(&head.headers);
-    // What is about the agent's connection is not about this one: an `Upgrade` would be one of its own.
-    for name in CONNECTION {
-        request.headers_mut().remove(name);
+    /// Returns a request as it is handed over. What it says of the caller is sealed: it may be written down where it waits.
+    fn handed(&self, head: &Parts, raw: Bytes, nonce: Option<u64>) -> http::Request<Body> {
+        let proof = head.extensions.get::<Proof>().cloned().unwrap_or_default();
+        let mut request = http::Request::new(Body::Full(raw.into()));
+        request.method_mut().clone_from(&head.method);
+        request.uri_mut().clone_from(&head.uri);
+        request.headers_mut().clone_from(&head.headers);
+        // What is about the agent's connection is not about this one: an `Upgrade` would be one of its own.
+        for name in CONNECTION {
+            request.headers_mut().remove(name);
+        }
+        let along = self.0.sealer.pack(self.host(), Purpose::Handed, &Handed { proof, nonce });
+        request.headers_mut().insert(HANDED, HeaderValue::from_str(&along).expect("ASCII"));
+        request
     }
-    let along = plain::text(&Handed { proof, nonce });
-    request.headers_mut().insert(HANDED, HeaderValue::from_str(&along).expect("ASCII"));
-    request
 }
 
 fn owner_of_session(owner: &Owner, nonce: u64) -> String {
@@ -225,14 +225,16 @@ fn out_of_reach(error: Unreachable) -> Refusal {
 mod tests {
     use super::*;
     use crate::identity::Bearer;
+    use crate::testing::{Memory, gateway, json_answer};
 
     #[test]
     fn what_is_about_a_connection_does_not_go_along() {
         let request =
             http::Request::get("/sse").header("upgrade", "websocket").header("connection", "upgrade");
         let (head, ()) = request.header("accept", "text/event-stream").body(()).unwrap().into_parts();
-        let names: Vec<_> =
-            handed(&head, Bytes::new(), None).headers().keys().map(ToString::to_string).collect();
+        let gateway = gateway(&Memory::new(|_| json_answer(404, "")), &[]);
+        let request = gateway.handed(&head, Bytes::new(), None);
+        let names: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
         assert_eq!(names, ["accept", "portcullis-handed"]);
     }
 
@@ -241,11 +243,14 @@ mod tests {
         let bearer: Bearer = serde_json::from_str(r#"{"claims":[],"judged_by":9,"expires":7}"#).unwrap();
         let bearer = bearer.keeping("h.p.s", "https://idp.example", None);
         let user = Proof::of_bearer("user:corp:ann", bearer, None);
+        let gateway = gateway(&Memory::new(|_| json_answer(404, "")), &[]);
         for proof in [Proof::of_agent("büro 😀 \"x\""), user] {
-            let handed_over = Handed { proof, nonce: Some(7) };
-            let text = plain::text(&handed_over);
-            assert!(text.is_ascii() && HeaderValue::from_str(&text).is_ok());
-            assert_eq!(plain::read::<Handed>(&text).as_ref(), Some(&handed_over));
+            let handed_over = Handed { proof: proof.clone(), nonce: Some(7) };
+            let (mut head, ()) = http::Request::new(()).into_parts();
+            head.extensions.insert(proof);
+            let request = gateway.handed(&head, Bytes::new(), Some(7));
+            let text = request.headers()[&HANDED].to_str().expect("ASCII");
+            assert_eq!(gateway.0.sealer.unpack::<Handed>(Purpose::Handed, text).as_ref(), Some(&handed_over));
             assert!(!format!("{handed_over:?}").contains("h.p.s"));
         }
     }

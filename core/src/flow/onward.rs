@@ -20,9 +20,17 @@ use crate::session::{Binding, Next, RequestState};
 use crate::tasks;
 use crate::upstream::{Server, lock};
 use crate::wire::json::{Json, quote};
+use crate::wire::version::Era;
 
 /// The member that carries the state.
-pub(super) const STATE: &str = "requestState";
+const STATE: &str = "requestState";
+/// The member that says what users are asked.
+const ASKED: &str = "inputRequests";
+/// The member of a task that says why it has failed.
+const ERROR: &str = "error";
+
+/// Tells which members are left out.
+type Omit = fn(&[u8], u8) -> bool;
 
 /// What is replaced in the answer to one request.
 pub(super) struct Onward<H: Host> {
@@ -56,6 +64,19 @@ impl<H: Host> Onward<H> {
         }
     }
 
+    /// Returns the members of the result that are looked at, and whether the state is left where it stands, which it is not
+    /// where the agent is to bring it back.
+    pub(super) fn members(&self) -> (&'static [&'static str], Option<Omit>) {
+        let omit: Omit = |key, _| key == STATE.as_bytes();
+        match (self.request.is_empty(), self.tasks.is_some()) {
+            _ if self.caller.era() == Era::Legacy => (&[], None),
+            (true, false) => (&[ASKED], None),
+            (true, true) => (&[ASKED, tasks::ID, ERROR], None),
+            (false, false) => (&[ASKED, STATE], Some(omit)),
+            (false, true) => (&[ASKED, STATE, tasks::ID, ERROR], Some(omit)),
+        }
+    }
+
     fn screen(&self) -> Screen<'_> {
         Screen::new(&self.server, &self.caller.record)
     }
@@ -74,7 +95,9 @@ impl<H: Host> Replace for Onward<H> {
     fn member(&self, key: &str, value: &str) -> Option<String> {
         match key {
             tasks::ID => self.tasks.as_ref()?.exposed(value),
-            "inputRequests" => Some(self.requests(value)),
+            ASKED => Some(self.requests(value)),
+            // Why a task has failed.
+            ERROR => self.screen().error(value),
             _ => {
                 lock(&self.round).native = Some(value.to_owned());
                 None
@@ -87,6 +110,9 @@ impl<H: Host> Replace for Onward<H> {
     }
 
     fn last(&self) -> Option<(&'static str, String)> {
+        if self.request.is_empty() {
+            return None;
+        }
         let Round { native, declined } = std::mem::take(&mut *lock(&self.round));
         let next = match native {
             native if !declined.is_empty() => Next::Declined(native, declined),

@@ -8,7 +8,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 
 use super::ask::{AnswerBody, Asked};
-use crate::error::Unreachable;
+use crate::error::{Refusal, Unreachable, code};
 use crate::gateway::Gateway;
 use crate::hub::Audience;
 use crate::observe::Record;
@@ -172,6 +172,11 @@ impl<H: Host> News<H> {
         }
         if change.is_last {
             self.open.remove(&change.id);
+        }
+        if !change.declined.is_empty() {
+            let why = self.server.error("asks its user in vain for what one of its tasks wants").to_string();
+            let refusal = Refusal::new(code::INVALID_REQUEST, why);
+            self.gateway.record_event("elicitation/create", None, Err(&refusal));
         }
         self.gateway.decline_inputs(&self.server, &change.id, &change.declined);
         Some(change.text)

@@ -45,6 +45,8 @@ pub(crate) enum Purpose {
     DataKey,
     /// What is handed out where somebody connects.
     Connect(ConnectPart),
+    /// What one instance of a host says of a caller to another.
+    Handed,
 }
 
 /// What is handed out where somebody connects.
@@ -101,6 +103,7 @@ impl Purpose {
                 SignInPart::Refresh => b"sign-in refresh",
             },
             Self::DataKey => b"data-key",
+            Self::Handed => b"handed",
             Self::Connect(part) => match part {
                 ConnectPart::Ticket => b"connect ticket",
                 ConnectPart::Intent => b"connect intent",
@@ -115,7 +118,7 @@ impl Purpose {
         match self {
             Self::Session | Self::ServerRequest | Self::Task | Self::Upstream | Self::DataKey => 8 << 10,
             // It carries what a policy asks of claims.
-            Self::SignIn(_) | Self::Connect(_) => 32 << 10,
+            Self::SignIn(_) | Self::Connect(_) | Self::Handed => 32 << 10,
             // It carries a state of a server's own.
             Self::RequestState => 1 << 20,
             // The longest value and the longest name, as base64.

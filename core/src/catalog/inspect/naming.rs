@@ -1,7 +1,8 @@
 //! Names that pass for other names: with letters of another script among Latin ones, or like another of the same list.
 
+use std::collections::BTreeMap;
+
 use super::folding::{fold, like_latin};
-use crate::sorted::SortedMap;
 
 /// Returns the word of a name that has Latin letters and others that only look like some.
 pub(super) fn mixed(name: &str) -> Option<&str> {
@@ -15,7 +16,7 @@ pub(super) fn mixed(name: &str) -> Option<&str> {
 /// not seen, or by characters that look alike.
 pub(super) fn alike<'n>(names: &[&'n str]) -> Vec<Option<&'n str>> {
     let looks: Vec<String> = names.iter().map(|name| look(name)).collect();
-    let mut first: SortedMap<&str, (&'n str, Option<&'n str>)> = SortedMap::new();
+    let mut first: BTreeMap<&str, (&'n str, Option<&'n str>)> = BTreeMap::new();
     for (name, look) in names.iter().zip(&looks) {
         let (one, other) = first.entry(look).or_insert((name, None));
         if *one != *name {

@@ -8,8 +8,8 @@ use crate::body::Body;
 use crate::flow::{Rest, Wanted};
 use crate::identity::Proof;
 use crate::ports::Clock as _;
+use crate::session::Purpose;
 use crate::testing::{Fleet, modern_with, open_stream, session_server};
-use crate::wire::plain;
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}"#;
 const CALL: &str = r#""name":"a__echo""#;
@@ -352,10 +352,9 @@ fn a_stream_rests_while_there_is_nothing_to_tell() {
     let owner = fleet.owner("anonymous");
     let listen = || {
         let mut request = modern("1", "subscriptions/listen", r#""notifications":{"toolsListChanged":true}"#);
-        request.headers_mut().insert(
-            "portcullis-handed",
-            plain::text(&(Proof::default(), None::<u64>)).parse().expect("a header"),
-        );
+        request
+            .headers_mut()
+            .insert("portcullis-handed", said_of(&owner, &host, Proof::default()).parse().expect("a header"));
         request
     };
     let reply = host.run(owner.serve_handed(listen()));
@@ -377,6 +376,11 @@ fn a_stream_rests_while_there_is_nothing_to_tell() {
     assert!(String::from_utf8_lossy(&first).contains("notifications/tools/list_changed"), "{first:?}");
 }
 
+/// What one instance says of a caller to another.
+fn said_of(gateway: &Gateway<Memory>, host: &Memory, proof: Proof) -> String {
+    gateway.0.sealer.pack(host, Purpose::Handed, &(proof, None::<u64>))
+}
+
 #[test]
 fn what_is_handed_over_is_recorded_once() {
     let host = Memory::new(asking_server);
@@ -393,7 +397,7 @@ fn what_is_handed_over_is_recorded_once() {
 fn what_comes_along_is_believed_only_where_it_is_handed_over() {
     let host = Memory::new(modern_server);
     let fleet = fleet(&host);
-    let claim = ("portcullis-handed", plain::text(&(Proof::of_agent("nobody"), None::<u64>)));
+    let claim = ("portcullis-handed", said_of(&fleet.isolate(), &host, Proof::of_agent("nobody")));
     let forged = || {
         let mut request = modern("1", "tools/list", "");
         request.headers_mut().insert(claim.0, claim.1.parse().expect("a header"));

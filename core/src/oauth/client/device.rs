@@ -51,15 +51,16 @@ pub(crate) fn device_endpoint(
     server: &AuthorizationServer,
     configured: Option<&str>,
 ) -> Result<Url, &'static str> {
-    let Some(configured) = configured else {
-        return server.device_endpoint.clone().ok_or(
+    let endpoint = match configured {
+        Some(configured) => parse(configured),
+        None => Some(server.device_endpoint.clone().ok_or(
             "it gives no codes for users to enter (`device_authorization_endpoint`); if it does, set \
              `auth.oauth.device_authorization_endpoint`",
-        );
+        )?),
     };
-    parse(configured)
+    endpoint
         .filter(|endpoint| is_same_host(&server.token_endpoint, endpoint))
-        .ok_or("its tokens are made on another host than `auth.oauth.device_authorization_endpoint`")
+        .ok_or("it gives codes for users to enter on another host than it makes tokens")
 }
 
 impl TokenRequest {
@@ -218,14 +219,19 @@ mod tests {
             device_endpoint(&server, configured).map_or_else(str::to_owned, String::from)
         };
         let named = r#","device_authorization_endpoint":"https://codes.example/device""#;
-        assert_eq!(check(named, None), "https://codes.example/device");
+        let own = named.replace("codes.example", "idp.example");
+        assert_eq!(check(&own, None), "https://idp.example/device");
+        assert_eq!(
+            check(named, None),
+            "it gives codes for users to enter on another host than it makes tokens"
+        );
         assert_eq!(check("", Some("https://idp.example/login/device")), "https://idp.example/login/device");
         assert_eq!(check(named, Some("https://idp.example:8443/d")), "https://idp.example:8443/d");
         insta::assert_snapshot!(check("", None), @"it gives no codes for users to enter (`device_authorization_endpoint`); if it does, set `auth.oauth.device_authorization_endpoint`");
         for other in ["https://idp.example.evil.example/d", "http://idp.example/d", "idp.example"] {
             assert_eq!(
                 check("", Some(other)),
-                "its tokens are made on another host than `auth.oauth.device_authorization_endpoint`"
+                "it gives codes for users to enter on another host than it makes tokens"
             );
         }
     }

@@ -138,7 +138,7 @@ fn a_code_is_got_where_tokens_are_made_and_nowhere_else() {
     // What the user consents to there could be redeemed here, by whoever the server names.
     let (title, text, seen) = check("device_authorization_endpoint: 'https://github.test/device'", &[]);
     assert_eq!((&*title, seen), ("502 This cannot be connected", 0));
-    assert!(text.contains("made on another host"), "{text}");
+    assert!(text.contains("on another host than it makes tokens"), "{text}");
     let page = ("https://as.test/go", "javascript:alert(1)//");
     assert_eq!(check("", &[page]).0, "502 This cannot be connected");
 }
