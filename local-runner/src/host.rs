@@ -92,6 +92,11 @@ impl Machine {
         Self { secrets: Some(Arc::new(Safe::new(folder, keys))), connections: Some(connections), ..self }
     }
 
+    /// Makes the same machine with these secrets, and no connections.
+    pub(crate) fn given(self, secrets: Arc<dyn SecretStore>) -> Self {
+        Self { secrets: Some(secrets), ..self }
+    }
+
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
     pub(crate) async fn stop_processes(&self, deadline: Duration) {
         self.processes.stop_all(deadline).await;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod audit;
+mod bridge;
 mod cases;
 mod check;
 mod client;
@@ -42,6 +43,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(args, telemetry).await,
         Command::Stdio(args) => Box::pin(stdio::run(&args, telemetry)).await,
+        Command::Bridge(args) => Box::pin(bridge::run(args, telemetry)).await,
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => unless_stopped(Box::pin(doctor::run(args))).await,
         Command::Import(args) => import::run(&args),
