@@ -3,7 +3,7 @@
 #
 #   docker build -f infra/container/python.Dockerfile -t mcp-time infra/container/python
 #
-# For another server: change requirements.in, `pip-compile --generate-hashes`, and the last line.
+# For another server: change requirements.in, `uv pip compile --universal --generate-hashes requirements.in -o requirements.txt`, and the last line.
 
 ARG BRIDGE=portcullis-bridge
 ARG BASE=docker.io/library/python:3.13-slim
