@@ -11,6 +11,7 @@
 //! | [`chromium`] | a real browser, and the people who use it |
 //! | [`fleet`] | several instances of one gateway, and the load balancer before them |
 //! | [`hostile`] | upstreams that break every rule, and what they make the gateway hold |
+//! | [`hosting`] | the hostile server that every place that hosts servers has to hold |
 //! | [`issuer`] | an authorization server, and a server that takes its tokens alone |
 //! | [`upstream`] | MCP servers that speak HTTP, for the gateway to stand in front of |
 //! | [`vouching`] | an identity provider in the place of one that publishes no keys |
@@ -42,6 +43,7 @@ pub mod fleet;
 pub mod function;
 pub mod gateway;
 pub mod hostile;
+pub mod hosting;
 pub mod http;
 pub mod issuer;
 pub mod keyring;

@@ -211,7 +211,7 @@ fn given(name: &str) -> Option<PathBuf> {
 }
 
 /// The folder of cargo's products that this test program belongs to: it runs in its `deps`.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let program = env::current_exe().expect("a test program knows its own path");
     let deps = program.parent().expect("a file has a folder");
     deps.parent().expect("deps has a folder").to_owned()

@@ -5,6 +5,7 @@
 
 use super::denied::is_denied;
 use super::file::{CommandEntry, ServerEntry};
+use super::hosting::Hosting;
 use super::item::At;
 use super::model::Command;
 use super::problem::{Report, quote};
@@ -21,6 +22,11 @@ pub(super) fn resolve_command(
     report: &mut Report<'_>,
 ) -> Option<Command> {
     let separate = entry.args.as_deref().unwrap_or_default();
+    if let Some(host) = entry.host.as_ref().filter(|host| host.value.has_package()) {
+        report.error(&host.place, "a package is started by its own program, not by `command`");
+        report.hint("write what follows the program in `args`");
+        return None;
+    }
     let (program, args) = match command {
         CommandEntry::Program(program) => (Some(program), separate),
         CommandEntry::Line(line) => {
@@ -32,15 +38,50 @@ pub(super) fn resolve_command(
         }
     };
     let program = program.and_then(|program| resolve_program(program, context, report));
+    let command = resolve_rest(args, entry, context, report);
+    Some(Command { program: program?, ..command? })
+}
+
+/// Resolves a server that is an image or a package, with all that belongs to it; it has no program of its own.
+pub(super) fn resolve_hosted(
+    entry: &ServerEntry,
+    context: &Context<'_>,
+    report: &mut Report<'_>,
+) -> Option<Command> {
+    let args = entry.args.as_deref().unwrap_or_default();
+    if let Some(first) =
+        args.first().filter(|_| entry.host.as_ref().is_some_and(|host| !host.value.has_package()))
+    {
+        report.error(&first.place, "`args` follow a program or a package, and an image has its own command");
+        report.hint("write the whole `command` that is to run in the image");
+        return None;
+    }
+    resolve_rest(args, entry, context, report)
+}
+
+/// Resolves what belongs to a program.
+fn resolve_rest(
+    args: &[At<String>],
+    entry: &ServerEntry,
+    context: &Context<'_>,
+    report: &mut Report<'_>,
+) -> Option<Command> {
     let args: Vec<_> = args.iter().map(|arg| context.expand(arg, report)).collect();
     let env = resolve_env(entry, context, report);
+    let image = entry.host.as_ref().is_some_and(|host| host.value.has_image());
     let cwd = match &entry.cwd {
-        Some(cwd) => resolve_cwd(cwd, context, report).map(Some),
+        // Such a folder is not the machine's.
+        Some(cwd) if image => context.expand(cwd, report).map(Some),
+        Some(cwd) => resolve_folder(cwd, context, report).map(Some),
+        None => Some(None),
+    };
+    let hosting = match &entry.host {
+        Some(host) => host.value.resolve(context, report).map(|hosting: Hosting| Some(Box::new(hosting))),
         None => Some(None),
     };
     let (env, secret_env) = env?;
     let args = args.into_iter().collect::<Option<_>>()?;
-    Some(Command { program: program?, args, env, secret_env, cwd: cwd?, ..Command::default() })
+    Some(Command { args, env, secret_env, cwd: cwd?, hosting: hosting?, ..Command::default() })
 }
 
 fn resolve_program(program: &At<String>, context: &Context<'_>, report: &mut Report<'_>) -> Option<String> {
@@ -107,7 +148,11 @@ fn check_env_name(name: &At<String>, allowed: &[At<String>], report: &mut Report
 }
 
 /// Resolves a folder: an absolute one stays, a relative one begins at the configuration's folder and stays within it.
-fn resolve_cwd(cwd: &At<String>, context: &Context<'_>, report: &mut Report<'_>) -> Option<String> {
+pub(super) fn resolve_folder(
+    cwd: &At<String>,
+    context: &Context<'_>,
+    report: &mut Report<'_>,
+) -> Option<String> {
     let text = context.expand(cwd, report)?;
     if text.is_empty() {
         report.error(&cwd.place, "the folder is empty");

@@ -11,6 +11,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::elicitation::{Elicitation, ElicitationSchema};
 use super::file_policy::{AgentText, AuditText, AuthText, GroupText, ToolLimitsText, refuse_null};
 use super::file_variants::VariantText;
+use super::hosting::HostEntry;
+use super::hosting_schema::HostSchema;
 use super::item::At;
 use super::model::Naming;
 use super::native_sign_on::OAuthEntry;
@@ -146,18 +148,18 @@ pub(super) struct LimitsEntry {
     pub(super) message: Option<At<u64>>,
 }
 
-/// One MCP server: either `command` or `url`, and what belongs to it. In `command`, `args`, `env`, `cwd`, `url` and
+/// One MCP server: `command`, or an image or package in `host`, or `url`, and what belongs to it. In `command`, `args`, `env`, `cwd`, `url` and
 /// `headers`, `${NAME}` is replaced by an environment variable of the gateway and `${NAME:-text}` has a text for when
 /// it is not set; `$$` is one dollar sign. In `env` and `headers`, `${secret:NAME}` is the value of a secret that was given
 /// to the gateway with `portcullis secrets set NAME`.
 #[derive(Debug, Clone, Default, JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "Server")]
-#[schemars(extend("oneOf" = [{ "required": ["command"] }, { "required": ["url"] }]))]
+#[schemars(extend("oneOf" = [{ "anyOf": [{ "required": ["command"] }, { "required": ["host"] }] }, { "required": ["url"] }]))]
 pub(super) struct ServerEntry {
     /// The program of a subprocess that speaks MCP on its standard streams, alone or with its arguments. No shell is
     /// involved.
     pub(super) command: Option<CommandEntry>,
-    /// The program's arguments, where `command` is the program alone.
+    /// The program's arguments, where `command` is the program alone, or it is a package's.
     pub(super) args: Option<Vec<At<String>>>,
     /// Environment variables of the subprocess. It gets none of the gateway's own besides a safe base.
     #[schemars(with = "Option<BTreeMap<String, ValueText>>")]
@@ -190,6 +192,9 @@ pub(super) struct ServerEntry {
     /// What it may ask the users of agents.
     #[schemars(with = "Option<ElicitationSchema>")]
     pub(super) elicitation: Option<Elicitation>,
+    /// How a server that the gateway starts is kept apart.
+    #[schemars(with = "Option<HostSchema>")]
+    pub(super) host: Option<At<HostEntry>>,
 }
 
 /// A server's credential.
@@ -538,11 +543,14 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 23] = [
+    const PLACES: [(&str, &str); 26] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
         ("Elicitation", "servers: { a: { elicitation: { zzzzzz: 1 } } }"),
+        ("Host", "servers: { a: { host: { zzzzzz: 1 } } }"),
+        ("Place", "servers: { a: { host: { network: [{ zzzzzz: 1 }] } } }"),
+        ("Mount", "servers: { a: { host: { mounts: [{ zzzzzz: 1 }] } } }"),
         ("ServerAuth", "servers: { a: { auth: { zzzzzz: 1 } } }"),
         ("AuthHeader", "servers: { a: { auth: { header: { zzzzzz: 1 } } } }"),
         ("ServerOAuth", "servers: { a: { auth: { oauth: { zzzzzz: 1 } } } }"),

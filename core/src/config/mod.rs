@@ -21,6 +21,8 @@ mod file_policy;
 mod file_variants;
 mod foreign;
 mod gateway;
+mod hosting;
+mod hosting_schema;
 mod import;
 mod item;
 mod json;
@@ -56,6 +58,9 @@ mod yaml;
 pub use cases::{Case, read_cases};
 pub use elicitation::{Elicitation, Forms};
 pub use file::schema;
+pub use hosting::{
+    Backend, Bounds, Hosting, Image, Inside, Isolation, Mount, Network, Package, Per, Place, Registry,
+};
 pub use import::{Imported, import, to_yaml};
 pub(crate) use item::nearest;
 pub use model::{Command, Config, Endpoint, Gateway, Limits, Naming, Server, Transport};
@@ -302,7 +307,7 @@ agents: []
           hint: did you mean `gateway`?
         p.yaml:4:14: error: gateway.page_size: expected a whole number from 1 to 10000, found "many"
         p.yaml:5:18: error: gateway.request_limit: expected a size from 1KiB to 256MiB, such as "8MiB" or a number of bytes, found "1B"
-        p.yaml:8:5: error: servers.time.comand: unknown key "comand"; known: command, args, env, allow_env, cwd, url, transport, headers, auth, timeout, cache, enabled, elicitation
+        p.yaml:8:5: error: servers.time.comand: unknown key "comand"; known: command, args, env, allow_env, cwd, url, transport, headers, auth, timeout, cache, enabled, elicitation, host
           hint: did you mean `command`?
         p.yaml:9:14: error: servers.time.timeout: expected a duration such as "30s", found "soon"
         p.yaml:10:49: error: servers.web.timeout: expected a duration from 1ms to 1h, found "2h"

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::elicitation::Elicitation;
+use super::hosting::Hosting;
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use super::sign_on::{Consent, SignOn, Whose};
 use crate::names::ServerName;
@@ -212,6 +213,8 @@ pub struct Command {
     pub veil: Veil,
     /// The folder it runs in; the gateway's own where absent.
     pub cwd: Option<String>,
+    /// How it is kept apart, where it is; it is the user's process where absent.
+    pub hosting: Option<Box<Hosting>>,
 }
 
 /// An HTTP endpoint.

@@ -7,6 +7,7 @@ use super::file::{
     AuthEntry, CACHE_LIMIT, COUNTS, CommandEntry, GatewayEntry, HEAD_LIMITS, HEADER_COUNTS, HttpKind,
     LimitsEntry, MESSAGE_LIMITS, NAME_LIMITS, PAGE_SIZES, REQUEST_LIMITS, ServerEntry, TIMEOUT_LIMIT,
 };
+use super::hosting::HostEntry;
 use super::item::{At, Item};
 use super::model::Naming;
 use super::native_policy::take_sections;
@@ -105,6 +106,9 @@ fn read_server(item: &Item<'_>, report: &mut Report<'_>) -> Option<ServerEntry> 
             .and_then(|item| read_duration(&item, (Duration::ZERO, CACHE_LIMIT), report)),
         enabled: fields.take("enabled").and_then(|item| item.flag(report)),
         elicitation: fields.take("elicitation").and_then(|item| Elicitation::read(&item, report)),
+        host: fields
+            .take("host")
+            .and_then(|item| Some(At { place: item.place(), value: HostEntry::read(&item, report)? })),
     };
     fields.finish(report);
     Some(entry)

@@ -1,6 +1,6 @@
 //! From a server's description to a [`Server`]: references are replaced, then every value is checked.
 
-use super::command::resolve_command;
+use super::command::{resolve_command, resolve_hosted};
 use super::endpoint::resolve_endpoint;
 use super::file::{AuthEntry, DEFAULT_CACHE, DEFAULT_TIMEOUT, HttpKind, ServerEntry};
 use super::item::At;
@@ -131,6 +131,9 @@ pub(super) fn resolve_server(
             report.error(&url.place, "a server has either `command` or `url`, not both");
             None
         }
+        (None, None) if entry.host.as_ref().is_some_and(|host| host.value.source.is_some()) => {
+            resolve_hosted(entry, context, report).map(Transport::Stdio)
+        }
         (None, None) => {
             report.error(place, "a server needs `command` (a subprocess) or `url` (HTTP)");
             report
@@ -180,6 +183,9 @@ fn refuse_command_settings(entry: &ServerEntry, report: &mut Report<'_>) {
     }
     if let Some(cwd) = &entry.cwd {
         refuse_with(&cwd.place, "cwd", "command", report);
+    }
+    if let Some(host) = &entry.host {
+        refuse_with(&host.place, "host", "command", report);
     }
 }
 
