@@ -70,7 +70,9 @@ impl Engine {
         place(&toolbox::gateway(), &built.join("out/portcullis"));
         let programs = self.folder.path().join("programs");
         for (program, at) in [(toolbox::node(), "usr/local/bin/node"), (toolbox::gateway(), "")] {
-            libraries(&program).iter().for_each(|library| place(library, &below(&programs, library)));
+            for library in libraries(&program) {
+                place(&library, &below(&programs, &library));
+            }
             if !at.is_empty() {
                 place(&program, &programs.join(at));
             }
