@@ -9,6 +9,7 @@ mod database;
 mod demo;
 mod families;
 mod host;
+mod hosting;
 mod http;
 mod init;
 mod keyring;
@@ -34,6 +35,7 @@ use clap::Parser as _;
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
+    hosting::sandbox::run(std::env::args_os());
     let cli = cli::Cli::parse();
     if let Some(cli::Command::Bridge(_)) = &cli.command {
         match as_entry_point() {
