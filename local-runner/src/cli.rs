@@ -1,6 +1,7 @@
 //! The command line.
 
 mod bridge;
+mod host;
 mod remote;
 mod secrets;
 
@@ -13,6 +14,7 @@ use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
 pub(crate) use bridge::{Bridge, TOKEN};
+pub(crate) use host::{Host, Prepare};
 pub(crate) use remote::{
     AdminCredential, Connections, ConnectionsOf, EndConnections, KeysOf, ListConnections, Pull, Push,
     Rollback, Versions,
@@ -92,6 +94,12 @@ pub(crate) enum Command {
     /// Serve one stdio server over Streamable HTTP, as the entry point of a container; it keeps nothing on a disk
     #[command(after_help = BRIDGE_EXAMPLE)]
     Bridge(Bridge),
+    /// Prepare what the servers are made of that this machine hosts
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  portcullis host prepare\n  portcullis host prepare --verify"
+    )]
+    Host(Host),
     /// Find every problem of a configuration; exit code 1 where there is an error
     #[command(
         after_help = "Examples:\n  portcullis check --config portcullis.yaml\n  portcullis check --config portcullis.yaml --cases cases.yaml\n\nA file of cases is a list of maps such as\n  - { agent: coder, call: github/get_issue, args: { repo: shop }, expect: allowed }\nNo server has to run for them: they are decided by names alone."

@@ -10,6 +10,7 @@ mod client;
 mod connections;
 mod doctor;
 mod explain;
+mod host;
 mod import;
 mod keys;
 mod push;
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Serve(args) => serve::run(args, telemetry).await,
         Command::Stdio(args) => Box::pin(stdio::run(&args, telemetry)).await,
         Command::Bridge(args) => Box::pin(bridge::run(args, telemetry)).await,
+        Command::Host(command) => unless_stopped(host::run(command)).await,
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => unless_stopped(Box::pin(doctor::run(args))).await,
         Command::Import(args) => import::run(&args),

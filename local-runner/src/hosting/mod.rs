@@ -6,6 +6,7 @@
 //! | `programs` | where a program is, and what it needs to be seen |
 //! | `bubblewrap` | what a sandbox is made of |
 //! | `groups` | control groups: bounds, and which of them was hit |
+//! | `packages` | what a package of a registry is prepared to, and how that is started |
 //! | `sandbox`, `filter` | `portcullis sandbox`: what a process does to itself before it becomes a server |
 //!
 //! **What a description demands is enforced, or the server is not started.** What this machine can do is found once, by doing
@@ -15,6 +16,7 @@ mod bubblewrap;
 #[cfg(target_os = "linux")]
 mod filter;
 mod groups;
+pub(crate) mod packages;
 mod plan;
 mod programs;
 pub(crate) mod sandbox;
