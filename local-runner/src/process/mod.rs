@@ -22,6 +22,7 @@ mod supervise;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -33,6 +34,7 @@ use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 
 use crate::hosting::Hosts;
+use crate::hosting::packages::Packages;
 
 /// How long killed processes may take to vanish before a stop gives up on them (one may hang in the kernel).
 const REAPING: Duration = Duration::from_secs(2);
@@ -44,6 +46,7 @@ pub(crate) struct Processes {
     phase: watch::Sender<Phase>,
     patience: Patience,
     hosts: Hosts,
+    packages: Option<Packages>,
 }
 
 /// What the processes are to do.
@@ -80,7 +83,12 @@ impl Default for Processes {
 
 impl Processes {
     fn with_patience(patience: Patience) -> Self {
-        Self { phase: watch::Sender::new(Phase::Serving), patience, hosts: Hosts::default() }
+        Self { phase: watch::Sender::new(Phase::Serving), patience, hosts: Hosts::default(), packages: None }
+    }
+
+    /// Has servers that are packages start from what was prepared.
+    pub(crate) fn unpacking(self, packages: Packages) -> Self {
+        Self { packages: Some(packages), ..self }
     }
 
     /// Starts `command` as the process of `server` and ties it to `end`.
@@ -102,6 +110,13 @@ impl Processes {
         if *phase.borrow() != Phase::Serving {
             return Err(Unreachable::new(server.as_str(), "is not started while the gateway stops"));
         }
+        let command = match &self.packages {
+            Some(packages) => packages.unpack(server.as_str(), command).map_err(|why| {
+                Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered()
+            })?,
+            None => Cow::Borrowed(command),
+        };
+        let command = &*command;
         let process = start::start(server, command, &self.hosts).await?;
         tokio::spawn(supervise::supervise(process, end, longest, phase, self.patience));
         Ok(())

@@ -1,4 +1,4 @@
-//! Packages of npm and PyPI that servers are: fetched and verified beforehand, so that a start fetches nothing.
+//! Packages of npm and `PyPI` that servers are: fetched and verified beforehand, so that a start fetches nothing.
 //!
 //! | module | decides |
 //! |---|---|
@@ -18,14 +18,15 @@ mod record;
 mod runner;
 mod tool;
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use portcullis_core::config::{Package, Registry};
+use portcullis_core::config::{Command, Mount, Network, Package, Registry};
 
 pub(crate) use names::resembled;
-pub(crate) use record::{Part, Record};
+pub(crate) use record::Record;
 pub(crate) use runner::of_command;
 
 /// What packages lie in, below the data folder.
@@ -65,6 +66,38 @@ impl Packages {
     /// Those of a data folder.
     pub(crate) fn of(data: &Path) -> Self {
         Self(data.join(FOLDER))
+    }
+
+    /// Returns a command whose program is what was prepared, where it is a package or one of `npx` or `uvx` that names one. One
+    /// of these that is not prepared stays as it is where it may fetch that for itself.
+    ///
+    /// # Errors
+    /// Says that it is not prepared, or is not what it should be, and what to do.
+    pub(crate) fn unpack<'c>(&self, server: &str, command: &'c Command) -> Result<Cow<'c, Command>, String> {
+        let Some(hosting) = &command.hosting else { return Ok(Cow::Borrowed(command)) };
+        let (prepared, args) = match (&hosting.package, of_command(command)) {
+            (Some(package), _) => (self.prepared(package, server)?, &command.args[..]),
+            (None, Some((package, args))) if hosting.network == Network::None || self.has(&package) => {
+                (self.prepared(&package, server)?, args)
+            }
+            (None, _) => return Ok(Cow::Borrowed(command)),
+        };
+        let seen = prepared.mounts.iter().map(|folder| {
+            let path = folder.display().to_string();
+            Mount { to: path.clone(), path, write: false }
+        });
+        let mut hosting = hosting.clone();
+        hosting.mounts.extend(seen);
+        Ok(Cow::Owned(Command {
+            program: prepared.program,
+            args: prepared.args.iter().chain(args).cloned().collect(),
+            hosting: Some(hosting),
+            ..command.clone()
+        }))
+    }
+
+    fn has(&self, package: &Package) -> bool {
+        matches!(self.find(package), Ok(Some(_)) | Err(_))
     }
 
     /// Returns a package as it is started, or says why it is not; `server` is whose it is.

@@ -22,6 +22,7 @@ struct Lock {
 
 /// A package as the lockfile has it.
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the lockfile's")]
 #[serde(rename_all = "camelCase")]
 struct Locked {
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! Packages of PyPI: installed by pip from wheels alone, each by a digest that the registry has told.
+//! Packages of `PyPI`: installed by pip from wheels alone, each by a digest that the registry has told.
 
 use std::fs;
 use std::path::Path;
@@ -90,7 +90,7 @@ fn part(installed: &Installed) -> anyhow::Result<Part> {
     Ok(Part { at: plain(name), version: version.clone(), integrity: format!("sha256:{hash}") })
 }
 
-/// Writes a name as PyPI compares it.
+/// Writes a name as `PyPI` compares it.
 fn plain(name: &str) -> String {
     let same = name.to_ascii_lowercase().replace(['_', '.'], "-");
     same.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
