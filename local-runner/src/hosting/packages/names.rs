@@ -89,16 +89,16 @@ fn plain(name: &str) -> Vec<char> {
 
 /// Tells whether one edit at most makes one of the other.
 fn is_near(one: &[char], other: &[char]) -> bool {
-    let same = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let same = one.iter().zip(other).take_while(|(ours, theirs)| ours == theirs).count();
     let (one, other) = (&one[same..], &other[same..]);
-    match (one, other) {
-        ([], []) => true,
-        ([_, rest @ ..], []) | ([], [_, rest @ ..]) => rest.is_empty(),
-        ([a, after_a @ ..], [b, after_b @ ..]) => {
-            let moved = matches!((after_a, after_b), ([c, x @ ..], [d, y @ ..]) if (a, c, x) == (d, b, y));
-            after_a == after_b || after_a == other || one == after_b || moved
-        }
-    }
+    let (Some(after_one), Some(after_other)) = (one.get(1..), other.get(1..)) else {
+        return one.len().max(other.len()) <= 1;
+    };
+    let is_moved = one.len() > 1
+        && other.len() > 1
+        && (one[0], one[1]) == (other[1], other[0])
+        && one[2..] == other[2..];
+    after_one == after_other || after_one == other || one == after_other || is_moved
 }
 
 #[cfg(test)]

@@ -121,8 +121,8 @@ fn script(scripts: &[(String, String)], name: &str) -> anyhow::Result<(String, S
         (Some(found), _) | (None, [found]) => Ok(found.clone()),
         (None, []) => bail!("{name} has no program (`console_scripts`)"),
         (None, all) => {
-            let names: Vec<_> = all.iter().map(|(name, _)| name.as_str()).collect();
-            bail!("it has several programs, and none is called {name}: {}", names.join(", "))
+            let all: Vec<_> = all.iter().map(|(script, _)| script.as_str()).collect();
+            bail!("it has several programs, and none is called {name}: {}", all.join(", "))
         }
     }
 }
