@@ -17,7 +17,7 @@ use portcullis_tests::wait::PATIENCE;
 use tempfile::TempDir;
 
 /// Commands of other programs, by their beginning, and why they are not run here.
-const OTHERS: [(&str, &str); 26] = [
+const OTHERS: [(&str, &str); 27] = [
     (
         "portcullis push --config edge --to https://portcullis.example",
         "asks the Worker that `edge_docs.rs` runs",
@@ -32,6 +32,7 @@ const OTHERS: [(&str, &str); 26] = [
     ("terraform ", "needs an account; `tests/lambda/infrastructure.sh` checks the module"),
     ("aws ", "is AWS's, and needs an account"),
     ("docker ", "is an engine's; `bridge_image.rs` builds and runs the images"),
+    ("portcullis host prepare", "fetches packages; `packages.rs` runs it"),
     ("kubectl ", "needs a cluster; `tests/lambda/infrastructure.sh` checks the objects"),
     ("npm install --global wrangler", "is npm's"),
     ("wrangler ", "is Cloudflare's; `edge_docs.rs` runs those that need no account"),
