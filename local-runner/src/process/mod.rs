@@ -17,6 +17,7 @@ mod environment;
 mod feed;
 mod group;
 mod lines;
+mod spares;
 mod start;
 mod stderr;
 mod supervise;
@@ -37,6 +38,8 @@ use portcullis_core::pipe::PipeEnd;
 use crate::hosting::Hosts;
 use crate::hosting::packages::Packages;
 
+use spares::Spares;
+
 /// How long killed processes may take to vanish before a stop gives up on them (one may hang in the kernel).
 const REAPING: Duration = Duration::from_secs(2);
 
@@ -48,6 +51,7 @@ pub(crate) struct Processes {
     patience: Patience,
     hosts: Hosts,
     packages: Option<Packages>,
+    spares: Spares,
 }
 
 /// What the processes are to do.
@@ -84,7 +88,13 @@ impl Default for Processes {
 
 impl Processes {
     fn with_patience(patience: Patience) -> Self {
-        Self { phase: watch::Sender::new(Phase::Serving), patience, hosts: Hosts::default(), packages: None }
+        Self {
+            phase: watch::Sender::new(Phase::Serving),
+            patience,
+            hosts: Hosts::default(),
+            packages: None,
+            spares: Spares::default(),
+        }
     }
 
     /// Has servers that are packages start from what was prepared.
@@ -111,16 +121,52 @@ impl Processes {
         if *phase.borrow() != Phase::Serving {
             return Err(Unreachable::new(server.as_str(), "is not started while the gateway stops"));
         }
-        let command = match &self.packages {
-            Some(packages) => packages.unpack(server.as_str(), command).map_err(|why| {
-                Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered()
-            })?,
-            None => Cow::Borrowed(command),
+        let command = &*self.unpacked(server, command)?;
+        let spare = self.spares.take(server, command);
+        let process = match spare.and_then(|mut spare| (!spare.body.has_ended()).then_some(spare)) {
+            Some(spare) => spare,
+            None => start::start(server, command, &self.hosts).await?,
         };
-        let command = &*command;
-        let process = start::start(server, command, &self.hosts).await?;
         tokio::spawn(supervise::supervise(process, end, longest, phase, self.patience));
+        if command.hosting.as_ref().is_some_and(|hosting| hosting.spares > 0) {
+            tokio::spawn(self.clone().refill(server.clone(), command.clone()));
+        }
         Ok(())
+    }
+
+    /// Starts as many servers as are to wait for whoever needs one.
+    async fn refill(self, server: ServerName, command: Command) {
+        let wanted = command.hosting.as_ref().map_or(0, |hosting| usize::from(hosting.spares));
+        while self.spares.count(&server) < wanted && *self.phase.borrow() == Phase::Serving {
+            match start::start(&server, &command, &self.hosts).await {
+                Ok(started) => self.spares.put(command.clone(), started),
+                Err(error) => {
+                    tracing::warn!(%server, %error, "no spare could be started");
+                    return;
+                }
+            }
+        }
+        if *self.phase.borrow() != Phase::Serving {
+            self.give_up_spares().await;
+        }
+    }
+
+    async fn give_up_spares(&self) {
+        for spare in self.spares.take_all() {
+            spare.body.sweep().await;
+        }
+    }
+
+    /// Returns a command whose program is one that was prepared, where it is a package.
+    fn unpacked<'c>(
+        &self,
+        server: &ServerName,
+        command: &'c Command,
+    ) -> Result<Cow<'c, Command>, Unreachable> {
+        let Some(packages) = &self.packages else { return Ok(Cow::Borrowed(command)) };
+        packages.unpack(server.as_str(), command).map_err(|why| {
+            Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered()
+        })
     }
 
     /// Returns how many processes there are.
@@ -133,6 +179,7 @@ impl Processes {
     /// Nothing can be launched afterwards.
     pub(crate) async fn stop_all(&self, deadline: Duration) {
         self.phase.send_replace(Phase::Stopping);
+        self.give_up_spares().await;
         if timeout(deadline, self.phase.closed()).await.is_ok() {
             return;
         }
