@@ -22,6 +22,7 @@ use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
 
 use crate::connections::Connections;
+use crate::hosting::packages::Packages;
 use crate::process::Processes;
 use crate::secrets::Safe;
 use crate::store::Store;
@@ -87,10 +88,21 @@ impl Machine {
         }
     }
 
-    /// Makes the same machine with the secrets and the connections of a data folder.
+    /// Makes the same machine with the secrets, the connections and the packages of a data folder.
     pub(crate) fn holding(self, folder: &Path, keys: &SealKeys) -> Self {
         let connections: Arc<dyn ConnectionStore> = Arc::new(Connections::new(folder));
-        Self { secrets: Some(Arc::new(Safe::new(folder, keys))), connections: Some(connections), ..self }
+        let processes = self.processes.unpacking(Packages::of(folder));
+        Self {
+            secrets: Some(Arc::new(Safe::new(folder, keys))),
+            connections: Some(connections),
+            processes,
+            ..self
+        }
+    }
+
+    /// Makes the same machine with these secrets, and no connections.
+    pub(crate) fn given(self, secrets: Arc<dyn SecretStore>) -> Self {
+        Self { secrets: Some(secrets), ..self }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.

@@ -3,12 +3,14 @@
 
 mod admin;
 mod audit;
+mod bridge;
 mod cases;
 mod check;
 mod client;
 mod connections;
 mod doctor;
 mod explain;
+mod host;
 mod import;
 mod keys;
 mod push;
@@ -42,6 +44,8 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(args, telemetry).await,
         Command::Stdio(args) => Box::pin(stdio::run(&args, telemetry)).await,
+        Command::Bridge(args) => Box::pin(bridge::run(args, telemetry)).await,
+        Command::Host(command) => unless_stopped(host::run(command)).await,
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => unless_stopped(Box::pin(doctor::run(args))).await,
         Command::Import(args) => import::run(&args),
