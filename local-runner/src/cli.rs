@@ -14,7 +14,7 @@ use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
 pub(crate) use bridge::{Bridge, TOKEN};
-pub(crate) use host::{Host, Logs, Prepare, Running, Stop};
+pub(crate) use host::{Host, Inside, Logs, Prepare, Running, Stop};
 pub(crate) use remote::{
     AdminCredential, Connections, ConnectionsOf, EndConnections, KeysOf, ListConnections, Pull, Push,
     Rollback, Versions,
@@ -168,6 +168,9 @@ pub(crate) enum Command {
     /// Print the JSON Schema of the native configuration
     #[command(after_help = "Example:\n  portcullis schema > portcullis.schema.json")]
     Schema,
+    /// A server that answers over HTTP in a network of its own, on standard input and output
+    #[command(hide = true)]
+    Inside(Inside),
     /// The built-in demo MCP server, on standard input and output
     #[command(hide = true)]
     Demo,

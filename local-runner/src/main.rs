@@ -47,6 +47,13 @@ fn main() -> ExitCode {
             }
         }
     }
+    if let Some(cli::Command::Inside(args)) = &cli.command
+        && let Some(process) = args.beside
+        && let Err(error) = hosting::enter_network(process)
+    {
+        commands::complain(&error.context("the server's network cannot be entered"));
+        return ExitCode::from(1);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {

@@ -464,3 +464,34 @@ fn commands_know_processes() {
 fn commands_know_containers() {
     commands_know_what_runs(&Place::podman());
 }
+
+/// A server that answers over HTTP, in a network that nobody else is in.
+fn http_is_spoken_inside(place: &Place) {
+    let mut server = place.server(&json!({ "port": 8000 }), &[]);
+    server["command"] = json!([place.program(), "--http", "127.0.0.1:8000"]);
+    let gateway =
+        place.prepared(Gateway::with(&json!({ "version": 1, "servers": { "s": server } }).to_string()));
+    let gateway = gateway.start();
+    let agent = Agent::modern(gateway.url());
+    let count = || number(text(&agent.call("s__count", &json!({}))), "");
+    assert_eq!((count(), count()), (1, 2), "{}", gateway.log());
+    let seen = text(&agent.call("s__view", &json!({}))).to_owned();
+    assert!(seen.contains("interfaces: lo\n"), "{seen}");
+    let params = json!({ "name": "s__crash", "arguments": { "code": 3 } });
+    agent.error("tools/call", params);
+    let anew = wait::until(wait::PATIENCE, || {
+        let answer = agent.ask("tools/call", json!({ "name": "s__count", "arguments": {} }));
+        (answer["result"].is_object() && number(text(&answer["result"]), "") == 1).then_some(())
+    });
+    assert!(anew.is_some(), "{}", gateway.log());
+}
+
+#[test]
+fn http_is_spoken_in_a_sandbox() {
+    http_is_spoken_inside(&Place::bubblewrap());
+}
+
+#[test]
+fn http_is_spoken_in_a_container() {
+    http_is_spoken_inside(&Place::podman());
+}

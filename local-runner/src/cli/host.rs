@@ -1,5 +1,6 @@
 //! What the commands take that are about hosted servers.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -28,6 +29,22 @@ pub(crate) enum Host {
     /// End the instances of a hosted server, and forget what it said
     #[command(after_help = "Example:\n  portcullis host rm files")]
     Rm(Stop),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inside {
+    /// The port on which the server answers
+    #[arg(long)]
+    pub(crate) port: u16,
+    /// The path of its endpoint
+    #[arg(long)]
+    pub(crate) path: String,
+    /// A process in whose network the server answers, where that is not this one's own
+    #[arg(long)]
+    pub(crate) beside: Option<u32>,
+    /// The server, where it is yet to be started
+    #[arg(last = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

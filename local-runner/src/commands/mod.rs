@@ -13,6 +13,7 @@ mod explain;
 mod host;
 mod hosted;
 mod import;
+mod inside;
 mod keys;
 mod push;
 mod secrets;
@@ -65,6 +66,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
             say(format_args!("{:#}", portcullis_core::config::schema()));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Inside(args) => Box::pin(inside::run(args)).await,
         Command::Demo => {
             demo::run().await?;
             Ok(ExitCode::SUCCESS)

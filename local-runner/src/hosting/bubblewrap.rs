@@ -83,9 +83,16 @@ pub(crate) fn args(contents: &Contents<'_>) -> Vec<OsString> {
     args.words(&["--remount-ro", "/dev", "--remount-ro", "/", "--chdir"]);
     args.0.push(contents.folder.unwrap_or(Path::new(TEMPORARY)).into());
     args.words(&["--", OWN]);
-    args.0.extend(
-        steps(contents, runs).args((&contents.program.program).into(), contents.args.iter().cloned()),
-    );
+    let server = std::iter::once((&contents.program.program).into()).chain(contents.args.iter().cloned());
+    let (program, rest): (OsString, Vec<OsString>) = match &contents.hosting.http {
+        None => ((&contents.program.program).into(), contents.args.to_vec()),
+        // What speaks to it over HTTP shares its network.
+        Some(http) => {
+            let relay = super::inside(http, None).into_iter().chain([OsString::from("--")]);
+            (OWN.into(), relay.chain(server).collect())
+        }
+    };
+    args.0.extend(steps(contents, runs).args(program, rest));
     args.0
 }
 
@@ -112,7 +119,7 @@ fn system(args: &mut Args, open: bool) -> Vec<PathBuf> {
 
 /// Returns what is done within the sandbox before the program is.
 fn steps(contents: &Contents<'_>, mut runs: Vec<PathBuf>) -> Steps {
-    runs.push(contents.program.program.clone());
+    runs.extend([contents.program.program.clone(), OWN.into()]);
     runs.extend(contents.program.needs.iter().chain(contents.besides).cloned());
     runs.extend(
         contents.hosting.mounts.iter().filter(|mount| !mount.write).map(|mount| mount.to.clone().into()),

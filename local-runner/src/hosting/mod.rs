@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use portcullis_core::config::{Backend, Command, Hosting, Isolation, Network};
+use portcullis_core::config::{Backend, Command, Hosting, Inside, Isolation, Network};
 use portcullis_core::names::ServerName;
 use portcullis_core::sorted::SortedMap;
 
@@ -237,6 +237,29 @@ impl Machine {
         }
         Self { abilities: Abilities { bubblewrap, groups, engine: container }, hierarchy, engine, own }
     }
+}
+
+/// Enters the network of a process, for all that this one starts from now on.
+///
+/// # Errors
+/// Says why not: only root may, as a rule.
+pub(crate) fn enter_network(process: u32) -> anyhow::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let namespace = std::fs::File::open(format!("/proc/{process}/ns/net"))?;
+        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+        Ok(())
+    }
+    #[cfg(not(target_os = "linux"))]
+    anyhow::bail!("there are no networks of processes ({process}) here")
+}
+
+/// Returns the arguments of `portcullis inside`.
+fn inside(http: &Inside, beside: Option<i64>) -> Vec<OsString> {
+    let mut args = vec!["inside".to_owned(), "--port".to_owned(), http.port.to_string()];
+    args.extend(["--path".to_owned(), http.path.clone()]);
+    args.extend(beside.into_iter().flat_map(|process| ["--beside".to_owned(), process.to_string()]));
+    args.into_iter().map(OsString::from).collect()
 }
 
 /// Makes a sandbox in which nothing is done.

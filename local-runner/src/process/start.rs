@@ -58,7 +58,6 @@ pub(super) async fn start(
             tracing::info!(%server, "container started");
             let noted = records.and_then(|records| records.note_container(server.as_str(), container.id()));
             let body = Body::Container(container);
-            let (stdout, stderr) = (Box::new(stdout), Box::new(stderr));
             return Ok(Started { server: name, body, stdin, stdout, stderr, veil, noted, log });
         }
         Placed::Process(ready) => ready,
