@@ -82,6 +82,7 @@ impl Machine {
     pub(crate) fn keeping(self, folder: &Path) -> Self {
         let store = Arc::new(Store::new(folder.to_owned()));
         Self {
+            processes: self.processes.noted_in(folder),
             stores: Some(Stores { configurations: store.clone(), keys: store.clone(), families: store }),
             ..self
         }

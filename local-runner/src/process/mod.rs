@@ -16,6 +16,7 @@ mod body;
 mod environment;
 mod feed;
 mod group;
+mod journal;
 mod lines;
 mod spares;
 mod start;
@@ -25,6 +26,7 @@ mod supervise;
 mod tests;
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -87,6 +89,11 @@ impl Default for Processes {
 }
 
 impl Processes {
+    /// Has it written down in this data folder which hosted servers run.
+    pub(crate) fn noted_in(self, folder: &Path) -> Self {
+        Self { hosts: self.hosts.noted_in(folder), ..self }
+    }
+
     fn with_patience(patience: Patience) -> Self {
         Self {
             phase: watch::Sender::new(Phase::Serving),
