@@ -7,8 +7,8 @@
 //! | `bubblewrap` | what a sandbox is made of |
 //! | `engine`, `container` | containers over an engine's API |
 //! | `groups` | control groups: bounds, and which of them was hit |
-//! | `packages` | what a package of a registry is prepared to, and how that is started |
 //! | `records` | what runs, written down |
+//! | `packages` | what a package of a registry is prepared to, and how that is started |
 //! | `sandbox`, `filter` | `portcullis sandbox`: what a process does to itself before it becomes a server |
 //!
 //! **What a description demands is enforced, or the server is not started.** What this machine can do is found once, by doing
