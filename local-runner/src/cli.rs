@@ -14,7 +14,7 @@ use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
 pub(crate) use bridge::{Bridge, TOKEN};
-pub(crate) use host::{Host, Prepare};
+pub(crate) use host::{Host, Logs, Prepare, Running, Stop};
 pub(crate) use remote::{
     AdminCredential, Connections, ConnectionsOf, EndConnections, KeysOf, ListConnections, Pull, Push,
     Rollback, Versions,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use portcullis_core::config::{Command, Config, Package, Registry, Server, Transport};
 use serde_json::{Value, json};
 
-use super::{complain, counted, find, say};
+use super::{complain, counted, find, hosted, say};
 use crate::cli::{Host, Prepare};
 use crate::data;
 use crate::hosting::packages::{self, Outcome, Packages};
@@ -14,6 +14,11 @@ use crate::hosting::packages::{self, Outcome, Packages};
 pub(super) async fn run(command: Host) -> anyhow::Result<ExitCode> {
     match command {
         Host::Prepare(args) => prepare(&args).await,
+        Host::List(args) => hosted::list(args).await,
+        Host::Stats(args) => hosted::stats(args).await,
+        Host::Logs(args) => hosted::logs(args),
+        Host::Stop(args) => hosted::stop(args).await,
+        Host::Rm(args) => hosted::remove(args).await,
     }
 }
 

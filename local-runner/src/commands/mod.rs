@@ -11,6 +11,7 @@ mod connections;
 mod doctor;
 mod explain;
 mod host;
+mod hosted;
 mod import;
 mod keys;
 mod push;

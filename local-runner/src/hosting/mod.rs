@@ -39,7 +39,7 @@ use portcullis_core::sorted::SortedMap;
 
 use bubblewrap::Contents;
 pub(crate) use container::{Container, Streams};
-use engine::Engine;
+pub(crate) use engine::Engine;
 use groups::{Groups, Hierarchy};
 use plan::{Abilities, Bounded, Limits, Plan};
 use programs::Found;
