@@ -61,8 +61,7 @@ impl Stage {
 
 /// The number behind `name=` or `name: ` in what was said.
 fn number(said: &str, name: &str) -> u64 {
-    let after =
-        said.split_once(name).map(|(_, after)| after).unwrap_or_else(|| panic!("no {name} in {said:?}"));
+    let after = said.split_once(name).map_or_else(|| panic!("no {name} in {said:?}"), |(_, after)| after);
     let digits: String =
         after.trim_start_matches(['=', ':', ' ']).chars().take_while(char::is_ascii_digit).collect();
     digits.parse().unwrap_or_else(|_| panic!("no number behind {name} in {said:?}"))
