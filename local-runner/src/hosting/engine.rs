@@ -89,6 +89,11 @@ impl Engine {
         Ok((Self { docker, owner: groups::owner(), local }, abilities))
     }
 
+    /// Tells whether its containers are processes of this machine.
+    pub(super) fn is_local(&self) -> bool {
+        self.local
+    }
+
     /// Returns the identifier of an image that the engine holds.
     pub(super) async fn image(&self, hosting: &Hosting) -> Result<String, String> {
         let Some(Image { name, digest }) = &hosting.image else { return Err("no image is named".to_owned()) };

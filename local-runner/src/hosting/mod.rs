@@ -138,6 +138,11 @@ impl Hosts {
     ) -> Result<Placed, String> {
         let machine = self.machine.get_or_init(|| Machine::find(self.records.as_ref())).await;
         let plan = plan::plan(hosting, &machine.abilities)?;
+        let missing = hosting.mounts.iter().find(|mount| !Path::new(&mount.path).exists());
+        // What lies where an engine runs elsewhere cannot be seen from here.
+        if let Some(missing) = missing.filter(|_| machine.engine.as_ref().is_none_or(Engine::is_local)) {
+            return Err(format!("there is no file or folder {:?}, which `host.mounts` names", missing.path));
+        }
         if let (Backend::Container, Some(engine)) = (plan.backend, &machine.engine) {
             let (container, streams) = Container::start(engine, server, command, hosting, &plan).await?;
             return Ok(Placed::Container(Box::new((container, streams))));
