@@ -494,3 +494,76 @@ fn http_is_spoken_in_a_sandbox() {
 fn http_is_spoken_in_a_container() {
     http_is_spoken_inside(&Place::podman());
 }
+
+/// A user without any rights has sandboxes too, and is told that bounds need more.
+#[test]
+fn users_without_rights_have_sandboxes() {
+    // Theirs is no folder of whoever runs the tests.
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    fs::copy(toolbox::gateway(), at("portcullis")).expect("the gateway can be copied");
+    fs::copy(portcullis_tests::hosting::hostile(), at("hostile")).expect("the server can be copied");
+    let call = |host: Value| {
+        let config =
+            json!({ "version": 1, "servers": { "s": { "command": [at("hostile")], "host": host } } });
+        fs::write(at("portcullis.yaml"), config.to_string()).expect("a file");
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(at("portcullis"));
+        command.args(["call", "s__view"]).current_dir(folder.path());
+        command.env("HOME", folder.path()).env("PORTCULLIS_DATA_DIR", at("data"));
+        portcullis_tests::process::run(command, &[], wait::PATIENCE)
+    };
+    let whose = std::process::Command::new("chown").args(["-R", "65534:65534"]).arg(folder.path()).status();
+    assert!(whose.expect("chown can be started").success());
+    let seen = call(json!({}));
+    assert!(seen.stdout.contains("interfaces: lo\n"), "{}{}", seen.stdout, seen.stderr);
+    assert!(seen.stdout.contains("read /etc/shadow: refused"), "{}", seen.stdout);
+    assert!(seen.stdout.contains("write /pwn: refused"), "{}", seen.stdout);
+    let bounded = call(json!({ "memory": "64MiB" }));
+    assert!(bounded.stderr.contains("`memory` cannot be bounded here"), "{}", bounded.stderr);
+}
+
+/// What a description names cannot become an option of what starts it, nor reach what it does not name.
+#[test]
+fn descriptions_cannot_smuggle_anything() {
+    let check = |server: Value| {
+        let gateway = Gateway::with(&json!({ "version": 1, "servers": { "s": server } }).to_string());
+        let gateway = gateway.until(Readiness::Answering).start();
+        gateway.cli(&["check"]).stderr + &gateway.cli(&["check"]).stdout
+    };
+    let hostile = portcullis_tests::hosting::hostile();
+    for (server, why) in [
+        (json!({ "command": ["--bind", "/", "/"], "host": {} }), "a program does not begin with `-`"),
+        (json!({ "command": [hostile], "host": {}, "env": { "LD_PRELOAD": "/x.so" } }), "LD_PRELOAD"),
+        (json!({ "command": [hostile], "host": { "mounts": ["../.."] } }), "may not leave the folder"),
+        (
+            json!({ "command": [hostile], "host": { "mounts": [{ "path": "/usr", "to": "/a/../../etc" }] } }),
+            "without `.` and `..`",
+        ),
+        (json!({ "command": [hostile], "host": {}, "cwd": "../x" }), "may not leave the folder"),
+        (json!({ "host": { "image": "--privileged@sha256:0" } }), "an image with its digest"),
+        (json!({ "host": { "image": "a:latest" } }), "an image with its digest"),
+        (json!({ "host": { "npm": "--prefix=/@1.0.0" } }), "its exact version"),
+    ] {
+        let said = check(server);
+        assert!(said.contains(why), "{why}: {said}");
+    }
+    // Arguments are arguments, whatever they look like.
+    let args = json!({ "s": { "command": [hostile, "--bind", "/", "/", "--", "sh"], "host": {} } });
+    let gateway = Gateway::start(&json!({ "version": 1, "servers": args }).to_string());
+    let seen = Agent::modern(gateway.url()).call("s__view", &json!({}));
+    assert!(text(&seen).contains("write /pwn: refused"), "{seen}");
+}
+
+/// The digest decides which image runs, and not the name that it was given; what is not there is not fetched.
+#[test]
+fn only_the_image_that_was_named_runs() {
+    let place = Place::podman();
+    let (name, digest) =
+        portcullis_tests::engine::Engine::podman().hostile().split_once('@').expect("a digest");
+    let other = format!("{name}@sha256:{}", "0".repeat(64));
+    is_refused(&place, &json!({ "image": other }), "the engine does not hold the image");
+    // Another name of the same image is the same image.
+    let stage = Stage::at(&place, &json!({ "image": format!("localhost/other:2@{digest}") }));
+    assert!(stage.tries("view", &json!({})).contains("uid: 65534"));
+}
