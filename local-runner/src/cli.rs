@@ -1,5 +1,7 @@
 //! The command line.
 
+#[cfg(target_os = "linux")]
+mod gate;
 mod remote;
 mod secrets;
 
@@ -11,6 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
+#[cfg(target_os = "linux")]
+pub(crate) use gate::{Gate, GateSockets};
 pub(crate) use remote::{
     AdminCredential, Connections, ConnectionsOf, EndConnections, KeysOf, ListConnections, Pull, Push,
     Rollback, Versions,
@@ -140,6 +144,14 @@ pub(crate) enum Command {
     /// The built-in demo MCP server, on standard input and output
     #[command(hide = true)]
     Demo,
+    /// Put the network of a process behind a gate, and record what is tried there
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Gate(Gate),
+    /// Hand the sockets of a gate over standard input
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    GateSockets(GateSockets),
 }
 
 /// What the gateway is made from.

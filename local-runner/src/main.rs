@@ -9,6 +9,7 @@ mod database;
 mod demo;
 mod families;
 mod host;
+mod hosting;
 mod http;
 mod keyring;
 mod keys;
@@ -31,6 +32,9 @@ use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    if let Some(outcome) = without_threads(&cli) {
+        return exit_code(outcome);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {
@@ -41,6 +45,10 @@ fn main() -> ExitCode {
         }
         Err(error) => Err(error.into()),
     };
+    exit_code(outcome)
+}
+
+fn exit_code(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
@@ -48,6 +56,20 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// Runs a command that a process with threads cannot.
+#[cfg(target_os = "linux")]
+fn without_threads(cli: &cli::Cli) -> Option<anyhow::Result<ExitCode>> {
+    match &cli.command {
+        Some(cli::Command::GateSockets(args)) => Some(commands::gate::hand_over(args)),
+        _ => None,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn without_threads(_: &cli::Cli) -> Option<anyhow::Result<ExitCode>> {
+    None
 }
 
 fn run(runtime: &Runtime, cli: cli::Cli) -> anyhow::Result<ExitCode> {

@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use portcullis_core::audit::{Entry, Redactor, Writing};
-use portcullis_core::config::Audit;
+use portcullis_core::config::{Audit, OnFailure};
 use portcullis_core::ports::{AuditSink, AuditState};
 use portcullis_native::now;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -99,13 +99,23 @@ struct Settings {
     writing: Writing,
     rotate: u64,
     keep_days: u32,
+    /// Whether entries are wanted.
+    enabled: bool,
+    on_failure: OnFailure,
 }
 
 impl Settings {
     fn new(audit: &Audit) -> anyhow::Result<Arc<Self>> {
         let redactor = Redactor::new(&audit.redact)?;
         let writing = Writing { redactor, arguments: audit.arguments };
-        Ok(Arc::new(Self { writing, rotate: audit.rotate, keep_days: audit.keep_days }))
+        let (rotate, keep_days) = (audit.rotate, audit.keep_days);
+        Ok(Arc::new(Self {
+            writing,
+            rotate,
+            keep_days,
+            enabled: audit.enabled,
+            on_failure: audit.on_failure,
+        }))
     }
 }
 
@@ -122,6 +132,22 @@ impl Trail {
         let writer = Writer::new(folder, shared.clone(), telemetry);
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
         Ok(Self(Arc::new(Kept { shared, _limited: limited, thread: Mutex::new(Some(thread)) })))
+    }
+
+    /// Records what no request led to, where entries are wanted.
+    pub(crate) fn note(&self, entry: Entry) {
+        if self.0.shared.settings().enabled {
+            self.record(entry);
+        }
+    }
+
+    /// Tells whether nothing may happen for now, because it has to be recorded and cannot be.
+    pub(crate) fn is_closed(&self) -> bool {
+        let (enabled, on_failure) = {
+            let settings = self.0.shared.settings();
+            (settings.enabled, settings.on_failure)
+        };
+        enabled && on_failure == OnFailure::Closed && self.is_failing()
     }
 
     /// Writes what is left, and nothing more after that.

@@ -9,6 +9,8 @@ mod client;
 mod connections;
 mod doctor;
 mod explain;
+#[cfg(target_os = "linux")]
+pub(crate) mod gate;
 mod import;
 mod keys;
 mod push;
@@ -64,6 +66,11 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
             demo::run().await?;
             Ok(ExitCode::SUCCESS)
         }
+        #[cfg(target_os = "linux")]
+        Command::Gate(args) => gate::run(args).await,
+        // It has run before there were threads.
+        #[cfg(target_os = "linux")]
+        Command::GateSockets(args) => gate::hand_over(&args),
     }
 }
 
