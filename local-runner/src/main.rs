@@ -31,6 +31,7 @@ use clap::Parser as _;
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
+    hosting::sandbox::run(std::env::args_os());
     let cli = cli::Cli::parse();
     if let Some(outcome) = without_threads(&cli) {
         return exit_code(outcome);
