@@ -3,15 +3,30 @@
 //! In each test somebody listens wherever a program must not come to, so that it is the gate that keeps it away.
 #![cfg(target_os = "linux")]
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use portcullis_tests::agent::Agent;
+use portcullis_tests::gateway::Gateway;
+use portcullis_tests::hosting::hostile;
+use portcullis_tests::process::Background;
+use portcullis_tests::scenario::text;
 use portcullis_tests::toolbox;
 use portcullis_tests::wait::{self, PATIENCE};
 use portcullis_tests::world::{METADATA, NAMES, NEWER, OTHER, PUBLIC, Sandbox, World};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// What an attempt came to, as one line.
+/// What an attempt of the sandbox came to, as one line.
 fn told(attempt: &Value) -> String {
+    assert_eq!((&attempt["method"], &attempt["server"]), (&json!("egress"), &json!("probe")), "{attempt}");
+    said(attempt)
+}
+
+fn said(attempt: &Value) -> String {
     let text = |key: &str| attempt[key].as_str().unwrap_or_default();
-    assert_eq!((text("method"), text("server")), ("egress", "probe"), "{attempt}");
     let parts = [text("decision"), text("name"), text("upstream_name"), text("rule"), text("error")];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" | ")
 }
@@ -207,21 +222,19 @@ for line in iter(input, 'end'):
 
 /// A program that answers a line with a line.
 struct Asking {
-    process: std::process::Child,
-    answers: std::io::BufReader<std::process::ChildStdout>,
+    process: Child,
+    answers: BufReader<ChildStdout>,
 }
 
 impl Asking {
-    fn start(mut command: std::process::Command) -> Self {
-        use std::process::Stdio;
+    fn start(mut command: Command) -> Self {
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it can be started");
-        let answers = std::io::BufReader::new(process.stdout.take().expect("a pipe"));
+        let answers = BufReader::new(process.stdout.take().expect("a pipe"));
         Self { process, answers }
     }
 
     fn ask(&mut self, question: &str) -> String {
-        use std::io::{BufRead as _, Write as _};
         let input = self.process.stdin.as_mut().expect("a pipe");
         writeln!(input, "{question}").expect("it takes questions");
         let mut answer = String::new();
@@ -293,7 +306,7 @@ for (const [name, type] of [['api.test', 'A'], ['API.test', 'A'], ['api.test', '
     catch (error) { console.log(error.code); }
 }";
     let expected =
-        ["[\"198.18.0.1\"]", "[\"198.18.0.1\"]", "ENODATA", "ENODATA", "ENOTFOUND", "[\"127.0.0.1\"]"];
+        ["[\"28.0.0.1\"]", "[\"28.0.0.1\"]", "ENODATA", "ENODATA", "ENOTFOUND", "[\"127.0.0.1\"]"];
     assert_eq!(sandbox.node(program).lines().collect::<Vec<_>>(), expected);
     let denied = "denied | c2vjcmv0.evil.test | no place of the server's network has this name";
     assert_told(&sandbox, &[denied]);
@@ -450,7 +463,7 @@ except OSError as error:
     let start = |sandbox: &Sandbox| {
         let mut command = sandbox.command(&toolbox::python());
         command.args(["-c", program]);
-        let mut process = portcullis_tests::process::Background::start(&command);
+        let mut process = Background::start(&command);
         process.await_line("a greeting", |line| line.contains("welcome").then_some(()));
         process
     };
@@ -481,4 +494,95 @@ fn a_network_with_a_way_out_is_not_taken() {
     let again = sandbox.open_again();
     assert_eq!(again.code(), Some(1), "{}", again.stderr);
     assert!(again.stderr.contains("this network has the interface"), "{}", again.stderr);
+}
+
+/// A server on this machine that says hello to everybody, and the heads of what it was asked.
+fn greeter() -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heads = asked.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut lines = BufReader::new(stream.try_clone().expect("a clone")).lines();
+            let head = lines.by_ref().map_while(Result::ok).take_while(|line| !line.is_empty());
+            heads.lock().expect("a list").extend(head.take(1).collect::<Vec<_>>());
+            let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+            stream.write_all(answer.as_bytes()).ok();
+        }
+    });
+    (port, asked)
+}
+
+fn what_a_hosted_server_reaches(command: &Value, host: &Value, errors: [&str; 3]) {
+    let (port, asked) = greeter();
+    let (other, never) = greeter();
+    let mut host = host.clone();
+    host["backend"] = json!("bubblewrap");
+    host["network"] = json!([{ "to": format!("localhost:{port}"), "private": true }, "api.example.com"]);
+    let config =
+        json!({ "version": 1, "servers": { "web": { "command": command, "host": host, "timeout": "60s" } } });
+    let gateway = Gateway::start(&config.to_string());
+    let agent = Agent::modern(gateway.url());
+    let fetch = |url: &str| {
+        let result = agent.call("web__fetch", &json!({ "url": url }));
+        (text(&result).to_owned(), result["isError"] == true)
+    };
+    assert_eq!(fetch(&format!("http://localhost:{port}/one")), ("hello".to_owned(), false));
+    let urls = [
+        format!("http://127.0.0.1:{other}/"),
+        "https://evil.example/".to_owned(),
+        format!("http://{METADATA}/latest/meta-data/"),
+    ];
+    for (url, error) in urls.iter().zip(errors) {
+        let (said, is_error) = fetch(url);
+        assert!(is_error && said.contains(error), "{url}: {said}");
+    }
+    assert_eq!(*asked.lock().expect("a list"), ["GET /one HTTP/1.1"]);
+    assert_eq!(*never.lock().expect("a list"), [""; 0]);
+    let expected = [
+        format!("allowed | localhost:{port} | 127.0.0.1:{port} | servers.web.host.network: localhost:{port}"),
+        format!("denied | 127.0.0.1:{other} | an address, which no place of the server's network names"),
+        "denied | evil.example | no place of the server's network has this name".to_owned(),
+        format!("denied | {METADATA}:80 | an address, which no place of the server's network names"),
+    ];
+    let query = || {
+        let found = gateway.cli(&["audit", "query", "--method", "egress", "--json"]).stdout;
+        found.lines().map(|line| said(&serde_json::from_str(line).expect("JSON"))).collect::<Vec<_>>()
+    };
+    let found = wait::until(PATIENCE, || Some(query()).filter(|found| found.len() >= expected.len()));
+    let (mut found, mut expected) = (found.unwrap_or_else(query), expected.to_vec());
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_hosted_server_of_node_reaches_what_its_description_names() {
+    let script = toolbox::repository("tests/egress/fetch.mjs").canonicalize().expect("a file");
+    let mount = json!({ "mounts": [script.clone()] });
+    let errors = ["ECONNREFUSED", "ENOTFOUND", "ECONNREFUSED"];
+    what_a_hosted_server_reaches(&json!([toolbox::node(), script]), &mount, errors);
+}
+
+#[test]
+fn a_hosted_server_of_python_reaches_what_its_description_names() {
+    let script = toolbox::repository("tests/egress/fetch.py").canonicalize().expect("a file");
+    let mount = json!({ "mounts": [script.clone()] });
+    let errors = ["Connection refused", "Name or service not known", "Connection refused"];
+    what_a_hosted_server_reaches(&json!([toolbox::python(), script]), &mount, errors);
+}
+
+#[test]
+fn a_hosted_server_keeps_no_right_of_those_that_made_its_gate() {
+    let config = json!({ "version": 1, "servers": { "s": {
+        "command": [hostile()], "host": { "backend": "bubblewrap", "network": ["api.example.com"] }, "timeout": "60s",
+    } } });
+    let gateway = Gateway::start(&config.to_string());
+    let view = Agent::modern(gateway.url()).call("s__view", &json!({}));
+    let view = text(&view);
+    for line in ["CapEff: 0000000000000000", "NoNewPrivs: 1", "Seccomp: 2", "interfaces: lo"] {
+        assert!(view.contains(line), "{line} in {view}");
+    }
 }

@@ -119,6 +119,12 @@ impl Settings {
     }
 }
 
+impl std::fmt::Debug for Trail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Trail")
+    }
+}
+
 impl Trail {
     /// Begins to keep a trail in the data folder; what is recorded also goes where telemetry does.
     pub(crate) fn begin(

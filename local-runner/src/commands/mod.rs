@@ -162,7 +162,7 @@ fn start_recorded(
     start_with(setup, found, exposure, |folder, audit| {
         let trail = Trail::begin(folder, audit, telemetry).context("the audit trail")?;
         let shelf = Arc::new(Shelf::new(folder));
-        Ok((machine.keeping(folder).audited(Arc::new(trail.clone()), shelf), Some(trail)))
+        Ok((machine.keeping(folder).audited(&trail, shelf), Some(trail)))
     })
 }
 

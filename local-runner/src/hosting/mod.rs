@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use portcullis_core::config::{Backend, Command, Hosting, Isolation, Network};
+use portcullis_core::config::{Backend, Command, Hosting, Isolation, Network, Place};
 use portcullis_core::sorted::SortedMap;
 
 use bubblewrap::Contents;
@@ -63,6 +63,8 @@ pub(crate) struct Placed {
     pub(crate) folder: Option<PathBuf>,
     /// What bounds it.
     pub(crate) cage: Option<Cage>,
+    /// The places that it may reach, where there is a gate to them.
+    pub(crate) gate: Vec<Place>,
 }
 
 /// What bounds a process, as long as it runs.
@@ -121,7 +123,8 @@ impl Hosts {
             Backend::Process => {
                 let steps = Steps { groups: doors, files: Some(plan.limits.files), ..Steps::default() };
                 let args = steps.args((&command.program).into(), args);
-                Ok(Placed { program: machine.own.clone().into(), args, env, folder, cage })
+                let program = machine.own.clone().into();
+                Ok(Placed { program, args, env, folder, cage, gate: Vec::new() })
             }
             Backend::Bubblewrap => {
                 let at = folder.as_deref().unwrap_or(Path::new("/"));
@@ -143,7 +146,8 @@ impl Hosts {
                     own: &machine.own,
                 };
                 let args = bubblewrap::args(&contents);
-                let steps = Steps { groups: doors, ..Steps::default() };
+                let gate = bubblewrap::gate(hosting);
+                let steps = Steps { groups: doors, gate, ..Steps::default() };
                 let args = steps.args(BWRAP.into(), args);
                 Ok(Placed {
                     program: machine.own.clone().into(),
@@ -151,6 +155,7 @@ impl Hosts {
                     env: within(env, command),
                     folder: None,
                     cage,
+                    gate: bubblewrap::places(hosting).to_vec(),
                 })
             }
             Backend::Container => Err("containers are not started yet".to_owned()),

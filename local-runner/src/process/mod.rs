@@ -14,6 +14,7 @@
 
 mod environment;
 mod feed;
+mod gated;
 mod group;
 mod lines;
 mod start;
@@ -32,6 +33,7 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 
+use crate::audit::Trail;
 use crate::hosting::Hosts;
 
 /// How long killed processes may take to vanish before a stop gives up on them (one may hang in the kernel).
@@ -44,6 +46,8 @@ pub(crate) struct Processes {
     phase: watch::Sender<Phase>,
     patience: Patience,
     hosts: Hosts,
+    /// Where it is recorded what hosted servers try to reach.
+    trail: Option<Trail>,
 }
 
 /// What the processes are to do.
@@ -80,7 +84,12 @@ impl Default for Processes {
 
 impl Processes {
     fn with_patience(patience: Patience) -> Self {
-        Self { phase: watch::Sender::new(Phase::Serving), patience, hosts: Hosts::default() }
+        Self { phase: watch::Sender::new(Phase::Serving), patience, hosts: Hosts::default(), trail: None }
+    }
+
+    /// The same processes, of which it is recorded what they try to reach.
+    pub(crate) fn recorded(self, trail: Trail) -> Self {
+        Self { trail: Some(trail), ..self }
     }
 
     /// Starts `command` as the process of `server` and ties it to `end`.
@@ -102,7 +111,7 @@ impl Processes {
         if *phase.borrow() != Phase::Serving {
             return Err(Unreachable::new(server.as_str(), "is not started while the gateway stops"));
         }
-        let process = start::start(server, command, &self.hosts).await?;
+        let process = start::start(server, command, (&self.hosts, self.trail.clone())).await?;
         tokio::spawn(supervise::supervise(process, end, longest, phase, self.patience));
         Ok(())
     }

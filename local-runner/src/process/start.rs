@@ -13,9 +13,11 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::secrets::Veil;
 
+use crate::audit::Trail;
 use crate::hosting::{Cage, Hosts, Placed};
 
 use super::environment;
+use super::gated::{self, Gate, Way};
 use super::group::Group;
 
 /// A process that has just been started.
@@ -30,6 +32,8 @@ pub(super) struct Process {
     pub(super) veil: Veil,
     /// What bounds it, where something does.
     pub(super) cage: Option<Cage>,
+    /// What its network is behind, where it is.
+    pub(super) gate: Option<Gate>,
 }
 
 /// Starts `command`. A program without a slash is looked up in the `PATH` of its own environment; a relative one
@@ -37,7 +41,7 @@ pub(super) struct Process {
 pub(super) async fn start(
     server: &ServerName,
     command: &Command,
-    hosts: &Hosts,
+    (hosts, trail): (&Hosts, Option<Trail>),
 ) -> Result<Process, Unreachable> {
     let refuse =
         |why: String| Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered();
@@ -45,15 +49,26 @@ pub(super) async fn start(
         return Err(refuse(objection));
     }
     let placed = place(command, hosts).await.map_err(refuse)?;
-    let mut child = spawn(&placed).map_err(|error| refuse(explain(&error, command)))?;
+    let (mut child, way) = spawn(&placed).map_err(|error| refuse(explain(&error, command)))?;
     tracing::info!(%server, program = command.program, pid = child.id(), "process started");
     let group = Group::led_by(&child);
+    let mut gate = None;
+    if let Some(way) = way {
+        match gated::open(way, server, placed.gate, trail).await {
+            Ok((stdin, opened)) => (child.stdin, gate) = (Some(stdin), Some(opened)),
+            Err(error) => {
+                let said = gated::last_words(&mut child).await;
+                return Err(refuse(said.unwrap_or_else(|| format!("its network: {error}"))));
+            }
+        }
+    }
     let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
     let Some(((stdin, stdout), stderr)) = streams else {
         return Err(refuse("its standard streams are missing".to_owned()));
     };
     let veil = command.veil.clone();
-    Ok(Process { server: server.clone(), group, child, stdin, stdout, stderr, veil, cage: placed.cage })
+    let (server, cage) = (server.clone(), placed.cage);
+    Ok(Process { server, group, child, stdin, stdout, stderr, veil, cage, gate })
 }
 
 /// Says what can be seen to be wrong before trying.
@@ -88,17 +103,19 @@ async fn place(command: &Command, hosts: &Hosts) -> Result<Placed, String> {
             env,
             folder: command.cwd.as_ref().map(PathBuf::from),
             cage: None,
+            gate: Vec::new(),
         }),
     }
 }
 
-fn spawn(placed: &Placed) -> io::Result<Child> {
+fn spawn(placed: &Placed) -> io::Result<(Child, Option<Way>)> {
+    let (stdin, way) = gated::input(&placed.gate)?;
     let mut prepared = tokio::process::Command::new(&placed.program);
     prepared
         .args(&placed.args)
         .env_clear()
         .envs(placed.env.iter())
-        .stdin(Stdio::piped())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -106,7 +123,7 @@ fn spawn(placed: &Placed) -> io::Result<Child> {
     if let Some(folder) = &placed.folder {
         prepared.current_dir(folder);
     }
-    prepared.spawn()
+    Ok((prepared.spawn()?, way))
 }
 
 fn explain(error: &io::Error, command: &Command) -> String {

@@ -65,7 +65,7 @@ pub(super) async fn supervise(
     patience: Patience,
 ) {
     // The group comes after the child, so that it is dropped before: while the child still holds its number.
-    let Process { server, mut child, mut group, stdin, stdout, stderr, veil, cage } = process;
+    let Process { server, mut child, mut group, stdin, stdout, stderr, veil, cage, gate } = process;
     let words = LastWords::default();
     let (report, output_ended) = oneshot::channel();
     let mut readers = JoinSet::new();
@@ -95,6 +95,10 @@ pub(super) async fn supervise(
     // What is left of the output comes before the news of the end; after this long, nobody is left to write it.
     let _ = timeout(DRAIN, async { while readers.join_next().await.is_some() {} }).await;
 
+    // Nobody is left to come through it; what was tried is told.
+    if let Some(gate) = gate {
+        gate.close().await;
+    }
     let exceeded = cage.as_ref().and_then(Cage::exceeded);
     if let Some(reached) = cage.as_ref().and_then(Cage::reached) {
         tracing::warn!(%server, "{reached}");

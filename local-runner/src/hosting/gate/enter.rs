@@ -57,10 +57,5 @@ pub(crate) fn hand_over_sockets_of(pid: u32, ports: &[u16]) -> io::Result<()> {
         }
         entered => entered?,
     }
-    hand_over(io::stdin().as_fd(), ports)
-}
-
-/// Makes the sockets of the network that this process is in, and hands them over.
-pub(crate) fn hand_over(way: std::os::fd::BorrowedFd<'_>, ports: &[u16]) -> io::Result<()> {
-    sockets::send(way, &sockets::make(ports)?)
+    sockets::send(io::stdin().as_fd(), &sockets::make(ports)?)
 }

@@ -15,6 +15,7 @@ mod connection;
 mod dns;
 mod enter;
 mod hello;
+mod inside;
 mod names;
 mod netlink;
 mod policy;
@@ -24,6 +25,7 @@ mod serve;
 mod sockets;
 
 pub(crate) use enter::{hand_over_sockets_of, sockets_of};
+pub(crate) use inside::{hand_over, let_start, sockets_from};
 pub(crate) use policy::Policy;
 pub(crate) use seen::Recorder;
 pub(crate) use serve::{Caps, Gate};

@@ -1,12 +1,13 @@
 //! Which address stands for which name in a sandbox.
 //!
 //! **An address stands for one name as long as the sandbox lives**: what a program remembers cannot come to mean another.
-//! The addresses are those that are set aside for benchmarks (RFC 2544), which are nowhere on the internet.
+//! The addresses look public, because programs refuse names that lead to others (`mcp-server-fetch` does); they are of a block
+//! that no host of the internet answers in. Whoever has them still reaches a name's places alone.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The first address.
-const FIRST: u32 = u32::from_be_bytes([198, 18, 0, 1]);
+const FIRST: u32 = u32::from_be_bytes([28, 0, 0, 1]);
 /// The most names that a sandbox can come to know.
 pub(crate) const MOST: usize = 4096;
 
@@ -45,11 +46,11 @@ mod tests {
         let mut names = Names::default();
         let one = names.address_of("one.test").unwrap();
         let two = names.address_of("two.test").unwrap();
-        assert_eq!((one.to_string().as_str(), two.to_string().as_str()), ("198.18.0.1", "198.18.0.2"));
+        assert_eq!((one.to_string().as_str(), two.to_string().as_str()), ("28.0.0.1", "28.0.0.2"));
         assert_eq!(names.address_of("one.test"), Some(one));
         assert_eq!(names.name_at(one.into()), Some("one.test"));
         assert_eq!(names.name_at(two.into()), Some("two.test"));
-        for other in ["198.18.0.3", "198.18.0.0", "0.0.0.0", "255.255.255.255", "::1"] {
+        for other in ["28.0.0.3", "28.0.0.0", "0.0.0.0", "255.255.255.255", "::1"] {
             assert_eq!(names.name_at(other.parse().unwrap()), None, "{other}");
         }
     }
@@ -58,7 +59,7 @@ mod tests {
     fn there_is_an_end_to_names() {
         let mut names = Names::default();
         let last = (0..MOST).map(|number| names.address_of(&number.to_string())).last().flatten();
-        assert_eq!(last.map(|last| last.to_string()).as_deref(), Some("198.18.16.0"));
+        assert_eq!(last.map(|last| last.to_string()).as_deref(), Some("28.0.16.0"));
         assert_eq!(names.address_of("another"), None);
         assert!(names.address_of("0").is_some());
     }
