@@ -16,7 +16,7 @@ mod writer;
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,7 @@ struct Shared {
     fails: AtomicBool,
     trouble: Mutex<Option<String>>,
     settings: RwLock<Arc<Settings>>,
+    gateway: OnceLock<Arc<str>>,
 }
 
 impl Shared {
@@ -72,6 +73,7 @@ impl Shared {
             fails: AtomicBool::new(false),
             trouble: Mutex::default(),
             settings: RwLock::new(Settings::new(audit)?),
+            gateway: OnceLock::new(),
         })
     }
 
@@ -140,11 +142,19 @@ impl Trail {
         Ok(Self(Arc::new(Kept { shared, _limited: limited, thread: Mutex::new(Some(thread)) })))
     }
 
+    /// Says at which gateway what is noted happens.
+    pub(crate) fn happens_at(&self, gateway: Arc<str>) {
+        let _ = self.0.shared.gateway.set(gateway);
+    }
+
     /// Records what no request led to, where entries are wanted.
     pub(crate) fn note(&self, entry: Entry) {
-        if self.0.shared.settings().enabled {
-            self.record(entry);
+        let shared = &self.0.shared;
+        if !shared.settings().enabled {
+            return;
         }
+        let gateway = shared.gateway.get().cloned().unwrap_or_default();
+        self.record(Entry { gateway, ..entry });
     }
 
     /// Tells whether nothing may happen for now, because it has to be recorded and cannot be.

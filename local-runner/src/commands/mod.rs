@@ -186,6 +186,9 @@ fn start_with(
         managed: found.managed,
     };
     let gateway = Gateway::start(machine.clone(), options)?;
+    if let Some(trail) = &trail {
+        trail.happens_at(gateway.id());
+    }
     Ok(Local { gateway, machine, origin: found.origin, place: found.place, folder, trail })
 }
 

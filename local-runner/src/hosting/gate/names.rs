@@ -2,7 +2,7 @@
 //!
 //! **An address stands for one name as long as the sandbox lives**: what a program remembers cannot come to mean another.
 //! The addresses look public, because programs refuse names that lead to others (`mcp-server-fetch` does); they are of a block
-//! that no host of the internet answers in. Whoever has them still reaches a name's places alone.
+//! in which no public service is known. Whoever has one still reaches the places of its name alone.
 
 use std::net::{IpAddr, Ipv4Addr};
 
