@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use portcullis_core::audit::Decision;
 use portcullis_core::config::Place;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -30,6 +30,8 @@ const HELLO: Duration = Duration::from_secs(10);
 const RESOLVE: Duration = Duration::from_secs(10);
 /// How long it may take to connect to one address.
 const CONNECT: Duration = Duration::from_secs(10);
+/// After how long a silent host is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_mins(1);
 /// How many bytes are carried at a time.
 const CARRIED: usize = 16 << 10;
 
@@ -100,6 +102,7 @@ async fn connect(place: &Place, target: Target<'_>, attempt: &mut Attempt<'_>) -
         match timeout(CONNECT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 let _ = stream.set_nodelay(true);
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
                 attempt.reached = Some(address.to_string());
                 return Ok(stream);
             }

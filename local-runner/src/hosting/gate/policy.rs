@@ -84,7 +84,8 @@ fn is_at(place: &Place, target: Target<'_>) -> bool {
 
 /// Returns the address that a place names, where it names one.
 fn literal(host: &str) -> Option<IpAddr> {
-    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    let address: IpAddr = host.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
+    Some(address.to_canonical())
 }
 
 /// Returns a place as it is written.
@@ -110,6 +111,7 @@ mod tests {
             place("api.test", 8443),
             place("10.0.0.5", 5432),
             place("[fd00::5]", 443),
+            place("[::ffff:a00:6]", 443),
         ])
     }
 
@@ -149,6 +151,7 @@ mod tests {
     fn an_address_is_reached_where_a_place_names_it() {
         insta::assert_snapshot!(check("10.0.0.5", 5432), @"10.0.0.5:5432, private false");
         insta::assert_snapshot!(check("fd00::5", 443), @"[fd00::5]:443, private false");
+        insta::assert_snapshot!(check("10.0.0.6", 443), @"[::ffff:a00:6]:443, private false");
         insta::assert_snapshot!(check("203.0.113.9", 443), @"an address, which no place of the server's network names");
     }
 

@@ -3,6 +3,7 @@
 //! **Everything that a gate began ends with it**: connections, the sockets, and with them the last that holds the sandbox's
 //! network.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd as _;
@@ -16,7 +17,7 @@ use portcullis_core::audit::Decision;
 use portcullis_core::config::Place;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::attempt::Attempt;
@@ -54,6 +55,8 @@ impl Default for Caps {
 #[derive(Debug)]
 pub(crate) struct Gate {
     tasks: JoinSet<()>,
+    /// Ends once nothing is left of the gate.
+    end: mpsc::Receiver<Infallible>,
 }
 
 /// What a gate's tasks share.
@@ -64,6 +67,8 @@ pub(super) struct Shared {
     pub(super) teller: Teller,
     names: Mutex<Names>,
     asked: Mutex<Vec<Asked>>,
+    /// Goes last.
+    _end: mpsc::Sender<Infallible>,
 }
 
 /// A name that there is not, and what has been asked about it.
@@ -81,6 +86,7 @@ impl Gate {
         caps: Caps,
         witness: Arc<dyn Witness>,
     ) -> io::Result<Self> {
+        let (held, end) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             policy: Policy::new(places),
             caps,
@@ -88,6 +94,7 @@ impl Gate {
             teller: Teller::new(witness),
             names: Mutex::default(),
             asked: Mutex::default(),
+            _end: held,
         });
         let mut tasks = JoinSet::new();
         sockets.names.set_nonblocking(true)?;
@@ -100,12 +107,14 @@ impl Gate {
             socket.set_nonblocking(true)?;
             tasks.spawn(see_refusals(kind, UdpSocket::from_std(socket)?, shared.clone()));
         }
-        Ok(Self { tasks })
+        Ok(Self { tasks, end })
     }
 
     /// Closes it, and waits until all that was tried is told.
     pub(crate) async fn close(mut self) {
         self.tasks.shutdown().await;
+        // Connections are tasks of those tasks.
+        let _ = self.end.recv().await;
     }
 }
 
