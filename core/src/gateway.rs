@@ -249,6 +249,11 @@ impl<H: Host> Gateway<H> {
         Ok(gateway)
     }
 
+    /// Returns what entries of the audit trail know it by.
+    pub fn id(&self) -> Arc<str> {
+        self.0.id.clone()
+    }
+
     /// Takes other keys for what clients carry: the first seals from now on.
     pub fn set_seal_keys(&self, keys: &SealKeys) {
         self.0.sealer.take(&keys.first, &keys.others);

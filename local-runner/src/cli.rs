@@ -1,6 +1,8 @@
 //! The command line.
 
 mod bridge;
+#[cfg(target_os = "linux")]
+mod gate;
 mod host;
 mod remote;
 mod secrets;
@@ -14,6 +16,8 @@ use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
 pub(crate) use bridge::{Bridge, TOKEN};
+#[cfg(target_os = "linux")]
+pub(crate) use gate::{Gate, GateSockets};
 pub(crate) use host::{Host, Inside, Logs, Prepare, Running, Stop};
 pub(crate) use remote::{
     AdminCredential, Connections, ConnectionsOf, EndConnections, KeysOf, ListConnections, Pull, Push,
@@ -174,6 +178,14 @@ pub(crate) enum Command {
     /// The built-in demo MCP server, on standard input and output
     #[command(hide = true)]
     Demo,
+    /// Put the network of a process behind a gate, and record what is tried there
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Gate(Gate),
+    /// Hand the sockets of a gate over standard input
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    GateSockets(GateSockets),
 }
 
 /// What the gateway is made from.

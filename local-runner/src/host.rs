@@ -21,6 +21,7 @@ use portcullis_core::ports::{
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
 
+use crate::audit::Trail;
 use crate::connections::Connections;
 use crate::hosting::packages::Packages;
 use crate::process::Processes;
@@ -74,8 +75,9 @@ impl Machine {
     }
 
     /// Makes the same machine with an audit trail, and with a way to read it.
-    pub(crate) fn audited(self, audit: Arc<dyn AuditSink>, trail: Arc<dyn AuditQuery>) -> Self {
-        Self { audit: Some(audit), trail: Some(trail), ..self }
+    pub(crate) fn audited(self, audit: &Trail, trail: Arc<dyn AuditQuery>) -> Self {
+        let processes = self.processes.recorded(audit.clone());
+        Self { audit: Some(Arc::new(audit.clone())), trail: Some(trail), processes, ..self }
     }
 
     /// Makes the same machine with the stores of a data folder.

@@ -54,6 +54,9 @@ fn main() -> ExitCode {
         commands::complain(&error.context("the server's network cannot be entered"));
         return ExitCode::from(1);
     }
+    if let Some(outcome) = without_threads(&cli) {
+        return exit_code(outcome);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {
@@ -64,6 +67,10 @@ fn main() -> ExitCode {
         }
         Err(error) => Err(error.into()),
     };
+    exit_code(outcome)
+}
+
+fn exit_code(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
@@ -83,6 +90,20 @@ fn as_entry_point() -> anyhow::Result<Option<ExitCode>> {
         return init::stand_before().map(Some);
     }
     init::let_signals_arrive().map(|()| None)
+}
+
+/// Runs a command that a process with threads cannot.
+#[cfg(target_os = "linux")]
+fn without_threads(cli: &cli::Cli) -> Option<anyhow::Result<ExitCode>> {
+    match &cli.command {
+        Some(cli::Command::GateSockets(args)) => Some(commands::gate::hand_over(args)),
+        _ => None,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn without_threads(_: &cli::Cli) -> Option<anyhow::Result<ExitCode>> {
+    None
 }
 
 fn run(runtime: &Runtime, cli: cli::Cli) -> anyhow::Result<ExitCode> {

@@ -26,6 +26,7 @@
 //! | [`stand_in`] | a gateway that is the authorization server before an identity provider |
 //! | [`toolbox`] | where the peers that `tests/setup.sh` installs, and the binaries under test, stand |
 //! | [`wait`] | waiting for a condition with a deadline |
+//! | [`world`] | a network of its own with public addresses, and sandboxes in it |
 //!
 //! **Nothing here knows what the gateway decides**: a test says what it expects, these modules only carry it there.
 //! **A missing tool fails the test that needs it**; no test is skipped in silence.
@@ -60,3 +61,4 @@ pub mod upstream;
 pub mod vouching;
 pub mod wait;
 pub mod walkthrough;
+pub mod world;

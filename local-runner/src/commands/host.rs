@@ -14,7 +14,7 @@ use crate::hosting::packages::{self, Outcome, Packages};
 pub(super) async fn run(command: Host) -> anyhow::Result<ExitCode> {
     match command {
         Host::Prepare(args) => prepare(&args).await,
-        Host::List(args) => hosted::list(args).await,
+        Host::List(args) => hosted::list(args),
         Host::Stats(args) => hosted::stats(args).await,
         Host::Logs(args) => hosted::logs(args),
         Host::Stop(args) => hosted::stop(args).await,

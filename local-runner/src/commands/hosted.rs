@@ -15,7 +15,7 @@ use crate::data;
 use crate::hosting::Engine;
 use crate::hosting::records::{Record, Records};
 
-pub(super) async fn list(args: Running) -> anyhow::Result<ExitCode> {
+pub(super) fn list(args: Running) -> anyhow::Result<ExitCode> {
     let running = records(args.data_dir)?.running();
     if args.json {
         say(format_args!("{:#}", Value::Array(running.iter().map(described).collect())));

@@ -10,6 +10,8 @@ mod client;
 mod connections;
 mod doctor;
 mod explain;
+#[cfg(target_os = "linux")]
+pub(crate) mod gate;
 mod host;
 mod hosted;
 mod import;
@@ -71,6 +73,11 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
             demo::run().await?;
             Ok(ExitCode::SUCCESS)
         }
+        #[cfg(target_os = "linux")]
+        Command::Gate(args) => gate::run(args).await,
+        // It has run before there were threads.
+        #[cfg(target_os = "linux")]
+        Command::GateSockets(args) => gate::hand_over(&args),
     }
 }
 
@@ -162,7 +169,7 @@ fn start_recorded(
     start_with(setup, found, exposure, |folder, audit| {
         let trail = Trail::begin(folder, audit, telemetry).context("the audit trail")?;
         let shelf = Arc::new(Shelf::new(folder));
-        Ok((machine.keeping(folder).audited(Arc::new(trail.clone()), shelf), Some(trail)))
+        Ok((machine.keeping(folder).audited(&trail, shelf), Some(trail)))
     })
 }
 
@@ -186,6 +193,9 @@ fn start_with(
         managed: found.managed,
     };
     let gateway = Gateway::start(machine.clone(), options)?;
+    if let Some(trail) = &trail {
+        trail.happens_at(gateway.id());
+    }
     Ok(Local { gateway, machine, origin: found.origin, place: found.place, folder, trail })
 }
 

@@ -6,6 +6,7 @@
 //! | `programs` | where a program is, and what it needs to be seen |
 //! | `bubblewrap` | what a sandbox is made of |
 //! | `engine`, `container` | containers over an engine's API |
+//! | `gate` | what a server reaches of the network |
 //! | `groups` | control groups: bounds, and which of them was hit |
 //! | `records` | what runs, written down |
 //! | `packages` | what a package of a registry is prepared to, and how that is started |
@@ -19,6 +20,8 @@ mod container;
 mod engine;
 #[cfg(target_os = "linux")]
 mod filter;
+#[cfg(target_os = "linux")]
+pub(crate) mod gate;
 mod groups;
 pub(crate) mod packages;
 mod plan;
@@ -33,7 +36,7 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use portcullis_core::config::{Backend, Command, Hosting, Inside, Isolation, Network};
+use portcullis_core::config::{Backend, Command, Hosting, Inside, Isolation, Network, Place};
 use portcullis_core::names::ServerName;
 use portcullis_core::sorted::SortedMap;
 
@@ -86,6 +89,8 @@ pub(crate) struct Ready {
     pub(crate) cage: Option<Cage>,
     /// What runs it; nothing where it is not hosted.
     pub(crate) backend: Option<&'static str>,
+    /// The places that it may reach, where there is a gate to them.
+    pub(crate) gate: Vec<Place>,
 }
 
 /// What bounds a process, as long as it runs.
@@ -179,6 +184,7 @@ impl Machine {
                     folder,
                     cage,
                     backend: Some("process"),
+                    gate: Vec::new(),
                 })
             }
             Backend::Bubblewrap => {
@@ -201,7 +207,8 @@ impl Machine {
                     own: &self.own,
                 };
                 let args = bubblewrap::args(&contents);
-                let steps = Steps { groups: doors, ..Steps::default() };
+                let gate = bubblewrap::gate(hosting);
+                let steps = Steps { groups: doors, gate, ..Steps::default() };
                 let args = steps.args(BWRAP.into(), args);
                 Ok(Ready {
                     program: self.own.clone().into(),
@@ -210,6 +217,7 @@ impl Machine {
                     folder: None,
                     cage,
                     backend: Some("bubblewrap"),
+                    gate: bubblewrap::places(hosting).to_vec(),
                 })
             }
             Backend::Container => Err("no container engine answers".to_owned()),

@@ -15,6 +15,7 @@
 mod body;
 mod environment;
 mod feed;
+mod gated;
 mod group;
 mod journal;
 mod lines;
@@ -37,6 +38,7 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 
+use crate::audit::Trail;
 use crate::hosting::Hosts;
 use crate::hosting::packages::Packages;
 
@@ -54,6 +56,8 @@ pub(crate) struct Processes {
     hosts: Hosts,
     packages: Option<Packages>,
     spares: Spares,
+    /// Where it is recorded what hosted servers try to reach.
+    trail: Option<Trail>,
 }
 
 /// What the processes are to do.
@@ -101,12 +105,18 @@ impl Processes {
             hosts: Hosts::default(),
             packages: None,
             spares: Spares::default(),
+            trail: None,
         }
     }
 
     /// Has servers that are packages start from what was prepared.
     pub(crate) fn unpacking(self, packages: Packages) -> Self {
         Self { packages: Some(packages), ..self }
+    }
+
+    /// The same processes, of which it is recorded what they try to reach.
+    pub(crate) fn recorded(self, trail: Trail) -> Self {
+        Self { trail: Some(trail), ..self }
     }
 
     /// Starts `command` as the process of `server` and ties it to `end`.
@@ -132,7 +142,7 @@ impl Processes {
         let spare = self.spares.take(server, command);
         let process = match spare.and_then(|mut spare| (!spare.body.has_ended()).then_some(spare)) {
             Some(spare) => spare,
-            None => start::start(server, command, &self.hosts).await?,
+            None => start::start(server, command, (&self.hosts, self.trail.clone())).await?,
         };
         tokio::spawn(supervise::supervise(process, end, longest, phase, self.patience));
         if command.hosting.as_ref().is_some_and(|hosting| hosting.spares > 0) {
@@ -145,7 +155,7 @@ impl Processes {
     async fn refill(self, server: ServerName, command: Command) {
         let wanted = command.hosting.as_ref().map_or(0, |hosting| usize::from(hosting.spares));
         while self.spares.count(&server) < wanted && *self.phase.borrow() == Phase::Serving {
-            match start::start(&server, &command, &self.hosts).await {
+            match start::start(&server, &command, (&self.hosts, self.trail.clone())).await {
                 Ok(started) => self.spares.put(command.clone(), started),
                 Err(error) => {
                     tracing::warn!(%server, %error, "no spare could be started");

@@ -16,10 +16,12 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::secrets::Veil;
 
+use crate::audit::Trail;
 use crate::hosting::{Hosts, Noted, Placed, Ready, Streams};
 
 use super::body::{Body, Process};
 use super::environment;
+use super::gated::{self, Gate, Way};
 use super::journal::Journal;
 
 /// A server that has just been started.
@@ -35,6 +37,8 @@ pub(super) struct Started {
     pub(super) noted: Option<Noted>,
     /// Where what it says on standard error is kept, where it is.
     pub(super) log: Option<Journal>,
+    /// What its network is behind, where it is.
+    pub(super) gate: Option<Gate>,
 }
 
 /// Starts `command`. A program without a slash is looked up in the `PATH` of its own environment; a relative one
@@ -42,7 +46,7 @@ pub(super) struct Started {
 pub(super) async fn start(
     server: &ServerName,
     command: &Command,
-    hosts: &Hosts,
+    (hosts, trail): (&Hosts, Option<Trail>),
 ) -> Result<Started, Unreachable> {
     let refuse =
         |why: String| Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered();
@@ -58,12 +62,22 @@ pub(super) async fn start(
             tracing::info!(%server, "container started");
             let noted = records.and_then(|records| records.note_container(server.as_str(), container.id()));
             let body = Body::Container(container);
-            return Ok(Started { server: name, body, stdin, stdout, stderr, veil, noted, log });
+            return Ok(Started { server: name, body, stdin, stdout, stderr, veil, noted, log, gate: None });
         }
         Placed::Process(ready) => ready,
     };
-    let mut child = spawn(&ready).map_err(|error| refuse(explain(&error, command)))?;
+    let (mut child, way) = spawn(&ready).map_err(|error| refuse(explain(&error, command)))?;
     tracing::info!(%server, program = command.program, pid = child.id(), "process started");
+    let mut gate = None;
+    if let Some(way) = way {
+        match gated::open(way, server, ready.gate, trail).await {
+            Ok((stdin, opened)) => (child.stdin, gate) = (Some(stdin), Some(opened)),
+            Err(error) => {
+                let said = gated::last_words(&mut child).await;
+                return Err(refuse(said.unwrap_or_else(|| format!("its network: {error}"))));
+            }
+        }
+    }
     let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
     let noted = records.zip(ready.backend).zip(child.id());
     let noted = noted.and_then(|((records, backend), id)| records.note_process(server.as_str(), backend, id));
@@ -72,7 +86,7 @@ pub(super) async fn start(
         return Err(refuse("its standard streams are missing".to_owned()));
     };
     let (stdin, stdout, stderr) = (Box::pin(stdin), Box::new(stdout), Box::new(stderr));
-    Ok(Started { server: name, body, stdin, stdout, stderr, veil, noted, log })
+    Ok(Started { server: name, body, stdin, stdout, stderr, veil, noted, log, gate })
 }
 
 /// Says what can be seen to be wrong before trying.
@@ -108,17 +122,19 @@ async fn place(server: &ServerName, command: &Command, hosts: &Hosts) -> Result<
             folder: command.cwd.as_ref().map(PathBuf::from),
             cage: None,
             backend: None,
+            gate: Vec::new(),
         }))),
     }
 }
 
-fn spawn(ready: &Ready) -> io::Result<Child> {
+fn spawn(ready: &Ready) -> io::Result<(Child, Option<Way>)> {
+    let (stdin, way) = gated::input(&ready.gate)?;
     let mut prepared = tokio::process::Command::new(&ready.program);
     prepared
         .args(&ready.args)
         .env_clear()
         .envs(ready.env.iter())
-        .stdin(Stdio::piped())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -126,7 +142,7 @@ fn spawn(ready: &Ready) -> io::Result<Child> {
     if let Some(folder) = &ready.folder {
         prepared.current_dir(folder);
     }
-    prepared.spawn()
+    Ok((prepared.spawn()?, way))
 }
 
 fn explain(error: &io::Error, command: &Command) -> String {
