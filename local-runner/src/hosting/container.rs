@@ -88,7 +88,7 @@ impl Container {
             Ok(streams) => match engine.verify(&container.id, hosting, plan).await {
                 Ok(()) => match &hosting.http {
                     None => Ok((container, streams)),
-                    Some(http) => match container.relayed(engine, http, streams).await {
+                    Some(http) => match container.relayed(http, streams).await {
                         Ok(streams) => Ok((container, streams)),
                         Err(why) => container.give_up(why).await,
                     },
@@ -111,11 +111,11 @@ impl Container {
 
     /// Starts what speaks over HTTP to the server, in its network; returns that one's streams. What the server says on its own
     /// is for its operator.
-    async fn relayed(&mut self, engine: &Engine, http: &Inside, own: Streams) -> Result<Streams, String> {
-        let process = engine.process(&self.id).await.ok_or("it ended at once")?;
+    async fn relayed(&mut self, http: &Inside, own: Streams) -> Result<Streams, String> {
+        let process = self.process().await.ok_or("it ended at once")?;
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut relay = tokio::process::Command::new(program)
-            .args(super::inside(http, Some(process)))
+            .args(super::inside(http, Some(process.into())))
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -137,6 +137,13 @@ impl Container {
             );
         });
         Ok(Streams { stdin: Box::pin(stdin), stdout: Box::new(stdout), stderr: Box::new(stderr) })
+    }
+
+    /// Returns its first process, as this machine knows it.
+    pub(crate) async fn process(&self) -> Option<u32> {
+        let found = self.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await.ok()?;
+        let process = found.state.and_then(|state| state.pid).and_then(|process| u32::try_from(process).ok());
+        process.filter(|process| *process > 0)
     }
 
     /// Returns what the engine calls it.
@@ -302,8 +309,11 @@ fn confinement(hosting: &Hosting, plan: &Plan) -> HostConfig {
     let processes = pids.map_or(4096, i64::from);
     let bounds = [("nofile", i64::from(files)), ("nproc", processes)];
     let network = if hosting.network == Network::Unrestricted { "bridge" } else { "none" };
+    // Where there is a gate, it answers for names.
+    let gated = matches!(&hosting.network, Network::Places(places) if !places.is_empty());
     HostConfig {
         network_mode: Some(network.to_owned()),
+        dns: gated.then(|| vec!["127.0.0.1".to_owned()]),
         readonly_rootfs: Some(true),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),

@@ -153,12 +153,6 @@ impl Engine {
         Err(format!("the engine, or its runtime, does not bound {}", missing.join(" and ")))
     }
 
-    /// Returns the first process of a container that runs.
-    pub(super) async fn process(&self, id: &str) -> Option<i64> {
-        let found = self.docker.inspect_container(id, None::<InspectContainerOptions>).await.ok()?;
-        found.state.and_then(|state| state.pid).filter(|process| *process > 0)
-    }
-
     /// Removes the containers of gateways of this machine that are gone; returns how many there were.
     pub(super) async fn sweep(&self) -> usize {
         let left: Vec<_> = self

@@ -4,11 +4,12 @@
 use std::io;
 use std::process::Stdio;
 
-use portcullis_core::config::Place;
+use portcullis_core::config::{Command, Network, Place};
 use portcullis_core::names::ServerName;
 use tokio::process::{Child, ChildStdin};
 
 use crate::audit::Trail;
+use crate::hosting::Container;
 
 #[cfg(target_os = "linux")]
 pub(super) use crate::hosting::gate::Gate;
@@ -71,6 +72,37 @@ pub(super) async fn open(
     _: Option<Trail>,
 ) -> io::Result<(ChildStdin, Gate)> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Opens the gate of a container that has just started, where there are places that it may reach. What it tries before that fails:
+/// nothing leads out of its network.
+#[cfg(target_os = "linux")]
+pub(super) async fn beside(
+    container: &Container,
+    server: &ServerName,
+    command: &Command,
+    trail: Option<Trail>,
+) -> io::Result<Option<Gate>> {
+    use crate::hosting::gate::{Caps, Policy, Recorder, sockets_of};
+
+    let places = match command.hosting.as_ref().map(|hosting| &hosting.network) {
+        Some(Network::Places(places)) if !places.is_empty() => places.clone(),
+        _ => return Ok(None),
+    };
+    let process = container.process().await.ok_or_else(|| io::Error::other("it ended at once"))?;
+    let sockets = sockets_of(process, &Policy::new(places.clone()).ports()).await?;
+    let witness = std::sync::Arc::new(Recorder::new(trail, server.to_arc()));
+    Gate::open(sockets, places, Caps::default(), witness).map(Some)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) async fn beside(
+    _: &Container,
+    _: &ServerName,
+    _: &Command,
+    _: Option<Trail>,
+) -> io::Result<Option<Gate>> {
+    Ok(None)
 }
 
 /// Says what a process said before it became no server.

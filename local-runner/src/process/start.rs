@@ -61,8 +61,10 @@ pub(super) async fn start(
             let (container, Streams { stdin, stdout, stderr }) = *started;
             tracing::info!(%server, "container started");
             let noted = records.and_then(|records| records.note_container(server.as_str(), container.id()));
+            let gate = gated::beside(&container, server, command, trail).await;
+            let gate = gate.map_err(|error| refuse(format!("its network: {error}")))?;
             let body = Body::Container(container);
-            return Ok(Started { server: name, body, stdin, stdout, stderr, veil, noted, log, gate: None });
+            return Ok(Started { server: name, body, stdin, stdout, stderr, veil, noted, log, gate });
         }
         Placed::Process(ready) => ready,
     };
