@@ -1,11 +1,14 @@
 //! What a configuration says, once it has been read: the same values whatever file they came from.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::approving::Approving;
 use super::elicitation::Elicitation;
 use super::hosting::Hosting;
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use super::sign_on::{Consent, SignOn, Whose};
+use crate::approval::Approval;
 use crate::names::ServerName;
 use crate::secrets::{SecretName, SecretText, Veil};
 use crate::sorted::{SortedMap, SortedSet};
@@ -32,6 +35,8 @@ pub struct Config {
     pub auth: Auth,
     /// What is recorded.
     pub audit: Audit,
+    /// What servers were approved to say; no file says it.
+    pub approvals: SortedMap<ServerName, Arc<Approval>>,
 }
 
 impl Config {
@@ -70,6 +75,8 @@ pub struct Gateway {
     pub allowed_origins: Vec<String>,
     /// Text that replaces the merged instructions of the servers.
     pub instructions: Option<String>,
+    /// How it is with approvals of servers that say nothing else.
+    pub approval: Approving,
 }
 
 impl Default for Gateway {
@@ -84,6 +91,7 @@ impl Default for Gateway {
             limits: Limits::default(),
             allowed_origins: Vec::new(),
             instructions: None,
+            approval: Approving::default(),
         }
     }
 }
@@ -147,6 +155,8 @@ pub struct Server {
     pub enabled: bool,
     /// What it may ask the users of agents.
     pub elicitation: Elicitation,
+    /// How it is with approvals of it.
+    pub approval: Approving,
 }
 
 impl Server {

@@ -18,6 +18,7 @@ use crate::front::Caller;
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::{AuthKind, Identity};
 use crate::ports::{AuditSink, Host, Place};
+use crate::upstream::Server;
 use crate::wire::json::Object;
 use crate::wire::message;
 
@@ -85,6 +86,19 @@ impl<H: Host> Gateway<H> {
             client: who.and_then(|who| who.client.clone()),
             principal,
             auth,
+            ..entry
+        });
+    }
+
+    /// Records that a server says something that it was not approved to say.
+    pub(super) fn record_definition(&self, server: &Server, name: &str, said: String, is_served: bool) {
+        let decision = if is_served { Decision::Allowed } else { Decision::Denied };
+        self.record_of("definition", Ok(()), |entry| Entry {
+            principal: server.user.clone(),
+            server: Some(server.name.as_str().into()),
+            name: Some(name.into()),
+            decision,
+            error: Some(said.into()),
             ..entry
         });
     }
@@ -181,7 +195,7 @@ impl<H: Host> Gateway<H> {
 
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 43] = [
+    const KNOWN: [&str; 47] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
@@ -210,6 +224,10 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "GET /admin/v1/secrets",
         "PUT /admin/v1/secrets/{name}",
         "DELETE /admin/v1/secrets/{name}",
+        "GET /admin/v1/approvals",
+        "GET /admin/v1/approvals/{server}",
+        "PUT /admin/v1/approvals/{server}",
+        "DELETE /admin/v1/approvals/{server}",
         "GET /admin/v1/connections",
         "DELETE /admin/v1/connections/{principal}",
         "GET /admin/v1/audit",
