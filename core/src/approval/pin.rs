@@ -31,6 +31,14 @@ pub(crate) enum Change {
     New,
 }
 
+impl Held {
+    /// Returns what tells it from everything else that differs, however long its name is.
+    pub(crate) fn stamp(&self) -> Fingerprint {
+        let kind = self.kind.map_or("instructions", Kind::member);
+        fingerprint_of_text(&format!("{kind} {} {:?}", self.name, self.digest))
+    }
+}
+
 /// What is served of what a server says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pinned {

@@ -65,13 +65,9 @@ impl<H: Host> Gateway<H> {
 
     /// Puts other approvals in force, for hosts that keep them themselves.
     pub fn set_approvals(&self, approvals: SortedMap<ServerName, Arc<Approval>>) {
-        if self.0.approvals.load().is_none() || self.snapshot().config.approvals == approvals {
-            return;
+        if self.0.approvals.load().is_some() && self.snapshot().config.approvals != approvals {
+            self.change_approvals(|kept| *kept = approvals);
         }
-        self.reload_with(|before| {
-            self.0.approvals.store(Some(Arc::new(approvals.clone())));
-            Config::clone(before)
-        });
     }
 
     /// Returns the server of that name; of one that acts for its users, one user's.
@@ -143,13 +139,23 @@ impl<H: Host> Gateway<H> {
             || Fault::new(StatusCode::NOT_FOUND, "no-store", "this gateway's host keeps no approvals");
         let definitions = self.host().definitions().ok_or_else(homeless)?;
         definitions.approve(name.to_string(), approval.as_ref().map(Approval::to_text)).await?;
-        let mut approvals = self.snapshot().config.approvals.clone();
-        match approval {
-            Some(approval) => approvals.insert(name.clone(), Arc::new(approval)),
-            None => approvals.remove(name),
-        };
-        self.set_approvals(approvals);
+        self.change_approvals(|kept| {
+            match approval {
+                Some(approval) => kept.insert(name.clone(), Arc::new(approval)),
+                None => kept.remove(name),
+            };
+        });
         Ok(())
+    }
+
+    /// Puts other approvals in force, where the host keeps them; one change at a time.
+    fn change_approvals(&self, change: impl FnOnce(&mut SortedMap<ServerName, Arc<Approval>>)) {
+        self.reload_with(|before| {
+            let mut approvals = before.approvals.clone();
+            change(&mut approvals);
+            self.0.approvals.store(Some(Arc::new(approvals)));
+            Config::clone(before)
+        });
     }
 
     /// Writes an approval into the next version of the configuration.

@@ -2,12 +2,13 @@
 //!
 //! **What it says is compared when its lists are read, and when it is approved**; no request does so.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
 use super::{Nudge, Server, lock};
-use crate::approval::{Approval, Held, Pinned, launch, pin};
+use crate::approval::{Approval, Fingerprint, Held, Pinned, launch, pin};
 use crate::catalog::Offer;
 use crate::config::Transport;
 use crate::error::Unreachable;
@@ -25,7 +26,7 @@ pub(crate) struct Approved {
     /// What is not as it was approved.
     held: Mutex<Arc<Vec<Held>>>,
     /// What has been told of that.
-    told: Mutex<SortedSet<Held>>,
+    told: Mutex<SortedSet<Fingerprint>>,
     launch: OnceLock<String>,
 }
 
@@ -116,7 +117,10 @@ impl Server {
         }
         let was_kept_out = self.may_be_reached().is_err();
         self.approved.approval.store(approval.cloned());
-        self.serve_anew(None);
+        // Where it waits for its user, how to connect stands in the place of what it offers.
+        if !self.awaits_consent.load(Ordering::Relaxed) {
+            self.serve_anew(None);
+        }
         if was_kept_out && self.may_be_reached().is_ok() {
             self.tries_again();
             let _ = self.nudge.unbounded_send(Nudge::Changed);
@@ -131,8 +135,9 @@ impl Server {
         }
         let mut told = lock(&self.approved.told);
         let room = TOLD.saturating_sub(told.len());
-        let untold: Vec<_> = held.iter().filter(|held| !told.contains(*held)).take(room).cloned().collect();
-        told.extend(untold.iter().cloned());
+        let untold: Vec<_> =
+            held.iter().filter(|held| !told.contains(&held.stamp())).take(room).cloned().collect();
+        told.extend(untold.iter().map(Held::stamp));
         untold
     }
 }
