@@ -59,7 +59,6 @@ fn profile(hosting: &Hosting, take: &mut impl FnMut(&str)) {
     });
     take(match hosting.per {
         Per::Gateway => "gateway",
-        Per::Agent => "agent",
         Per::Identity => "identity",
     });
     match &hosting.network {

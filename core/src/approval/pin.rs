@@ -12,7 +12,7 @@ use crate::config::Changed;
 use crate::sorted::SortedSet;
 
 /// What differs from what was approved.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Held {
     /// In which list; nothing where it is the instructions.
     pub(crate) kind: Option<Kind>,
@@ -23,7 +23,7 @@ pub(crate) struct Held {
 }
 
 /// How something differs from what was approved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     /// It was approved as something else.
     Changed,
