@@ -9,7 +9,6 @@ use futures::channel::{mpsc, oneshot};
 use http::HeaderValue;
 
 use crate::acl::{Acl, Condition};
-use crate::approval::Approval;
 use crate::catalog::inspect::Suspects;
 use crate::catalog::{Kind, Looking, Scope, View, Views};
 use crate::config::{Audit, Config, Limits, Selector};
@@ -98,8 +97,8 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) keys: ArcSwap<KeyRing>,
     /// Where the configuration comes from.
     pub(crate) managed: Mutex<Managed>,
-    /// What servers were approved to say, where the host keeps that and no version of the configuration.
-    pub(crate) approvals: ArcSwapOption<SortedMap<ServerName, Arc<Approval>>>,
+    /// Whether the host keeps what servers were approved to say, and no version of the configuration.
+    pub(crate) keeps_approvals: bool,
     /// Held while another configuration, or other keys, are put in force.
     pub(crate) reloading: Mutex<()>,
     pub(crate) hub: Hub,
@@ -210,7 +209,6 @@ impl<H: Host> Gateway<H> {
         host.fill(&mut first);
         let own_chain = gate.own_chain();
         let keeps_approvals = host.definitions().is_some() && matches!(options.managed, Managed::ByFiles(_));
-        let approvals = keeps_approvals.then(|| Arc::new(options.config.approvals.clone()));
         let (snapshot, keepers) = Snapshot::new(options.config, gate, host.now());
         let gateway = Self(Arc::new(Inner {
             // Ids start anywhere, so that two instances that share a server's session do not meet.
@@ -222,7 +220,7 @@ impl<H: Host> Gateway<H> {
             users: Users::default(),
             keys: ArcSwap::default(),
             managed: Mutex::new(options.managed),
-            approvals: ArcSwapOption::new(approvals),
+            keeps_approvals,
             reloading: Mutex::default(),
             hub: Hub::default(),
             requests: Places::default(),

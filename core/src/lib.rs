@@ -68,7 +68,7 @@ mod wire;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use approval::{Approval, Definition, Sighting};
+pub use approval::{Approval, Approvals, Definition, Sighting};
 pub use catalog::inspect;
 pub use flow::{Drawers, Looked, Messenger, NoToken, Rest, Wanted, refuse_lines, serve_lines};
 pub use front::admin::AdminKey;

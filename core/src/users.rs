@@ -130,7 +130,7 @@ impl Snapshot {
                 turnover.keepers.push((own.clone(), nudges));
                 own
             };
-            own.approve(self.config.approvals.get(name));
+            own.approve(self.config.approvals.of(name).as_ref());
             *server = own;
         }
         let runs = |server: &&Weak<Server>| server.upgrade().is_some_and(|server| server.user.is_some());

@@ -12,8 +12,7 @@ use futures::future::BoxFuture;
 use portcullis_core::control::StoreError;
 use portcullis_core::names::ServerName;
 use portcullis_core::ports::Definitions;
-use portcullis_core::sorted::SortedMap;
-use portcullis_core::{Approval, Gateway, Sighting};
+use portcullis_core::{Approval, Approvals, Gateway, Sighting};
 use rusqlite::params;
 
 use crate::database::Database;
@@ -24,25 +23,22 @@ use crate::store::apart;
 /// How often the database is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What is approved, by server.
-pub(crate) type Approvals = SortedMap<ServerName, Arc<Approval>>;
-
 /// Returns what is approved in a data folder.
 pub(crate) fn all(folder: &Path) -> anyhow::Result<Approvals> {
-    Database::find(folder)?.map_or_else(|| Ok(Approvals::new()), |database| read(&database))
+    Database::find(folder)?.map_or_else(|| Ok(Approvals::default()), |database| read(&database))
 }
 
 fn read(database: &Database) -> anyhow::Result<Approvals> {
     let mut statement = database.connection.prepare_cached("SELECT server, approval FROM approvals")?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
-    let mut approvals = Approvals::new();
+    let mut approvals = Vec::new();
     for row in rows {
         let (server, text) = row?;
         let approval = Approval::read(&text).map_err(anyhow::Error::msg);
         let approval = approval.with_context(|| format!("the approval of {server:?}"))?;
-        approvals.insert(ServerName::parse(&server)?, Arc::new(approval));
+        approvals.push((ServerName::parse(&server)?, Arc::new(approval)));
     }
-    Ok(approvals)
+    Ok(approvals.into_iter().collect())
 }
 
 /// Gives a gateway what is approved in a data folder whenever that changes. What cannot be read changes nothing.

@@ -36,13 +36,18 @@ pub(super) fn canonical(json: Json<'_>) -> String {
     String::from_utf8(out).expect("only text was appended")
 }
 
+/// Returns the members of an object in the order of their keys.
+pub(super) fn in_order(json: Json<'_>) -> Vec<(Cow<'_, str>, Json<'_>)> {
+    let mut members: Vec<_> = json.members().collect();
+    sorted::sort_by(&mut members, |one, other| one.0.cmp(&other.0));
+    members
+}
+
 /// Appends a value, without those of its own members that are `skipped`, and those of its annotations.
 fn push(out: &mut Vec<u8>, json: Json<'_>, skipped: &[&str], of_annotations: &[&str]) {
     if json.is_object() {
-        let mut members: Vec<(Cow<'_, str>, Json<'_>)> =
-            json.members().filter(|(key, _)| !skipped.contains(&&**key)).collect();
-        sorted::sort_by(&mut members, |one, other| one.0.cmp(&other.0));
-        list(out, (b'{', b'}'), members.into_iter(), |out, (key, value)| {
+        let members = in_order(json).into_iter().filter(|(key, _)| !skipped.contains(&&**key));
+        list(out, (b'{', b'}'), members, |out, (key, value)| {
             push_string(out, &key);
             out.push(b':');
             push(out, value, if key == "annotations" { of_annotations } else { &[] }, &[]);

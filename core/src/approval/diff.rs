@@ -1,7 +1,8 @@
 //! Where two definitions differ, member by member, for people.
 
-use super::canonical::canonical;
-use crate::sorted::SortedMap;
+use std::borrow::Cow;
+
+use super::canonical::{canonical, in_order};
 use crate::wire::json::Json;
 
 /// The most differences that are told of one definition.
@@ -31,11 +32,11 @@ fn compare(found: &mut Vec<Difference>, at: String, before: Option<Json<'_>>, af
     }
     match (before, after) {
         (Some(before), Some(after)) if before.is_object() && after.is_object() => {
-            let (before, after) = (members(before), members(after));
-            let mut keys: SortedMap<&str, ()> = before.keys().map(|key| (key.as_str(), ())).collect();
-            keys.extend(after.keys().map(|key| (key.as_str(), ())));
-            for key in keys.keys() {
-                compare(found, within(&at, key), before.get(*key).copied(), after.get(*key).copied());
+            let (before, after) = (in_order(before), in_order(after));
+            let (mut one, mut other) = (before.as_slice(), after.as_slice());
+            while let Some(key) = first(one, other) {
+                let (before, after) = (take(&mut one, key), take(&mut other, key));
+                compare(found, within(&at, key), before, after);
             }
         }
         (Some(before), Some(after)) if before.is_array() && after.is_array() => {
@@ -58,9 +59,26 @@ fn compare(found: &mut Vec<Difference>, at: String, before: Option<Json<'_>>, af
     }
 }
 
-/// The members of an object; of those with one key, the last.
-fn members(json: Json<'_>) -> SortedMap<String, Json<'_>> {
-    json.members().map(|(key, value)| (key.into_owned(), value)).collect()
+/// Members in the order of their keys.
+type Members<'m, 'j> = &'m [(Cow<'j, str>, Json<'j>)];
+
+/// Returns the key that comes first in either of two lists.
+fn first<'m>(one: Members<'m, '_>, other: Members<'m, '_>) -> Option<&'m str> {
+    match (one.first(), other.first()) {
+        (Some((one, _)), Some((other, _))) => Some(if one <= other { one } else { other }),
+        (one, other) => one.or(other).map(|(key, _)| &**key),
+    }
+}
+
+/// Takes the members of that key, of which the last counts.
+fn take<'j>(members: &mut Members<'_, 'j>, key: &str) -> Option<Json<'j>> {
+    let mut last = None;
+    while let [(first, value), rest @ ..] = *members
+        && *first == key
+    {
+        (last, *members) = (Some(*value), rest);
+    }
+    last
 }
 
 fn within(at: &str, key: &str) -> String {

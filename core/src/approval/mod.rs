@@ -11,6 +11,7 @@ mod pin;
 mod sighting;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 pub(crate) use canonical::{Fingerprint, fingerprint};
 pub(crate) use diff::{Difference, differences};
@@ -21,7 +22,9 @@ pub use sighting::{Definition, Sighting};
 
 use crate::audit;
 use crate::catalog::{Item, Kind, Offer, Room, read_page};
-use crate::sorted;
+use crate::names::ServerName;
+use crate::sorted::{self, SortedMap};
+use crate::upstream::lock;
 use crate::wire::json::{Json, quote};
 use crate::wire::message::ObjectWriter;
 
@@ -123,6 +126,47 @@ impl Approval {
     }
 }
 
+/// What servers were approved to say. Clones are the same: where a host keeps approvals, they change while a configuration is in
+/// force.
+#[derive(Debug, Clone, Default)]
+pub struct Approvals(Arc<Mutex<SortedMap<ServerName, Arc<Approval>>>>);
+
+impl PartialEq for Approvals {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || *lock(&self.0) == *lock(&other.0)
+    }
+}
+
+impl FromIterator<(ServerName, Arc<Approval>)> for Approvals {
+    fn from_iter<I: IntoIterator<Item = (ServerName, Arc<Approval>)>>(approvals: I) -> Self {
+        Self(Arc::new(Mutex::new(approvals.into_iter().collect())))
+    }
+}
+
+impl Approvals {
+    /// Returns what a server was approved to say.
+    pub(crate) fn of(&self, server: &ServerName) -> Option<Arc<Approval>> {
+        lock(&self.0).get(server).cloned()
+    }
+
+    /// Approves what a server says in place of what was approved before, or nothing any more.
+    pub(crate) fn set(&self, server: ServerName, approval: Option<Arc<Approval>>) {
+        let mut all = lock(&self.0);
+        match approval {
+            Some(approval) => all.insert(server, approval),
+            None => all.remove(&server),
+        };
+    }
+
+    /// Takes over what others have.
+    pub(crate) fn become_as(&self, others: Self) {
+        if !Arc::ptr_eq(&self.0, &others.0) {
+            let others = std::mem::take(&mut *lock(&others.0));
+            *lock(&self.0) = others;
+        }
+    }
+}
+
 /// Returns items as a JSON array.
 pub(crate) fn texts(items: &[Item]) -> String {
     let texts: Vec<&str> = items.iter().map(|item| &*item.text).collect();
@@ -140,10 +184,9 @@ pub(crate) fn digest(launch: &str, seen: &Offer) -> String {
     if let Some(instructions) = &seen.introduction.instructions {
         take("instructions", "", &audit::digest(instructions.as_bytes()));
     }
+    let in_order = Approval::of_all("", 0, seen);
     for kind in Kind::ALL {
-        let mut items: Vec<&Item> = seen.items(kind).iter().collect();
-        sorted::sort_by(&mut items, |one, other| one.name.cmp(&other.name));
-        for item in items {
+        for item in in_order.items(kind) {
             take(kind.member(), &item.name, &hex(&fingerprint(kind, &item.text)));
         }
     }

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use super::Approval;
 use super::canonical::{Fingerprint, fingerprint};
+use super::{Approval, hex};
+use crate::audit;
 use crate::catalog::{Item, Kind, Offer};
 use crate::config::Changed;
 use crate::sorted::SortedSet;
@@ -33,9 +34,9 @@ pub(crate) enum Change {
 
 impl Held {
     /// Returns what tells it from everything else that differs, however long its name is.
-    pub(crate) fn stamp(&self) -> Fingerprint {
+    pub(crate) fn stamp(&self) -> String {
         let kind = self.kind.map_or("instructions", Kind::member);
-        fingerprint_of_text(&format!("{kind} {} {:?}", self.name, self.digest))
+        audit::digest([kind, &self.name, &hex(&self.digest)].join(" ").as_bytes())
     }
 }
 
@@ -80,7 +81,7 @@ pub(crate) fn pin(seen: &Arc<Offer>, approval: &Approval, changed: Changed) -> P
             let Some((change, digest)) = difference else { return served };
             held.push(Held { kind: Some(kind), name: item.name.clone(), change, digest });
             if change == Change::Changed && changed == Changed::Hide {
-                withheld.push((kind, item.name.clone()));
+                withheld.push(kind.known_as(&item.name));
             }
             served
         };

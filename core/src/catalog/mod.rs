@@ -74,6 +74,11 @@ impl Kind {
         }
     }
 
+    /// Returns what tells an item from those of other lists.
+    pub(crate) fn known_as(self, name: &str) -> String {
+        [self.member(), name].join(" ")
+    }
+
     /// Returns the capability that a server with this list declares.
     pub(crate) fn capability(self) -> &'static str {
         match self {
@@ -111,7 +116,7 @@ pub(crate) struct Offer {
     /// What is suspicious about its texts, once they have been inspected.
     pub(crate) suspects: Arc<Suspects>,
     /// Items that are here for their names alone, and not served.
-    pub(crate) withheld: SortedSet<(Kind, String)>,
+    pub(crate) withheld: SortedSet<String>,
 }
 
 impl Offer {
@@ -145,7 +150,7 @@ impl Offer {
 
     /// Tells whether an item is here for its name alone.
     pub(crate) fn withholds(&self, kind: Kind, name: &str) -> bool {
-        !self.withheld.is_empty() && self.withheld.contains(&(kind, name.to_owned()))
+        !self.withheld.is_empty() && self.withheld.contains(&kind.known_as(name))
     }
 
     /// Inspects its texts; where they are those of the offer before, what was found then holds.

@@ -1,6 +1,5 @@
 //! What a configuration says, once it has been read: the same values whatever file they came from.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::approving::Approving;
@@ -8,7 +7,7 @@ use super::elicitation::Elicitation;
 use super::hosting::{Hosting, Per};
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use super::sign_on::{Consent, SignOn, Whose};
-use crate::approval::Approval;
+use crate::approval::Approvals;
 use crate::names::ServerName;
 use crate::secrets::{SecretName, SecretText, Veil};
 use crate::sorted::{SortedMap, SortedSet};
@@ -36,7 +35,7 @@ pub struct Config {
     /// What is recorded.
     pub audit: Audit,
     /// What servers were approved to say; no file says it.
-    pub approvals: SortedMap<ServerName, Arc<Approval>>,
+    pub approvals: Approvals,
 }
 
 impl Config {

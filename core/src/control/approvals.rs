@@ -37,6 +37,7 @@ impl NewApproval {
     /// Makes the approval of what a server says now, provided that this is what was shown.
     pub(crate) fn of(&self, server: &Server, now: u64) -> Result<Approval, Fault> {
         let (before, launch) = (server.approval(), server.launch());
+        let launch = launch.as_str();
         if self.digest == launch && server.may_be_reached().is_err() {
             return Ok(Approval::of_launch(launch, now, before.as_deref()));
         }
@@ -111,11 +112,11 @@ pub(crate) fn whole(server: &Server) -> String {
     out.member("launch_approved", if may_be_reached { "true" } else { "false" });
     let Some(seen) = readable(server) else {
         // What it offers is not known: only what it is reached by can be approved.
-        out.member("digest", &if may_be_reached { "null".to_owned() } else { quote(server.launch()) });
+        out.member("digest", &if may_be_reached { "null".to_owned() } else { quote(&server.launch()) });
         out.member("definitions", "null");
         return out.finish();
     };
-    out.string("digest", &digest(server.launch(), &seen));
+    out.string("digest", &digest(&server.launch(), &seen));
     out.member("definitions", &definitions(&seen));
     let changes = server.held();
     let changes: Vec<_> = changes.iter().map(|held| change(held, approval.as_deref(), &seen)).collect();
@@ -174,11 +175,9 @@ fn difference(difference: &Difference) -> String {
 
 /// Describes what was approved and is no longer there.
 fn gone(approval: &Approval, seen: &Offer) -> Vec<String> {
-    let mut gone = Vec::new();
+    let (mut gone, now) = (Vec::new(), Approval::of_all("", 0, seen));
     for kind in Kind::ALL {
-        let known: crate::sorted::SortedSet<&str> =
-            seen.items(kind).iter().map(|item| item.name.as_str()).collect();
-        for item in approval.items(kind).iter().filter(|item| !known.contains(item.name.as_str())) {
+        for item in approval.items(kind).iter().filter(|item| now.item(kind, &item.name).is_none()) {
             let mut out = ObjectWriter::with_capacity(64);
             out.string("list", kind.member()).string("name", &item.name);
             gone.push(out.finish());

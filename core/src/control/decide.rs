@@ -89,7 +89,7 @@ pub fn understand(document: &Document, means: &Means<'_>) -> Parsed {
     let mut parsed = understand_all(&document.sources(), &overlays, means);
     for (name, text) in &document.approvals {
         match (ServerName::parse(name), Approval::read(text)) {
-            (Ok(name), Ok(approval)) => drop(parsed.config.approvals.insert(name, Arc::new(approval))),
+            (Ok(name), Ok(approval)) => parsed.config.approvals.set(name, Some(Arc::new(approval))),
             // Served without one, it could say whatever it likes.
             (_, Err(what)) => parsed.problems.push(error(
                 "",

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::control::Asked;
-use crate::approval::{Approval, Change, Held, Sighting, hex};
+use crate::approval::{Approval, Approvals, Change, Held, Sighting, hex};
 use crate::body::{self, Reply};
 use crate::catalog::{Kind, Offer, Scope};
-use crate::config::{Changed, Config};
+use crate::config::Changed;
 use crate::control::answer::{Fault, kept_from_caches};
 use crate::control::approvals::{NewApproval, held_differences, summary, whole};
 use crate::control::{Document, Managed};
@@ -19,7 +19,6 @@ use crate::endpoint;
 use crate::gateway::Gateway;
 use crate::names::ServerName;
 use crate::ports::{Host, Place};
-use crate::sorted::SortedMap;
 use crate::upstream::approved::Unapproved;
 use crate::upstream::{Server, lock};
 use crate::wire::message::ObjectWriter;
@@ -64,10 +63,24 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Puts other approvals in force, for hosts that keep them themselves.
-    pub fn set_approvals(&self, approvals: SortedMap<ServerName, Arc<Approval>>) {
-        if self.0.approvals.load().is_some() && self.snapshot().config.approvals != approvals {
-            self.change_approvals(|kept| *kept = approvals);
+    pub fn set_approvals(&self, approvals: Approvals) {
+        if self.0.keeps_approvals && self.snapshot().config.approvals != approvals {
+            self.change_approvals(|kept| kept.become_as(approvals));
         }
+    }
+
+    /// Changes approvals that the host keeps, and has all servers serve what is approved by then; one change at a time.
+    fn change_approvals(&self, change: impl FnOnce(&Approvals)) {
+        let _one_at_a_time = lock(&self.0.reloading);
+        let snapshot = self.snapshot();
+        let approvals = &snapshot.config.approvals;
+        change(approvals);
+        for server in snapshot.servers.values().chain(&self.0.users.servers()) {
+            server.approve(approvals.of(&server.name).as_ref());
+            self.tell_of_changes(server);
+        }
+        snapshot.views.invalidate();
+        self.views_changed();
     }
 
     /// Returns the server of that name; of one that acts for its users, one user's.
@@ -139,23 +152,8 @@ impl<H: Host> Gateway<H> {
             || Fault::new(StatusCode::NOT_FOUND, "no-store", "this gateway's host keeps no approvals");
         let definitions = self.host().definitions().ok_or_else(homeless)?;
         definitions.approve(name.to_string(), approval.as_ref().map(Approval::to_text)).await?;
-        self.change_approvals(|kept| {
-            match approval {
-                Some(approval) => kept.insert(name.clone(), Arc::new(approval)),
-                None => kept.remove(name),
-            };
-        });
+        self.change_approvals(|kept| kept.set(name.clone(), approval.map(Arc::new)));
         Ok(())
-    }
-
-    /// Puts other approvals in force, where the host keeps them; one change at a time.
-    fn change_approvals(&self, change: impl FnOnce(&mut SortedMap<ServerName, Arc<Approval>>)) {
-        self.reload_with(|before| {
-            let mut approvals = before.approvals.clone();
-            change(&mut approvals);
-            self.0.approvals.store(Some(Arc::new(approvals)));
-            Config::clone(before)
-        });
     }
 
     /// Writes an approval into the next version of the configuration.

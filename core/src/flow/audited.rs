@@ -135,7 +135,17 @@ impl<H: Host> Gateway<H> {
         outcome: Result<(), &Refusal>,
         known: impl FnOnce(Entry) -> Entry,
     ) {
-        let Some(trail) = self.trail() else { return };
+        if let Some((trail, entry)) = self.entry_of(method, outcome) {
+            trail.record(known(entry));
+        }
+    }
+
+    fn entry_of(
+        &self,
+        method: &'static str,
+        outcome: Result<(), &Refusal>,
+    ) -> Option<(&Arc<dyn AuditSink>, Entry)> {
+        let trail = self.trail()?;
         let decision = match outcome {
             Ok(()) => Decision::Allowed,
             Err(refusal) if refusal.code == code::INTERNAL && !refusal.status.is_client_error() => {
@@ -143,7 +153,7 @@ impl<H: Host> Gateway<H> {
             }
             Err(_) => Decision::Denied,
         };
-        trail.record(known(Entry {
+        let entry = Entry {
             time: trail.now(),
             gateway: self.0.id.clone(),
             method,
@@ -151,7 +161,8 @@ impl<H: Host> Gateway<H> {
             error: outcome.err().map(|refusal| refusal.message.clone()),
             duration: Duration::ZERO,
             ..Entry::default()
-        }));
+        };
+        Some((trail, entry))
     }
 
     /// Refuses a request of which nothing more is known, and records that.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::gateway::{Gateway, Snapshot};
 use crate::ports::{Host, Place};
-use crate::sorted::SortedMap;
 use crate::succession::{Changes, Succession};
 use crate::upstream::{Server, lock};
 use crate::users::Turnover;
@@ -21,16 +20,11 @@ impl<H: Host> Gateway<H> {
     /// offered before stays listed until it has answered or failed. One that is no longer configured stops once its
     /// calls are over.
     pub fn reload(&self, config: Config) -> Changes {
-        self.reload_with(|_| config)
-    }
-
-    /// The same with what is made of the configuration in force. Approvals that the host keeps stay as they are.
-    pub(super) fn reload_with(&self, make: impl FnOnce(&Config) -> Config) -> Changes {
         let _one_at_a_time = lock(&self.0.reloading);
         let before = self.snapshot();
-        let mut config = make(&before.config);
-        if let Some(kept) = self.0.approvals.load_full() {
-            config.approvals = SortedMap::clone(&kept);
+        let mut config = config;
+        if self.0.keeps_approvals {
+            config.approvals = before.config.approvals.clone();
         }
         let Succession { snapshot, keepers, retired, changes } = before.succeeded_by(config);
         let snapshot = Arc::new(snapshot);

@@ -3,12 +3,10 @@
 //! **What it says is compared when its lists are read, and when it is approved**; no request does so.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock};
-
-use arc_swap::ArcSwapOption;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Nudge, Server, lock};
-use crate::approval::{Approval, Fingerprint, Held, Pinned, launch, pin};
+use crate::approval::{Approval, Held, Pinned, launch, pin};
 use crate::catalog::Offer;
 use crate::config::Transport;
 use crate::error::Unreachable;
@@ -19,15 +17,17 @@ const TOLD: usize = 1000;
 
 /// What is known of a server's approval.
 #[derive(Debug, Default)]
-pub(crate) struct Approved {
-    approval: ArcSwapOption<Approval>,
+pub(crate) struct Approved(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    approval: Option<Arc<Approval>>,
     /// What it offers, as it was read.
-    seen: ArcSwapOption<Offer>,
+    seen: Option<Arc<Offer>>,
     /// What is not as it was approved.
-    held: Mutex<Arc<Vec<Held>>>,
+    held: Arc<Vec<Held>>,
     /// What has been told of that.
-    told: Mutex<SortedSet<Fingerprint>>,
-    launch: OnceLock<String>,
+    told: SortedSet<String>,
 }
 
 /// Why nothing of a server is served.
@@ -40,29 +40,37 @@ pub(crate) enum Unapproved {
 }
 
 impl Server {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        lock(&self.approved.0)
+    }
+
     /// Returns what it was approved to say.
     pub(crate) fn approval(&self) -> Option<Arc<Approval>> {
-        self.approved.approval.load_full()
+        self.known().approval.clone()
     }
 
     /// Returns what it offers, as it was read.
     pub(crate) fn seen(&self) -> Option<Arc<Offer>> {
-        self.approved.seen.load_full()
+        self.known().seen.clone()
     }
 
     /// Returns what is not as it was approved.
     pub(crate) fn held(&self) -> Arc<Vec<Held>> {
-        lock(&self.approved.held).clone()
+        self.known().held.clone()
     }
 
     /// Returns the digest of what it is reached by.
-    pub(crate) fn launch(&self) -> &str {
-        self.approved.launch.get_or_init(|| launch(&self.settings.transport))
+    pub(crate) fn launch(&self) -> String {
+        launch(&self.settings.transport)
     }
 
     /// Returns why nothing of it is served, where that is so for lack of an approval.
     pub(crate) fn unapproved(&self) -> Option<Unapproved> {
-        match &*self.approved.approval.load() {
+        self.unapproved_by(self.approval().as_deref())
+    }
+
+    fn unapproved_by(&self, approval: Option<&Approval>) -> Option<Unapproved> {
+        match approval {
             Some(approval) if approval.launch != self.launch() => Some(Unapproved::Launch),
             None if self.settings.approval.is_required() => Some(Unapproved::Never),
             _ => None,
@@ -95,28 +103,28 @@ impl Server {
     /// The same with what it offered before, where it has not been read again. One at a time: what is compared last is
     /// compared with the approval that counts.
     fn serve_anew(&self, seen: Option<Arc<Offer>>) {
-        let mut all_held = lock(&self.approved.held);
-        let Some(seen) = seen.or_else(|| self.seen()) else { return };
-        let approval = self.approval();
-        let Pinned { offer, held } = match (&approval, self.unapproved()) {
+        let mut known = self.known();
+        let Some(seen) = seen.or_else(|| known.seen.clone()) else { return };
+        let approval = known.approval.as_deref();
+        let Pinned { offer, held } = match (approval, self.unapproved_by(approval)) {
             (_, Some(_)) => Pinned::nothing(&seen),
             (Some(approval), None) => {
                 pin(&seen, approval, self.settings.approval.changed.unwrap_or_default())
             }
             (None, None) => Pinned::all(&seen),
         };
-        *all_held = Arc::new(held);
+        known.held = Arc::new(held);
         self.offer.store(Some(offer));
-        self.approved.seen.store(Some(seen));
+        known.seen = Some(seen);
     }
 
     /// Takes another approval, or none, and serves what was approved by it.
     pub(crate) fn approve(&self, approval: Option<&Arc<Approval>>) {
-        if self.approved.approval.load().as_ref() == approval {
+        if self.known().approval.as_ref() == approval {
             return;
         }
         let was_kept_out = self.may_be_reached().is_err();
-        self.approved.approval.store(approval.cloned());
+        self.known().approval = approval.cloned();
         // Where it waits for its user, how to connect stands in the place of what it offers.
         if !self.awaits_consent.load(Ordering::Relaxed) {
             self.serve_anew(None);
@@ -129,15 +137,11 @@ impl Server {
 
     /// Returns what is not as it was approved and has not been told yet.
     pub(crate) fn untold(&self) -> Vec<Held> {
-        let held = self.held();
-        if held.is_empty() {
-            return Vec::new();
-        }
-        let mut told = lock(&self.approved.told);
-        let room = TOLD.saturating_sub(told.len());
+        let mut known = self.known();
+        let (held, room) = (known.held.clone(), TOLD.saturating_sub(known.told.len()));
         let untold: Vec<_> =
-            held.iter().filter(|held| !told.contains(&held.stamp())).take(room).cloned().collect();
-        told.extend(untold.iter().map(Held::stamp));
+            held.iter().filter(|held| !known.told.contains(&held.stamp())).take(room).cloned().collect();
+        known.told.extend(untold.iter().map(Held::stamp));
         untold
     }
 }

@@ -202,8 +202,8 @@ fn who_is_shown_something_else_than_was_approved_is_served_nothing_of_it() {
     let theirs = gateway.0.users.servers();
     let server = theirs.iter().find(|server| server.name.as_str() == "mine").expect("it is theirs");
     let seen = server.seen().expect("it was read");
-    let approval = crate::approval::Approval::of_all(server.launch(), 1, &seen);
-    let approvals = [(server.name.clone(), Arc::new(approval))].into();
+    let approval = crate::approval::Approval::of_all(&server.launch(), 1, &seen);
+    let approvals = [(server.name.clone(), Arc::new(approval))].into_iter().collect();
     gateway.reload(Config { approvals, ..config() });
     assert_eq!(listed(&host, &gateway, of(1, list())), before);
     let other = listed(&host, &gateway, of(2, list()));
