@@ -1,6 +1,8 @@
 //! The command line.
 
 mod approve;
+mod bridge;
+mod host;
 mod remote;
 mod secrets;
 
@@ -13,6 +15,8 @@ use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
 pub(crate) use approve::{Approve, History};
+pub(crate) use bridge::{Bridge, TOKEN};
+pub(crate) use host::{Host, Logs, Prepare, Running, Stop};
 pub(crate) use remote::{
     AdminCredential, Connections, ConnectionsOf, EndConnections, KeysOf, ListConnections, Pull, Push,
     Rollback, Versions,
@@ -44,7 +48,11 @@ impl Cli {
 
     /// Tells whether the command serves agents.
     pub(crate) fn serves(&self) -> bool {
-        matches!(self.command, None | Some(Command::Serve(_) | Command::Stdio(_)))
+        match &self.command {
+            None | Some(Command::Serve(_) | Command::Stdio(_)) => true,
+            Some(Command::Bridge(args)) => !args.health,
+            Some(_) => false,
+        }
     }
 }
 
@@ -61,6 +69,20 @@ Environment, besides what stands above:
   PORTCULLIS_ADMIN_KEY         opens /metrics and the admin API on the main address
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces, metrics and logs go, as other OTEL_ variables say";
 
+const BRIDGE_EXAMPLE: &str = "\
+Examples:
+  portcullis bridge --listen 127.0.0.1:8080 -- node server.js
+  PORTCULLIS_BRIDGE_TOKEN=$(openssl rand -hex 32) portcullis bridge -- python -m mcp_server_time
+  portcullis bridge --token-file /run/secrets/bridge --env-file API_TOKEN=/run/secrets/api -- ./server --stdio
+
+In a Dockerfile:
+  ENTRYPOINT [\"portcullis\", \"bridge\", \"--\"]
+  CMD [\"node\", \"server.js\"]
+
+Callers send the credential as `Authorization: Bearer`. The endpoint is /mcp, /healthz says whether the bridge lives, and
+/readyz whether its server is up. The server gets PATH, HOME, the locale and the like of this environment, and what --env and
+--env-file say.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve the gateway over HTTP (the default command)
@@ -71,6 +93,15 @@ pub(crate) enum Command {
         after_help = "Example, in an mcpServers file:\n  {\"command\": \"portcullis\", \"args\": [\"stdio\", \"--config\", \"portcullis.yaml\"]}"
     )]
     Stdio(Stdio),
+    /// Serve one stdio server over Streamable HTTP, as the entry point of a container; it keeps nothing on a disk
+    #[command(after_help = BRIDGE_EXAMPLE)]
+    Bridge(Bridge),
+    /// Prepare what the servers are made of that this machine hosts
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  portcullis host prepare\n  portcullis host prepare --verify"
+    )]
+    Host(Host),
     /// Find every problem of a configuration; exit code 1 where there is an error
     #[command(
         after_help = "Examples:\n  portcullis check --config portcullis.yaml\n  portcullis check --config portcullis.yaml --cases cases.yaml\n\nA file of cases is a list of maps such as\n  - { agent: coder, call: github/get_issue, args: { repo: shop }, expect: allowed }\nNo server has to run for them: they are decided by names alone."

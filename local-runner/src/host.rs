@@ -23,6 +23,7 @@ use portcullis_native::HttpClient;
 
 use crate::approvals::Kept;
 use crate::connections::Connections;
+use crate::hosting::packages::Packages;
 use crate::process::Processes;
 use crate::secrets::Safe;
 use crate::store::Store;
@@ -85,15 +86,27 @@ impl Machine {
         let store = Arc::new(Store::new(folder.to_owned()));
         Self {
             definitions: Some(Arc::new(Kept::new(folder))),
+            processes: self.processes.noted_in(folder),
             stores: Some(Stores { configurations: store.clone(), keys: store.clone(), families: store }),
             ..self
         }
     }
 
-    /// Makes the same machine with the secrets and the connections of a data folder.
+    /// Makes the same machine with the secrets, the connections and the packages of a data folder.
     pub(crate) fn holding(self, folder: &Path, keys: &SealKeys) -> Self {
         let connections: Arc<dyn ConnectionStore> = Arc::new(Connections::new(folder));
-        Self { secrets: Some(Arc::new(Safe::new(folder, keys))), connections: Some(connections), ..self }
+        let processes = self.processes.unpacking(Packages::of(folder));
+        Self {
+            secrets: Some(Arc::new(Safe::new(folder, keys))),
+            connections: Some(connections),
+            processes,
+            ..self
+        }
+    }
+
+    /// Makes the same machine with these secrets, and no connections.
+    pub(crate) fn given(self, secrets: Arc<dyn SecretStore>) -> Self {
+        Self { secrets: Some(secrets), ..self }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.

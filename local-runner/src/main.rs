@@ -13,11 +13,13 @@ mod history;
 mod host;
 mod hosting;
 mod http;
+mod init;
 mod keyring;
 mod keys;
 mod live;
 mod logging;
 mod moment;
+mod mounted;
 mod observer;
 mod otlp;
 mod pace;
@@ -29,12 +31,24 @@ mod versions;
 
 use std::process::ExitCode;
 
+#[cfg(target_os = "linux")]
+use anyhow::Context as _;
 use clap::Parser as _;
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     hosting::sandbox::run(std::env::args_os());
     let cli = cli::Cli::parse();
+    if let Some(cli::Command::Bridge(_)) = &cli.command {
+        match as_entry_point() {
+            Ok(None) => {}
+            Ok(Some(code)) => return code,
+            Err(error) => {
+                commands::complain(&error);
+                return ExitCode::from(1);
+            }
+        }
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {
@@ -52,6 +66,18 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// Prepares for being what a container runs, before there is a second thread. Returns how the program proper has ended, where
+/// this process was to stand before it.
+fn as_entry_point() -> anyhow::Result<Option<ExitCode>> {
+    // The environment may hold credentials that the server, which is the same user, is not to have.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_dumpable(false).context("cannot keep others from reading this process")?;
+    if init::is_first() {
+        return init::stand_before().map(Some);
+    }
+    init::let_signals_arrive().map(|()| None)
 }
 
 fn run(runtime: &Runtime, cli: cli::Cli) -> anyhow::Result<ExitCode> {

@@ -6,6 +6,7 @@
 //! | [`aws`] | an emulator of AWS, and a proxy before it that fails as AWS does |
 //! | [`assertion`] | what an authorization server looks at before it believes a client's assertion |
 //! | [`balancer`] | a load balancer before several gateways |
+//! | [`bridge`] | `portcullis bridge` before a stdio server |
 //! | [`browser`] | what a browser does, over plain HTTP |
 //! | [`chromium`] | a real browser, and the people who use it |
 //! | [`engine`] | engines for containers, and the hostile server's image in them |
@@ -33,6 +34,7 @@ pub mod agent;
 pub mod assertion;
 pub mod aws;
 pub mod balancer;
+pub mod bridge;
 pub mod browser;
 pub mod chromium;
 pub mod client;

@@ -424,3 +424,43 @@ fn spares_wait_for_whoever_needs_one() {
 fn started(gateway: &Gateway) -> usize {
     gateway.log().matches("process started").count()
 }
+
+/// What the commands about hosted servers say of one, and what they do to it.
+fn commands_know_what_runs(place: &Place) {
+    let stage = Stage::at(place, &json!({}));
+    let run = |arguments: &[&str]| stage.gateway.cli(&[&["host"], arguments].concat());
+    let listed = |command: &str| -> Vec<Value> {
+        let ran = run(&[command, "--json"]);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}{}", ran.stdout, ran.stderr))
+    };
+    let running = listed("list");
+    assert_eq!(running.len(), 1, "{running:?}");
+    assert_eq!(running[0]["server"], "s");
+    let used = &listed("stats")[0];
+    assert!(used["memory"].as_u64().is_some_and(|memory| memory > 100_000), "{used}");
+    assert!(used["processes"].as_u64().is_some_and(|processes| processes > 0), "{used}");
+    assert!(run(&["logs", "s"]).stdout.contains("hostile: up"));
+    let count = || number(&stage.tries("count", &json!({})), "");
+    assert_eq!((count(), count()), (1, 2));
+    let stopped = run(&["stop", "s"]);
+    assert!(stopped.stderr.contains("1 instance of s ended"), "{}", stopped.stderr);
+    // It is another one by now, or there is none yet.
+    let anew = wait::until(wait::PATIENCE, || {
+        let params = json!({ "name": "s__count", "arguments": {} });
+        let answer = stage.agent.ask("tools/call", params);
+        (answer["result"].is_object() && number(text(&answer["result"]), "") == 1).then_some(())
+    });
+    assert!(anew.is_some(), "{}", stage.gateway.log());
+    assert!(run(&["rm", "s"]).stderr.contains("what it said is forgotten"));
+    assert_eq!(run(&["stop", "absent"]).code(), Some(1));
+}
+
+#[test]
+fn commands_know_processes() {
+    commands_know_what_runs(&Place::bubblewrap());
+}
+
+#[test]
+fn commands_know_containers() {
+    commands_know_what_runs(&Place::podman());
+}

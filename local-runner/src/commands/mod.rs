@@ -4,6 +4,7 @@
 mod admin;
 mod approve;
 mod audit;
+mod bridge;
 mod cases;
 mod check;
 mod client;
@@ -11,6 +12,8 @@ mod connections;
 mod doctor;
 mod explain;
 mod history;
+mod host;
+mod hosted;
 mod import;
 mod keys;
 mod push;
@@ -44,6 +47,8 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(args, telemetry).await,
         Command::Stdio(args) => Box::pin(stdio::run(&args, telemetry)).await,
+        Command::Bridge(args) => Box::pin(bridge::run(args, telemetry)).await,
+        Command::Host(command) => unless_stopped(host::run(command)).await,
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => unless_stopped(Box::pin(doctor::run(args))).await,
         Command::Import(args) => import::run(&args),

@@ -99,6 +99,11 @@ impl Container {
         Ok(Streams { stdin: input, stdout, stderr })
     }
 
+    /// Returns what the engine calls it.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Waits until it has ended; returns its exit code. May be cancelled and called again.
     pub(crate) async fn wait(&mut self) -> Option<i64> {
         self.exit.wait_for(Option::is_some).await.ok().and_then(|code| *code)

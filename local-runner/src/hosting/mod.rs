@@ -7,6 +7,8 @@
 //! | `bubblewrap` | what a sandbox is made of |
 //! | `engine`, `container` | containers over an engine's API |
 //! | `groups` | control groups: bounds, and which of them was hit |
+//! | `records` | what runs, written down |
+//! | `packages` | what a package of a registry is prepared to, and how that is started |
 //! | `sandbox`, `filter` | `portcullis sandbox`: what a process does to itself before it becomes a server |
 //!
 //! **What a description demands is enforced, or the server is not started.** What this machine can do is found once, by doing
@@ -18,8 +20,10 @@ mod engine;
 #[cfg(target_os = "linux")]
 mod filter;
 mod groups;
+pub(crate) mod packages;
 mod plan;
 mod programs;
+pub(crate) mod records;
 pub(crate) mod sandbox;
 
 use std::ffi::{OsStr, OsString};
@@ -35,10 +39,12 @@ use portcullis_core::sorted::SortedMap;
 
 use bubblewrap::Contents;
 pub(crate) use container::{Container, Streams};
-use engine::Engine;
+pub(crate) use engine::Engine;
 use groups::{Groups, Hierarchy};
 use plan::{Abilities, Bounded, Limits, Plan};
 use programs::Found;
+pub(crate) use records::Noted;
+use records::Records;
 use sandbox::Steps;
 
 /// The program that makes namespaces.
@@ -46,7 +52,10 @@ const BWRAP: &str = "bwrap";
 
 /// The place where servers are hosted. Cheap to clone; every clone speaks of the same one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Hosts(Arc<OnceCell<Machine>>);
+pub(crate) struct Hosts {
+    machine: Arc<OnceCell<Machine>>,
+    records: Option<Records>,
+}
 
 /// What was found out about this machine.
 #[derive(Debug)]
@@ -75,6 +84,8 @@ pub(crate) struct Ready {
     pub(crate) folder: Option<PathBuf>,
     /// What bounds it.
     pub(crate) cage: Option<Cage>,
+    /// What runs it; nothing where it is not hosted.
+    pub(crate) backend: Option<&'static str>,
 }
 
 /// What bounds a process, as long as it runs.
@@ -103,6 +114,16 @@ impl Cage {
 }
 
 impl Hosts {
+    /// Makes the same place with a folder in which it is written down what runs.
+    pub(crate) fn noted_in(self, folder: &Path) -> Self {
+        Self { records: Some(Records::of(folder)), ..self }
+    }
+
+    /// Returns where it is written down what runs, where it is.
+    pub(crate) fn records(&self) -> Option<&Records> {
+        self.records.as_ref()
+    }
+
     /// Makes what is started of how a server is hosted. `env` is the whole environment that a plain process would have, and
     /// `configured` what of it stands in the description.
     ///
@@ -115,7 +136,7 @@ impl Hosts {
         hosting: &Hosting,
         env: SortedMap<OsString, OsString>,
     ) -> Result<Placed, String> {
-        let machine = self.0.get_or_init(Machine::find).await;
+        let machine = self.machine.get_or_init(|| Machine::find(self.records.as_ref())).await;
         let plan = plan::plan(hosting, &machine.abilities)?;
         if let (Backend::Container, Some(engine)) = (plan.backend, &machine.engine) {
             let (container, streams) = Container::start(engine, server, command, hosting, &plan).await?;
@@ -146,7 +167,14 @@ impl Machine {
             Backend::Process => {
                 let steps = Steps { groups: doors, files: Some(plan.limits.files), ..Steps::default() };
                 let args = steps.args((&command.program).into(), args);
-                Ok(Ready { program: self.own.clone().into(), args, env, folder, cage })
+                Ok(Ready {
+                    program: self.own.clone().into(),
+                    args,
+                    env,
+                    folder,
+                    cage,
+                    backend: Some("process"),
+                })
             }
             Backend::Bubblewrap => {
                 let at = folder.as_deref().unwrap_or(Path::new("/"));
@@ -176,13 +204,14 @@ impl Machine {
                     env: within(env, command),
                     folder: None,
                     cage,
+                    backend: Some("bubblewrap"),
                 })
             }
             Backend::Container => Err("no container engine answers".to_owned()),
         }
     }
 
-    async fn find() -> Self {
+    async fn find(records: Option<&Records>) -> Self {
         // What runs now, also once another one was installed in its place.
         let own = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
         let (hierarchy, groups) = match Hierarchy::find() {
@@ -191,6 +220,9 @@ impl Machine {
         };
         if let Some(left) = hierarchy.as_ref().map(Hierarchy::sweep).filter(|left| *left > 0) {
             tracing::info!(left, "control groups of gateways that are gone were removed");
+        }
+        if let Some(left) = records.map(Records::sweep).filter(|left| *left > 0) {
+            tracing::info!(left, "processes of gateways that are gone were ended");
         }
         let bubblewrap = try_bubblewrap(&own).await;
         let (engine, container) = match Engine::find().await {

@@ -16,6 +16,7 @@ mod body;
 mod environment;
 mod feed;
 mod group;
+mod journal;
 mod lines;
 mod spares;
 mod start;
@@ -24,6 +25,8 @@ mod supervise;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -35,6 +38,7 @@ use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 
 use crate::hosting::Hosts;
+use crate::hosting::packages::Packages;
 
 use spares::Spares;
 
@@ -48,6 +52,7 @@ pub(crate) struct Processes {
     phase: watch::Sender<Phase>,
     patience: Patience,
     hosts: Hosts,
+    packages: Option<Packages>,
     spares: Spares,
 }
 
@@ -84,13 +89,24 @@ impl Default for Processes {
 }
 
 impl Processes {
+    /// Has it written down in this data folder which hosted servers run.
+    pub(crate) fn noted_in(self, folder: &Path) -> Self {
+        Self { hosts: self.hosts.noted_in(folder), ..self }
+    }
+
     fn with_patience(patience: Patience) -> Self {
         Self {
             phase: watch::Sender::new(Phase::Serving),
             patience,
             hosts: Hosts::default(),
+            packages: None,
             spares: Spares::default(),
         }
+    }
+
+    /// Has servers that are packages start from what was prepared.
+    pub(crate) fn unpacking(self, packages: Packages) -> Self {
+        Self { packages: Some(packages), ..self }
     }
 
     /// Starts `command` as the process of `server` and ties it to `end`.
@@ -112,6 +128,7 @@ impl Processes {
         if *phase.borrow() != Phase::Serving {
             return Err(Unreachable::new(server.as_str(), "is not started while the gateway stops"));
         }
+        let command = &*self.unpacked(server, command)?;
         let spare = self.spares.take(server, command);
         let process = match spare.and_then(|mut spare| (!spare.body.has_ended()).then_some(spare)) {
             Some(spare) => spare,
@@ -145,6 +162,18 @@ impl Processes {
         for spare in self.spares.take_all() {
             spare.body.sweep().await;
         }
+    }
+
+    /// Returns a command whose program is one that was prepared, where it is a package.
+    fn unpacked<'c>(
+        &self,
+        server: &ServerName,
+        command: &'c Command,
+    ) -> Result<Cow<'c, Command>, Unreachable> {
+        let Some(packages) = &self.packages else { return Ok(Cow::Borrowed(command)) };
+        packages.unpack(server.as_str(), command).map_err(|why| {
+            Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered()
+        })
     }
 
     /// Returns how many processes there are.

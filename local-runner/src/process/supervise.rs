@@ -58,11 +58,11 @@ pub(super) async fn supervise(
     mut phase: watch::Receiver<Phase>,
     patience: Patience,
 ) {
-    let Started { server, mut body, stdin, stdout, stderr, veil } = started;
+    let Started { server, mut body, stdin, stdout, stderr, veil, noted: _noted, log } = started;
     let words = LastWords::default();
     let (report, output_ended) = oneshot::channel();
     let mut readers = JoinSet::new();
-    readers.spawn(stderr::log(server.clone(), stderr, words.clone(), veil));
+    readers.spawn(stderr::log(server.clone(), stderr, words.clone(), veil, log));
     readers.spawn(relay(Lines::new(stdout, longest), end.inbox(), report));
 
     let ending = tokio::select! {
