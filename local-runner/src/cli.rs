@@ -1,5 +1,6 @@
 //! The command line.
 
+mod approve;
 mod bridge;
 #[cfg(target_os = "linux")]
 mod gate;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
+pub(crate) use approve::{Approve, History};
 pub(crate) use bridge::{Bridge, TOKEN};
 #[cfg(target_os = "linux")]
 pub(crate) use gate::{Gate, GateSockets};
@@ -132,6 +134,16 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis explain --as coder github__create_issue --args '{\"repo\": \"shop\"}'\n  portcullis explain --as coder github/create_issue\n  portcullis explain --client Cursor --resource repo://readme"
     )]
     Explain(Explain),
+    /// Approve what a server says of itself; what it says otherwise from then on is held back
+    #[command(
+        after_help = "Examples:\n  portcullis approve\n  portcullis approve tickets\n  portcullis approve tickets --diff\n  portcullis approve tickets --tool create_ticket --yes\n  portcullis approve tickets --url https://mcp.example.com\n\nBound are all tools, prompts, resources and templates, the instructions, and the command or URL. What becomes of what\nchanges, `approval` of a server or of the gateway says: `changed: approved`, `hide` or `warn`, and `required: true`."
+    )]
+    Approve(Approve),
+    /// Everything that a server ever said of itself, and whether the log of it is whole
+    #[command(
+        after_help = "Examples:\n  portcullis history\n  portcullis history tickets --tool create_ticket\n  portcullis history tickets --json\n  portcullis history --verify"
+    )]
+    History(History),
     /// The audit trail: who asked for what, what was decided, what came of it
     #[command(
         after_help = "Examples:\n  portcullis audit tail --follow\n  portcullis audit query --decision denied --since 24h\n  portcullis audit verify\n  portcullis audit export --format csv --output audit.csv\n  portcullis audit query --since 1h --url https://gateway.example.com"

@@ -14,13 +14,14 @@ use portcullis_core::names::ServerName;
 use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, ConnectionStore, Entropy, Host, KeyStore,
-    Meetings, NotSigned, Observe, Quotas, Rendezvous, SecretStore, Signatures, Signed, TokenFamilies,
-    Upstream,
+    AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, ConnectionStore, Definitions, Entropy,
+    Host, KeyStore, Meetings, NotSigned, Observe, Quotas, Rendezvous, SecretStore, Signatures, Signed,
+    TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
 
+use crate::approvals::Kept;
 use crate::audit::Trail;
 use crate::connections::Connections;
 use crate::hosting::packages::Packages;
@@ -41,6 +42,7 @@ pub(crate) struct Machine {
     stores: Option<Stores>,
     secrets: Option<Arc<dyn SecretStore>>,
     connections: Option<Arc<dyn ConnectionStore>>,
+    definitions: Option<Arc<dyn Definitions>>,
 }
 
 /// Where configurations and keys lie, and how far token families have come.
@@ -63,6 +65,7 @@ impl Machine {
             stores: None,
             secrets: None,
             connections: None,
+            definitions: None,
             trail: None,
         }
     }
@@ -84,6 +87,7 @@ impl Machine {
     pub(crate) fn keeping(self, folder: &Path) -> Self {
         let store = Arc::new(Store::new(folder.to_owned()));
         Self {
+            definitions: Some(Arc::new(Kept::new(folder))),
             processes: self.processes.noted_in(folder),
             stores: Some(Stores { configurations: store.clone(), keys: store.clone(), families: store }),
             ..self
@@ -184,6 +188,10 @@ impl Host for Machine {
 
     fn connections(&self) -> Option<&Arc<dyn ConnectionStore>> {
         self.connections.as_ref()
+    }
+
+    fn definitions(&self) -> Option<&Arc<dyn Definitions>> {
+        self.definitions.as_ref()
     }
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {

@@ -1,5 +1,6 @@
 //! `portcullis`: the gateway on a laptop or server, and the commands around it.
 
+mod approvals;
 mod audit;
 mod cli;
 mod commands;
@@ -8,6 +9,7 @@ mod data;
 mod database;
 mod demo;
 mod families;
+mod history;
 mod host;
 mod hosting;
 mod http;

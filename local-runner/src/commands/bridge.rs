@@ -13,7 +13,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use http::{HeaderValue, StatusCode, Uri, header};
 use portcullis_core::body::{Body, Reply};
-use portcullis_core::config::{Auth, Command, Config, Elicitation, Forms, Naming, Server, Transport};
+use portcullis_core::config::{
+    Approving, Auth, Command, Config, Elicitation, Forms, Naming, Server, Transport,
+};
 use portcullis_core::control::Managed;
 use portcullis_core::identity::KeyHash;
 use portcullis_core::names::ServerName;
@@ -181,6 +183,7 @@ fn config(args: &Bridge, token: Option<&Secret>, mounted: &mut Mounted) -> anyho
         cache: Duration::from_mins(1),
         enabled: true,
         elicitation: Elicitation { forms: Forms::Any, ..Elicitation::default() },
+        approval: Approving::default(),
     };
     let mut config = Config { servers: [(named(program), server)].into(), ..Config::default() };
     config.gateway.naming = Naming::None;

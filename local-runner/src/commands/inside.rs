@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::{StreamExt, stream};
-use portcullis_core::config::{Config, Elicitation, Endpoint, Forms, Naming, Server, Transport};
+use portcullis_core::config::{Approving, Config, Elicitation, Endpoint, Forms, Naming, Server, Transport};
 use portcullis_core::control::Managed;
 use portcullis_core::identity::Proof;
 use portcullis_core::names::ServerName;
@@ -106,6 +106,7 @@ fn config(args: &Inside) -> anyhow::Result<Config> {
         cache: Duration::ZERO,
         enabled: true,
         elicitation: Elicitation { forms: Forms::Any, ..Elicitation::default() },
+        approval: Approving::default(),
     };
     let name = ServerName::parse("inside").expect("a valid name");
     let mut config = Config { servers: [(name, server)].into(), ..Config::default() };

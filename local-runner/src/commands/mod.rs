@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "this is the command line's output")]
 
 mod admin;
+mod approve;
 mod audit;
 mod bridge;
 mod cases;
@@ -12,6 +13,7 @@ mod doctor;
 mod explain;
 #[cfg(target_os = "linux")]
 pub(crate) mod gate;
+mod history;
 mod host;
 mod hosted;
 mod import;
@@ -31,7 +33,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use portcullis_core::config::{Audit, Config, Parsed, Problem};
-use portcullis_core::control::Strangers;
+use portcullis_core::control::{Managed, Strangers};
 use portcullis_core::{AdminKey, Exposure, Gateway, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -41,7 +43,7 @@ use crate::host::Machine;
 use crate::observer::Observer;
 use crate::otlp::Telemetry;
 use crate::source::{Found, Place};
-use crate::{data, demo, source};
+use crate::{approvals, data, demo, source};
 
 /// Runs the command that was given.
 pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
@@ -55,6 +57,8 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Import(args) => import::run(&args),
         Command::Tools(args) => unless_stopped(Box::pin(tools::list(args))).await,
         Command::Call(args) => unless_stopped(Box::pin(tools::call(args))).await,
+        Command::Approve(args) => unless_stopped(Box::pin(approve::run(args))).await,
+        Command::History(args) => history::run(&args),
         Command::Explain(args) => unless_stopped(Box::pin(explain::run(args))).await,
         Command::Audit(args) => unless_stopped(audit::run(args)).await,
         Command::Keys(command) => unless_stopped(keys::run(command)).await,
@@ -159,6 +163,11 @@ fn start(setup: &Setup, found: Found, exposure: Exposure, machine: Machine) -> a
     start_with(setup, found, exposure, |_, _| Ok((machine, None)))
 }
 
+/// Starts the gateway that a setup describes, for this command alone, which may change what the data folder keeps.
+fn start_keeping(setup: &Setup, found: Found, exposure: Exposure, machine: Machine) -> anyhow::Result<Local> {
+    start_with(setup, found, exposure, |folder, _| Ok((machine.keeping(folder), None)))
+}
+
 /// Starts the gateway that a setup describes, for others: what they do is recorded.
 fn start_recorded(
     setup: &Setup,
@@ -166,11 +175,16 @@ fn start_recorded(
     exposure: Exposure,
     (machine, telemetry): (Machine, Option<Arc<Telemetry>>),
 ) -> anyhow::Result<Local> {
-    start_with(setup, found, exposure, |folder, audit| {
+    let is_by_files = matches!(found.managed, Managed::ByFiles(_));
+    let local = start_with(setup, found, exposure, |folder, audit| {
         let trail = Trail::begin(folder, audit, telemetry).context("the audit trail")?;
         let shelf = Arc::new(Shelf::new(folder));
         Ok((machine.keeping(folder).audited(&trail, shelf), Some(trail)))
-    })
+    })?;
+    if is_by_files {
+        approvals::follow(local.gateway.clone(), local.folder.clone());
+    }
+    Ok(local)
 }
 
 fn start_with(
@@ -179,8 +193,11 @@ fn start_with(
     exposure: Exposure,
     machine: impl FnOnce(&Path, &Audit) -> anyhow::Result<(Machine, Option<Trail>)>,
 ) -> anyhow::Result<Local> {
-    let Parsed { config, .. } = found.parsed;
+    let Parsed { mut config, .. } = found.parsed;
     let folder = data::folder(setup.data_dir.clone())?;
+    if let Managed::ByFiles(_) = found.managed {
+        config.approvals = approvals::all(&folder)?;
+    }
     let (machine, trail) = machine(&folder, &config.audit)?;
     let seal_keys = data::seal_keys(&folder)?;
     let machine = machine.holding(&folder, &seal_keys);
