@@ -87,6 +87,9 @@ pub(crate) fn plan(hosting: &Hosting, abilities: &Abilities) -> Result<Plan, Str
             Ok(engine) => {
                 let reach = needs_reach(hosting).then(|| engine.within_reach.clone().err()).flatten();
                 gaps.extend(reach);
+                if needs_reach(hosting) && hosting.isolation == Isolation::Kernel {
+                    gaps.push("a kernel of its own has a network of its own, which cannot be served: `network` is `none` or `unrestricted`, and there is no `port`".to_owned());
+                }
                 let runtime = engine.own_kernel.clone().filter(|_| hosting.isolation == Isolation::Kernel);
                 let offered = if runtime.is_some() { Isolation::Kernel } else { Isolation::Container };
                 (offered, Ok(engine.bounded), runtime)
@@ -276,6 +279,13 @@ mod tests {
             engine.within_reach = Err("the engine is on another machine".to_owned());
         }
         insta::assert_snapshot!(check(Hosting { network: Network::Places(Vec::new()), ..in_an_image() }, &remote), @"the engine is on another machine");
+        let kernel =
+            Hosting { isolation: Isolation::Kernel, network: Network::Places(Vec::new()), ..in_an_image() };
+        let mut gvisor = able();
+        if let Ok(engine) = &mut gvisor.engine {
+            engine.own_kernel = Some("runsc".to_owned());
+        }
+        insta::assert_snapshot!(check(kernel, &gvisor), @"a kernel of its own has a network of its own, which cannot be served: `network` is `none` or `unrestricted`, and there is no `port`");
         insta::assert_snapshot!(check(in_an_image(), &remote), @"Container memory Some(536870912) cpus None pids Some(128) files 1024 tmp 67108864 None");
     }
 }
