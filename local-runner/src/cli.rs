@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
+pub(crate) use crate::evaluate::report::Calls;
 pub(crate) use remote::{
     AdminCredential, Connections, ConnectionsOf, EndConnections, KeysOf, ListConnections, Pull, Push,
     Rollback, Versions,
@@ -79,6 +80,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis doctor --config portcullis.yaml\n  portcullis doctor --url http://127.0.0.1:9000/mcp"
     )]
     Doctor(Doctor),
+    /// Start a server alone, where it can do no harm, and see what it does; exit code 1 where it is dangerous
+    #[command(
+        after_help = "Examples:\n  portcullis evaluate github --html github.html\n  portcullis evaluate github --calls all --record\n  portcullis evaluate --list\n\nThe server gets no secret of yours and none of your files: what it finds in their place is made for it."
+    )]
+    Evaluate(Evaluate),
     /// Convert files of Claude Desktop, Cursor, VS Code and MCPX to the native format, or begin with a file of your own
     #[command(
         after_help = "Examples:\n  portcullis import ~/.cursor/mcp.json --output portcullis.yaml\n  portcullis import mcp.json app.yaml --output portcullis.yaml\n  portcullis import --output portcullis.yaml"
@@ -208,6 +214,33 @@ pub(crate) struct Doctor {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Evaluate {
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+    /// The server of the configuration
+    #[arg(value_name = "SERVER")]
+    pub(crate) server: Option<String>,
+    /// Which of its tools are called
+    #[arg(long, value_enum, default_value = "safe")]
+    pub(crate) calls: Calls,
+    /// Record files, programs and connections, where strace is installed
+    #[arg(long)]
+    pub(crate) record: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also write the report as a page
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Show the newest report that is kept, and evaluate nothing
+    #[arg(long)]
+    pub(crate) show: bool,
+    /// List the reports that are kept, and evaluate nothing
+    #[arg(long, conflicts_with = "show")]
+    pub(crate) list: bool,
 }
 
 #[derive(Debug, Args)]

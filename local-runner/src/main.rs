@@ -7,6 +7,7 @@ mod connections;
 mod data;
 mod database;
 mod demo;
+mod evaluate;
 mod families;
 mod host;
 mod http;

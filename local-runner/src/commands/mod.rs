@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod connections;
 mod doctor;
+mod evaluate;
 mod explain;
 mod import;
 mod keys;
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Stdio(args) => Box::pin(stdio::run(&args, telemetry)).await,
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => unless_stopped(Box::pin(doctor::run(args))).await,
+        Command::Evaluate(args) => unless_stopped(Box::pin(evaluate::run(args))).await,
         Command::Import(args) => import::run(&args),
         Command::Tools(args) => unless_stopped(Box::pin(tools::list(args))).await,
         Command::Call(args) => unless_stopped(Box::pin(tools::call(args))).await,

@@ -15,7 +15,7 @@
 mod environment;
 mod feed;
 mod group;
-mod lines;
+pub(crate) mod lines;
 mod start;
 mod stderr;
 mod supervise;
