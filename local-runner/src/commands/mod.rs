@@ -76,7 +76,7 @@ fn say(line: impl std::fmt::Display) {
 }
 
 /// Counts things as people do: `1 server`, `2 servers`.
-fn counted(count: usize, what: &str) -> String {
+pub(crate) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -19,7 +19,7 @@ use super::report::Calls;
 use super::visit::{Client, finish, greet};
 
 /// How long a call may take.
-const CALL: Duration = Duration::from_secs(10);
+const CALL: Duration = Duration::from_secs(15);
 /// How long all calls may take.
 const ALL: Duration = Duration::from_secs(300);
 /// How often a server is started again.

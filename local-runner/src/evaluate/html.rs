@@ -208,8 +208,8 @@ impl Page {
     fn tools(&mut self, tools: &[Tool]) {
         put!(
             self,
-            "<h2>Tools<small>{}</small></h2><div class=\"card scroll\"><table><thead><tr><th>Tool<th>Says that it is<th>Found\
-             <th class=\"num\">Calls<th>Came to<th class=\"num\">Slowest<th class=\"num\">Largest</thead><tbody>",
+            "<h2>Tools<small>{}</small></h2><div class=\"card scroll\"><table><thead><tr><th>Tool<th>Says that it is<th>Found<th>Calls\
+             <th class=\"num\">Slowest<th class=\"num\">Largest</thead><tbody>",
             tools.len()
         );
         for tool in tools {
@@ -238,7 +238,6 @@ impl Page {
         if let Some(severity) = tool.severity {
             put!(self, "<span class=\"pill {0}\">{0}</span>", severity.word());
         }
-        put!(self, "<td class=\"num\">{}<td>", tool.calls.len());
         let mut outcomes: Vec<(&str, usize)> = Vec::new();
         for call in &tool.calls {
             match outcomes.iter_mut().find(|(outcome, _)| *outcome == call.outcome) {
@@ -247,7 +246,14 @@ impl Page {
             }
         }
         let outcomes: Vec<_> = outcomes.iter().map(|(outcome, times)| format!("{times} {outcome}")).collect();
-        put!(self, "{}", Text(&outcomes.join(", ")));
+        match outcomes.join(", ") {
+            none if none.is_empty() => {
+                put!(self, "<td class=\"soft\">not called");
+            }
+            outcomes => {
+                put!(self, "<td>{}", Text(&outcomes));
+            }
+        }
         let most = |of: fn(&super::report::Call) -> u64| tool.calls.iter().map(of).max();
         let slowest = most(|call| call.took).map(seconds).unwrap_or_default();
         let largest = most(|call| call.bytes).map(bytes).unwrap_or_default();

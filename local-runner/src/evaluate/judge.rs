@@ -23,6 +23,9 @@ const WRITTEN: u64 = 32 << 20;
 /// Processor time of one call, in milliseconds.
 const PROCESSOR: u64 = 1500;
 
+/// How much evidence of the same is shown, in bytes.
+const EVIDENCE: usize = 300;
+
 /// Returns what speaks against a server, the gravest first.
 pub(super) fn risks(server: &str, observed: &Observed, others: &[String]) -> Vec<Risk> {
     let mut risks = Vec::new();
@@ -42,8 +45,13 @@ pub(super) fn risks(server: &str, observed: &Observed, others: &[String]) -> Vec
     network(observed, &mut risks);
     system(observed, &mut risks);
     risks.sort();
-    risks.dedup_by(|one, other| {
-        (&one.code, &one.about, &one.what) == (&other.code, &other.about, &other.what)
+    risks.dedup_by(|later, kept| {
+        let same = (&later.code, &later.about, &later.what) == (&kept.code, &kept.about, &kept.what);
+        if same && !kept.evidence.contains(&later.evidence) && kept.evidence.len() < EVIDENCE {
+            kept.evidence += "; ";
+            kept.evidence += &later.evidence;
+        }
+        same
     });
     risks
 }

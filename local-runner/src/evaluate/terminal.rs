@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::judge::bytes;
 use super::plain;
 use super::report::{Report, Severity, Verdict};
+use crate::commands::counted;
 
 /// How wide texts are.
 const WIDTH: usize = 100;
@@ -89,10 +90,11 @@ fn facts(report: &Report, out: &mut String) {
     fact(
         "offers",
         format!(
-            "{} tools ({called} of them called, {calls} calls), {} prompts, {} resources",
-            report.tools.len(),
-            report.prompts,
-            report.resources
+            "{} ({called} of them called, {}), {}, {}",
+            counted(report.tools.len(), "tool"),
+            counted(calls, "call"),
+            counted(report.prompts, "prompt"),
+            counted(report.resources, "resource")
         ),
     );
     fact("network", wanted(report));
