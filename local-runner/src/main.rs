@@ -10,6 +10,7 @@ mod demo;
 mod evaluate;
 mod families;
 mod host;
+mod hosting;
 mod http;
 mod keyring;
 mod keys;
@@ -31,6 +32,7 @@ use clap::Parser as _;
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
+    hosting::sandbox::run(std::env::args_os());
     let cli = cli::Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {

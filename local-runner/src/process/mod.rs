@@ -32,6 +32,8 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 
+use crate::hosting::Hosts;
+
 /// How long killed processes may take to vanish before a stop gives up on them (one may hang in the kernel).
 const REAPING: Duration = Duration::from_secs(2);
 
@@ -41,6 +43,7 @@ pub(crate) struct Processes {
     /// Each process holds a receiver, so that "no receiver is left" says "every process has gone".
     phase: watch::Sender<Phase>,
     patience: Patience,
+    hosts: Hosts,
 }
 
 /// What the processes are to do.
@@ -77,7 +80,7 @@ impl Default for Processes {
 
 impl Processes {
     fn with_patience(patience: Patience) -> Self {
-        Self { phase: watch::Sender::new(Phase::Serving), patience }
+        Self { phase: watch::Sender::new(Phase::Serving), patience, hosts: Hosts::default() }
     }
 
     /// Starts `command` as the process of `server` and ties it to `end`.
@@ -99,7 +102,7 @@ impl Processes {
         if *phase.borrow() != Phase::Serving {
             return Err(Unreachable::new(server.as_str(), "is not started while the gateway stops"));
         }
-        let process = start::start(server, command).await?;
+        let process = start::start(server, command, &self.hosts).await?;
         tokio::spawn(supervise::supervise(process, end, longest, phase, self.patience));
         Ok(())
     }

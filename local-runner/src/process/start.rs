@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
@@ -12,6 +12,8 @@ use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::secrets::Veil;
+
+use crate::hosting::{Cage, Hosts, Placed};
 
 use super::environment;
 use super::group::Group;
@@ -26,17 +28,24 @@ pub(super) struct Process {
     pub(super) stderr: ChildStderr,
     /// What is not to be shown of what it says.
     pub(super) veil: Veil,
+    /// What bounds it, where something does.
+    pub(super) cage: Option<Cage>,
 }
 
 /// Starts `command`. A program without a slash is looked up in the `PATH` of its own environment; a relative one
 /// with a slash is relative to the folder that it runs in.
-pub(super) async fn start(server: &ServerName, command: &Command) -> Result<Process, Unreachable> {
+pub(super) async fn start(
+    server: &ServerName,
+    command: &Command,
+    hosts: &Hosts,
+) -> Result<Process, Unreachable> {
     let refuse =
         |why: String| Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered();
     if let Some(objection) = objection(command).await {
         return Err(refuse(objection));
     }
-    let mut child = spawn(command).map_err(|error| refuse(explain(&error, command)))?;
+    let placed = place(command, hosts).await.map_err(refuse)?;
+    let mut child = spawn(&placed).map_err(|error| refuse(explain(&error, command)))?;
     tracing::info!(%server, program = command.program, pid = child.id(), "process started");
     let group = Group::led_by(&child);
     let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
@@ -44,12 +53,12 @@ pub(super) async fn start(server: &ServerName, command: &Command) -> Result<Proc
         return Err(refuse("its standard streams are missing".to_owned()));
     };
     let veil = command.veil.clone();
-    Ok(Process { server: server.clone(), group, child, stdin, stdout, stderr, veil })
+    Ok(Process { server: server.clone(), group, child, stdin, stdout, stderr, veil, cage: placed.cage })
 }
 
 /// Says what can be seen to be wrong before trying.
 async fn objection(command: &Command) -> Option<String> {
-    if command.program.is_empty() {
+    if command.program.is_empty() && command.hosting.is_none() {
         return Some("no program is configured".to_owned());
     }
     if command.program.contains('\0') || command.args.iter().any(|arg| arg.contains('\0')) {
@@ -58,7 +67,9 @@ async fn objection(command: &Command) -> Option<String> {
     if let Some(objection) = environment::objection(&command.env) {
         return Some(objection);
     }
-    let folder = command.cwd.as_ref()?;
+    // In an image it is a folder of the image.
+    let image = command.hosting.as_ref().is_some_and(|hosting| hosting.image.is_some());
+    let folder = command.cwd.as_ref().filter(|_| !image)?;
     match tokio::fs::metadata(folder).await {
         Ok(found) if found.is_dir() => None,
         Ok(_) => Some(format!("its working folder {folder:?} is not a folder")),
@@ -66,18 +77,33 @@ async fn objection(command: &Command) -> Option<String> {
     }
 }
 
-fn spawn(command: &Command) -> io::Result<Child> {
-    let mut prepared = tokio::process::Command::new(&command.program);
+/// Says what is started for a command: itself, or what keeps it apart.
+async fn place(command: &Command, hosts: &Hosts) -> Result<Placed, String> {
+    let env = environment::resolve(env::vars_os(), &command.env);
+    match &command.hosting {
+        Some(hosting) => hosts.place(command, hosting, env).await,
+        None => Ok(Placed {
+            program: (&command.program).into(),
+            args: command.args.iter().map(OsString::from).collect(),
+            env,
+            folder: command.cwd.as_ref().map(PathBuf::from),
+            cage: None,
+        }),
+    }
+}
+
+fn spawn(placed: &Placed) -> io::Result<Child> {
+    let mut prepared = tokio::process::Command::new(&placed.program);
     prepared
-        .args(&command.args)
+        .args(&placed.args)
         .env_clear()
-        .envs(environment::resolve(env::vars_os(), &command.env))
+        .envs(placed.env.iter())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    if let Some(folder) = &command.cwd {
+    if let Some(folder) = &placed.folder {
         prepared.current_dir(folder);
     }
     prepared.spawn()

@@ -14,6 +14,8 @@ use tokio::time::{sleep, timeout};
 
 use portcullis_core::pipe::{PipeEnd, PipeInbox};
 
+use crate::hosting::Cage;
+
 use super::feed::feed;
 use super::group::Group;
 use super::lines::{Line, Lines};
@@ -63,7 +65,7 @@ pub(super) async fn supervise(
     patience: Patience,
 ) {
     // The group comes after the child, so that it is dropped before: while the child still holds its number.
-    let Process { server, mut child, mut group, stdin, stdout, stderr, veil } = process;
+    let Process { server, mut child, mut group, stdin, stdout, stderr, veil, cage } = process;
     let words = LastWords::default();
     let (report, output_ended) = oneshot::channel();
     let mut readers = JoinSet::new();
@@ -93,9 +95,14 @@ pub(super) async fn supervise(
     // What is left of the output comes before the news of the end; after this long, nobody is left to write it.
     let _ = timeout(DRAIN, async { while readers.join_next().await.is_some() {} }).await;
 
-    let reason = reason(ending, &departure);
+    let exceeded = cage.as_ref().and_then(Cage::exceeded);
+    if let Some(reached) = cage.as_ref().and_then(Cage::reached) {
+        tracing::warn!(%server, "{reached}");
+    }
+    let reason = exceeded.unwrap_or_else(|| reason(ending, &departure));
     // Only here: what a server says to its operator may hold what agents must not see.
-    tracing::info!(%server, reason, last_words = words.heard(), "process gone");
+    let peak = cage.as_ref().and_then(|cage| cage.usage().peak);
+    tracing::info!(%server, reason, last_words = words.heard(), peak, "process gone");
     end.close(reason);
 }
 

@@ -1,0 +1,237 @@
+//! Servers that are kept apart: how a server's description becomes what is started.
+//!
+//! | module | decides |
+//! |---|---|
+//! | `plan` | which backend, and which bounds; or all that is missing, pure |
+//! | `programs` | where a program is, and what it needs to be seen |
+//! | `bubblewrap` | what a sandbox is made of |
+//! | `groups` | control groups: bounds, and which of them was hit |
+//! | `sandbox`, `filter` | `portcullis sandbox`: what a process does to itself before it becomes a server |
+//!
+//! **What a description demands is enforced, or the server is not started.** What this machine can do is found once, by doing
+//! it, when a server first needs it.
+
+mod bubblewrap;
+#[cfg(target_os = "linux")]
+mod filter;
+mod groups;
+mod plan;
+mod programs;
+pub(crate) mod sandbox;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use portcullis_core::config::{Backend, Command, Hosting, Isolation, Network};
+use portcullis_core::sorted::SortedMap;
+
+use bubblewrap::Contents;
+use groups::{Groups, Hierarchy, Use};
+use plan::{Abilities, Bounded, Limits};
+use programs::Found;
+use sandbox::Steps;
+
+/// The program that makes namespaces.
+const BWRAP: &str = "bwrap";
+
+/// The place where servers are hosted. Cheap to clone; every clone speaks of the same one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hosts(Arc<OnceCell<Machine>>);
+
+/// What was found out about this machine.
+#[derive(Debug)]
+struct Machine {
+    abilities: Abilities,
+    hierarchy: Option<Hierarchy>,
+    own: PathBuf,
+}
+
+/// A process that is ready to be started.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) program: OsString,
+    pub(crate) args: Vec<OsString>,
+    /// All of its environment.
+    pub(crate) env: SortedMap<OsString, OsString>,
+    pub(crate) folder: Option<PathBuf>,
+    /// What bounds it.
+    pub(crate) cage: Option<Cage>,
+}
+
+/// What bounds a process, as long as it runs.
+#[derive(Debug)]
+pub(crate) struct Cage {
+    groups: Groups,
+    limits: Limits,
+}
+
+impl Cage {
+    /// Says which bound ended the process, continuing "server X ...".
+    pub(crate) fn exceeded(&self) -> Option<String> {
+        let memory = self.limits.memory.filter(|_| self.groups.ran_out_of_memory())?;
+        Some(format!(
+            "was killed, because it needs more memory than `host.memory` allows ({})",
+            in_words(memory)
+        ))
+    }
+
+    /// Returns what is used now.
+    pub(crate) fn usage(&self) -> Use {
+        self.groups.usage()
+    }
+
+    /// Says which bound it ran into without being ended by it.
+    pub(crate) fn reached(&self) -> Option<String> {
+        let refused = self.groups.refused_processes();
+        let pids = self.limits.pids.filter(|_| refused > 0)?;
+        Some(format!("could not start a process or thread {refused} times: `host.pids` allows {pids}"))
+    }
+}
+
+impl Hosts {
+    /// Makes what is started of how a server is hosted. `env` is the whole environment that a plain process would have, and
+    /// `configured` what of it stands in the description.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub(crate) async fn place(
+        &self,
+        command: &Command,
+        hosting: &Hosting,
+        env: SortedMap<OsString, OsString>,
+    ) -> Result<Placed, String> {
+        let machine = self.0.get_or_init(Machine::find).await;
+        let plan = plan::plan(hosting, &machine.abilities)?;
+        let groups = machine.hierarchy.as_ref().map(|hierarchy| hierarchy.make(&plan.limits)).transpose();
+        let groups = groups.map_err(|error| format!("its control groups cannot be made: {error}"))?;
+        let doors = groups.iter().flat_map(Groups::doors).collect();
+        let cage = groups.map(|groups| Cage { groups, limits: plan.limits });
+        let home = env.get(OsStr::new("HOME")).map(PathBuf::from);
+        let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+        let folder = command.cwd.as_ref().map(PathBuf::from);
+        let args = command.args.iter().map(OsString::from).collect::<Vec<_>>();
+        match plan.backend {
+            Backend::Process => {
+                let steps = Steps { groups: doors, files: Some(plan.limits.files), ..Steps::default() };
+                let args = steps.args((&command.program).into(), args);
+                Ok(Placed { program: machine.own.clone().into(), args, env, folder, cage })
+            }
+            Backend::Bubblewrap => {
+                let at = folder.as_deref().unwrap_or(Path::new("/"));
+                let program =
+                    programs::find(&command.program, at, &path, home.as_deref()).ok_or_else(|| {
+                        format!(
+                            "the program {:?} was not found; install it, or give its full path",
+                            command.program
+                        )
+                    })?;
+                let besides = certificates(&env);
+                let contents = Contents {
+                    hosting,
+                    limits: &plan.limits,
+                    program: &program,
+                    args: &args,
+                    folder: folder.as_deref(),
+                    besides: &besides,
+                    own: &machine.own,
+                };
+                let args = bubblewrap::args(&contents);
+                let steps = Steps { groups: doors, ..Steps::default() };
+                let args = steps.args(BWRAP.into(), args);
+                Ok(Placed {
+                    program: machine.own.clone().into(),
+                    args,
+                    env: within(env, command),
+                    folder: None,
+                    cage,
+                })
+            }
+            Backend::Container => Err("containers are not started yet".to_owned()),
+        }
+    }
+}
+
+impl Machine {
+    async fn find() -> Self {
+        // What runs now, also once another one was installed in its place.
+        let own = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+        let (hierarchy, groups) = match Hierarchy::find() {
+            Ok((hierarchy, bounded)) => (Some(hierarchy), Ok(bounded)),
+            Err(why) => (None, Err(why)),
+        };
+        if let Some(left) = hierarchy.as_ref().map(Hierarchy::sweep).filter(|left| *left > 0) {
+            tracing::info!(left, "control groups of gateways that are gone were removed");
+        }
+        let bubblewrap = try_bubblewrap(&own).await;
+        let engine = Err("no container engine was found".to_owned());
+        Self { abilities: Abilities { bubblewrap, groups, engine }, hierarchy, own }
+    }
+}
+
+/// Makes a sandbox in which nothing is done.
+async fn try_bubblewrap(own: &Path) -> Result<(), String> {
+    let nothing = Bounded { memory: false, cpus: false, pids: false };
+    let hosting = Hosting { isolation: Isolation::Namespaces, network: Network::None, ..Hosting::default() };
+    let abilities = Abilities { bubblewrap: Ok(()), groups: Ok(nothing), engine: Err(String::new()) };
+    let limits = plan::plan(&hosting, &abilities)?.limits;
+    let program = Found { program: "/bin/true".into(), needs: Vec::new() };
+    let contents = Contents {
+        hosting: &hosting,
+        limits: &limits,
+        program: &program,
+        args: &[],
+        folder: None,
+        besides: &[],
+        own,
+    };
+    let output = tokio::process::Command::new(BWRAP)
+        .args(bubblewrap::args(&contents))
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await;
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = said.lines().next_back().unwrap_or("it says nothing").to_owned();
+            Err(format!("`{BWRAP}` fails: {said}; are user namespaces allowed to you?"))
+        }
+        Err(_) => Err(format!("`{BWRAP}` is not installed (the package bubblewrap)")),
+    }
+}
+
+/// Returns the certificates that an environment names, where they are files or folders outside the system's.
+fn certificates(env: &SortedMap<OsString, OsString>) -> Vec<PathBuf> {
+    let names = ["NODE_EXTRA_CA_CERTS", "SSL_CERT_DIR", "SSL_CERT_FILE"];
+    let paths = names.iter().filter_map(|name| env.get(OsStr::new(name)).map(PathBuf::from));
+    paths.filter(|path| path.is_absolute() && !path.starts_with("/etc/ssl") && path.exists()).collect()
+}
+
+/// Returns an environment in which nothing tells of the gateway's user.
+fn within(env: SortedMap<OsString, OsString>, command: &Command) -> SortedMap<OsString, OsString> {
+    let of_a_user = |name: &OsStr| {
+        let name = name.to_str().unwrap_or_default();
+        matches!(name, "HOME" | "LOGNAME" | "SHELL" | "TMPDIR" | "USER") || name.starts_with("XDG_")
+    };
+    let configured = |name: &OsStr| name.to_str().is_some_and(|name| command.env.contains_key(name));
+    let own = [("HOME", "/tmp"), ("LOGNAME", "nobody"), ("USER", "nobody")];
+    let own = own.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let kept = env.into_iter().filter(|(name, _)| !of_a_user(name) || configured(name));
+    // What comes later wins.
+    own.into_iter().chain(kept).collect()
+}
+
+fn in_words(bytes: u64) -> String {
+    match bytes {
+        _ if bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        _ => format!("{bytes} bytes"),
+    }
+}
