@@ -226,6 +226,9 @@ pub(crate) struct Evaluate {
     /// Which of its tools are called
     #[arg(long, value_enum, default_value = "safe")]
     pub(crate) calls: Calls,
+    /// Run it as a process of yours, where no sandbox can be made: only what you trust
+    #[arg(long)]
+    pub(crate) unconfined: bool,
     /// Record files, programs and connections, where strace is installed
     #[arg(long)]
     pub(crate) record: bool,

@@ -66,6 +66,7 @@ async fn evaluate(args: &Evaluate, name: &ServerName, config: &Config) -> anyhow
         others: others.map(ToString::to_string).collect(),
         calls: args.calls,
         record: args.record,
+        unconfined: args.unconfined,
     };
     Box::pin(evaluate::evaluate(&subject, moment())).await
 }

@@ -3,15 +3,13 @@
 //! **`safe` calls what says that it only reads, where its name does not belie that, and what has a name of things that only
 //! read.** A server that ends because of a call is started again, and goes on with the next one.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use portcullis_core::config::Command;
 use serde_json::{Value, json};
 
 use super::den::Den;
-use super::inputs::{Input, inputs};
-use super::link::{Lost, Reply};
+use super::inputs::{Input, Paths, inputs};
+use super::link::{LONGEST, Lost, Reply};
 use super::naming::{Deed, deed};
 use super::observed::{Called, Observed, Outcome, Sighting, Visit, Way};
 use super::place::{Running, Starter};
@@ -20,6 +18,8 @@ use super::visit::{Client, finish, greet};
 
 /// How long a call may take.
 const CALL: Duration = Duration::from_secs(15);
+/// How long a server may take to say that it is there at all.
+const PING: Duration = Duration::from_secs(3);
 /// How long all calls may take.
 const ALL: Duration = Duration::from_secs(300);
 /// How often a server is started again.
@@ -43,28 +43,40 @@ pub(super) async fn all(
     let began = Instant::now();
     let mut restarts = 0;
     for tool in visit.offered.tools.iter().filter(|tool| is_called(tool, caller.calls)) {
-        for input in inputs(&tool["inputSchema"], &caller.den.paths) {
+        for input in inputs(&tool["inputSchema"], &paths(tool, caller.den)) {
             if began.elapsed() > ALL {
                 observed.clock.note("there was no time for further calls");
                 return Ok(());
             }
             let called = call(caller, running, tool, &input, observed).await;
-            let ended = called.outcome == Outcome::Ended;
+            let is_gone = match called.outcome {
+                Outcome::Ended => true,
+                Outcome::Late => running.link.ask("ping", json!({}), PING).await.is_err(),
+                Outcome::Answered | Outcome::Failed | Outcome::Refused | Outcome::Overlong => false,
+            };
             observed.calls.push(called);
-            if ended {
+            if is_gone {
                 restarts += 1;
                 if restarts > RESTARTS {
                     observed.clock.note("ended too often");
                     return Ok(());
                 }
-                let mut gone = std::mem::replace(running, starter.start(caller.den)?);
-                finish(caller.den, &mut gone, observed, false).await;
+                finish(caller.den, running, observed, false).await;
+                *running = starter.start(caller.den).await?;
                 observed.clock.note("was started again");
                 greet(caller.client, running, &mut observed.clock).await;
             }
         }
     }
     Ok(())
+}
+
+/// The paths that a tool is asked for: what may write is led to none of the canaries.
+fn paths(tool: &Value, den: &Den) -> Paths {
+    let name = tool["name"].as_str().unwrap_or_default();
+    let writes = matches!(deed(name), Deed::Writes | Deed::Destroys);
+    let says = tool["annotations"]["readOnlyHint"].as_bool();
+    if says == Some(false) || says.is_none() && writes { Paths::default() } else { den.paths.clone() }
 }
 
 /// Tells whether a tool is called.
@@ -111,6 +123,7 @@ async fn call(
         }
         Err(Lost::Late) => (Outcome::Late, 0),
         Err(Lost::Ended) => (Outcome::Ended, 0),
+        Err(Lost::Overlong) => (Outcome::Overlong, LONGEST as u64),
     };
     let files = den.read_since();
     if !files.is_empty() && !input.asks_for_hidden {
@@ -128,24 +141,6 @@ fn texts(answer: &Value) -> String {
         Value::Object(members) => members.values().map(texts).collect::<Vec<_>>().join("\n"),
         _ => String::new(),
     }
-}
-
-/// Returns the folders that a program reads of itself.
-pub(super) fn folders_of_program(command: &Command) -> Vec<String> {
-    let words = std::iter::once(&command.program).chain(&command.args);
-    let files = words.map(Path::new).filter(|path| path.is_absolute() && path.exists());
-    let mut folders = Vec::new();
-    for file in files {
-        let real = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-        for file in [file, &real] {
-            let modules = file.ancestors().filter(|folder| folder.ends_with("node_modules")).last();
-            let own = modules.or_else(|| file.parent().filter(|folder| folder.ends_with("bin"))?.parent());
-            if let Some(folder) = own.or_else(|| file.parent()).filter(|folder| folder.parent().is_some()) {
-                folders.push(folder.display().to_string());
-            }
-        }
-    }
-    folders
 }
 
 #[cfg(test)]

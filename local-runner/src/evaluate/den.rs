@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use portcullis_core::config::Command;
+use portcullis_core::config::{Bounds, Command, Hosting, Isolation, Mount, Network};
 
 use super::canary::{Canary, Kept, Searched};
 use super::inputs::Paths;
+use crate::hosting::programs::{self, SYSTEM};
 
 /// Variables that a server might look for though nobody gave it any.
 const BAIT: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN"];
@@ -38,6 +39,8 @@ pub(super) struct Den {
     pub(super) canaries: Vec<Canary>,
     /// What is started in it.
     pub(super) command: Command,
+    /// How it is kept apart.
+    pub(super) hosting: Hosting,
     /// Which folders stand for which.
     pub(super) stand_ins: Vec<(String, PathBuf)>,
     /// What is in the environment of every process that belongs to it, and of no other.
@@ -57,13 +60,16 @@ impl Den {
             folder: fs::canonicalize(&folder).with_context(|| folder.display().to_string())?,
             canaries: Vec::new(),
             command: Command { secret_env: Default::default(), ..command.clone() },
+            hosting: strictest(command),
             stand_ins: Vec::new(),
             mark: format!("PORTCULLIS_EVALUATION={id}"),
             paths: Paths::default(),
             watched: Vec::new(),
         };
         den.furnish()?;
+        den.replace_mounts(command)?;
         den.replace_folders()?;
+        den.mount(command);
         den.replace_secrets(command)?;
         Ok(den)
     }
@@ -76,6 +82,11 @@ impl Den {
     /// The home of the server.
     pub(super) fn home(&self) -> PathBuf {
         self.folder.join("home")
+    }
+
+    /// The folder that the server runs in where its description names none.
+    pub(super) fn work(&self) -> String {
+        self.folder.join("work").display().to_string()
     }
 
     /// Returns the canaries that stand in a text.
@@ -95,7 +106,7 @@ impl Den {
 
     fn furnish(&mut self) -> anyhow::Result<()> {
         let home = self.home();
-        fs::create_dir_all(self.folder.join("tmp"))?;
+        fs::create_dir_all(self.folder.join("work"))?;
         for (name, form) in FILES {
             let path = home.join(name);
             let canary = Canary::new(Kept::Hidden(format!("~/{name}")), "", &random()?);
@@ -112,14 +123,33 @@ impl Den {
         }
         self.watched.iter().for_each(|path| age(path));
         self.paths.hidden = Some(home.join("Documents/diary.txt").display().to_string());
+        let work = self.work();
+        self.command.cwd.get_or_insert(work);
         let env = &mut self.command.env;
-        for (name, folder) in [("HOME", home.clone()), ("TMPDIR", self.folder.join("tmp"))] {
-            env.insert(name.to_owned(), folder.display().to_string());
+        env.insert("HOME".to_owned(), home.display().to_string());
+        // Where the size of what is written is bounded.
+        for name in ["CACHE", "CONFIG", "DATA", "STATE"] {
+            env.insert(format!("XDG_{name}_HOME"), format!("/tmp/.{}", name.to_ascii_lowercase()));
         }
-        for (name, folder) in
-            [("CACHE", ".cache"), ("CONFIG", ".config"), ("DATA", ".local/share"), ("STATE", ".local/state")]
-        {
-            env.insert(format!("XDG_{name}_HOME"), home.join(folder).display().to_string());
+        Ok(())
+    }
+
+    /// Puts a folder with canaries in the place of each that is mounted, but for those in which the program lies.
+    fn replace_mounts(&mut self, command: &Command) -> anyhow::Result<()> {
+        let Some(hosting) = &command.hosting else { return Ok(()) };
+        let of_program = |mount: &Mount| {
+            command
+                .args
+                .iter()
+                .any(|argument| Path::new(argument).starts_with(&mount.to) && Path::new(argument).is_file())
+        };
+        for mount in hosting.mounts.clone() {
+            let path = if of_program(&mount) || Path::new(&mount.path).is_file() {
+                mount.path
+            } else {
+                self.stand_in(&mount.to)?.display().to_string()
+            };
+            self.hosting.mounts.push(Mount { path, ..mount });
         }
         Ok(())
     }
@@ -129,19 +159,41 @@ impl Den {
         let args = self.command.args.clone();
         for (at, argument) in args.iter().enumerate() {
             let of_program = at > 0 && OF_PROGRAM.contains(&args[at - 1].as_str());
-            if of_program || !argument.starts_with('/') || !Path::new(argument).is_dir() {
-                continue;
+            let is_mounted =
+                self.hosting.mounts.iter().any(|mount| Path::new(argument).starts_with(&mount.to));
+            if !of_program && !is_mounted && argument.starts_with('/') && Path::new(argument).is_dir() {
+                let stand_in = self.stand_in(argument)?.display().to_string();
+                self.paths.given = Some(format!("{stand_in}/notes.txt"));
+                self.hosting.mounts.push(Mount { path: stand_in.clone(), to: stand_in.clone(), write: true });
+                self.command.args[at] = stand_in;
             }
-            let stand_in = self.folder.join(format!("given-{at}"));
-            let canary = Canary::new(Kept::Given(format!("{argument}/notes.txt")), "", &random()?);
-            let notes = stand_in.join("notes.txt");
-            write(&notes, &format!("Notes.\n{}\n", canary.value))?;
-            self.canaries.push(canary);
-            self.paths.given.get_or_insert(notes.display().to_string());
-            self.command.args[at] = stand_in.display().to_string();
-            self.stand_ins.push((argument.clone(), stand_in));
         }
         Ok(())
+    }
+
+    fn stand_in(&mut self, path: &str) -> anyhow::Result<PathBuf> {
+        let stand_in = self.folder.join(format!("given-{}", self.stand_ins.len()));
+        let canary = Canary::new(Kept::Given(format!("{path}/notes.txt")), "", &random()?);
+        write(&stand_in.join("notes.txt"), &format!("Notes.\n{}\n", canary.value))?;
+        self.canaries.push(canary);
+        self.paths.given.get_or_insert(format!("{path}/notes.txt"));
+        self.stand_ins.push((path.to_owned(), stand_in.clone()));
+        Ok(stand_in)
+    }
+
+    /// Has the server see its surroundings, and where its program lies.
+    fn mount(&mut self, command: &Command) {
+        let mut mount = |path: String, write| {
+            if self.hosting.mounts.iter().all(|mount| mount.to != path) {
+                self.hosting.mounts.push(Mount { to: path.clone(), path, write });
+            }
+        };
+        if command.hosting.is_none() {
+            folders_of_program(command).into_iter().for_each(|folder| mount(folder, false));
+        }
+        for folder in ["home", "work"] {
+            mount(self.folder.join(folder).display().to_string(), true);
+        }
     }
 
     fn replace_secrets(&mut self, command: &Command) -> anyhow::Result<()> {
@@ -168,6 +220,49 @@ impl Drop for Den {
         // What cannot be removed lies among the temporary files.
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// How a server is kept apart: as its description says it comes, with nothing granted to it.
+fn strictest(command: &Command) -> Hosting {
+    let own = command.hosting.as_deref().cloned().unwrap_or_default();
+    Hosting {
+        backend: None,
+        isolation: own.isolation.max(Isolation::Namespaces),
+        network: Network::None,
+        mounts: Vec::new(),
+        bounds: Bounds::default(),
+        ..own
+    }
+}
+
+/// Returns the folders that a program reads of itself; a file where its folder holds more than a program.
+pub(super) fn folders_of_program(command: &Command) -> Vec<String> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let after_option =
+        command.args.windows(2).filter(|pair| OF_PROGRAM.contains(&pair[0].as_str())).map(|pair| &pair[1]);
+    let words = std::iter::once(&command.program).chain(&command.args);
+    let words = words.filter(|word| Path::new(word).is_file()).chain(after_option);
+    let found = programs::find(
+        &command.program,
+        Path::new("/"),
+        &std::env::var_os("PATH").unwrap_or_default(),
+        Some(&home),
+    );
+    let mut folders: Vec<_> =
+        found.into_iter().flat_map(|found| found.needs).map(|need| need.display().to_string()).collect();
+    for file in words.map(Path::new).filter(|path| path.is_absolute() && path.exists()) {
+        let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+        for file in [file, &real] {
+            let modules = file.ancestors().filter(|folder| folder.ends_with("node_modules")).last();
+            let own = if file.is_dir() { Some(file) } else { modules.or_else(|| file.parent()) };
+            let own = own.filter(|folder| folder.components().count() > 2 && !home.starts_with(folder));
+            let seen = own.unwrap_or(file).display().to_string();
+            if !folders.contains(&seen) && !SYSTEM.iter().any(|system| Path::new(&seen).starts_with(system)) {
+                folders.push(seen);
+            }
+        }
+    }
+    folders
 }
 
 /// Tells whether a variable of this name holds a secret.

@@ -21,7 +21,7 @@ const ERRORS: u64 = 1 << 20;
 /// How much is written to files at most, in bytes.
 const WRITTEN: u64 = 32 << 20;
 /// Processor time of one call, in milliseconds.
-const PROCESSOR: u64 = 1500;
+const PROCESSOR: u64 = 1000;
 
 /// How much evidence of the same is shown, in bytes.
 const EVIDENCE: usize = 300;
@@ -184,14 +184,11 @@ fn leak(observed: &Observed, sighting: &Sighting) -> Option<Risk> {
             "writes a secret to standard error",
             "It then stands in the logs of whoever runs it.",
         ),
-        (Way::Network(name), _) => risk(
+        (Way::Network(to), _) => risk(
             Severity::High,
             "exfiltration",
             "",
-            &format!(
-                "tries to send a secret away, to {}",
-                name.rsplit('.').take(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join(".")
-            ),
+            &format!("tries to send a secret away, to {to}"),
             "Nobody asked it to.",
         ),
     }
@@ -228,7 +225,7 @@ fn calls(calls: &[Called], risks: &mut Vec<Risk>) {
                 let evidence = format!("{with}, {} s", call.took.as_secs());
                 risks.push(risk(Severity::Note, "slow", &about, "did not answer in time", "", &evidence));
             }
-            Outcome::Answered | Outcome::Failed | Outcome::Refused => {}
+            Outcome::Answered | Outcome::Failed | Outcome::Refused | Outcome::Overlong => {}
         }
         if call.bytes > ANSWER {
             let evidence = format!("{with}: {}", bytes(call.bytes));
@@ -262,7 +259,9 @@ fn takes(observed: &Observed, risks: &mut Vec<Risk>) {
         risks.push(risk(Severity::Medium, "processes", "", "starts very many processes", why, &evidence));
     }
     let to_files = usage.written.saturating_sub(observed.stdout_bytes + observed.stderr_bytes);
-    if to_files > WRITTEN {
+    // Of what is too long, nobody knows how long it is.
+    let is_known = !observed.breaches.contains(&Breach::Overlong);
+    if is_known && to_files > WRITTEN {
         let why = "Bound it with `host.tmp`, and give it no folder to write to.";
         risks.push(risk(Severity::Low, "writes-much", "", "writes very much", why, &bytes(to_files)));
     }
@@ -284,10 +283,16 @@ fn takes(observed: &Observed, risks: &mut Vec<Risk>) {
 }
 
 fn leaves(observed: &Observed, risks: &mut Vec<Risk>) {
+    let ignoring = &observed.usage.ignoring;
     if !observed.strays.is_empty() {
         let why = "Such processes outlive the server where nothing holds them.";
         let evidence = observed.strays.join(", ");
         risks.push(risk(Severity::High, "daemon", "", "has processes leave its session", why, &evidence));
+    }
+    if !ignoring.is_empty() {
+        let why = "Only KILL ends it, and then it can put nothing in order.";
+        let evidence = ignoring.join(", ");
+        risks.push(risk(Severity::Medium, "ignores-term", "", "does not heed TERM", why, &evidence));
     }
     let ending = &observed.ending;
     if !ending.left.is_empty() {

@@ -47,6 +47,8 @@ pub(super) enum Lost {
     Late,
     /// The server writes no more.
     Ended,
+    /// Something came that is too long to be read.
+    Overlong,
 }
 
 /// What is read of standard error.
@@ -120,6 +122,10 @@ impl Link {
                 Ok(Some(line)) => line,
             };
             let bytes = line_length(&line);
+            if matches!(line, Line::Cut(_)) {
+                self.receive(line, id).await;
+                return Err(Lost::Overlong);
+            }
             if let Some(outcome) = self.receive(line, id).await {
                 return Ok(Reply { outcome, bytes });
             }

@@ -45,7 +45,8 @@ use den::Den;
 use observed::{Called, Observed, Visit};
 use place::Starter;
 use profile::Folder;
-use report::{Call, Calls, FORMAT, Moment, Report, Risk, Tool, Trace, Usage};
+use report::{Call, Calls, FORMAT, Moment, Report, Risk, Tool, Trace, Usage, Wanted};
+use trace::Recorded;
 
 /// What is to be evaluated.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) calls: Calls,
     /// Whether what it asks of the system is recorded.
     pub(crate) record: bool,
+    /// Whether it runs as a process of the user, where nothing keeps it from anything.
+    pub(crate) unconfined: bool,
 }
 
 /// What happens when.
@@ -92,9 +95,11 @@ impl Clock {
 pub(crate) async fn evaluate(subject: &Subject<'_>, at: String) -> anyhow::Result<Report> {
     let den = Den::make(subject.command)?;
     let furnished = SystemTime::now();
-    let mut starter = Starter::new(subject.record);
+    let mut starter = Starter::new(subject.record, subject.unconfined);
     let mut observed = Observed { sees_processes: usage::is_seen(), ..Observed::default() };
     visit::all(subject, &den, &mut starter, &mut observed).await?;
+    let recorded = observed.recorded.as_ref().filter(|_| observed.wanted.is_none()).map(wanted);
+    observed.wanted = observed.wanted.or(recorded);
     let mut risks = judge::risks(subject.server, &observed, &subject.others);
     if subject.record && !starter.records() {
         let why = "Files, programs and connections were not recorded.";
@@ -113,6 +118,11 @@ pub(crate) async fn evaluate(subject: &Subject<'_>, at: String) -> anyhow::Resul
     });
     let folders: Vec<_> = folders.collect();
     let usage = usage_of(&observed);
+    // Nobody grants a place to which secrets go.
+    let granted = observed.wanted.clone().map(|mut wanted| {
+        wanted.retain(|wanted| den.sightings(&wanted.host).is_empty());
+        wanted
+    });
     let trace = observed.recorded.as_ref().map(|recorded| hide(&recorded.trace, &den));
     let first = observed.visits.first();
     let served = first.is_some_and(|visit| visit.identity.failure.is_none());
@@ -125,14 +135,14 @@ pub(crate) async fn evaluate(subject: &Subject<'_>, at: String) -> anyhow::Resul
         calls_itself: first.and_then(|visit| visit.calls_itself.clone()),
         version: first.and_then(|visit| visit.version.clone()),
         command: shown_command(subject.command),
-        place: starter.place(),
+        place: starter.place(&den.hosting),
         calls: subject.calls,
         verdict: judge::verdict(&risks, served),
         tools: first.map(|visit| tools(visit, &observed.calls, &risks)).unwrap_or_default(),
         prompts: first.map_or(0, |visit| visit.offered.prompts.len()),
         resources: first.map_or(0, |visit| visit.offered.resources.len()),
         identities: observed.visits.iter().map(|visit| visit.identity.clone()).collect(),
-        profile: profile::propose(subject.server, &usage, observed.wanted.as_deref(), &folders),
+        profile: profile::propose(subject.server, &usage, granted.as_deref(), &folders),
         risks,
         wanted: observed.wanted,
         trace,
@@ -142,6 +152,17 @@ pub(crate) async fn evaluate(subject: &Subject<'_>, at: String) -> anyhow::Resul
         stderr: observed.stderr.chars().take(4000).collect(),
         stderr_bytes: observed.stderr_bytes,
     })
+}
+
+/// What a recording says that a server wanted of the network.
+fn wanted(recorded: &Recorded) -> Vec<Wanted> {
+    let names = recorded.names.iter().map(|name| Wanted { host: name.clone(), port: None, times: 1 });
+    let addresses = recorded.trace.connections.iter().filter_map(|address| {
+        let (host, port) = address.rsplit_once(':')?;
+        let host = host.trim_matches(['[', ']']).to_owned();
+        Some(Wanted { host, port: port.parse().ok(), times: 1 })
+    });
+    names.chain(addresses).collect()
 }
 
 fn usage_of(observed: &Observed) -> Usage {
@@ -154,7 +175,13 @@ fn usage_of(observed: &Observed) -> Usage {
 /// Puts `~` in the place of a home that is gone by the time somebody reads of it.
 fn hide(trace: &Trace, den: &Den) -> Trace {
     let home = den.home().display().to_string();
-    let hide = |paths: &[String]| paths.iter().map(|path| path.replace(&home, "~")).collect();
+    let hide_one = |path: &String| {
+        let path = path.replace(&home, "~");
+        den.stand_ins
+            .iter()
+            .fold(path, |path, (given, stand_in)| path.replace(&*stand_in.to_string_lossy(), given))
+    };
+    let hide = |paths: &[String]| paths.iter().map(hide_one).collect();
     Trace {
         read: hide(&trace.read),
         written: hide(&trace.written),

@@ -71,6 +71,8 @@ pub(super) enum Outcome {
     Failed,
     /// An error of the protocol.
     Refused,
+    /// More than can be read.
+    Overlong,
     /// Nothing in time.
     Late,
     /// The server was gone.
@@ -83,6 +85,7 @@ impl Outcome {
             Self::Answered => "answered",
             Self::Failed => "failed",
             Self::Refused => "refused",
+            Self::Overlong => "too long",
             Self::Late => "timed out",
             Self::Ended => "ended the server",
         }

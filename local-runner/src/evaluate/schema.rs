@@ -28,19 +28,19 @@ pub(super) struct Fault {
 pub(super) fn faults(schema: Option<&Value>) -> Vec<Fault> {
     let mut faults = Faults(Vec::new());
     let Some(schema) = schema else {
-        faults.add(Severity::Medium, "schema-missing", "it has no input schema", "");
+        faults.add(Severity::Medium, "schema-missing", "has no input schema", "");
         return faults.0;
     };
     if !schema.is_object() || schema.get("type").and_then(Value::as_str) != Some("object") {
         let said = schema.get("type").map_or("no type".to_owned(), ToString::to_string);
-        faults.add(Severity::Medium, "schema-type", "its input schema is not that of an object", &said);
+        faults.add(Severity::Medium, "schema-type", "has an input schema that is not an object's", &said);
     }
     let length = schema.to_string().len();
     if length > LARGE {
         faults.add(
             Severity::Low,
             "schema-large",
-            "its input schema is very large",
+            "has a very large input schema",
             &format!("{length} bytes"),
         );
     }
@@ -64,7 +64,7 @@ fn walk(root: &Value, schema: &Value, at: &str, depth: usize, faults: &mut Fault
         faults.add(
             Severity::Low,
             "schema-deep",
-            "its input schema is very deep",
+            "has a very deep input schema",
             &at.chars().take(80).collect::<String>(),
         );
         return;
@@ -77,7 +77,7 @@ fn walk(root: &Value, schema: &Value, at: &str, depth: usize, faults: &mut Fault
         faults.add(
             Severity::Low,
             "schema-pattern",
-            "one of its patterns takes very long on some texts",
+            "has a pattern that takes very long on some texts",
             pattern,
         );
     }
@@ -87,7 +87,7 @@ fn walk(root: &Value, schema: &Value, at: &str, depth: usize, faults: &mut Fault
             faults.add(
                 Severity::Low,
                 "schema-invalid",
-                "its input schema names a type that there is not",
+                "has an input schema with a type that there is not",
                 &other.to_string(),
             );
         }
@@ -120,7 +120,12 @@ fn refer(root: &Value, reference: &str, at: &str, faults: &mut Faults) {
     let (mut seen, mut next) = (Vec::new(), reference);
     loop {
         let Some(pointer) = next.strip_prefix('#') else {
-            faults.add(Severity::Medium, "schema-remote", "its input schema refers to somewhere else", next);
+            faults.add(
+                Severity::Medium,
+                "schema-remote",
+                "has an input schema that refers to somewhere else",
+                next,
+            );
             return;
         };
         if seen.contains(&next) {
@@ -128,7 +133,7 @@ fn refer(root: &Value, reference: &str, at: &str, faults: &mut Faults) {
             faults.add(
                 Severity::Medium,
                 "schema-loop",
-                "its input schema refers to itself without end",
+                "has an input schema that refers to itself without end",
                 &evidence,
             );
             return;
@@ -137,7 +142,12 @@ fn refer(root: &Value, reference: &str, at: &str, faults: &mut Faults) {
         let found =
             if pointer.is_empty() || pointer.starts_with('/') { root.pointer(pointer) } else { Some(root) };
         let Some(found) = found else {
-            faults.add(Severity::Low, "schema-invalid", "its input schema refers to what is not there", next);
+            faults.add(
+                Severity::Low,
+                "schema-invalid",
+                "has an input schema that refers to what is not there",
+                next,
+            );
             return;
         };
         match found.get("$ref").and_then(Value::as_str) {

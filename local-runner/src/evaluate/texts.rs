@@ -201,7 +201,14 @@ fn imitation(about: &str, item: &Value, others: &[String], risks: &mut Vec<Risk>
             let Some((directive, tool)) = directed(&lower, &other.to_lowercase()) else { continue };
             let what = format!("tells the model how to use {other}, which is another server");
             let why = "What one server says must not decide what is done with another one.";
-            risks.push(risk(Severity::High, "shadowing", about, &what, why, &format!("{directive} ... {tool}")));
+            risks.push(risk(
+                Severity::High,
+                "shadowing",
+                about,
+                &what,
+                why,
+                &format!("{directive} ... {tool}"),
+            ));
             return;
         }
     }
@@ -212,7 +219,8 @@ fn imitation(about: &str, item: &Value, others: &[String], risks: &mut Vec<Risk>
 fn directed<'t>(text: &'t str, name: &str) -> Option<(&'static str, &'t str)> {
     text.match_indices(name).find_map(|(at, _)| {
         let rest = &text[at + name.len()..];
-        let begins = text[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '-');
+        let begins =
+            text[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '-');
         let is_item = |sign: &str| {
             let item = rest.strip_prefix(sign).and_then(|item| item.chars().next());
             item.is_some_and(|c| c.is_ascii_alphabetic())
@@ -224,7 +232,9 @@ fn directed<'t>(text: &'t str, name: &str) -> Option<(&'static str, &'t str)> {
         let near = &text[from..to];
         let directive = DIRECTIVES.into_iter().find(|directive| near.contains(directive));
         let length = rest.find(|c: char| c.is_whitespace() || ",;)`\"'".contains(c)).unwrap_or(rest.len());
-        directive.filter(|_| begins && as_server).map(|directive| (directive, &text[at..at + name.len() + length]))
+        directive
+            .filter(|_| begins && as_server)
+            .map(|directive| (directive, &text[at..at + name.len() + length]))
     })
 }
 

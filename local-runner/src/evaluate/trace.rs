@@ -28,6 +28,8 @@ const COMMON: [&str; 12] = [
     "/nix/store/",
     "/etc/ssl/",
 ];
+/// What becomes the server in a sandbox.
+const KEEPER: &str = "/.portcullis";
 /// What no server needs.
 const PRIVILEGED: [&str; 9] =
     ["mount", "unshare", "setns", "ptrace", "bpf", "keyctl", "init_module", "finit_module", "kexec_load"];
@@ -36,27 +38,35 @@ const PRIVILEGED: [&str; 9] =
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Recorded {
     pub(super) trace: Trace,
+    /// Names that were looked up.
+    pub(super) names: Vec<String>,
     /// Calls that no server needs.
     pub(super) privileged: Vec<String>,
     /// How often a file was refused because too many were open.
     pub(super) too_many_files: u64,
 }
 
-/// Understands a recording. `own` are the folders of the program and of the place itself, which every start reads; what comes
-/// before `program` is started is not the server's, but of what keeps it apart.
+/// Understands a recording. `own` are the folders of the program, which every start reads; what comes before `program` is
+/// started is not the server's, but of what keeps it apart, which goes by the path `/.portcullis` last.
 pub(super) fn understand(text: &str, own: &[String], program: &str) -> Recorded {
     let mut recorded = Recorded::default();
-    let mut is_server = false;
-    for line in text.lines() {
-        let Some(call) = parse(line) else { continue };
-        if !is_server {
+    let is_kept_apart = text.lines().filter_map(parse).any(|call| is_keeper(&call));
+    let (mut kept, mut is_server) = (!is_kept_apart, false);
+    for call in text.lines().filter_map(parse) {
+        if !kept {
+            kept = is_keeper(&call);
+        } else if !is_server {
             // Only from here on it is the server that acts.
             is_server = call.name.starts_with("execve") && call.result >= 0 && is_program(&call, program);
-            continue;
+        } else {
+            add(&call, own, &mut recorded);
         }
-        add(&call, own, &mut recorded);
     }
     recorded
+}
+
+fn is_keeper(call: &Call<'_>) -> bool {
+    call.name == "execve" && call.text().is_some_and(|path| path == KEEPER)
 }
 
 fn is_program(call: &Call<'_>, program: &str) -> bool {
@@ -121,7 +131,11 @@ fn add(call: &Call<'_>, own: &[String], recorded: &mut Recorded) {
     match call.name {
         "execve" | "execveat" if call.result >= 0 => note(&mut trace.programs, call.text()),
         "connect" | "sendto" | "sendmsg" | "sendmmsg" => {
-            note(&mut trace.connections, address(call.arguments))
+            for name in call.texts().filter_map(|text| question(&unescape(&text))) {
+                note(&mut recorded.names, Some(name));
+            }
+            let address = address(call.arguments).filter(|address| !address.ends_with(":53"));
+            note(&mut trace.connections, address);
         }
         name if PRIVILEGED.contains(&name) => note(&mut recorded.privileged, Some(name.to_owned())),
         "setsid" | "execve" | "execveat" => {}
@@ -172,6 +186,60 @@ fn address(arguments: &str) -> Option<String> {
     between("inet_pton(AF_INET6, \"", "\"").map(|host| format!("[{host}]:{port}"))
 }
 
+/// Takes the name out of a query to a name server.
+fn question(datagram: &[u8]) -> Option<String> {
+    let (header, mut rest) = datagram.split_at_checked(12)?;
+    if header[2] & 0x80 != 0 || header[4..6] != [0, 1] {
+        return None;
+    }
+    let mut labels = Vec::new();
+    loop {
+        let (length, after) = rest.split_first()?;
+        if *length == 0 {
+            break;
+        }
+        let (label, after) = after.split_at_checked(usize::from(*length))?;
+        let is_label = label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        labels.push(String::from_utf8(label.to_vec()).ok().filter(|_| is_label)?);
+        rest = after;
+    }
+    (!labels.is_empty()).then(|| labels.join("."))
+}
+
+/// Returns the bytes of a text as it stands in a recording: `\7example\3com\0`.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes().peekable();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        let Some(sign) = rest.next() else { break };
+        let digit = |b: u8| matches!(b, b'0'..=b'7').then(|| u32::from(b - b'0'));
+        bytes.push(match sign {
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'r' => b'\r',
+            b'v' => 11,
+            b'f' => 12,
+            b'a' => 7,
+            b'b' => 8,
+            b'0'..=b'7' => {
+                let mut value = digit(sign).unwrap_or(0);
+                for _ in 0..2 {
+                    let Some(next) = rest.peek().copied().and_then(digit) else { break };
+                    value = value * 8 + next;
+                    rest.next();
+                }
+                u8::try_from(value & 255).unwrap_or(0)
+            }
+            other => other,
+        });
+    }
+    bytes
+}
+
 fn note(list: &mut Vec<String>, entry: Option<String>) {
     if let Some(entry) = entry.filter(|entry| list.len() < MOST && !list.contains(entry)) {
         list.push(entry);
@@ -195,6 +263,8 @@ mod tests {
 12 connect(4, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("198.51.100.7")}, 16) = -1 ENETUNREACH (x)
 12 connect(4, {sa_family=AF_UNIX, sun_path="/run/nscd/socket"}, 110) = -1 ENOENT (No such file or directory)
 12 connect(5, {sa_family=AF_INET6, sin6_port=htons(443), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "2001:db8::1", &sin6_addr), sin6_scope_id=0}, 28) = 0
+12 sendto(5, "\\205\\372\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\7example\\3com\\0\\0\\1\\0\\1", 29, MSG_NOSIGNAL, NULL, 0) = 29
+12 connect(5, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("127.0.0.1")}, 16) = 0
 12 unshare(CLONE_NEWUSER) = -1 EPERM (Operation not permitted)
 12 rename("/data/a", "/data/b") = 0
 12 execve("/bin/sh", ["sh"], 0x7) = 0
@@ -210,8 +280,16 @@ mod tests {
         assert_eq!(trace.denied, ["/etc/shadow", "/pwn"]);
         assert_eq!(trace.programs, ["/bin/sh"]);
         assert_eq!(trace.connections, ["198.51.100.7:80", "[2001:db8::1]:443"]);
+        assert_eq!(recorded.names, ["example.com"]);
         assert_eq!(recorded.privileged, ["unshare"]);
         assert_eq!(recorded.too_many_files, 1);
+    }
+
+    #[test]
+    fn what_keeps_it_apart_is_not_the_server() {
+        let text = "1 execve(\"/opt/server\", [], 0) = 0\n1 mount(NULL) = 0\n1 execve(\"/.portcullis\", [], 0) = 0\n\
+                    1 unshare(1) = 0\n1 execve(\"/opt/server\", [], 0) = 0\n1 ptrace(1) = 0\n";
+        assert_eq!(understand(text, &[], "server").privileged, ["ptrace"]);
     }
 
     #[test]

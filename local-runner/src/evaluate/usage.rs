@@ -9,6 +9,11 @@ use std::path::Path;
 /// How many ticks of the processor's clock there are in a second: the system says 100 on every machine.
 const TICKS: u64 = 100;
 
+/// The number of the signal TERM.
+const TERM: u32 = 15;
+/// Programs that only lead to the server.
+pub(super) const WRAPPERS: [&str; 2] = ["strace", "bwrap"];
+
 /// A process, as it is at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Process {
@@ -20,6 +25,8 @@ pub(super) struct Process {
     ticks: u64,
     /// The most memory that it has had, in bytes.
     memory: u64,
+    /// Whether it does not heed TERM.
+    ignores_term: bool,
     /// What it has written, to whatever that was, in bytes.
     written: u64,
 }
@@ -31,18 +38,25 @@ pub(super) struct Seen {
     pub(super) processor: u64,
     pub(super) tasks: u64,
     pub(super) written: u64,
+    /// Programs that do not heed TERM.
+    pub(super) ignoring: Vec<String>,
     pub(super) programs: Vec<String>,
 }
 
 impl Seen {
     /// Adds what is seen at this moment.
     pub(super) fn add(&mut self, processes: &[Process]) {
-        let sum = |of: fn(&Process) -> u64| processes.iter().map(of).sum::<u64>();
+        let own: Vec<_> =
+            processes.iter().filter(|process| !WRAPPERS.contains(&process.name.as_str())).collect();
+        let sum = |of: fn(&Process) -> u64| own.iter().map(|process| of(process)).sum::<u64>();
         self.memory = self.memory.max(sum(|process| process.memory));
         self.processor = self.processor.max(sum(|process| process.ticks) * 1000 / TICKS);
         self.tasks = self.tasks.max(sum(|process| process.threads));
         self.written = self.written.max(sum(|process| process.written));
-        for process in processes {
+        for process in own {
+            if process.ignores_term && !self.ignoring.contains(&process.name) {
+                self.ignoring.push(process.name.clone());
+            }
             if !self.programs.contains(&process.name) {
                 self.programs.push(process.name.clone());
             }
@@ -101,7 +115,10 @@ fn parse(id: u32, stat: &str, status: &str, io: &str) -> Option<Process> {
     }
     let memory = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let memory = memory.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
     Some(Process {
+        ignores_term: ignored >> (TERM - 1) & 1 == 1,
         id,
         name: name.to_owned(),
         session: u32::try_from(number(3)?).ok()?,
@@ -120,7 +137,9 @@ mod tests {
 
     #[test]
     fn understands_the_table() {
-        let process = parse(7, STAT, "Name: a\nVmHWM:\t  2048 kB\n", "rchar: 1\nwchar: 5\n").unwrap();
+        let process =
+            parse(7, STAT, "Name: a\nVmHWM:\t  2048 kB\nSigIgn:\t0000000000005000\n", "rchar: 1\nwchar: 5\n")
+                .unwrap();
         let expected = Process {
             id: 7,
             name: "a (b) c".into(),
@@ -128,6 +147,7 @@ mod tests {
             threads: 3,
             ticks: 18,
             memory: 2 << 20,
+            ignores_term: true,
             written: 5,
         };
         assert_eq!(process, expected);

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::calling::{self, Caller};
-use super::den::Den;
+use super::den::{self, Den};
 use super::link::{Lost, Reply};
 use super::observed::{Drift, Observed, Sighting, Visit, Way};
 use super::offered::Offered;
@@ -72,7 +72,7 @@ pub(super) async fn all(
 ) -> anyhow::Result<()> {
     for (at, (name, version, era)) in CLIENTS.into_iter().enumerate() {
         let client = Client { name, version, era };
-        let mut running = starter.start(den)?;
+        let mut running = starter.start(den).await?;
         observed.clock.note(format!("started for the client {name}"));
         let (mut visit, served) = greet(&client, &mut running, &mut observed.clock).await;
         if era == Era::Modern && !served {
@@ -136,6 +136,10 @@ pub(super) async fn greet(client: &Client, running: &mut Running, clock: &mut Cl
         }
         Err(Lost::Late) => {
             visit.identity.failure = Some(format!("did not answer within {} s", START.as_secs()));
+            return (visit, false);
+        }
+        Err(Lost::Overlong) => {
+            visit.identity.failure = Some("answered with more than can be read".to_owned());
             return (visit, false);
         }
         Err(Lost::Ended) => {
@@ -230,6 +234,11 @@ pub(super) async fn finish(den: &Den, running: &mut Running, observed: &mut Obse
         }
     }
     let ending = running.stop(den).await;
+    for limit in running.limits() {
+        if !observed.limits.contains(&limit) {
+            observed.limits.push(limit);
+        }
+    }
     let link = &mut running.link;
     observed.stdout_bytes += link.read;
     for (canary, form) in den.sightings(&link.aside) {
@@ -259,9 +268,13 @@ pub(super) async fn finish(den: &Den, running: &mut Running, observed: &mut Obse
 }
 
 fn record(den: &Den, recording: &str, observed: &mut Observed) {
-    let own = [den.folder().join("home/.cache"), den.folder().join("tmp")];
-    let mut own: Vec<_> = own.iter().map(|path| path.display().to_string()).collect();
-    own.extend(calling::folders_of_program(&den.command));
+    let mut own = vec!["/tmp/.cache".to_owned(), den.work()];
+    own.extend(den::folders_of_program(&den.command));
+    let sent: Vec<_> = recording.lines().filter(|line| line.contains("send")).collect();
+    for (canary, form) in den.sightings(&sent.join("\n")) {
+        let way = Way::Network("the network".to_owned());
+        observed.sightings.push(Sighting { canary: canary.clone(), form, way });
+    }
     let new = trace::understand(recording, &own, &den.command.program);
     let all = observed.recorded.get_or_insert_default();
     let lists = [
@@ -270,6 +283,7 @@ fn record(den: &Den, recording: &str, observed: &mut Observed) {
         (&mut all.trace.denied, new.trace.denied),
         (&mut all.trace.programs, new.trace.programs),
         (&mut all.trace.connections, new.trace.connections),
+        (&mut all.names, new.names),
         (&mut all.privileged, new.privileged),
     ];
     for (list, new) in lists {
@@ -287,6 +301,11 @@ fn merge(all: &mut Seen, new: &Seen) {
     all.processor += new.processor;
     all.tasks = all.tasks.max(new.tasks);
     all.written += new.written;
+    for program in &new.ignoring {
+        if !all.ignoring.contains(program) {
+            all.ignoring.push(program.clone());
+        }
+    }
     for program in &new.programs {
         if !all.programs.contains(program) {
             all.programs.push(program.clone());

@@ -16,7 +16,7 @@ mod bubblewrap;
 mod filter;
 mod groups;
 mod plan;
-mod programs;
+pub(crate) mod programs;
 pub(crate) mod sandbox;
 
 use std::ffi::{OsStr, OsString};

@@ -12,7 +12,7 @@
 //!
 //! What the lines say is none of this module's business.
 
-mod environment;
+pub(crate) mod environment;
 mod feed;
 mod group;
 pub(crate) mod lines;
