@@ -217,6 +217,7 @@ pub(crate) struct Doctor {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct Evaluate {
     #[command(flatten)]
     pub(crate) setup: Setup,

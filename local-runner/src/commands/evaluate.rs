@@ -21,7 +21,8 @@ use crate::moment::{Moment, Offset};
 pub(super) async fn run(args: Evaluate) -> anyhow::Result<ExitCode> {
     let folder = data::folder(args.setup.data_dir.clone())?.join("evaluations");
     if args.list {
-        return list(&folder, args.server.as_deref());
+        list(&folder, args.server.as_deref());
+        return Ok(ExitCode::SUCCESS);
     }
     let server = args.server.as_deref().context("name a server of the configuration")?;
     let name = ServerName::parse(server).context("that is no server's name")?;
@@ -89,7 +90,7 @@ fn keep(folder: &Path, report: &Report) -> anyhow::Result<()> {
 }
 
 /// Lists the reports that are kept, the newest first.
-fn list(folder: &Path, server: Option<&str>) -> anyhow::Result<ExitCode> {
+fn list(folder: &Path, server: Option<&str>) {
     let mut reports = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if server.is_none_or(|server| entry.file_name() == server) {
@@ -107,7 +108,6 @@ fn list(folder: &Path, server: Option<&str>) -> anyhow::Result<ExitCode> {
         [report.at.clone(), report.server.clone(), verdict.to_owned(), grave.to_string()]
     });
     table(["WHEN", "SERVER", "VERDICT", "RISKS"], rows);
-    Ok(ExitCode::SUCCESS)
 }
 
 fn newest(folder: &Path) -> anyhow::Result<Report> {

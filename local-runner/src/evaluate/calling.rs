@@ -21,7 +21,7 @@ const CALL: Duration = Duration::from_secs(15);
 /// How long a server may take to say that it is there at all.
 const PING: Duration = Duration::from_secs(3);
 /// How long all calls may take.
-const ALL: Duration = Duration::from_secs(300);
+const ALL: Duration = Duration::from_mins(5);
 /// How often a server is started again.
 const RESTARTS: usize = 12;
 
@@ -48,13 +48,13 @@ pub(super) async fn all(
                 observed.clock.note("there was no time for further calls");
                 return Ok(());
             }
-            let called = call(caller, running, tool, &input, observed).await;
-            let is_gone = match called.outcome {
+            let made = call(caller, running, tool, &input, observed).await;
+            let is_gone = match made.outcome {
                 Outcome::Ended => true,
                 Outcome::Late => running.link.ask("ping", json!({}), PING).await.is_err(),
                 Outcome::Answered | Outcome::Failed | Outcome::Refused | Outcome::Overlong => false,
             };
-            observed.calls.push(called);
+            observed.calls.push(made);
             if is_gone {
                 restarts += 1;
                 if restarts > RESTARTS {
@@ -106,7 +106,7 @@ async fn call(
     let before = running.watcher.processor();
     let began = Instant::now();
     let asked = running.link.ask("tools/call", caller.client.params(params), CALL).await;
-    let took = began.elapsed();
+    let elapsed = began.elapsed();
     let (outcome, bytes) = match asked {
         Ok(Reply { outcome: answer, bytes, .. }) => {
             let text = texts(answer.as_ref().unwrap_or_else(|error| error));
@@ -130,7 +130,14 @@ async fn call(
         observed.peeked.push((name.to_owned(), files));
     }
     let processor = running.watcher.processor().saturating_sub(before);
-    Called { tool: name.to_owned(), arguments: input.arguments.clone(), outcome, took, bytes, processor }
+    Called {
+        tool: name.to_owned(),
+        arguments: input.arguments.clone(),
+        outcome,
+        took: elapsed,
+        bytes,
+        processor,
+    }
 }
 
 /// All texts of an answer, decoded.

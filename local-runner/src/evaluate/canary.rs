@@ -4,6 +4,8 @@
 //! not, backwards, with anything between them, in hexadecimal digits, or in base64. **It cannot be seen** what is encrypted,
 //! compressed, or encoded in another way.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
@@ -133,8 +135,11 @@ impl Searched {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 /// Returns how secrets of a name begin, how long they go on, and whether in capitals.

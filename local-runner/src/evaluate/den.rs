@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use portcullis_core::config::{Bounds, Command, Hosting, Isolation, Mount, Network};
+use portcullis_core::sorted::SortedMap;
 
-use super::canary::{Canary, Kept, Searched};
+use super::canary::{Canary, Kept, Searched, hex};
 use super::inputs::Paths;
 use crate::hosting::programs::{self, SYSTEM};
 
@@ -53,13 +54,13 @@ pub(super) struct Den {
 impl Den {
     /// Makes the place for a command.
     pub(super) fn make(command: &Command) -> anyhow::Result<Self> {
-        let id: String = random::<40>()?[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex(&random::<8>()?);
         let folder = std::env::temp_dir().join(format!("portcullis-evaluation-{id}"));
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let mut den = Self {
             folder: fs::canonicalize(&folder).with_context(|| folder.display().to_string())?,
             canaries: Vec::new(),
-            command: Command { secret_env: Default::default(), ..command.clone() },
+            command: Command { secret_env: SortedMap::default(), ..command.clone() },
             hosting: strictest(command),
             stand_ins: Vec::new(),
             mark: format!("PORTCULLIS_EVALUATION={id}"),
@@ -100,7 +101,9 @@ impl Den {
     pub(super) fn read_since(&self) -> Vec<String> {
         let home = self.home();
         let read = self.watched.iter().filter(|path| was_read(path)).collect::<Vec<_>>();
-        read.iter().for_each(|path| age(path));
+        for path in &read {
+            age(path);
+        }
         read.iter().map(|path| format!("~/{}", path.strip_prefix(&home).unwrap_or(path).display())).collect()
     }
 
@@ -121,7 +124,9 @@ impl Den {
         if !was_read(&probe) {
             self.watched.clear();
         }
-        self.watched.iter().for_each(|path| age(path));
+        for path in &self.watched {
+            age(path);
+        }
         self.paths.hidden = Some(home.join("Documents/diary.txt").display().to_string());
         let work = self.work();
         self.command.cwd.get_or_insert(work);
@@ -189,7 +194,9 @@ impl Den {
             }
         };
         if command.hosting.is_none() {
-            folders_of_program(command).into_iter().for_each(|folder| mount(folder, false));
+            for folder in folders_of_program(command) {
+                mount(folder, false);
+            }
         }
         for folder in ["home", "work"] {
             mount(self.folder.join(folder).display().to_string(), true);

@@ -171,18 +171,15 @@ impl Page {
         let wanted = terminal::wanted(report);
         let places: Vec<_> = wanted.split(", ").map(str::to_owned).collect();
         self.list("Network", &places);
-        match &report.trace {
-            Some(Trace { read, written, denied, programs, connections }) => {
-                self.list("Files that it read", read);
-                self.list("Files that it wrote", written);
-                self.list("Files that it was refused", denied);
-                self.list("Programs that it started", programs);
-                self.list("Addresses that it tried", connections);
-            }
-            None => {
-                self.list("Programs that ran", &report.usage.programs);
-                self.list("Files", &["not recorded".to_owned()]);
-            }
+        if let Some(Trace { read, written, denied, programs, connections }) = &report.trace {
+            self.list("Files that it read", read);
+            self.list("Files that it wrote", written);
+            self.list("Files that it was refused", denied);
+            self.list("Programs that it started", programs);
+            self.list("Addresses that it tried", connections);
+        } else {
+            self.list("Programs that ran", &report.usage.programs);
+            self.list("Files", &["not recorded".to_owned()]);
         }
         put!(self, "</div>");
     }

@@ -26,7 +26,7 @@ pub(super) fn propose(server: &str, usage: &Usage, wanted: Option<&[Wanted]>, fo
         Some([]) => out += "      network: none\n",
         Some(wanted) => {
             out += "      # Only what you expect of it.\n      network:\n";
-            let mut places: Vec<_> = wanted.iter().map(|wanted| place(wanted)).collect();
+            let mut places: Vec<_> = wanted.iter().map(place).collect();
             places.sort();
             places.dedup();
             for place in places {

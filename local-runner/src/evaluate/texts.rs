@@ -225,7 +225,7 @@ fn directed<'t>(text: &'t str, name: &str) -> Option<(&'static str, &'t str)> {
             let item = rest.strip_prefix(sign).and_then(|item| item.chars().next());
             item.is_some_and(|c| c.is_ascii_alphabetic())
         };
-        let as_server = ["__", "/", ":", "."].iter().any(|sign| is_item(sign))
+        let as_server = ["__", "/", ":"].iter().any(|sign| is_item(sign))
             || [" server", " tool", " mcp", "'s tool"].iter().any(|words| rest.starts_with(words));
         let from = text.floor_char_boundary(at.saturating_sub(NEAR));
         let to = text.floor_char_boundary(at + name.len() + NEAR);

@@ -28,7 +28,7 @@ const CLIENTS: [(&str, &str, Era); 4] = [
     ("portcullis", env!("CARGO_PKG_VERSION"), Era::Modern),
 ];
 /// How long a server may take until it serves.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long a list may take.
 const LIST: Duration = Duration::from_secs(20);
 /// How many pages a list may have.
