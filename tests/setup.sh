@@ -5,6 +5,7 @@
 #   tests/setup.sh            # everything of these that is missing or out of date
 #   tests/setup.sh --deny     # cargo-deny alone, which checks the dependencies; building it takes a few minutes, once
 #   tests/setup.sh --aws      # what stands in for AWS alone: emulators, and what checks the infrastructure
+#   tests/setup.sh --engines  # Docker alone, unpacked from the system's packages, so that no service of it starts
 #   tests/setup.sh --where    # prints the cache folder, installs nothing
 #
 # Each part carries a stamp, a hash of what it was made from; a part whose stamp agrees is left alone.
@@ -23,7 +24,7 @@ die() { say "$*"; exit 1; }
 sum() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -d' ' -f1; }
 
 case ${1:-} in
-    '' | --deny | --aws) ;;
+    '' | --deny | --aws | --engines) ;;
     --where) printf '%s\n' "$cache"; exit 0 ;;
     *) say "unknown option $1"; exit 2 ;;
 esac
@@ -50,6 +51,17 @@ install_deny() {
 
 if [ "${1:-}" = --deny ]; then
     part deny "$(printf '%s' "cargo-deny@$deny_version" | sum)" install_deny
+    exit 0
+fi
+
+# --- engines for containers ---------------------------------------------------------------------
+install_engines() (
+    cd "$1" && apt-get download --quiet docker.io containerd tini && for package in *.deb; do dpkg -x "$package" . || exit 1; done
+    rm -f ./*.deb
+)
+
+if [ "${1:-}" = --engines ]; then
+    part engines "$(printf '%s' 'docker.io containerd tini' | sum)" install_engines
     exit 0
 fi
 

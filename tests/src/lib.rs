@@ -8,6 +8,7 @@
 //! | [`balancer`] | a load balancer before several gateways |
 //! | [`browser`] | what a browser does, over plain HTTP |
 //! | [`chromium`] | a real browser, and the people who use it |
+//! | [`engine`] | engines for containers, and the hostile server's image in them |
 //! | [`fleet`] | several instances of one gateway, and the load balancer before them |
 //! | [`hostile`] | upstreams that break every rule, and what they make the gateway hold |
 //! | [`hosting`] | the hostile server that every place that hosts servers has to hold |
@@ -37,6 +38,7 @@ pub mod chromium;
 pub mod client;
 pub mod conformance;
 pub mod consent;
+pub mod engine;
 pub mod fleet;
 pub mod function;
 pub mod gateway;

@@ -53,6 +53,11 @@ pub fn node() -> PathBuf {
     installed("node/bin/node")
 }
 
+/// A file of the engines that are unpacked, such as `usr/sbin/dockerd`.
+pub fn unpacked(path: &str) -> PathBuf {
+    installed(&format!("engines/{path}"))
+}
+
 /// The folder that Node's `NODE_PATH` has to name.
 pub fn node_modules() -> PathBuf {
     installed("npm/node_modules")

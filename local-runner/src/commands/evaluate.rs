@@ -62,7 +62,7 @@ async fn evaluate(args: &Evaluate, name: &ServerName, config: &Config) -> anyhow
     };
     let others = config.servers.keys().filter(|other| *other != name);
     let subject = Subject {
-        server: name.as_str(),
+        server: name,
         command,
         others: others.map(ToString::to_string).collect(),
         calls: args.calls,

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use portcullis_core::names::ServerName;
 use serde_json::{Value, json};
 
 use super::den::Den;
@@ -27,6 +28,7 @@ const RESTARTS: usize = 12;
 
 /// Who calls, where, and what.
 pub(super) struct Caller<'a> {
+    pub(super) server: &'a ServerName,
     pub(super) client: &'a Client,
     pub(super) den: &'a Den,
     pub(super) calls: Calls,
@@ -62,7 +64,7 @@ pub(super) async fn all(
                     return Ok(());
                 }
                 finish(caller.den, running, observed, false).await;
-                *running = starter.start(caller.den).await?;
+                *running = starter.start(caller.server, caller.den).await?;
                 observed.clock.note("was started again");
                 greet(caller.client, running, &mut observed.clock).await;
             }

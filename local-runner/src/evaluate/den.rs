@@ -129,7 +129,9 @@ impl Den {
         }
         self.paths.hidden = Some(home.join("Documents/diary.txt").display().to_string());
         let work = self.work();
-        self.command.cwd.get_or_insert(work);
+        if self.hosting.image.is_none() {
+            self.command.cwd.get_or_insert(work);
+        }
         let env = &mut self.command.env;
         env.insert("HOME".to_owned(), home.display().to_string());
         // Where the size of what is written is bounded.

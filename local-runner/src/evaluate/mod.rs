@@ -39,6 +39,7 @@ use std::time::{Instant, SystemTime};
 use portcullis_core::audit::Redactor;
 use portcullis_core::config::Command;
 use portcullis_core::inspect::is_invisible;
+use portcullis_core::names::ServerName;
 use serde_json::Value;
 
 use den::Den;
@@ -52,7 +53,7 @@ use trace::Recorded;
 #[derive(Debug)]
 pub(crate) struct Subject<'a> {
     /// The server's name.
-    pub(crate) server: &'a str,
+    pub(crate) server: &'a ServerName,
     /// How it is started.
     pub(crate) command: &'a Command,
     /// The names of the other servers.
@@ -100,7 +101,7 @@ pub(crate) async fn evaluate(subject: &Subject<'_>, at: String) -> anyhow::Resul
     visit::all(subject, &den, &mut starter, &mut observed).await?;
     let recorded = observed.recorded.as_ref().filter(|_| observed.wanted.is_none()).map(wanted);
     observed.wanted = observed.wanted.or(recorded);
-    let mut risks = judge::risks(subject.server, &observed, &subject.others);
+    let mut risks = judge::risks(subject.server.as_str(), &observed, &subject.others);
     if subject.record && !starter.records() {
         let why = "Files, programs and connections were not recorded.";
         risks.push(texts::risk(
@@ -128,7 +129,7 @@ pub(crate) async fn evaluate(subject: &Subject<'_>, at: String) -> anyhow::Resul
     let served = first.is_some_and(|visit| visit.identity.failure.is_none());
     Ok(Report {
         format: FORMAT,
-        server: subject.server.to_owned(),
+        server: subject.server.to_string(),
         at,
         took: observed.clock.now(),
         portcullis: env!("CARGO_PKG_VERSION").to_owned(),
@@ -142,7 +143,7 @@ pub(crate) async fn evaluate(subject: &Subject<'_>, at: String) -> anyhow::Resul
         prompts: first.map_or(0, |visit| visit.offered.prompts.len()),
         resources: first.map_or(0, |visit| visit.offered.resources.len()),
         identities: observed.visits.iter().map(|visit| visit.identity.clone()).collect(),
-        profile: profile::propose(subject.server, &usage, granted.as_deref(), &folders),
+        profile: profile::propose(subject.server.as_str(), &usage, granted.as_deref(), &folders),
         risks,
         wanted: observed.wanted,
         trace,

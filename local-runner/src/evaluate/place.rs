@@ -13,6 +13,7 @@ use anyhow::{Context as _, anyhow};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use portcullis_core::config::Hosting;
+use portcullis_core::names::ServerName;
 use tokio::process::Child;
 use tokio::time::timeout;
 
@@ -20,9 +21,9 @@ use super::den::Den;
 use super::link::Link;
 use super::report::{Ending, Place};
 use super::usage::WRAPPERS;
-use super::visit::Watcher;
+use super::visit::{Root, Watcher};
 use super::{trace, usage};
-use crate::hosting::{Cage, Hosts, Placed};
+use crate::hosting::{Cage, Container, Hosts, Placed, Ready, Streams};
 use crate::process::environment;
 
 /// How long a server may take to leave, at the end of its input and at TERM.
@@ -43,14 +44,19 @@ pub(super) struct Starter {
 
 /// A server that runs.
 pub(super) struct Running {
-    child: Child,
-    /// What bounds it.
-    cage: Option<Cage>,
+    body: Body,
     pub(super) link: Link,
     /// Whoever looks at its processes.
     pub(super) watcher: Watcher,
     /// Where the recording is.
     pub(super) recording: Option<PathBuf>,
+}
+
+/// What a server runs as.
+enum Body {
+    /// A process, and what bounds it.
+    Process(Child, Option<Cage>),
+    Container(Box<Container>),
 }
 
 impl Starter {
@@ -89,54 +95,68 @@ impl Starter {
     }
 
     /// Starts the server of a den.
-    pub(super) async fn start(&mut self, den: &Den) -> anyhow::Result<Running> {
+    pub(super) async fn start(&mut self, server: &ServerName, den: &Den) -> anyhow::Result<Running> {
         self.started += 1;
         let recording = self.recorder.as_ref().map(|_| den.folder().join(format!("trace-{}", self.started)));
-        let placed = self.placed(den).await?;
-        self.bounds = placed.cage.is_some();
+        let ready = match self.placed(server, den).await? {
+            Placed::Process(ready) => ready,
+            Placed::Container(started) => {
+                self.bounds = true;
+                let (container, Streams { stdin, stdout, stderr }) = *started;
+                let link = Link::new(Box::new(stdin), stdout, stderr);
+                let watcher = Watcher::begin(Root::Marked(den.mark.clone()));
+                return Ok(Running {
+                    body: Body::Container(Box::new(container)),
+                    link,
+                    watcher,
+                    recording: None,
+                });
+            }
+        };
+        self.bounds = ready.cage.is_some();
         let mut prepared = match (&self.recorder, &recording) {
             (Some(recorder), Some(recording)) => {
                 let mut prepared = tokio::process::Command::new(recorder);
                 prepared.args(["-f", "--seccomp-bpf", "-qq", "-s", "300", "-e", trace::CALLS, "-o"]);
-                prepared.arg(recording).arg("--").arg(&placed.program);
+                prepared.arg(recording).arg("--").arg(&ready.program);
                 prepared
             }
-            _ => tokio::process::Command::new(&placed.program),
+            _ => tokio::process::Command::new(&ready.program),
         };
         prepared
-            .args(&placed.args)
+            .args(&ready.args)
             .env_clear()
-            .envs(placed.env.iter())
+            .envs(ready.env.iter())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        if let Some(folder) = &placed.folder {
+        if let Some(folder) = &ready.folder {
             prepared.current_dir(folder);
         }
         let mut child =
-            prepared.spawn().with_context(|| format!("cannot start {}", placed.program.display()))?;
+            prepared.spawn().with_context(|| format!("cannot start {}", ready.program.display()))?;
         let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
         let ((input, output), errors) = streams.context("its standard streams are missing")?;
-        let watcher = Watcher::begin(child.id());
+        let watcher = Watcher::begin(child.id().map_or(Root::None, Root::Process));
         let link = Link::new(Box::new(input), output, errors);
-        Ok(Running { child, cage: placed.cage, link, watcher, recording })
+        Ok(Running { body: Body::Process(child, ready.cage), link, watcher, recording })
     }
 
-    async fn placed(&self, den: &Den) -> anyhow::Result<Placed> {
+    async fn placed(&self, server: &ServerName, den: &Den) -> anyhow::Result<Placed> {
         let command = &den.command;
         let env = environment::resolve(env::vars_os(), &command.env);
         let Some(hosts) = &self.hosts else {
-            return Ok(Placed {
+            return Ok(Placed::Process(Box::new(Ready {
                 program: (&command.program).into(),
                 args: command.args.iter().map(OsString::from).collect(),
                 env,
                 folder: command.cwd.as_ref().map(PathBuf::from),
                 cage: None,
-            });
+            })));
         };
-        hosts.place(command, &den.hosting, env).await.map_err(|why| {
+        hosts.place(server, command, &den.hosting, env).await.map_err(|why| {
             anyhow!(
                 "there is no place for it here: {why}; `--unconfined` runs it as a process of yours, which is for servers that \
                  you trust"
@@ -146,27 +166,34 @@ impl Starter {
 }
 
 impl Running {
-    /// The number of the process that was started.
-    pub(super) fn id(&self) -> Option<u32> {
-        self.child.id()
+    /// Waits until it has ended.
+    async fn wait(&mut self) {
+        match &mut self.body {
+            Body::Process(child, _) => drop(child.wait().await),
+            Body::Container(container) => drop(container.wait().await),
+        }
     }
 
     /// Tells whether it still runs.
-    pub(super) fn runs(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    async fn runs(&mut self) -> bool {
+        timeout(Duration::ZERO, self.wait()).await.is_err()
     }
 
     /// Says which bounds it ran into.
-    pub(super) fn limits(&self) -> Vec<String> {
-        let cage = self.cage.as_ref();
-        cage.into_iter().flat_map(|cage| [cage.exceeded(), cage.reached()]).flatten().collect()
+    pub(super) async fn limits(&self) -> Vec<String> {
+        match &self.body {
+            Body::Process(_, cage) => {
+                cage.iter().flat_map(|cage| [cage.exceeded(), cage.reached()]).flatten().collect()
+            }
+            Body::Container(container) => container.exceeded().await.into_iter().collect(),
+        }
     }
 
     /// Has it leave, as gently as it allows; then kills what is left of the den's processes, and says what that was.
     pub(super) async fn stop(&mut self, den: &Den) -> Ending {
         let began = Instant::now();
         let mut ending = Ending::default();
-        if self.runs() {
+        if self.runs().await {
             self.link.close();
             ending.by = Some(self.leave(den).await.to_owned());
         }
@@ -181,26 +208,33 @@ impl Running {
     }
 
     async fn leave(&mut self, den: &Den) -> &'static str {
-        if timeout(PATIENCE, self.child.wait()).await.is_ok() {
+        if timeout(PATIENCE, self.wait()).await.is_ok() {
             return "end of input";
         }
-        // What leads to the server only passes its end on.
-        let servers = usage::marked(&den.mark);
-        for process in servers.iter().filter(|process| !WRAPPERS.contains(&process.name.as_str())) {
-            signal(process.id, Signal::SIGTERM);
-        }
-        if servers.is_empty() {
-            self.id().into_iter().for_each(|id| signal(id, Signal::SIGTERM));
-        }
-        if timeout(PATIENCE, self.child.wait()).await.is_ok() {
+        self.signal(den, Signal::SIGTERM);
+        if timeout(PATIENCE, self.wait()).await.is_ok() {
             return "TERM";
         }
-        for process in usage::marked(&den.mark) {
-            signal(process.id, Signal::SIGKILL);
-        }
-        // Where there is no table of processes, it is this one at least.
-        let _ = self.child.kill().await;
+        self.signal(den, Signal::SIGKILL);
+        // One that hangs in the kernel is left to it.
+        let _ = timeout(PATIENCE, self.wait()).await;
         "KILL"
+    }
+
+    /// Signals the server itself: what leads to it only passes its end on.
+    fn signal(&mut self, den: &Den, what: Signal) {
+        match &mut self.body {
+            Body::Container(container) => container.signal(what),
+            Body::Process(child, _) => {
+                let all = usage::marked(&den.mark);
+                let servers = all.iter().filter(|process| !WRAPPERS.contains(&process.name.as_str()));
+                servers.for_each(|process| signal(process.id, what));
+                // Where there is no table of processes, it is this one at least.
+                if all.is_empty() {
+                    child.id().into_iter().for_each(|id| signal(id, what));
+                }
+            }
+        }
     }
 }
 

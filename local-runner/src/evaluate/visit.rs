@@ -72,7 +72,7 @@ pub(super) async fn all(
 ) -> anyhow::Result<()> {
     for (at, (name, version, era)) in CLIENTS.into_iter().enumerate() {
         let client = Client { name, version, era };
-        let mut running = starter.start(den).await?;
+        let mut running = starter.start(subject.server, den).await?;
         observed.clock.note(format!("started for the client {name}"));
         let (mut visit, served) = greet(&client, &mut running, &mut observed.clock).await;
         if era == Era::Modern && !served {
@@ -94,7 +94,7 @@ pub(super) async fn all(
             }
             if served && subject.calls != Calls::None {
                 observed.clock.note("its tools are called");
-                let caller = Caller { client: &client, den, calls: subject.calls };
+                let caller = Caller { server: subject.server, client: &client, den, calls: subject.calls };
                 calling::all(&caller, &mut running, starter, &visit, observed).await?;
                 observed.clock.note("its tools were called");
                 if let Some(later) = offer(&client, &mut running, &visit).await {
@@ -234,7 +234,7 @@ pub(super) async fn finish(den: &Den, running: &mut Running, observed: &mut Obse
         }
     }
     let ending = running.stop(den).await;
-    for limit in running.limits() {
+    for limit in running.limits().await {
         if !observed.limits.contains(&limit) {
             observed.limits.push(limit);
         }
@@ -313,6 +313,16 @@ fn merge(all: &mut Seen, new: &Seen) {
     }
 }
 
+/// Which processes are a server's.
+pub(super) enum Root {
+    /// Nobody knows.
+    None,
+    /// This one, and all that descend from it.
+    Process(u32),
+    /// Those that have this in their environment.
+    Marked(String),
+}
+
 /// Looks at a server's processes as long as it runs.
 pub(super) struct Watcher {
     stop: Option<oneshot::Sender<()>>,
@@ -321,15 +331,18 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn begin(id: Option<u32>) -> Self {
+    pub(super) fn begin(root: Root) -> Self {
         let (stop, mut stopped) = oneshot::channel();
         let (sender, seen) = watch::channel(Seen::default());
         let task = tokio::spawn(async move {
-            let Some(id) = id else { return Vec::new() };
             let (mut sessions, mut strays) = (Vec::new(), Vec::new());
             let mut looked = 0;
             loop {
-                let processes = usage::tree(id);
+                let processes = match &root {
+                    Root::None => return strays,
+                    Root::Process(id) => usage::tree(*id),
+                    Root::Marked(mark) => usage::marked(mark),
+                };
                 // While it starts, whatever keeps it apart makes its sessions.
                 looked += 1;
                 for process in &processes {

@@ -55,17 +55,6 @@ pub(crate) struct Groups {
     folders: Vec<PathBuf>,
 }
 
-/// What a server has used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Use {
-    /// Memory that it has now, in bytes.
-    pub(crate) memory: Option<u64>,
-    /// The most memory that it had, in bytes.
-    pub(crate) peak: Option<u64>,
-    /// Processes and threads that it has now.
-    pub(crate) pids: Option<u64>,
-}
-
 impl Hierarchy {
     /// Finds where this process may make groups, by making one.
     ///
@@ -232,23 +221,6 @@ impl Groups {
     pub(crate) fn refused_processes(&self) -> u64 {
         self.pids.as_ref().and_then(|folder| counter(&folder.join("pids.events"), "max")).unwrap_or_default()
     }
-
-    /// Returns what is used now.
-    pub(crate) fn usage(&self) -> Use {
-        let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse().ok();
-        let (now, peak) = match &self.memory {
-            Some((folder, Version::One)) => (
-                number(folder.join("memory.usage_in_bytes")),
-                number(folder.join("memory.max_usage_in_bytes")),
-            ),
-            Some((folder, Version::Two)) => {
-                (number(folder.join("memory.current")), number(folder.join("memory.peak")))
-            }
-            None => (None, None),
-        };
-        let pids = self.pids.as_ref().and_then(|folder| number(folder.join("pids.current")));
-        Use { memory: now, peak, pids }
-    }
 }
 
 impl Drop for Groups {
@@ -313,10 +285,76 @@ fn mount_of<'m>(mounts: &'m str, names: &str) -> Option<(&'m str, &'m str)> {
 
 /// Makes a name that no other group has.
 fn name() -> String {
+    format!("{PREFIX}{}", unique())
+}
+
+/// Makes a text that no other start of a server has: which process we are, when that began, and a number.
+pub(super) fn unique() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let id = std::process::id();
     let began = began(id).unwrap_or_default();
-    format!("{PREFIX}{id}-{began}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+    format!("{id}-{began}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Says who this process is, among all of this machine and among those of other machines and containers.
+pub(super) fn owner() -> String {
+    let id = std::process::id();
+    format!("{}/{id}-{}", machine(), began(id).unwrap_or_default())
+}
+
+/// Tells whether an owner was a process of this machine that is gone.
+pub(super) fn is_gone(owner: &str) -> bool {
+    let Some((theirs, process)) = owner.rsplit_once('/') else { return false };
+    let Some((id, then)) = process.split_once('-') else { return false };
+    let process = id.parse::<u32>().ok().zip(then.parse::<u64>().ok());
+    theirs == machine() && process.is_some_and(|(id, then)| began(id) != Some(then))
+}
+
+/// Says in which space of process numbers we are: that of a machine since it began, or a container's.
+fn machine() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    format!("{}/{}", boot.trim(), space.display())
+}
+
+/// The bounds that are in force for a process; what is absent has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct InForce {
+    pub(super) memory: Option<u64>,
+    pub(super) pids: Option<u64>,
+    /// In thousandths of a processor.
+    pub(super) cpus: Option<u64>,
+}
+
+/// Reads the bounds of a process, where they can be seen.
+pub(super) fn in_force(process: i32) -> Option<InForce> {
+    let own = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let (found, _) = Hierarchy::of(&own, &mounts);
+    let read = |controller: Option<Controller>, file: fn(Version) -> &'static str| {
+        let controller = controller?;
+        // `max` is no number.
+        fs::read_to_string(controller.folder.join(file(controller.version))).ok()?.trim().parse().ok()
+    };
+    let share = |controller: Controller| {
+        let text = |file: &str| fs::read_to_string(controller.folder.join(file)).ok();
+        let (quota, period) = match controller.version {
+            Version::One => (text("cpu.cfs_quota_us")?, text("cpu.cfs_period_us")?),
+            Version::Two => {
+                let both = text("cpu.max")?;
+                let (quota, period) = both.split_once(' ')?;
+                (quota.to_owned(), period.to_owned())
+            }
+        };
+        // Neither `-1` nor `max` is such a number.
+        let quota = quota.trim().parse::<u64>().ok()?;
+        (quota * 1000).checked_div(period.trim().parse().ok()?)
+    };
+    Some(InForce {
+        memory: read(found.memory, limit_of_memory),
+        cpus: found.cpu.and_then(share),
+        pids: read(found.pids, |_| "pids.max"),
+    })
 }
 
 /// Tells whether a group's name is of a gateway that is gone.

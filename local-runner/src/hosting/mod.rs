@@ -5,6 +5,7 @@
 //! | `plan` | which backend, and which bounds; or all that is missing, pure |
 //! | `programs` | where a program is, and what it needs to be seen |
 //! | `bubblewrap` | what a sandbox is made of |
+//! | `engine`, `container` | containers over an engine's API |
 //! | `groups` | control groups: bounds, and which of them was hit |
 //! | `sandbox`, `filter` | `portcullis sandbox`: what a process does to itself before it becomes a server |
 //!
@@ -12,6 +13,8 @@
 //! it, when a server first needs it.
 
 mod bubblewrap;
+mod container;
+mod engine;
 #[cfg(target_os = "linux")]
 mod filter;
 mod groups;
@@ -27,11 +30,14 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use portcullis_core::config::{Backend, Command, Hosting, Isolation, Network};
+use portcullis_core::names::ServerName;
 use portcullis_core::sorted::SortedMap;
 
 use bubblewrap::Contents;
-use groups::{Groups, Hierarchy, Use};
-use plan::{Abilities, Bounded, Limits};
+pub(crate) use container::{Container, Streams};
+use engine::Engine;
+use groups::{Groups, Hierarchy};
+use plan::{Abilities, Bounded, Limits, Plan};
 use programs::Found;
 use sandbox::Steps;
 
@@ -47,12 +53,21 @@ pub(crate) struct Hosts(Arc<OnceCell<Machine>>);
 struct Machine {
     abilities: Abilities,
     hierarchy: Option<Hierarchy>,
+    engine: Option<Engine>,
     own: PathBuf,
+}
+
+/// What a server is started as.
+pub(crate) enum Placed {
+    /// A process, which is yet to be started.
+    Process(Box<Ready>),
+    /// A container, which runs.
+    Container(Box<(Container, Streams)>),
 }
 
 /// A process that is ready to be started.
 #[derive(Debug)]
-pub(crate) struct Placed {
+pub(crate) struct Ready {
     pub(crate) program: OsString,
     pub(crate) args: Vec<OsString>,
     /// All of its environment.
@@ -79,11 +94,6 @@ impl Cage {
         ))
     }
 
-    /// Returns what is used now.
-    pub(crate) fn usage(&self) -> Use {
-        self.groups.usage()
-    }
-
     /// Says which bound it ran into without being ended by it.
     pub(crate) fn reached(&self) -> Option<String> {
         let refused = self.groups.refused_processes();
@@ -100,13 +110,31 @@ impl Hosts {
     /// Says what is missing.
     pub(crate) async fn place(
         &self,
+        server: &ServerName,
         command: &Command,
         hosting: &Hosting,
         env: SortedMap<OsString, OsString>,
     ) -> Result<Placed, String> {
         let machine = self.0.get_or_init(Machine::find).await;
         let plan = plan::plan(hosting, &machine.abilities)?;
-        let groups = machine.hierarchy.as_ref().map(|hierarchy| hierarchy.make(&plan.limits)).transpose();
+        if let (Backend::Container, Some(engine)) = (plan.backend, &machine.engine) {
+            let (container, streams) = Container::start(engine, server, command, hosting, &plan).await?;
+            return Ok(Placed::Container(Box::new((container, streams))));
+        }
+        machine.ready(&plan, command, hosting, env).map(|ready| Placed::Process(Box::new(ready)))
+    }
+}
+
+impl Machine {
+    /// Makes what is started as a process.
+    fn ready(
+        &self,
+        plan: &Plan,
+        command: &Command,
+        hosting: &Hosting,
+        env: SortedMap<OsString, OsString>,
+    ) -> Result<Ready, String> {
+        let groups = self.hierarchy.as_ref().map(|hierarchy| hierarchy.make(&plan.limits)).transpose();
         let groups = groups.map_err(|error| format!("its control groups cannot be made: {error}"))?;
         let doors = groups.iter().flat_map(Groups::doors).collect();
         let cage = groups.map(|groups| Cage { groups, limits: plan.limits });
@@ -118,7 +146,7 @@ impl Hosts {
             Backend::Process => {
                 let steps = Steps { groups: doors, files: Some(plan.limits.files), ..Steps::default() };
                 let args = steps.args((&command.program).into(), args);
-                Ok(Placed { program: machine.own.clone().into(), args, env, folder, cage })
+                Ok(Ready { program: self.own.clone().into(), args, env, folder, cage })
             }
             Backend::Bubblewrap => {
                 let at = folder.as_deref().unwrap_or(Path::new("/"));
@@ -137,25 +165,23 @@ impl Hosts {
                     args: &args,
                     folder: folder.as_deref(),
                     besides: &besides,
-                    own: &machine.own,
+                    own: &self.own,
                 };
                 let args = bubblewrap::args(&contents);
                 let steps = Steps { groups: doors, ..Steps::default() };
                 let args = steps.args(BWRAP.into(), args);
-                Ok(Placed {
-                    program: machine.own.clone().into(),
+                Ok(Ready {
+                    program: self.own.clone().into(),
                     args,
                     env: within(env, command),
                     folder: None,
                     cage,
                 })
             }
-            Backend::Container => Err("containers are not started yet".to_owned()),
+            Backend::Container => Err("no container engine answers".to_owned()),
         }
     }
-}
 
-impl Machine {
     async fn find() -> Self {
         // What runs now, also once another one was installed in its place.
         let own = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
@@ -167,8 +193,17 @@ impl Machine {
             tracing::info!(left, "control groups of gateways that are gone were removed");
         }
         let bubblewrap = try_bubblewrap(&own).await;
-        let engine = Err("no container engine was found".to_owned());
-        Self { abilities: Abilities { bubblewrap, groups, engine }, hierarchy, own }
+        let (engine, container) = match Engine::find().await {
+            Ok((engine, abilities)) => (Some(engine), Ok(abilities)),
+            Err(why) => (None, Err(why)),
+        };
+        if let Some(engine) = &engine {
+            let left = engine.sweep().await;
+            if left > 0 {
+                tracing::info!(left, "containers of gateways that are gone were removed");
+            }
+        }
+        Self { abilities: Abilities { bubblewrap, groups, engine: container }, hierarchy, engine, own }
     }
 }
 

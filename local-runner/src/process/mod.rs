@@ -12,6 +12,7 @@
 //!
 //! What the lines say is none of this module's business.
 
+mod body;
 pub(crate) mod environment;
 mod feed;
 mod group;

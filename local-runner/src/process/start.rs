@@ -4,32 +4,32 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Stdio;
 
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use futures::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::process::Child;
 
 use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::secrets::Veil;
 
-use crate::hosting::{Cage, Hosts, Placed};
+use crate::hosting::{Hosts, Placed, Ready, Streams};
 
+use super::body::{Body, Process};
 use super::environment;
-use super::group::Group;
 
-/// A process that has just been started.
-pub(super) struct Process {
+/// A server that has just been started.
+pub(super) struct Started {
     pub(super) server: ServerName,
-    pub(super) group: Group,
-    pub(super) child: Child,
-    pub(super) stdin: ChildStdin,
-    pub(super) stdout: ChildStdout,
-    pub(super) stderr: ChildStderr,
+    pub(super) body: Body,
+    pub(super) stdin: Pin<Box<dyn AsyncWrite + Send>>,
+    pub(super) stdout: Box<dyn AsyncRead + Send + Unpin>,
+    pub(super) stderr: Box<dyn AsyncRead + Send + Unpin>,
     /// What is not to be shown of what it says.
     pub(super) veil: Veil,
-    /// What bounds it, where something does.
-    pub(super) cage: Option<Cage>,
 }
 
 /// Starts `command`. A program without a slash is looked up in the `PATH` of its own environment; a relative one
@@ -38,22 +38,38 @@ pub(super) async fn start(
     server: &ServerName,
     command: &Command,
     hosts: &Hosts,
-) -> Result<Process, Unreachable> {
+) -> Result<Started, Unreachable> {
     let refuse =
         |why: String| Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered();
     if let Some(objection) = objection(command).await {
         return Err(refuse(objection));
     }
-    let placed = place(command, hosts).await.map_err(refuse)?;
-    let mut child = spawn(&placed).map_err(|error| refuse(explain(&error, command)))?;
+    let veil = command.veil.clone();
+    let ready = match place(server, command, hosts).await.map_err(refuse)? {
+        Placed::Container(started) => {
+            let (container, Streams { stdin, stdout, stderr }) = *started;
+            tracing::info!(%server, "container started");
+            let (stdout, stderr) = (Box::new(stdout), Box::new(stderr));
+            return Ok(Started {
+                server: server.clone(),
+                body: Body::Container(container),
+                stdin,
+                stdout,
+                stderr,
+                veil,
+            });
+        }
+        Placed::Process(ready) => ready,
+    };
+    let mut child = spawn(&ready).map_err(|error| refuse(explain(&error, command)))?;
     tracing::info!(%server, program = command.program, pid = child.id(), "process started");
-    let group = Group::led_by(&child);
     let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
+    let body = Body::Process(Process::new(child, ready.cage));
     let Some(((stdin, stdout), stderr)) = streams else {
         return Err(refuse("its standard streams are missing".to_owned()));
     };
-    let veil = command.veil.clone();
-    Ok(Process { server: server.clone(), group, child, stdin, stdout, stderr, veil, cage: placed.cage })
+    let (stdout, stderr) = (Box::new(stdout), Box::new(stderr));
+    Ok(Started { server: server.clone(), body, stdin: Box::pin(stdin), stdout, stderr, veil })
 }
 
 /// Says what can be seen to be wrong before trying.
@@ -78,32 +94,32 @@ async fn objection(command: &Command) -> Option<String> {
 }
 
 /// Says what is started for a command: itself, or what keeps it apart.
-async fn place(command: &Command, hosts: &Hosts) -> Result<Placed, String> {
+async fn place(server: &ServerName, command: &Command, hosts: &Hosts) -> Result<Placed, String> {
     let env = environment::resolve(env::vars_os(), &command.env);
     match &command.hosting {
-        Some(hosting) => hosts.place(command, hosting, env).await,
-        None => Ok(Placed {
+        Some(hosting) => hosts.place(server, command, hosting, env).boxed().await,
+        None => Ok(Placed::Process(Box::new(Ready {
             program: (&command.program).into(),
             args: command.args.iter().map(OsString::from).collect(),
             env,
             folder: command.cwd.as_ref().map(PathBuf::from),
             cage: None,
-        }),
+        }))),
     }
 }
 
-fn spawn(placed: &Placed) -> io::Result<Child> {
-    let mut prepared = tokio::process::Command::new(&placed.program);
+fn spawn(ready: &Ready) -> io::Result<Child> {
+    let mut prepared = tokio::process::Command::new(&ready.program);
     prepared
-        .args(&placed.args)
+        .args(&ready.args)
         .env_clear()
-        .envs(placed.env.iter())
+        .envs(ready.env.iter())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    if let Some(folder) = &placed.folder {
+    if let Some(folder) = &ready.folder {
         prepared.current_dir(folder);
     }
     prepared.spawn()

@@ -1,25 +1,19 @@
 //! The life of a process: served until something ends it, stopped, reaped, accounted for.
 
 use std::future::pending;
-use std::io;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::process::Child;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use portcullis_core::pipe::{PipeEnd, PipeInbox};
 
-use crate::hosting::Cage;
-
+use super::body::{Body, Exit};
 use super::feed::feed;
-use super::group::Group;
 use super::lines::{Line, Lines};
-use super::start::Process;
+use super::start::Started;
 use super::stderr::{self, LastWords};
 use super::{Patience, Phase};
 
@@ -58,14 +52,13 @@ impl Ending {
 
 /// Serves `process` to its end and closes the pipe with the reason.
 pub(super) async fn supervise(
-    process: Process,
+    started: Started,
     mut end: PipeEnd,
     longest: usize,
     mut phase: watch::Receiver<Phase>,
     patience: Patience,
 ) {
-    // The group comes after the child, so that it is dropped before: while the child still holds its number.
-    let Process { server, mut child, mut group, stdin, stdout, stderr, veil, cage } = process;
+    let Started { server, mut body, stdin, stdout, stderr, veil } = started;
     let words = LastWords::default();
     let (report, output_ended) = oneshot::channel();
     let mut readers = JoinSet::new();
@@ -73,36 +66,35 @@ pub(super) async fn supervise(
     readers.spawn(relay(Lines::new(stdout, longest), end.inbox(), report));
 
     let ending = tokio::select! {
-        _ = child.wait() => Ending::Exited,
+        _ = body.wait() => Ending::Exited,
         ending = feed(stdin, &mut end) => ending,
         ending = output_ended => ending.unwrap_or(Ending::OutputClosed),
         _ = phase.wait_for(|phase| *phase != Phase::Serving) => Ending::Unneeded,
     };
     end.leave(match ending {
-        Ending::Exited => exit(&child.wait().await),
+        Ending::Exited => exit(&body.wait().await),
         _ => "is being stopped".to_owned(),
     });
     if let Some(fault) = ending.fault() {
         // Whoever waits need not wait for the process to leave.
         end.close(fault);
     }
-    let departure = stop(&mut child, &mut group, &mut phase, patience).await;
+    let departure = stop(&mut body, &mut phase, patience).await;
+    let exceeded = body.exceeded().await;
+    if let Some(reached) = body.reached() {
+        tracing::warn!(%server, "{reached}");
+    }
     tokio::select! {
-        () = group.sweep() => {}
-        // Dropping the group kills it.
+        () = body.sweep() => {}
+        // Dropping it kills what is left.
         () = killing(&mut phase) => {}
     }
     // What is left of the output comes before the news of the end; after this long, nobody is left to write it.
     let _ = timeout(DRAIN, async { while readers.join_next().await.is_some() {} }).await;
 
-    let exceeded = cage.as_ref().and_then(Cage::exceeded);
-    if let Some(reached) = cage.as_ref().and_then(Cage::reached) {
-        tracing::warn!(%server, "{reached}");
-    }
     let reason = exceeded.unwrap_or_else(|| reason(ending, &departure));
     // Only here: what a server says to its operator may hold what agents must not see.
-    let peak = cage.as_ref().and_then(|cage| cage.usage().peak);
-    tracing::info!(%server, reason, last_words = words.heard(), peak, "process gone");
+    tracing::info!(%server, reason, last_words = words.heard(), "process gone");
     end.close(reason);
 }
 
@@ -125,30 +117,25 @@ async fn relay(
 
 /// How a process left.
 struct Departure {
-    status: io::Result<ExitStatus>,
+    exit: Exit,
     /// The last signal that it needed.
     pressed: Option<Signal>,
 }
 
 /// Waits for a process whose input is closed; presses harder each time its patience ends.
-async fn stop(
-    child: &mut Child,
-    group: &mut Group,
-    phase: &mut watch::Receiver<Phase>,
-    patience: Patience,
-) -> Departure {
+async fn stop(body: &mut Body, phase: &mut watch::Receiver<Phase>, patience: Patience) -> Departure {
     let mut pressed = None;
     for (wait, signal) in [(patience.closed, Signal::SIGTERM), (patience.terminated, Signal::SIGKILL)] {
         tokio::select! {
             biased;
-            status = child.wait() => return Departure { status, pressed },
+            exit = body.wait() => return Departure { exit, pressed },
             () = killing(phase) => {}
             () = sleep(wait) => {}
         }
-        group.signal(signal);
+        body.signal(signal);
         pressed = Some(signal);
     }
-    Departure { status: child.wait().await, pressed }
+    Departure { exit: body.wait().await, pressed }
 }
 
 /// Completes once the processes are to be killed.
@@ -164,20 +151,17 @@ fn reason(ending: Ending, departure: &Departure) -> String {
         (Ending::Unneeded, _) => "was stopped".to_owned(),
         (Ending::InputClosed, Some(_)) => "closed its input".to_owned(),
         (Ending::OutputClosed, Some(_)) => "closed its output".to_owned(),
-        _ => ending.fault().unwrap_or_else(|| exit(&departure.status)),
+        _ => ending.fault().unwrap_or_else(|| exit(&departure.exit)),
     }
 }
 
-fn exit(status: &io::Result<ExitStatus>) -> String {
-    match status {
-        Ok(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exited with code {code}"),
-            (None, Some(number)) => match Signal::try_from(number) {
-                Ok(signal) => format!("was killed by {signal}"),
-                Err(_) => format!("was killed by signal {number}"),
-            },
-            (None, None) => "exited".to_owned(),
+fn exit(exit: &Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exited with code {code}"),
+        Exit::Signal(number) => match Signal::try_from(*number) {
+            Ok(signal) => format!("was killed by {signal}"),
+            Err(_) => format!("was killed by signal {number}"),
         },
-        Err(error) => format!("was lost: {error}"),
+        Exit::Lost(why) => format!("was lost: {why}"),
     }
 }

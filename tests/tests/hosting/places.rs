@@ -5,6 +5,7 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use portcullis_tests::engine::Engine;
 use portcullis_tests::gateway::Builder;
 use portcullis_tests::hosting::hostile;
 use serde_json::{Value, json};
@@ -12,17 +13,36 @@ use serde_json::{Value, json};
 /// A place in which servers are hosted.
 pub(crate) struct Place {
     backend: &'static str,
+    /// The engine whose containers they are.
+    engine: Option<&'static Engine>,
+    /// The kernel that they have for themselves.
+    own_kernel: bool,
 }
 
 impl Place {
     /// A process of the user, in control groups.
     pub(crate) fn process() -> Self {
-        Self { backend: "process" }
+        Self { backend: "process", engine: None, own_kernel: false }
     }
 
     /// Bubblewrap, in control groups.
     pub(crate) fn bubblewrap() -> Self {
-        Self { backend: "bubblewrap" }
+        Self { backend: "bubblewrap", engine: None, own_kernel: false }
+    }
+
+    /// Podman, with runc.
+    pub(crate) fn podman() -> Self {
+        Self { backend: "container", engine: Some(Engine::podman()), own_kernel: false }
+    }
+
+    /// Docker, with runc.
+    pub(crate) fn docker() -> Self {
+        Self { backend: "container", engine: Some(Engine::docker()), own_kernel: false }
+    }
+
+    /// Podman, with gVisor.
+    pub(crate) fn gvisor() -> Self {
+        Self { backend: "container", engine: Some(Engine::gvisor()), own_kernel: true }
     }
 
     /// The hostile server's description there, with what `host` adds.
@@ -30,6 +50,12 @@ impl Place {
         let mut all = json!({ "backend": self.backend });
         if self.backend == "process" {
             all["network"] = json!("unrestricted");
+        }
+        if self.own_kernel {
+            all["isolation"] = json!("kernel");
+        }
+        if let Some(engine) = self.engine {
+            all["image"] = json!(engine.hostile());
         }
         for (key, value) in host.as_object().into_iter().flatten() {
             all[key] = value.clone();
@@ -39,12 +65,19 @@ impl Place {
             .map(|(name, value)| ((*name).to_owned(), json!(value)))
             .collect::<serde_json::Map<_, _>>()
             .into();
-        json!({ "command": [hostile()], "env": env, "host": all, "timeout": "60s" })
+        let mut server = json!({ "env": env, "host": all, "timeout": "60s" });
+        if self.engine.is_none() {
+            server["command"] = json!([hostile()]);
+        }
+        server
     }
 
     /// Prepares a gateway for it.
     pub(crate) fn prepared(&self, gateway: Builder) -> Builder {
-        gateway
+        match self.engine {
+            Some(engine) => gateway.env("DOCKER_HOST", &engine.address()),
+            None => gateway,
+        }
     }
 
     /// Whether it keeps a server from the machine's files and network.
@@ -52,19 +85,25 @@ impl Place {
         self.backend != "process"
     }
 
+    /// Whether it has an image of its own.
+    pub(crate) fn is_container(&self) -> bool {
+        self.engine.is_some()
+    }
+
     /// Whether memory, processors and processes are bounded.
     pub(crate) fn bounds(&self) -> bool {
-        true
+        // gVisor runs without control groups here.
+        !self.own_kernel
     }
 
     /// Whether the machine's kernel is what its servers see.
     pub(crate) fn shares_kernel(&self) -> bool {
-        true
+        !self.own_kernel
     }
 
     /// Lets a server of this place write into a folder: one in a container is another user.
     pub(crate) fn give(&self, folder: &Path) {
-        if self.backend == "container" {
+        if self.engine.is_some() {
             chown(folder, Some(65534), Some(65534)).expect("the folder is ours");
         }
     }
@@ -75,8 +114,11 @@ impl Place {
         format!("mark-{}-{}-{}", self.backend, std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The processes that have a mark in their environment.
+    /// The processes that have a mark in their environment; the containers, where what runs in them cannot be seen.
     pub(crate) fn alive(&self, mark: &str) -> Vec<String> {
+        if let Some(engine) = self.engine.filter(|_| self.own_kernel) {
+            return engine.containers_with(mark);
+        }
         let processes = fs::read_dir("/proc").expect("processes").flatten();
         let has_it = |folder: &Path| {
             let environment = fs::read(folder.join("environ")).unwrap_or_default();
@@ -93,6 +135,8 @@ impl Place {
         match self.backend {
             // Those of bubblewrap, within and without, and the server.
             "bubblewrap" => 3,
+            // The container's init, and the server.
+            "container" if !self.own_kernel => 2,
             _ => 1,
         }
     }

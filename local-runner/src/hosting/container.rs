@@ -1,0 +1,304 @@
+//! A server in a container of Docker or Podman, over the engine's API.
+//!
+//! **Its streams are attached before it starts**, so that no line is lost, and the engine keeps no log of them: messages
+//! hold what is nobody else's.
+//! **A container that was made is removed, however it ends**; what is left of a gateway that was killed is swept by the next
+//! one, by its labels.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::container::{AttachContainerResults, LogOutput};
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType,
+    ResourcesUlimits,
+};
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions,
+    KillContainerOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, WaitContainerOptions,
+};
+use futures::{Stream, StreamExt};
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use portcullis_core::config::{Command, Hosting, Network};
+use portcullis_core::names::ServerName;
+
+use super::engine::{Engine, OWNER, SERVER};
+use super::plan::{Limits, Plan};
+use super::{groups, in_words};
+
+/// Whom it runs as: nobody, whatever the image says.
+const NOBODY: &str = "65534:65534";
+/// As much as a pipe holds.
+const BUFFER: usize = 64 << 10;
+/// How often, and how long after each other, a container that has just ended is looked at: Podman knows a state in between
+/// that its own interface cannot tell.
+pub(super) const LOOKS: (u32, Duration) = (20, Duration::from_millis(50));
+
+/// A container that runs a server. Dropping it removes it.
+#[derive(Debug)]
+pub(crate) struct Container {
+    docker: Docker,
+    id: String,
+    exit: watch::Receiver<Option<i64>>,
+    limits: Limits,
+    /// Whether it was told to end.
+    pressed: bool,
+}
+
+/// The streams of a server.
+pub(crate) struct Streams {
+    pub(crate) stdin: Pin<Box<dyn AsyncWrite + Send>>,
+    pub(crate) stdout: DuplexStream,
+    pub(crate) stderr: DuplexStream,
+}
+
+impl Container {
+    /// Makes and starts a container.
+    ///
+    /// # Errors
+    /// Says why not; nothing is left of it then.
+    pub(crate) async fn start(
+        engine: &Engine,
+        server: &ServerName,
+        command: &Command,
+        hosting: &Hosting,
+        plan: &Plan,
+    ) -> Result<(Self, Streams), String> {
+        let docker = engine.docker.clone();
+        let image = engine.image(hosting).await?;
+        let body = body(engine, server, command, hosting, plan, image);
+        let name = format!("portcullis-{}-{}", plain(server.as_str()), groups::unique());
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        let made = docker.create_container(Some(options), body).await.map_err(|error| said(&error))?;
+        let (exit_known, exit) = watch::channel(None);
+        let limits = plan.limits;
+        let container = Self { docker, id: made.id, exit, limits, pressed: false };
+        match container.run(exit_known).await {
+            Ok(streams) => match engine.verify(&container.id, hosting, plan).await {
+                Ok(()) => Ok((container, streams)),
+                Err(why) => container.give_up(why).await,
+            },
+            Err(error) => container.give_up(said(&error)).await,
+        }
+    }
+
+    async fn run(&self, exit: watch::Sender<Option<i64>>) -> Result<Streams, Error> {
+        let all = AttachContainerOptionsBuilder::default().stdin(true).stdout(true).stderr(true).stream(true);
+        let AttachContainerResults { output, input } =
+            self.docker.attach_container(&self.id, Some(all.logs(false).build())).await?;
+        self.docker.start_container(&self.id, None::<StartContainerOptions>).await?;
+        tokio::spawn(await_exit(self.docker.clone(), self.id.clone(), exit));
+        let (stdout, stderr) = split(output);
+        Ok(Streams { stdin: input, stdout, stderr })
+    }
+
+    /// Waits until it has ended; returns its exit code. May be cancelled and called again.
+    pub(crate) async fn wait(&mut self) -> Option<i64> {
+        self.exit.wait_for(Option::is_some).await.ok().and_then(|code| *code)
+    }
+
+    /// Sends a signal to the server.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.pressed = true;
+        let (docker, id) = (self.docker.clone(), self.id.clone());
+        tokio::spawn(async move {
+            let options = KillContainerOptionsBuilder::default().signal(signal.as_str()).build();
+            let _ = docker.kill_container(&id, Some(options)).await;
+        });
+    }
+
+    /// Says which bound ended it, continuing "server X ...".
+    pub(crate) async fn exceeded(&self) -> Option<String> {
+        let memory = self.limits.memory?;
+        // Nobody else kills: 137 is what is left of a KILL.
+        let killed = *self.exit.borrow() == Some(137) && !self.pressed;
+        if !killed && !self.ran_out_of_memory().await {
+            return None;
+        }
+        let allowed = in_words(memory);
+        Some(format!(
+            "was killed, most likely because it needs more memory than `host.memory` allows ({allowed})"
+        ))
+    }
+
+    async fn ran_out_of_memory(&self) -> bool {
+        for _ in 0..LOOKS.0 {
+            if let Ok(found) = self.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await
+            {
+                return found.state.and_then(|state| state.oom_killed).unwrap_or(false);
+            }
+            sleep(LOOKS.1).await;
+        }
+        false
+    }
+
+    /// Removes it, with all that still runs in it.
+    pub(crate) async fn remove(mut self) {
+        let id = std::mem::take(&mut self.id);
+        remove(&self.docker, &id).await;
+    }
+
+    async fn give_up<T>(self, why: String) -> Result<T, String> {
+        self.remove().await;
+        Err(why)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if self.id.is_empty() {
+            return;
+        }
+        let (docker, id) = (self.docker.clone(), std::mem::take(&mut self.id));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { remove(&docker, &id).await });
+        }
+    }
+}
+
+/// Removes a container, as often as the engine needs to be told.
+pub(super) async fn remove(docker: &Docker, id: &str) {
+    for _ in 0..LOOKS.0 {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        match docker.remove_container(id, Some(options)).await {
+            Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => return,
+            Err(_) => sleep(LOOKS.1).await,
+        }
+    }
+    tracing::warn!(id, "a container could not be removed");
+}
+
+/// Waits for the end of a container and says its exit code.
+async fn await_exit(docker: Docker, id: String, exit: watch::Sender<Option<i64>>) {
+    let ended = docker.wait_container(&id, None::<WaitContainerOptions>).next().await;
+    let code = match ended {
+        Some(Ok(ended)) => ended.status_code,
+        Some(Err(Error::DockerContainerWaitError { code, .. })) => code,
+        // Whoever removed it has ended it.
+        Some(Err(_)) | None => 137,
+    };
+    exit.send_replace(Some(code));
+}
+
+/// Splits what comes of a container into its two streams.
+fn split(
+    output: impl Stream<Item = Result<LogOutput, Error>> + Send + Unpin + 'static,
+) -> (DuplexStream, DuplexStream) {
+    let ((stdout, mut to_stdout), (stderr, mut to_stderr)) = (duplex(BUFFER), duplex(BUFFER));
+    let mut output = output;
+    tokio::spawn(async move {
+        while let Some(Ok(piece)) = output.next().await {
+            // Nobody reads one of them any more; the other goes on.
+            let _ = match piece {
+                LogOutput::StdErr { message } => to_stderr.write_all(&message).await,
+                LogOutput::StdOut { message } | LogOutput::Console { message } => {
+                    to_stdout.write_all(&message).await
+                }
+                LogOutput::StdIn { .. } => Ok(()),
+            };
+        }
+    });
+    (stdout, stderr)
+}
+
+fn body(
+    engine: &Engine,
+    server: &ServerName,
+    command: &Command,
+    hosting: &Hosting,
+    plan: &Plan,
+    image: String,
+) -> ContainerCreateBody {
+    let own = (!command.program.is_empty()).then(|| vec![command.program.clone()]);
+    let env = command.env.iter().map(|(name, value)| format!("{name}={value}"));
+    let home = (!command.env.contains_key("HOME")).then(|| "HOME=/tmp".to_owned());
+    let labels = [(OWNER, engine.owner.as_str()), (SERVER, server.as_str())];
+    ContainerCreateBody {
+        image: Some(image),
+        entrypoint: own.clone(),
+        cmd: own.map(|_| command.args.clone()),
+        working_dir: command.cwd.clone(),
+        user: Some(NOBODY.to_owned()),
+        env: Some(env.chain(home).collect()),
+        tty: Some(false),
+        open_stdin: Some(true),
+        stdin_once: Some(true),
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        labels: Some(labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+        host_config: Some(confinement(hosting, plan)),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// What a container may not do.
+fn confinement(hosting: &Hosting, plan: &Plan) -> HostConfig {
+    let Limits { memory, cpus, pids, files, tmp } = plan.limits;
+    let size = i64::try_from(tmp).unwrap_or(i64::MAX);
+    let memory = memory.and_then(|memory| i64::try_from(memory).ok());
+    let processes = pids.map_or(4096, i64::from);
+    let bounds = [("nofile", i64::from(files)), ("nproc", processes)];
+    let network = if hosting.network == Network::Unrestricted { "bridge" } else { "none" };
+    HostConfig {
+        network_mode: Some(network.to_owned()),
+        readonly_rootfs: Some(true),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        memory,
+        memory_swap: memory,
+        nano_cpus: cpus.map(|cpus| i64::from(cpus) * 1_000_000),
+        pids_limit: pids.map(i64::from),
+        shm_size: Some(size),
+        tmpfs: Some(HashMap::from([(
+            "/tmp".to_owned(),
+            format!("rw,size={tmp},noexec,nosuid,nodev,mode=1777"),
+        )])),
+        ulimits: Some(bounds.map(|(name, bound)| ulimit(name, bound)).into()),
+        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+        init: Some(true),
+        auto_remove: Some(false),
+        runtime: plan.runtime.clone(),
+        mounts: Some(hosting.mounts.iter().map(mount).collect()),
+        ..HostConfig::default()
+    }
+}
+
+fn ulimit(name: &str, bound: i64) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(bound), hard: Some(bound) }
+}
+
+fn mount(mount: &portcullis_core::config::Mount) -> Mount {
+    // What is not there is not made.
+    let options = MountBindOptions { create_mountpoint: Some(false), ..MountBindOptions::default() };
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(mount.path.clone()),
+        target: Some(mount.to.clone()),
+        read_only: Some(!mount.write),
+        bind_options: Some(options),
+        ..Mount::default()
+    }
+}
+
+/// Returns a name as engines take them.
+fn plain(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' })
+        .collect()
+}
+
+/// Returns what an engine said.
+pub(super) fn said(error: &Error) -> String {
+    match error {
+        Error::DockerResponseServerError { message, .. } => format!("the engine says: {}", message.trim()),
+        error => format!("the engine does not answer as it should: {error}"),
+    }
+}
