@@ -493,6 +493,8 @@ impl Server {
     fn readiness_of_stand_in(&self) -> Readiness {
         let reason = if self.settings.is_on_behalf() {
             "acts on behalf of whoever signed in, each by a token of their own"
+        } else if self.settings.hosting().is_some() {
+            "is started for each of its users, when they need it"
         } else {
             "acts for its users, each with a connection of their own"
         };

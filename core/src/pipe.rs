@@ -162,6 +162,11 @@ impl Pipe {
         WeakPipe(Arc::downgrade(&self.0))
     }
 
+    /// Tells whether somebody else needs the process too, such as whoever waits for an answer.
+    pub(crate) fn is_needed(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Returns why nothing more is written to the pipe, if that is so.
     pub fn closed(&self) -> Option<String> {
         let state = self.0.inner.state();

@@ -61,7 +61,8 @@ impl Stage {
 
 /// The number behind `name=` or `name: ` in what was said.
 fn number(said: &str, name: &str) -> u64 {
-    let after = said.split(name).nth(1).unwrap_or_else(|| panic!("no {name} in {said:?}"));
+    let after =
+        said.split_once(name).map(|(_, after)| after).unwrap_or_else(|| panic!("no {name} in {said:?}"));
     let digits: String =
         after.trim_start_matches(['=', ':', ' ']).chars().take_while(char::is_ascii_digit).collect();
     digits.parse().unwrap_or_else(|_| panic!("no number behind {name} in {said:?}"))
@@ -333,4 +334,93 @@ fn real_servers_run_in_a_sandbox() {
     let read = |path: String| agent.call("files__read_text_file", &json!({ "path": path }));
     let seen = read(peers.path().join("seen.txt").display().to_string());
     assert_eq!(seen["content"][0]["text"], "what may be seen", "{seen}");
+}
+
+/// The answers to two calls of `count`, for whoever has each key.
+fn counts(gateway: &Gateway, keys: &[&str]) -> Vec<String> {
+    let count = |key: &&str| {
+        let agent = Agent::modern(gateway.url()).bearer(key);
+        let known = || agent.ask("ping", json!({}))["error"]["code"] != -32600;
+        assert!(wait::until(wait::PATIENCE, || known().then_some(())).is_some(), "the key is known");
+        text(&agent.call("s__count", &json!({}))).split(' ').next().unwrap_or_default().to_owned()
+    };
+    keys.iter().map(count).collect()
+}
+
+fn key(gateway: &Gateway, agent: &str) -> String {
+    let made = gateway.cli(&["keys", "create", "--agent", agent, "--json"]);
+    let made: Value =
+        serde_json::from_str(&made.stdout).unwrap_or_else(|_| panic!("{}{}", made.stdout, made.stderr));
+    made["key"].as_str().expect("a key").to_owned()
+}
+
+#[test]
+fn each_identity_has_an_instance_of_its_own() {
+    let server = Place::bubblewrap().server(&json!({ "per": "identity" }), &[]);
+    let agents = json!({ "a": { "match": [{ "api_key": "a" }], "allow": ["*"] } });
+    let config = json!({ "version": 1, "servers": { "s": server }, "agents": agents });
+    let gateway = Gateway::start(&config.to_string());
+    let (one, other) = (key(&gateway, "a"), key(&gateway, "a"));
+    let counted = counts(&gateway, &[&one, &one, &other, &one, &other]);
+    assert_eq!(counted, ["1", "2", "1", "3", "2"], "{}", gateway.log());
+}
+
+#[test]
+fn what_nobody_needs_rests_until_it_is_needed() {
+    let place = Place::bubblewrap();
+    let mark = place.mark();
+    let server = place.server(&json!({ "idle": "1s" }), &[("HOSTILE_MARK", &mark)]);
+    let gateway = Gateway::start(&json!({ "version": 1, "servers": { "s": server } }).to_string());
+    let agent = Agent::modern(gateway.url());
+    let count = || number(text(&agent.call("s__count", &json!({}))), "");
+    assert_eq!(count(), 1);
+    let rests = wait::until(wait::PATIENCE, || place.alive(&mark).is_empty().then_some(()));
+    assert!(rests.is_some(), "{}", gateway.log());
+    // It is known what it offers, and nothing is started for that.
+    assert!(agent.tools().contains(&"s__count".to_owned()));
+    assert!(place.alive(&mark).is_empty());
+    assert_eq!(count(), 1);
+    // A call that runs keeps it.
+    assert!(!text(&agent.call("s__wait", &json!({ "seconds": 3 }))).is_empty());
+    assert_eq!(count(), 2);
+}
+
+#[test]
+fn a_server_that_is_slow_to_start_has_its_own_deadline() {
+    let slow = Place::bubblewrap().server(&json!({ "start": "1s" }), &[("HOSTILE_START", "60000")]);
+    let gateway = Gateway::with(&json!({ "version": 1, "servers": { "s": slow } }).to_string());
+    let gateway = gateway.until(Readiness::Listening).start();
+    let down =
+        wait::until(wait::PATIENCE, || gateway.log().contains("did not answer within 1 s").then_some(()));
+    assert!(down.is_some(), "{}", gateway.log());
+}
+
+#[test]
+fn spares_wait_for_whoever_needs_one() {
+    let place = Place::bubblewrap();
+    let mark = place.mark();
+    let server = place.server(&json!({ "per": "identity", "spares": 2 }), &[("HOSTILE_MARK", &mark)]);
+    let agents = json!({ "a": { "match": [{ "api_key": "a" }], "allow": ["*"] } });
+    let config = json!({ "version": 1, "servers": { "s": server }, "agents": agents });
+    let mut gateway = Gateway::start(&config.to_string());
+    let has = |servers: usize| {
+        let there = || (place.alive(&mark).len() == servers * place.of_one()).then_some(());
+        assert!(wait::until(wait::PATIENCE, there).is_some(), "{:?}", place.alive(&mark));
+    };
+    has(0);
+    let one = key(&gateway, "a");
+    assert_eq!(counts(&gateway, &[&one, &one]), ["1", "2"]);
+    has(3);
+    let before = started(&gateway);
+    let other = key(&gateway, "a");
+    assert_eq!(counts(&gateway, &[&other, &one]), ["1", "3"]);
+    has(4);
+    // The one that was taken was there before, and another took its place.
+    assert_eq!(started(&gateway), before + 1, "{}", gateway.log());
+    gateway.process().signal(Signal::SIGTERM);
+    has(0);
+}
+
+fn started(gateway: &Gateway) -> usize {
+    gateway.log().matches("process started").count()
 }

@@ -47,8 +47,8 @@ pub struct Hosting {
     pub bounds: Bounds,
     /// Who shares one instance.
     pub per: Per,
-    /// When an instance that nobody needs is stopped.
-    pub idle: Duration,
+    /// After how long without a request an instance is stopped, until the next one; never where absent.
+    pub idle: Option<Duration>,
     /// How many instances wait to be needed.
     pub spares: u16,
     /// How long it may take until it is ready.
@@ -173,8 +173,6 @@ pub struct Bounds {
 pub enum Per {
     /// Everybody.
     Gateway,
-    /// The callers that are one agent by the configuration.
-    Agent,
     /// One user or key.
     Identity,
 }
@@ -191,7 +189,7 @@ impl Default for Hosting {
             mounts: Vec::new(),
             bounds: Bounds::default(),
             per: Per::Gateway,
-            idle: Duration::from_mins(10),
+            idle: None,
             spares: 0,
             start: Duration::from_secs(30),
         }
@@ -243,7 +241,7 @@ impl HostEntry {
         let network = fields.take("network").and_then(|item| read_network(&item, report));
         let mounts = fields.take("mounts").and_then(|item| read_mounts(&item, report));
         let bounds = read_bounds(&mut fields, report);
-        let per = "`gateway`, `agent` or `identity`";
+        let per = "`gateway` or `identity`";
         let per = fields.take("per").and_then(|item| item.parsed(per, report, parse_per));
         let most = |most| (Duration::from_secs(1), most);
         let idle = fields.take("idle").and_then(|item| read_duration(&item, most(LONGEST.1), report));
@@ -265,7 +263,7 @@ impl HostEntry {
             mounts: Vec::new(),
             bounds,
             per: per.map_or(default.per, |per| per.value),
-            idle: idle.map_or(default.idle, |idle| idle.value),
+            idle: idle.map(|idle| idle.value),
             spares: spares.and_then(|spares| u16::try_from(spares.value).ok()).unwrap_or(default.spares),
             start: start.map_or(default.start, |start| start.value),
         };
@@ -524,7 +522,6 @@ fn parse_isolation(text: &str) -> Option<Isolation> {
 fn parse_per(text: &str) -> Option<Per> {
     match text {
         "gateway" => Some(Per::Gateway),
-        "agent" => Some(Per::Agent),
         "identity" => Some(Per::Identity),
         _ => None,
     }
@@ -571,7 +568,7 @@ mod tests {
         insta::assert_snapshot!(check("command: [a], host: { network: [api.example.com, '*.Example.org:8443', { to: '[::1]:80', private: true }] }"), @r#"network: Places( [ Place { host: "api.example.com", port: 443, private: false, }, Place { host: "*.example.org", port: 8443, private: false, }, Place { host: "[::1]", port: 80, private: true, }, ], ),"#);
         insta::assert_snapshot!(check("command: [a], host: { mounts: [docs, '${DATA}', { path: /srv/work, to: /work, write: true }] }"), @r#"mounts: [ Mount { path: "conf/docs", to: "conf/docs", write: false, }, Mount { path: "/srv/data", to: "/srv/data", write: false, }, Mount { path: "/srv/work", to: "/work", write: true, }, ],"#);
         insta::assert_snapshot!(check("command: [a], host: { memory: 1GiB, cpus: 0.5, pids: 8, files: 64, tmp: 1MiB }"), @"memory: Some( 1073741824, ), cpus: Some( 500, ), pids: Some( 8, ), files: Some( 64, ), tmp: Some( 1048576, ),");
-        insta::assert_snapshot!(check("command: [a], host: { backend: container, isolation: kernel, per: identity, idle: 5m, spares: 2, start: 5s }"), @"backend: Some( Container, ), isolation: Kernel, per: Identity, idle: 300s, spares: 2, start: 5s,");
+        insta::assert_snapshot!(check("command: [a], host: { backend: container, isolation: kernel, per: identity, idle: 5m, spares: 2, start: 5s }"), @"backend: Some( Container, ), isolation: Kernel, per: Identity, idle: Some( 300s, ), spares: 2, start: 5s,");
         insta::assert_snapshot!(check("host: { npm: '@a/b@1.2.3', integrity: sha512-x }, args: [-v]"), @r#"package: Some( Package { registry: Npm, name: "@a/b", version: "1.2.3", integrity: Some( "sha512-x", ), }, ),"#);
         insta::assert_snapshot!(check("host: { pypi: mcp-server-time==2025.8.4 }"), @r#"package: Some( Package { registry: Pypi, name: "mcp-server-time", version: "2025.8.4", integrity: None, }, ),"#);
         let image = format!("localhost/a:1@sha256:{}", "0".repeat(64));
@@ -605,7 +602,7 @@ mod tests {
         conf/p.yaml:3:39: error: servers.s.host.network: expected `none`, `unrestricted` or a list of places such as `api.example.com`, found "some"
         conf/p.yaml:3:54: error: servers.s.host.backend: expected `process`, `bubblewrap` or `container`, found "vm"
         conf/p.yaml:3:69: error: servers.s.host.isolation: expected `process`, `namespaces`, `container` or `kernel`, found "full"
-        conf/p.yaml:3:80: error: servers.s.host.per: expected `gateway`, `agent` or `identity`, found "user"
+        conf/p.yaml:3:80: error: servers.s.host.per: expected `gateway` or `identity`, found "user"
         "#);
         insta::assert_snapshot!(check("command: [a], host: { network: ['http://a', a/b, 'a:0', 'a:x', 'a@b', '*', '', { host: a }] }"), @r#"
         conf/p.yaml:3:40: error: servers.s.host.network[0]: expected a host in ASCII and a port, such as `api.example.com`, `*.example.com` or `db.example.com:5432`

@@ -52,11 +52,11 @@ pub(super) struct HostSchema {
     /// The size of its folder for temporary files: bytes, or a text such as `64MiB`; from 64KiB.
     #[schemars(extend("default" = "64MiB"))]
     tmp: Option<SizeText>,
-    /// Who shares one instance: everybody behind this `gateway`, the callers that are one `agent`, or one `identity` alone.
+    /// Who shares one instance: everybody behind this `gateway`, or one `identity` alone.
     #[schemars(extend("default" = "gateway"))]
     per: Option<PerText>,
-    /// When an instance that nobody needs is stopped: from 1s to 24h.
-    #[schemars(extend("default" = "10m"))]
+    /// After how long without a request an instance is stopped, until the next one: from 1s to 24h; never where nothing is
+    /// written.
     idle: Option<DurationText>,
     /// How many started instances wait to be needed.
     #[schemars(range(min = SPARES.0, max = SPARES.1), extend("default" = 0))]
@@ -93,7 +93,6 @@ enum IsolationText {
 #[expect(dead_code, reason = "describes texts in the schema")]
 enum PerText {
     Gateway,
-    Agent,
     Identity,
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::elicitation::Elicitation;
-use super::hosting::Hosting;
+use super::hosting::{Hosting, Per};
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use super::sign_on::{Consent, SignOn, Whose};
 use crate::names::ServerName;
@@ -152,7 +152,22 @@ pub struct Server {
 impl Server {
     /// Tells whether it acts for its users: each principal has a server of its own, with a connection or a token of its own.
     pub fn is_per_user(&self) -> bool {
-        self.is_on_behalf() || self.consent().is_some_and(|(_, consent)| consent.whose == Whose::User)
+        self.is_on_behalf()
+            || self.consent().is_some_and(|(_, consent)| consent.whose == Whose::User)
+            || self.hosting().is_some_and(|hosting| hosting.per == Per::Identity)
+    }
+
+    /// Returns how it is hosted, where it is.
+    pub fn hosting(&self) -> Option<&Hosting> {
+        match &self.transport {
+            Transport::Stdio(command) => command.hosting.as_deref(),
+            Transport::Http(_) | Transport::Sse(_) => None,
+        }
+    }
+
+    /// Returns how long it may take until a server that is started has said what it is.
+    pub(crate) fn start(&self) -> Duration {
+        self.hosting().map_or(self.timeout, |hosting| hosting.start)
     }
 
     /// Tells whether it acts for whoever signed in, by the token that they signed in with.

@@ -42,6 +42,9 @@ impl<H: Host> Gateway<H> {
         server: &Arc<Server>,
         link: &Arc<Link>,
     ) -> Result<Arc<Established>, Unreachable> {
+        if server.idle.is_some() {
+            link.used.store(self.host().now(), Ordering::Relaxed);
+        }
         if let Some(established) = link.usable() {
             return Ok(established);
         }
@@ -211,12 +214,12 @@ impl<H: Host> Gateway<H> {
         if link.owner != Owner::Shared || server.dies_of_probe.load(Ordering::Relaxed) {
             let mut answer = self.write(&pipe, &initialize(link), Version::LEGACY).await?;
             let reply =
-                self.within(server, server.settings.timeout, async { reply_of(server, answer.next().await) });
+                self.within(server, server.settings.start(), async { reply_of(server, answer.next().await) });
             return self.initialized(server, link, established, &reply.await?).await;
         }
         let mut probe = self.write(&pipe, &Ask::own("server/discover"), Version::MODERN).await?;
         // A process that knows nothing of the question may not answer it at all, or may only be slow to start.
-        let patience = std::pin::pin!(self.host().sleep(PATIENCE.min(server.settings.timeout)));
+        let patience = std::pin::pin!(self.host().sleep(PATIENCE.min(server.settings.start())));
         let probed = match future::select(probe.next(), patience).await {
             Either::Left((reply, _)) => match reply_of(server, reply) {
                 Ok(reply) => handshake::after_discover(&reply),
@@ -237,7 +240,7 @@ impl<H: Host> Gateway<H> {
             Probed::Legacy => {}
         }
         let mut answer = self.write(&pipe, &initialize(link), Version::LEGACY).await?;
-        let either = self.within(server, server.settings.timeout, async {
+        let either = self.within(server, server.settings.start(), async {
             Ok(future::select(answer.next(), probe.next()).await)
         });
         let reply = match either.await? {
@@ -246,7 +249,7 @@ impl<H: Host> Gateway<H> {
             // speak no other way on this pipe.
             Either::Right((late, initialize)) => {
                 let reply = self
-                    .within(server, server.settings.timeout, async { reply_of(server, initialize.await) });
+                    .within(server, server.settings.start(), async { reply_of(server, initialize.await) });
                 let reply = reply.await;
                 let begun = reply.as_ref().is_ok_and(|reply| handshake::after_initialize(reply).is_ok());
                 let late = late.and_then(Result::ok).map(|body| Reply { body, ..Reply::default() });

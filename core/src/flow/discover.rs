@@ -102,6 +102,11 @@ impl<H: Host> Gateway<H> {
     pub(crate) fn begin(&self, keepers: Vec<Keeper>) {
         let place = self.host().place();
         let keepers = keepers.into_iter().filter(|(server, _)| !server.is_stand_in());
+        let keepers = keepers.inspect(|(server, _)| {
+            if let Some(idle) = server.idle.filter(|_| place == Place::Process) {
+                self.pause_when_idle(server, idle);
+            }
+        });
         let (lasting, waiting): (Vec<_>, Vec<_>) =
             keepers.partition(|(server, _)| place == Place::Process && server.user.is_none());
         for (server, mut nudges) in lasting {

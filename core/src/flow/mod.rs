@@ -17,6 +17,7 @@ mod documents;
 mod door;
 mod drawers;
 mod hand_over;
+mod idle;
 mod invite;
 mod keepsakes;
 mod learn;

@@ -78,7 +78,7 @@ impl<H: Host> Gateway<H> {
                     pipe.send_now(answer);
                 }
             }
-            if owner == Owner::Shared {
+            if owner == Owner::Shared && !server.is_put_aside() {
                 let _ = server.nudge.unbounded_send(Nudge::Disconnected);
             }
         });

@@ -63,6 +63,10 @@ pub(crate) struct Server {
     /// Whose connection goes along with what is sent there, where users connect there and it is somebody's.
     pub(crate) acts_for: Option<Arc<str>>,
     pub(crate) settings: config::Server,
+    /// After how long without a request its process is stopped, in milliseconds, where it does.
+    pub(crate) idle: Option<u64>,
+    /// Whether its process was stopped because nobody needs it.
+    pub(crate) paused: AtomicBool,
     /// For whom it acts, where it acts for one principal alone.
     pub(crate) user: Option<Arc<str>>,
     /// Where it is, if it is reached over HTTP.
@@ -340,6 +344,11 @@ impl Server {
                 Some(Whose::User) => user.clone(),
                 None => None,
             },
+            idle: settings
+                .hosting()
+                .and_then(|hosting| hosting.idle)
+                .and_then(|idle| idle.as_millis().try_into().ok()),
+            paused: AtomicBool::new(false),
             name,
             settings,
             user,

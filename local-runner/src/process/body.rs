@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use futures::FutureExt;
 use nix::sys::signal::Signal;
 use tokio::process::Child;
 
@@ -54,6 +55,11 @@ impl Body {
                 container.wait().await.map_or_else(|| Exit::Lost("its engine is gone".to_owned()), Exit::Code)
             }
         }
+    }
+
+    /// Tells whether it has ended.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.wait().now_or_never().is_some()
     }
 
     /// Sends a signal to all of it.

@@ -17,6 +17,7 @@ pub(crate) mod environment;
 mod feed;
 mod group;
 pub(crate) mod lines;
+mod spares;
 mod start;
 mod stderr;
 mod supervise;
@@ -35,6 +36,8 @@ use portcullis_core::pipe::PipeEnd;
 
 use crate::hosting::Hosts;
 
+use spares::Spares;
+
 /// How long killed processes may take to vanish before a stop gives up on them (one may hang in the kernel).
 const REAPING: Duration = Duration::from_secs(2);
 
@@ -45,6 +48,7 @@ pub(crate) struct Processes {
     phase: watch::Sender<Phase>,
     patience: Patience,
     hosts: Hosts,
+    spares: Spares,
 }
 
 /// What the processes are to do.
@@ -81,7 +85,12 @@ impl Default for Processes {
 
 impl Processes {
     fn with_patience(patience: Patience) -> Self {
-        Self { phase: watch::Sender::new(Phase::Serving), patience, hosts: Hosts::default() }
+        Self {
+            phase: watch::Sender::new(Phase::Serving),
+            patience,
+            hosts: Hosts::default(),
+            spares: Spares::default(),
+        }
     }
 
     /// Starts `command` as the process of `server` and ties it to `end`.
@@ -103,9 +112,39 @@ impl Processes {
         if *phase.borrow() != Phase::Serving {
             return Err(Unreachable::new(server.as_str(), "is not started while the gateway stops"));
         }
-        let process = start::start(server, command, &self.hosts).await?;
+        let spare = self.spares.take(server, command);
+        let process = match spare.and_then(|mut spare| (!spare.body.has_ended()).then_some(spare)) {
+            Some(spare) => spare,
+            None => start::start(server, command, &self.hosts).await?,
+        };
         tokio::spawn(supervise::supervise(process, end, longest, phase, self.patience));
+        if command.hosting.as_ref().is_some_and(|hosting| hosting.spares > 0) {
+            tokio::spawn(self.clone().refill(server.clone(), command.clone()));
+        }
         Ok(())
+    }
+
+    /// Starts as many servers as are to wait for whoever needs one.
+    async fn refill(self, server: ServerName, command: Command) {
+        let wanted = command.hosting.as_ref().map_or(0, |hosting| usize::from(hosting.spares));
+        while self.spares.count(&server) < wanted && *self.phase.borrow() == Phase::Serving {
+            match start::start(&server, &command, &self.hosts).await {
+                Ok(started) => self.spares.put(command.clone(), started),
+                Err(error) => {
+                    tracing::warn!(%server, %error, "no spare could be started");
+                    return;
+                }
+            }
+        }
+        if *self.phase.borrow() != Phase::Serving {
+            self.give_up_spares().await;
+        }
+    }
+
+    async fn give_up_spares(&self) {
+        for spare in self.spares.take_all() {
+            spare.body.sweep().await;
+        }
     }
 
     /// Returns how many processes there are.
@@ -118,6 +157,7 @@ impl Processes {
     /// Nothing can be launched afterwards.
     pub(crate) async fn stop_all(&self, deadline: Duration) {
         self.phase.send_replace(Phase::Stopping);
+        self.give_up_spares().await;
         if timeout(deadline, self.phase.closed()).await.is_ok() {
             return;
         }
