@@ -147,10 +147,21 @@ install_edge() {
     PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$1"
 }
 
+# What the images of infra are built with.
+install_image() {
+    local packages=$1/packages/server worker=$1/worker
+    mkdir -p "$packages" "$worker"
+    cp "$here"/../infra/container/node/package*.json "$packages/"
+    cp "$here"/../infra/cloudflare-containers/package*.json "$worker/"
+    PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$packages" &&
+        PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$worker"
+}
+
 part node "$(printf '%s' "$node_package@$node_version" | sum)" install_node
 part npm "$(cat "$here/interop/package.json" "$here/interop/package-lock.json" | sum)" install_npm
 part identity "$(cat "$here/interop/identity/package.json" "$here/interop/identity/package-lock.json" | sum)" install_identity
 part browser "$(cat "$here/interop/browser/package.json" "$here/interop/browser/package-lock.json" | sum)" install_browser
 part edge "$(cat "$here/edge/package.json" "$here/edge/package-lock.json" | sum)" install_edge
+part image "$(cat "$here"/../infra/{container/node,cloudflare-containers}/package*.json | sum)" install_image
 part python "$(requirements "$here/interop/requirements.txt" "$here/interop/constraints.txt")" install_python
 say "ready in $cache"

@@ -97,6 +97,8 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) keys: ArcSwap<KeyRing>,
     /// Where the configuration comes from.
     pub(crate) managed: Mutex<Managed>,
+    /// Whether the host keeps what servers were approved to say, and no version of the configuration.
+    pub(crate) keeps_approvals: bool,
     /// Held while another configuration, or other keys, are put in force.
     pub(crate) reloading: Mutex<()>,
     pub(crate) hub: Hub,
@@ -206,6 +208,7 @@ impl<H: Host> Gateway<H> {
         let mut first = [0; 8];
         host.fill(&mut first);
         let own_chain = gate.own_chain();
+        let keeps_approvals = host.definitions().is_some() && matches!(options.managed, Managed::ByFiles(_));
         let (snapshot, keepers) = Snapshot::new(options.config, gate, host.now());
         let gateway = Self(Arc::new(Inner {
             // Ids start anywhere, so that two instances that share a server's session do not meet.
@@ -217,6 +220,7 @@ impl<H: Host> Gateway<H> {
             users: Users::default(),
             keys: ArcSwap::default(),
             managed: Mutex::new(options.managed),
+            keeps_approvals,
             reloading: Mutex::default(),
             hub: Hub::default(),
             requests: Places::default(),
@@ -247,6 +251,11 @@ impl<H: Host> Gateway<H> {
             gateway.0.host.spawn(async move { watcher.name_the_late().await });
         }
         Ok(gateway)
+    }
+
+    /// Returns what entries of the audit trail know it by.
+    pub fn id(&self) -> Arc<str> {
+        self.0.id.clone()
     }
 
     /// Takes other keys for what clients carry: the first seals from now on.
@@ -488,6 +497,9 @@ impl Snapshot {
     }
 }
 
+/// What is said of a server that answers, and of which nothing is served.
+const NOT_APPROVED: &str = "has to be approved (`portcullis approve`) before anything of it is served";
+
 impl Server {
     /// Returns the state of one that is its users' each.
     fn readiness_of_stand_in(&self) -> Readiness {
@@ -514,7 +526,7 @@ impl Server {
     fn readiness(&self, silent: Option<String>, now: u64) -> Readiness {
         let (status, reason) = match self.status() {
             Status::Starting => ("starting", silent),
-            Status::Up => ("up", None),
+            Status::Up => ("up", self.unapproved().is_some().then(|| NOT_APPROVED.to_owned())),
             Status::Down(error) => ("down", Some(error.message)),
         };
         let offer = self.offer.load();

@@ -23,6 +23,7 @@
 //! The time, randomness, the environment, files, sockets and any runtime. It builds for `wasm32-unknown-unknown`.
 
 pub mod acl;
+mod approval;
 pub mod audit;
 pub mod body;
 pub mod calendar;
@@ -67,6 +68,7 @@ mod wire;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use approval::{Approval, Approvals, Definition, Sighting};
 pub use catalog::inspect;
 pub use flow::{Drawers, Looked, Messenger, NoToken, Rest, Wanted, refuse_lines, serve_lines};
 pub use front::admin::AdminKey;

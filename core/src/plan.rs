@@ -418,6 +418,13 @@ fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
 
 /// Refuses what does not exist, and to the letter alike what the caller may not see.
 fn unknown(view: &View, caller: &Caller, kind: Kind, name: &str) -> Refusal {
+    if view.is_withheld(kind, name) {
+        caller.record.decided(Decision::Denied, || "it has changed since it was approved".into());
+        let name = clip(name);
+        return invalid(format!(
+            "{name} has changed since it was approved, and is not served until it is approved again"
+        ));
+    }
     caller.record.decided(Decision::Denied, || view.why_not(kind, name).into());
     let name = clip(name);
     let (noun, title) = if kind == Kind::Tools { ("tool", "Tool") } else { ("prompt", "Prompt") };

@@ -13,6 +13,7 @@ use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+use crate::approval::Sighting;
 use crate::audit::{Entry, Page, Query, Unreadable, Verdicts};
 use crate::body::{Body, Reply, Whole};
 use crate::config::{Audit, Command};
@@ -301,6 +302,15 @@ pub trait Notebook: Send + Sync {
     fn read(&self) -> Vec<(String, String, u64)>;
 }
 
+/// What servers say of themselves, written down; and where approvals lie that are not part of a configuration in a store.
+pub trait Definitions: Send + Sync {
+    /// Keeps the approval of a server in place of the one before; without one there is none from now on.
+    fn approve(&self, server: String, approval: Option<String>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Takes note of what a server says; returns at once.
+    fn seen(&self, sighting: Sighting);
+}
+
 /// How it is with the audit trail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditState {
@@ -481,6 +491,11 @@ pub trait Host:
 
     /// Returns where the audit trail goes; nowhere, unless the platform says otherwise.
     fn audit(&self) -> Option<&Arc<dyn AuditSink>> {
+        None
+    }
+
+    /// Returns where is written down what servers say; nowhere, unless the platform says otherwise.
+    fn definitions(&self) -> Option<&Arc<dyn Definitions>> {
         None
     }
 

@@ -60,11 +60,14 @@ impl Snapshot {
         let (mut servers, mut keepers, mut retired) = (SortedMap::new(), Vec::new(), Vec::new());
         for (name, settings) in config.servers.iter().filter(|(_, settings)| settings.enabled) {
             let before = self.servers.get(name);
+            let approval = config.approvals.of(name);
             if let Some(same) = before.filter(|server| server.settings == *settings) {
+                same.approve(approval.as_ref());
                 servers.insert(name.clone(), same.clone());
                 continue;
             }
             let (server, nudges) = Server::new(name.clone(), settings.clone(), edition);
+            server.approve(approval.as_ref());
             match before {
                 None => changes.added.push(name.to_string()),
                 Some(former) => {

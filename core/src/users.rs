@@ -122,7 +122,7 @@ impl Snapshot {
         let mut retired: Vec<_> = before.into_iter().flat_map(Self::own_servers).collect();
         for (name, server) in servers.iter_mut().filter(|(_, server)| server.is_stand_in()) {
             let same = retired.iter().position(|own| own.name == *name && own.settings == server.settings);
-            *server = if let Some(place) = same {
+            let own = if let Some(place) = same {
                 retired.swap_remove(place)
             } else {
                 let (own, nudges) =
@@ -130,6 +130,8 @@ impl Snapshot {
                 turnover.keepers.push((own.clone(), nudges));
                 own
             };
+            own.approve(self.config.approvals.of(name).as_ref());
+            *server = own;
         }
         let runs = |server: &&Weak<Server>| server.upgrade().is_some_and(|server| server.user.is_some());
         let running = before.iter().flat_map(|before| &before.former).filter(runs);

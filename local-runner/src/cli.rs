@@ -1,5 +1,11 @@
 //! The command line.
 
+mod approve;
+mod bridge;
+mod evaluate;
+#[cfg(target_os = "linux")]
+mod gate;
+mod host;
 mod remote;
 mod secrets;
 
@@ -11,7 +17,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
 
-pub(crate) use crate::evaluate::report::Calls;
+pub(crate) use approve::{Approve, History};
+pub(crate) use bridge::{Bridge, TOKEN};
+pub(crate) use evaluate::Evaluate;
+#[cfg(target_os = "linux")]
+pub(crate) use gate::{Gate, GateSockets};
+pub(crate) use host::{Host, Inside, Logs, Prepare, Running, Stop};
 pub(crate) use remote::{
     AdminCredential, Connections, ConnectionsOf, EndConnections, KeysOf, ListConnections, Pull, Push,
     Rollback, Versions,
@@ -43,7 +54,11 @@ impl Cli {
 
     /// Tells whether the command serves agents.
     pub(crate) fn serves(&self) -> bool {
-        matches!(self.command, None | Some(Command::Serve(_) | Command::Stdio(_)))
+        match &self.command {
+            None | Some(Command::Serve(_) | Command::Stdio(_)) => true,
+            Some(Command::Bridge(args)) => !args.health,
+            Some(_) => false,
+        }
     }
 }
 
@@ -60,6 +75,20 @@ Environment, besides what stands above:
   PORTCULLIS_ADMIN_KEY         opens /metrics and the admin API on the main address
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces, metrics and logs go, as other OTEL_ variables say";
 
+const BRIDGE_EXAMPLE: &str = "\
+Examples:
+  portcullis bridge --listen 127.0.0.1:8080 -- node server.js
+  PORTCULLIS_BRIDGE_TOKEN=$(openssl rand -hex 32) portcullis bridge -- python -m mcp_server_time
+  portcullis bridge --token-file /run/secrets/bridge --env-file API_TOKEN=/run/secrets/api -- ./server --stdio
+
+In a Dockerfile:
+  ENTRYPOINT [\"portcullis\", \"bridge\", \"--\"]
+  CMD [\"node\", \"server.js\"]
+
+Callers send the credential as `Authorization: Bearer`. The endpoint is /mcp, /healthz says whether the bridge lives, and
+/readyz whether its server is up. The server gets PATH, HOME, the locale and the like of this environment, and what --env and
+--env-file say.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve the gateway over HTTP (the default command)
@@ -70,6 +99,15 @@ pub(crate) enum Command {
         after_help = "Example, in an mcpServers file:\n  {\"command\": \"portcullis\", \"args\": [\"stdio\", \"--config\", \"portcullis.yaml\"]}"
     )]
     Stdio(Stdio),
+    /// Serve one stdio server over Streamable HTTP, as the entry point of a container; it keeps nothing on a disk
+    #[command(after_help = BRIDGE_EXAMPLE)]
+    Bridge(Bridge),
+    /// Prepare what the servers are made of that this machine hosts
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  portcullis host prepare\n  portcullis host prepare --verify"
+    )]
+    Host(Host),
     /// Find every problem of a configuration; exit code 1 where there is an error
     #[command(
         after_help = "Examples:\n  portcullis check --config portcullis.yaml\n  portcullis check --config portcullis.yaml --cases cases.yaml\n\nA file of cases is a list of maps such as\n  - { agent: coder, call: github/get_issue, args: { repo: shop }, expect: allowed }\nNo server has to run for them: they are decided by names alone."
@@ -103,6 +141,16 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis explain --as coder github__create_issue --args '{\"repo\": \"shop\"}'\n  portcullis explain --as coder github/create_issue\n  portcullis explain --client Cursor --resource repo://readme"
     )]
     Explain(Explain),
+    /// Approve what a server says of itself; what it says otherwise from then on is held back
+    #[command(
+        after_help = "Examples:\n  portcullis approve\n  portcullis approve tickets\n  portcullis approve tickets --diff\n  portcullis approve tickets --tool create_ticket --yes\n  portcullis approve tickets --url https://mcp.example.com\n\nBound are all tools, prompts, resources and templates, the instructions, and the command or URL. What becomes of what\nchanges, `approval` of a server or of the gateway says: `changed: approved`, `hide` or `warn`, and `required: true`."
+    )]
+    Approve(Approve),
+    /// Everything that a server ever said of itself, and whether the log of it is whole
+    #[command(
+        after_help = "Examples:\n  portcullis history\n  portcullis history tickets --tool create_ticket\n  portcullis history tickets --json\n  portcullis history --verify"
+    )]
+    History(History),
     /// The audit trail: who asked for what, what was decided, what came of it
     #[command(
         after_help = "Examples:\n  portcullis audit tail --follow\n  portcullis audit query --decision denied --since 24h\n  portcullis audit verify\n  portcullis audit export --format csv --output audit.csv\n  portcullis audit query --since 1h --url https://gateway.example.com"
@@ -143,9 +191,20 @@ pub(crate) enum Command {
     /// Print the JSON Schema of the native configuration
     #[command(after_help = "Example:\n  portcullis schema > portcullis.schema.json")]
     Schema,
+    /// A server that answers over HTTP in a network of its own, on standard input and output
+    #[command(hide = true)]
+    Inside(Inside),
     /// The built-in demo MCP server, on standard input and output
     #[command(hide = true)]
     Demo,
+    /// Put the network of a process behind a gate, and record what is tried there
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Gate(Gate),
+    /// Hand the sockets of a gate over standard input
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    GateSockets(GateSockets),
 }
 
 /// What the gateway is made from.
@@ -214,37 +273,6 @@ pub(crate) struct Doctor {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
-pub(crate) struct Evaluate {
-    #[command(flatten)]
-    pub(crate) setup: Setup,
-    /// The server of the configuration
-    #[arg(value_name = "SERVER")]
-    pub(crate) server: Option<String>,
-    /// Which of its tools are called
-    #[arg(long, value_enum, default_value = "safe")]
-    pub(crate) calls: Calls,
-    /// Run it as a process of yours, where no sandbox can be made: only what you trust
-    #[arg(long)]
-    pub(crate) unconfined: bool,
-    /// Record files, programs and connections, where strace is installed
-    #[arg(long)]
-    pub(crate) record: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Also write the report as a page
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
-    /// Show the newest report that is kept, and evaluate nothing
-    #[arg(long)]
-    pub(crate) show: bool,
-    /// List the reports that are kept, and evaluate nothing
-    #[arg(long, conflicts_with = "show")]
-    pub(crate) list: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,5 @@
-//! The database of a data folder: API keys, the versions of a configuration that is pushed, secrets, connections, and how far
-//! families of tokens have come.
+//! The database of a data folder: API keys, the versions of a configuration that is pushed, secrets, connections, what servers
+//! were approved to say, and how far families of tokens have come.
 //!
 //! **It is opened and looked at, not owned**: several processes may use one data folder.
 
@@ -41,6 +41,10 @@ const SCHEMA: &str = "
         previous TEXT,
         created  INTEGER NOT NULL,
         changed  INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS approvals (
+        server   TEXT PRIMARY KEY,
+        approval TEXT NOT NULL
     ) STRICT;
     CREATE TABLE IF NOT EXISTS token_families (
         family TEXT PRIMARY KEY,

@@ -14,14 +14,17 @@ use portcullis_core::names::ServerName;
 use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, ConnectionStore, Entropy, Host, KeyStore,
-    Meetings, NotSigned, Observe, Quotas, Rendezvous, SecretStore, Signatures, Signed, TokenFamilies,
-    Upstream,
+    AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, ConnectionStore, Definitions, Entropy,
+    Host, KeyStore, Meetings, NotSigned, Observe, Quotas, Rendezvous, SecretStore, Signatures, Signed,
+    TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
 
+use crate::approvals::Kept;
+use crate::audit::Trail;
 use crate::connections::Connections;
+use crate::hosting::packages::Packages;
 use crate::process::Processes;
 use crate::secrets::Safe;
 use crate::store::Store;
@@ -39,6 +42,7 @@ pub(crate) struct Machine {
     stores: Option<Stores>,
     secrets: Option<Arc<dyn SecretStore>>,
     connections: Option<Arc<dyn ConnectionStore>>,
+    definitions: Option<Arc<dyn Definitions>>,
 }
 
 /// Where configurations and keys lie, and how far token families have come.
@@ -61,6 +65,7 @@ impl Machine {
             stores: None,
             secrets: None,
             connections: None,
+            definitions: None,
             trail: None,
         }
     }
@@ -73,23 +78,37 @@ impl Machine {
     }
 
     /// Makes the same machine with an audit trail, and with a way to read it.
-    pub(crate) fn audited(self, audit: Arc<dyn AuditSink>, trail: Arc<dyn AuditQuery>) -> Self {
-        Self { audit: Some(audit), trail: Some(trail), ..self }
+    pub(crate) fn audited(self, audit: &Trail, trail: Arc<dyn AuditQuery>) -> Self {
+        let processes = self.processes.recorded(audit.clone());
+        Self { audit: Some(Arc::new(audit.clone())), trail: Some(trail), processes, ..self }
     }
 
     /// Makes the same machine with the stores of a data folder.
     pub(crate) fn keeping(self, folder: &Path) -> Self {
         let store = Arc::new(Store::new(folder.to_owned()));
         Self {
+            definitions: Some(Arc::new(Kept::new(folder))),
+            processes: self.processes.noted_in(folder),
             stores: Some(Stores { configurations: store.clone(), keys: store.clone(), families: store }),
             ..self
         }
     }
 
-    /// Makes the same machine with the secrets and the connections of a data folder.
+    /// Makes the same machine with the secrets, the connections and the packages of a data folder.
     pub(crate) fn holding(self, folder: &Path, keys: &SealKeys) -> Self {
         let connections: Arc<dyn ConnectionStore> = Arc::new(Connections::new(folder));
-        Self { secrets: Some(Arc::new(Safe::new(folder, keys))), connections: Some(connections), ..self }
+        let processes = self.processes.unpacking(Packages::of(folder));
+        Self {
+            secrets: Some(Arc::new(Safe::new(folder, keys))),
+            connections: Some(connections),
+            processes,
+            ..self
+        }
+    }
+
+    /// Makes the same machine with these secrets, and no connections.
+    pub(crate) fn given(self, secrets: Arc<dyn SecretStore>) -> Self {
+        Self { secrets: Some(secrets), ..self }
     }
 
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
@@ -169,6 +188,10 @@ impl Host for Machine {
 
     fn connections(&self) -> Option<&Arc<dyn ConnectionStore>> {
         self.connections.as_ref()
+    }
+
+    fn definitions(&self) -> Option<&Arc<dyn Definitions>> {
+        self.definitions.as_ref()
     }
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {

@@ -46,9 +46,23 @@ pub(crate) async fn serve(gateway: Gateway<Machine>, listener: TcpListener, stop
         let gateway = answering.clone();
         async move { Box::pin(gateway.serve(request)).await }
     };
+    serve_with(gateway, listener, stop, GRACE, answer).await;
+}
+
+/// The same with answers that are those of the gateway in the end, and so long for running requests.
+pub(crate) async fn serve_with<A, F>(
+    gateway: Gateway<Machine>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+    grace: Duration,
+    answer: A,
+) where
+    A: Fn(http::Request<Body>) -> F + Clone + Send + 'static,
+    F: Future<Output = Reply> + Send + 'static,
+{
     let connections = accept(&gateway, listener, stop, answer).await;
     gateway.stop();
-    if tokio::time::timeout(GRACE, connections.shutdown()).await.is_err() {
+    if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
         tracing::warn!("some requests did not end in time");
     }
 }

@@ -1,5 +1,6 @@
 //! `portcullis`: the gateway on a laptop or server, and the commands around it.
 
+mod approvals;
 mod audit;
 mod cli;
 mod commands;
@@ -9,14 +10,17 @@ mod database;
 mod demo;
 mod evaluate;
 mod families;
+mod history;
 mod host;
 mod hosting;
 mod http;
+mod init;
 mod keyring;
 mod keys;
 mod live;
 mod logging;
 mod moment;
+mod mounted;
 mod observer;
 mod otlp;
 mod pace;
@@ -28,12 +32,34 @@ mod versions;
 
 use std::process::ExitCode;
 
+#[cfg(target_os = "linux")]
+use anyhow::Context as _;
 use clap::Parser as _;
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     hosting::sandbox::run(std::env::args_os());
     let cli = cli::Cli::parse();
+    if let Some(cli::Command::Bridge(_)) = &cli.command {
+        match as_entry_point() {
+            Ok(None) => {}
+            Ok(Some(code)) => return code,
+            Err(error) => {
+                commands::complain(&error);
+                return ExitCode::from(1);
+            }
+        }
+    }
+    if let Some(cli::Command::Inside(args)) = &cli.command
+        && let Some(process) = args.beside
+        && let Err(error) = hosting::enter_network(process)
+    {
+        commands::complain(&error.context("the server's network cannot be entered"));
+        return ExitCode::from(1);
+    }
+    if let Some(outcome) = without_threads(&cli) {
+        return exit_code(outcome);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {
@@ -44,6 +70,10 @@ fn main() -> ExitCode {
         }
         Err(error) => Err(error.into()),
     };
+    exit_code(outcome)
+}
+
+fn exit_code(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
@@ -51,6 +81,32 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// Prepares for being what a container runs, before there is a second thread. Returns how the program proper has ended, where
+/// this process was to stand before it.
+fn as_entry_point() -> anyhow::Result<Option<ExitCode>> {
+    // The environment may hold credentials that the server, which is the same user, is not to have.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_dumpable(false).context("cannot keep others from reading this process")?;
+    if init::is_first() {
+        return init::stand_before().map(Some);
+    }
+    init::let_signals_arrive().map(|()| None)
+}
+
+/// Runs a command that a process with threads cannot.
+#[cfg(target_os = "linux")]
+fn without_threads(cli: &cli::Cli) -> Option<anyhow::Result<ExitCode>> {
+    match &cli.command {
+        Some(cli::Command::GateSockets(args)) => Some(commands::gate::hand_over(args)),
+        _ => None,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn without_threads(_: &cli::Cli) -> Option<anyhow::Result<ExitCode>> {
+    None
 }
 
 fn run(runtime: &Runtime, cli: cli::Cli) -> anyhow::Result<ExitCode> {

@@ -119,6 +119,7 @@ fn demo() -> anyhow::Result<Found> {
         cache: Duration::from_mins(1),
         enabled: true,
         elicitation: portcullis_core::config::Elicitation::default(),
+        approval: portcullis_core::config::Approving::default(),
     };
     let name = ServerName::parse("demo").expect("a valid name");
     let config = Config { servers: [(name, server)].into(), ..Config::default() };

@@ -72,7 +72,7 @@ where
 }
 
 /// Tells whether an address is one of the public internet (the IANA special-purpose address registries).
-fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),

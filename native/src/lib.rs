@@ -10,6 +10,7 @@ mod signing;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use client::HttpClient;
+pub use guard::is_public;
 pub use signatures::verifies;
 pub use signing::sign;
 

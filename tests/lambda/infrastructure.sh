@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks infra/sam and infra/terraform without an account, and that these checks find what is planted.
+# Checks infra/sam, infra/terraform, infra/ecs and infra/kubernetes without an account, and that these checks find what is planted.
 #
 #   tests/lambda/infrastructure.sh                  # all of it, a minute or two
 #   tests/lambda/infrastructure.sh -k Template      # only the tests with this in their name

@@ -6,6 +6,7 @@
 //! | [`aws`] | an emulator of AWS, and a proxy before it that fails as AWS does |
 //! | [`assertion`] | what an authorization server looks at before it believes a client's assertion |
 //! | [`balancer`] | a load balancer before several gateways |
+//! | [`bridge`] | `portcullis bridge` before a stdio server |
 //! | [`browser`] | what a browser does, over plain HTTP |
 //! | [`chromium`] | a real browser, and the people who use it |
 //! | [`engine`] | engines for containers, and the hostile server's image in them |
@@ -25,6 +26,7 @@
 //! | [`stand_in`] | a gateway that is the authorization server before an identity provider |
 //! | [`toolbox`] | where the peers that `tests/setup.sh` installs, and the binaries under test, stand |
 //! | [`wait`] | waiting for a condition with a deadline |
+//! | [`world`] | a network of its own with public addresses, and sandboxes in it |
 //!
 //! **Nothing here knows what the gateway decides**: a test says what it expects, these modules only carry it there.
 //! **A missing tool fails the test that needs it**; no test is skipped in silence.
@@ -33,6 +35,7 @@ pub mod agent;
 pub mod assertion;
 pub mod aws;
 pub mod balancer;
+pub mod bridge;
 pub mod browser;
 pub mod chromium;
 pub mod client;
@@ -58,3 +61,4 @@ pub mod upstream;
 pub mod vouching;
 pub mod wait;
 pub mod walkthrough;
+pub mod world;

@@ -78,6 +78,16 @@ pub fn browser_modules() -> PathBuf {
     installed("browser/node_modules")
 }
 
+/// What the image of `infra/container/node.Dockerfile` takes from the stage that installs its packages.
+pub fn image_packages() -> PathBuf {
+    installed("image/packages")
+}
+
+/// The folder of the packages of `infra/cloudflare-containers`.
+pub fn image_worker() -> PathBuf {
+    installed("image/worker")
+}
+
 /// The system's Chromium.
 pub fn chromium() -> PathBuf {
     let folders = env::var_os("PATH").unwrap_or_default();

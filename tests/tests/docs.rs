@@ -17,7 +17,7 @@ use portcullis_tests::wait::PATIENCE;
 use tempfile::TempDir;
 
 /// Commands of other programs, by their beginning, and why they are not run here.
-const OTHERS: [(&str, &str); 24] = [
+const OTHERS: [(&str, &str); 27] = [
     (
         "portcullis push --config edge --to https://portcullis.example",
         "asks the Worker that `edge_docs.rs` runs",
@@ -31,6 +31,9 @@ const OTHERS: [(&str, &str); 24] = [
     ("sam ", "is AWS's; `tests/lambda/infrastructure.sh` checks what it would deploy"),
     ("terraform ", "needs an account; `tests/lambda/infrastructure.sh` checks the module"),
     ("aws ", "is AWS's, and needs an account"),
+    ("docker ", "is an engine's; `bridge_image.rs` builds and runs the images"),
+    ("portcullis host prepare", "fetches packages; `packages.rs` runs it"),
+    ("kubectl ", "needs a cluster; `tests/lambda/infrastructure.sh` checks the objects"),
     ("npm install --global wrangler", "is npm's"),
     ("wrangler ", "is Cloudflare's; `edge_docs.rs` runs those that need no account"),
     ("PORTCULLIS_ADMIN_KEY=try-it portcullis", "asks the Worker that `edge_docs.rs` runs"),
@@ -52,6 +55,9 @@ const ENDPOINT: &str = "http://127.0.0.1:9000";
 
 /// Where it says that a gateway is which is configured from elsewhere; the page has started it with `--config remote`.
 const REMOTE: &str = "https://mcp.example.com";
+
+/// Where it says that a bridge is; the page has started it.
+const BRIDGE: &str = "http://127.0.0.1:8080";
 
 /// What a reader has already: a file of another program, with a server that needs nothing else.
 const READERS_FILE: &str = r#"{ "mcpServers": { "demo": { "command": "portcullis", "args": ["demo"] } } }"#;
@@ -274,6 +280,21 @@ fn serve(page: &Page, command: &str) -> (Background, String) {
     (gateway, address)
 }
 
+/// A bridge that runs as `command` says, but on a free port; and the address that it has.
+fn bridge(page: &Page, command: &str) -> (Background, String) {
+    let mut shell = page.shell(&command.replace(":8080", ":0"));
+    let mut bridge = Background::start(shell.env("PORT", "0"));
+    let address = bridge.await_line("the bridge's address", |line| {
+        let (_, address) = line.split_once("the bridge listens")?.1.split_once("\"address\":\"")?;
+        let (_, port) = address.split_once('"')?.0.rsplit_once(':')?;
+        Some(format!("http://127.0.0.1:{port}"))
+    });
+    portcullis_tests::wait::expect("the bridge's server", || {
+        Request::get(&format!("{address}/readyz")).try_send().is_some_and(|answer| answer.status == 200)
+    });
+    (bridge, address)
+}
+
 /// Gives the step to whatever runs it, and answers what it printed.
 fn perform(page: &Page, step: &Step, address: &str) -> String {
     let place = page.place(step.line);
@@ -309,22 +330,29 @@ fn every_command_works() {
     let mut unused: BTreeSet<_> = OTHERS.iter().map(|(beginning, _)| *beginning).collect();
     for page in manual() {
         let blocks = page.blocks.iter().filter(|block| matches!(block.language.as_str(), "sh" | "console"));
-        let mut remote = None;
+        let (mut remote, mut bridged) = (None, None);
         for step in blocks.flat_map(steps_of) {
             if let Some((other, _)) = OTHERS.iter().find(|(other, _)| step.command.starts_with(other)) {
                 unused.remove(other);
+                continue;
+            }
+            if words(&step.command).starts_with(&["portcullis", "bridge"]) {
+                bridged = Some(bridge(&page, &step.command));
                 continue;
             }
             if step.command.ends_with("--config remote") {
                 remote = Some(serve(&page, &step.command));
                 continue;
             }
-            let printed = match &remote {
-                Some((_, there)) => {
-                    let command = step.command.replace(REMOTE, there);
+            let elsewhere =
+                bridged.iter().map(|there| (there, BRIDGE)).find(|(_, at)| step.command.contains(at));
+            let elsewhere = elsewhere.or(remote.as_ref().map(|there| (there, REMOTE)));
+            let printed = match elsewhere {
+                Some(((_, there), known_as)) => {
+                    let command = step.command.replace(known_as, there);
                     let moved = Step { command, prints: Vec::new(), line: step.line };
                     let said = perform(&page, &moved, &address);
-                    said.replace(there, REMOTE)
+                    said.replace(there, known_as)
                 }
                 None => perform(&page, &step, &address),
             };

@@ -61,8 +61,7 @@ impl Stage {
 
 /// The number behind `name=` or `name: ` in what was said.
 fn number(said: &str, name: &str) -> u64 {
-    let after =
-        said.split_once(name).map(|(_, after)| after).unwrap_or_else(|| panic!("no {name} in {said:?}"));
+    let after = said.split_once(name).map_or_else(|| panic!("no {name} in {said:?}"), |(_, after)| after);
     let digits: String =
         after.trim_start_matches(['=', ':', ' ']).chars().take_while(char::is_ascii_digit).collect();
     digits.parse().unwrap_or_else(|_| panic!("no number behind {name} in {said:?}"))
@@ -423,4 +422,188 @@ fn spares_wait_for_whoever_needs_one() {
 
 fn started(gateway: &Gateway) -> usize {
     gateway.log().matches("process started").count()
+}
+
+/// What the commands about hosted servers say of one, and what they do to it.
+fn commands_know_what_runs(place: &Place) {
+    let stage = Stage::at(place, &json!({}));
+    let run = |arguments: &[&str]| stage.gateway.cli(&[&["host"], arguments].concat());
+    let listed = |command: &str| -> Vec<Value> {
+        let ran = run(&[command, "--json"]);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}{}", ran.stdout, ran.stderr))
+    };
+    let running = listed("list");
+    assert_eq!(running.len(), 1, "{running:?}");
+    assert_eq!(running[0]["server"], "s");
+    let used = &listed("stats")[0];
+    assert!(used["memory"].as_u64().is_some_and(|memory| memory > 100_000), "{used}");
+    assert!(used["processes"].as_u64().is_some_and(|processes| processes > 0), "{used}");
+    assert!(run(&["logs", "s"]).stdout.contains("hostile: up"));
+    let count = || number(&stage.tries("count", &json!({})), "");
+    assert_eq!((count(), count()), (1, 2));
+    let stopped = run(&["stop", "s"]);
+    assert!(stopped.stderr.contains("1 instance of s ended"), "{}", stopped.stderr);
+    // It is another one by now, or there is none yet.
+    let anew = wait::until(wait::PATIENCE, || {
+        let params = json!({ "name": "s__count", "arguments": {} });
+        let answer = stage.agent.ask("tools/call", params);
+        (answer["result"].is_object() && number(text(&answer["result"]), "") == 1).then_some(())
+    });
+    assert!(anew.is_some(), "{}", stage.gateway.log());
+    assert!(run(&["rm", "s"]).stderr.contains("what it said is forgotten"));
+    assert_eq!(run(&["stop", "absent"]).code(), Some(1));
+}
+
+#[test]
+fn commands_know_processes() {
+    commands_know_what_runs(&Place::bubblewrap());
+}
+
+#[test]
+fn commands_know_containers() {
+    commands_know_what_runs(&Place::podman());
+}
+
+/// A server that answers over HTTP, in a network that nobody else is in.
+fn http_is_spoken_inside(place: &Place) {
+    let mut server = place.server(&json!({ "port": 8000 }), &[]);
+    server["command"] = json!([place.program(), "--http", "127.0.0.1:8000"]);
+    let gateway =
+        place.prepared(Gateway::with(&json!({ "version": 1, "servers": { "s": server } }).to_string()));
+    let gateway = gateway.start();
+    let agent = Agent::modern(gateway.url());
+    let count = || number(text(&agent.call("s__count", &json!({}))), "");
+    assert_eq!((count(), count()), (1, 2), "{}", gateway.log());
+    let seen = text(&agent.call("s__view", &json!({}))).to_owned();
+    assert!(seen.contains("interfaces: lo\n"), "{seen}");
+    let params = json!({ "name": "s__crash", "arguments": { "code": 3 } });
+    agent.error("tools/call", params);
+    let anew = wait::until(wait::PATIENCE, || {
+        let answer = agent.ask("tools/call", json!({ "name": "s__count", "arguments": {} }));
+        (answer["result"].is_object() && number(text(&answer["result"]), "") == 1).then_some(())
+    });
+    assert!(anew.is_some(), "{}", gateway.log());
+}
+
+#[test]
+fn http_is_spoken_in_a_sandbox() {
+    http_is_spoken_inside(&Place::bubblewrap());
+}
+
+#[test]
+fn http_is_spoken_in_a_container() {
+    http_is_spoken_inside(&Place::podman());
+}
+
+/// A user without any rights has sandboxes too, and is told that bounds need more.
+#[test]
+fn users_without_rights_have_sandboxes() {
+    // Theirs is no folder of whoever runs the tests.
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    fs::copy(toolbox::gateway(), at("portcullis")).expect("the gateway can be copied");
+    fs::copy(portcullis_tests::hosting::hostile(), at("hostile")).expect("the server can be copied");
+    let call = |host: Value| {
+        let config =
+            json!({ "version": 1, "servers": { "s": { "command": [at("hostile")], "host": host } } });
+        fs::write(at("portcullis.yaml"), config.to_string()).expect("a file");
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(at("portcullis"));
+        command.args(["call", "s__view"]).current_dir(folder.path());
+        command.env("HOME", folder.path()).env("PORTCULLIS_DATA_DIR", at("data"));
+        portcullis_tests::process::run(command, &[], wait::PATIENCE)
+    };
+    let whose = std::process::Command::new("chown").args(["-R", "65534:65534"]).arg(folder.path()).status();
+    assert!(whose.expect("chown can be started").success());
+    let seen = call(json!({}));
+    assert!(seen.stdout.contains("interfaces: lo\n"), "{}{}", seen.stdout, seen.stderr);
+    assert!(seen.stdout.contains("read /etc/shadow: refused"), "{}", seen.stdout);
+    assert!(seen.stdout.contains("write /pwn: refused"), "{}", seen.stdout);
+    let bounded = call(json!({ "memory": "64MiB" }));
+    assert!(bounded.stderr.contains("`memory` cannot be bounded here"), "{}", bounded.stderr);
+}
+
+/// What a description names cannot become an option of what starts it, nor reach what it does not name.
+#[test]
+fn descriptions_cannot_smuggle_anything() {
+    let check = |server: Value| {
+        let gateway = Gateway::with(&json!({ "version": 1, "servers": { "s": server } }).to_string());
+        let gateway = gateway.until(Readiness::Answering).start();
+        gateway.cli(&["check"]).stderr + &gateway.cli(&["check"]).stdout
+    };
+    let hostile = portcullis_tests::hosting::hostile();
+    for (server, why) in [
+        (json!({ "command": ["--bind", "/", "/"], "host": {} }), "a program does not begin with `-`"),
+        (json!({ "command": [hostile], "host": {}, "env": { "LD_PRELOAD": "/x.so" } }), "LD_PRELOAD"),
+        (json!({ "command": [hostile], "host": { "mounts": ["../.."] } }), "may not leave the folder"),
+        (
+            json!({ "command": [hostile], "host": { "mounts": [{ "path": "/usr", "to": "/a/../../etc" }] } }),
+            "without `.` and `..`",
+        ),
+        (json!({ "command": [hostile], "host": {}, "cwd": "../x" }), "may not leave the folder"),
+        (json!({ "host": { "image": "--privileged@sha256:0" } }), "an image with its digest"),
+        (json!({ "host": { "image": "a:latest" } }), "an image with its digest"),
+        (json!({ "host": { "npm": "--prefix=/@1.0.0" } }), "its exact version"),
+    ] {
+        let said = check(server);
+        assert!(said.contains(why), "{why}: {said}");
+    }
+    // Arguments are arguments, whatever they look like.
+    let args = json!({ "s": { "command": [hostile, "--bind", "/", "/", "--", "sh"], "host": {} } });
+    let gateway = Gateway::start(&json!({ "version": 1, "servers": args }).to_string());
+    let seen = Agent::modern(gateway.url()).call("s__view", &json!({}));
+    assert!(text(&seen).contains("write /pwn: refused"), "{seen}");
+}
+
+/// The digest decides which image runs, and not the name that it was given; what is not there is not fetched.
+#[test]
+fn only_the_image_that_was_named_runs() {
+    let place = Place::podman();
+    let (name, digest) =
+        portcullis_tests::engine::Engine::podman().hostile().split_once('@').expect("a digest");
+    let other = format!("{name}@sha256:{}", "0".repeat(64));
+    is_refused(&place, &json!({ "image": other }), "the engine does not hold the image");
+    // Another name of the same image is the same image.
+    let stage = Stage::at(&place, &json!({ "image": format!("localhost/other:2@{digest}") }));
+    assert!(stage.tries("view", &json!({})).contains("uid: 65534"));
+}
+
+/// The network of a container is behind the gate as that of a sandbox is.
+fn containers_have_gates(place: &Place) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let accepted = std::thread::spawn(move || listener.accept().is_ok());
+    let stage =
+        Stage::at(place, &json!({ "network": [{ "to": format!("127.0.0.1:{port}"), "private": true }] }));
+    let reached = stage.tries("connect", &json!({ "host": "127.0.0.1", "port": port }));
+    assert_eq!(reached, "connected", "{}", stage.gateway.log());
+    assert!(accepted.join().expect("a connection"), "it comes from the gateway");
+    for (deed, to) in [
+        ("connect", json!({ "host": "198.51.100.7", "port": 8 })),
+        ("connect", json!({ "host": "127.0.0.1", "port": 9 })),
+        ("udp", json!({ "host": "198.51.100.7", "port": 9 })),
+        ("connect", json!({ "host": "denied.example", "port": 443 })),
+    ] {
+        let said = stage.tries(deed, &to);
+        assert!(said != "connected" && !said.is_empty(), "{to}: {said}");
+    }
+    let recorded = || {
+        let ran = stage.gateway.cli(&["audit", "query", "--method", "egress", "--json"]);
+        ["198.51.100.7", "denied.example", &format!("127.0.0.1:{port}")]
+            .iter()
+            .all(|place| ran.stdout.contains(*place))
+            .then_some(ran.stdout)
+    };
+    let recorded = wait::until(wait::PATIENCE, recorded).expect("each attempt is recorded");
+    assert!(recorded.contains("denied") && recorded.contains("allowed"), "{recorded}");
+}
+
+#[test]
+fn containers_of_podman_have_gates() {
+    containers_have_gates(&Place::podman());
+}
+
+#[test]
+fn containers_of_docker_have_gates() {
+    containers_have_gates(&Place::docker());
 }

@@ -88,6 +88,8 @@ pub(super) struct Entry {
     pub(super) route: Route,
     /// The item's pattern, where it is a template.
     pub(super) template: Option<Template>,
+    /// Whether it has its name and is not served.
+    pub(super) is_withheld: bool,
 }
 
 #[derive(Debug)]
@@ -102,6 +104,7 @@ struct Offered<'o> {
     era: Era,
     item: Cow<'o, Item>,
     variant: Option<Arc<Varied>>,
+    is_withheld: bool,
 }
 
 impl Merged {
@@ -190,7 +193,7 @@ impl Entry {
             variant: thing.variant.clone(),
         };
         let template = (kind == Kind::Templates).then(|| Template::parse(&name));
-        Self { name: name.into(), modern, legacy, route, template }
+        Self { name: name.into(), modern, legacy, route, template, is_withheld: thing.is_withheld }
     }
 
     fn text_for(&self, era: Era) -> &Text {
@@ -236,7 +239,10 @@ fn offered<'o>(
 ) -> Vec<Offered<'o>> {
     let era = offer.version.era();
     let items = offer.items(kind);
-    let own = |item: &'o Item| Offered { server, era, item: Cow::Borrowed(item), variant: None };
+    let own = |item: &'o Item| {
+        let is_withheld = offer.withholds(kind, &item.name);
+        Offered { server, era, item: Cow::Borrowed(item), variant: None, is_withheld }
+    };
     let variants: Vec<_> = variants.iter().filter(|variant| variant.server == server.name).collect();
     if variants.is_empty() {
         return items.iter().map(own).collect();
@@ -248,8 +254,9 @@ fn offered<'o>(
         |call: &Call| items.iter().find(|item| *item.name == *call.name).map(|item| item.parameters.clone());
     let varied = made.into_iter().map(|Made { item, call }| {
         let parameters = parameters(&call).unwrap_or_default();
+        let is_withheld = offer.withholds(kind, &call.name);
         let variant = Varied { name: item.name.as_str().into(), call, parameters };
-        Offered { server, era, item: Cow::Owned(item), variant: Some(Arc::new(variant)) }
+        Offered { server, era, item: Cow::Owned(item), variant: Some(Arc::new(variant)), is_withheld }
     });
     items.iter().filter(stays).map(own).chain(varied).collect()
 }

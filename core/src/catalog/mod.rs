@@ -27,6 +27,7 @@ pub(crate) use views::{Lookout, look};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::sorted::SortedSet;
 use crate::upstream::handshake::{Introduction, shorten};
 use crate::wire::json::{Json, push_string};
 use crate::wire::message::ObjectWriter;
@@ -73,6 +74,11 @@ impl Kind {
         }
     }
 
+    /// Returns what tells an item from those of other lists.
+    pub(crate) fn known_as(self, name: &str) -> String {
+        [self.member(), name].join(" ")
+    }
+
     /// Returns the capability that a server with this list declares.
     pub(crate) fn capability(self) -> &'static str {
         match self {
@@ -109,6 +115,8 @@ pub(crate) struct Offer {
     pub(crate) read: u64,
     /// What is suspicious about its texts, once they have been inspected.
     pub(crate) suspects: Arc<Suspects>,
+    /// Items that are here for their names alone, and not served.
+    pub(crate) withheld: SortedSet<String>,
 }
 
 impl Offer {
@@ -121,6 +129,7 @@ impl Offer {
             ttl: u64::MAX,
             read,
             suspects: Arc::default(),
+            withheld: SortedSet::new(),
         }
     }
 
@@ -137,6 +146,11 @@ impl Offer {
     /// Sets the items of one list.
     pub(crate) fn set_items(&mut self, kind: Kind, items: Vec<Item>) {
         self.lists[kind as usize] = items;
+    }
+
+    /// Tells whether an item is here for its name alone.
+    pub(crate) fn withholds(&self, kind: Kind, name: &str) -> bool {
+        !self.withheld.is_empty() && self.withheld.contains(&kind.known_as(name))
     }
 
     /// Inspects its texts; where they are those of the offer before, what was found then holds.

@@ -172,7 +172,7 @@ impl View {
             };
             server = Some((of, shown));
             match everything {
-                _ if !shown => Seen::Not,
+                _ if !shown || entry.is_withheld => Seen::Not,
                 Some(rule) => Seen::By(rule),
                 // How to connect it is for whoever could see anything of it.
                 None if entry.route.server.awaits_consent.load(Ordering::Relaxed) => {
@@ -269,6 +269,14 @@ impl View {
             Decision::Denied(denial) => denial.reason(),
             Decision::Allowed { .. } => "this endpoint does not show it".into(),
         }
+    }
+
+    /// Tells whether a name is one of something that the caller would see, had it not changed since it was approved.
+    pub(crate) fn is_withheld(&self, kind: Kind, name: &str) -> bool {
+        let withheld = self.merged.find(kind, name).filter(|(_, entry)| entry.is_withheld);
+        withheld.is_some_and(|(_, entry)| {
+            self.shows(&entry.route.server) && self.seen_as(&target(kind, entry)) != Seen::Not
+        })
     }
 
     /// Returns all that servers offer of a kind, whoever may see it: each exposed name, and where it leads.

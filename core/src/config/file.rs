@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use super::approving::{Approving, ApprovingSchema};
 use super::elicitation::{Elicitation, ElicitationSchema};
 use super::file_policy::{AgentText, AuditText, AuthText, GroupText, ToolLimitsText, refuse_null};
 use super::file_variants::VariantText;
@@ -115,6 +116,9 @@ pub(super) struct GatewayEntry {
     pub(super) allowed_origins: Option<Vec<At<String>>>,
     /// Text that replaces the merged instructions of the servers.
     pub(super) instructions: Option<At<String>>,
+    /// How it is with approvals of servers that say nothing else themselves.
+    #[schemars(with = "Option<ApprovingSchema>")]
+    pub(super) approval: Option<Approving>,
 }
 
 /// How much may go on at a time.
@@ -195,6 +199,9 @@ pub(super) struct ServerEntry {
     /// How a server that the gateway starts is kept apart.
     #[schemars(with = "Option<HostSchema>")]
     pub(super) host: Option<At<HostEntry>>,
+    /// What becomes of what it says otherwise than it was approved to.
+    #[schemars(with = "Option<ApprovingSchema>")]
+    pub(super) approval: Option<Approving>,
 }
 
 /// A server's credential.
@@ -543,7 +550,7 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 26] = [
+    const PLACES: [(&str, &str); 27] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
@@ -551,6 +558,7 @@ mod tests {
         ("Host", "servers: { a: { host: { zzzzzz: 1 } } }"),
         ("Place", "servers: { a: { host: { network: [{ zzzzzz: 1 }] } } }"),
         ("Mount", "servers: { a: { host: { mounts: [{ zzzzzz: 1 }] } } }"),
+        ("Approval", "servers: { a: { approval: { zzzzzz: 1 } } }"),
         ("ServerAuth", "servers: { a: { auth: { zzzzzz: 1 } } }"),
         ("AuthHeader", "servers: { a: { auth: { header: { zzzzzz: 1 } } } }"),
         ("ServerOAuth", "servers: { a: { auth: { oauth: { zzzzzz: 1 } } } }"),

@@ -21,6 +21,7 @@ pub(super) fn resolve_gateway(entry: &GatewayEntry, report: &mut Report<'_>) -> 
         limits: entry.limits.as_ref().map_or(defaults.limits, resolve_limits),
         allowed_origins: resolve_origins(entry.allowed_origins.as_deref().unwrap_or_default(), report),
         instructions: entry.instructions.as_ref().map(|text| text.value.clone()),
+        approval: entry.approval.unwrap_or_default(),
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod access;
 mod agents;
+mod approving;
 mod cases;
 mod command;
 mod denied;
@@ -55,6 +56,7 @@ mod value;
 mod variants;
 mod yaml;
 
+pub use approving::{Approving, Changed};
 pub use cases::{Case, read_cases};
 pub use elicitation::{Elicitation, Forms};
 pub use file::schema;
@@ -150,6 +152,8 @@ pub fn parse_all(
             }
         }
     }
+    let general = config.gateway.approval;
+    config.servers.values_mut().for_each(|server| server.approval = server.approval.or(general));
     let mut parsed = Parsed { config, problems, secrets };
     if parsed.is_refused() {
         parsed.config.policy = Policy::refusing_everything();
@@ -307,7 +311,7 @@ agents: []
           hint: did you mean `gateway`?
         p.yaml:4:14: error: gateway.page_size: expected a whole number from 1 to 10000, found "many"
         p.yaml:5:18: error: gateway.request_limit: expected a size from 1KiB to 256MiB, such as "8MiB" or a number of bytes, found "1B"
-        p.yaml:8:5: error: servers.time.comand: unknown key "comand"; known: command, args, env, allow_env, cwd, url, transport, headers, auth, timeout, cache, enabled, elicitation, host
+        p.yaml:8:5: error: servers.time.comand: unknown key "comand"; known: command, args, env, allow_env, cwd, url, transport, headers, auth, timeout, cache, enabled, elicitation, host, approval
           hint: did you mean `command`?
         p.yaml:9:14: error: servers.time.timeout: expected a duration such as "30s", found "soon"
         p.yaml:10:49: error: servers.web.timeout: expected a duration from 1ms to 1h, found "2h"

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::approving::Approving;
 use super::elicitation::Elicitation;
 use super::hosting::{Hosting, Per};
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use super::sign_on::{Consent, SignOn, Whose};
+use crate::approval::Approvals;
 use crate::names::ServerName;
 use crate::secrets::{SecretName, SecretText, Veil};
 use crate::sorted::{SortedMap, SortedSet};
@@ -32,6 +34,8 @@ pub struct Config {
     pub auth: Auth,
     /// What is recorded.
     pub audit: Audit,
+    /// What servers were approved to say; no file says it.
+    pub approvals: Approvals,
 }
 
 impl Config {
@@ -70,6 +74,8 @@ pub struct Gateway {
     pub allowed_origins: Vec<String>,
     /// Text that replaces the merged instructions of the servers.
     pub instructions: Option<String>,
+    /// How it is with approvals of servers that say nothing else.
+    pub approval: Approving,
 }
 
 impl Default for Gateway {
@@ -84,6 +90,7 @@ impl Default for Gateway {
             limits: Limits::default(),
             allowed_origins: Vec::new(),
             instructions: None,
+            approval: Approving::default(),
         }
     }
 }
@@ -147,6 +154,8 @@ pub struct Server {
     pub enabled: bool,
     /// What it may ask the users of agents.
     pub elicitation: Elicitation,
+    /// How it is with approvals of it.
+    pub approval: Approving,
 }
 
 impl Server {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::approving::Approving;
 use super::elicitation::Elicitation;
 use super::file::{
     AuthEntry, CACHE_LIMIT, COUNTS, CommandEntry, GatewayEntry, HEAD_LIMITS, HEADER_COUNTS, HttpKind,
@@ -51,6 +52,7 @@ fn read_gateway(item: &Item<'_>, report: &mut Report<'_>) -> Option<GatewayEntry
         limits: fields.take("limits").and_then(|item| read_limits(&item, report)),
         allowed_origins: fields.take("allowed_origins").and_then(|item| item.texts(report)),
         instructions: fields.take("instructions").and_then(|item| item.text(report)),
+        approval: fields.take("approval").and_then(|item| Approving::read(&item, report)),
     };
     fields.finish(report);
     Some(entry)
@@ -109,6 +111,7 @@ fn read_server(item: &Item<'_>, report: &mut Report<'_>) -> Option<ServerEntry> 
         host: fields
             .take("host")
             .and_then(|item| Some(At { place: item.place(), value: HostEntry::read(&item, report)? })),
+        approval: fields.take("approval").and_then(|item| Approving::read(&item, report)),
     };
     fields.finish(report);
     Some(entry)

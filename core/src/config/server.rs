@@ -147,6 +147,7 @@ pub(super) fn resolve_server(
         cache: entry.cache.as_ref().map_or(DEFAULT_CACHE, |cache| cache.value),
         enabled: is_enabled(entry),
         elicitation: entry.elicitation.clone().unwrap_or_default(),
+        approval: entry.approval.unwrap_or_default(),
     })
 }
 

@@ -115,7 +115,11 @@ impl From<StoreError> for Fault {
 
 /// Returns an answer of JSON.
 pub(crate) fn answer(status: StatusCode, said: &Value) -> Reply {
-    let mut reply = body::json(status, said.to_string());
+    kept_from_caches(body::json(status, said.to_string()))
+}
+
+/// Has nobody on the way keep an answer.
+pub(crate) fn kept_from_caches(mut reply: Reply) -> Reply {
     reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }

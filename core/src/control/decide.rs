@@ -3,9 +3,13 @@
 //! **What has an error is refused when it is pushed.** What the store has, however it came there, is put in force as far as
 //! that can be done, and never where an error concerns more than one server.
 
+use std::sync::Arc;
+
 use super::request::Condition;
 use super::{Document, Revision, Stamp, digest};
+use crate::approval::Approval;
 use crate::config::{self, Config, Parsed, Problem, Processes, Severity, Source, overlay_source};
+use crate::names::ServerName;
 
 /// What a host can do for a configuration, and what it asks of one.
 pub struct Means<'h> {
@@ -82,7 +86,20 @@ impl InStore {
 pub fn understand(document: &Document, means: &Means<'_>) -> Parsed {
     let overlays: Vec<_> =
         document.overlays.iter().map(|(name, text)| overlay_source((name, text))).collect();
-    understand_all(&document.sources(), &overlays, means)
+    let mut parsed = understand_all(&document.sources(), &overlays, means);
+    for (name, text) in &document.approvals {
+        match (ServerName::parse(name), Approval::read(text)) {
+            (Ok(name), Ok(approval)) => parsed.config.approvals.set(name, Some(Arc::new(approval))),
+            // Served without one, it could say whatever it likes.
+            (_, Err(what)) => parsed.problems.push(error(
+                "",
+                "approvals",
+                format!("the approval of {name:?} is none: {what}"),
+            )),
+            (Err(_), _) => {}
+        }
+    }
+    parsed
 }
 
 /// Understands files, of which there is at least one, as this host would serve them.

@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use super::Revision;
 use crate::config::Source;
 use crate::sorted::SortedMap;
 use crate::wire::json::{Json, Object};
@@ -21,6 +22,9 @@ pub struct Document {
     /// What holds for one identity only, by whom it is for.
     #[serde(skip_serializing_if = "SortedMap::is_empty")]
     pub overlays: SortedMap<String, String>,
+    /// What servers were approved to say, by their names: never part of what is pushed or pulled.
+    #[serde(skip_serializing_if = "SortedMap::is_empty")]
+    pub approvals: SortedMap<String, String>,
 }
 
 /// Why something is no document: the field, and what is wrong with it.
@@ -51,7 +55,15 @@ impl Document {
         else {
             return Ok(Self::native(text));
         };
-        Self::of(&members(object, "the document")?)
+        let object = members(object, "the document")?;
+        let approvals =
+            object.get("approvals").map_or(Ok(SortedMap::new()), |json| texts(json, "approvals"))?;
+        Ok(Self { approvals, ..Self::of(&object)? })
+    }
+
+    /// Reads what a store keeps; what is no document is one native file, whatever it says.
+    pub(crate) fn kept(text: &str) -> Self {
+        Self::read(text).unwrap_or_else(|_| Self::native(text))
     }
 
     /// Takes a document from the members of a JSON object.
@@ -70,7 +82,12 @@ impl Document {
         if files.len().max(overlays.len()) > MOST {
             return Err(Malformed::new("files", format!("there are more than {MOST} files or overlays")));
         }
-        Ok(Self { files, overlays })
+        Ok(Self { files, overlays, approvals: SortedMap::new() })
+    }
+
+    /// Takes over the approvals of the version before: whoever pushes files, or goes back to them, says nothing of those.
+    pub(crate) fn keep_approvals(&mut self, newest: Option<&Revision>) {
+        self.approvals = newest.map(|newest| Self::kept(&newest.text).approvals).unwrap_or_default();
     }
 
     /// Returns the text that a store keeps.
@@ -83,6 +100,16 @@ impl Document {
         let source = |(path, text): (&String, &String)| Source { path: path.clone(), text: text.clone() };
         self.files.iter().map(source).collect()
     }
+}
+
+/// Returns a text that came into a store by other means than a push, with the approvals of the version before.
+pub fn with_approvals(text: String, before: Option<&Revision>) -> String {
+    let Some(mut document) = Document::read(&text).ok().filter(|document| document.approvals.is_empty())
+    else {
+        return text;
+    };
+    document.keep_approvals(before);
+    if document.approvals.is_empty() { text } else { document.to_text() }
 }
 
 /// Returns the members of a JSON object, each key once.
@@ -129,6 +156,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_put_into_a_store_changes_no_approval() {
+        let before = |text: &str| Revision {
+            stamp: super::super::Stamp {
+                version: 1,
+                at: 1,
+                by: "a".into(),
+                note: String::new(),
+                digest: String::new(),
+            },
+            text: text.into(),
+        };
+        let approved = before(r#"{"files":{"a":"1"},"approvals":{"s":"x"}}"#);
+        insta::assert_snapshot!(with_approvals("version: 1\n".into(), Some(&approved)), @r#"{"files":{"portcullis.yaml":"version: 1\n"},"approvals":{"s":"x"}}"#);
+        insta::assert_snapshot!(with_approvals("version: 1".into(), Some(&before("version: 1"))), @"version: 1");
+        insta::assert_snapshot!(with_approvals(r#"{"files":{}}"#.into(), Some(&approved)), @r#"{"files":{}}"#);
+    }
+
+    #[test]
     fn what_is_none_is_refused_with_its_field() {
         insta::assert_snapshot!(check(r#"{"files":{}}"#), @"files: there is no file");
         insta::assert_snapshot!(check(r#"{"files":[]}"#), @"files: expected a JSON object");
@@ -145,8 +190,10 @@ mod tests {
         fn a_document_is_read_back(
             files in prop::collection::btree_map("[a-z0-9][a-z0-9._-]{0,20}", "\\PC{0,40}", 1..4),
             overlays in prop::collection::btree_map("\\PC{0,20}", "\\PC{0,40}", 0..4),
+            approvals in prop::collection::btree_map("\\PC{0,20}", "\\PC{0,40}", 0..4),
         ) {
-            let document = Document { files: files.into_iter().collect(), overlays: overlays.into_iter().collect() };
+            let approvals = approvals.into_iter().collect();
+            let document = Document { files: files.into_iter().collect(), overlays: overlays.into_iter().collect(), approvals };
             prop_assert_eq!(Document::read(&document.to_text()), Ok(document));
         }
     }

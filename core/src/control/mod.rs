@@ -4,6 +4,7 @@
 //! `flow/control.rs` waits for the store. **Without an admin credential none of it is there.**
 
 pub(crate) mod answer;
+pub(crate) mod approvals;
 pub(crate) mod decide;
 mod document;
 mod kept;
@@ -12,6 +13,6 @@ pub(crate) mod secrets;
 
 pub use answer::{described, key as described_key};
 pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_files, understand_text};
-pub use document::{Document, Malformed};
+pub use document::{Document, Malformed, with_approvals};
 pub use kept::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
 pub use secrets::described as described_secret;

@@ -34,6 +34,10 @@ pub(crate) enum Resource<'p> {
     Keys,
     /// `keys/{id}`.
     Key(&'p str),
+    /// `approvals`: how it is with the approvals of all servers.
+    Approvals,
+    /// `approvals/{server}`, as the name is spelt in a path.
+    Approval(&'p str),
     /// `connections`: who is connected to what.
     Connections,
     /// `connections/{principal}`: those of one principal, as it is spelt in a path.
@@ -58,10 +62,14 @@ impl<'p> Resource<'p> {
             "config/rollback" => Some(Self::Rollback),
             "config/check" => Some(Self::Check),
             "keys" => Some(Self::Keys),
+            "approvals" => Some(Self::Approvals),
             "connections" => Some(Self::Connections),
             "secrets" => Some(Self::Secrets),
             rest => match rest.split_once('/')? {
                 ("keys", id) if !id.is_empty() && !id.contains('/') => Some(Self::Key(id)),
+                ("approvals", server) if !server.is_empty() && !server.contains('/') => {
+                    Some(Self::Approval(server))
+                }
                 ("connections", principal) if !principal.is_empty() => Some(Self::ConnectionsOf(principal)),
                 ("secrets", name) if !name.is_empty() => Some(Self::Secret(name)),
                 ("config", version) => version.strip_prefix("versions/")?.parse().ok().map(Self::Version),
@@ -74,7 +82,8 @@ impl<'p> Resource<'p> {
     pub(crate) fn methods(self) -> &'static str {
         match self {
             Self::Config => "GET, PUT",
-            Self::Versions | Self::Version(_) | Self::Secrets | Self::Connections => "GET",
+            Self::Versions | Self::Version(_) | Self::Secrets | Self::Connections | Self::Approvals => "GET",
+            Self::Approval(_) => "GET, PUT, DELETE",
             Self::Rollback | Self::Check => "POST",
             Self::Keys => "GET, POST",
             Self::Key(_) | Self::ConnectionsOf(_) => "DELETE",
@@ -93,6 +102,8 @@ pub(crate) fn route(path: &str) -> &'static str {
         Some(Resource::Check) => "/admin/v1/config/check",
         Some(Resource::Keys) => "/admin/v1/keys",
         Some(Resource::Key(_)) => "/admin/v1/keys/{id}",
+        Some(Resource::Approvals) => "/admin/v1/approvals",
+        Some(Resource::Approval(_)) => "/admin/v1/approvals/{server}",
         Some(Resource::Connections) => "/admin/v1/connections",
         Some(Resource::ConnectionsOf(_)) => "/admin/v1/connections/{principal}",
         Some(Resource::Secrets) => "/admin/v1/secrets",

@@ -18,6 +18,7 @@ use crate::front::Caller;
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::{AuthKind, Identity};
 use crate::ports::{AuditSink, Host, Place};
+use crate::upstream::Server;
 use crate::wire::json::Object;
 use crate::wire::message;
 
@@ -89,6 +90,19 @@ impl<H: Host> Gateway<H> {
         });
     }
 
+    /// Records that a server says something that it was not approved to say.
+    pub(super) fn record_definition(&self, server: &Server, name: &str, said: String, is_served: bool) {
+        let decision = if is_served { Decision::Allowed } else { Decision::Denied };
+        self.record_of("definition", Ok(()), |entry| Entry {
+            principal: server.user.clone(),
+            server: Some(server.name.as_str().into()),
+            name: Some(name.into()),
+            decision,
+            error: Some(said.into()),
+            ..entry
+        });
+    }
+
     /// Records a step of connecting a server.
     pub(super) fn record_connecting(
         &self,
@@ -121,7 +135,17 @@ impl<H: Host> Gateway<H> {
         outcome: Result<(), &Refusal>,
         known: impl FnOnce(Entry) -> Entry,
     ) {
-        let Some(trail) = self.trail() else { return };
+        if let Some((trail, entry)) = self.entry_of(method, outcome) {
+            trail.record(known(entry));
+        }
+    }
+
+    fn entry_of(
+        &self,
+        method: &'static str,
+        outcome: Result<(), &Refusal>,
+    ) -> Option<(&Arc<dyn AuditSink>, Entry)> {
+        let trail = self.trail()?;
         let decision = match outcome {
             Ok(()) => Decision::Allowed,
             Err(refusal) if refusal.code == code::INTERNAL && !refusal.status.is_client_error() => {
@@ -129,7 +153,7 @@ impl<H: Host> Gateway<H> {
             }
             Err(_) => Decision::Denied,
         };
-        trail.record(known(Entry {
+        let entry = Entry {
             time: trail.now(),
             gateway: self.0.id.clone(),
             method,
@@ -137,7 +161,8 @@ impl<H: Host> Gateway<H> {
             error: outcome.err().map(|refusal| refusal.message.clone()),
             duration: Duration::ZERO,
             ..Entry::default()
-        }));
+        };
+        Some((trail, entry))
     }
 
     /// Refuses a request of which nothing more is known, and records that.
@@ -181,7 +206,7 @@ impl<H: Host> Gateway<H> {
 
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 43] = [
+    const KNOWN: [&str; 47] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
@@ -210,6 +235,10 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "GET /admin/v1/secrets",
         "PUT /admin/v1/secrets/{name}",
         "DELETE /admin/v1/secrets/{name}",
+        "GET /admin/v1/approvals",
+        "GET /admin/v1/approvals/{server}",
+        "PUT /admin/v1/approvals/{server}",
+        "DELETE /admin/v1/approvals/{server}",
         "GET /admin/v1/connections",
         "DELETE /admin/v1/connections/{principal}",
         "GET /admin/v1/audit",

@@ -48,6 +48,7 @@ impl<H: Host> Gateway<H> {
         if let Some(established) = link.usable() {
             return Ok(established);
         }
+        server.may_be_reached()?;
         let mut attempts = link.handshake.lock().await;
         if let Some(established) = link.usable() {
             return Ok(established);

@@ -140,6 +140,10 @@ impl<H: Host> Gateway<H> {
             Resource::Keys if head.method == Method::GET => self.show_keys().await,
             Resource::Keys => self.make_key(&asked).await,
             Resource::Key(id) => self.revoke_key(id).await,
+            Resource::Approvals => self.show_approvals().await,
+            Resource::Approval(name) if head.method == Method::GET => self.show_approval(name).await,
+            Resource::Approval(name) if head.method == Method::PUT => self.approve(name, &asked).await,
+            Resource::Approval(name) => self.forget_approval(name).await,
             Resource::Connections => self.show_connections().await,
             Resource::ConnectionsOf(principal) => self.end_connections(principal).await,
             Resource::Secrets => self.show_secrets().await,
@@ -149,7 +153,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Returns where the configuration lies, and whether strangers may be served; refuses where it is not the store's.
-    fn stored(&self) -> Result<(&dyn ConfigStore, Strangers), Fault> {
+    pub(super) fn stored(&self) -> Result<(&dyn ConfigStore, Strangers), Fault> {
         let strangers = match &*lock(&self.0.managed) {
             Managed::ByStore(known) => known.strangers,
             Managed::ByFiles(origin) => {
@@ -203,8 +207,9 @@ impl<H: Host> Gateway<H> {
     async fn push(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let (store, strangers) = self.stored()?;
         let condition = Condition::required(asked.headers)?;
-        let Pushed { document, note } = Pushed::read(asked.headers, &asked.body)?;
+        let Pushed { mut document, note } = Pushed::read(asked.headers, &asked.body)?;
         let newest = store.newest().await?;
+        document.keep_approvals(newest.as_ref());
         self.store(store, (newest, condition, strangers), (document, note)).await
     }
 
@@ -214,7 +219,9 @@ impl<H: Host> Gateway<H> {
         let Rollback { to, note } = Rollback::read(asked.headers, &asked.body)?;
         let earlier = store.revision(to).await?.ok_or_else(|| Fault::no_version(to))?;
         let newest = store.newest().await?;
-        self.store(store, (newest, condition, strangers), (read(&earlier), note)).await
+        let mut document = Document::kept(&earlier.text);
+        document.keep_approvals(newest.as_ref());
+        self.store(store, (newest, condition, strangers), (document, note)).await
     }
 
     /// Stores a document as the next version, and puts it in force.
@@ -242,6 +249,21 @@ impl<H: Host> Gateway<H> {
         self.put_in_force(&next);
         let status = if next.stamp.version == 1 { StatusCode::CREATED } else { StatusCode::OK };
         Ok(written(status, &next.stamp, true.into(), &problems))
+    }
+
+    /// Stores a document as the version after `newest`, and puts it in force; tells whether it still was the newest.
+    pub(super) async fn store_next(
+        &self,
+        store: &dyn ConfigStore,
+        newest: Revision,
+        strangers: Strangers,
+        said: (Document, String),
+    ) -> Result<bool, Fault> {
+        match self.store(store, (Some(newest), Condition::Any, strangers), said).await {
+            Ok(_) => Ok(true),
+            Err(fault) if fault.status == StatusCode::PRECONDITION_FAILED => Ok(false),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Puts a version in force that has just been examined, also where it was refused before.
@@ -332,12 +354,8 @@ fn records(kept: &[Kept]) -> impl Iterator<Item = &KeyRecord> {
     kept.iter().map(|kept| &kept.record)
 }
 
-fn read(revision: &Revision) -> Document {
-    Document::read(&revision.text).unwrap_or_else(|_| Document::native(&revision.text))
-}
-
 fn revealed(revision: &Revision) -> Reply {
-    let said = whole(Some(&revision.stamp), &read(revision));
+    let said = whole(Some(&revision.stamp), &Document::kept(&revision.text));
     tag(answer(StatusCode::OK, &said), Some(revision.stamp.version))
 }
 

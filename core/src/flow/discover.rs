@@ -188,7 +188,7 @@ impl<H: Host> Gateway<H> {
                 Ok(offer) => {
                     failures = 0;
                     self.share_change(server, &offer).await;
-                    self.up(server, offer);
+                    self.has_read(server, offer);
                 }
                 Err(error) => {
                     failures += 1;
@@ -226,7 +226,7 @@ impl<H: Host> Gateway<H> {
         if server.circuit.heard(self.host().now()) {
             tracing::info!(server = %server.name, "server answers again");
         }
-        server.offer.store(Some(Arc::new(offer)));
+        server.serve(Arc::new(offer));
         server.awaits_consent.store(false, Ordering::Relaxed);
         server.inherited.store(false, Ordering::Relaxed);
         server.listed.store(true, Ordering::Relaxed);
@@ -263,7 +263,7 @@ impl<H: Host> Gateway<H> {
     /// Reads a server's lists now.
     pub(crate) async fn refresh(&self, server: &Arc<Server>) -> Result<(), Unreachable> {
         let offer = self.discover(server).await?;
-        self.up(server, offer);
+        self.has_read(server, offer);
         Ok(())
     }
 
@@ -286,7 +286,7 @@ impl<H: Host> Gateway<H> {
                     // One list that fails does not take the others with it.
                     tracing::warn!(server = %server.name, list = kind.method(), reason = %error.message, "cannot read a list");
                     let inherited = server.inherited.load(Ordering::Relaxed);
-                    let before = server.offer.load_full().filter(|_| !inherited);
+                    let before = server.seen().filter(|_| !inherited);
                     offer.set_items(kind, before.map_or(Vec::new(), |before| before.items(kind).to_vec()));
                     failure.get_or_insert(error);
                 }
@@ -299,7 +299,7 @@ impl<H: Host> Gateway<H> {
             offer.ttl = u64::try_from(server.settings.cache.as_millis()).unwrap_or(u64::MAX);
         }
         offer.ttl = offer.ttl.max(LEAST_TTL);
-        offer.inspect(server.offer.load().as_deref());
+        offer.inspect(server.seen().as_deref());
         warn(server, &offer.suspects);
         Ok(offer)
     }

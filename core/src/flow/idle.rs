@@ -36,7 +36,7 @@ impl<H: Host> Gateway<H> {
         let is_needed = |established: &Arc<Established>| {
             // The link has one, and this is another.
             Arc::strong_count(established) > 2
-                || established.pipe.as_ref().is_none_or(|pipe| pipe.is_needed())
+                || established.pipe.as_ref().is_none_or(crate::pipe::Pipe::is_needed)
         };
         let Some(established) = link.current.load_full() else { return };
         let is_old = link.used.load(Ordering::Relaxed) < time;

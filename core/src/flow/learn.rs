@@ -143,7 +143,7 @@ impl<H: Host> Gateway<H> {
         let is_heard_here = matches!(self.host().place(), Place::Owner | Place::Function);
         let finds_changes =
             is_heard_here && self.host().catalog().is_some() && self.snapshot().is_shared(server);
-        let is_new = || server.offer.load_full().is_some_and(|before| !before.lists_as(offer));
+        let is_new = || server.seen().is_some_and(|before| !before.lists_as(offer));
         if !finds_changes || !is_new() {
             return;
         }
@@ -283,7 +283,7 @@ impl<H: Host> Gateway<H> {
     }
 
     fn knows(&self, server: &Server) -> Known {
-        let offer = server.offer.load_full().filter(|_| !server.inherited.load(Ordering::Relaxed));
+        let offer = server.seen().filter(|_| !server.inherited.load(Ordering::Relaxed));
         match (server.status(), offer) {
             (Status::Down(error), _) if !server.listed.load(Ordering::Relaxed) => Known::Down(error.message),
             (_, None) => Known::Down("has not answered yet".into()),

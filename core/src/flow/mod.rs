@@ -2,6 +2,7 @@
 
 mod addressee;
 mod admit;
+mod approvals;
 mod ask;
 mod audited;
 mod batch;

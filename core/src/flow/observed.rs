@@ -94,6 +94,16 @@ impl<H: Host> Gateway<H> {
                 suspects.items,
             )
         }));
+        let snapshot = self.snapshot();
+        let approved = snapshot.servers.values().filter(|server| server.approval().is_some());
+        gauges.extend(approved.map(|server| Gauge {
+            labels: vec![("portcullis_server", server.name.to_string())],
+            ..gauge(
+                "portcullis_changed_definitions",
+                "Definitions of the server that are not as they were approved.",
+                server.held().len(),
+            )
+        }));
         if let Some(trail) = self.host().audit().map(|trail| trail.state()) {
             let failing = usize::from(trail.trouble.is_some());
             gauges.extend([

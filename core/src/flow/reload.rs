@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::gateway::{Gateway, Snapshot};
-use crate::ports::Host;
+use crate::ports::{Host, Place};
 use crate::succession::{Changes, Succession};
 use crate::upstream::{Server, lock};
 use crate::users::Turnover;
@@ -22,6 +22,10 @@ impl<H: Host> Gateway<H> {
     pub fn reload(&self, config: Config) -> Changes {
         let _one_at_a_time = lock(&self.0.reloading);
         let before = self.snapshot();
+        let mut config = config;
+        if self.0.keeps_approvals {
+            config.approvals = before.config.approvals.clone();
+        }
         let Succession { snapshot, keepers, retired, changes } = before.succeeded_by(config);
         let snapshot = Arc::new(snapshot);
         if let Some(trail) = self.host().audit() {
@@ -38,6 +42,9 @@ impl<H: Host> Gateway<H> {
         self.turn_over(turnover);
         self.views_changed();
         self.tell_unknown_names();
+        if self.host().place() == Place::Process {
+            snapshot.servers.values().for_each(|server| self.tell_of_changes(server));
+        }
         changes
     }
 

@@ -60,6 +60,7 @@ pub fn server(url: &str) -> Server {
         cache: Duration::from_mins(1),
         enabled: true,
         elicitation: crate::config::Elicitation::default(),
+        approval: crate::config::Approving::default(),
     }
 }
 
@@ -142,6 +143,29 @@ pub fn gateway_on<H: Host>(host: H, config: Config) -> Gateway<H> {
         managed: Managed::ByStore(InStore { strangers: Strangers::Admitted, ..InStore::default() }),
     };
     Gateway::start(host, options).expect("not started by itself")
+}
+
+/// Returns what a server says that offers these tools, each a name and a description.
+pub fn sighting(
+    server: &str,
+    principal: Option<&str>,
+    at: u64,
+    tools: &[(&str, &str)],
+) -> crate::approval::Sighting {
+    use crate::catalog::{Item, Kind, Offer};
+    let introduction = crate::upstream::handshake::Introduction {
+        capabilities: r#"{"tools":{}}"#.into(),
+        info: None,
+        instructions: None,
+    };
+    let mut offer = Offer::new(crate::wire::version::Version::MODERN, introduction, at);
+    let item = |(name, description): &(&str, &str)| Item {
+        name: (*name).into(),
+        text: format!(r#"{{"name":"{name}","description":"{description}"}}"#).into(),
+        parameters: Vec::new(),
+    };
+    offer.set_items(Kind::Tools, tools.iter().map(item).collect());
+    crate::approval::Sighting::new(server, principal.map(Arc::from), Arc::new(offer))
 }
 
 /// Returns a POST of a message to `/mcp` with these headers.

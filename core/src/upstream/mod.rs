@@ -4,6 +4,7 @@
 //! can be asked gets a link of its own to a session-based server**, for its session or, where it has none, for its
 //! call, so that no question, root or notification can reach another agent.
 
+pub(crate) mod approved;
 pub(crate) mod circuit;
 pub(crate) mod compose;
 pub(crate) mod handshake;
@@ -38,6 +39,7 @@ use crate::secrets::SecretText;
 use crate::session::Interaction;
 use crate::sorted::{SortedMap, SortedSet};
 use crate::wire::version::Version;
+use approved::Approved;
 use circuit::Circuit;
 use handshake::Introduction;
 use lane::{Carried, Lanes};
@@ -73,8 +75,10 @@ pub(crate) struct Server {
     pub(crate) target: Option<Target>,
     /// The link that agents share.
     pub(crate) shared: Arc<Link>,
-    /// What it offers, once that is known.
+    /// What is served of what it offers, once that is known.
     pub(crate) offer: ArcSwapOption<Offer>,
+    /// What it was approved to offer, and what it does offer.
+    pub(crate) approved: Approved,
     /// Tells the server's keeper that something has happened.
     pub(crate) nudge: mpsc::UnboundedSender<Nudge>,
     /// Whether agents' calls reach it.
@@ -355,6 +359,7 @@ impl Server {
             target,
             shared: Link::new(Owner::Shared),
             offer: ArcSwapOption::empty(),
+            approved: Approved::default(),
             nudge,
             circuit: Circuit::default(),
             settled: Signal::default(),
@@ -380,6 +385,11 @@ impl Server {
             status: Mutex::default(),
         };
         (Arc::new(server), nudges)
+    }
+
+    /// Tells whether what it offers is what the server offered that had its name before.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.inherited.load(Ordering::Relaxed)
     }
 
     /// Tells whether it only stands for the servers of its users: it is never asked itself.
@@ -451,7 +461,9 @@ impl Server {
 
     /// Takes over what the server offered that had its name before, until this one has answered.
     pub(crate) fn inherit(&self, former: &Self) {
-        self.offer.store(former.offer.load_full());
+        if let Some(seen) = former.seen() {
+            self.serve(seen);
+        }
         self.listed.store(former.listed.load(Ordering::Relaxed), Ordering::Relaxed);
         self.inherited.store(true, Ordering::Relaxed);
         lock(&self.behind).clone_from(&lock(&former.behind));

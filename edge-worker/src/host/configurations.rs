@@ -11,7 +11,9 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{Method, Request};
 use portcullis_core::body::Body;
-use portcullis_core::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
+use portcullis_core::control::{
+    Appended, Kept, Revision, Revoked, Stamp, StoreError, digest, with_approvals,
+};
 use portcullis_core::identity::KeyRecord;
 use portcullis_core::ports::{Clock as _, ConfigStore, KeyStore};
 use serde::de::DeserializeOwned;
@@ -200,13 +202,15 @@ impl Ledger {
     }
 
     async fn import(&self, text: String, at: u64) -> Result<Revision, StoreError> {
-        let (digest, newest) = (digest(&text), self.newest());
-        let is_known = self.storage.load(IMPORTED).as_ref() == Some(&digest)
-            || newest.as_ref().is_some_and(|newest| newest.stamp.digest == digest);
-        if let Some(newest) = newest.filter(|_| is_known) {
-            return Ok(newest);
+        let (said, newest) = (digest(&text), self.newest());
+        let is_known = self.storage.load(IMPORTED).as_ref() == Some(&said)
+            || newest.as_ref().is_some_and(|newest| newest.stamp.digest == said);
+        if let Some(newest) = newest.as_ref().filter(|_| is_known) {
+            return Ok(newest.clone());
         }
-        self.keep_text(IMPORTED, &digest)?;
+        let text = with_approvals(text, newest.as_ref());
+        self.keep_text(IMPORTED, &said)?;
+        let digest = digest(&text);
         let note = "was put into the store".to_owned();
         let version = self.newest_version() + 1;
         let stamp = Stamp { version, at, by: "the store".into(), note, digest };

@@ -16,12 +16,12 @@ mod writer;
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use portcullis_core::audit::{Entry, Redactor, Writing};
-use portcullis_core::config::Audit;
+use portcullis_core::config::{Audit, OnFailure};
 use portcullis_core::ports::{AuditSink, AuditState};
 use portcullis_native::now;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -59,6 +59,7 @@ struct Shared {
     fails: AtomicBool,
     trouble: Mutex<Option<String>>,
     settings: RwLock<Arc<Settings>>,
+    gateway: OnceLock<Arc<str>>,
 }
 
 impl Shared {
@@ -72,6 +73,7 @@ impl Shared {
             fails: AtomicBool::new(false),
             trouble: Mutex::default(),
             settings: RwLock::new(Settings::new(audit)?),
+            gateway: OnceLock::new(),
         })
     }
 
@@ -99,13 +101,29 @@ struct Settings {
     writing: Writing,
     rotate: u64,
     keep_days: u32,
+    /// Whether entries are wanted.
+    enabled: bool,
+    on_failure: OnFailure,
 }
 
 impl Settings {
     fn new(audit: &Audit) -> anyhow::Result<Arc<Self>> {
         let redactor = Redactor::new(&audit.redact)?;
         let writing = Writing { redactor, arguments: audit.arguments };
-        Ok(Arc::new(Self { writing, rotate: audit.rotate, keep_days: audit.keep_days }))
+        let (rotate, keep_days) = (audit.rotate, audit.keep_days);
+        Ok(Arc::new(Self {
+            writing,
+            rotate,
+            keep_days,
+            enabled: audit.enabled,
+            on_failure: audit.on_failure,
+        }))
+    }
+}
+
+impl std::fmt::Debug for Trail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Trail")
     }
 }
 
@@ -122,6 +140,30 @@ impl Trail {
         let writer = Writer::new(folder, shared.clone(), telemetry);
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
         Ok(Self(Arc::new(Kept { shared, _limited: limited, thread: Mutex::new(Some(thread)) })))
+    }
+
+    /// Says at which gateway what is noted happens.
+    pub(crate) fn happens_at(&self, gateway: Arc<str>) {
+        let _ = self.0.shared.gateway.set(gateway);
+    }
+
+    /// Records what no request led to, where entries are wanted.
+    pub(crate) fn note(&self, entry: Entry) {
+        let shared = &self.0.shared;
+        if !shared.settings().enabled {
+            return;
+        }
+        let gateway = shared.gateway.get().cloned().unwrap_or_default();
+        self.record(Entry { gateway, ..entry });
+    }
+
+    /// Tells whether nothing may happen for now, because it has to be recorded and cannot be.
+    pub(crate) fn is_closed(&self) -> bool {
+        let (enabled, on_failure) = {
+            let settings = self.0.shared.settings();
+            (settings.enabled, settings.on_failure)
+        };
+        enabled && on_failure == OnFailure::Closed && self.is_failing()
     }
 
     /// Writes what is left, and nothing more after that.

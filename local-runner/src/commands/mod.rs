@@ -2,7 +2,9 @@
 #![allow(clippy::print_stderr, reason = "this is the command line's output")]
 
 mod admin;
+mod approve;
 mod audit;
+mod bridge;
 mod cases;
 mod check;
 mod client;
@@ -10,7 +12,13 @@ mod connections;
 mod doctor;
 mod evaluate;
 mod explain;
+#[cfg(target_os = "linux")]
+pub(crate) mod gate;
+mod history;
+mod host;
+mod hosted;
 mod import;
+mod inside;
 mod keys;
 mod push;
 mod secrets;
@@ -26,7 +34,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use portcullis_core::config::{Audit, Config, Parsed, Problem};
-use portcullis_core::control::Strangers;
+use portcullis_core::control::{Managed, Strangers};
 use portcullis_core::{AdminKey, Exposure, Gateway, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -36,19 +44,23 @@ use crate::host::Machine;
 use crate::observer::Observer;
 use crate::otlp::Telemetry;
 use crate::source::{Found, Place};
-use crate::{data, demo, source};
+use crate::{approvals, data, demo, source};
 
 /// Runs the command that was given.
 pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(args, telemetry).await,
         Command::Stdio(args) => Box::pin(stdio::run(&args, telemetry)).await,
+        Command::Bridge(args) => Box::pin(bridge::run(args, telemetry)).await,
+        Command::Host(command) => unless_stopped(host::run(command)).await,
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => unless_stopped(Box::pin(doctor::run(args))).await,
         Command::Evaluate(args) => unless_stopped(Box::pin(evaluate::run(args))).await,
         Command::Import(args) => import::run(&args),
         Command::Tools(args) => unless_stopped(Box::pin(tools::list(args))).await,
         Command::Call(args) => unless_stopped(Box::pin(tools::call(args))).await,
+        Command::Approve(args) => unless_stopped(Box::pin(approve::run(args))).await,
+        Command::History(args) => history::run(&args),
         Command::Explain(args) => unless_stopped(Box::pin(explain::run(args))).await,
         Command::Audit(args) => unless_stopped(audit::run(args)).await,
         Command::Keys(command) => unless_stopped(keys::run(command)).await,
@@ -62,10 +74,16 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
             say(format_args!("{:#}", portcullis_core::config::schema()));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Inside(args) => Box::pin(inside::run(args)).await,
         Command::Demo => {
             demo::run().await?;
             Ok(ExitCode::SUCCESS)
         }
+        #[cfg(target_os = "linux")]
+        Command::Gate(args) => gate::run(args).await,
+        // It has run before there were threads.
+        #[cfg(target_os = "linux")]
+        Command::GateSockets(args) => gate::hand_over(&args),
     }
 }
 
@@ -147,6 +165,11 @@ fn start(setup: &Setup, found: Found, exposure: Exposure, machine: Machine) -> a
     start_with(setup, found, exposure, |_, _| Ok((machine, None)))
 }
 
+/// Starts the gateway that a setup describes, for this command alone, which may change what the data folder keeps.
+fn start_keeping(setup: &Setup, found: Found, exposure: Exposure, machine: Machine) -> anyhow::Result<Local> {
+    start_with(setup, found, exposure, |folder, _| Ok((machine.keeping(folder), None)))
+}
+
 /// Starts the gateway that a setup describes, for others: what they do is recorded.
 fn start_recorded(
     setup: &Setup,
@@ -154,11 +177,16 @@ fn start_recorded(
     exposure: Exposure,
     (machine, telemetry): (Machine, Option<Arc<Telemetry>>),
 ) -> anyhow::Result<Local> {
-    start_with(setup, found, exposure, |folder, audit| {
+    let is_by_files = matches!(found.managed, Managed::ByFiles(_));
+    let local = start_with(setup, found, exposure, |folder, audit| {
         let trail = Trail::begin(folder, audit, telemetry).context("the audit trail")?;
         let shelf = Arc::new(Shelf::new(folder));
-        Ok((machine.keeping(folder).audited(Arc::new(trail.clone()), shelf), Some(trail)))
-    })
+        Ok((machine.keeping(folder).audited(&trail, shelf), Some(trail)))
+    })?;
+    if is_by_files {
+        approvals::follow(local.gateway.clone(), local.folder.clone());
+    }
+    Ok(local)
 }
 
 fn start_with(
@@ -167,8 +195,11 @@ fn start_with(
     exposure: Exposure,
     machine: impl FnOnce(&Path, &Audit) -> anyhow::Result<(Machine, Option<Trail>)>,
 ) -> anyhow::Result<Local> {
-    let Parsed { config, .. } = found.parsed;
+    let Parsed { mut config, .. } = found.parsed;
     let folder = data::folder(setup.data_dir.clone())?;
+    if let Managed::ByFiles(_) = found.managed {
+        config.approvals = approvals::all(&folder)?;
+    }
     let (machine, trail) = machine(&folder, &config.audit)?;
     let seal_keys = data::seal_keys(&folder)?;
     let machine = machine.holding(&folder, &seal_keys);
@@ -181,6 +212,9 @@ fn start_with(
         managed: found.managed,
     };
     let gateway = Gateway::start(machine.clone(), options)?;
+    if let Some(trail) = &trail {
+        trail.happens_at(gateway.id());
+    }
     Ok(Local { gateway, machine, origin: found.origin, place: found.place, folder, trail })
 }
 

@@ -154,6 +154,8 @@ impl Starter {
                 env,
                 folder: command.cwd.as_ref().map(PathBuf::from),
                 cage: None,
+                backend: None,
+                gate: Vec::new(),
             })));
         };
         hosts.place(server, command, &den.hosting, env).await.map_err(|why| {

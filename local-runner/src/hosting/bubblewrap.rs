@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use portcullis_core::config::{Hosting, Mount, Network};
+use portcullis_core::config::{Hosting, Mount, Network, Place};
 
 use super::plan::Limits;
 use super::programs::{Found, SYSTEM};
@@ -62,7 +62,8 @@ pub(crate) fn args(contents: &Contents<'_>) -> Vec<OsString> {
     args.words(&["--die-with-parent", "--unshare-user", "--uid", NOBODY, "--gid", NOBODY, "--unshare-pid"]);
     args.words(&["--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox"]);
     let open = contents.hosting.network == Network::Unrestricted;
-    if !open {
+    // One behind a gate has left the machine's network before.
+    if !open && places(contents.hosting).is_empty() {
         args.words(&["--unshare-net"]);
     }
     let runs = system(&mut args, open);
@@ -83,9 +84,16 @@ pub(crate) fn args(contents: &Contents<'_>) -> Vec<OsString> {
     args.words(&["--remount-ro", "/dev", "--remount-ro", "/", "--chdir"]);
     args.0.push(contents.folder.unwrap_or(Path::new(TEMPORARY)).into());
     args.words(&["--", OWN]);
-    args.0.extend(
-        steps(contents, runs).args((&contents.program.program).into(), contents.args.iter().cloned()),
-    );
+    let server = std::iter::once((&contents.program.program).into()).chain(contents.args.iter().cloned());
+    let (program, rest): (OsString, Vec<OsString>) = match &contents.hosting.http {
+        None => ((&contents.program.program).into(), contents.args.to_vec()),
+        // What speaks to it over HTTP shares its network.
+        Some(http) => {
+            let relay = super::inside(http, None).into_iter().chain([OsString::from("--")]);
+            (OWN.into(), relay.chain(server).collect())
+        }
+    };
+    args.0.extend(steps(contents, runs).args(program, rest));
     args.0
 }
 
@@ -112,7 +120,7 @@ fn system(args: &mut Args, open: bool) -> Vec<PathBuf> {
 
 /// Returns what is done within the sandbox before the program is.
 fn steps(contents: &Contents<'_>, mut runs: Vec<PathBuf>) -> Steps {
-    runs.push(contents.program.program.clone());
+    runs.extend([contents.program.program.clone(), OWN.into()]);
     runs.extend(contents.program.needs.iter().chain(contents.besides).cloned());
     runs.extend(
         contents.hosting.mounts.iter().filter(|mount| !mount.write).map(|mount| mount.to.clone().into()),
@@ -128,6 +136,22 @@ fn steps(contents: &Contents<'_>, mut runs: Vec<PathBuf>) -> Steps {
         filter: true,
         ..Steps::default()
     }
+}
+
+/// Returns the places that a server may reach, where they are listed.
+pub(crate) fn places(hosting: &Hosting) -> &[Place] {
+    match &hosting.network {
+        Network::Places(places) => places,
+        Network::None | Network::Unrestricted => &[],
+    }
+}
+
+/// Returns the ports of the gate that a server's network is behind, where it is: each once.
+pub(crate) fn gate(hosting: &Hosting) -> Vec<u16> {
+    let mut ports: Vec<_> = places(hosting).iter().map(|place| place.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
 /// Arguments, one after the other.

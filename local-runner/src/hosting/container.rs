@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::process::Stdio;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -22,11 +23,12 @@ use bollard::query_parameters::{
 };
 use futures::{Stream, StreamExt};
 use nix::sys::signal::Signal;
-use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
+use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use portcullis_core::config::{Command, Hosting, Network};
+use portcullis_core::config::{Command, Hosting, Inside, Network};
 use portcullis_core::names::ServerName;
 
 use super::engine::{Engine, OWNER, SERVER};
@@ -50,13 +52,15 @@ pub(crate) struct Container {
     limits: Limits,
     /// Whether it was told to end.
     pressed: bool,
+    /// What speaks to it over HTTP, where it does not speak on its streams.
+    relay: Option<Child>,
 }
 
 /// The streams of a server.
 pub(crate) struct Streams {
     pub(crate) stdin: Pin<Box<dyn AsyncWrite + Send>>,
-    pub(crate) stdout: DuplexStream,
-    pub(crate) stderr: DuplexStream,
+    pub(crate) stdout: Box<dyn AsyncRead + Send + Unpin>,
+    pub(crate) stderr: Box<dyn AsyncRead + Send + Unpin>,
 }
 
 impl Container {
@@ -79,10 +83,16 @@ impl Container {
         let made = docker.create_container(Some(options), body).await.map_err(|error| said(&error))?;
         let (exit_known, exit) = watch::channel(None);
         let limits = plan.limits;
-        let container = Self { docker, id: made.id, exit, limits, pressed: false };
+        let mut container = Self { docker, id: made.id, exit, limits, pressed: false, relay: None };
         match container.run(exit_known).await {
             Ok(streams) => match engine.verify(&container.id, hosting, plan).await {
-                Ok(()) => Ok((container, streams)),
+                Ok(()) => match &hosting.http {
+                    None => Ok((container, streams)),
+                    Some(http) => match container.relayed(http, streams).await {
+                        Ok(streams) => Ok((container, streams)),
+                        Err(why) => container.give_up(why).await,
+                    },
+                },
                 Err(why) => container.give_up(why).await,
             },
             Err(error) => container.give_up(said(&error)).await,
@@ -96,7 +106,49 @@ impl Container {
         self.docker.start_container(&self.id, None::<StartContainerOptions>).await?;
         tokio::spawn(await_exit(self.docker.clone(), self.id.clone(), exit));
         let (stdout, stderr) = split(output);
-        Ok(Streams { stdin: input, stdout, stderr })
+        Ok(Streams { stdin: input, stdout: Box::new(stdout), stderr: Box::new(stderr) })
+    }
+
+    /// Starts what speaks over HTTP to the server, in its network; returns that one's streams. What the server says on its own
+    /// is for its operator.
+    async fn relayed(&mut self, http: &Inside, own: Streams) -> Result<Streams, String> {
+        let process = self.process().await.ok_or("it ended at once")?;
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut relay = tokio::process::Command::new(program)
+            .args(super::inside(http, Some(process.into())))
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        let streams = relay.stdin.take().zip(relay.stdout.take()).zip(relay.stderr.take());
+        let Some(((stdin, stdout), said)) = streams else { return Err("its streams are missing".to_owned()) };
+        self.relay = Some(relay);
+        let (stderr, to_stderr) = duplex(BUFFER);
+        tokio::spawn(async move {
+            let Streams { stdin: _open, stdout: mut one, stderr: mut other } = own;
+            let (mut said, to_stderr) = (said, tokio::sync::Mutex::new(to_stderr));
+            tokio::join!(
+                pass_on(&mut one, &to_stderr),
+                pass_on(&mut other, &to_stderr),
+                pass_on(&mut said, &to_stderr)
+            );
+        });
+        Ok(Streams { stdin: Box::pin(stdin), stdout: Box::new(stdout), stderr: Box::new(stderr) })
+    }
+
+    /// Returns its first process, as this machine knows it.
+    pub(crate) async fn process(&self) -> Option<u32> {
+        let found = self.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await.ok()?;
+        let process = found.state.and_then(|state| state.pid).and_then(|process| u32::try_from(process).ok());
+        process.filter(|process| *process > 0)
+    }
+
+    /// Returns what the engine calls it.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Waits until it has ended; returns its exit code. May be cancelled and called again.
@@ -175,6 +227,16 @@ pub(super) async fn remove(docker: &Docker, id: &str) {
     tracing::warn!(id, "a container could not be removed");
 }
 
+/// Passes on what comes, while somebody listens.
+async fn pass_on(from: &mut (impl AsyncRead + Unpin), to: &tokio::sync::Mutex<DuplexStream>) {
+    let mut piece = vec![0; 8 << 10];
+    while let Ok(length @ 1..) = from.read(&mut piece).await {
+        if to.lock().await.write_all(&piece[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Waits for the end of a container and says its exit code.
 async fn await_exit(docker: Docker, id: String, exit: watch::Sender<Option<i64>>) {
     let ended = docker.wait_container(&id, None::<WaitContainerOptions>).next().await;
@@ -247,8 +309,11 @@ fn confinement(hosting: &Hosting, plan: &Plan) -> HostConfig {
     let processes = pids.map_or(4096, i64::from);
     let bounds = [("nofile", i64::from(files)), ("nproc", processes)];
     let network = if hosting.network == Network::Unrestricted { "bridge" } else { "none" };
+    // Where there is a gate, it answers for names.
+    let gated = matches!(&hosting.network, Network::Places(places) if !places.is_empty());
     HostConfig {
         network_mode: Some(network.to_owned()),
+        dns: gated.then(|| vec!["127.0.0.1".to_owned()]),
         readonly_rootfs: Some(true),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),

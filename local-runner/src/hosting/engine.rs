@@ -7,9 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerSummary, SystemInfo, SystemVersion};
-use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
+use bollard::query_parameters::{
+    InspectContainerOptions, KillContainerOptions, ListContainersOptionsBuilder, StatsOptionsBuilder,
+};
 use bollard::{API_DEFAULT_VERSION, Docker};
 
+use futures::StreamExt;
 use tokio::time::sleep;
 
 use portcullis_core::config::{Hosting, Image, Isolation};
@@ -84,6 +87,11 @@ impl Engine {
         let own_kernel = own_kernel(&info, &version);
         let abilities = EngineAbilities { bounded, own_kernel, within_reach: reach };
         Ok((Self { docker, owner: groups::owner(), local }, abilities))
+    }
+
+    /// Tells whether its containers are processes of this machine.
+    pub(super) fn is_local(&self) -> bool {
+        self.local
     }
 
     /// Returns the identifier of an image that the engine holds.
@@ -161,6 +169,20 @@ impl Engine {
             remove(&self.docker, id).await;
         }
         left.len()
+    }
+
+    /// Kills a container; whoever started it removes it. Tells whether it ran.
+    pub(crate) async fn kill(&self, id: &str) -> bool {
+        self.docker.kill_container(id, None::<KillContainerOptions>).await.is_ok()
+    }
+
+    /// Returns the memory that a container has now, in bytes, and how many processes it has.
+    pub(crate) async fn usage(&self, id: &str) -> Option<(u64, usize)> {
+        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
+        let stats = self.docker.stats(id, Some(options)).next().await?.ok()?;
+        let processes =
+            stats.pids_stats.and_then(|pids| pids.current).and_then(|pids| usize::try_from(pids).ok());
+        Some((stats.memory_stats?.usage?, processes.unwrap_or_default()))
     }
 
     /// Lists the containers of gateways.

@@ -368,8 +368,31 @@ fn is_left(name: &str) -> bool {
     u32::try_from(id).is_ok_and(|id| began(id) != Some(then))
 }
 
+/// Returns a process and all that it has started, directly or not.
+pub(super) fn descendants(id: u32) -> Vec<u32> {
+    let mut found = vec![id];
+    let mut next = 0;
+    while let Some(id) = found.get(next) {
+        let children = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+        let children = children.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let children: Vec<u32> = children
+            .flat_map(|ids| ids.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
+            .collect();
+        found.extend(children);
+        next += 1;
+    }
+    found
+}
+
+/// Returns the memory of a process that is in use, in bytes.
+pub(super) fn resident(id: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|size| size << 10)
+}
+
 /// Returns when a process began, in ticks since the machine did.
-fn began(id: u32) -> Option<u64> {
+pub(super) fn began(id: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // The name, in parentheses, may hold anything.
     status.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()

@@ -6,7 +6,10 @@
 //! | `programs` | where a program is, and what it needs to be seen |
 //! | `bubblewrap` | what a sandbox is made of |
 //! | `engine`, `container` | containers over an engine's API |
+//! | `gate` | what a server reaches of the network |
 //! | `groups` | control groups: bounds, and which of them was hit |
+//! | `records` | what runs, written down |
+//! | `packages` | what a package of a registry is prepared to, and how that is started |
 //! | `sandbox`, `filter` | `portcullis sandbox`: what a process does to itself before it becomes a server |
 //!
 //! **What a description demands is enforced, or the server is not started.** What this machine can do is found once, by doing
@@ -17,9 +20,13 @@ mod container;
 mod engine;
 #[cfg(target_os = "linux")]
 mod filter;
+#[cfg(target_os = "linux")]
+pub(crate) mod gate;
 mod groups;
+pub(crate) mod packages;
 mod plan;
 pub(crate) mod programs;
+pub(crate) mod records;
 pub(crate) mod sandbox;
 
 use std::ffi::{OsStr, OsString};
@@ -29,16 +36,18 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use portcullis_core::config::{Backend, Command, Hosting, Isolation, Network};
+use portcullis_core::config::{Backend, Command, Hosting, Inside, Isolation, Network, Place};
 use portcullis_core::names::ServerName;
 use portcullis_core::sorted::SortedMap;
 
 use bubblewrap::Contents;
 pub(crate) use container::{Container, Streams};
-use engine::Engine;
+pub(crate) use engine::Engine;
 use groups::{Groups, Hierarchy};
 use plan::{Abilities, Bounded, Limits, Plan};
 use programs::Found;
+pub(crate) use records::Noted;
+use records::Records;
 use sandbox::Steps;
 
 /// The program that makes namespaces.
@@ -46,7 +55,10 @@ const BWRAP: &str = "bwrap";
 
 /// The place where servers are hosted. Cheap to clone; every clone speaks of the same one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Hosts(Arc<OnceCell<Machine>>);
+pub(crate) struct Hosts {
+    machine: Arc<OnceCell<Machine>>,
+    records: Option<Records>,
+}
 
 /// What was found out about this machine.
 #[derive(Debug)]
@@ -75,6 +87,10 @@ pub(crate) struct Ready {
     pub(crate) folder: Option<PathBuf>,
     /// What bounds it.
     pub(crate) cage: Option<Cage>,
+    /// What runs it; nothing where it is not hosted.
+    pub(crate) backend: Option<&'static str>,
+    /// The places that it may reach, where there is a gate to them.
+    pub(crate) gate: Vec<Place>,
 }
 
 /// What bounds a process, as long as it runs.
@@ -103,6 +119,16 @@ impl Cage {
 }
 
 impl Hosts {
+    /// Makes the same place with a folder in which it is written down what runs.
+    pub(crate) fn noted_in(self, folder: &Path) -> Self {
+        Self { records: Some(Records::of(folder)), ..self }
+    }
+
+    /// Returns where it is written down what runs, where it is.
+    pub(crate) fn records(&self) -> Option<&Records> {
+        self.records.as_ref()
+    }
+
     /// Makes what is started of how a server is hosted. `env` is the whole environment that a plain process would have, and
     /// `configured` what of it stands in the description.
     ///
@@ -115,8 +141,13 @@ impl Hosts {
         hosting: &Hosting,
         env: SortedMap<OsString, OsString>,
     ) -> Result<Placed, String> {
-        let machine = self.0.get_or_init(Machine::find).await;
+        let machine = self.machine.get_or_init(|| Machine::find(self.records.as_ref())).await;
         let plan = plan::plan(hosting, &machine.abilities)?;
+        let missing = hosting.mounts.iter().find(|mount| !Path::new(&mount.path).exists());
+        // What lies where an engine runs elsewhere cannot be seen from here.
+        if let Some(missing) = missing.filter(|_| machine.engine.as_ref().is_none_or(Engine::is_local)) {
+            return Err(format!("there is no file or folder {:?}, which `host.mounts` names", missing.path));
+        }
         if let (Backend::Container, Some(engine)) = (plan.backend, &machine.engine) {
             let (container, streams) = Container::start(engine, server, command, hosting, &plan).await?;
             return Ok(Placed::Container(Box::new((container, streams))));
@@ -146,7 +177,15 @@ impl Machine {
             Backend::Process => {
                 let steps = Steps { groups: doors, files: Some(plan.limits.files), ..Steps::default() };
                 let args = steps.args((&command.program).into(), args);
-                Ok(Ready { program: self.own.clone().into(), args, env, folder, cage })
+                Ok(Ready {
+                    program: self.own.clone().into(),
+                    args,
+                    env,
+                    folder,
+                    cage,
+                    backend: Some("process"),
+                    gate: Vec::new(),
+                })
             }
             Backend::Bubblewrap => {
                 let at = folder.as_deref().unwrap_or(Path::new("/"));
@@ -168,7 +207,8 @@ impl Machine {
                     own: &self.own,
                 };
                 let args = bubblewrap::args(&contents);
-                let steps = Steps { groups: doors, ..Steps::default() };
+                let gate = bubblewrap::gate(hosting);
+                let steps = Steps { groups: doors, gate, ..Steps::default() };
                 let args = steps.args(BWRAP.into(), args);
                 Ok(Ready {
                     program: self.own.clone().into(),
@@ -176,13 +216,15 @@ impl Machine {
                     env: within(env, command),
                     folder: None,
                     cage,
+                    backend: Some("bubblewrap"),
+                    gate: bubblewrap::places(hosting).to_vec(),
                 })
             }
             Backend::Container => Err("no container engine answers".to_owned()),
         }
     }
 
-    async fn find() -> Self {
+    async fn find(records: Option<&Records>) -> Self {
         // What runs now, also once another one was installed in its place.
         let own = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
         let (hierarchy, groups) = match Hierarchy::find() {
@@ -191,6 +233,9 @@ impl Machine {
         };
         if let Some(left) = hierarchy.as_ref().map(Hierarchy::sweep).filter(|left| *left > 0) {
             tracing::info!(left, "control groups of gateways that are gone were removed");
+        }
+        if let Some(left) = records.map(Records::sweep).filter(|left| *left > 0) {
+            tracing::info!(left, "processes of gateways that are gone were ended");
         }
         let bubblewrap = try_bubblewrap(&own).await;
         let (engine, container) = match Engine::find().await {
@@ -205,6 +250,29 @@ impl Machine {
         }
         Self { abilities: Abilities { bubblewrap, groups, engine: container }, hierarchy, engine, own }
     }
+}
+
+/// Enters the network of a process, for all that this one starts from now on.
+///
+/// # Errors
+/// Says why not: only root may, as a rule.
+pub(crate) fn enter_network(process: u32) -> anyhow::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let namespace = std::fs::File::open(format!("/proc/{process}/ns/net"))?;
+        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+        Ok(())
+    }
+    #[cfg(not(target_os = "linux"))]
+    anyhow::bail!("there are no networks of processes ({process}) here")
+}
+
+/// Returns the arguments of `portcullis inside`.
+fn inside(http: &Inside, beside: Option<i64>) -> Vec<OsString> {
+    let mut args = vec!["inside".to_owned(), "--port".to_owned(), http.port.to_string()];
+    args.extend(["--path".to_owned(), http.path.clone()]);
+    args.extend(beside.into_iter().flat_map(|process| ["--beside".to_owned(), process.to_string()]));
+    args.into_iter().map(OsString::from).collect()
 }
 
 /// Makes a sandbox in which nothing is done.

@@ -1,7 +1,7 @@
 //! `portcullis sandbox`: bounds itself, then becomes a program. It runs between the gateway and a server, and nowhere else.
 //!
-//! Before bubblewrap it goes into the server's control groups; within bubblewrap it sets Landlock and the filter of system calls.
-//! So nothing has to run between fork and exec in the gateway, and nothing ever runs unbounded.
+//! Before bubblewrap it goes into the server's control groups, and into a network behind a gate; within bubblewrap it sets
+//! Landlock and the filter of system calls. So nothing has to run between fork and exec in the gateway, and nothing ever runs unbounded.
 //!
 //! **What cannot be set ends it**: the program is not started.
 
@@ -29,6 +29,8 @@ pub(crate) struct Steps {
     pub(crate) groups: Vec<PathBuf>,
     /// The most files that it may hold open.
     pub(crate) files: Option<u32>,
+    /// The ports of the gate that its own network is behind, where it has one.
+    pub(crate) gate: Vec<u16>,
     /// The folders in which it may read, run, and write; whatever is in none of them is out of reach.
     pub(crate) reads: Vec<PathBuf>,
     pub(crate) runs: Vec<PathBuf>,
@@ -55,6 +57,7 @@ impl Steps {
             args.extend(paths.iter().flat_map(|path| [option.into(), path.into()]));
         }
         args.extend(self.files.iter().flat_map(|files| ["--files".into(), files.to_string().into()]));
+        args.extend(self.gate.iter().flat_map(|port| ["--gate".into(), port.to_string().into()]));
         args.extend(self.filter.then(|| "--filter".into()));
         args.push("--".into());
         args.push(program);
@@ -74,6 +77,10 @@ impl Steps {
                 Some("--run") => steps.runs.push(value()?.into()),
                 Some("--write") => steps.writes.push(value()?.into()),
                 Some("--files") => steps.files = value()?.to_str().and_then(|text| text.parse().ok()),
+                Some("--gate") => {
+                    let port = value()?.to_str().and_then(|text| text.parse().ok());
+                    steps.gate.push(port.ok_or("--gate needs a port")?);
+                }
                 Some("--filter") => steps.filter = true,
                 Some("--") => {
                     let mut command = Command::new(value()?);
@@ -111,6 +118,9 @@ fn become_it(steps: &Steps, mut program: Command) -> Result<Infallible, String> 
         setrlimit(Resource::RLIMIT_NOFILE, files.into(), files.into())
             .map_err(|error| format!("open files: {error}"))?;
     }
+    if !steps.gate.is_empty() {
+        hand_over(&steps.gate)?;
+    }
     if !steps.reads.is_empty() {
         fence(steps)?;
     }
@@ -119,6 +129,14 @@ fn become_it(steps: &Steps, mut program: Command) -> Result<Infallible, String> 
     }
     let error = program.exec();
     Err(format!("{}: {error}", program.get_program().display()))
+}
+
+/// Leaves the machine's network for one that is behind a gate.
+fn hand_over(ports: &[u16]) -> Result<(), String> {
+    #[cfg(target_os = "linux")]
+    return super::gate::hand_over(ports).map_err(|error| format!("the gate of its network: {error}"));
+    #[cfg(not(target_os = "linux"))]
+    Err(format!("there is no gate here for the ports {ports:?}"))
 }
 
 /// Keeps this process within its folders.
@@ -165,6 +183,7 @@ mod tests {
         let steps = Steps {
             groups: vec!["/g/cgroup.procs".into()],
             files: Some(64),
+            gate: vec![443, 80],
             reads: vec!["/".into()],
             runs: vec!["/usr".into(), "/bin".into()],
             writes: vec!["/tmp".into()],
@@ -177,7 +196,14 @@ mod tests {
             assert_eq!(command.get_program(), "prog");
             assert_eq!(command.get_args().collect::<Vec<_>>(), ["--filter", "--"]);
         }
-        for wrong in [&["--filter"][..], &["--"], &["--read"], &["--unknown", "--", "x"], &[]] {
+        for wrong in [
+            &["--filter"][..],
+            &["--"],
+            &["--read"],
+            &["--gate", "x", "--", "x"],
+            &["--unknown", "--", "x"],
+            &[],
+        ] {
             assert!(Steps::read(wrong.iter().map(OsString::from)).is_err(), "{wrong:?}");
         }
     }

@@ -15,7 +15,9 @@
 mod body;
 pub(crate) mod environment;
 mod feed;
+mod gated;
 mod group;
+mod journal;
 pub(crate) mod lines;
 mod spares;
 mod start;
@@ -24,6 +26,8 @@ mod supervise;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -34,7 +38,9 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 
+use crate::audit::Trail;
 use crate::hosting::Hosts;
+use crate::hosting::packages::Packages;
 
 use spares::Spares;
 
@@ -48,7 +54,10 @@ pub(crate) struct Processes {
     phase: watch::Sender<Phase>,
     patience: Patience,
     hosts: Hosts,
+    packages: Option<Packages>,
     spares: Spares,
+    /// Where it is recorded what hosted servers try to reach.
+    trail: Option<Trail>,
 }
 
 /// What the processes are to do.
@@ -84,13 +93,30 @@ impl Default for Processes {
 }
 
 impl Processes {
+    /// Has it written down in this data folder which hosted servers run.
+    pub(crate) fn noted_in(self, folder: &Path) -> Self {
+        Self { hosts: self.hosts.noted_in(folder), ..self }
+    }
+
     fn with_patience(patience: Patience) -> Self {
         Self {
             phase: watch::Sender::new(Phase::Serving),
             patience,
             hosts: Hosts::default(),
+            packages: None,
             spares: Spares::default(),
+            trail: None,
         }
+    }
+
+    /// Has servers that are packages start from what was prepared.
+    pub(crate) fn unpacking(self, packages: Packages) -> Self {
+        Self { packages: Some(packages), ..self }
+    }
+
+    /// The same processes, of which it is recorded what they try to reach.
+    pub(crate) fn recorded(self, trail: Trail) -> Self {
+        Self { trail: Some(trail), ..self }
     }
 
     /// Starts `command` as the process of `server` and ties it to `end`.
@@ -112,10 +138,11 @@ impl Processes {
         if *phase.borrow() != Phase::Serving {
             return Err(Unreachable::new(server.as_str(), "is not started while the gateway stops"));
         }
+        let command = &*self.unpacked(server, command)?;
         let spare = self.spares.take(server, command);
         let process = match spare.and_then(|mut spare| (!spare.body.has_ended()).then_some(spare)) {
             Some(spare) => spare,
-            None => start::start(server, command, &self.hosts).await?,
+            None => start::start(server, command, (&self.hosts, self.trail.clone())).await?,
         };
         tokio::spawn(supervise::supervise(process, end, longest, phase, self.patience));
         if command.hosting.as_ref().is_some_and(|hosting| hosting.spares > 0) {
@@ -128,7 +155,7 @@ impl Processes {
     async fn refill(self, server: ServerName, command: Command) {
         let wanted = command.hosting.as_ref().map_or(0, |hosting| usize::from(hosting.spares));
         while self.spares.count(&server) < wanted && *self.phase.borrow() == Phase::Serving {
-            match start::start(&server, &command, &self.hosts).await {
+            match start::start(&server, &command, (&self.hosts, self.trail.clone())).await {
                 Ok(started) => self.spares.put(command.clone(), started),
                 Err(error) => {
                     tracing::warn!(%server, %error, "no spare could be started");
@@ -145,6 +172,18 @@ impl Processes {
         for spare in self.spares.take_all() {
             spare.body.sweep().await;
         }
+    }
+
+    /// Returns a command whose program is one that was prepared, where it is a package.
+    fn unpacked<'c>(
+        &self,
+        server: &ServerName,
+        command: &'c Command,
+    ) -> Result<Cow<'c, Command>, Unreachable> {
+        let Some(packages) = &self.packages else { return Ok(Cow::Borrowed(command)) };
+        packages.unpack(server.as_str(), command).map_err(|why| {
+            Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered()
+        })
     }
 
     /// Returns how many processes there are.

@@ -16,10 +16,13 @@ use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::secrets::Veil;
 
-use crate::hosting::{Hosts, Placed, Ready, Streams};
+use crate::audit::Trail;
+use crate::hosting::{Hosts, Noted, Placed, Ready, Streams};
 
 use super::body::{Body, Process};
 use super::environment;
+use super::gated::{self, Gate, Way};
+use super::journal::Journal;
 
 /// A server that has just been started.
 pub(super) struct Started {
@@ -30,6 +33,12 @@ pub(super) struct Started {
     pub(super) stderr: Box<dyn AsyncRead + Send + Unpin>,
     /// What is not to be shown of what it says.
     pub(super) veil: Veil,
+    /// That it runs, written down where it is hosted.
+    pub(super) noted: Option<Noted>,
+    /// Where what it says on standard error is kept, where it is.
+    pub(super) log: Option<Journal>,
+    /// What its network is behind, where it is.
+    pub(super) gate: Option<Gate>,
 }
 
 /// Starts `command`. A program without a slash is looked up in the `PATH` of its own environment; a relative one
@@ -37,39 +46,49 @@ pub(super) struct Started {
 pub(super) async fn start(
     server: &ServerName,
     command: &Command,
-    hosts: &Hosts,
+    (hosts, trail): (&Hosts, Option<Trail>),
 ) -> Result<Started, Unreachable> {
     let refuse =
         |why: String| Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered();
     if let Some(objection) = objection(command).await {
         return Err(refuse(objection));
     }
-    let veil = command.veil.clone();
+    let records = hosts.records().filter(|_| command.hosting.is_some());
+    let log = records.map(|records| Journal::at(records.log(server.as_str())));
+    let (name, veil) = (server.clone(), command.veil.clone());
     let ready = match place(server, command, hosts).await.map_err(refuse)? {
         Placed::Container(started) => {
             let (container, Streams { stdin, stdout, stderr }) = *started;
             tracing::info!(%server, "container started");
-            let (stdout, stderr) = (Box::new(stdout), Box::new(stderr));
-            return Ok(Started {
-                server: server.clone(),
-                body: Body::Container(container),
-                stdin,
-                stdout,
-                stderr,
-                veil,
-            });
+            let noted = records.and_then(|records| records.note_container(server.as_str(), container.id()));
+            let gate = gated::beside(&container, server, command, trail).await;
+            let gate = gate.map_err(|error| refuse(format!("its network: {error}")))?;
+            let body = Body::Container(container);
+            return Ok(Started { server: name, body, stdin, stdout, stderr, veil, noted, log, gate });
         }
         Placed::Process(ready) => ready,
     };
-    let mut child = spawn(&ready).map_err(|error| refuse(explain(&error, command)))?;
+    let (mut child, way) = spawn(&ready).map_err(|error| refuse(explain(&error, command)))?;
     tracing::info!(%server, program = command.program, pid = child.id(), "process started");
+    let mut gate = None;
+    if let Some(way) = way {
+        match gated::open(way, server, ready.gate, trail).await {
+            Ok((stdin, opened)) => (child.stdin, gate) = (Some(stdin), Some(opened)),
+            Err(error) => {
+                let said = gated::last_words(&mut child).await;
+                return Err(refuse(said.unwrap_or_else(|| format!("its network: {error}"))));
+            }
+        }
+    }
     let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
+    let noted = records.zip(ready.backend).zip(child.id());
+    let noted = noted.and_then(|((records, backend), id)| records.note_process(server.as_str(), backend, id));
     let body = Body::Process(Process::new(child, ready.cage));
     let Some(((stdin, stdout), stderr)) = streams else {
         return Err(refuse("its standard streams are missing".to_owned()));
     };
-    let (stdout, stderr) = (Box::new(stdout), Box::new(stderr));
-    Ok(Started { server: server.clone(), body, stdin: Box::pin(stdin), stdout, stderr, veil })
+    let (stdin, stdout, stderr) = (Box::pin(stdin), Box::new(stdout), Box::new(stderr));
+    Ok(Started { server: name, body, stdin, stdout, stderr, veil, noted, log, gate })
 }
 
 /// Says what can be seen to be wrong before trying.
@@ -104,17 +123,20 @@ async fn place(server: &ServerName, command: &Command, hosts: &Hosts) -> Result<
             env,
             folder: command.cwd.as_ref().map(PathBuf::from),
             cage: None,
+            backend: None,
+            gate: Vec::new(),
         }))),
     }
 }
 
-fn spawn(ready: &Ready) -> io::Result<Child> {
+fn spawn(ready: &Ready) -> io::Result<(Child, Option<Way>)> {
+    let (stdin, way) = gated::input(&ready.gate)?;
     let mut prepared = tokio::process::Command::new(&ready.program);
     prepared
         .args(&ready.args)
         .env_clear()
         .envs(ready.env.iter())
-        .stdin(Stdio::piped())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -122,7 +144,7 @@ fn spawn(ready: &Ready) -> io::Result<Child> {
     if let Some(folder) = &ready.folder {
         prepared.current_dir(folder);
     }
-    prepared.spawn()
+    Ok((prepared.spawn()?, way))
 }
 
 fn explain(error: &io::Error, command: &Command) -> String {

@@ -11,6 +11,7 @@ use tokio::io::AsyncRead;
 use portcullis_core::names::ServerName;
 use portcullis_core::secrets::Veil;
 
+use super::journal::Journal;
 use super::lines::{Line, Lines};
 
 /// The longest line that is logged whole, in bytes.
@@ -39,7 +40,13 @@ impl LastWords {
 }
 
 /// Logs each line of `source` until it ends, without the secrets that the process was given.
-pub(super) async fn log(server: ServerName, source: impl AsyncRead + Unpin, words: LastWords, veil: Veil) {
+pub(super) async fn log(
+    server: ServerName,
+    source: impl AsyncRead + Unpin,
+    words: LastWords,
+    veil: Veil,
+    mut journal: Option<Journal>,
+) {
     let mut lines = Lines::new(source, LINE_LIMIT);
     let mut pace = Pace::default();
     while let Ok(Some(line)) = lines.next().await {
@@ -51,6 +58,9 @@ pub(super) async fn log(server: ServerName, source: impl AsyncRead + Unpin, word
         if pace.admits(Instant::now()) {
             report(&server, pace.take_left_out());
             tracing::info!(target: "upstream", %server, "{line}");
+            if let Some(journal) = &mut journal {
+                journal.write(&line);
+            }
         }
     }
     report(&server, pace.take_left_out());

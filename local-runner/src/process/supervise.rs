@@ -58,11 +58,11 @@ pub(super) async fn supervise(
     mut phase: watch::Receiver<Phase>,
     patience: Patience,
 ) {
-    let Started { server, mut body, stdin, stdout, stderr, veil } = started;
+    let Started { server, mut body, stdin, stdout, stderr, veil, noted: _noted, log, gate } = started;
     let words = LastWords::default();
     let (report, output_ended) = oneshot::channel();
     let mut readers = JoinSet::new();
-    readers.spawn(stderr::log(server.clone(), stderr, words.clone(), veil));
+    readers.spawn(stderr::log(server.clone(), stderr, words.clone(), veil, log));
     readers.spawn(relay(Lines::new(stdout, longest), end.inbox(), report));
 
     let ending = tokio::select! {
@@ -92,6 +92,10 @@ pub(super) async fn supervise(
     // What is left of the output comes before the news of the end; after this long, nobody is left to write it.
     let _ = timeout(DRAIN, async { while readers.join_next().await.is_some() {} }).await;
 
+    // Nobody is left to come through it; what was tried is told.
+    if let Some(gate) = gate {
+        gate.close().await;
+    }
     let reason = exceeded.unwrap_or_else(|| reason(ending, &departure));
     // Only here: what a server says to its operator may hold what agents must not see.
     tracing::info!(%server, reason, last_words = words.heard(), "process gone");

@@ -108,3 +108,15 @@ MODULE = [
     Plant("the same public bucket", "\n# --- A role bound", PUBLIC, "scan", "CKV_AWS_20 module.portcullis.aws_s3_bucket.public", "main.tf"),
     Plant("a key that stays as it is", "enable_key_rotation     = true", "enable_key_rotation     = false", "scan", "CKV_AWS_7", "main.tf"),
 ]
+
+# In the objects of infra/kubernetes: what is replaced, by what, who finds it, and what it says.
+OBJECTS = [
+    ("readOnlyRootFilesystem", "readonlyRootFilesystem", "unknown", "readonlyRootFilesystem"),
+    ("replicas: 1", 'replicas: "1"', "unknown", "not of type 'integer'"),
+    ("preStop: { sleep: { seconds: 5 } }", "preStop: { sleep: { second: 5 } }", "unknown", "second"),
+    ("port: mcp }\n            periodSeconds: 10", "port: http }\n            periodSeconds: 10", "disagreeing", "no port http"),
+    ("targetPort: mcp", "targetPort: web", "disagreeing", "no port web"),
+    ("token: REPLACE-IT", "token: a-token-that-everybody-knows", "disagreeing", "would take"),
+    ("key: token", "key: tokens", "disagreeing", "in no secret"),
+    ("egress: []", "egress: [{}]", "disagreeing", "may reach the network"),
+]

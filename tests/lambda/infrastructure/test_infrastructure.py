@@ -10,6 +10,7 @@ import unittest
 import zipfile
 from pathlib import Path
 
+import elsewhere
 import module
 import plants
 import rules
@@ -194,6 +195,29 @@ class Scanned(unittest.TestCase):
         news = {finding: wanted for finding, wanted in found.items() if finding not in accepted}
         self.assertEqual(news, {})
         self.assertEqual(accepted - set(found), set(), "accepted, and not found any more")
+
+
+class Elsewhere(unittest.TestCase):
+    """What runs a server on Kubernetes and on ECS."""
+
+    def test_kubernetes_knows_all_of_it(self):
+        text = elsewhere.OBJECTS.read_text()
+        self.assertEqual(elsewhere.unknown(text), [])
+        self.assertEqual(elsewhere.disagreeing(text), [])
+
+    def test_cloudformation_knows_all_of_it(self):
+        self.assertEqual(elsewhere.lint(elsewhere.SERVICE), [])
+
+    def test_what_is_found_is_accepted_for_a_reason(self):
+        self.assertEqual(elsewhere.scanned(), ([], []))
+
+    def test_planted_mistakes_are_found(self):
+        text = elsewhere.OBJECTS.read_text()
+        for old, new, finder, says in plants.OBJECTS:
+            with self.subTest(new):
+                self.assertIn(old, text, "nothing to plant it into")
+                said = getattr(elsewhere, finder)(text.replace(old, new, 1))
+                self.assertIn(says, "\n".join(said))
 
 
 class Planted(unittest.TestCase):

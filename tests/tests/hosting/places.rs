@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_tests::engine::Engine;
@@ -70,6 +70,11 @@ impl Place {
             server["command"] = json!([hostile()]);
         }
         server
+    }
+
+    /// Where the hostile server's program is there.
+    pub(crate) fn program(&self) -> PathBuf {
+        if self.engine.is_some() { "/hostile".into() } else { hostile() }
     }
 
     /// Prepares a gateway for it.

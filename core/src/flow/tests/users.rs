@@ -191,3 +191,21 @@ fn another_configuration_keeps_what_is_equal() {
     gateway.reload(Config { servers: [].into(), ..config() });
     assert_eq!(gateway.0.users.servers().len(), 0);
 }
+
+/// Attack case 18, for some users only: what was approved is what one of them was shown.
+#[test]
+fn who_is_shown_something_else_than_was_approved_is_served_nothing_of_it() {
+    let host = Memory::new(counting_server());
+    let gateway = start(&host);
+    let before = listed(&host, &gateway, of(1, list()));
+    assert!(before.contains(&"mine__of1".to_owned()), "{before:?}");
+    let theirs = gateway.0.users.servers();
+    let server = theirs.iter().find(|server| server.name.as_str() == "mine").expect("it is theirs");
+    let seen = server.seen().expect("it was read");
+    let approval = crate::approval::Approval::of_all(&server.launch(), 1, &seen);
+    let approvals = [(server.name.clone(), Arc::new(approval))].into_iter().collect();
+    gateway.reload(Config { approvals, ..config() });
+    assert_eq!(listed(&host, &gateway, of(1, list())), before);
+    let other = listed(&host, &gateway, of(2, list()));
+    assert!(!other.is_empty() && other.iter().all(|name| !name.starts_with("mine__of")), "{other:?}");
+}

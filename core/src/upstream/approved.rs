@@ -1,0 +1,147 @@
+//! What a server was approved to offer, and what is served of what it offers.
+//!
+//! **What it says is compared when its lists are read, and when it is approved**; no request does so.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::{Nudge, Server, lock};
+use crate::approval::{Approval, Held, Pinned, launch, pin};
+use crate::catalog::Offer;
+use crate::config::Transport;
+use crate::error::Unreachable;
+use crate::sorted::SortedSet;
+
+/// How much of what is not as it was approved is told of one server.
+const TOLD: usize = 1000;
+
+/// What is known of a server's approval.
+#[derive(Debug, Default)]
+pub(crate) struct Approved(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    approval: Option<Arc<Approval>>,
+    /// What it offers, as it was read.
+    seen: Option<Arc<Offer>>,
+    /// What is not as it was approved.
+    held: Arc<Vec<Held>>,
+    /// What has been told of that.
+    told: SortedSet<String>,
+}
+
+/// Why nothing of a server is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unapproved {
+    /// It has to be approved, and was not.
+    Never,
+    /// It is reached by something else than was approved.
+    Launch,
+}
+
+impl Server {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        lock(&self.approved.0)
+    }
+
+    /// Returns what it was approved to say.
+    pub(crate) fn approval(&self) -> Option<Arc<Approval>> {
+        self.known().approval.clone()
+    }
+
+    /// Returns what it offers, as it was read.
+    pub(crate) fn seen(&self) -> Option<Arc<Offer>> {
+        self.known().seen.clone()
+    }
+
+    /// Returns what is not as it was approved.
+    pub(crate) fn held(&self) -> Arc<Vec<Held>> {
+        self.known().held.clone()
+    }
+
+    /// Returns the digest of what it is reached by.
+    pub(crate) fn launch(&self) -> String {
+        launch(&self.settings.transport)
+    }
+
+    /// Returns why nothing of it is served, where that is so for lack of an approval.
+    pub(crate) fn unapproved(&self) -> Option<Unapproved> {
+        self.unapproved_by(self.approval().as_deref())
+    }
+
+    fn unapproved_by(&self, approval: Option<&Approval>) -> Option<Unapproved> {
+        match approval {
+            Some(approval) if approval.launch != self.launch() => Some(Unapproved::Launch),
+            None if self.settings.approval.is_required() => Some(Unapproved::Never),
+            _ => None,
+        }
+    }
+
+    /// Refuses to reach a server by what was not approved. One at a URL that has never been approved is asked what there is to
+    /// approve.
+    pub(crate) fn may_be_reached(&self) -> Result<(), Unreachable> {
+        let is_program = matches!(self.settings.transport, Transport::Stdio(_));
+        let what = if is_program { "command" } else { "URL" };
+        match self.unapproved() {
+            Some(Unapproved::Launch) => Err(self.error(format!(
+                "is not used: its {what} is not the one that was approved; `portcullis approve {}` shows it",
+                self.name
+            ))),
+            Some(Unapproved::Never) if is_program => Err(self.error(format!(
+                "is not started: it has not been approved; `portcullis approve {}` shows it",
+                self.name
+            ))),
+            Some(Unapproved::Never) | None => Ok(()),
+        }
+    }
+
+    /// Takes what it offers, and serves of that what was approved.
+    pub(crate) fn serve(&self, seen: Arc<Offer>) {
+        self.serve_anew(Some(seen));
+    }
+
+    /// The same with what it offered before, where it has not been read again. One at a time: what is compared last is
+    /// compared with the approval that counts.
+    fn serve_anew(&self, seen: Option<Arc<Offer>>) {
+        let mut known = self.known();
+        let Some(seen) = seen.or_else(|| known.seen.clone()) else { return };
+        let approval = known.approval.as_deref();
+        let Pinned { offer, held } = match (approval, self.unapproved_by(approval)) {
+            (_, Some(_)) => Pinned::nothing(&seen),
+            (Some(approval), None) => {
+                pin(&seen, approval, self.settings.approval.changed.unwrap_or_default())
+            }
+            (None, None) => Pinned::all(&seen),
+        };
+        known.held = Arc::new(held);
+        self.offer.store(Some(offer));
+        known.seen = Some(seen);
+    }
+
+    /// Takes another approval, or none, and serves what was approved by it.
+    pub(crate) fn approve(&self, approval: Option<&Arc<Approval>>) {
+        if self.known().approval.as_ref() == approval {
+            return;
+        }
+        let was_kept_out = self.may_be_reached().is_err();
+        self.known().approval = approval.cloned();
+        // Where it waits for its user, how to connect stands in the place of what it offers.
+        if !self.awaits_consent.load(Ordering::Relaxed) {
+            self.serve_anew(None);
+        }
+        if was_kept_out && self.may_be_reached().is_ok() {
+            self.tries_again();
+            let _ = self.nudge.unbounded_send(Nudge::Changed);
+        }
+    }
+
+    /// Returns what is not as it was approved and has not been told yet.
+    pub(crate) fn untold(&self) -> Vec<Held> {
+        let mut known = self.known();
+        let (held, room) = (known.held.clone(), TOLD.saturating_sub(known.told.len()));
+        let untold: Vec<_> =
+            held.iter().filter(|held| !known.told.contains(&held.stamp())).take(room).cloned().collect();
+        known.told.extend(untold.iter().map(Held::stamp));
+        untold
+    }
+}

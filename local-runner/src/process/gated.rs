@@ -1,0 +1,119 @@
+//! A process whose network is behind a gate: before it becomes the server it hands the sockets of its network over standard
+//! input, and what the server then has there is a pipe.
+
+use std::io;
+use std::process::Stdio;
+
+use portcullis_core::config::{Command, Network, Place};
+use portcullis_core::names::ServerName;
+use tokio::process::{Child, ChildStdin};
+
+use crate::audit::Trail;
+use crate::hosting::Container;
+
+#[cfg(target_os = "linux")]
+pub(super) use crate::hosting::gate::Gate;
+
+/// There are no gates here.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+pub(super) enum Gate {}
+
+#[cfg(not(target_os = "linux"))]
+impl Gate {
+    /// Closes it.
+    #[expect(clippy::unused_async, reason = "elsewhere it waits")]
+    pub(super) async fn close(self) {
+        match self {}
+    }
+}
+
+/// The gateway's end of what is a process' standard input at first.
+#[derive(Debug)]
+pub(super) struct Way(#[cfg(target_os = "linux")] std::os::unix::net::UnixStream);
+
+/// Returns the standard input of a process that may reach these places, and the other end of it where it is no pipe.
+#[cfg(target_os = "linux")]
+pub(super) fn input(places: &[Place]) -> io::Result<(Stdio, Option<Way>)> {
+    if places.is_empty() {
+        return Ok((Stdio::piped(), None));
+    }
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    Ok((std::os::fd::OwnedFd::from(theirs).into(), Some(Way(ours))))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn input(places: &[Place]) -> io::Result<(Stdio, Option<Way>)> {
+    if places.is_empty() { Ok((Stdio::piped(), None)) } else { Err(io::ErrorKind::Unsupported.into()) }
+}
+
+/// Opens the gate of a process, and has it become the server.
+#[cfg(target_os = "linux")]
+pub(super) async fn open(
+    way: Way,
+    server: &ServerName,
+    places: Vec<Place>,
+    trail: Option<Trail>,
+) -> io::Result<(ChildStdin, Gate)> {
+    use crate::hosting::gate::{Caps, Recorder, let_start, sockets_from};
+
+    let sockets = sockets_from(&way.0).await?;
+    let witness = std::sync::Arc::new(Recorder::new(trail, server.to_arc()));
+    let gate = Gate::open(sockets, places, Caps::default(), witness)?;
+    let writer = std::os::fd::OwnedFd::from(let_start(&way.0)?);
+    Ok((ChildStdin::from_std(writer.into())?, gate))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) async fn open(
+    _: Way,
+    _: &ServerName,
+    _: Vec<Place>,
+    _: Option<Trail>,
+) -> io::Result<(ChildStdin, Gate)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Opens the gate of a container that has just started, where there are places that it may reach. What it tries before that fails:
+/// nothing leads out of its network.
+#[cfg(target_os = "linux")]
+pub(super) async fn beside(
+    container: &Container,
+    server: &ServerName,
+    command: &Command,
+    trail: Option<Trail>,
+) -> io::Result<Option<Gate>> {
+    use crate::hosting::gate::{Caps, Policy, Recorder, sockets_of};
+
+    let places = match command.hosting.as_ref().map(|hosting| &hosting.network) {
+        Some(Network::Places(places)) if !places.is_empty() => places.clone(),
+        _ => return Ok(None),
+    };
+    let process = container.process().await.ok_or_else(|| io::Error::other("it ended at once"))?;
+    let sockets = sockets_of(process, &Policy::new(places.clone()).ports()).await?;
+    let witness = std::sync::Arc::new(Recorder::new(trail, server.to_arc()));
+    Gate::open(sockets, places, Caps::default(), witness).map(Some)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) async fn beside(
+    _: &Container,
+    _: &ServerName,
+    _: &Command,
+    _: Option<Trail>,
+) -> io::Result<Option<Gate>> {
+    Ok(None)
+}
+
+/// Says what a process said before it became no server.
+pub(super) async fn last_words(child: &mut Child) -> Option<String> {
+    use tokio::io::AsyncReadExt as _;
+
+    /// How much it may have said.
+    const LONGEST: u64 = 4096;
+    let mut said = Vec::new();
+    child.start_kill().ok()?;
+    child.stderr.take()?.take(LONGEST).read_to_end(&mut said).await.ok()?;
+    let said = String::from_utf8_lossy(&said);
+    said.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
+}
