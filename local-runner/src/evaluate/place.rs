@@ -55,7 +55,7 @@ pub(super) struct Running {
 /// What a server runs as.
 enum Body {
     /// A process, and what bounds it.
-    Process(Child, Option<Cage>),
+    Process(Box<Child>, Option<Cage>),
     Container(Box<Container>),
 }
 
@@ -141,7 +141,7 @@ impl Starter {
         let ((input, output), errors) = streams.context("its standard streams are missing")?;
         let watcher = Watcher::begin(child.id().map_or(Root::None, Root::Process));
         let link = Link::new(Box::new(input), output, errors);
-        Ok(Running { body: Body::Process(child, ready.cage), link, watcher, recording })
+        Ok(Running { body: Body::Process(Box::new(child), ready.cage), link, watcher, recording })
     }
 
     async fn placed(&self, server: &ServerName, den: &Den) -> anyhow::Result<Placed> {
