@@ -2,6 +2,7 @@
 
 mod approve;
 mod bridge;
+mod evaluate;
 #[cfg(target_os = "linux")]
 mod gate;
 mod host;
@@ -18,6 +19,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use approve::{Approve, History};
 pub(crate) use bridge::{Bridge, TOKEN};
+pub(crate) use evaluate::Evaluate;
 #[cfg(target_os = "linux")]
 pub(crate) use gate::{Gate, GateSockets};
 pub(crate) use host::{Host, Inside, Logs, Prepare, Running, Stop};
@@ -116,6 +118,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis doctor --config portcullis.yaml\n  portcullis doctor --url http://127.0.0.1:9000/mcp"
     )]
     Doctor(Doctor),
+    /// Start a server alone, where it can do no harm, and see what it does; exit code 1 where it is dangerous
+    #[command(
+        after_help = "Examples:\n  portcullis evaluate github --html github.html\n  portcullis evaluate github --calls all --record\n  portcullis evaluate --list\n\nThe server gets no secret of yours and none of your files: what it finds in their place is made for it."
+    )]
+    Evaluate(Evaluate),
     /// Convert files of Claude Desktop, Cursor, VS Code and MCPX to the native format, or begin with a file of your own
     #[command(
         after_help = "Examples:\n  portcullis import ~/.cursor/mcp.json --output portcullis.yaml\n  portcullis import mcp.json app.yaml --output portcullis.yaml\n  portcullis import --output portcullis.yaml"

@@ -8,6 +8,7 @@ mod connections;
 mod data;
 mod database;
 mod demo;
+mod evaluate;
 mod families;
 mod history;
 mod host;

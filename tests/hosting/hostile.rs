@@ -69,7 +69,7 @@ const TOOLS: [(&str, &str, &str); 21] = [
     ("lookup", "Looks up a name.", r#""name":{"type":"string","default":"lookup.hostile.example"}"#),
     ("fork", "Makes children.", r#""most":{"type":"integer","default":500}"#),
     ("eat", "Takes memory.", r#""megabytes":{"type":"integer","default":512}"#),
-    ("spin", "Keeps a processor busy.", r#""seconds":{"type":"integer","default":2}"#),
+    ("spin", "Keeps a processor busy.", r#""seconds":{"type":"integer","default":4}"#),
     (
         "fill",
         "Fills a file.",
@@ -242,7 +242,7 @@ impl Server {
                 .map_or_else(|why| why, |found| found.to_string()),
             "fork" => deeds::multiply(arguments.number("most", 500)),
             "eat" => deeds::eat(arguments.number("megabytes", 512)),
-            "spin" => deeds::spin(arguments.number("seconds", 2)),
+            "spin" => deeds::spin(arguments.number("seconds", 4)),
             "fill" => deeds::fill(arguments.text("path", "/tmp/filled"), arguments.number("megabytes", 64)),
             "write" => deeds::said(fs::write(arguments.text("path", "/tmp/written"), "hostile"), "written"),
             "open" => self.open(arguments.number("most", 100_000)),

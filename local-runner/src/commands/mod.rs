@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod connections;
 mod doctor;
+mod evaluate;
 mod explain;
 #[cfg(target_os = "linux")]
 pub(crate) mod gate;
@@ -54,6 +55,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Host(command) => unless_stopped(host::run(command)).await,
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => unless_stopped(Box::pin(doctor::run(args))).await,
+        Command::Evaluate(args) => unless_stopped(Box::pin(evaluate::run(args))).await,
         Command::Import(args) => import::run(&args),
         Command::Tools(args) => unless_stopped(Box::pin(tools::list(args))).await,
         Command::Call(args) => unless_stopped(Box::pin(tools::call(args))).await,
@@ -92,7 +94,7 @@ fn say(line: impl std::fmt::Display) {
 }
 
 /// Counts things as people do: `1 server`, `2 servers`.
-fn counted(count: usize, what: &str) -> String {
+pub(crate) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

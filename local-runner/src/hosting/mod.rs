@@ -25,7 +25,7 @@ pub(crate) mod gate;
 mod groups;
 pub(crate) mod packages;
 mod plan;
-mod programs;
+pub(crate) mod programs;
 pub(crate) mod records;
 pub(crate) mod sandbox;
 

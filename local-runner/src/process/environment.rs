@@ -37,7 +37,7 @@ const PROXIES: [&str; 6] =
     ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "http_proxy", "https_proxy"];
 
 /// Resolves the environment of a process: the base out of `inherited`, overridden by `configured`.
-pub(super) fn resolve(
+pub(crate) fn resolve(
     inherited: impl Iterator<Item = (OsString, OsString)>,
     configured: &SortedMap<String, String>,
 ) -> SortedMap<OsString, OsString> {

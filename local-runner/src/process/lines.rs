@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 const BUFFER: usize = 64 << 10;
 
 /// Reads lines of at most `limit` bytes.
-pub(super) struct Lines<R> {
+pub(crate) struct Lines<R> {
     source: BufReader<R>,
     limit: usize,
     /// The beginning of the line that is being read.
@@ -23,7 +23,7 @@ pub(super) struct Lines<R> {
 
 /// One line, without its newline.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(crate) enum Line {
     /// All of it.
     Whole(Bytes),
     /// The first bytes of a line that is longer than the limit; the rest is skipped.
@@ -32,12 +32,12 @@ pub(super) enum Line {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     /// Reads `source`, in lines of at most `limit` bytes.
-    pub(super) fn new(source: R, limit: usize) -> Self {
+    pub(crate) fn new(source: R, limit: usize) -> Self {
         Self { source: BufReader::with_capacity(BUFFER, source), limit, partial: Vec::new(), skipping: false }
     }
 
     /// Reads the next line; what follows the last newline is a line too. Yields nothing at the end.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             let chunk = self.source.fill_buf().await?;
             if chunk.is_empty() {

@@ -13,12 +13,12 @@
 //! What the lines say is none of this module's business.
 
 mod body;
-mod environment;
+pub(crate) mod environment;
 mod feed;
 mod gated;
 mod group;
 mod journal;
-mod lines;
+pub(crate) mod lines;
 mod spares;
 mod start;
 mod stderr;
