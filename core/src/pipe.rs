@@ -163,6 +163,7 @@ impl Pipe {
     }
 
     /// Tells whether somebody else needs the process too, such as whoever waits for an answer.
+    #[cfg(feature = "hosting")]
     pub(crate) fn is_needed(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }

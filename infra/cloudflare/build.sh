@@ -19,6 +19,12 @@ CARGO_TARGET_DIR=$target/bindgen cargo build --quiet --locked --manifest-path in
 # With the toolchain for wasm, which may be another one: so a target folder of its own.
 exports=$(bash infra/wasm-toolchain.sh)
 eval "$exports"
+# Where the crates lie on this machine is of no use in what is deployed, and would make it larger.
+RUSTFLAGS=${RUSTFLAGS:-}
+for source in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
+    RUSTFLAGS="$RUSTFLAGS --remap-path-prefix=$source="
+done
+export RUSTFLAGS
 CARGO_TARGET_DIR=$target/wasm-core cargo build --quiet --locked --profile edge --package portcullis-edge \
     --target wasm32-unknown-unknown
 

@@ -34,7 +34,7 @@ pub(crate) fn launch(transport: &Transport) -> String {
                 take(name);
                 text.names().into_iter().for_each(|secret| take(secret.as_str()));
             }
-            command.hosting.iter().for_each(|hosting| profile(hosting, &mut take));
+            command.hosting().into_iter().for_each(|hosting| profile(hosting, &mut take));
         }
     }
     audit::digest(said.as_bytes())
@@ -108,7 +108,7 @@ pub(crate) fn described(transport: &Transport) -> String {
 
 /// Says where a hosted server's program comes from.
 fn source(command: &Command) -> String {
-    let Some(hosting) = &command.hosting else { return String::new() };
+    let Some(hosting) = command.hosting() else { return String::new() };
     match (&hosting.image, &hosting.package) {
         (Some(image), _) => format!("image {}@{}", image.name, image.digest),
         (None, Some(package)) => {

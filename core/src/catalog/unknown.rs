@@ -9,7 +9,7 @@ use std::ops::Deref;
 use super::{Kind, Offer};
 use crate::config::{Config, ItemKind, Origin, Selector, Variant, What, nearest};
 use crate::customize::{Customized, customize};
-use crate::names::ServerName;
+use crate::names::{ServerName, without_case};
 use crate::sorted::{self, SortedMap, SortedSet};
 
 /// Something that a configuration names and no server offers.
@@ -108,7 +108,7 @@ fn look_for(
     let offered = || answered.iter().flat_map(|names| names.of_kind(selector.kind));
     let is_offered = match spelling {
         Spelling::Exact => offered().any(|named| named.exact.contains(item)),
-        Spelling::Loose => offered().any(|named| named.small.contains(&item.to_lowercase())),
+        Spelling::Loose => offered().any(|named| named.small.contains(&without_case(item))),
     };
     if is_offered {
         return None;
@@ -137,7 +137,7 @@ impl<'n> Names<'n> {
             // A variant that is left out has been reported already.
             let varied = variants.iter().filter(|variant| variant.kind == kind.of_rules());
             let exact: SortedSet<_> = own.chain(varied.map(|variant| variant.name.as_str())).collect();
-            let small = exact.iter().map(|name| name.to_lowercase()).collect();
+            let small = exact.iter().map(|name| without_case(name)).collect();
             Named { kind: kind.of_rules(), exact, small }
         }))
     }

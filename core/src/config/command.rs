@@ -5,7 +5,6 @@
 
 use super::denied::is_denied;
 use super::file::{CommandEntry, ServerEntry};
-use super::hosting::Hosting;
 use super::item::At;
 use super::model::Command;
 use super::problem::{Report, quote};
@@ -75,13 +74,22 @@ fn resolve_rest(
         Some(cwd) => resolve_folder(cwd, context, report).map(Some),
         None => Some(None),
     };
+    #[cfg(feature = "hosting")]
     let hosting = match &entry.host {
-        Some(host) => host.value.resolve(context, report).map(|hosting: Hosting| Some(Box::new(hosting))),
+        Some(host) => host.value.resolve(context, report).map(|hosting| Some(Box::new(hosting))),
         None => Some(None),
     };
     let (env, secret_env) = env?;
     let args = args.into_iter().collect::<Option<_>>()?;
-    Some(Command { args, env, secret_env, cwd: cwd?, hosting: hosting?, ..Command::default() })
+    Some(Command {
+        args,
+        env,
+        secret_env,
+        cwd: cwd?,
+        #[cfg(feature = "hosting")]
+        hosting: hosting?,
+        ..Command::default()
+    })
 }
 
 fn resolve_program(program: &At<String>, context: &Context<'_>, report: &mut Report<'_>) -> Option<String> {

@@ -2,13 +2,17 @@
 //!
 //! **What is written is enforced, or the server is not started.** A bound that nobody wrote is set where that is possible.
 
+#![cfg_attr(not(feature = "hosting"), expect(dead_code, reason = "nothing is hosted"))]
+
 use std::time::Duration;
 
 use url::Url;
 
 use super::command::resolve_folder;
 use super::item::{At, Fields, Item};
-use super::native::{read_duration, read_number, read_size};
+#[cfg(feature = "hosting")]
+use super::native::read_duration;
+use super::native::{read_number, read_size};
 use super::node::Value;
 use super::problem::{Place as Spot, Report};
 use super::server::Context;
@@ -199,7 +203,9 @@ impl Default for Hosting {
 /// The section as it is written: paths in it may call variables.
 #[derive(Debug, Clone)]
 pub(super) struct HostEntry {
+    #[cfg(feature = "hosting")]
     hosting: Hosting,
+    #[cfg(feature = "hosting")]
     mounts: Vec<MountEntry>,
     /// Where the image or the package stands.
     pub(super) source: Option<Spot>,
@@ -212,6 +218,25 @@ struct MountEntry {
     write: bool,
 }
 
+#[cfg(not(feature = "hosting"))]
+impl HostEntry {
+    /// Tells whether the server comes from an image.
+    pub(super) fn has_image(&self) -> bool {
+        false
+    }
+
+    /// Tells whether the server is a package.
+    pub(super) fn has_package(&self) -> bool {
+        false
+    }
+
+    /// Passes the section over: whatever the server comes from, it is not started here.
+    pub(super) fn read(item: &Item<'_>, _: &mut Report<'_>) -> Option<Self> {
+        Some(Self { source: Some(item.place()) })
+    }
+}
+
+#[cfg(feature = "hosting")]
 impl HostEntry {
     /// Tells whether the server comes from an image.
     pub(super) fn has_image(&self) -> bool {

@@ -7,6 +7,7 @@ use super::native_rules::{Named, RuleDraft};
 use super::policy::{Rule, Selector, What};
 use super::problem::{Place, Report, quote};
 use crate::acl::Glob;
+use crate::names::without_case;
 use crate::sorted::{self, SortedMap};
 
 /// How many names a hint lists.
@@ -32,8 +33,8 @@ impl Known {
 
     /// Returns a server's name as it is written in its own section.
     pub(super) fn server(&self, name: &str) -> Option<&str> {
-        let name = name.to_lowercase();
-        self.servers.iter().map(String::as_str).find(|server| server.to_lowercase() == name)
+        let name = without_case(name);
+        self.servers.iter().map(String::as_str).find(|server| without_case(server) == name)
     }
 
     /// Reports a name or a pattern that no server has.
@@ -105,7 +106,7 @@ impl Known {
 
 /// Returns the key of a group in [`super::Policy::groups`]: names are compared without case.
 pub(super) fn group_key(name: &str) -> String {
-    name.to_lowercase()
+    without_case(name)
 }
 
 fn hint_nearest(name: &str, names: &[&str], what: &str, report: &mut Report<'_>) {

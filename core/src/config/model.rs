@@ -169,7 +169,7 @@ impl Server {
     /// Returns how it is hosted, where it is.
     pub fn hosting(&self) -> Option<&Hosting> {
         match &self.transport {
-            Transport::Stdio(command) => command.hosting.as_deref(),
+            Transport::Stdio(command) => command.hosting(),
             Transport::Http(_) | Transport::Sse(_) => None,
         }
     }
@@ -238,7 +238,18 @@ pub struct Command {
     /// The folder it runs in; the gateway's own where absent.
     pub cwd: Option<String>,
     /// How it is kept apart, where it is; it is the user's process where absent.
+    #[cfg(feature = "hosting")]
     pub hosting: Option<Box<Hosting>>,
+}
+
+impl Command {
+    /// Returns how it is hosted, where it is, and programs are started at all.
+    pub fn hosting(&self) -> Option<&Hosting> {
+        #[cfg(feature = "hosting")]
+        return self.hosting.as_deref();
+        #[cfg(not(feature = "hosting"))]
+        None
+    }
 }
 
 /// An HTTP endpoint.

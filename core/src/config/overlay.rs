@@ -18,7 +18,7 @@ use super::policy::{Agent, Origin, Policy, Rule, Selector, What};
 use super::problem::{Place, Report, quote};
 use super::source::{Draft, Source};
 use crate::acl::Glob;
-use crate::names::ServerName;
+use crate::names::{ServerName, without_case};
 
 /// What the name of an overlay for an agent begins with.
 const OF_AGENT: &str = "agent:";
@@ -162,7 +162,7 @@ fn apply(
 }
 
 fn find<'p>(policy: &'p mut Policy, name: &str) -> Option<&'p mut Arc<Agent>> {
-    let is_it = |agent: &&mut Arc<Agent>| agent.name.to_lowercase() == name.to_lowercase();
+    let is_it = |agent: &&mut Arc<Agent>| without_case(&agent.name) == without_case(name);
     policy.agents.iter_mut().chain([&mut policy.default]).find(is_it)
 }
 

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::rule::{Rule, Value};
-use super::value::without_case;
 use super::{Recipe, item};
 use crate::catalog::replace_member;
 use crate::config::{ItemKind, Narrowing};
 use crate::error::{Refusal, code};
+use crate::names::without_case;
 use crate::sorted::{SortedMap, SortedSet};
 use crate::wire::json::{Json, Object};
 use crate::wire::message::ObjectWriter;

@@ -102,6 +102,7 @@ impl<H: Host> Gateway<H> {
     pub(crate) fn begin(&self, keepers: Vec<Keeper>) {
         let place = self.host().place();
         let keepers = keepers.into_iter().filter(|(server, _)| !server.is_stand_in());
+        #[cfg(feature = "hosting")]
         let keepers = keepers.inspect(|(server, _)| {
             if let Some(idle) = server.idle.filter(|_| place == Place::Process) {
                 self.pause_when_idle(server, idle);

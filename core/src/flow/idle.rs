@@ -48,10 +48,3 @@ impl<H: Host> Gateway<H> {
         tracing::info!(server = %server.name, "stopped until it is needed again");
     }
 }
-
-impl Server {
-    /// Tells once whether the end of its pipe was meant, so that nobody has to see after it.
-    pub(super) fn is_put_aside(&self) -> bool {
-        self.paused.swap(false, Ordering::Relaxed)
-    }
-}

@@ -18,6 +18,7 @@ mod documents;
 mod door;
 mod drawers;
 mod hand_over;
+#[cfg(feature = "hosting")]
 mod idle;
 mod invite;
 mod keepsakes;

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::acl::{Arguments, CallerFacts, Condition, Facts, Truth, Undecided};
 use crate::config::{Agent, Auth, Config, Match, Policy, nearest};
+use crate::names::without_case;
 use crate::wire::json::Json;
 
 pub use bearer::Bearer;
@@ -308,7 +309,7 @@ fn first(policy: &Policy, way: impl Fn(&Match) -> bool) -> Option<&Arc<Agent>> {
 
 /// Tells whether two names are the same but for the case of letters.
 fn same(one: &str, other: &str) -> bool {
-    one == other || one.to_lowercase() == other.to_lowercase()
+    one == other || without_case(one) == without_case(other)
 }
 
 #[cfg(test)]

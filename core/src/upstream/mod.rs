@@ -392,6 +392,11 @@ impl Server {
         self.inherited.load(Ordering::Relaxed)
     }
 
+    /// Tells once whether the end of its pipe was meant, so that nobody has to see after it.
+    pub(crate) fn is_put_aside(&self) -> bool {
+        self.paused.swap(false, Ordering::Relaxed)
+    }
+
     /// Tells whether it only stands for the servers of its users: it is never asked itself.
     pub(crate) fn is_stand_in(&self) -> bool {
         self.settings.is_per_user() && self.user.is_none()

@@ -5,18 +5,35 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-/// How far back a compressor finds something again, a little less: in bytes.
-const REACH: usize = 32_000;
+/// How the order is looked for. Which way is best by a hair depends on the module.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    /// How far back a compressor finds something again, more or less: in bytes.
+    pub reach: usize,
+    /// So many pieces more are taken to be in a function and nowhere else: a small one is not alike by accident.
+    pub doubt: f64,
+}
+
+/// The ways that are tried.
+pub const WAYS: [Way; 8] = [
+    Way { reach: 31_000, doubt: 4.0 },
+    Way { reach: 31_000, doubt: 5.0 },
+    Way { reach: 32_000, doubt: 4.0 },
+    Way { reach: 32_000, doubt: 5.0 },
+    Way { reach: 33_000, doubt: 4.0 },
+    Way { reach: 33_000, doubt: 5.0 },
+    Way { reach: 34_000, doubt: 4.0 },
+    Way { reach: 34_000, doubt: 5.0 },
+];
+
 /// The length of the pieces that are compared, in bytes.
-const PIECE: usize = 7;
+const PIECE: usize = 6;
 /// What more functions than that have says of none what it is like.
-const COMMON: usize = 1000;
-/// So many pieces more are taken to be in a function and nowhere else: a small one is not alike by accident.
-const DOUBT: f64 = 5.0;
+const COMMON: usize = 300;
 
 /// Returns the order in which functions that are alike stand together.
-pub fn in_order(functions: &[Vec<u8>]) -> Vec<usize> {
-    let mut search = Search::of(functions);
+pub fn in_order(functions: &[Vec<u8>], way: Way) -> Vec<usize> {
+    let mut search = Search::of(functions, way);
     let mut order = Vec::with_capacity(functions.len());
     while let Some(next) = search.nearest() {
         order.push(next);
@@ -27,6 +44,7 @@ pub fn in_order(functions: &[Vec<u8>]) -> Vec<usize> {
 
 /// What has been placed, and how like it everything else is.
 struct Search<'a> {
+    way: Way,
     functions: &'a [Vec<u8>],
     /// The pieces that each function has in common with others.
     pieces: Vec<Vec<usize>>,
@@ -43,7 +61,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn of(functions: &'a [Vec<u8>]) -> Self {
+    fn of(functions: &'a [Vec<u8>], way: Way) -> Self {
         let mut numbers = HashMap::new();
         let mut owners: Vec<Vec<usize>> = Vec::new();
         let mut pieces: Vec<Vec<usize>> = Vec::new();
@@ -64,6 +82,7 @@ impl<'a> Search<'a> {
             own.retain(|piece| (2..=COMMON).contains(&owners[*piece].len()));
         }
         Search {
+            way,
             functions,
             pieces,
             in_reach: vec![0; owners.len()],
@@ -78,8 +97,9 @@ impl<'a> Search<'a> {
     /// Returns the function that is most like those in reach, and of equals the first; `None` once all have a place.
     fn nearest(&self) -> Option<usize> {
         #[expect(clippy::cast_precision_loss, reason = "a function has few pieces")]
-        let likeness =
-            |function: usize| self.known[function] as f64 / (self.pieces[function].len() as f64 + DOUBT);
+        let likeness = |function: usize| {
+            self.known[function] as f64 / (self.pieces[function].len() as f64 + self.way.doubt)
+        };
         let all = self.unplaced.iter().map(|&function| (likeness(function), function));
         all.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, function)| function)
     }
@@ -95,7 +115,7 @@ impl<'a> Search<'a> {
                 self.owners[piece].iter().for_each(|&owner| self.known[owner] += 1);
             }
         }
-        while self.bytes > REACH && self.reach.len() > 1 {
+        while self.bytes > self.way.reach && self.reach.len() > 1 {
             self.forget_first();
         }
     }
@@ -120,14 +140,14 @@ mod tests {
     fn functions_that_are_alike_stand_together() {
         let functions =
             [b"abcdefghij-1", b"0123456789-1", b"abcdefghij-2", b"0123456789-2"].map(|body| body.to_vec());
-        assert_eq!(in_order(&functions), [0, 2, 1, 3]);
+        assert_eq!(in_order(&functions, WAYS[3]), [0, 2, 1, 3]);
     }
 
     #[test]
     fn every_function_has_one_place() {
         let functions: Vec<Vec<u8>> =
             (0..200_usize).map(|n| vec![u8::try_from(n % 7).unwrap(); n * 10]).collect();
-        let mut order = in_order(&functions);
+        let mut order = in_order(&functions, WAYS[3]);
         order.sort_unstable();
         assert_eq!(order, (0..200).collect::<Vec<_>>());
     }

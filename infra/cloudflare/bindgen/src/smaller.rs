@@ -8,19 +8,32 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::convert::Infallible;
+use std::thread;
 
+use miniz_oxide::deflate::compress_to_vec;
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{CodeSection, FunctionSection, MemArg, Module};
 use wasmparser::{
     CodeSectionReader, CustomSectionReader, FunctionBody, FunctionSectionReader, Parser, Payload, TypeRef,
 };
 
-use crate::alike;
+use crate::alike::{self, Way};
 
 type Failure = Error<Infallible>;
 
-/// Returns the module that does the same and compresses better.
-pub fn smaller(wasm: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+/// Returns the module that does the same and compresses better: of those that the ways to arrange it make, the best.
+pub fn smaller(wasm: &[u8]) -> Result<Vec<u8>, String> {
+    let modules = thread::scope(|scope| {
+        let tried = alike::WAYS
+            .map(|way| scope.spawn(move || arranged(wasm, way).map_err(|error| error.to_string())));
+        tried.into_iter().map(|tried| tried.join().expect("nothing panics")).collect::<Result<Vec<_>, _>>()
+    })?;
+    // As what is deployed is counted.
+    let best = modules.into_iter().min_by_key(|module| compress_to_vec(module, 6).len());
+    Ok(best.expect("there are ways"))
+}
+
+fn arranged(wasm: &[u8], way: Way) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let (mut imported, mut types, mut bodies) = (0, Vec::new(), Vec::new());
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
@@ -35,7 +48,7 @@ pub fn smaller(wasm: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
         }
     }
     let mut rewriting =
-        Rewriting { imported, order: Vec::new(), places: (0..u32::try_from(bodies.len())?).collect() };
+        Rewriting { imported, way, order: Vec::new(), places: (0..u32::try_from(bodies.len())?).collect() };
     let unique = rewriting.unite(&types, &bodies)?;
     rewriting.arrange(&unique);
     let mut module = Module::new();
@@ -46,6 +59,7 @@ pub fn smaller(wasm: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
 /// Where each function comes. Those of the module itself are counted from its first one that is not imported.
 struct Rewriting {
     imported: u32,
+    way: Way,
     /// Which function comes at each place.
     order: Vec<usize>,
     /// At which place each function comes, or the one that stands for it.
@@ -97,7 +111,7 @@ impl Rewriting {
     /// Puts those together that are alike.
     fn arrange(&mut self, unique: &[(usize, Vec<u8>)]) {
         let (owns, bodies): (Vec<usize>, Vec<Vec<u8>>) = unique.iter().cloned().unzip();
-        self.order = alike::in_order(&bodies).into_iter().map(|index| owns[index]).collect();
+        self.order = alike::in_order(&bodies, self.way).into_iter().map(|index| owns[index]).collect();
         let mut places = vec![0; self.places.len()];
         for (place, own) in (0..).zip(&self.order) {
             places[*own] = place;
