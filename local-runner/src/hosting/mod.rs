@@ -44,7 +44,7 @@ use bubblewrap::Contents;
 pub(crate) use container::{Container, Streams};
 pub(crate) use engine::Engine;
 use groups::{Groups, Hierarchy};
-use plan::{Abilities, Bounded, Limits, Plan};
+use plan::{Abilities, Bounded, EngineAbilities, Limits, Plan};
 use programs::Found;
 pub(crate) use records::Noted;
 use records::Records;
@@ -63,9 +63,11 @@ pub(crate) struct Hosts {
 /// What was found out about this machine.
 #[derive(Debug)]
 struct Machine {
-    abilities: Abilities,
+    bubblewrap: Result<(), String>,
+    groups: Result<Bounded, String>,
     hierarchy: Option<Hierarchy>,
-    engine: Option<Engine>,
+    /// Looked for once a server needs one: an address that nobody answers at keeps only those waiting.
+    engine: OnceCell<Result<(Engine, EngineAbilities), String>>,
     own: PathBuf,
 }
 
@@ -129,8 +131,7 @@ impl Hosts {
         self.records.as_ref()
     }
 
-    /// Makes what is started of how a server is hosted. `env` is the whole environment that a plain process would have, and
-    /// `configured` what of it stands in the description.
+    /// Makes what is started of how a server is hosted. `env` is the whole environment that a plain process would have.
     ///
     /// # Errors
     /// Says what is missing.
@@ -142,13 +143,16 @@ impl Hosts {
         env: SortedMap<OsString, OsString>,
     ) -> Result<Placed, String> {
         let machine = self.machine.get_or_init(|| Machine::find(self.records.as_ref())).await;
-        let plan = plan::plan(hosting, &machine.abilities)?;
+        let needs_engine = hosting.image.is_some() || hosting.backend == Some(Backend::Container);
+        let engine = if needs_engine { Some(machine.engine.get_or_init(find_engine).await) } else { None };
+        let plan = plan::plan(hosting, &machine.abilities(engine))?;
+        let engine = engine.and_then(|engine| engine.as_ref().ok()).map(|(engine, _)| engine);
         let missing = hosting.mounts.iter().find(|mount| !Path::new(&mount.path).exists());
         // What lies where an engine runs elsewhere cannot be seen from here.
-        if let Some(missing) = missing.filter(|_| machine.engine.as_ref().is_none_or(Engine::is_local)) {
+        if let Some(missing) = missing.filter(|_| engine.is_none_or(Engine::is_local)) {
             return Err(format!("there is no file or folder {:?}, which `host.mounts` names", missing.path));
         }
-        if let (Backend::Container, Some(engine)) = (plan.backend, &machine.engine) {
+        if let (Backend::Container, Some(engine)) = (plan.backend, engine) {
             let (container, streams) = Container::start(engine, server, command, hosting, &plan).await?;
             return Ok(Placed::Container(Box::new((container, streams))));
         }
@@ -157,6 +161,15 @@ impl Hosts {
 }
 
 impl Machine {
+    fn abilities(&self, engine: Option<&Result<(Engine, EngineAbilities), String>>) -> Abilities {
+        let engine = match engine {
+            Some(Ok((_, abilities))) => Ok(abilities.clone()),
+            Some(Err(why)) => Err(why.clone()),
+            None => Err("it needs none".to_owned()),
+        };
+        Abilities { bubblewrap: self.bubblewrap.clone(), groups: self.groups.clone(), engine }
+    }
+
     /// Makes what is started as a process.
     fn ready(
         &self,
@@ -238,18 +251,18 @@ impl Machine {
             tracing::info!(left, "processes of gateways that are gone were ended");
         }
         let bubblewrap = try_bubblewrap(&own).await;
-        let (engine, container) = match Engine::find().await {
-            Ok((engine, abilities)) => (Some(engine), Ok(abilities)),
-            Err(why) => (None, Err(why)),
-        };
-        if let Some(engine) = &engine {
-            let left = engine.sweep().await;
-            if left > 0 {
-                tracing::info!(left, "containers of gateways that are gone were removed");
-            }
-        }
-        Self { abilities: Abilities { bubblewrap, groups, engine: container }, hierarchy, engine, own }
+        Self { bubblewrap, groups, hierarchy, engine: OnceCell::new(), own }
     }
+}
+
+/// Finds the engine for containers, and removes what gateways have left in it that are gone.
+async fn find_engine() -> Result<(Engine, EngineAbilities), String> {
+    let (engine, abilities) = Engine::find().await?;
+    let left = engine.sweep().await;
+    if left > 0 {
+        tracing::info!(left, "containers of gateways that are gone were removed");
+    }
+    Ok((engine, abilities))
 }
 
 /// Enters the network of a process, for all that this one starts from now on.
