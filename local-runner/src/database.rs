@@ -72,17 +72,9 @@ pub(crate) struct Database {
 impl Database {
     /// Opens the database of a data folder; makes one where there is none.
     pub(crate) fn make(folder: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(folder)?;
         let path = folder.join(FILE);
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        // What the database makes besides has the same mode.
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        let database = Self::open(&path)?;
-        database.connection.pragma_update(None, "journal_mode", "wal")?;
-        Ok(database)
+        let connection = make(&path, SCHEMA)?;
+        Ok(Self { connection, file: identity(&path), path })
     }
 
     /// Opens the database of a data folder where there is one.
@@ -92,13 +84,7 @@ impl Database {
     }
 
     fn open(path: &Path) -> anyhow::Result<Self> {
-        let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            connection.busy_timeout(BUSY)?;
-            connection.execute_batch(SCHEMA)?;
-            Ok(connection)
-        };
-        let connection = open().with_context(|| format!("cannot open {}", path.display()))?;
+        let connection = open(path, SCHEMA)?;
         Ok(Self { connection, path: path.to_owned(), file: identity(path) })
     }
 
@@ -111,6 +97,33 @@ impl Database {
     pub(crate) fn is_gone(&self) -> bool {
         self.file.is_none() || identity(&self.path) != self.file
     }
+}
+
+/// Opens a file of a data folder, and makes it where there is none, for nobody but its user.
+pub(crate) fn make(path: &Path, schema: &str) -> anyhow::Result<Connection> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    // What the database makes besides has the same mode.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).with_context(|| format!("cannot write {}", path.display()))?;
+    let connection = open(path, schema)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    Ok(connection)
+}
+
+/// Opens a file of a data folder that is there.
+pub(crate) fn open(path: &Path, schema: &str) -> anyhow::Result<Connection> {
+    let open = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.busy_timeout(BUSY)?;
+        connection.execute_batch(schema)?;
+        Ok(connection)
+    };
+    open().with_context(|| format!("cannot open {}", path.display()))
 }
 
 fn identity(path: &Path) -> Option<u64> {

@@ -4,25 +4,20 @@
 //! found, short of a chain that somebody makes anew from there to its end. **What is known of a definition already is not
 //! written again**, and of one server no more than a certain number of bytes.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
 
-use anyhow::Context as _;
 use portcullis_core::Sighting;
 use portcullis_core::audit::{Chain, digest, time_text, write_string};
 use portcullis_core::sorted::{SortedMap, SortedSet};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
-use crate::database::signed;
+use crate::database::{self, signed};
 
 /// The database's name in the data folder.
 pub(crate) const FILE: &str = "definitions.db";
-/// How long another process may be writing.
-const BUSY: Duration = Duration::from_secs(5);
 /// How many bytes are written of one server.
 const LONGEST: u64 = if cfg!(test) { 64 << 10 } else { 64 << 20 };
 /// How many disagreements are logged.
@@ -174,32 +169,13 @@ pub(crate) struct Disagreement {
 impl History {
     /// Opens the log of a data folder; makes one where there is none.
     pub(crate) fn make(folder: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let path = folder.join(FILE);
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        let history = Self::open(&path)?;
-        history.0.pragma_update(None, "journal_mode", "wal")?;
-        Ok(history)
+        Ok(Self(database::make(&folder.join(FILE), SCHEMA)?))
     }
 
     /// Opens the log of a data folder where there is one.
     pub(crate) fn find(folder: &Path) -> anyhow::Result<Option<Self>> {
         let path = folder.join(FILE);
-        if path.exists() { Self::open(&path).map(Some) } else { Ok(None) }
-    }
-
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            connection.busy_timeout(BUSY)?;
-            connection.execute_batch(SCHEMA)?;
-            Ok(connection)
-        };
-        Ok(Self(open().with_context(|| format!("cannot open {}", path.display()))?))
+        if path.exists() { Ok(Some(Self(database::open(&path, SCHEMA)?))) } else { Ok(None) }
     }
 
     /// Writes down what of a sighting is not known yet.
@@ -504,7 +480,7 @@ mod tests {
 
     impl Drop for Folder {
         fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+            let _ = std::fs::remove_dir_all(&self.0);
         }
     }
 

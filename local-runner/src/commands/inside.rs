@@ -7,19 +7,16 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
-use futures::channel::mpsc;
-use futures::{StreamExt, stream};
 use portcullis_core::config::{Approving, Config, Elicitation, Endpoint, Forms, Naming, Server, Transport};
 use portcullis_core::control::Managed;
 use portcullis_core::identity::Proof;
 use portcullis_core::names::ServerName;
 use portcullis_core::{Exposure, Gateway, Options, serve_lines};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
+use super::stdio::{lines, writer};
 use crate::cli::Inside;
 use crate::data;
 use crate::host::Machine;
@@ -46,31 +43,12 @@ pub(super) async fn run(args: Inside) -> anyhow::Result<ExitCode> {
         managed: Managed::ByFiles("the server's description".to_owned()),
     };
     let gateway = Gateway::start(machine, options)?;
-    let (sender, mut out) = mpsc::channel::<Bytes>(64);
-    let writing = tokio::spawn(async move {
-        let mut stdout = tokio::io::stdout();
-        while let Some(line) = out.next().await {
-            if stdout.write_all(&line).await.is_err() || stdout.flush().await.is_err() {
-                return;
-            }
-        }
-    });
+    let (sender, writing) = writer();
     tokio::select! {
         () = Box::pin(serve_lines(gateway, Proof::default(), lines(), sender)) => writing.await?,
         code = ended(server) => return Ok(code),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The lines of standard input.
-fn lines() -> impl futures::Stream<Item = Bytes> {
-    stream::unfold(BufReader::new(tokio::io::stdin()), |mut input| async move {
-        let mut line = Vec::new();
-        match input.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => None,
-            Ok(_) => Some((Bytes::from(line), input)),
-        }
-    })
 }
 
 /// Starts the server, where it is to be started here; what it says on either stream goes to standard error.

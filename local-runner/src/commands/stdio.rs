@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::channel::mpsc;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use portcullis_core::error::Refusal;
 use portcullis_core::identity::Proof;
 use portcullis_core::{Exposure, refuse_lines, serve_lines};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::task::JoinHandle;
 
 use super::{find, observed, start_recorded, stopped};
 use crate::cli::Stdio;
@@ -25,27 +26,8 @@ const STOP: Duration = Duration::from_secs(6);
 const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(args: &Stdio, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
-    let input = BufReader::new(tokio::io::stdin());
-    let lines = stream::unfold(input, |mut input| async move {
-        let mut line = Vec::new();
-        match input.read_until(b'\n', &mut line).await {
-            Ok(0) => None,
-            Ok(_) => Some((Bytes::from(line), input)),
-            Err(error) => {
-                tracing::error!(%error, "cannot read standard input");
-                None
-            }
-        }
-    });
-    let (sender, mut out) = mpsc::channel::<Bytes>(64);
-    let writing = tokio::spawn(async move {
-        let mut stdout = tokio::io::stdout();
-        while let Some(line) = out.next().await {
-            if stdout.write_all(&line).await.is_err() || stdout.flush().await.is_err() {
-                return;
-            }
-        }
-    });
+    let lines = lines();
+    let (sender, writing) = writer();
     let machine = if telemetry.is_some() { observed(telemetry.clone()) } else { Machine::new() };
     let machine = (machine, telemetry);
     let started =
@@ -80,4 +62,33 @@ pub(super) async fn run(args: &Stdio, telemetry: Option<Arc<Telemetry>>) -> anyh
     gateway.stop();
     local.end(STOP).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The lines of standard input.
+pub(super) fn lines() -> impl Stream<Item = Bytes> {
+    stream::unfold(BufReader::new(tokio::io::stdin()), |mut input| async move {
+        let mut line = Vec::new();
+        match input.read_until(b'\n', &mut line).await {
+            Ok(0) => None,
+            Ok(_) => Some((Bytes::from(line), input)),
+            Err(error) => {
+                tracing::error!(%error, "cannot read standard input");
+                None
+            }
+        }
+    })
+}
+
+/// Writes what it is sent to standard output, until nobody sends or nobody reads any more.
+pub(super) fn writer() -> (mpsc::Sender<Bytes>, JoinHandle<()>) {
+    let (sender, mut out) = mpsc::channel::<Bytes>(64);
+    let writing = tokio::spawn(async move {
+        let mut stdout = tokio::io::stdout();
+        while let Some(line) = out.next().await {
+            if stdout.write_all(&line).await.is_err() || stdout.flush().await.is_err() {
+                return;
+            }
+        }
+    });
+    (sender, writing)
 }

@@ -4,9 +4,7 @@
 //! of theirs.
 
 use std::env;
-use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
@@ -123,18 +121,7 @@ impl Starter {
             }
             _ => tokio::process::Command::new(&ready.program),
         };
-        prepared
-            .args(&ready.args)
-            .env_clear()
-            .envs(ready.env.iter())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        if let Some(folder) = &ready.folder {
-            prepared.current_dir(folder);
-        }
+        ready.complete(&mut prepared);
         let mut child =
             prepared.spawn().with_context(|| format!("cannot start {}", ready.program.display()))?;
         let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
@@ -148,15 +135,7 @@ impl Starter {
         let command = &den.command;
         let env = environment::resolve(env::vars_os(), &command.env);
         let Some(hosts) = &self.hosts else {
-            return Ok(Placed::Process(Box::new(Ready {
-                program: (&command.program).into(),
-                args: command.args.iter().map(OsString::from).collect(),
-                env,
-                folder: command.cwd.as_ref().map(PathBuf::from),
-                cage: None,
-                backend: None,
-                gate: Vec::new(),
-            })));
+            return Ok(Placed::Process(Box::new(Ready::plain(command, env))));
         };
         hosts.place(server, command, &den.hosting, env).await.map_err(|why| {
             anyhow!(

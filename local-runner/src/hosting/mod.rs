@@ -95,6 +95,31 @@ pub(crate) struct Ready {
     pub(crate) gate: Vec<Place>,
 }
 
+impl Ready {
+    /// A command as it is, which nothing keeps apart; `env` is all of its environment.
+    pub(crate) fn plain(command: &Command, env: SortedMap<OsString, OsString>) -> Self {
+        Self {
+            program: (&command.program).into(),
+            args: command.args.iter().map(OsString::from).collect(),
+            env,
+            folder: command.cwd.as_ref().map(PathBuf::from),
+            cage: None,
+            backend: None,
+            gate: Vec::new(),
+        }
+    }
+
+    /// Completes the command that starts it, by `program` and what stands there already: piped, in a group of its own.
+    pub(crate) fn complete(&self, command: &mut tokio::process::Command) {
+        command.args(&self.args).env_clear().envs(self.env.iter());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+    }
+}
+
 /// What bounds a process, as long as it runs.
 #[derive(Debug)]
 pub(crate) struct Cage {

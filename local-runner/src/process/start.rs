@@ -3,9 +3,8 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
-use std::process::Stdio;
 
 use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -117,34 +116,15 @@ async fn place(server: &ServerName, command: &Command, hosts: &Hosts) -> Result<
     let env = environment::resolve(env::vars_os(), &command.env);
     match &command.hosting {
         Some(hosting) => hosts.place(server, command, hosting, env).boxed().await,
-        None => Ok(Placed::Process(Box::new(Ready {
-            program: (&command.program).into(),
-            args: command.args.iter().map(OsString::from).collect(),
-            env,
-            folder: command.cwd.as_ref().map(PathBuf::from),
-            cage: None,
-            backend: None,
-            gate: Vec::new(),
-        }))),
+        None => Ok(Placed::Process(Box::new(Ready::plain(command, env)))),
     }
 }
 
 fn spawn(ready: &Ready) -> io::Result<(Child, Option<Way>)> {
     let (stdin, way) = gated::input(&ready.gate)?;
     let mut prepared = tokio::process::Command::new(&ready.program);
-    prepared
-        .args(&ready.args)
-        .env_clear()
-        .envs(ready.env.iter())
-        .stdin(stdin)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
-    if let Some(folder) = &ready.folder {
-        prepared.current_dir(folder);
-    }
-    Ok((prepared.spawn()?, way))
+    ready.complete(&mut prepared);
+    Ok((prepared.stdin(stdin).spawn()?, way))
 }
 
 fn explain(error: &io::Error, command: &Command) -> String {
