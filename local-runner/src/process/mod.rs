@@ -144,7 +144,12 @@ impl Processes {
             Some(spare) => spare,
             None => start::start(server, command, (&self.hosts, self.trail.clone())).await?,
         };
-        tokio::spawn(supervise::supervise(process, end, longest, phase, self.patience));
+        let runs = self.spares.while_it_runs(server);
+        let supervised = supervise::supervise(process, end, longest, phase, self.patience);
+        tokio::spawn(async move {
+            supervised.await;
+            drop(runs);
+        });
         if command.hosting.as_ref().is_some_and(|hosting| hosting.spares > 0) {
             tokio::spawn(self.clone().refill(server.clone(), command.clone()));
         }
@@ -154,7 +159,8 @@ impl Processes {
     /// Starts as many servers as are to wait for whoever needs one.
     async fn refill(self, server: ServerName, command: Command) {
         let wanted = command.hosting.as_ref().map_or(0, |hosting| usize::from(hosting.spares));
-        while self.spares.count(&server) < wanted && *self.phase.borrow() == Phase::Serving {
+        let _one_at_a_time = self.spares.filling.lock().await;
+        while self.spares.lacks(&server, wanted) && *self.phase.borrow() == Phase::Serving {
             match start::start(&server, &command, (&self.hosts, self.trail.clone())).await {
                 Ok(started) => self.spares.put(command.clone(), started),
                 Err(error) => {
