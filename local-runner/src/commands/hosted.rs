@@ -117,7 +117,7 @@ async fn end(records: &Records, server: &str) -> anyhow::Result<usize> {
         let gone = match record.began {
             Some(_) => record.signal(Signal::SIGKILL),
             None => match Engine::find().await {
-                Ok((engine, _)) => engine.kill(&record.id).await,
+                Ok((engine, _)) => engine.stop(&record.id).await,
                 Err(why) => bail!("the container of {server} cannot be ended: {why}"),
             },
         };

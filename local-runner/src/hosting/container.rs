@@ -168,9 +168,10 @@ impl Container {
 
     /// Says which bound ended it, continuing "server X ...".
     pub(crate) async fn exceeded(&self) -> Option<String> {
-        let memory = self.limits.memory?;
-        // Nobody else kills: 137 is what is left of a KILL.
-        let killed = *self.exit.borrow() == Some(137) && !self.pressed;
+        let code = *self.exit.borrow();
+        let memory = self.limits.memory.filter(|_| code != Some(0) && !self.pressed)?;
+        // Nobody else kills, as a rule: 137 is what is left of a KILL.
+        let killed = code == Some(137);
         if !killed && !self.ran_out_of_memory().await {
             return None;
         }

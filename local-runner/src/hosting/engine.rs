@@ -6,9 +6,9 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bollard::models::{ContainerSummary, SystemInfo, SystemVersion};
+use bollard::models::{ContainerState, ContainerSummary, SystemInfo, SystemVersion};
 use bollard::query_parameters::{
-    InspectContainerOptions, KillContainerOptions, ListContainersOptionsBuilder, StatsOptionsBuilder,
+    InspectContainerOptions, ListContainersOptionsBuilder, StatsOptionsBuilder, StopContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 
@@ -29,6 +29,9 @@ pub(crate) const SERVER: &str = "io.portcullis.server";
 const GVISOR: &str = "runsc";
 /// How long an engine may take to answer, in seconds.
 const PATIENCE: u64 = 120;
+
+/// How long a container that is stopped has, in seconds.
+const PATIENCE_OF_A_STOP: i32 = 2;
 
 /// An engine that answers.
 #[derive(Debug, Clone)]
@@ -121,11 +124,9 @@ impl Engine {
         if !self.local {
             return Ok(());
         }
+        let state = self.state(id).await?;
+        let process = state.and_then(|state| state.pid).and_then(|pid| i32::try_from(pid).ok());
         // One that has ended already says so by itself.
-        let Ok(found) = self.docker.inspect_container(id, None::<InspectContainerOptions>).await else {
-            return Ok(());
-        };
-        let process = found.state.and_then(|state| state.pid).and_then(|pid| i32::try_from(pid).ok());
         let Some(process) = process.filter(|process| *process > 0) else { return Ok(()) };
         if hosting.isolation == Isolation::Kernel {
             let program = fs::read_link(format!("/proc/{process}/exe")).unwrap_or_default();
@@ -137,7 +138,14 @@ impl Engine {
                 ));
             }
         }
-        let Some(in_force) = groups::in_force(process) else { return Ok(()) };
+        let Some(in_force) = groups::in_force(process) else {
+            let ended = !Path::new(&format!("/proc/{process}")).exists();
+            return if ended {
+                Ok(())
+            } else {
+                Err("its bounds cannot be read back from the kernel".to_owned())
+            };
+        };
         let missing = |written: bool, wanted: Option<u64>, set: Option<u64>| {
             written && wanted.is_some_and(|wanted| set.is_none_or(|set| set > wanted))
         };
@@ -151,6 +159,19 @@ impl Engine {
             return Ok(());
         }
         Err(format!("the engine, or its runtime, does not bound {}", missing.join(" and ")))
+    }
+
+    /// Returns the state of a container; looks again where it has just ended, which Podman cannot tell at first.
+    async fn state(&self, id: &str) -> Result<Option<ContainerState>, String> {
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
+                Ok(found) => return Ok(found.state),
+                Err(error) if looks == LOOKS.0 => return Err(said(&error)),
+                Err(_) => sleep(LOOKS.1).await,
+            }
+        }
     }
 
     /// Removes the containers of gateways of this machine that are gone; returns how many there were.
@@ -171,9 +192,10 @@ impl Engine {
         left.len()
     }
 
-    /// Kills a container; whoever started it removes it. Tells whether it ran.
-    pub(crate) async fn kill(&self, id: &str) -> bool {
-        self.docker.kill_container(id, None::<KillContainerOptions>).await.is_ok()
+    /// Ends a container, gently first; whoever started it removes it. Tells whether it ran.
+    pub(crate) async fn stop(&self, id: &str) -> bool {
+        let options = StopContainerOptionsBuilder::default().t(PATIENCE_OF_A_STOP).build();
+        self.docker.stop_container(id, Some(options)).await.is_ok()
     }
 
     /// Returns the memory that a container has now, in bytes, and how many processes it has.

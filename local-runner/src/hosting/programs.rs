@@ -27,6 +27,9 @@ pub(crate) const SYSTEM: [&str; 10] = [
     "/run/current-system",
 ];
 
+/// Where the homes of users are.
+const HOMES: [&str; 3] = ["/home", "/Users", "/var/home"];
+
 /// A program that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -72,7 +75,11 @@ fn view_of(file: &Path, home: Option<&Path>) -> Option<PathBuf> {
     }
     let own = file.parent().filter(|parent| parent.ends_with("bin") || parent.ends_with("shims"));
     let own = own.and_then(Path::parent).filter(|folder| {
-        let of_a_user = home.is_some_and(|home| home.starts_with(folder)) || folder.ends_with(".local");
+        // Whoever's home it is, and whether the environment says so or not.
+        let is_a_home =
+            folder.parent().is_some_and(|parent| HOMES.iter().any(|homes| parent == Path::new(homes)));
+        let of_a_user =
+            is_a_home || home.is_some_and(|home| home.starts_with(folder)) || folder.ends_with(".local");
         folder.components().count() > 2 && !of_a_user
     });
     Some(own.unwrap_or(file).to_owned())
@@ -147,6 +154,14 @@ mod tests {
         );
         assert_eq!(needs("bin/../bin/own"), Some(vec!["home/bin/own".to_owned()]));
         assert_eq!(needs("absent"), None);
+        for (file, seen) in [
+            ("/home/ana/bin/x", "/home/ana/bin/x"),
+            ("/home/ana/.nvm/v20/bin/node", "/home/ana/.nvm/v20"),
+            ("/root/bin/x", "/root/bin/x"),
+            ("/opt/tool/bin/x", "/opt/tool"),
+        ] {
+            assert_eq!(view_of(Path::new(file), None), Some(seen.into()));
+        }
         assert_eq!(find("sh", &home, OsStr::new("/bin"), None).map(|found| found.needs), Some(Vec::new()));
     }
 }

@@ -76,7 +76,10 @@ impl Steps {
                 Some("--read") => steps.reads.push(value()?.into()),
                 Some("--run") => steps.runs.push(value()?.into()),
                 Some("--write") => steps.writes.push(value()?.into()),
-                Some("--files") => steps.files = value()?.to_str().and_then(|text| text.parse().ok()),
+                Some("--files") => {
+                    let files = value()?.to_str().and_then(|text| text.parse().ok());
+                    steps.files = Some(files.ok_or("`--files` needs a number")?);
+                }
                 Some("--gate") => {
                     let port = value()?.to_str().and_then(|text| text.parse().ok());
                     steps.gate.push(port.ok_or("--gate needs a port")?);

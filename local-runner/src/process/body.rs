@@ -91,9 +91,9 @@ impl Body {
         match self {
             Self::Process(Process { group, child, cage }) => {
                 group.sweep().await;
-                // What has left the group is still in here.
-                drop(cage);
                 drop(child);
+                // What has left the group is still in here, and the kernel takes its time to let go of it.
+                let _ = tokio::task::spawn_blocking(move || drop(cage)).await;
             }
             Self::Container(container) => container.remove().await,
         }

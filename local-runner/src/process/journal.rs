@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use portcullis_core::audit::time_text;
@@ -33,7 +34,9 @@ impl Journal {
         if self.open.is_none() {
             self.open =
                 self.path.parent().and_then(|folder| fs::create_dir_all(folder).ok()).and_then(|()| {
-                    let file = OpenOptions::new().create(true).append(true).open(&self.path).ok()?;
+                    // What a server says is for its operator.
+                    let file =
+                        OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path).ok()?;
                     let size = file.metadata().ok()?.len();
                     Some((file, size))
                 });
