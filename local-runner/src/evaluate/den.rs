@@ -14,6 +14,7 @@ use portcullis_core::sorted::SortedMap;
 
 use super::canary::{Canary, Kept, Searched, hex};
 use super::inputs::Paths;
+use crate::hosting::TEMPORARY;
 use crate::hosting::programs::{self, SYSTEM};
 
 /// Variables that a server might look for though nobody gave it any.
@@ -136,7 +137,7 @@ impl Den {
         env.insert("HOME".to_owned(), home.display().to_string());
         // Where the size of what is written is bounded.
         for name in ["CACHE", "CONFIG", "DATA", "STATE"] {
-            env.insert(format!("XDG_{name}_HOME"), format!("/tmp/.{}", name.to_ascii_lowercase()));
+            env.insert(format!("XDG_{name}_HOME"), format!("{TEMPORARY}/.{}", name.to_ascii_lowercase()));
         }
         Ok(())
     }

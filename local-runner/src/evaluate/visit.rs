@@ -7,6 +7,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::hosting::TEMPORARY;
+
 use super::calling::{self, Caller};
 use super::den::{self, Den};
 use super::link::{Lost, Reply};
@@ -268,7 +270,7 @@ pub(super) async fn finish(den: &Den, running: &mut Running, observed: &mut Obse
 }
 
 fn record(den: &Den, recording: &str, observed: &mut Observed) {
-    let mut own = vec!["/tmp/.cache".to_owned(), den.work()];
+    let mut own = vec![format!("{TEMPORARY}/.cache"), den.work()];
     own.extend(den::folders_of_program(&den.command));
     let sent: Vec<_> = recording.lines().filter(|line| line.contains("send")).collect();
     for (canary, form) in den.sightings(&sent.join("\n")) {

@@ -37,7 +37,7 @@ const SETTINGS: [&str; 13] = [
 /// What of them leads to other machines.
 const NETWORK_SETTINGS: [&str; 3] = ["hosts", "resolv.conf", "services"];
 /// Where it may write, besides mounts: both are in memory.
-const TEMPORARY: &str = "/tmp";
+pub(crate) const TEMPORARY: &str = "/tmp";
 const SHARED: &str = "/dev/shm";
 
 /// What is put into a sandbox.

@@ -41,6 +41,7 @@ use portcullis_core::names::ServerName;
 use portcullis_core::sorted::SortedMap;
 
 use bubblewrap::Contents;
+pub(crate) use bubblewrap::TEMPORARY;
 pub(crate) use container::{Container, Streams};
 pub(crate) use engine::Engine;
 use groups::{Groups, Hierarchy};
