@@ -13,11 +13,10 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 
 use futures::StreamExt;
-use tokio::time::sleep;
 
 use portcullis_core::config::{Hosting, Image, Isolation};
 
-use super::container::{LOOKS, remove, said};
+use super::container::{patiently, remove, said};
 use super::groups;
 use super::plan::{Bounded, EngineAbilities, Plan};
 
@@ -161,17 +160,10 @@ impl Engine {
         Err(format!("the engine, or its runtime, does not bound {}", missing.join(" and ")))
     }
 
-    /// Returns the state of a container; looks again where it has just ended, which Podman cannot tell at first.
+    /// Returns the state of a container.
     async fn state(&self, id: &str) -> Result<Option<ContainerState>, String> {
-        let mut looks = 0;
-        loop {
-            looks += 1;
-            match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
-                Ok(found) => return Ok(found.state),
-                Err(error) if looks == LOOKS.0 => return Err(said(&error)),
-                Err(_) => sleep(LOOKS.1).await,
-            }
-        }
+        let look = || self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        patiently(look).await.map(|found| found.state).map_err(|error| said(&error))
     }
 
     /// Removes the containers of gateways of this machine that are gone; returns how many there were.
@@ -211,13 +203,11 @@ impl Engine {
     pub(crate) async fn containers(&self) -> Vec<ContainerSummary> {
         let filters = HashMap::from([("label".to_owned(), vec![OWNER.to_owned()])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        for _ in 0..LOOKS.0 {
-            match self.docker.list_containers(Some(options.clone())).await {
-                Ok(containers) => return containers,
-                Err(_) => sleep(LOOKS.1).await,
-            }
-        }
-        Vec::new()
+        let listed = patiently(|| self.docker.list_containers(Some(options.clone()))).await;
+        listed.unwrap_or_else(|error| {
+            tracing::warn!(error = said(&error), "the engine does not list its containers");
+            Vec::new()
+        })
     }
 }
 
