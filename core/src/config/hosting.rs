@@ -179,6 +179,8 @@ pub enum Per {
     Gateway,
     /// One user or key.
     Identity,
+    /// One agent of the policy, whoever speaks for it.
+    Agent,
 }
 
 impl Default for Hosting {
@@ -266,7 +268,7 @@ impl HostEntry {
         let network = fields.take("network").and_then(|item| read_network(&item, report));
         let mounts = fields.take("mounts").and_then(|item| read_mounts(&item, report));
         let bounds = read_bounds(&mut fields, report);
-        let per = "`gateway` or `identity`";
+        let per = "`gateway`, `identity` or `agent`";
         let per = fields.take("per").and_then(|item| item.parsed(per, report, parse_per));
         let most = |most| (Duration::from_secs(1), most);
         let idle = fields.take("idle").and_then(|item| read_duration(&item, most(LONGEST.1), report));
@@ -548,6 +550,7 @@ fn parse_per(text: &str) -> Option<Per> {
     match text {
         "gateway" => Some(Per::Gateway),
         "identity" => Some(Per::Identity),
+        "agent" => Some(Per::Agent),
         _ => None,
     }
 }
@@ -627,7 +630,7 @@ mod tests {
         conf/p.yaml:3:39: error: servers.s.host.network: expected `none`, `unrestricted` or a list of places such as `api.example.com`, found "some"
         conf/p.yaml:3:54: error: servers.s.host.backend: expected `process`, `bubblewrap` or `container`, found "vm"
         conf/p.yaml:3:69: error: servers.s.host.isolation: expected `process`, `namespaces`, `container` or `kernel`, found "full"
-        conf/p.yaml:3:80: error: servers.s.host.per: expected `gateway` or `identity`, found "user"
+        conf/p.yaml:3:80: error: servers.s.host.per: expected `gateway`, `identity` or `agent`, found "user"
         "#);
         insta::assert_snapshot!(check("command: [a], host: { network: ['http://a', a/b, 'a:0', 'a:x', 'a@b', '*', '', { host: a }] }"), @r#"
         conf/p.yaml:3:40: error: servers.s.host.network[0]: expected a host in ASCII and a port, such as `api.example.com`, `*.example.com` or `db.example.com:5432`

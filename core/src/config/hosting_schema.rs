@@ -52,7 +52,8 @@ pub(super) struct HostSchema {
     /// The size of its folder for temporary files: bytes, or a text such as `64MiB`; from 64KiB.
     #[schemars(extend("default" = "64MiB"))]
     tmp: Option<SizeText>,
-    /// Who shares one instance: everybody behind this `gateway`, or one `identity` alone.
+    /// Who shares one instance: everybody behind this `gateway`, one `identity` alone, or whoever is the same `agent` of the
+    /// policy.
     #[schemars(extend("default" = "gateway"))]
     per: Option<PerText>,
     /// After how long without a request an instance is stopped, until the next one: from 1s to 24h; never where nothing is
@@ -94,6 +95,7 @@ enum IsolationText {
 enum PerText {
     Gateway,
     Identity,
+    Agent,
 }
 
 /// What a server may reach.

@@ -101,6 +101,11 @@ impl Processes {
         Self { hosts: self.hosts.noted_in(folder), ..self }
     }
 
+    /// Ends and removes what gateways have left that are gone, in the background.
+    pub(crate) fn sweep_leftovers(&self) {
+        self.hosts.sweep();
+    }
+
     fn with_patience(patience: Patience) -> Self {
         Self {
             phase: watch::Sender::new(Phase::Serving),

@@ -59,7 +59,9 @@ pub(super) async fn start(
         Placed::Container(started) => {
             let (container, Streams { stdin, stdout, stderr }) = *started;
             tracing::info!(%server, "container started");
-            let noted = records.and_then(|records| records.note_container(server.as_str(), container.id()));
+            let noted = records.and_then(|records| {
+                records.note_container(server.as_str(), container.id(), container.engine())
+            });
             let gate = gated::beside(&container, server, command, trail).await;
             let gate = gate.map_err(|error| refuse(format!("its network: {error}")))?;
             let body = Body::Container(container);
@@ -81,7 +83,10 @@ pub(super) async fn start(
     }
     let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
     let noted = records.zip(ready.backend).zip(child.id());
-    let noted = noted.and_then(|((records, backend), id)| records.note_process(server.as_str(), backend, id));
+    let noted = noted.and_then(|((records, backend), id)| {
+        let groups = ready.cage.as_ref().map_or(&[][..], |cage| cage.groups());
+        records.note_process(server.as_str(), backend, id, groups)
+    });
     let body = Body::Process(Process::new(child, ready.cage));
     let Some(((stdin, stdout), stderr)) = streams else {
         return Err(refuse("its standard streams are missing".to_owned()));
