@@ -2,7 +2,7 @@
 //! HTTP.
 
 use nix::sys::signal::Signal;
-use portcullis_tests::agent::Agent;
+use portcullis_tests::agent::{Agent, LEGACY};
 use portcullis_tests::gateway::{Gateway, Readiness};
 use portcullis_tests::scenario::text;
 use portcullis_tests::wait;
@@ -52,7 +52,7 @@ fn each_agent_has_an_instance_of_its_own() {
     assert_eq!(counted, ["1", "2", "1", "3", "2"], "{}", gateway.log());
     // Sessions of one agent meet in its instance too.
     let session = |key: &str| {
-        let agent = Agent::legacy(gateway.url()).bearer(key);
+        let agent = Agent::modern(gateway.url()).bearer(key).handshake(LEGACY);
         number(text(&agent.call("s__count", &json!({}))), "")
     };
     assert_eq!((session(&one), session(&same), session(&other)), (4, 5, 3), "{}", gateway.log());
