@@ -25,6 +25,10 @@ pub(super) const TMP: (u64, u64) = (64 << 10, 1 << 40);
 pub(super) const PIDS: (u64, u64) = (1, 100_000);
 /// The least and the greatest bound of open files.
 pub(super) const FILES: (u64, u64) = (16, 1_000_000);
+/// The least and the greatest number of connections at a time.
+pub(super) const CONNECTIONS: (u64, u64) = (1, 10_000);
+/// The least and the greatest size of what one connection carries, in bytes.
+pub(super) const CARRIED: (u64, u64) = (1 << 10, 1 << 50);
 /// The least and the greatest number of servers that wait to be needed.
 pub(super) const SPARES: (u64, u64) = (0, 64);
 /// The longest time until a server is ready, and until one that nobody needs is stopped.
@@ -45,6 +49,8 @@ pub struct Hosting {
     pub isolation: Isolation,
     /// What it may reach.
     pub network: Network,
+    /// How much it may take of the places in it.
+    pub egress: Egress,
     /// What it sees of the machine's files besides programs and libraries.
     pub mounts: Vec<Mount>,
     /// What it may use.
@@ -146,6 +152,21 @@ pub struct Place {
     pub private: bool,
 }
 
+/// How much a server may take of the places that it may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Egress {
+    /// Connections at a time.
+    pub connections: u32,
+    /// Bytes of one connection, both ways together.
+    pub bytes: u64,
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self { connections: 128, bytes: 1 << 30 }
+    }
+}
+
 /// A file or folder of the machine that a server sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -192,6 +213,7 @@ impl Default for Hosting {
             backend: None,
             isolation: Isolation::Namespaces,
             network: Network::None,
+            egress: Egress::default(),
             mounts: Vec::new(),
             bounds: Bounds::default(),
             per: Per::Gateway,
@@ -266,6 +288,7 @@ impl HostEntry {
         let isolation =
             fields.take("isolation").and_then(|item| item.parsed(isolation, report, parse_isolation));
         let network = fields.take("network").and_then(|item| read_network(&item, report));
+        let egress = fields.take("egress").and_then(|item| read_egress(&item, network.as_ref(), report));
         let mounts = fields.take("mounts").and_then(|item| read_mounts(&item, report));
         let bounds = read_bounds(&mut fields, report);
         let per = "`gateway`, `identity` or `agent`";
@@ -287,6 +310,7 @@ impl HostEntry {
             backend,
             isolation,
             network: network.unwrap_or(default.network),
+            egress: egress.unwrap_or_default(),
             mounts: Vec::new(),
             bounds,
             per: per.map_or(default.per, |per| per.value),
@@ -433,6 +457,25 @@ fn read_network(item: &Item<'_>, report: &mut Report<'_>) -> Option<Network> {
     let items = item.list("a list of places", report)?;
     let places: Vec<_> = items.iter().map(|item| read_place(item, report)).collect();
     Some(Network::Places(places.into_iter().collect::<Option<_>>()?))
+}
+
+#[cfg(feature = "hosting")]
+fn read_egress(item: &Item<'_>, network: Option<&Network>, report: &mut Report<'_>) -> Option<Egress> {
+    if !matches!(network, Some(Network::Places(_))) {
+        report.error(&item.place(), "`egress` belongs to a list of places in `network`");
+        return None;
+    }
+    let default = Egress::default();
+    let mut fields = item.fields(report)?;
+    let connections = fields.take("connections").and_then(|item| read_number(&item, CONNECTIONS, report));
+    let bytes = fields.take("bytes").and_then(|item| read_size(&item, CARRIED, "1GiB", report));
+    fields.finish(report);
+    Some(Egress {
+        connections: connections
+            .and_then(|most| u32::try_from(most.value).ok())
+            .unwrap_or(default.connections),
+        bytes: bytes.map_or(default.bytes, |most| most.value),
+    })
 }
 
 fn read_place(item: &Item<'_>, report: &mut Report<'_>) -> Option<Place> {
@@ -594,6 +637,7 @@ mod tests {
         insta::assert_snapshot!(check("command: [a], host: {}"), @"");
         insta::assert_snapshot!(check("command: [a], host: { backend: process, network: unrestricted }"), @"backend: Some( Process, ), isolation: Process, network: Unrestricted,");
         insta::assert_snapshot!(check("command: [a], host: { network: [api.example.com, '*.Example.org:8443', { to: '[::1]:80', private: true }] }"), @r#"network: Places( [ Place { host: "api.example.com", port: 443, private: false, }, Place { host: "*.example.org", port: 8443, private: false, }, Place { host: "[::1]", port: 80, private: true, }, ], ),"#);
+        insta::assert_snapshot!(check("command: [a], host: { network: [a.test], egress: { connections: 4, bytes: 1MiB } }"), @r#"network: Places( [ Place { host: "a.test", port: 443, private: false, }, ], ), egress: Egress { connections: 4, bytes: 1048576, },"#);
         insta::assert_snapshot!(check("command: [a], host: { mounts: [docs, '${DATA}', { path: /srv/work, to: /work, write: true }] }"), @r#"mounts: [ Mount { path: "conf/docs", to: "conf/docs", write: false, }, Mount { path: "/srv/data", to: "/srv/data", write: false, }, Mount { path: "/srv/work", to: "/work", write: true, }, ],"#);
         insta::assert_snapshot!(check("command: [a], host: { memory: 1GiB, cpus: 0.5, pids: 8, files: 64, tmp: 1MiB }"), @"memory: Some( 1073741824, ), cpus: Some( 500, ), pids: Some( 8, ), files: Some( 64, ), tmp: Some( 1048576, ),");
         insta::assert_snapshot!(check("command: [a], host: { backend: container, isolation: kernel, per: identity, idle: 5m, spares: 2, start: 5s }"), @"backend: Some( Container, ), isolation: Kernel, per: Identity, idle: Some( 300s, ), spares: 2, start: 5s,");
@@ -661,8 +705,9 @@ mod tests {
         conf/p.yaml:3:68: error: servers.s.host.mounts[2]: `~` is not replaced, since no shell is involved
           hint: write `${HOME}` instead
         ");
+        insta::assert_snapshot!(check("command: [a], host: { network: none, egress: { connections: 4 } }"), @"conf/p.yaml:3:53: error: servers.s.host.egress: `egress` belongs to a list of places in `network`");
         insta::assert_snapshot!(check("command: [a], host: { netwrok: none }"), @r#"
-        conf/p.yaml:3:30: error: servers.s.host.netwrok: unknown key "netwrok"; known: image, npm, pypi, integrity, port, path, backend, isolation, network, mounts, memory, cpus, pids, files, tmp, per, idle, spares, start
+        conf/p.yaml:3:30: error: servers.s.host.netwrok: unknown key "netwrok"; known: image, npm, pypi, integrity, port, path, backend, isolation, network, egress, mounts, memory, cpus, pids, files, tmp, per, idle, spares, start
           hint: did you mean `network`?
         "#);
     }

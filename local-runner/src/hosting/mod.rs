@@ -12,6 +12,7 @@
 //! | `marks` | which processes belong to a server, where no group says it |
 //! | `leftovers` | what gateways have left that are gone |
 //! | `packages` | what a package of a registry is prepared to, and how that is started |
+//! | `traffic` | what servers reached, counted |
 //! | `sandbox`, `filter` | `portcullis sandbox`: what a process does to itself before it becomes a server |
 //!
 //! **What a description demands is enforced, or the server is not started.** What this machine can do is found once, by doing
@@ -32,6 +33,7 @@ mod plan;
 pub(crate) mod programs;
 pub(crate) mod records;
 pub(crate) mod sandbox;
+mod traffic;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -56,6 +58,7 @@ use programs::Found;
 pub(crate) use records::Noted;
 use records::Records;
 use sandbox::Steps;
+pub(crate) use traffic::Traffic;
 
 /// The program that makes namespaces.
 const BWRAP: &str = "bwrap";
@@ -67,6 +70,8 @@ pub(crate) struct Hosts {
     records: Option<Records>,
     /// That this gateway starts servers: by itself, and by an engine.
     itself: Arc<[OnceLock<Option<Noted>>; 2]>,
+    /// What they reach.
+    traffic: Traffic,
     /// Whether what others have left has been looked for.
     swept: Arc<AtomicBool>,
 }
@@ -173,6 +178,11 @@ impl Hosts {
     /// Returns where it is written down what runs, where it is.
     pub(crate) fn records(&self) -> Option<&Records> {
         self.records.as_ref()
+    }
+
+    /// Returns what was counted of what servers reach.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Ends and removes what gateways of this data folder have left that are gone, in the background, once.

@@ -52,6 +52,7 @@ pub(super) async fn start(
     if let Some(objection) = objection(command).await {
         return Err(refuse(objection));
     }
+    let told = (trail, hosts.traffic().clone());
     let records = hosts.records().filter(|_| command.hosting.is_some());
     let log = records.map(|records| Journal::at(records.log(server.as_str())));
     let (name, veil) = (server.clone(), command.veil.clone());
@@ -62,7 +63,7 @@ pub(super) async fn start(
             let noted = records.and_then(|records| {
                 records.note_container(server.as_str(), container.id(), container.engine())
             });
-            let gate = gated::beside(&container, server, command, trail).await;
+            let gate = gated::beside(&container, server, command, told).await;
             let gate = gate.map_err(|error| refuse(format!("its network: {error}")))?;
             let body = Body::Container(container);
             return Ok(Started { server: name, body, stdin, stdout, stderr, veil, noted, log, gate });
@@ -73,7 +74,7 @@ pub(super) async fn start(
     tracing::info!(%server, program = command.program, pid = child.id(), "process started");
     let mut gate = None;
     if let Some(way) = way {
-        match gated::open(way, server, ready.gate, trail).await {
+        match gated::open(way, server, command, told).await {
             Ok((stdin, opened)) => (child.stdin, gate) = (Some(stdin), Some(opened)),
             Err(error) => {
                 let said = gated::last_words(&mut child).await;
