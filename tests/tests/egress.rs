@@ -12,16 +12,12 @@ use std::thread;
 use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::hosting::hostile;
-use portcullis_tests::http::Request;
 use portcullis_tests::process::Background;
 use portcullis_tests::scenario::text;
 use portcullis_tests::toolbox;
 use portcullis_tests::wait::{self, PATIENCE};
 use portcullis_tests::world::{METADATA, NAMES, NEWER, OTHER, PUBLIC, Sandbox, World};
 use serde_json::{Value, json};
-
-/// An admin credential.
-const ADMIN: &str = "an-admin-key-of-the-tests-that-is-long-enough";
 
 /// What an attempt of the sandbox came to, as one line.
 fn told(attempt: &Value) -> String {
@@ -585,58 +581,6 @@ fn a_hosted_server_of_python_reaches_what_its_description_names() {
     let mount = json!({ "mounts": [script.clone()] });
     let errors = ["Connection refused", "Name or service not known", "Connection refused"];
     what_a_hosted_server_reaches(&json!([toolbox::python(), script]), &mount, errors);
-}
-
-/// How wide a gate is stands in the configuration, and what passes it is counted.
-#[test]
-fn what_hosted_servers_reach_is_capped_and_counted() {
-    let listen = |answer: Vec<u8>| {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let _ = stream.write_all(&answer);
-            }
-        });
-        port
-    };
-    let (small, large) = (listen(b"x".repeat(100)), listen(b"x".repeat(4096)));
-    let place = |port: u16| json!({ "to": format!("127.0.0.1:{port}"), "private": true });
-    let host = json!({
-        "backend": "bubblewrap",
-        "network": [place(small), place(large)],
-        "egress": { "bytes": "1KiB", "connections": 8 },
-    });
-    let server = json!({ "command": [hostile()], "host": host });
-    let config = json!({ "version": 1, "servers": { "s": server } });
-    let gateway = Gateway::with(&config.to_string()).env("PORTCULLIS_ADMIN_KEY", ADMIN).start();
-    let agent = Agent::modern(gateway.url());
-    for port in [small, large, 9] {
-        agent.call("s__connect", &json!({ "host": "127.0.0.1", "port": port }));
-    }
-    let metrics = || {
-        Request::get(&gateway.url_of("/metrics"))
-            .header("authorization", format!("Bearer {ADMIN}"))
-            .send()
-            .text()
-    };
-    let told = wait::until(PATIENCE, || {
-        let metrics = metrics();
-        [
-            "portcullis_egress_attempts{portcullis_server=\"s\",decision=\"allowed\"} 1",
-            "portcullis_egress_attempts{portcullis_server=\"s\",decision=\"denied\"} 2",
-            "# TYPE portcullis_egress_bytes gauge",
-        ]
-        .iter()
-        .all(|line| metrics.contains(line))
-        .then_some(metrics)
-    });
-    let told = told.unwrap_or_else(|| panic!("{}{}", metrics(), gateway.log()));
-    let bytes =
-        told.lines().find_map(|line| line.strip_prefix("portcullis_egress_bytes{portcullis_server=\"s\"} "));
-    assert!(bytes.is_some_and(|bytes| bytes.parse::<u64>().is_ok_and(|bytes| bytes >= 100)), "{told}");
-    let recorded = gateway.cli(&["audit", "query", "--method", "egress", "--json"]).stdout;
-    assert!(recorded.contains("one connection may carry 1024 bytes"), "{recorded}");
 }
 
 #[test]
