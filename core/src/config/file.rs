@@ -540,6 +540,15 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_that_is_kept_is_this_one() {
+        let kept = include_str!("../../../docs/portcullis.schema.json");
+        assert!(
+            kept == format!("{:#}\n", schema()),
+            "run: cargo run --package portcullis-core --example schema > docs/portcullis.schema.json"
+        );
+    }
+
+    #[test]
     fn the_schema_and_the_reader_know_the_same_keys() {
         let schema = schema();
         assert_eq!(keys_of_schema(&schema), keys_of_reader("version: 1\nzzzzzz: 1"));
@@ -550,13 +559,14 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 27] = [
+    const PLACES: [(&str, &str); 28] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
         ("Elicitation", "servers: { a: { elicitation: { zzzzzz: 1 } } }"),
         ("Host", "servers: { a: { host: { zzzzzz: 1 } } }"),
         ("Place", "servers: { a: { host: { network: [{ zzzzzz: 1 }] } } }"),
+        ("Egress", "servers: { a: { host: { network: [x.test], egress: { zzzzzz: 1 } } } }"),
         ("Mount", "servers: { a: { host: { mounts: [{ zzzzzz: 1 }] } } }"),
         ("Approval", "servers: { a: { approval: { zzzzzz: 1 } } }"),
         ("ServerAuth", "servers: { a: { auth: { zzzzzz: 1 } } }"),

@@ -192,20 +192,20 @@ impl Running {
         if timeout(PATIENCE, self.wait()).await.is_ok() {
             return "end of input";
         }
-        self.signal(den, Signal::SIGTERM);
+        self.signal(den, Signal::SIGTERM).await;
         if timeout(PATIENCE, self.wait()).await.is_ok() {
             return "TERM";
         }
-        self.signal(den, Signal::SIGKILL);
+        self.signal(den, Signal::SIGKILL).await;
         // One that hangs in the kernel is left to it.
         let _ = timeout(PATIENCE, self.wait()).await;
         "KILL"
     }
 
     /// Signals the server itself: what leads to it only passes its end on.
-    fn signal(&mut self, den: &Den, what: Signal) {
+    async fn signal(&mut self, den: &Den, what: Signal) {
         match &mut self.body {
-            Body::Container(container) => container.signal(what),
+            Body::Container(container) => drop(container.signal(what).await),
             Body::Process(child, _) => {
                 let all = usage::marked(&den.mark);
                 let servers = all.iter().filter(|process| !WRAPPERS.contains(&process.name.as_str()));

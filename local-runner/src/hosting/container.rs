@@ -26,7 +26,7 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::process::Child;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 use portcullis_core::config::{Command, Hosting, Inside, Network};
 use portcullis_core::names::ServerName;
@@ -39,18 +39,24 @@ use super::{groups, in_words};
 const NOBODY: &str = "65534:65534";
 /// As much as a pipe holds.
 const BUFFER: usize = 64 << 10;
-/// How often, and how long after each other, a container that has just ended is looked at: Podman knows a state in between
-/// that its own interface cannot tell.
-pub(super) const LOOKS: (u32, Duration) = (20, Duration::from_millis(50));
+/// How long an engine may take to pass a signal on before it counts as passed on.
+const SIGNALLING: Duration = Duration::from_secs(5);
+/// How long an engine is asked again that does not do as it is asked.
+const ANSWERING: Duration = Duration::from_secs(20);
+/// How long after each other, at first and at most.
+const LOOK: Duration = Duration::from_millis(50);
+const MOST_BETWEEN: Duration = Duration::from_millis(500);
 
 /// A container that runs a server. Dropping it removes it.
 #[derive(Debug)]
 pub(crate) struct Container {
     docker: Docker,
+    /// Where its engine answers.
+    engine: String,
     id: String,
     exit: watch::Receiver<Option<i64>>,
     limits: Limits,
-    /// Whether it was told to end.
+    /// Whether it was told to end before it did.
     pressed: bool,
     /// What speaks to it over HTTP, where it does not speak on its streams.
     relay: Option<Child>,
@@ -83,7 +89,15 @@ impl Container {
         let made = docker.create_container(Some(options), body).await.map_err(|error| said(&error))?;
         let (exit_known, exit) = watch::channel(None);
         let limits = plan.limits;
-        let mut container = Self { docker, id: made.id, exit, limits, pressed: false, relay: None };
+        let mut container = Self {
+            docker,
+            engine: engine.address.clone(),
+            id: made.id,
+            exit,
+            limits,
+            pressed: false,
+            relay: None,
+        };
         match container.run(exit_known).await {
             Ok(streams) => match engine.verify(&container.id, hosting, plan).await {
                 Ok(()) => match &hosting.http {
@@ -146,6 +160,11 @@ impl Container {
         process.filter(|process| *process > 0)
     }
 
+    /// Returns where its engine answers.
+    pub(crate) fn engine(&self) -> &str {
+        &self.engine
+    }
+
     /// Returns what the engine calls it.
     pub(crate) fn id(&self) -> &str {
         &self.id
@@ -156,14 +175,14 @@ impl Container {
         self.exit.wait_for(Option::is_some).await.ok().and_then(|code| *code)
     }
 
-    /// Sends a signal to the server.
-    pub(crate) fn signal(&mut self, signal: Signal) {
-        self.pressed = true;
-        let (docker, id) = (self.docker.clone(), self.id.clone());
-        tokio::spawn(async move {
-            let options = KillContainerOptionsBuilder::default().signal(signal.as_str()).build();
-            let _ = docker.kill_container(&id, Some(options)).await;
-        });
+    /// Sends a signal to the server; tells whether it was still there to be reached. One that has ended is refused by the
+    /// engine, which may know of it long before it says so to whoever waits for the end.
+    pub(crate) async fn signal(&mut self, signal: Signal) -> bool {
+        let options = KillContainerOptionsBuilder::default().signal(signal.as_str()).build();
+        let sent = timeout(SIGNALLING, self.docker.kill_container(&self.id, Some(options))).await;
+        let reached = !matches!(sent, Ok(Err(_)));
+        self.pressed |= reached;
+        reached
     }
 
     /// Says which bound ended it, continuing "server X ...".
@@ -182,14 +201,9 @@ impl Container {
     }
 
     async fn ran_out_of_memory(&self) -> bool {
-        for _ in 0..LOOKS.0 {
-            if let Ok(found) = self.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await
-            {
-                return found.state.and_then(|state| state.oom_killed).unwrap_or(false);
-            }
-            sleep(LOOKS.1).await;
-        }
-        false
+        let look = || self.docker.inspect_container(&self.id, None::<InspectContainerOptions>);
+        let state = patiently(look).await.ok().and_then(|found| found.state);
+        state.and_then(|state| state.oom_killed).unwrap_or(false)
     }
 
     /// Removes it, with all that still runs in it.
@@ -218,14 +232,36 @@ impl Drop for Container {
 
 /// Removes a container, as often as the engine needs to be told.
 pub(super) async fn remove(docker: &Docker, id: &str) {
-    for _ in 0..LOOKS.0 {
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        match docker.remove_container(id, Some(options)).await {
-            Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => return,
-            Err(_) => sleep(LOOKS.1).await,
+    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+    let removed = patiently(|| async {
+        match docker.remove_container(id, Some(options.clone())).await {
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            removed => removed,
         }
+    });
+    if let Err(error) = removed.await {
+        tracing::warn!(id, error = said(&error), "a container could not be removed");
     }
-    tracing::warn!(id, "a container could not be removed");
+}
+
+/// Asks an engine until it does as it is asked: while a container ends, Podman knows a state that its own interface cannot
+/// tell, neither of that container nor in a list of all.
+///
+/// # Errors
+/// Says what it answered last.
+pub(super) async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let deadline = Instant::now() + ANSWERING;
+    let mut pause = LOOK;
+    loop {
+        match ask().await {
+            Err(_) if Instant::now() < deadline => sleep(pause).await,
+            answer => return answer,
+        }
+        pause = (pause * 2).min(MOST_BETWEEN);
+    }
 }
 
 /// Passes on what comes, while somebody listens.
@@ -293,6 +329,8 @@ fn body(
         tty: Some(false),
         open_stdin: Some(true),
         stdin_once: Some(true),
+        // Whoever removes one that runs has been patient with it, or is not.
+        stop_timeout: Some(0),
         attach_stdin: Some(true),
         attach_stdout: Some(true),
         attach_stderr: Some(true),

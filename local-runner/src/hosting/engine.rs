@@ -6,6 +6,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bollard::errors::Error;
 use bollard::models::{ContainerState, ContainerSummary, SystemInfo, SystemVersion};
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, StatsOptionsBuilder, StopContainerOptionsBuilder,
@@ -13,11 +14,10 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 
 use futures::StreamExt;
-use tokio::time::sleep;
 
 use portcullis_core::config::{Hosting, Image, Isolation};
 
-use super::container::{LOOKS, remove, said};
+use super::container::{patiently, remove, said};
 use super::groups;
 use super::plan::{Bounded, EngineAbilities, Plan};
 
@@ -37,6 +37,8 @@ const PATIENCE_OF_A_STOP: i32 = 2;
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     pub(super) docker: Docker,
+    /// Where it answers.
+    pub(super) address: String,
     /// Who we are, in labels.
     pub(super) owner: String,
     /// Whether its containers are processes of this machine.
@@ -64,7 +66,8 @@ impl Engine {
             .to_owned())
     }
 
-    async fn at(address: &str) -> Result<(Self, EngineAbilities), String> {
+    /// Finds the engine that answers there.
+    pub(super) async fn at(address: &str) -> Result<(Self, EngineAbilities), String> {
         let docker = match address.strip_prefix("unix://") {
             Some(path) => Docker::connect_with_unix(path, PATIENCE, API_DEFAULT_VERSION),
             None => Docker::connect_with_http(address, PATIENCE, API_DEFAULT_VERSION),
@@ -89,7 +92,8 @@ impl Engine {
         let version = docker.version().await.map_err(|error| said(&error))?;
         let own_kernel = own_kernel(&info, &version);
         let abilities = EngineAbilities { bounded, own_kernel, within_reach: reach };
-        Ok((Self { docker, owner: groups::owner(), local }, abilities))
+        let address = address.to_owned();
+        Ok((Self { docker, address, owner: groups::owner(), local }, abilities))
     }
 
     /// Tells whether its containers are processes of this machine.
@@ -161,17 +165,10 @@ impl Engine {
         Err(format!("the engine, or its runtime, does not bound {}", missing.join(" and ")))
     }
 
-    /// Returns the state of a container; looks again where it has just ended, which Podman cannot tell at first.
+    /// Returns the state of a container.
     async fn state(&self, id: &str) -> Result<Option<ContainerState>, String> {
-        let mut looks = 0;
-        loop {
-            looks += 1;
-            match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
-                Ok(found) => return Ok(found.state),
-                Err(error) if looks == LOOKS.0 => return Err(said(&error)),
-                Err(_) => sleep(LOOKS.1).await,
-            }
-        }
+        let look = || self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        patiently(look).await.map(|found| found.state).map_err(|error| said(&error))
     }
 
     /// Removes the containers of gateways of this machine that are gone; returns how many there were.
@@ -190,6 +187,23 @@ impl Engine {
             remove(&self.docker, id).await;
         }
         left.len()
+    }
+
+    /// Removes a container; tells whether there was one.
+    ///
+    /// # Errors
+    /// Says why it is still there.
+    pub(super) async fn remove(&self, id: &str) -> Result<bool, String> {
+        if self.is_absent(id).await {
+            return Ok(false);
+        }
+        remove(&self.docker, id).await;
+        if self.is_absent(id).await { Ok(true) } else { Err(format!("the container {id} stays")) }
+    }
+
+    async fn is_absent(&self, id: &str) -> bool {
+        let found = self.docker.inspect_container(id, None::<InspectContainerOptions>).await;
+        matches!(found, Err(Error::DockerResponseServerError { status_code: 404, .. }))
     }
 
     /// Ends a container, gently first; whoever started it removes it. Tells whether it ran.
@@ -211,13 +225,11 @@ impl Engine {
     pub(crate) async fn containers(&self) -> Vec<ContainerSummary> {
         let filters = HashMap::from([("label".to_owned(), vec![OWNER.to_owned()])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        for _ in 0..LOOKS.0 {
-            match self.docker.list_containers(Some(options.clone())).await {
-                Ok(containers) => return containers,
-                Err(_) => sleep(LOOKS.1).await,
-            }
-        }
-        Vec::new()
+        let listed = patiently(|| self.docker.list_containers(Some(options.clone()))).await;
+        listed.unwrap_or_else(|error| {
+            tracing::warn!(error = said(&error), "the engine does not list its containers");
+            Vec::new()
+        })
     }
 }
 

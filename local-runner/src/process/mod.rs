@@ -27,14 +27,17 @@ mod supervise;
 mod tests;
 
 use std::borrow::Cow;
+use std::future::pending;
 use std::path::Path;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
+use portcullis_core::metrics::Gauge;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 
@@ -44,8 +47,9 @@ use crate::hosting::packages::Packages;
 
 use spares::Spares;
 
-/// How long killed processes may take to vanish before a stop gives up on them (one may hang in the kernel).
-const REAPING: Duration = Duration::from_secs(2);
+/// How long killed processes and containers may take to vanish before a stop gives up on them (one may hang in the kernel,
+/// and an engine may have much to do).
+const REAPING: Duration = Duration::from_secs(20);
 
 /// The running processes. Cheap to clone; every clone speaks of the same ones.
 #[derive(Debug, Clone)]
@@ -96,6 +100,11 @@ impl Processes {
     /// Has it written down in this data folder which hosted servers run.
     pub(crate) fn noted_in(self, folder: &Path) -> Self {
         Self { hosts: self.hosts.noted_in(folder), ..self }
+    }
+
+    /// Ends and removes what gateways have left that are gone, in the background.
+    pub(crate) fn sweep_leftovers(&self) {
+        self.hosts.sweep();
     }
 
     fn with_patience(patience: Patience) -> Self {
@@ -175,9 +184,8 @@ impl Processes {
     }
 
     async fn give_up_spares(&self) {
-        for spare in self.spares.take_all() {
-            spare.body.sweep().await;
-        }
+        let spares = self.spares.take_all().into_iter();
+        join_all(spares.map(|spare| spare.body.sweep(pending()))).await;
     }
 
     /// Returns a command whose program is one that was prepared, where it is a package.
@@ -190,6 +198,11 @@ impl Processes {
         packages.unpack(server.as_str(), command).map_err(|why| {
             Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered()
         })
+    }
+
+    /// Returns what hosted servers reached.
+    pub(crate) fn traffic(&self) -> Vec<Gauge> {
+        self.hosts.traffic().gauges()
     }
 
     /// Returns how many processes there are.
