@@ -4,15 +4,15 @@
 //! environment**, wherever they have gone. Where there is no such table (macOS), nothing is seen, and that is said.
 
 use std::fs;
-use std::path::Path;
 
 /// How many ticks of the processor's clock there are in a second: the system says 100 on every machine.
 const TICKS: u64 = 100;
 
 /// The number of the signal TERM.
 const TERM: u32 = 15;
-/// Programs that only lead to the server.
-pub(super) const WRAPPERS: [&str; 2] = ["strace", "bwrap"];
+/// Programs that only lead to the server: what records it, what makes its place, what is first in it.
+pub(super) const WRAPPERS: [&str; 8] =
+    ["strace", "bwrap", ".portcullis", "catatonit", "docker-init", "podman-init", "dumb-init", "tini"];
 
 /// A process, as it is at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,11 +92,6 @@ pub(super) fn marked(mark: &str) -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     ids.filter(has).filter_map(process).collect()
-}
-
-/// Tells whether there is a table of processes.
-pub(super) fn is_seen() -> bool {
-    Path::new("/proc/self/stat").exists()
 }
 
 fn process(id: u32) -> Option<Process> {

@@ -5,7 +5,6 @@
 //! **A container that was made is removed, however it ends**; what is left of a gateway that was killed is swept by the next
 //! one, by its labels.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::time::Duration;
@@ -33,7 +32,7 @@ use portcullis_core::names::ServerName;
 
 use super::engine::{Engine, OWNER, SERVER};
 use super::plan::{Limits, Plan};
-use super::{groups, in_words};
+use super::{Setting, TEMPORARY, groups, in_words};
 
 /// Whom it runs as: nobody, whatever the image says.
 const NOBODY: &str = "65534:65534";
@@ -72,12 +71,13 @@ impl Container {
         engine: &Engine,
         server: &ServerName,
         command: &Command,
-        hosting: &Hosting,
+        (hosting, setting): (&Hosting, &Setting),
         plan: &Plan,
     ) -> Result<(Self, Streams), String> {
         let docker = engine.docker.clone();
         let image = engine.image(hosting).await?;
-        let body = body(engine, server, command, hosting, plan, image);
+        let mut body = body(engine, server, command, image);
+        body.host_config = Some(confinement(hosting, setting, plan));
         let name = format!("portcullis-{}-{}", plain(server.as_str()), groups::unique());
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let made = docker.create_container(Some(options), body).await.map_err(|error| said(&error))?;
@@ -271,14 +271,7 @@ fn split(
     (stdout, stderr)
 }
 
-fn body(
-    engine: &Engine,
-    server: &ServerName,
-    command: &Command,
-    hosting: &Hosting,
-    plan: &Plan,
-    image: String,
-) -> ContainerCreateBody {
+fn body(engine: &Engine, server: &ServerName, command: &Command, image: String) -> ContainerCreateBody {
     let own = (!command.program.is_empty()).then(|| vec![command.program.clone()]);
     let env = command.env.iter().map(|(name, value)| format!("{name}={value}"));
     let home = (!command.env.contains_key("HOME")).then(|| "HOME=/tmp".to_owned());
@@ -297,13 +290,12 @@ fn body(
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         labels: Some(labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
-        host_config: Some(confinement(hosting, plan)),
         ..ContainerCreateBody::default()
     }
 }
 
 /// What a container may not do.
-fn confinement(hosting: &Hosting, plan: &Plan) -> HostConfig {
+fn confinement(hosting: &Hosting, setting: &Setting, plan: &Plan) -> HostConfig {
     let Limits { memory, cpus, pids, files, tmp } = plan.limits;
     let size = i64::try_from(tmp).unwrap_or(i64::MAX);
     let memory = memory.and_then(|memory| i64::try_from(memory).ok());
@@ -311,7 +303,15 @@ fn confinement(hosting: &Hosting, plan: &Plan) -> HostConfig {
     let bounds = [("nofile", i64::from(files)), ("nproc", processes)];
     let network = if hosting.network == Network::Unrestricted { "bridge" } else { "none" };
     // Where there is a gate, it answers for names.
-    let gated = matches!(&hosting.network, Network::Places(places) if !places.is_empty());
+    let gated =
+        setting.gate.is_some() || matches!(&hosting.network, Network::Places(places) if !places.is_empty());
+    let folders = setting.folders.iter().map(String::as_str).chain([TEMPORARY]);
+    let folder = format!("rw,size={tmp},noexec,nosuid,nodev,mode=1777");
+    let files = setting.files.iter().map(|(file, to)| {
+        let path = file.display().to_string();
+        portcullis_core::config::Mount { path, to: to.clone(), write: false }
+    });
+    let mounts = files.chain(hosting.mounts.iter().cloned()).map(|seen| mount(&seen));
     HostConfig {
         network_mode: Some(network.to_owned()),
         dns: gated.then(|| vec!["127.0.0.1".to_owned()]),
@@ -323,16 +323,13 @@ fn confinement(hosting: &Hosting, plan: &Plan) -> HostConfig {
         nano_cpus: cpus.map(|cpus| i64::from(cpus) * 1_000_000),
         pids_limit: pids.map(i64::from),
         shm_size: Some(size),
-        tmpfs: Some(HashMap::from([(
-            "/tmp".to_owned(),
-            format!("rw,size={tmp},noexec,nosuid,nodev,mode=1777"),
-        )])),
+        tmpfs: Some(folders.map(|at| (at.to_owned(), folder.clone())).collect()),
         ulimits: Some(bounds.map(|(name, bound)| ulimit(name, bound)).into()),
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         init: Some(true),
         auto_remove: Some(false),
         runtime: plan.runtime.clone(),
-        mounts: Some(hosting.mounts.iter().map(mount).collect()),
+        mounts: Some(mounts.collect()),
         ..HostConfig::default()
     }
 }
