@@ -235,12 +235,10 @@ impl Den {
 
     /// Puts a folder with canaries in the place of each that is mounted, but for those in which the program lies.
     fn replace_mounts(&mut self, tenant: &Tenant<'_>) -> anyhow::Result<()> {
-        let args = &tenant.command.args;
+        let command = tenant.command;
         let of_program = |mount: &Mount| {
-            let is_in = |argument: &&String| {
-                Path::new(argument).starts_with(&mount.to) && Path::new(argument).is_file()
-            };
-            tenant.prepared.contains(mount) || args.iter().any(|argument| is_in(&argument))
+            let mut words = std::iter::once(&command.program).chain(&command.args).map(Path::new);
+            tenant.prepared.contains(mount) || words.any(|word| word.starts_with(&mount.to) && word.is_file())
         };
         let mounts = tenant.command.hosting.iter().flat_map(|hosting| &hosting.mounts);
         for mount in mounts {
