@@ -382,7 +382,8 @@ fn finds_everything_in_a_container(engine: &Engine) {
     let missed: Vec<_> =
         expected.iter().filter(|expected| !found.iter().any(|found| found == *expected)).collect();
     assert!(missed.is_empty(), "missed {missed:#?} in {found:#?}");
-    assert!(evidence(&report, "leak").contains("~/.ssh/id_ed25519"), "{}", evidence(&report, "leak"));
+    assert!(evidence(&report, "peek").contains("~/.ssh/id_ed25519"), "{}", evidence(&report, "peek"));
+    assert_eq!(report["ending"]["by"], "end of input");
     let wanted = wanted(&report);
     for place in ["198.51.100.7:80, tool \"connect\"", "198.51.100.7:9/udp, tool \"udp\""] {
         assert!(wanted.iter().any(|wanted| wanted == place), "{place}: {wanted:#?}");

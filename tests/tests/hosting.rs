@@ -230,7 +230,7 @@ fn nothing_stays_behind(place: &Place) {
     let ended = wait::until(wait::PATIENCE, || stage.gateway.process().ended());
     assert!(ended.is_some(), "the gateway is gone");
     let left = wait::until(wait::PATIENCE, || place.alive(&mark).is_empty().then_some(()));
-    assert!(left.is_some(), "{:?}", place.alive(&mark));
+    assert!(left.is_some(), "{:?} {}", place.alive(&mark), stage.gateway.log());
 }
 
 fn what_a_killed_gateway_leaves_is_swept(place: &Place) {
@@ -249,7 +249,7 @@ fn what_a_killed_gateway_leaves_is_swept(place: &Place) {
     let up = wait::until(wait::PATIENCE, || (!agent.tools().is_empty()).then_some(()));
     assert!(up.is_some(), "{}", stage.gateway.log());
     let left = wait::until(wait::PATIENCE, || (place.alive(&mark).len() == place.of_one()).then_some(()));
-    assert!(left.is_some(), "{:?}", place.alive(&mark));
+    assert!(left.is_some(), "{:?} {}", place.alive(&mark), stage.gateway.log());
 }
 
 /// A server with these settings is not started, and this is said.

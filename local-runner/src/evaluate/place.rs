@@ -29,6 +29,8 @@ use crate::process::gated::{self, Gate};
 
 /// How long a server may take to leave, at the end of its input and at TERM.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is looked whether a container has ended.
+const LOOK: Duration = Duration::from_millis(100);
 /// The ports at which the gate listens to what is said first, besides those of the configuration.
 const WEB: [u16; 2] = [80, 443];
 
@@ -295,14 +297,22 @@ impl Running {
     async fn wait(&mut self) {
         match &mut self.body {
             Body::Process(child, _) => drop(child.wait().await),
-            Body::Container(container) => drop(container.wait().await),
+            Body::Container(container) => {
+                while !container.has_ended().await {
+                    let _ = timeout(LOOK, container.wait()).await;
+                }
+            }
             Body::Gone => {}
         }
     }
 
     /// Tells whether it still runs.
     async fn runs(&mut self) -> bool {
-        timeout(Duration::ZERO, self.wait()).await.is_err()
+        match &mut self.body {
+            Body::Process(child, _) => matches!(child.try_wait(), Ok(None)),
+            Body::Container(container) => !container.has_ended().await,
+            Body::Gone => false,
+        }
     }
 
     /// Says which bounds it ran into.
@@ -331,7 +341,7 @@ impl Running {
         let began = Instant::now();
         let mut ending = Ending::default();
         if self.runs().await {
-            self.link.close();
+            self.link.close().await;
             ending.by = Some(self.leave(den).await.to_owned());
         }
         ending.took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -348,20 +358,20 @@ impl Running {
         if timeout(PATIENCE, self.wait()).await.is_ok() {
             return "end of input";
         }
-        self.signal(den, Signal::SIGTERM);
+        self.signal(den, Signal::SIGTERM).await;
         if timeout(PATIENCE, self.wait()).await.is_ok() {
             return "TERM";
         }
-        self.signal(den, Signal::SIGKILL);
+        self.signal(den, Signal::SIGKILL).await;
         // One that hangs in the kernel is left to it.
         let _ = timeout(PATIENCE, self.wait()).await;
         "KILL"
     }
 
     /// Signals the server itself: what leads to it only passes its end on.
-    fn signal(&mut self, den: &Den, what: Signal) {
+    async fn signal(&mut self, den: &Den, what: Signal) {
         match &mut self.body {
-            Body::Container(container) => container.signal(what),
+            Body::Container(container) => drop(container.signal(what).await),
             Body::Gone => {}
             Body::Process(child, _) => {
                 let all = usage::marked(&den.mark);

@@ -380,7 +380,7 @@ impl Watcher {
         let (sender, seen) = watch::channel(Seen::default());
         let task = tokio::spawn(async move {
             let (mut sessions, mut strays) = (Vec::new(), Vec::new());
-            let mut looked = 0;
+            let (mut looked, mut is_last) = (0, false);
             loop {
                 let processes = match &root {
                     Root::None => return strays,
@@ -397,8 +397,11 @@ impl Watcher {
                     }
                 }
                 sender.send_modify(|seen| seen.add(&processes));
+                if is_last {
+                    return strays;
+                }
                 tokio::select! {
-                    _ = &mut stopped => return strays,
+                    _ = &mut stopped => is_last = true,
                     () = sleep(LOOK) => {}
                 }
             }

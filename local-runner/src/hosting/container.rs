@@ -5,6 +5,7 @@
 //! **A container that was made is removed, however it ends**; what is left of a gateway that was killed is swept by the next
 //! one, by its labels.
 
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType,
+    ContainerCreateBody, ContainerState, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType,
     ResourcesUlimits,
 };
 use bollard::query_parameters::{
@@ -25,7 +26,7 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::process::Child;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 use portcullis_core::config::{Command, Hosting, Inside, Network};
 use portcullis_core::names::ServerName;
@@ -38,9 +39,15 @@ use super::{Setting, TEMPORARY, groups, in_words};
 const NOBODY: &str = "65534:65534";
 /// As much as a pipe holds.
 const BUFFER: usize = 64 << 10;
-/// How often, and how long after each other, a container that has just ended is looked at: Podman knows a state in between
-/// that its own interface cannot tell.
-pub(super) const LOOKS: (u32, Duration) = (20, Duration::from_millis(50));
+/// What is left of a KILL.
+const KILLED: i64 = 137;
+/// How long an engine may take to pass a signal on before it counts as passed on.
+const SIGNALLING: Duration = Duration::from_secs(5);
+/// How long an engine is asked again that does not do as it is asked.
+const ANSWERING: Duration = Duration::from_secs(20);
+/// How long after each other, at first and at most.
+const LOOK: Duration = Duration::from_millis(50);
+const MOST_BETWEEN: Duration = Duration::from_millis(500);
 
 /// A container that runs a server. Dropping it removes it.
 #[derive(Debug)]
@@ -49,7 +56,11 @@ pub(crate) struct Container {
     id: String,
     exit: watch::Receiver<Option<i64>>,
     limits: Limits,
-    /// Whether it was told to end.
+    /// Its first process, where that is one of this machine.
+    first: Option<i32>,
+    /// Where the kernel counts what it kills in it for want of memory.
+    kills: Option<PathBuf>,
+    /// Whether it was told to end before it did.
     pressed: bool,
     /// What speaks to it over HTTP, where it does not speak on its streams.
     relay: Option<Child>,
@@ -83,16 +94,21 @@ impl Container {
         let made = docker.create_container(Some(options), body).await.map_err(|error| said(&error))?;
         let (exit_known, exit) = watch::channel(None);
         let limits = plan.limits;
-        let mut container = Self { docker, id: made.id, exit, limits, pressed: false, relay: None };
+        let (id, first, kills) = (made.id, None, None);
+        let mut container = Self { docker, id, exit, limits, first, kills, pressed: false, relay: None };
         match container.run(exit_known).await {
             Ok(streams) => match engine.verify(&container.id, hosting, plan).await {
-                Ok(()) => match &hosting.http {
-                    None => Ok((container, streams)),
-                    Some(http) => match container.relayed(http, streams).await {
-                        Ok(streams) => Ok((container, streams)),
-                        Err(why) => container.give_up(why).await,
-                    },
-                },
+                Ok(first) => {
+                    container.kills = first.and_then(groups::kills_of);
+                    container.first = first;
+                    match &hosting.http {
+                        None => Ok((container, streams)),
+                        Some(http) => match container.relayed(http, streams).await {
+                            Ok(streams) => Ok((container, streams)),
+                            Err(why) => container.give_up(why).await,
+                        },
+                    }
+                }
                 Err(why) => container.give_up(why).await,
             },
             Err(error) => container.give_up(said(&error)).await,
@@ -156,23 +172,22 @@ impl Container {
         self.exit.wait_for(Option::is_some).await.ok().and_then(|code| *code)
     }
 
-    /// Sends a signal to the server.
-    pub(crate) fn signal(&mut self, signal: Signal) {
-        self.pressed = true;
-        let (docker, id) = (self.docker.clone(), self.id.clone());
-        tokio::spawn(async move {
-            let options = KillContainerOptionsBuilder::default().signal(signal.as_str()).build();
-            let _ = docker.kill_container(&id, Some(options)).await;
-        });
+    /// Sends a signal to the server; tells whether it was still there to be reached. One that has ended is refused by the
+    /// engine, which may know of it long before it says so to whoever waits for the end.
+    pub(crate) async fn signal(&mut self, signal: Signal) -> bool {
+        let options = KillContainerOptionsBuilder::default().signal(signal.as_str()).build();
+        let sent = timeout(SIGNALLING, self.docker.kill_container(&self.id, Some(options))).await;
+        let reached = !matches!(sent, Ok(Err(_)));
+        self.pressed |= reached;
+        reached
     }
 
     /// Says which bound ended it, continuing "server X ...".
     pub(crate) async fn exceeded(&self) -> Option<String> {
-        let code = *self.exit.borrow();
-        let memory = self.limits.memory.filter(|_| code != Some(0) && !self.pressed)?;
-        // Nobody else kills, as a rule: 137 is what is left of a KILL.
-        let killed = code == Some(137);
-        if !killed && !self.ran_out_of_memory().await {
+        let told = *self.exit.borrow();
+        let memory = self.limits.memory.filter(|_| told != Some(0) && !self.pressed)?;
+        // Nobody else kills, as a rule.
+        if told != Some(KILLED) && !self.ran_out_of_memory().await {
             return None;
         }
         let allowed = in_words(memory);
@@ -182,14 +197,31 @@ impl Container {
     }
 
     async fn ran_out_of_memory(&self) -> bool {
-        for _ in 0..LOOKS.0 {
-            if let Ok(found) = self.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await
-            {
-                return found.state.and_then(|state| state.oom_killed).unwrap_or(false);
-            }
-            sleep(LOOKS.1).await;
+        match self.kills.as_deref().filter(|kills| kills.exists()) {
+            Some(kills) => groups::has_killed(kills),
+            None => self.state().await.and_then(|state| state.oom_killed).unwrap_or(false),
         }
-        false
+    }
+
+    /// Tells whether it has ended. Podman may let whoever waits for that wait for long after it.
+    pub(crate) async fn has_ended(&self) -> bool {
+        let told = self.exit.borrow().is_some();
+        match self.first {
+            _ if told => true,
+            Some(first) => !Path::new(&format!("/proc/{first}")).exists(),
+            None => self.state().await.is_none_or(|state| state.running == Some(false)),
+        }
+    }
+
+    /// Returns its state; nothing where it is gone.
+    async fn state(&self) -> Option<ContainerState> {
+        let look = || async {
+            match self.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await {
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+                found => found.map(|found| found.state),
+            }
+        };
+        patiently(look).await.ok().flatten()
     }
 
     /// Removes it, with all that still runs in it.
@@ -218,14 +250,36 @@ impl Drop for Container {
 
 /// Removes a container, as often as the engine needs to be told.
 pub(super) async fn remove(docker: &Docker, id: &str) {
-    for _ in 0..LOOKS.0 {
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        match docker.remove_container(id, Some(options)).await {
-            Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => return,
-            Err(_) => sleep(LOOKS.1).await,
+    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+    let removed = patiently(|| async {
+        match docker.remove_container(id, Some(options.clone())).await {
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            removed => removed,
         }
+    });
+    if let Err(error) = removed.await {
+        tracing::warn!(id, error = said(&error), "a container could not be removed");
     }
-    tracing::warn!(id, "a container could not be removed");
+}
+
+/// Asks an engine until it does as it is asked: while a container ends, Podman knows a state that its own interface cannot
+/// tell, neither of that container nor in a list of all.
+///
+/// # Errors
+/// Says what it answered last.
+pub(super) async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let deadline = Instant::now() + ANSWERING;
+    let mut pause = LOOK;
+    loop {
+        match ask().await {
+            Err(_) if Instant::now() < deadline => sleep(pause).await,
+            answer => return answer,
+        }
+        pause = (pause * 2).min(MOST_BETWEEN);
+    }
 }
 
 /// Passes on what comes, while somebody listens.
@@ -245,7 +299,7 @@ async fn await_exit(docker: Docker, id: String, exit: watch::Sender<Option<i64>>
         Some(Ok(ended)) => ended.status_code,
         Some(Err(Error::DockerContainerWaitError { code, .. })) => code,
         // Whoever removed it has ended it.
-        Some(Err(_)) | None => 137,
+        Some(Err(_)) | None => KILLED,
     };
     exit.send_replace(Some(code));
 }
@@ -286,6 +340,8 @@ fn body(engine: &Engine, server: &ServerName, command: &Command, image: String) 
         tty: Some(false),
         open_stdin: Some(true),
         stdin_once: Some(true),
+        // Whoever removes one that runs has been patient with it, or is not.
+        stop_timeout: Some(0),
         attach_stdin: Some(true),
         attach_stdout: Some(true),
         attach_stderr: Some(true),

@@ -13,11 +13,10 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 
 use futures::StreamExt;
-use tokio::time::sleep;
 
 use portcullis_core::config::{Hosting, Image, Isolation};
 
-use super::container::{LOOKS, remove, said};
+use super::container::{patiently, remove, said};
 use super::groups;
 use super::plan::{Bounded, EngineAbilities, Plan};
 
@@ -116,18 +115,24 @@ impl Engine {
         ))
     }
 
-    /// Looks at a container that has started: whether what was demanded is in force.
+    /// Looks at a container that has started: whether what was demanded is in force. Returns its first process, where that is one of
+    /// this machine.
     ///
     /// # Errors
     /// Says what is not.
-    pub(super) async fn verify(&self, id: &str, hosting: &Hosting, plan: &Plan) -> Result<(), String> {
+    pub(super) async fn verify(
+        &self,
+        id: &str,
+        hosting: &Hosting,
+        plan: &Plan,
+    ) -> Result<Option<i32>, String> {
         if !self.local {
-            return Ok(());
+            return Ok(None);
         }
         let state = self.state(id).await?;
         let process = state.and_then(|state| state.pid).and_then(|pid| i32::try_from(pid).ok());
         // One that has ended already says so by itself.
-        let Some(process) = process.filter(|process| *process > 0) else { return Ok(()) };
+        let Some(process) = process.filter(|process| *process > 0) else { return Ok(None) };
         if hosting.isolation == Isolation::Kernel {
             let program = fs::read_link(format!("/proc/{process}/exe")).unwrap_or_default();
             let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -141,7 +146,7 @@ impl Engine {
         let Some(in_force) = groups::in_force(process) else {
             let ended = !Path::new(&format!("/proc/{process}")).exists();
             return if ended {
-                Ok(())
+                Ok(None)
             } else {
                 Err("its bounds cannot be read back from the kernel".to_owned())
             };
@@ -156,22 +161,15 @@ impl Engine {
         let missing = [(memory, "`memory`"), (cpus, "`cpus`"), (pids, "`pids`")];
         let missing: Vec<_> = missing.iter().filter(|(missing, _)| *missing).map(|(_, name)| *name).collect();
         if missing.is_empty() {
-            return Ok(());
+            return Ok(Some(process));
         }
         Err(format!("the engine, or its runtime, does not bound {}", missing.join(" and ")))
     }
 
-    /// Returns the state of a container; looks again where it has just ended, which Podman cannot tell at first.
+    /// Returns the state of a container.
     async fn state(&self, id: &str) -> Result<Option<ContainerState>, String> {
-        let mut looks = 0;
-        loop {
-            looks += 1;
-            match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
-                Ok(found) => return Ok(found.state),
-                Err(error) if looks == LOOKS.0 => return Err(said(&error)),
-                Err(_) => sleep(LOOKS.1).await,
-            }
-        }
+        let look = || self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        patiently(look).await.map(|found| found.state).map_err(|error| said(&error))
     }
 
     /// Removes the containers of gateways of this machine that are gone; returns how many there were.
@@ -211,13 +209,11 @@ impl Engine {
     pub(crate) async fn containers(&self) -> Vec<ContainerSummary> {
         let filters = HashMap::from([("label".to_owned(), vec![OWNER.to_owned()])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        for _ in 0..LOOKS.0 {
-            match self.docker.list_containers(Some(options.clone())).await {
-                Ok(containers) => return containers,
-                Err(_) => sleep(LOOKS.1).await,
-            }
-        }
-        Vec::new()
+        let listed = patiently(|| self.docker.list_containers(Some(options.clone()))).await;
+        listed.unwrap_or_else(|error| {
+            tracing::warn!(error = said(&error), "the engine does not list its containers");
+            Vec::new()
+        })
     }
 }
 

@@ -62,11 +62,14 @@ impl Body {
         self.wait().now_or_never().is_some()
     }
 
-    /// Sends a signal to all of it.
-    pub(super) fn signal(&mut self, signal: Signal) {
+    /// Sends a signal to all of it; tells whether it was still there to be reached.
+    pub(super) async fn signal(&mut self, signal: Signal) -> bool {
         match self {
-            Self::Process(process) => process.group.signal(signal),
-            Self::Container(container) => container.signal(signal),
+            Self::Process(process) => {
+                process.group.signal(signal);
+                true
+            }
+            Self::Container(container) => container.signal(signal).await,
         }
     }
 
@@ -86,15 +89,20 @@ impl Body {
         }
     }
 
-    /// Sees off what is left of it.
-    pub(super) async fn sweep(self) {
+    /// Sees off what is left of it, at once when `killing` completes.
+    pub(super) async fn sweep(self, killing: impl Future<Output = ()>) {
         match self {
             Self::Process(Process { group, child, cage }) => {
-                group.sweep().await;
+                tokio::select! {
+                    () = group.sweep() => {}
+                    // Dropping it kills what is left.
+                    () = killing => {}
+                }
                 drop(child);
                 // What has left the group is still in here, and the kernel takes its time to let go of it.
                 let _ = tokio::task::spawn_blocking(move || drop(cage)).await;
             }
+            // Nothing is gentle about that.
             Self::Container(container) => container.remove().await,
         }
     }

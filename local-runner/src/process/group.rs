@@ -1,5 +1,6 @@
 //! A process group: the process that leads it, and all that it started.
 
+use std::fs;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -39,6 +40,10 @@ impl Group {
         let deadline = Instant::now() + LEFTOVERS;
         self.send(Some(Signal::SIGTERM));
         while self.leader.is_some() && Instant::now() < deadline {
+            // Those that have ended are no business of ours: whoever should have heard of it takes its time.
+            if self.leader.is_some_and(has_only_ended) {
+                break;
+            }
             sleep(LOOK).await;
             self.send(None);
         }
@@ -53,6 +58,19 @@ impl Group {
             self.leader = None;
         }
     }
+}
+
+/// Tells whether all members of a group have ended and wait for somebody to hear of it; where that cannot be told, they have not.
+fn has_only_ended(leader: Pid) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    let mut members = processes.flatten().filter_map(|entry| {
+        let status = fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The name, in parentheses, may hold anything; then come the state, the parent and the group.
+        let mut fields = status.rsplit_once(')')?.1.split_whitespace();
+        let (state, group) = (fields.next()?.to_owned(), fields.nth(1)?.parse::<i32>().ok()?);
+        (group == leader.as_raw()).then_some(state)
+    });
+    members.all(|state| state == "Z" || state == "X")
 }
 
 impl Drop for Group {

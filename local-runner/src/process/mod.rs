@@ -27,9 +27,11 @@ mod supervise;
 mod tests;
 
 use std::borrow::Cow;
+use std::future::pending;
 use std::path::Path;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -44,8 +46,9 @@ use crate::hosting::packages::Packages;
 
 use spares::Spares;
 
-/// How long killed processes may take to vanish before a stop gives up on them (one may hang in the kernel).
-const REAPING: Duration = Duration::from_secs(2);
+/// How long killed processes and containers may take to vanish before a stop gives up on them (one may hang in the kernel,
+/// and an engine may have much to do).
+const REAPING: Duration = Duration::from_secs(20);
 
 /// The running processes. Cheap to clone; every clone speaks of the same ones.
 #[derive(Debug, Clone)]
@@ -175,9 +178,8 @@ impl Processes {
     }
 
     async fn give_up_spares(&self) {
-        for spare in self.spares.take_all() {
-            spare.body.sweep().await;
-        }
+        let spares = self.spares.take_all().into_iter();
+        join_all(spares.map(|spare| spare.body.sweep(pending()))).await;
     }
 
     /// Returns a command whose program is one that was prepared, where it is a package.

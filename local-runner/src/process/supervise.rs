@@ -84,11 +84,7 @@ pub(super) async fn supervise(
     if let Some(reached) = body.reached() {
         tracing::warn!(%server, "{reached}");
     }
-    tokio::select! {
-        () = body.sweep() => {}
-        // Dropping it kills what is left.
-        () = killing(&mut phase) => {}
-    }
+    body.sweep(killing(&mut phase)).await;
     // What is left of the output comes before the news of the end; after this long, nobody is left to write it.
     let _ = timeout(DRAIN, async { while readers.join_next().await.is_some() {} }).await;
 
@@ -122,7 +118,7 @@ async fn relay(
 /// How a process left.
 struct Departure {
     exit: Exit,
-    /// The last signal that it needed.
+    /// The last signal that reached it.
     pressed: Option<Signal>,
 }
 
@@ -136,8 +132,9 @@ async fn stop(body: &mut Body, phase: &mut watch::Receiver<Phase>, patience: Pat
             () = killing(phase) => {}
             () = sleep(wait) => {}
         }
-        body.signal(signal);
-        pressed = Some(signal);
+        if body.signal(signal).await {
+            pressed = Some(signal);
+        }
     }
     Departure { exit: body.wait().await, pressed }
 }
