@@ -456,7 +456,7 @@ mod tests {
         let args = ["--directory", &folder, &other, "/usr", "/nowhere", "x"].map(str::to_owned).to_vec();
         let den = den(&Command { args: args.clone(), ..Command::default() }, false);
         let moved = format!("{HOME}/given-1");
-        assert_eq!(den.command.args, [&args[..3], &[moved.clone()], &args[4..]].concat());
+        assert_eq!(den.command.args, [&args[..3], std::slice::from_ref(&moved), &args[4..]].concat());
         let given = |path: &str, seen: &str| Given { path: path.into(), seen: seen.into(), write: true };
         assert_eq!(den.given, [given(&other, &other), given("/usr", &moved)]);
         assert_eq!(den.setting.folders, [HOME, &other, &moved]);

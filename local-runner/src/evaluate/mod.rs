@@ -46,7 +46,7 @@ use portcullis_core::names::ServerName;
 use serde_json::Value;
 
 use den::{Den, Given, Tenant};
-use observed::{Called, Observed, Visit};
+use observed::{Called, Observed, Sighting, Visit, Way};
 use place::Starter;
 use profile::Folder;
 use report::{Call, Calls, FORMAT, Moment, Report, Risk, Tool, Trace, Usage, Wanted};
@@ -133,7 +133,13 @@ pub(crate) async fn evaluate(subject: &Subject<'_>, at: String) -> anyhow::Resul
     let usage = usage_of(&observed);
     // Nobody grants a place to which secrets go.
     let granted = observed.wanted.clone().map(|mut wanted| {
-        wanted.retain(|wanted| den.sightings(&wanted.host).is_empty());
+        let took =
+            |sighting: &Sighting, place: &str| matches!(&sighting.way, Way::Network(to) if to == place);
+        wanted.retain(|wanted| {
+            let place = wanted.place();
+            let took = observed.sightings.iter().any(|sighting| took(sighting, &place));
+            !took && den.sightings(&wanted.host).is_empty()
+        });
         wanted
     });
     let trace = observed.recorded.as_ref().map(|recorded| hide(&recorded.trace, &den));

@@ -8,6 +8,8 @@ use std::fs;
 /// How many ticks of the processor's clock there are in a second: the system says 100 on every machine.
 const TICKS: u64 = 100;
 
+/// The command that bounds itself before it becomes another program.
+const SANDBOX: &str = "sandbox";
 /// The number of the signal TERM.
 const TERM: u32 = 15;
 /// Programs that only lead to the server: what records it, what makes its place, what is first in it.
@@ -96,6 +98,10 @@ pub(super) fn marked(mark: &str) -> Vec<Process> {
 
 fn process(id: u32) -> Option<Process> {
     let file = |name: &str| fs::read_to_string(format!("/proc/{id}/{name}"));
+    // It is about to become the server, or what makes its place.
+    if file("cmdline").is_ok_and(|words| words.split('\0').nth(1) == Some(SANDBOX)) {
+        return None;
+    }
     parse(id, &file("stat").ok()?, &file("status").ok()?, &file("io").unwrap_or_default())
 }
 

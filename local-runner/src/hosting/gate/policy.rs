@@ -146,6 +146,15 @@ mod tests {
     }
 
     #[test]
+    fn nothing_goes_through_a_closed_gate() {
+        let closed = Policy::closed();
+        for target in [Target::Name("api.test"), Target::Address([127, 0, 0, 1].into())] {
+            assert_eq!(closed.decide(target, 443), Err("nothing is let through".into()));
+        }
+        assert!(closed.is_closed() && !policy().is_closed());
+    }
+
+    #[test]
     fn a_star_stands_for_one_or_more_labels() {
         insta::assert_snapshot!(check("a.example.com", 443), @"*.example.com:443, private false");
         insta::assert_snapshot!(check("b.a.example.com", 443), @"*.example.com:443, private false");
