@@ -54,8 +54,6 @@ impl Bench {
     /// Evaluates a server; returns the report and the exit code.
     fn evaluate(&self, server: &str, arguments: &[&str]) -> (Value, Option<i32>) {
         let finished = self.run(&[&[server, "--json"][..], arguments].concat());
-        // It is shown where a test fails.
-        eprintln!("{}", finished.stderr);
         let report = serde_json::from_str(&finished.stdout);
         let report =
             report.unwrap_or_else(|error| panic!("{error}: {} {}", finished.stdout, finished.stderr));
