@@ -148,6 +148,9 @@ fn http_is_spoken_inside(place: &Place) {
         place.prepared(Gateway::with(&json!({ "version": 1, "servers": { "s": server } }).to_string()));
     let gateway = gateway.start();
     let agent = Agent::modern(gateway.url());
+    // Nobody waits long for one that is slow to start.
+    let up = wait::until(wait::PATIENCE, || (!agent.tools().is_empty()).then_some(()));
+    assert!(up.is_some(), "{}", gateway.log());
     let count = || number(text(&agent.call("s__count", &json!({}))), "");
     assert_eq!((count(), count()), (1, 2), "{}", gateway.log());
     let seen = text(&agent.call("s__view", &json!({}))).to_owned();
