@@ -85,6 +85,7 @@ fn unseen(report: &Value) -> Vec<&str> {
 }
 
 /// What was wanted of the network, in order, and when.
+#[cfg(target_os = "linux")]
 fn wanted(report: &Value) -> Vec<String> {
     let wanted = report["wanted"].as_array().expect("it was seen").iter();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -235,6 +236,7 @@ fn everything_that_a_hostile_server_does_is_found() {
 }
 
 /// A server that goes where it has no business.
+#[cfg(target_os = "linux")]
 fn wanderer(host: &Value) -> Value {
     let script =
         fs::canonicalize(toolbox::repository("tests/hosting/wanderer.py")).expect("the server is there");

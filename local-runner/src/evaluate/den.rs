@@ -23,7 +23,7 @@ use crate::hosting::programs::{self, SYSTEM};
 use crate::hosting::{Setting, TEMPORARY};
 
 /// The home of a server that is kept apart.
-const HOME: &str = "/home/user";
+const HOME: &str = "/var/home/user";
 /// Folders of the kernel, in which nothing can stand.
 const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// Variables that a server might look for though nobody gave it any.
@@ -437,7 +437,7 @@ mod tests {
         assert_eq!(den.command.env["HOME"], HOME);
         assert!(den.setting.folders.contains(&HOME.to_owned()), "{:?}", den.setting);
         let known = den.setting.files.iter().map(|(_, seen)| seen.as_str()).collect::<Vec<_>>();
-        assert!(known.contains(&"/home/user/.ssh/id_ed25519"), "{known:?}");
+        assert!(known.contains(&&*format!("{HOME}/.ssh/id_ed25519")), "{known:?}");
         let named = den.command.env.values().any(|value| value.to_lowercase().contains("portcullis"));
         assert!(!named, "nothing tells it: {:?}", den.command.env);
     }
