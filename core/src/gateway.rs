@@ -31,7 +31,7 @@ use crate::sorted::{SortedMap, SortedSet};
 use crate::streams::Streams;
 use crate::upstream::circuit::Opened;
 use crate::upstream::{Nudge, Server, ServerKey, Status, lock};
-use crate::users::Users;
+use crate::users::{self, Users};
 use crate::wire::json::Json;
 
 /// How long agents wait for servers that have not answered yet, from the gateway's start, in milliseconds.
@@ -350,22 +350,32 @@ impl<H: Host> Gateway<H> {
         self.0.snapshot.load_full()
     }
 
-    /// Returns the snapshot of a caller, in which servers that act for their users act for it.
+    /// Returns the snapshot of a caller, in which servers that act for their users act for it, and those of each agent for its
+    /// agent.
     pub(crate) fn snapshot_of(&self, who: &Identity) -> Arc<Snapshot> {
         let everybodys = self.snapshot();
         if !everybodys.has_stand_ins {
             return everybodys;
         }
+        let own = self.own_snapshot_of(&everybodys, who);
+        if !cfg!(feature = "hosting") || !everybodys.has_agents() {
+            return own;
+        }
+        let agents = self.snapshot_of_user(&everybodys, &users::of_agent(&who.agent.name));
+        self.0.users.beside(&own, &agents)
+    }
+
+    fn own_snapshot_of(&self, everybodys: &Arc<Snapshot>, who: &Identity) -> Arc<Snapshot> {
         match (&who.principal, everybodys.means(false).nobody()) {
             (Some(principal), _) => {
-                let snapshot = self.snapshot_of_user(&everybodys, principal);
+                let snapshot = self.snapshot_of_user(everybodys, principal);
                 if let Some(subject) = who.bearer.as_ref().and_then(|bearer| bearer.subject.as_ref()) {
                     snapshot.act_for(subject);
                 }
                 snapshot
             }
-            (None, Some(local)) => self.snapshot_of_user(&everybodys, &local.into()),
-            (None, None) => everybodys,
+            (None, Some(local)) => self.snapshot_of_user(everybodys, &local.into()),
+            (None, None) => everybodys.clone(),
         }
     }
 
@@ -391,6 +401,11 @@ impl<H: Host> Gateway<H> {
 }
 
 impl Snapshot {
+    /// Tells whether each agent has an instance of its own of some server.
+    fn has_agents(&self) -> bool {
+        self.servers.values().any(|server| server.settings.is_per_agent())
+    }
+
     /// Tells whether users connect to some server.
     pub(crate) fn has_consents(&self) -> bool {
         self.servers.values().any(|server| server.consent().is_some())
@@ -505,6 +520,8 @@ impl Server {
     fn readiness_of_stand_in(&self) -> Readiness {
         let reason = if self.settings.is_on_behalf() {
             "acts on behalf of whoever signed in, each by a token of their own"
+        } else if self.settings.is_per_agent() {
+            "is started for each agent, when it is needed"
         } else if self.settings.hosting().is_some() {
             "is started for each of its users, when they need it"
         } else {

@@ -16,6 +16,7 @@ use crate::identity::Identity;
 use crate::names::ServerName;
 use crate::sorted::{SortedMap, SortedSet};
 use crate::upstream::{ServerKey, lock};
+use crate::users;
 use crate::wire::version::Era;
 
 /// How many notifications may wait on one stream.
@@ -259,9 +260,9 @@ impl Hub {
         );
     }
 
-    /// Tells whether a principal listens.
+    /// Tells whether somebody listens for whom such servers are.
     pub(crate) fn hears(&self, user: &str) -> bool {
-        self.any(|audience| audience.who.0.principal.as_deref() == Some(user))
+        self.any(|audience| users::is_for(user, &audience.who.0))
     }
 
     /// Ends the streams of principals that no longer are any.

@@ -1,4 +1,5 @@
-//! Snapshots of principals: in each, the servers that act for their users are those of one user (ADR 0030).
+//! Snapshots of principals: in each, the servers that act for their users are those of one user (ADR 0030). Whoever is the same
+//! agent shares the servers of which each agent has one: for these an agent counts as a user.
 //!
 //! **Everything else in it is everybody's**: the configuration, the rules, all other servers. So no flow knows the
 //! difference, and what holds between two servers holds between two users of one.
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, Weak};
 use arc_swap::ArcSwap;
 
 use crate::gateway::{Keeper, Snapshot};
+use crate::identity::Identity;
 use crate::sorted::SortedMap;
 use crate::upstream::{Server, lock};
 
@@ -17,10 +19,15 @@ const KEPT: usize = 1000;
 /// How long they are kept after they were last used, in milliseconds.
 const IDLE: u64 = 10 * 60_000;
 
-/// The snapshots of principals, by principal.
+/// What says that an agent is meant, and no principal: those have another word before the colon.
+const AGENT: &str = "agent:";
+
+/// The snapshots of principals, by principal; those of agents, by what [`of_agent`] says.
 #[derive(Default)]
 pub(crate) struct Users {
     known: ArcSwap<SortedMap<Arc<str>, Arc<User>>>,
+    /// Those with the servers of a principal and of an agent.
+    joint: Mutex<Vec<Joint>>,
     /// Held while there come to be others.
     changing: Mutex<()>,
 }
@@ -32,6 +39,13 @@ struct User {
     used: AtomicU64,
 }
 
+/// What a caller's snapshot is made of, and the snapshot.
+struct Joint {
+    own: Arc<Snapshot>,
+    agents: Arc<Snapshot>,
+    both: Arc<Snapshot>,
+}
+
 /// What else follows where somebody's snapshot is made.
 #[derive(Default)]
 pub(crate) struct Turnover {
@@ -39,6 +53,19 @@ pub(crate) struct Turnover {
     pub(crate) keepers: Vec<Keeper>,
     /// Those that are no longer anybody's.
     pub(crate) retired: Vec<Arc<Server>>,
+}
+
+/// Returns what an agent is called among users.
+pub(crate) fn of_agent(name: &str) -> Arc<str> {
+    format!("{AGENT}{name}").into()
+}
+
+/// Tells whether the servers of this user are a caller's.
+pub(crate) fn is_for(user: &str, who: &Identity) -> bool {
+    match user.strip_prefix(AGENT) {
+        Some(agent) => *who.agent.name == *agent,
+        None => who.principal.as_deref() == Some(user),
+    }
 }
 
 impl Users {
@@ -66,12 +93,33 @@ impl Users {
         (snapshot, turnover)
     }
 
+    /// Returns a caller's snapshot, of its own and of its agent's.
+    pub(crate) fn beside(&self, own: &Arc<Snapshot>, agents: &Arc<Snapshot>) -> Arc<Snapshot> {
+        let mut joint = lock(&self.joint);
+        let is_it = |known: &&Joint| Arc::ptr_eq(&known.own, own) && Arc::ptr_eq(&known.agents, agents);
+        if let Some(known) = joint.iter().find(is_it) {
+            return known.both.clone();
+        }
+        // Of those that cannot be asked for again, nothing is kept.
+        joint.retain(|known| known.own.edition == own.edition);
+        if joint.len() >= KEPT {
+            joint.remove(0);
+        }
+        let both = Arc::new(own.beside(agents));
+        joint.push(Joint { own: own.clone(), agents: agents.clone(), both: both.clone() });
+        both
+    }
+
     /// Lets go of the snapshots that are idle, but of nobody's who listens; returns their servers.
     pub(crate) fn let_go(&self, now: u64, listens: impl Fn(&str) -> bool) -> Vec<Arc<Server>> {
         let _one_at_a_time = lock(&self.changing);
         let mut known = SortedMap::clone(&self.known.load());
         let gone: Vec<_> = idle(&known, now, &listens).iter().filter_map(|user| known.remove(user)).collect();
         self.known.store(Arc::new(known));
+        if !gone.is_empty() {
+            let is_gone = |part: &Arc<Snapshot>| gone.iter().any(|gone| Arc::ptr_eq(&gone.snapshot, part));
+            lock(&self.joint).retain(|known| !is_gone(&known.own) && !is_gone(&known.agents));
+        }
         gone.iter().flat_map(|gone| gone.snapshot.own_servers()).collect()
     }
 
@@ -120,7 +168,9 @@ impl Snapshot {
     fn of_user(&self, user: &Arc<str>, before: Option<&Self>, turnover: &mut Turnover) -> Self {
         let mut servers = self.servers.clone();
         let mut retired: Vec<_> = before.into_iter().flat_map(Self::own_servers).collect();
-        for (name, server) in servers.iter_mut().filter(|(_, server)| server.is_stand_in()) {
+        let is_agent = user.starts_with(AGENT);
+        let theirs = |server: &Server| server.is_stand_in() && server.settings.is_per_agent() == is_agent;
+        for (name, server) in servers.iter_mut().filter(|(_, server)| theirs(server)) {
             let same = retired.iter().position(|own| own.name == *name && own.settings == server.settings);
             let own = if let Some(place) = same {
                 retired.swap_remove(place)
@@ -145,6 +195,28 @@ impl Snapshot {
             has_stand_ins: true,
             servers,
             former,
+            views: self.views.beside(),
+            acl: self.acl.clone(),
+            since: self.since,
+            edition: self.edition,
+        }
+    }
+
+    /// Returns the snapshot in which the servers of each agent are those of this one.
+    fn beside(&self, agents: &Self) -> Self {
+        let mut servers = self.servers.clone();
+        for (name, server) in servers.iter_mut().filter(|(_, server)| server.is_stand_in()) {
+            if let Some(own) = agents.servers.get(name) {
+                *server = own.clone();
+            }
+        }
+        Self {
+            config: self.config.clone(),
+            gate: self.gate.clone(),
+            user: self.user.clone().or_else(|| agents.user.clone()),
+            has_stand_ins: true,
+            servers,
+            former: self.former.iter().chain(&agents.former).cloned().collect(),
             views: self.views.beside(),
             acl: self.acl.clone(),
             since: self.since,

@@ -111,6 +111,11 @@ impl Machine {
         Self { secrets: Some(secrets), ..self }
     }
 
+    /// Ends and removes what gateways have left that are gone, in the background.
+    pub(crate) fn sweep_leftovers(&self) {
+        self.processes.sweep_leftovers();
+    }
+
     /// Stops every subprocess, and kills those that have not stopped by the deadline.
     pub(crate) async fn stop_processes(&self, deadline: Duration) {
         self.processes.stop_all(deadline).await;

@@ -59,6 +59,7 @@ impl Observe for Observer {
             labels: Vec::new(),
             value: self.processes.count(),
         });
+        gauges.extend(self.processes.traffic());
         Some(&self.metrics)
     }
 }

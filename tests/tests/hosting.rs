@@ -3,8 +3,12 @@
 //!
 //! The server is `tests/hosting/hostile.rs`. What is tried is what its tools do; what they say came of it is looked at.
 
+#[path = "hosting/gates.rs"]
+mod gates;
 #[path = "hosting/instances.rs"]
 mod instances;
+#[path = "hosting/leftovers.rs"]
+mod leftovers;
 #[path = "hosting/places.rs"]
 mod places;
 
@@ -83,7 +87,10 @@ fn view(place: &Place) {
     };
     let variables = line("variables");
     assert!(variables.split(' ').any(|name| name == "GREETING"), "{seen}");
-    assert!(!variables.replace("PORTCULLIS_VIA", "").contains("PORTCULLIS"), "{seen}");
+    assert!(
+        !variables.replace("PORTCULLIS_VIA", "").replace("PORTCULLIS_HOSTED", "").contains("PORTCULLIS"),
+        "{seen}"
+    );
     if !place.sandboxed() {
         return;
     }
@@ -408,44 +415,4 @@ fn only_the_image_that_was_named_runs() {
     // Another name of the same image is the same image.
     let stage = Stage::at(&place, &json!({ "image": format!("localhost/other:2@{digest}") }));
     assert!(stage.tries("view", &json!({})).contains("uid: 65534"));
-}
-
-/// The network of a container is behind the gate as that of a sandbox is.
-fn containers_have_gates(place: &Place) {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    let accepted = std::thread::spawn(move || listener.accept().is_ok());
-    let stage =
-        Stage::at(place, &json!({ "network": [{ "to": format!("127.0.0.1:{port}"), "private": true }] }));
-    let reached = stage.tries("connect", &json!({ "host": "127.0.0.1", "port": port }));
-    assert_eq!(reached, "connected", "{}", stage.gateway.log());
-    assert!(accepted.join().expect("a connection"), "it comes from the gateway");
-    for (deed, to) in [
-        ("connect", json!({ "host": "198.51.100.7", "port": 8 })),
-        ("connect", json!({ "host": "127.0.0.1", "port": 9 })),
-        ("udp", json!({ "host": "198.51.100.7", "port": 9 })),
-        ("connect", json!({ "host": "denied.example", "port": 443 })),
-    ] {
-        let said = stage.tries(deed, &to);
-        assert!(said != "connected" && !said.is_empty(), "{to}: {said}");
-    }
-    let recorded = || {
-        let ran = stage.gateway.cli(&["audit", "query", "--method", "egress", "--json"]);
-        ["198.51.100.7", "denied.example", &format!("127.0.0.1:{port}")]
-            .iter()
-            .all(|place| ran.stdout.contains(*place))
-            .then_some(ran.stdout)
-    };
-    let recorded = wait::until(wait::PATIENCE, recorded).expect("each attempt is recorded");
-    assert!(recorded.contains("denied") && recorded.contains("allowed"), "{recorded}");
-}
-
-#[test]
-fn containers_of_podman_have_gates() {
-    containers_have_gates(&Place::podman());
-}
-
-#[test]
-fn containers_of_docker_have_gates() {
-    containers_have_gates(&Place::docker());
 }

@@ -60,6 +60,7 @@ fn profile(hosting: &Hosting, take: &mut impl FnMut(&str)) {
     take(match hosting.per {
         Per::Gateway => "gateway",
         Per::Identity => "identity",
+        Per::Agent => "agent",
     });
     match &hosting.network {
         Network::None => take("none"),
@@ -175,11 +176,12 @@ mod tests {
         };
         let plain = launch(&hosted(&|_| ()));
         assert_ne!(plain, launch(&command(&[], &[])));
-        let changes: [&dyn Fn(&mut Hosting); 4] = [
+        let changes: [&dyn Fn(&mut Hosting); 5] = [
             &|hosting| hosting.image.iter_mut().for_each(|image| image.digest = "sha256:2".into()),
             &|hosting| hosting.network = Network::Unrestricted,
             &|hosting| hosting.isolation = Isolation::Process,
             &|hosting| hosting.per = Per::Identity,
+            &|hosting| hosting.per = Per::Agent,
         ];
         for change in changes {
             assert_ne!(plain, launch(&hosted(change)), "{:?}", hosted(change));

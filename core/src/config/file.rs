@@ -550,13 +550,14 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 27] = [
+    const PLACES: [(&str, &str); 28] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
         ("Elicitation", "servers: { a: { elicitation: { zzzzzz: 1 } } }"),
         ("Host", "servers: { a: { host: { zzzzzz: 1 } } }"),
         ("Place", "servers: { a: { host: { network: [{ zzzzzz: 1 }] } } }"),
+        ("Egress", "servers: { a: { host: { network: [x.test], egress: { zzzzzz: 1 } } } }"),
         ("Mount", "servers: { a: { host: { mounts: [{ zzzzzz: 1 }] } } }"),
         ("Approval", "servers: { a: { approval: { zzzzzz: 1 } } }"),
         ("ServerAuth", "servers: { a: { auth: { zzzzzz: 1 } } }"),

@@ -25,6 +25,10 @@ pub(super) const TMP: (u64, u64) = (64 << 10, 1 << 40);
 pub(super) const PIDS: (u64, u64) = (1, 100_000);
 /// The least and the greatest bound of open files.
 pub(super) const FILES: (u64, u64) = (16, 1_000_000);
+/// The least and the greatest number of connections at a time.
+pub(super) const CONNECTIONS: (u64, u64) = (1, 10_000);
+/// The least and the greatest size of what one connection carries, in bytes.
+pub(super) const CARRIED: (u64, u64) = (1 << 10, 1 << 50);
 /// The least and the greatest number of servers that wait to be needed.
 pub(super) const SPARES: (u64, u64) = (0, 64);
 /// The longest time until a server is ready, and until one that nobody needs is stopped.
@@ -45,6 +49,8 @@ pub struct Hosting {
     pub isolation: Isolation,
     /// What it may reach.
     pub network: Network,
+    /// How much it may take of the places in it.
+    pub egress: Egress,
     /// What it sees of the machine's files besides programs and libraries.
     pub mounts: Vec<Mount>,
     /// What it may use.
@@ -146,6 +152,21 @@ pub struct Place {
     pub private: bool,
 }
 
+/// How much a server may take of the places that it may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Egress {
+    /// Connections at a time.
+    pub connections: u32,
+    /// Bytes of one connection, both ways together.
+    pub bytes: u64,
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self { connections: 128, bytes: 1 << 30 }
+    }
+}
+
 /// A file or folder of the machine that a server sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -179,6 +200,8 @@ pub enum Per {
     Gateway,
     /// One user or key.
     Identity,
+    /// One agent of the policy, whoever speaks for it.
+    Agent,
 }
 
 impl Default for Hosting {
@@ -190,6 +213,7 @@ impl Default for Hosting {
             backend: None,
             isolation: Isolation::Namespaces,
             network: Network::None,
+            egress: Egress::default(),
             mounts: Vec::new(),
             bounds: Bounds::default(),
             per: Per::Gateway,
@@ -264,9 +288,10 @@ impl HostEntry {
         let isolation =
             fields.take("isolation").and_then(|item| item.parsed(isolation, report, parse_isolation));
         let network = fields.take("network").and_then(|item| read_network(&item, report));
+        let egress = fields.take("egress").and_then(|item| read_egress(&item, network.as_ref(), report));
         let mounts = fields.take("mounts").and_then(|item| read_mounts(&item, report));
         let bounds = read_bounds(&mut fields, report);
-        let per = "`gateway` or `identity`";
+        let per = "`gateway`, `identity` or `agent`";
         let per = fields.take("per").and_then(|item| item.parsed(per, report, parse_per));
         let most = |most| (Duration::from_secs(1), most);
         let idle = fields.take("idle").and_then(|item| read_duration(&item, most(LONGEST.1), report));
@@ -285,6 +310,7 @@ impl HostEntry {
             backend,
             isolation,
             network: network.unwrap_or(default.network),
+            egress: egress.unwrap_or_default(),
             mounts: Vec::new(),
             bounds,
             per: per.map_or(default.per, |per| per.value),
@@ -433,6 +459,25 @@ fn read_network(item: &Item<'_>, report: &mut Report<'_>) -> Option<Network> {
     Some(Network::Places(places.into_iter().collect::<Option<_>>()?))
 }
 
+#[cfg(feature = "hosting")]
+fn read_egress(item: &Item<'_>, network: Option<&Network>, report: &mut Report<'_>) -> Option<Egress> {
+    if !matches!(network, Some(Network::Places(_))) {
+        report.error(&item.place(), "`egress` belongs to a list of places in `network`");
+        return None;
+    }
+    let default = Egress::default();
+    let mut fields = item.fields(report)?;
+    let connections = fields.take("connections").and_then(|item| read_number(&item, CONNECTIONS, report));
+    let bytes = fields.take("bytes").and_then(|item| read_size(&item, CARRIED, "1GiB", report));
+    fields.finish(report);
+    Some(Egress {
+        connections: connections
+            .and_then(|most| u32::try_from(most.value).ok())
+            .unwrap_or(default.connections),
+        bytes: bytes.map_or(default.bytes, |most| most.value),
+    })
+}
+
 fn read_place(item: &Item<'_>, report: &mut Report<'_>) -> Option<Place> {
     let (text, private) = if matches!(item.node.value, Value::Map(_)) {
         let mut fields = item.fields(report)?;
@@ -548,6 +593,7 @@ fn parse_per(text: &str) -> Option<Per> {
     match text {
         "gateway" => Some(Per::Gateway),
         "identity" => Some(Per::Identity),
+        "agent" => Some(Per::Agent),
         _ => None,
     }
 }
@@ -591,6 +637,7 @@ mod tests {
         insta::assert_snapshot!(check("command: [a], host: {}"), @"");
         insta::assert_snapshot!(check("command: [a], host: { backend: process, network: unrestricted }"), @"backend: Some( Process, ), isolation: Process, network: Unrestricted,");
         insta::assert_snapshot!(check("command: [a], host: { network: [api.example.com, '*.Example.org:8443', { to: '[::1]:80', private: true }] }"), @r#"network: Places( [ Place { host: "api.example.com", port: 443, private: false, }, Place { host: "*.example.org", port: 8443, private: false, }, Place { host: "[::1]", port: 80, private: true, }, ], ),"#);
+        insta::assert_snapshot!(check("command: [a], host: { network: [a.test], egress: { connections: 4, bytes: 1MiB } }"), @r#"network: Places( [ Place { host: "a.test", port: 443, private: false, }, ], ), connections: 4, bytes: 1048576,"#);
         insta::assert_snapshot!(check("command: [a], host: { mounts: [docs, '${DATA}', { path: /srv/work, to: /work, write: true }] }"), @r#"mounts: [ Mount { path: "conf/docs", to: "conf/docs", write: false, }, Mount { path: "/srv/data", to: "/srv/data", write: false, }, Mount { path: "/srv/work", to: "/work", write: true, }, ],"#);
         insta::assert_snapshot!(check("command: [a], host: { memory: 1GiB, cpus: 0.5, pids: 8, files: 64, tmp: 1MiB }"), @"memory: Some( 1073741824, ), cpus: Some( 500, ), pids: Some( 8, ), files: Some( 64, ), tmp: Some( 1048576, ),");
         insta::assert_snapshot!(check("command: [a], host: { backend: container, isolation: kernel, per: identity, idle: 5m, spares: 2, start: 5s }"), @"backend: Some( Container, ), isolation: Kernel, per: Identity, idle: Some( 300s, ), spares: 2, start: 5s,");
@@ -627,7 +674,7 @@ mod tests {
         conf/p.yaml:3:39: error: servers.s.host.network: expected `none`, `unrestricted` or a list of places such as `api.example.com`, found "some"
         conf/p.yaml:3:54: error: servers.s.host.backend: expected `process`, `bubblewrap` or `container`, found "vm"
         conf/p.yaml:3:69: error: servers.s.host.isolation: expected `process`, `namespaces`, `container` or `kernel`, found "full"
-        conf/p.yaml:3:80: error: servers.s.host.per: expected `gateway` or `identity`, found "user"
+        conf/p.yaml:3:80: error: servers.s.host.per: expected `gateway`, `identity` or `agent`, found "user"
         "#);
         insta::assert_snapshot!(check("command: [a], host: { network: ['http://a', a/b, 'a:0', 'a:x', 'a@b', '*', '', { host: a }] }"), @r#"
         conf/p.yaml:3:40: error: servers.s.host.network[0]: expected a host in ASCII and a port, such as `api.example.com`, `*.example.com` or `db.example.com:5432`
@@ -658,8 +705,9 @@ mod tests {
         conf/p.yaml:3:68: error: servers.s.host.mounts[2]: `~` is not replaced, since no shell is involved
           hint: write `${HOME}` instead
         ");
+        insta::assert_snapshot!(check("command: [a], host: { network: none, egress: { connections: 4 } }"), @"conf/p.yaml:3:53: error: servers.s.host.egress: `egress` belongs to a list of places in `network`");
         insta::assert_snapshot!(check("command: [a], host: { netwrok: none }"), @r#"
-        conf/p.yaml:3:30: error: servers.s.host.netwrok: unknown key "netwrok"; known: image, npm, pypi, integrity, port, path, backend, isolation, network, mounts, memory, cpus, pids, files, tmp, per, idle, spares, start
+        conf/p.yaml:3:30: error: servers.s.host.netwrok: unknown key "netwrok"; known: image, npm, pypi, integrity, port, path, backend, isolation, network, egress, mounts, memory, cpus, pids, files, tmp, per, idle, spares, start
           hint: did you mean `network`?
         "#);
     }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 
 use super::file::{DurationText, SizeText};
-use super::hosting::{FILES, PIDS, SPARES};
+use super::hosting::{CONNECTIONS, FILES, PIDS, SPARES};
 
 /// How a server that the gateway starts is kept apart. What is written here is enforced, or the server is not started.
 #[derive(JsonSchema)]
@@ -36,6 +36,8 @@ pub(super) struct HostSchema {
     /// What it may reach: `none`, `unrestricted`, or the places in a list.
     #[schemars(extend("default" = "none"))]
     network: Option<NetworkSchema>,
+    /// How much it may take of the places in `network`, where they are listed.
+    egress: Option<EgressSchema>,
     /// The files and folders of the machine that it sees besides programs and libraries; a text is one that it may read.
     mounts: Option<Vec<MountSchema>>,
     /// The most memory: bytes, or a text such as `512MiB`; from 8MiB. 512MiB where nothing is written and it can be bounded.
@@ -52,7 +54,8 @@ pub(super) struct HostSchema {
     /// The size of its folder for temporary files: bytes, or a text such as `64MiB`; from 64KiB.
     #[schemars(extend("default" = "64MiB"))]
     tmp: Option<SizeText>,
-    /// Who shares one instance: everybody behind this `gateway`, or one `identity` alone.
+    /// Who shares one instance: everybody behind this `gateway`, one `identity` alone, or whoever is the same `agent` of the
+    /// policy.
     #[schemars(extend("default" = "gateway"))]
     per: Option<PerText>,
     /// After how long without a request an instance is stopped, until the next one: from 1s to 24h; never where nothing is
@@ -94,6 +97,7 @@ enum IsolationText {
 enum PerText {
     Gateway,
     Identity,
+    Agent,
 }
 
 /// What a server may reach.
@@ -134,6 +138,19 @@ struct PlaceMap {
     /// Whether it may be at an address of a private network or of the machine itself.
     #[schemars(extend("default" = false))]
     private: Option<bool>,
+}
+
+/// How much a server may take of the places that it may reach.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Egress")]
+#[expect(dead_code, reason = "describes a section in the schema")]
+struct EgressSchema {
+    /// The most connections at a time.
+    #[schemars(range(min = CONNECTIONS.0, max = CONNECTIONS.1), extend("default" = 128))]
+    connections: Option<u64>,
+    /// The most that one connection may carry, both ways together: bytes, or a text such as `100MiB`; from 1KiB.
+    #[schemars(extend("default" = "1GiB"))]
+    bytes: Option<SizeText>,
 }
 
 /// A file or folder that a server sees.

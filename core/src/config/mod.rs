@@ -61,7 +61,7 @@ pub use cases::{Case, read_cases};
 pub use elicitation::{Elicitation, Forms};
 pub use file::schema;
 pub use hosting::{
-    Backend, Bounds, Hosting, Image, Inside, Isolation, Mount, Network, Package, Per, Place, Registry,
+    Backend, Bounds, Egress, Hosting, Image, Inside, Isolation, Mount, Network, Package, Per, Place, Registry,
 };
 pub use import::{Imported, import, to_yaml};
 pub(crate) use item::nearest;

@@ -159,11 +159,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Tells whether it acts for its users: each principal has a server of its own, with a connection or a token of its own.
+    /// Tells whether it acts for its users: each principal has a server of its own, with a connection or a token of its own, or
+    /// an instance; or each agent has.
     pub fn is_per_user(&self) -> bool {
         self.is_on_behalf()
             || self.consent().is_some_and(|(_, consent)| consent.whose == Whose::User)
-            || self.hosting().is_some_and(|hosting| hosting.per == Per::Identity)
+            || self.hosting().is_some_and(|hosting| hosting.per != Per::Gateway)
+    }
+
+    /// Tells whether each agent has an instance of its own.
+    pub(crate) fn is_per_agent(&self) -> bool {
+        self.hosting().is_some_and(|hosting| hosting.per == Per::Agent)
     }
 
     /// Returns how it is hosted, where it is.

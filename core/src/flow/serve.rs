@@ -185,7 +185,7 @@ impl<H: Host> Gateway<H> {
                 }
                 let reply = match (&caller.session, &head.method) {
                     (Some(session), &Method::GET) => self.get_stream(head, &caller, session)?,
-                    (Some(session), _) => self.delete_session(head, session),
+                    (Some(session), _) => self.delete_session(head, &caller, session),
                     (None, _) => return Err(legacy::unknown_session()),
                 };
                 if caller.taken_up.is_none() {
@@ -322,12 +322,12 @@ impl<H: Host> Gateway<H> {
                         running.map(|cancel| cancel.send(()));
                     }
                 } else if method == "notifications/roots/list_changed" {
-                    self.roots_changed(&session);
+                    self.roots_changed(&caller, &session);
                 }
                 Ok(body::empty(StatusCode::ACCEPTED))
             }
             Message::Response { id, outcome } => {
-                self.answered(&session, id.text(), outcome).await?;
+                self.answered((&caller, &session), id.text(), outcome).await?;
                 Ok(body::empty(StatusCode::ACCEPTED))
             }
         }

@@ -24,7 +24,7 @@ impl<H: Host> Gateway<H> {
     /// Hands a session's answer to whoever asked: a server, or a call that waits here.
     pub(super) async fn answered(
         &self,
-        session: &Session,
+        (caller, session): (&Caller, &Session),
         id: &str,
         outcome: Result<Json<'_>, Json<'_>>,
     ) -> Result<(), Refusal> {
@@ -46,7 +46,7 @@ impl<H: Host> Gateway<H> {
                 return if met { Ok(()) } else { Err(nobody()) };
             }
         };
-        let snapshot = self.snapshot_for(session.owner.principal.as_ref());
+        let snapshot = self.snapshot_of(&caller.who);
         let server = &snapshot.addressed(&request.server).ok_or_else(nobody)?;
         let established = server.own_link(session.nonce).and_then(|link| link.current.load_full());
         let established = established.ok_or_else(nobody)?;
@@ -54,8 +54,8 @@ impl<H: Host> Gateway<H> {
         Ok(self.within(server, server.settings.timeout, told).await?)
     }
 
-    pub(super) fn roots_changed(&self, session: &Session) {
-        for server in self.snapshot_for(session.owner.principal.as_ref()).servers.values() {
+    pub(super) fn roots_changed(&self, caller: &Caller, session: &Session) {
+        for server in self.snapshot_of(&caller.who).servers.values() {
             let established = server.own_link(session.nonce).and_then(|link| link.current.load_full());
             if let Some(established) = established {
                 self.send_back(
@@ -125,7 +125,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Ends a session: its id no longer opens, and its servers forget it.
-    pub(super) fn delete_session(&self, head: &Parts, session: &Session) -> Reply {
+    pub(super) fn delete_session(&self, head: &Parts, caller: &Caller, session: &Session) -> Reply {
         let now = self.host().now();
         self.note_session(head, session, now);
         {
@@ -145,7 +145,7 @@ impl<H: Host> Gateway<H> {
         for (_, cancel) in ending {
             let _ = cancel.send(());
         }
-        for server in self.snapshot_for(session.owner.principal.as_ref()).servers.values() {
+        for server in self.snapshot_of(&caller.who).servers.values() {
             if let Some(link) = server.drop_link(session.nonce) {
                 self.give_up(server, link);
             }

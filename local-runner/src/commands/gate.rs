@@ -10,6 +10,7 @@ use super::say;
 use crate::audit::Trail;
 use crate::cli::{Gate as Args, GateSockets};
 use crate::data;
+use crate::hosting::Traffic;
 use crate::hosting::gate::{Caps, Gate, Policy, Recorder, hand_over_sockets_of, sockets_of};
 
 /// Opens a gate, and keeps it open until it is stopped.
@@ -23,7 +24,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         bytes: args.most_bytes.unwrap_or(default.bytes),
     };
     let sockets = sockets_of(args.pid, &Policy::new(places.clone()).ports()).await?;
-    let witness = Recorder::new(Some(trail.clone()), args.server.as_str().into());
+    let witness = Recorder::new(Some(trail.clone()), args.server.as_str().into(), Traffic::default());
     let gate = Gate::open(sockets, places, caps, Arc::new(witness))?;
     say(format_args!("the gate of {} is open", args.server));
     super::stopped()?.await;

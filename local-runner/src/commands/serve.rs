@@ -42,6 +42,7 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
     let (gateway, place) = (local.gateway.clone(), std::mem::take(&mut local.place));
     gateway.set_address(&format!("http://{}", reachable(address)));
     let keys = keys::follow(gateway.clone(), &local.folder)?;
+    local.machine.sweep_leftovers();
     greet(address, &local.origin, &auth);
     if let Some((exposure, listener)) = metrics {
         say(format_args!("Metrics: http://{}/metrics\n", reachable(listener.local_addr()?)));

@@ -53,6 +53,8 @@ const MOST_BETWEEN: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Container {
     docker: Docker,
+    /// Where its engine answers.
+    engine: String,
     id: String,
     exit: watch::Receiver<Option<i64>>,
     limits: Limits,
@@ -94,8 +96,17 @@ impl Container {
         let made = docker.create_container(Some(options), body).await.map_err(|error| said(&error))?;
         let (exit_known, exit) = watch::channel(None);
         let limits = plan.limits;
-        let (id, first, kills) = (made.id, None, None);
-        let mut container = Self { docker, id, exit, limits, first, kills, pressed: false, relay: None };
+        let mut container = Self {
+            docker,
+            engine: engine.address.clone(),
+            id: made.id,
+            exit,
+            limits,
+            first: None,
+            kills: None,
+            pressed: false,
+            relay: None,
+        };
         match container.run(exit_known).await {
             Ok(streams) => match engine.verify(&container.id, hosting, plan).await {
                 Ok(first) => {
@@ -160,6 +171,11 @@ impl Container {
         let found = self.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await.ok()?;
         let process = found.state.and_then(|state| state.pid).and_then(|process| u32::try_from(process).ok());
         process.filter(|process| *process > 0)
+    }
+
+    /// Returns where its engine answers.
+    pub(crate) fn engine(&self) -> &str {
+        &self.engine
     }
 
     /// Returns what the engine calls it.

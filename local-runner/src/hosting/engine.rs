@@ -6,6 +6,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bollard::errors::Error;
 use bollard::models::{ContainerState, ContainerSummary, SystemInfo, SystemVersion};
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, StatsOptionsBuilder, StopContainerOptionsBuilder,
@@ -36,6 +37,8 @@ const PATIENCE_OF_A_STOP: i32 = 2;
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     pub(super) docker: Docker,
+    /// Where it answers.
+    pub(super) address: String,
     /// Who we are, in labels.
     pub(super) owner: String,
     /// Whether its containers are processes of this machine.
@@ -63,7 +66,8 @@ impl Engine {
             .to_owned())
     }
 
-    async fn at(address: &str) -> Result<(Self, EngineAbilities), String> {
+    /// Finds the engine that answers there.
+    pub(super) async fn at(address: &str) -> Result<(Self, EngineAbilities), String> {
         let docker = match address.strip_prefix("unix://") {
             Some(path) => Docker::connect_with_unix(path, PATIENCE, API_DEFAULT_VERSION),
             None => Docker::connect_with_http(address, PATIENCE, API_DEFAULT_VERSION),
@@ -88,7 +92,8 @@ impl Engine {
         let version = docker.version().await.map_err(|error| said(&error))?;
         let own_kernel = own_kernel(&info, &version);
         let abilities = EngineAbilities { bounded, own_kernel, within_reach: reach };
-        Ok((Self { docker, owner: groups::owner(), local }, abilities))
+        let address = address.to_owned();
+        Ok((Self { docker, address, owner: groups::owner(), local }, abilities))
     }
 
     /// Tells whether its containers are processes of this machine.
@@ -188,6 +193,23 @@ impl Engine {
             remove(&self.docker, id).await;
         }
         left.len()
+    }
+
+    /// Removes a container; tells whether there was one.
+    ///
+    /// # Errors
+    /// Says why it is still there.
+    pub(super) async fn remove(&self, id: &str) -> Result<bool, String> {
+        if self.is_absent(id).await {
+            return Ok(false);
+        }
+        remove(&self.docker, id).await;
+        if self.is_absent(id).await { Ok(true) } else { Err(format!("the container {id} stays")) }
+    }
+
+    async fn is_absent(&self, id: &str) -> bool {
+        let found = self.docker.inspect_container(id, None::<InspectContainerOptions>).await;
+        matches!(found, Err(Error::DockerResponseServerError { status_code: 404, .. }))
     }
 
     /// Ends a container, gently first; whoever started it removes it. Tells whether it ran.

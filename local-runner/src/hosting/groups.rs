@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -83,6 +84,13 @@ impl Hierarchy {
                 .to_owned());
         }
         Ok((found, bounded))
+    }
+
+    /// Returns where a process such as this one would make groups, whether it may or not.
+    pub(super) fn seen() -> Option<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        Some(Self::of(&own, &mounts).0)
     }
 
     /// Reads where the controllers are, and which folder of version 2 is this process's own.
@@ -209,6 +217,11 @@ impl Groups {
         Ok(folder)
     }
 
+    /// Where they are.
+    pub(super) fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+
     /// The files into which a process writes its number to be bounded.
     pub(crate) fn doors(&self) -> impl Iterator<Item = PathBuf> {
         self.folders.iter().map(|folder| folder.join("cgroup.procs"))
@@ -231,6 +244,13 @@ impl Drop for Groups {
         for folder in &self.folders {
             remove(folder);
         }
+    }
+}
+
+/// Removes a group of a gateway that is gone, with all that still runs in it.
+pub(super) fn remove_left(folder: &Path) {
+    if folder.file_name().and_then(|name| name.to_str()).is_some_and(is_left) && folder.exists() {
+        remove(folder);
     }
 }
 
@@ -305,12 +325,25 @@ pub(super) fn owner() -> String {
     format!("{}/{id}-{}", machine(), began(id).unwrap_or_default())
 }
 
+/// Makes a text that no other start of a server has on any machine: its owner, `-` and a number.
+pub(super) fn of_start() -> String {
+    format!("{}/{}", machine(), unique())
+}
+
 /// Tells whether an owner was a process of this machine that is gone.
 pub(super) fn is_gone(owner: &str) -> bool {
     let Some((theirs, process)) = owner.rsplit_once('/') else { return false };
     let Some((id, then)) = process.split_once('-') else { return false };
     let process = id.parse::<u32>().ok().zip(then.parse::<u64>().ok());
-    theirs == machine() && process.is_some_and(|(id, then)| began(id) != Some(then))
+    theirs == machine() && process.is_some_and(|(id, then)| !runs_since(id, then))
+}
+
+/// Tells whether the process of a number is the one that began then; where that cannot be told, whether there is one.
+fn runs_since(id: u32, then: u64) -> bool {
+    if began(std::process::id()).is_some() {
+        return began(id) == Some(then);
+    }
+    i32::try_from(id).is_ok_and(|id| kill(Pid::from_raw(id), None) != Err(Errno::ESRCH))
 }
 
 /// Says in which space of process numbers we are: that of a machine since it began, or a container's.

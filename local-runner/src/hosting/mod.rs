@@ -9,8 +9,11 @@
 //! | `gate` | what a server reaches of the network |
 //! | `groups` | control groups: bounds, and which of them was hit |
 //! | `records` | what runs, written down |
+//! | `marks` | which processes belong to a server, where no group says it |
+//! | `leftovers` | what gateways have left that are gone |
 //! | `packages` | what a package of a registry is prepared to, and how that is started |
 //! | `setting` | what is there besides, where a server is looked at |
+//! | `traffic` | what servers reached, counted |
 //! | `sandbox`, `filter` | `portcullis sandbox`: what a process does to itself before it becomes a server |
 //!
 //! **What a description demands is enforced, or the server is not started.** What this machine can do is found once, by doing
@@ -24,17 +27,21 @@ mod filter;
 #[cfg(target_os = "linux")]
 pub(crate) mod gate;
 mod groups;
+mod leftovers;
+mod marks;
 pub(crate) mod packages;
 mod plan;
 pub(crate) mod programs;
 pub(crate) mod records;
 pub(crate) mod sandbox;
 mod setting;
+mod traffic;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::OnceCell;
 
@@ -47,12 +54,14 @@ pub(crate) use bubblewrap::TEMPORARY;
 pub(crate) use container::{Container, Streams};
 pub(crate) use engine::Engine;
 use groups::{Groups, Hierarchy};
+use marks::Mark;
 use plan::{Abilities, Bounded, EngineAbilities, Limits, Plan};
 use programs::Found;
 pub(crate) use records::Noted;
 use records::Records;
 use sandbox::Steps;
 pub(crate) use setting::Setting;
+pub(crate) use traffic::Traffic;
 
 /// The program that makes namespaces.
 const BWRAP: &str = "bwrap";
@@ -62,6 +71,12 @@ const BWRAP: &str = "bwrap";
 pub(crate) struct Hosts {
     machine: Arc<OnceCell<Machine>>,
     records: Option<Records>,
+    /// That this gateway starts servers: by itself, and by an engine.
+    itself: Arc<[OnceLock<Option<Noted>>; 2]>,
+    /// What they reach.
+    traffic: Traffic,
+    /// Whether what others have left has been looked for.
+    swept: Arc<AtomicBool>,
 }
 
 /// What was found out about this machine.
@@ -127,23 +142,31 @@ impl Ready {
 /// What bounds a process, as long as it runs.
 #[derive(Debug)]
 pub(crate) struct Cage {
-    groups: Groups,
+    groups: Option<Groups>,
     limits: Limits,
+    /// What finds what has left the process' group, where no control groups do.
+    _mark: Option<Mark>,
 }
 
 impl Cage {
     /// Says which bound ended the process, continuing "server X ...".
     pub(crate) fn exceeded(&self) -> Option<String> {
-        let memory = self.limits.memory.filter(|_| self.groups.ran_out_of_memory())?;
+        let groups = self.groups.as_ref()?;
+        let memory = self.limits.memory.filter(|_| groups.ran_out_of_memory())?;
         Some(format!(
             "was killed, because it needs more memory than `host.memory` allows ({})",
             in_words(memory)
         ))
     }
 
+    /// Returns its control groups.
+    pub(crate) fn groups(&self) -> &[PathBuf] {
+        self.groups.as_ref().map_or(&[], Groups::folders)
+    }
+
     /// Says which bound it ran into without being ended by it.
     pub(crate) fn reached(&self) -> Option<String> {
-        let refused = self.groups.refused_processes();
+        let refused = self.groups.as_ref()?.refused_processes();
         let pids = self.limits.pids.filter(|_| refused > 0)?;
         Some(format!("could not start a process or thread {refused} times: `host.pids` allows {pids}"))
     }
@@ -158,6 +181,27 @@ impl Hosts {
     /// Returns where it is written down what runs, where it is.
     pub(crate) fn records(&self) -> Option<&Records> {
         self.records.as_ref()
+    }
+
+    /// Returns what was counted of what servers reach.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Ends and removes what gateways of this data folder have left that are gone, in the background, once.
+    pub(crate) fn sweep(&self) {
+        let Some(records) = self.records.clone() else { return };
+        if !self.swept.swap(true, Ordering::Relaxed) {
+            tokio::spawn(async move { leftovers::sweep(&records).await });
+        }
+    }
+
+    /// Writes down that this gateway starts servers, before it starts the first.
+    fn note_itself(&self, engine: Option<&Engine>) {
+        if let Some(records) = &self.records {
+            let address = engine.map(|engine| engine.address.as_str());
+            self.itself[usize::from(address.is_some())].get_or_init(|| records.note_gateway(address));
+        }
     }
 
     /// Makes what is started of how a server is hosted. `env` is the whole environment that a plain process would have.
@@ -188,7 +232,7 @@ impl Hosts {
         if hosting.isolation == Isolation::Kernel {
             return Err("a kernel of its own has a network of its own".to_owned());
         }
-        let machine = self.machine.get_or_init(|| Machine::find(self.records.as_ref())).await;
+        let machine = self.machine.get_or_init(Machine::find).await;
         match machine.engine.get_or_init(find_engine).await {
             Ok((_, abilities)) => abilities.within_reach.clone(),
             Err(why) => Err(why.clone()),
@@ -200,7 +244,7 @@ impl Hosts {
         if hosting.image.is_none() {
             return true;
         }
-        let machine = self.machine.get_or_init(|| Machine::find(self.records.as_ref())).await;
+        let machine = self.machine.get_or_init(Machine::find).await;
         machine.engine.get_or_init(find_engine).await.as_ref().is_ok_and(|(engine, _)| engine.is_local())
     }
 
@@ -216,11 +260,13 @@ impl Hosts {
         env: SortedMap<OsString, OsString>,
         setting: &Setting,
     ) -> Result<Placed, String> {
-        let machine = self.machine.get_or_init(|| Machine::find(self.records.as_ref())).await;
+        let machine = self.machine.get_or_init(Machine::find).await;
         let needs_engine = hosting.image.is_some() || hosting.backend == Some(Backend::Container);
         let engine = if needs_engine { Some(machine.engine.get_or_init(find_engine).await) } else { None };
         let plan = plan::plan(hosting, &machine.abilities(engine))?;
         let engine = engine.and_then(|engine| engine.as_ref().ok()).map(|(engine, _)| engine);
+        self.note_itself(engine);
+        self.sweep();
         let missing = hosting.mounts.iter().find(|mount| !Path::new(&mount.path).exists());
         // What lies where an engine runs elsewhere cannot be seen from here.
         if let Some(missing) = missing.filter(|_| engine.is_none_or(Engine::is_local)) {
@@ -256,13 +302,17 @@ impl Machine {
         let groups = self.hierarchy.as_ref().map(|hierarchy| hierarchy.make(&plan.limits)).transpose();
         let groups = groups.map_err(|error| format!("its control groups cannot be made: {error}"))?;
         let doors = groups.iter().flat_map(Groups::doors).collect();
-        let cage = groups.map(|groups| Cage { groups, limits: plan.limits });
+        let (start, limits) = (groups::of_start(), plan.limits);
         let home = env.get(OsStr::new("HOME")).map(PathBuf::from);
         let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         let folder = command.cwd.as_ref().map(PathBuf::from);
         let args = command.args.iter().map(OsString::from).collect::<Vec<_>>();
         match plan.backend {
             Backend::Process => {
+                let mut env = env;
+                env.insert(marks::NAME.into(), (&start).into());
+                let is_caught = groups.as_ref().is_some_and(|groups| !groups.folders().is_empty());
+                let cage = Some(Cage { groups, limits, _mark: (!is_caught).then(|| Mark::of(start)) });
                 let steps = Steps { groups: doors, files: Some(plan.limits.files), ..Steps::default() };
                 let args = steps.args((&command.program).into(), args);
                 Ok(Ready {
@@ -276,6 +326,7 @@ impl Machine {
                 })
             }
             Backend::Bubblewrap => {
+                let cage = groups.map(|groups| Cage { groups: Some(groups), limits, _mark: None });
                 let at = folder.as_deref().unwrap_or(Path::new("/"));
                 let program =
                     programs::find(&command.program, at, &path, home.as_deref()).ok_or_else(|| {
@@ -313,7 +364,7 @@ impl Machine {
         }
     }
 
-    async fn find(records: Option<&Records>) -> Self {
+    async fn find() -> Self {
         // What runs now, also once another one was installed in its place.
         let own = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
         let (hierarchy, groups) = match Hierarchy::find() {
@@ -322,9 +373,6 @@ impl Machine {
         };
         if let Some(left) = hierarchy.as_ref().map(Hierarchy::sweep).filter(|left| *left > 0) {
             tracing::info!(left, "control groups of gateways that are gone were removed");
-        }
-        if let Some(left) = records.map(Records::sweep).filter(|left| *left > 0) {
-            tracing::info!(left, "processes of gateways that are gone were ended");
         }
         let bubblewrap = try_bubblewrap(&own).await;
         Self { bubblewrap, groups, hierarchy, engine: OnceCell::new(), own }

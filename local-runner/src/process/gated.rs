@@ -5,13 +5,17 @@ use std::io;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use portcullis_core::config::{Command, Network, Place};
+#[cfg(target_os = "linux")]
+use portcullis_core::config::Network;
+use portcullis_core::config::{Command, Place};
 use portcullis_core::names::ServerName;
 use tokio::process::{Child, ChildStdin};
 
 use crate::audit::Trail;
-use crate::hosting::Container;
+use crate::hosting::{Container, Traffic};
 
+#[cfg(target_os = "linux")]
+use crate::hosting::gate::Sockets;
 #[cfg(target_os = "linux")]
 pub(crate) use crate::hosting::gate::{Gate, Witness};
 
@@ -90,14 +94,13 @@ pub(crate) async fn keep_beside(_: &Container, _: &[u16], _: Arc<dyn Witness>) -
 pub(super) async fn open(
     way: Way,
     server: &ServerName,
-    places: Vec<Place>,
-    trail: Option<Trail>,
+    command: &Command,
+    told: (Option<Trail>, Traffic),
 ) -> io::Result<(ChildStdin, Gate)> {
-    use crate::hosting::gate::{Caps, Recorder, let_start, sockets_from};
+    use crate::hosting::gate::{let_start, sockets_from};
 
     let sockets = sockets_from(&way.0).await?;
-    let witness = std::sync::Arc::new(Recorder::new(trail, server.to_arc()));
-    let gate = Gate::open(sockets, places, Caps::default(), witness)?;
+    let gate = gate(sockets, server, command, told)?;
     let writer = std::os::fd::OwnedFd::from(let_start(&way.0)?);
     Ok((ChildStdin::from_std(writer.into())?, gate))
 }
@@ -106,8 +109,8 @@ pub(super) async fn open(
 pub(super) async fn open(
     _: Way,
     _: &ServerName,
-    _: Vec<Place>,
-    _: Option<Trail>,
+    _: &Command,
+    _: (Option<Trail>, Traffic),
 ) -> io::Result<(ChildStdin, Gate)> {
     Err(io::ErrorKind::Unsupported.into())
 }
@@ -119,18 +122,41 @@ pub(super) async fn beside(
     container: &Container,
     server: &ServerName,
     command: &Command,
-    trail: Option<Trail>,
+    told: (Option<Trail>, Traffic),
 ) -> io::Result<Option<Gate>> {
-    use crate::hosting::gate::{Caps, Policy, Recorder, sockets_of};
+    use crate::hosting::gate::{Policy, sockets_of};
 
-    let places = match command.hosting.as_ref().map(|hosting| &hosting.network) {
-        Some(Network::Places(places)) if !places.is_empty() => places.clone(),
-        _ => return Ok(None),
-    };
+    let places = places(command);
+    if places.is_empty() {
+        return Ok(None);
+    }
     let process = container.process().await.ok_or_else(|| io::Error::other("it ended at once"))?;
-    let sockets = sockets_of(process, &Policy::new(places.clone()).ports()).await?;
-    let witness = std::sync::Arc::new(Recorder::new(trail, server.to_arc()));
-    Gate::open(sockets, places, Caps::default(), witness).map(Some)
+    let sockets = sockets_of(process, &Policy::new(places.to_vec()).ports()).await?;
+    gate(sockets, server, command, told).map(Some)
+}
+
+/// Opens a gate that has these sockets, to the places of a server and as wide as it says.
+#[cfg(target_os = "linux")]
+fn gate(
+    sockets: Sockets,
+    server: &ServerName,
+    command: &Command,
+    (trail, traffic): (Option<Trail>, Traffic),
+) -> io::Result<Gate> {
+    use crate::hosting::gate::{Caps, Recorder};
+
+    let caps = command.hosting.as_ref().map(|hosting| Caps::from(hosting.egress)).unwrap_or_default();
+    let witness = std::sync::Arc::new(Recorder::new(trail, server.to_arc(), traffic));
+    Gate::open(sockets, places(command).to_vec(), caps, witness)
+}
+
+/// Returns the places that a server may reach, where they are listed.
+#[cfg(target_os = "linux")]
+fn places(command: &Command) -> &[Place] {
+    match command.hosting.as_ref().map(|hosting| &hosting.network) {
+        Some(Network::Places(places)) => places,
+        _ => &[],
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -138,7 +164,7 @@ pub(super) async fn beside(
     _: &Container,
     _: &ServerName,
     _: &Command,
-    _: Option<Trail>,
+    _: (Option<Trail>, Traffic),
 ) -> io::Result<Option<Gate>> {
     Ok(None)
 }

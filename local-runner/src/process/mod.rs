@@ -37,6 +37,7 @@ use tokio::time::timeout;
 
 use portcullis_core::config::Command;
 use portcullis_core::error::Unreachable;
+use portcullis_core::metrics::Gauge;
 use portcullis_core::names::ServerName;
 use portcullis_core::pipe::PipeEnd;
 
@@ -99,6 +100,11 @@ impl Processes {
     /// Has it written down in this data folder which hosted servers run.
     pub(crate) fn noted_in(self, folder: &Path) -> Self {
         Self { hosts: self.hosts.noted_in(folder), ..self }
+    }
+
+    /// Ends and removes what gateways have left that are gone, in the background.
+    pub(crate) fn sweep_leftovers(&self) {
+        self.hosts.sweep();
     }
 
     fn with_patience(patience: Patience) -> Self {
@@ -192,6 +198,11 @@ impl Processes {
         packages.unpack(server.as_str(), command).map_err(|why| {
             Unreachable::new(server.as_str(), format!("could not be started: {why}")).undelivered()
         })
+    }
+
+    /// Returns what hosted servers reached.
+    pub(crate) fn traffic(&self) -> Vec<Gauge> {
+        self.hosts.traffic().gauges()
     }
 
     /// Returns how many processes there are.

@@ -52,6 +52,7 @@ pub(super) async fn start(
     if let Some(objection) = objection(command).await {
         return Err(refuse(objection));
     }
+    let told = (trail, hosts.traffic().clone());
     let records = hosts.records().filter(|_| command.hosting.is_some());
     let log = records.map(|records| Journal::at(records.log(server.as_str())));
     let (name, veil) = (server.clone(), command.veil.clone());
@@ -59,8 +60,10 @@ pub(super) async fn start(
         Placed::Container(started) => {
             let (container, Streams { stdin, stdout, stderr }) = *started;
             tracing::info!(%server, "container started");
-            let noted = records.and_then(|records| records.note_container(server.as_str(), container.id()));
-            let gate = gated::beside(&container, server, command, trail).await;
+            let noted = records.and_then(|records| {
+                records.note_container(server.as_str(), container.id(), container.engine())
+            });
+            let gate = gated::beside(&container, server, command, told).await;
             let gate = gate.map_err(|error| refuse(format!("its network: {error}")))?;
             let body = Body::Container(container);
             return Ok(Started { server: name, body, stdin, stdout, stderr, veil, noted, log, gate });
@@ -71,7 +74,7 @@ pub(super) async fn start(
     tracing::info!(%server, program = command.program, pid = child.id(), "process started");
     let mut gate = None;
     if let Some(way) = way {
-        match gated::open(way, server, ready.gate, trail).await {
+        match gated::open(way, server, command, told).await {
             Ok((stdin, opened)) => (child.stdin, gate) = (Some(stdin), Some(opened)),
             Err(error) => {
                 let said = gated::last_words(&mut child).await;
@@ -81,7 +84,10 @@ pub(super) async fn start(
     }
     let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
     let noted = records.zip(ready.backend).zip(child.id());
-    let noted = noted.and_then(|((records, backend), id)| records.note_process(server.as_str(), backend, id));
+    let noted = noted.and_then(|((records, backend), id)| {
+        let groups = ready.cage.as_ref().map_or(&[][..], |cage| cage.groups());
+        records.note_process(server.as_str(), backend, id, groups)
+    });
     let body = Body::Process(Process::new(child, ready.cage));
     let Some(((stdin, stdout), stderr)) = streams else {
         return Err(refuse("its standard streams are missing".to_owned()));

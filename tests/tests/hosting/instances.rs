@@ -2,7 +2,7 @@
 //! HTTP.
 
 use nix::sys::signal::Signal;
-use portcullis_tests::agent::Agent;
+use portcullis_tests::agent::{Agent, LEGACY};
 use portcullis_tests::gateway::{Gateway, Readiness};
 use portcullis_tests::scenario::text;
 use portcullis_tests::wait;
@@ -38,6 +38,24 @@ fn each_identity_has_an_instance_of_its_own() {
     let (one, other) = (key(&gateway, "a"), key(&gateway, "a"));
     let counted = counts(&gateway, &[&one, &one, &other, &one, &other]);
     assert_eq!(counted, ["1", "2", "1", "3", "2"], "{}", gateway.log());
+}
+
+#[test]
+fn each_agent_has_an_instance_of_its_own() {
+    let server = Place::bubblewrap().server(&json!({ "per": "agent" }), &[]);
+    let told = |key: &str| json!({ "match": [{ "api_key": key }], "allow": ["*"] });
+    let agents = json!({ "a": told("a"), "b": told("b") });
+    let config = json!({ "version": 1, "servers": { "s": server }, "agents": agents });
+    let gateway = Gateway::start(&config.to_string());
+    let (one, same, other) = (key(&gateway, "a"), key(&gateway, "a"), key(&gateway, "b"));
+    let counted = counts(&gateway, &[&one, &same, &other, &one, &other]);
+    assert_eq!(counted, ["1", "2", "1", "3", "2"], "{}", gateway.log());
+    // Sessions of one agent meet in its instance too.
+    let session = |key: &str| {
+        let agent = Agent::modern(gateway.url()).bearer(key).handshake(LEGACY);
+        number(text(&agent.call("s__count", &json!({}))), "")
+    };
+    assert_eq!((session(&one), session(&same), session(&other)), (4, 5, 3), "{}", gateway.log());
 }
 
 #[test]

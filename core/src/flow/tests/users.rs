@@ -173,6 +173,50 @@ fn the_servers_of_users_who_are_gone_are_let_go() {
     assert!(first[0].shared.given_up.has_fired());
 }
 
+/// Servers that are hosted for each agent, and for each identity.
+#[cfg(feature = "hosting")]
+#[test]
+fn an_agent_has_one_instance_whoever_speaks_for_it() {
+    use crate::config::{Agent, Command, Hosting, Per};
+    use crate::identity::{AuthKind, Identity};
+    let host = Memory::new(modern_server);
+    let mut all = config();
+    for (name, per) in [("mine", Per::Identity), ("ours", Per::Agent)] {
+        let hosting = Some(Box::new(Hosting { per, ..Hosting::default() }));
+        let mut settings = server("http://x.test/mcp");
+        settings.transport = Transport::Stdio(Command { program: "x".into(), hosting, ..Command::default() });
+        all.servers.insert(ServerName::parse(name).expect("a name"), settings);
+    }
+    let gateway = gateway_with(&host, &[], Config::default());
+    gateway.reload(all.clone());
+    let of = |principal: Option<&str>, agent: &str| {
+        let default = &gateway.snapshot().config.policy.default;
+        let agent = Arc::new(Agent { name: agent.into(), ..Agent::clone(default) });
+        let principal = principal.map(Into::into);
+        let auth = AuthKind::ApiKey;
+        let who = Identity { agent, principal, auth, client: None, tag: None, bearer: None };
+        let snapshot = gateway.snapshot_of(&who);
+        assert!(Arc::ptr_eq(&snapshot, &gateway.snapshot_of(&who)), "it is made once");
+        let instance = |name: &str| snapshot.servers[name].clone();
+        (instance("mine"), instance("ours"), instance("a"))
+    };
+    let same = |one: &Arc<crate::upstream::Server>, other| Arc::ptr_eq(one, other);
+    let ((mine, ours, shared), (others, again, _)) = (of(Some("key:1"), "x"), of(Some("key:2"), "x"));
+    assert!(!same(&mine, &others) && same(&ours, &again));
+    let (as_another, apart, everybodys) = of(Some("key:1"), "y");
+    assert!(same(&mine, &as_another) && !same(&ours, &apart) && same(&shared, &everybodys));
+    let (nobodys, strangers, _) = of(None, "x");
+    assert!(nobodys.is_stand_in() && same(&strangers, &ours));
+    assert_eq!(ours.user.as_deref(), Some("agent:x"));
+    assert!(gateway.server(&ours.key()).is_some_and(|found| same(&found, &ours)));
+    // It stays through another configuration that says the same of it, and goes with it.
+    all.gateway.page_size = 7;
+    gateway.reload(all.clone());
+    assert!(same(&of(Some("key:3"), "x").1, &ours) && !ours.shared.given_up.has_fired());
+    gateway.reload(config());
+    assert!(ours.shared.given_up.has_fired() && apart.shared.given_up.has_fired());
+}
+
 #[test]
 fn another_configuration_keeps_what_is_equal() {
     let host = Memory::new(counting_server());

@@ -29,3 +29,4 @@ pub(crate) use inside::{hand_over, let_start, sockets_from};
 pub(crate) use policy::{Policy, Target};
 pub(crate) use seen::{Recorder, Said, Seen, Witness};
 pub(crate) use serve::{Caps, Gate};
+pub(crate) use sockets::Sockets;

@@ -11,6 +11,7 @@ use portcullis_core::ports::AuditSink as _;
 
 use super::policy::Reason;
 use crate::audit::Trail;
+use crate::hosting::Traffic;
 
 /// The method of an entry about an attempt.
 pub(crate) const METHOD: &str = "egress";
@@ -57,6 +58,9 @@ pub(crate) trait Witness: Send + Sync {
     /// Is told of an attempt that is over.
     fn see(&self, seen: Seen);
 
+    /// Counts an attempt that is over, also one that is not told by itself.
+    fn count(&self, _: Decision, _: u64) {}
+
     /// Tells whether nothing may be reached for now, because it could not be told.
     fn is_blind(&self) -> bool {
         false
@@ -67,12 +71,13 @@ pub(crate) trait Witness: Send + Sync {
 pub(crate) struct Recorder {
     trail: Option<Trail>,
     server: Arc<str>,
+    traffic: Traffic,
 }
 
 impl Recorder {
     /// Makes one for a server's attempts; where no trail is kept, they are logged alone.
-    pub(crate) fn new(trail: Option<Trail>, server: Arc<str>) -> Self {
-        Self { trail, server }
+    pub(crate) fn new(trail: Option<Trail>, server: Arc<str>, traffic: Traffic) -> Self {
+        Self { trail, server, traffic }
     }
 }
 
@@ -100,6 +105,10 @@ impl Witness for Recorder {
             duration: seen.duration,
             ..Entry::default()
         });
+    }
+
+    fn count(&self, decision: Decision, bytes: u64) {
+        self.traffic.count(&self.server, decision, bytes);
     }
 
     fn is_blind(&self) -> bool {
@@ -132,6 +141,7 @@ impl Teller {
 
     /// Tells of an attempt.
     pub(crate) fn tell(&self, seen: Seen) {
+        self.witness.count(seen.decision, seen.bytes);
         let (is_told, untold) = {
             let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
             let is_told = seen.decision == Decision::Allowed || pace.take(Instant::now());

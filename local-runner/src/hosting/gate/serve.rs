@@ -14,7 +14,7 @@ use nix::cmsg_space;
 use nix::libc::{in_addr, in_pktinfo};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg};
 use portcullis_core::audit::Decision;
-use portcullis_core::config::Place;
+use portcullis_core::config::{Egress, Place};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Semaphore, mpsc};
@@ -47,7 +47,13 @@ pub(crate) struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { connections: 128, bytes: 1 << 30 }
+        Egress::default().into()
+    }
+}
+
+impl From<Egress> for Caps {
+    fn from(egress: Egress) -> Self {
+        Self { connections: usize::try_from(egress.connections).unwrap_or(usize::MAX), bytes: egress.bytes }
     }
 }
 
