@@ -422,6 +422,8 @@ async fn reply(asked: Asked, place: &Place, door: Door) -> Reply {
         Door::Front => gateway.serve(request).await,
         Door::Inner => gateway.serve_handed(request).await,
         Door::Catalog => {
+            // It is asked rarely, and reads for all: with what is configured, and approved, by now.
+            place.refresh().await;
             let changed = request.into_body().collect(CHANGED).await.unwrap_or_default();
             let changed = std::str::from_utf8(&changed).ok().filter(|changed| !changed.is_empty());
             let catalog = gateway.catalog(changed).await;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_core::audit::{Decision, Moment};
 use serde_json::value::RawValue;
+use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) use approve::{Approve, History};
 pub(crate) use bridge::{Bridge, TOKEN};
@@ -43,12 +44,12 @@ pub(crate) struct Cli {
 
 impl Cli {
     /// Returns from which level on the command logs: what serves tells what it does, what answers once only trouble.
-    pub(crate) fn log_level(&self) -> &'static str {
+    pub(crate) fn log_level(&self) -> LevelFilter {
         match self.command {
             // It says itself what it found.
-            Some(Command::Doctor(_)) => "off",
-            _ if self.serves() => "info",
-            _ => "warn",
+            Some(Command::Doctor(_)) => LevelFilter::OFF,
+            _ if self.serves() => LevelFilter::INFO,
+            _ => LevelFilter::WARN,
         }
     }
 

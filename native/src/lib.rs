@@ -1,15 +1,18 @@
-//! What hosts that run on tokio have in common: HTTP to servers, the clock, randomness.
+//! What hosts that run on tokio have in common: HTTP to servers and from agents, the clock, randomness.
 //!
 //! It knows nothing of where such a host runs, nor of MCP.
 
 mod client;
+mod front;
 mod guard;
+mod pace;
 mod signatures;
 mod signing;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use client::HttpClient;
+pub use front::{Answer, serve_connection};
 pub use guard::is_public;
 pub use signatures::verifies;
 pub use signing::sign;

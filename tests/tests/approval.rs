@@ -178,7 +178,10 @@ fn case_18_a_change_is_told_once_in_the_audit_trail() {
         let answer = stage.send("GET", "audit?method=definition", "").json();
         answer["entries"].as_array().cloned().unwrap_or_default()
     };
-    wait::expect("the changes are recorded", || entries().len() >= 2);
+    wait::expect("the changes are recorded", || {
+        stage.agent().tools();
+        entries().len() >= 2
+    });
     stage.says("s", &evil());
     stage.await_state("s", "changed");
     let told: Vec<_> = entries().iter().map(ToString::to_string).collect();

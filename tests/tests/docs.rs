@@ -419,7 +419,7 @@ fn the_schema_is_the_programs_own() {
         fs::read_to_string(root().join("docs/portcullis.schema.json")).expect("the schema can be read");
     assert!(
         kept == page.run("portcullis schema").stdout,
-        "run: portcullis schema > docs/portcullis.schema.json"
+        "the program holds another schema than docs/portcullis.schema.json"
     );
 }
 

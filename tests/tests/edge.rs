@@ -18,9 +18,8 @@ use portcullis_tests::upstream::Upstream;
 use portcullis_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
-/// The largest that what is deployed may be, compressed, in KiB: 1,024 are wanted, and the standard library that comes with
-/// rustup takes a few more (ADR 0031).
-const BUNDLE: f64 = 1032.0;
+/// The largest that what is deployed may be, compressed, in KiB (ADR 0031).
+const BUNDLE: f64 = 1024.0;
 
 fn worker(config: &str) -> Builder {
     Gateway::with(config).on(Host::Edge)

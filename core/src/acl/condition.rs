@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::IdedExpr;
-use cel::common::types::{CelBool, CelString};
+use cel::common::types::CelString;
 use cel::common::value::{CowVal, Val as _};
 use cel::parser::{ParseErrors, PrattParser};
 use cel::{Context, Env, ExecutionError, Value};
@@ -110,10 +110,10 @@ impl Condition {
         let known = Known::new(facts, reads)?;
         let mut context = Context::with_env(ENV.clone());
         context.set_variable_resolver(&known);
-        let value = Value::resolve_val(expression, &context).map_err(|error| self.undecided(error))?;
-        match value.downcast_ref::<CelBool>() {
-            Some(truth) => Ok(*truth.inner()),
-            None => Err(Undecided::NotBoolean(value.get_type().name().to_owned())),
+        // Not `resolve_val`, which would be compiled into each of its callers.
+        match Value::resolve(expression, &context).map_err(|error| self.undecided(error))? {
+            Value::Bool(truth) => Ok(truth),
+            other => Err(Undecided::NotBoolean(other.type_of().to_string())),
         }
     }
 

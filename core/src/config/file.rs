@@ -540,6 +540,15 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_that_is_kept_is_this_one() {
+        let kept = include_str!("../../../docs/portcullis.schema.json");
+        assert!(
+            kept == format!("{:#}\n", schema()),
+            "run: cargo run --package portcullis-core --example schema > docs/portcullis.schema.json"
+        );
+    }
+
+    #[test]
     fn the_schema_and_the_reader_know_the_same_keys() {
         let schema = schema();
         assert_eq!(keys_of_schema(&schema), keys_of_reader("version: 1\nzzzzzz: 1"));

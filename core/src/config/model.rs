@@ -181,6 +181,7 @@ impl Server {
     }
 
     /// Returns how long it may take until a server that is started has said what it is.
+    #[cfg(feature = "hosting")]
     pub(crate) fn start(&self) -> Duration {
         self.hosting().map_or(self.timeout, |hosting| hosting.start)
     }

@@ -6,17 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::future::{self, Either};
+use futures::future;
 
 use super::ask::AnswerBody;
 use crate::catalog::capability;
-use crate::config::{Command, Transport};
+use crate::config::Transport;
 use crate::error::Unreachable;
 use crate::front::LEVELS;
 use crate::gateway::Gateway;
 use crate::observe::Lasting;
-use crate::pipe::{Pipe, PipeAnswer, Users, Wait, pipe};
+use crate::pipe::{Pipe, PipeAnswer, Wait};
 use crate::ports::{Host, Place};
 use crate::upstream::compose::{self, Ask};
 use crate::upstream::handshake::{self, Introduction, Probed, Reply};
@@ -26,8 +25,6 @@ use crate::wire::json::quote;
 use crate::wire::message;
 use crate::wire::version::{Era, Version};
 
-/// How long a process may stay silent before it is asked in the other era as well.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest that a question of the handshake may take over HTTP.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(30);
 /// The longest that the first request over a link waits for the stream on which its server tells and asks.
@@ -142,7 +139,15 @@ impl<H: Host> Gateway<H> {
     async fn shake_hands(&self, server: &Arc<Server>, link: &Arc<Link>) -> Result<Established, Unreachable> {
         let mut established = match &server.settings.transport {
             Transport::Http(_) | Transport::Sse(_) => self.shake_hands_http(server, link).await,
+            #[cfg(feature = "hosting")]
             Transport::Stdio(command) => self.shake_hands_pipe(server, link, command).await,
+            #[cfg(not(feature = "hosting"))]
+            Transport::Stdio(command) => {
+                // It says why no program can be started.
+                let (_, end, _) = crate::pipe::pipe(server.name.as_str(), crate::pipe::Users::One);
+                let launched = self.host().launch(&server.name, command, end, 0).await;
+                launched.and_then(|()| Err(server.error("is a program, and none is started here")))
+            }
         }?;
         tracing::debug!(server = %server.name, version = %established.version, "connected");
         if established.introduction.capabilities.is_empty() {
@@ -204,67 +209,6 @@ impl<H: Host> Gateway<H> {
         .await
     }
 
-    async fn shake_hands_pipe(
-        &self,
-        server: &Arc<Server>,
-        link: &Arc<Link>,
-        command: &Command,
-    ) -> Result<Established, Unreachable> {
-        let pipe = self.launch(server, link, command).await?;
-        let established = blank(Version::MODERN, Some(pipe.clone()));
-        if link.owner != Owner::Shared || server.dies_of_probe.load(Ordering::Relaxed) {
-            let mut answer = self.write(&pipe, &initialize(link), Version::LEGACY).await?;
-            let reply =
-                self.within(server, server.settings.start(), async { reply_of(server, answer.next().await) });
-            return self.initialized(server, link, established, &reply.await?).await;
-        }
-        let mut probe = self.write(&pipe, &Ask::own("server/discover"), Version::MODERN).await?;
-        // A process that knows nothing of the question may not answer it at all, or may only be slow to start.
-        let patience = std::pin::pin!(self.host().sleep(PATIENCE.min(server.settings.start())));
-        let probed = match future::select(probe.next(), patience).await {
-            Either::Left((reply, _)) => match reply_of(server, reply) {
-                Ok(reply) => handshake::after_discover(&reply),
-                Err(error) => {
-                    // Some old servers take any first message but `initialize` for the end.
-                    tracing::debug!(%error, "ended when it was asked in the stateless era; starting it again");
-                    server.dies_of_probe.store(true, Ordering::Relaxed);
-                    return Box::pin(self.shake_hands_pipe(server, link, command)).await;
-                }
-            },
-            Either::Right(_) => Probed::Legacy,
-        };
-        match probed {
-            Probed::Modern(version, introduction) => {
-                return Ok(Established { version, introduction, ..established });
-            }
-            Probed::Failed(why) => return Err(server.error(why)),
-            Probed::Legacy => {}
-        }
-        let mut answer = self.write(&pipe, &initialize(link), Version::LEGACY).await?;
-        let either = self.within(server, server.settings.start(), async {
-            Ok(future::select(answer.next(), probe.next()).await)
-        });
-        let reply = match either.await? {
-            Either::Left((reply, _)) => reply_of(server, reply)?,
-            // The probe was answered after all. By now a server of both eras has been asked for a session, and may
-            // speak no other way on this pipe.
-            Either::Right((late, initialize)) => {
-                let reply = self
-                    .within(server, server.settings.start(), async { reply_of(server, initialize.await) });
-                let reply = reply.await;
-                let begun = reply.as_ref().is_ok_and(|reply| handshake::after_initialize(reply).is_ok());
-                let late = late.and_then(Result::ok).map(|body| Reply { body, ..Reply::default() });
-                match late.as_ref().map(handshake::after_discover) {
-                    Some(Probed::Modern(version, introduction)) if !begun => {
-                        return Ok(Established { version, introduction, ..established });
-                    }
-                    _ => reply?,
-                }
-            }
-        };
-        self.initialized(server, link, established, &reply).await
-    }
-
     /// Ends the handshake of a session with what the server said to `initialize`.
     pub(super) async fn initialized(
         &self,
@@ -286,23 +230,6 @@ impl<H: Host> Gateway<H> {
         let told = message::notification("notifications/initialized", "");
         self.within(server, HANDSHAKE, self.tell(server, &established, told)).await?;
         Ok(established)
-    }
-
-    /// Starts the server's process; it is told by which gateways, so that a loop ends at once.
-    async fn launch(
-        &self,
-        server: &Arc<Server>,
-        link: &Arc<Link>,
-        command: &Command,
-    ) -> Result<Pipe, Unreachable> {
-        let users = if link.owner == Owner::Shared { Users::Many } else { Users::One };
-        let (core_end, host_end, unasked) = pipe(server.name.as_str(), users);
-        let mut command = self.furnished(server, command).await?;
-        let via = self.0.snapshot.load().gate.own_chain();
-        command.env.insert("PORTCULLIS_VIA".into(), via);
-        self.host().launch(&server.name, &command, host_end, self.limits().message).await?;
-        self.hear_pipe(server, link.owner, core_end.downgrade(), unasked);
-        Ok(core_end)
     }
 
     pub(super) async fn write(

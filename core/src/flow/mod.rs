@@ -30,6 +30,8 @@ mod observed;
 mod on_behalf;
 mod onward;
 mod park;
+#[cfg(feature = "hosting")]
+mod programs;
 mod reload;
 mod rest;
 mod roster;

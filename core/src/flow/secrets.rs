@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use zeroize::Zeroizing;
 
 use super::ask::{AnswerBody, MakeRequest};
-use crate::config::{Command, Transport};
+use crate::config::Transport;
 use crate::control::StoreError;
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
@@ -162,7 +162,12 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Returns a command with the values of its secrets in its environment.
-    pub(super) async fn furnished(&self, server: &Server, command: &Command) -> Result<Command, Unreachable> {
+    #[cfg(feature = "hosting")]
+    pub(super) async fn furnished(
+        &self,
+        server: &Server,
+        command: &crate::config::Command,
+    ) -> Result<crate::config::Command, Unreachable> {
         let mut command = command.clone();
         let texts = std::mem::take(&mut command.secret_env);
         let names = texts.values().flat_map(SecretText::names).collect();

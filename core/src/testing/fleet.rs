@@ -112,6 +112,13 @@ impl Fleet {
         (self.0.start)(&self.0.host.with_role(role))
     }
 
+    /// Returns the instance that reads servers for all.
+    pub fn reader(&self) -> Gateway<Memory> {
+        let start =
+            || (self.0.start)(&self.0.host.with_role(Role { place: Place::Owner, ..Role::default() }));
+        lock(&self.0.upstreams).get_or_insert_with(start).clone()
+    }
+
     /// Puts what is known of servers out of reach, and what was used.
     pub fn lose_catalog(&self) {
         self.0.lost.store(true, Ordering::Relaxed);
@@ -161,11 +168,7 @@ impl CatalogStore for Fleet {
     }
 
     fn refresh(&self, changed: Option<&str>) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
-        let upstreams = lock(&self.0.upstreams)
-            .get_or_insert_with(|| {
-                (self.0.start)(&self.0.host.with_role(Role { place: Place::Owner, ..Role::default() }))
-            })
-            .clone();
+        let upstreams = self.reader();
         let (fleet, changed) = (self.clone(), changed.map(str::to_owned));
         async move {
             if fleet.0.lost.load(Ordering::Relaxed) {

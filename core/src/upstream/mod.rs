@@ -88,6 +88,7 @@ pub(crate) struct Server {
     /// The gateways that it is or leads to, as it says in its answers.
     pub(crate) behind: Mutex<SortedSet<String>>,
     /// Whether its process ends when it is asked in the stateless era first.
+    #[cfg(feature = "hosting")]
     pub(crate) dies_of_probe: AtomicBool,
     /// Whether it is known to speak HTTP+SSE.
     pub(crate) speaks_sse: AtomicBool,
@@ -364,6 +365,7 @@ impl Server {
             circuit: Circuit::default(),
             settled: Signal::default(),
             behind: Mutex::default(),
+            #[cfg(feature = "hosting")]
             dies_of_probe: AtomicBool::new(false),
             speaks_sse,
             listed: AtomicBool::new(false),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use futures::FutureExt as _;
 use http::{HeaderValue, StatusCode, Uri, header};
 use portcullis_core::body::{Body, Reply};
 use portcullis_core::config::{
@@ -21,6 +22,7 @@ use portcullis_core::identity::KeyHash;
 use portcullis_core::names::ServerName;
 use portcullis_core::secrets::{Part, Secret, SecretName, SecretText};
 use portcullis_core::{Exposure, Gateway, Options};
+use portcullis_native::Answer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -68,10 +70,10 @@ pub(super) async fn run(args: Bridge, telemetry: Option<Arc<Telemetry>>) -> anyh
     tracing::info!(%address, path = args.path, server = args.command[0], "the bridge listens");
     let answering = gateway.clone();
     let path: Arc<str> = args.path.as_str().into();
-    let answer = move |request: http::Request<Body>| {
+    let answer: Answer = Arc::new(move |request| {
         let (gateway, path) = (answering.clone(), path.clone());
-        async move { Box::pin(answer(gateway, &path, request)).await }
-    };
+        async move { answer(gateway, &path, request).await }.boxed()
+    });
     front::serve_with(gateway, listener, stopped()?, args.grace, answer).await;
     machine.stop_processes(STOP).await;
     Ok(ExitCode::SUCCESS)

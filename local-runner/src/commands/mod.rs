@@ -46,6 +46,10 @@ use crate::otlp::Telemetry;
 use crate::source::{Found, Place};
 use crate::{approvals, data, demo, source};
 
+/// The JSON Schema of the configuration, as core makes it: a test there holds the two together, so that what makes it need not be
+/// in the program.
+const SCHEMA: &str = include_str!("../../../docs/portcullis.schema.json");
+
 /// Runs the command that was given.
 pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
@@ -71,7 +75,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Rollback(args) => unless_stopped(Box::pin(push::rollback(args))).await,
         Command::Versions(args) => unless_stopped(Box::pin(push::versions(args))).await,
         Command::Schema => {
-            say(format_args!("{:#}", portcullis_core::config::schema()));
+            say(format_args!("{}", SCHEMA.trim_end()));
             Ok(ExitCode::SUCCESS)
         }
         Command::Inside(args) => Box::pin(inside::run(args)).await,

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::control::sorted;
 use super::{Json, ask, method_and_id, modern_server, result};
 use crate::gateway::Gateway;
-use crate::testing::{ADMIN_KEY, Answer, Memory, TestTrail, gateway, modern, post};
+use crate::ports::ConfigStore as _;
+use crate::testing::{ADMIN_KEY, Answer, Fleet, Memory, TestTrail, gateway, modern, post};
 
 /// What a server says: its instructions, and its tools as JSON.
 type Said = Arc<Mutex<(String, String)>>;
@@ -292,4 +293,29 @@ fn a_server_that_changes_all_the_time_is_told_of_as_often_as_it_shows_something_
     }
     assert_eq!(stage.told().len(), 3);
     assert!(Json::check(stage.shown().to_string().as_bytes()).is_ok());
+}
+
+/// The approval is known to those that were asked, and not yet to the instance that reads the servers.
+#[test]
+fn whoever_reads_servers_tells_of_what_it_read_before_it_knew_of_an_approval() {
+    let stage = Stage::new("changed: warn");
+    let fleet = Fleet::new(&stage.host, |host| gateway(host, &["old"]));
+    let look = |gateway: &Gateway<Memory>| {
+        let newest = stage.host.run(stage.host.store().newest()).unwrap().unwrap();
+        gateway.look_again(&newest);
+    };
+    let (reader, isolate) = (fleet.reader(), fleet.isolate());
+    for gateway in [&reader, &isolate] {
+        look(gateway);
+    }
+    stage.approve();
+    *stage.said.lock().unwrap() = ("Be kind.".into(), EVIL.into());
+    ask(&stage.host, &isolate, modern("1", "tools/list", ""));
+    assert_eq!(stage.told(), [""; 0]);
+    look(&isolate);
+    assert_eq!(stage.told(), [""; 0], "it has read nothing itself");
+    look(&reader);
+    assert_eq!(stage.told().len(), 2, "{:?}", stage.told());
+    stage.host.run(reader.catalog(Some(&reader.snapshot().servers["a"].identity)));
+    assert_eq!(stage.told().len(), 2, "{:?}", stage.told());
 }

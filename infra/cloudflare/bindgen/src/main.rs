@@ -1,6 +1,7 @@
 //! `portcullis-bindgen WASM FOLDER`: makes `index.js` and `index_bg.wasm` in the folder.
 
 mod alike;
+mod short;
 mod smaller;
 
 use std::error::Error;
@@ -18,9 +19,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // After a panic the shim starts a fresh instance.
     bindgen.reset_state_function(true).force_enable_abort_handler(true).generate(&folder)?;
     let wasm = Path::new(&folder).join("index_bg.wasm");
-    std::fs::write(&wasm, smaller::smaller(&std::fs::read(&wasm)?)?)?;
-    // Bundlers do not know source phase imports yet.
     let script = Path::new(&folder).join("index.js");
+    // Bundlers do not know source phase imports yet.
     let text = std::fs::read_to_string(&script)?.replace("import source ", "import ");
+    let (module, text) = short::shortened(&std::fs::read(&wasm)?, &text)?;
+    std::fs::write(&wasm, smaller::smaller(&module)?)?;
     Ok(std::fs::write(script, text)?)
 }

@@ -1,4 +1,5 @@
-//! `portcullis`: the gateway on a laptop or server, and the commands around it.
+//! `portcullis`: the gateway on a laptop or server, and the commands around it. The program itself is `program/`, which calls
+//! [`main`] and nothing else: all that is here is compiled to be small, and the program as a whole to be fast.
 
 mod approvals;
 mod audit;
@@ -23,7 +24,6 @@ mod moment;
 mod mounted;
 mod observer;
 mod otlp;
-mod pace;
 mod process;
 mod secrets;
 mod source;
@@ -37,7 +37,8 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use tokio::runtime::Runtime;
 
-fn main() -> ExitCode {
+/// Does what the command line says.
+pub fn main() -> ExitCode {
     hosting::sandbox::run(std::env::args_os());
     let cli = cli::Cli::parse();
     if let Some(cli::Command::Bridge(_)) = &cli.command {
