@@ -255,7 +255,7 @@ impl PipeInbox {
         }
         let mut state = self.0.state();
         let recipient = Json::check(&line)
-            .map_err(|e| (e.to_string(), None))
+            .map_err(|e| (e.to_string(), if e.is_too_deep() { id_before_depths(&line) } else { None }))
             .and_then(|json| {
                 message::parse(json)
                     .map_err(|r| (r.refusal.to_string(), r.id.and_then(|id| id.parse::<u64>().ok())))
@@ -315,6 +315,17 @@ impl PipeInbox {
         state.unasked.close_channel();
         state.closed.get_or_insert(reason);
     }
+}
+
+/// Returns the id of a message that nests too deeply to be read, where that stands before anything else but the protocol's name.
+fn id_before_depths(line: &[u8]) -> Option<u64> {
+    /// As far as writers of messages put it.
+    const NEAR: usize = 64;
+    let key = b"\"id\":";
+    let at = line.windows(key.len()).take(NEAR).position(|bytes| bytes == key)? + key.len();
+    let digits = line[at..].trim_ascii_start();
+    let length = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&digits[..length]).ok()?.parse().ok()
 }
 
 enum Recipient {
@@ -390,6 +401,23 @@ mod tests {
         assert_eq!(drain(&mut one), [message::result("1", "[1]")]);
         assert_eq!(drain(&mut two).len(), 2);
         assert!(one.next().now_or_never().unwrap().is_none(), "ended");
+    }
+
+    #[test]
+    fn an_answer_that_nests_too_deeply_is_none_and_ends_its_request_alone() {
+        let (pipe, end, _unasked) = pipe("s", Users::Many);
+        let (mut one, mut two) = (pipe.expect(1, Wait::Call), pipe.expect(2, Wait::Call));
+        let deep = "[".repeat(1000) + &"]".repeat(1000);
+        end.receive(message::result("1", &deep).into());
+        end.receive(format!("{{ \"id\": 3, \"result\": {deep} }}").into());
+        end.receive(deep.into());
+        end.receive(r#"{"id":2,"level":"info"#.into());
+        let told = drain(&mut one);
+        assert!(
+            told.len() == 1 && told[0].contains("sent a malformed answer: nested too deeply"),
+            "{told:?}"
+        );
+        assert_eq!(drain(&mut two).len(), 0);
     }
 
     #[test]

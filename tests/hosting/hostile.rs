@@ -34,6 +34,7 @@
 //! | `HOSTILE_CHANGED` | the definitions are changed from the start |
 //! | `HOSTILE_DRIFT` | the definitions change without a word once they were listed so many times |
 //! | `HOSTILE_TEXTS` | offers tools whose definitions try to deceive |
+//! | `HOSTILE_BOMB` | `wide`: a list of a million tools; `cyclic`: pages without end, whose cursor comes again; `endless`: others, whose cursor does not; `deep`: a schema of ten thousand levels. Otherwise it offers `bomb`, which answers as `kind` says: `deep`, and over HTTP `gzip` (says that it is compressed) and `endless` |
 //! | `HOSTILE_START` | milliseconds until it answers at all |
 //!
 //! Whatever it leaves behind ends by itself after two minutes.
@@ -164,7 +165,10 @@ impl Server {
                 r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true},"prompts":{},"resources":{}},"serverInfo":{"name":"hostile","version":"1.0.0"}}"#.to_owned()
             }
             "ping" => "{}".to_owned(),
-            "tools/list" => self.tools(),
+            "tools/list" => match variable("HOSTILE_BOMB").as_deref() {
+                Some(kind @ ("wide" | "cyclic" | "endless" | "deep")) => self.bomb(kind),
+                _ => self.tools(),
+            },
             "prompts/list" => r#"{"prompts":[{"name":"greet","description":"Greets."}]}"#.to_owned(),
             "prompts/get" => {
                 r#"{"messages":[{"role":"user","content":{"type":"text","text":"Hello."}}]}"#.to_owned()
@@ -176,6 +180,9 @@ impl Server {
                 let name = params.get("name").map(Value::plain).unwrap_or_default();
                 let arguments = Arguments(params.get("arguments").unwrap_or(&nothing));
                 let mut lines = Vec::new();
+                if name == "bomb" {
+                    return vec![reply(&format!(r#"{{"content":[],"structuredContent":{{"a":{}}}}}"#, deep()))];
+                }
                 let text = self.call(name, &arguments, &mut lines);
                 lines.push(reply(&format!(r#"{{"content":[{{"type":"text","text":{}}}]}}"#, quoted(&text))));
                 return lines;
@@ -217,10 +224,31 @@ impl Server {
                     .to_owned(),
             );
         }
+        if variable("HOSTILE_BOMB").is_some() {
+            let kind = r#"{"name":"bomb","inputSchema":{"type":"object","properties":{"kind":{"type":"string"}}}}"#;
+            tools.push(kind.to_owned());
+        }
         if variable("HOSTILE_TEXTS").is_some() {
             tools.extend(TEXTS.map(str::to_owned));
         }
         format!(r#"{{"tools":[{}]}}"#, tools.join(","))
+    }
+
+    /// A list that is too much.
+    fn bomb(&mut self, kind: &str) -> String {
+        self.listed += 1;
+        let named = |name: &str, schema: &str| format!(r#"{{"name":"{name}","inputSchema":{schema}}}"#);
+        let many = |count: u64| {
+            let page = self.listed;
+            let all: Vec<_> = (0..count).map(|n| named(&format!("t{page}-{n}"), r#"{"type":"object"}"#)).collect();
+            all.join(",")
+        };
+        match kind {
+            "wide" => format!(r#"{{"tools":[{}]}}"#, many(1_000_000)),
+            "cyclic" => format!(r#"{{"tools":[{}],"nextCursor":"again"}}"#, many(1)),
+            "endless" => format!(r#"{{"tools":[{}],"nextCursor":"{}"}}"#, many(10_000), self.listed),
+            _ => format!(r#"{{"tools":[{}]}}"#, named("x", &format!(r#"{{"type":"object","x":{}}}"#, deep()))),
+        }
     }
 
     /// Does what a tool does and says what came of it; `lines` are written before the answer.
@@ -316,7 +344,11 @@ impl Server {
             if reader.read_exact(&mut body).is_err() {
                 continue;
             }
-            let answer = self.answer(&String::from_utf8_lossy(&body)).pop();
+            let body = String::from_utf8_lossy(&body);
+            if explode(&mut &stream, &body) {
+                continue;
+            }
+            let answer = self.answer(&body).pop();
             let status = match &answer {
                 Some(_) => "200 OK",
                 None if head.starts_with("POST") => "202 Accepted",
@@ -330,6 +362,29 @@ impl Server {
                 "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}"
             );
         }
+    }
+}
+
+/// Lists in lists.
+fn deep() -> String {
+    "[".repeat(10_000) + &"]".repeat(10_000)
+}
+
+/// Answers over HTTP as no server should; tells whether it did.
+fn explode(stream: &mut impl Write, body: &str) -> bool {
+    let kind = |kind: &str| body.contains("\"bomb\"") && body.contains(&format!("\"{kind}\""));
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
+    if kind("gzip") {
+        let packed = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3].repeat(6_000);
+        let _ = write!(stream, "{head}Content-Encoding: gzip\r\n\r\n").and_then(|()| stream.write_all(&packed));
+        true
+    } else if kind("endless") {
+        let piece = vec![b' '; 64 << 10];
+        let _ = write!(stream, "{head}\r\n");
+        while stream.write_all(&piece).is_ok() {}
+        true
+    } else {
+        false
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! The server is `tests/hosting/hostile.rs`. What is tried is what its tools do; what they say came of it is looked at.
 
+#[path = "hosting/bombs.rs"]
+mod bombs;
 #[path = "hosting/gates.rs"]
 mod gates;
 #[path = "hosting/instances.rs"]

@@ -25,6 +25,16 @@ pub(crate) struct Malformed {
     pub what: &'static str,
 }
 
+impl Malformed {
+    /// Tells whether it may be JSON, which nests too deeply.
+    pub(crate) fn is_too_deep(&self) -> bool {
+        self.what == TOO_DEEP
+    }
+}
+
+/// What is wrong with what nests too deeply.
+const TOO_DEEP: &str = "nested too deeply";
+
 /// An object that names one key twice (after its escapes are resolved).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("duplicate key {0:?}")]
@@ -271,7 +281,7 @@ struct Nesting {
 impl Nesting {
     fn open(&mut self, byte: u8, at: usize) -> Result<(), Malformed> {
         if self.depth == MAX_DEPTH {
-            return Err(Malformed { at, what: "nested too deeply" });
+            return Err(Malformed { at, what: TOO_DEEP });
         }
         self.bits = self.bits << 1 | u128::from(byte == b'{');
         self.depth += 1;
