@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
-use portcullis_core::config::{Config, Transport};
+use portcullis_core::config::{Command, Config, Transport};
 use portcullis_core::names::ServerName;
 
 use super::{find, say, table};
@@ -16,6 +16,7 @@ use crate::data;
 use crate::evaluate::report::{FORMAT, Report, Severity, Verdict};
 use crate::evaluate::terminal::{self, Colours};
 use crate::evaluate::{self, Subject, html};
+use crate::hosting::packages::Packages;
 use crate::moment::{Moment, Offset};
 
 pub(super) async fn run(args: Evaluate) -> anyhow::Result<ExitCode> {
@@ -60,16 +61,31 @@ async fn evaluate(args: &Evaluate, name: &ServerName, config: &Config) -> anyhow
             "{name} is not started by the gateway, so nobody can watch it; `portcullis doctor` looks at what it says"
         );
     };
+    let packages = Packages::of(&data::folder(args.setup.data_dir.clone())?);
+    let unpacked = packages.unpack(name.as_str(), command).map_err(anyhow::Error::msg)?;
+    if let Some(runner) = fetches(&unpacked).filter(|_| !args.unconfined) {
+        bail!(
+            "{runner} would fetch it as it starts, and nothing is reached from where it is evaluated: name one version of the \
+             package (`NAME@1.2.3`), give the server a section `host`, and run `portcullis host prepare {name}`"
+        );
+    }
     let others = config.servers.keys().filter(|other| *other != name);
     let subject = Subject {
         server: name,
-        command,
+        configured: command,
+        command: &unpacked,
         others: others.map(ToString::to_string).collect(),
         calls: args.calls,
         record: args.record,
         unconfined: args.unconfined,
     };
     Box::pin(evaluate::evaluate(&subject, moment())).await
+}
+
+/// Returns the program that would fetch a server from a registry as it starts.
+fn fetches(command: &Command) -> Option<&str> {
+    let program = Path::new(&command.program).file_name()?.to_str()?;
+    ["npx", "uvx"].contains(&program).then_some(program)
 }
 
 fn moment() -> String {

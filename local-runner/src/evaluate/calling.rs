@@ -15,7 +15,7 @@ use super::naming::{Deed, deed};
 use super::observed::{Called, Observed, Outcome, Sighting, Visit, Way};
 use super::place::{Running, Starter};
 use super::report::Calls;
-use super::visit::{Client, finish, greet};
+use super::visit::{Client, START_UP, finish, greet};
 
 /// How long a call may take.
 const CALL: Duration = Duration::from_secs(15);
@@ -63,7 +63,8 @@ pub(super) async fn all(
                     observed.clock.note("ended too often");
                     return Ok(());
                 }
-                finish(caller.den, running, observed, false).await;
+                finish(caller.den, running, starter, observed, false).await;
+                observed.begin(START_UP.to_owned());
                 *running = starter.start(caller.server, caller.den).await?;
                 observed.clock.note("was started again");
                 greet(caller.client, running, &mut observed.clock).await;
@@ -105,6 +106,7 @@ async fn call(
     let den = caller.den;
     let name = tool["name"].as_str().unwrap_or_default();
     let params = json!({ "name": name, "arguments": input.arguments });
+    observed.begin(format!("tool \"{name}\""));
     let before = running.watcher.processor();
     let began = Instant::now();
     let asked = running.link.ask("tools/call", caller.client.params(params), CALL).await;
@@ -127,7 +129,7 @@ async fn call(
         Err(Lost::Ended) => (Outcome::Ended, 0),
         Err(Lost::Overlong) => (Outcome::Overlong, LONGEST as u64),
     };
-    let files = den.read_since();
+    let files = den.opened();
     if !files.is_empty() && !input.asks_for_hidden {
         observed.peeked.push((name.to_owned(), files));
     }

@@ -10,14 +10,15 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_core::audit::digest;
 use portcullis_core::inspect::is_invisible;
 
-use super::judge::bytes;
-use super::report::{Calls, Report, Risk, Severity, Tool, Trace, Verdict};
-use super::terminal;
+use super::judge::{bytes, is_nearby, is_of_a_cloud};
+use super::report::{Calls, Report, Risk, Severity, Tool, Trace, Unseen, Verdict, Wanted};
 
 const STYLE: &str = include_str!("page.css");
 /// The bounds that a server has where nothing is written: what its meters are of.
 const MEMORY: u64 = 512 << 20;
 const TASKS: u64 = 128;
+/// How many places of the network are shown.
+const PLACES: usize = 40;
 
 /// Returns the page.
 pub(crate) fn render(report: &Report) -> String {
@@ -49,6 +50,21 @@ impl fmt::Display for Text<'_> {
                 '\n' | '\t' => f.write_char(c)?,
                 c if c.is_control() || is_invisible(c) => write!(f, "{}", c.escape_unicode())?,
                 c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A text of ours in HTML, in which backticks stand around code.
+struct Said<'t>(&'t str);
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, part) in self.0.split('`').enumerate() {
+            match at % 2 {
+                0 => write!(f, "{}", Text(part))?,
+                _ => write!(f, "<span class=\"mono\">{}</span>", Text(part))?,
             }
         }
         Ok(())
@@ -156,7 +172,7 @@ impl Page {
                  <p class=\"soft\">{}</p>",
                 Text(about),
                 Text(&risk.what),
-                Text(&risk.why)
+                Said(&risk.why)
             );
             if !risk.evidence.is_empty() {
                 put!(self, "<code>{}</code>", Text(&risk.evidence));
@@ -166,22 +182,91 @@ impl Page {
         put!(self, "</div>");
     }
 
+    /// Where it wanted to go, and what else it used.
     fn wanted(&mut self, report: &Report) {
-        put!(self, "<h2>What it wanted</h2><div class=\"cols\">");
-        let wanted = terminal::wanted(report);
-        let places: Vec<_> = wanted.split(", ").map(str::to_owned).collect();
-        self.list("Network", &places);
+        match report.wanted.as_deref() {
+            None => {
+                put!(
+                    self,
+                    "<h2>Network</h2><div class=\"card line soft\">What it wanted was not recorded.</div>"
+                );
+            }
+            Some([]) => {
+                put!(
+                    self,
+                    "<h2>Network</h2><div class=\"card line\"><span class=\"pill none\">none</span> It tried to reach nothing.</div>"
+                );
+            }
+            Some(wanted) => self.hosts(wanted, report.profile.contains("      network:\n")),
+        }
+        put!(self, "<h2>Files and programs</h2><div class=\"cols\">");
         if let Some(Trace { read, written, denied, programs, connections }) = &report.trace {
             self.list("Files that it read", read);
             self.list("Files that it wrote", written);
             self.list("Files that it was refused", denied);
             self.list("Programs that it started", programs);
-            self.list("Addresses that it tried", connections);
+            if !connections.is_empty() {
+                self.list("Addresses that it tried", connections);
+            }
         } else {
             self.list("Programs that ran", &report.usage.programs);
             self.list("Files", &["not recorded".to_owned()]);
         }
         put!(self, "</div>");
+        self.unseen(&report.unseen);
+    }
+
+    fn hosts(&mut self, wanted: &[Wanted], some_can_be_granted: bool) {
+        let note = if some_can_be_granted {
+            "nothing of it went anywhere"
+        } else {
+            "nothing of that can be granted"
+        };
+        put!(
+            self,
+            "<h2>Network<small>{note}</small></h2><div class=\"card scroll\"><table><thead><tr><th>Where to<th>How<th>When<th>\
+             <th class=\"num\">Times</thead><tbody>"
+        );
+        for place in wanted.iter().take(PLACES) {
+            let kind = match place.port {
+                None => "name looked up",
+                Some(_) if place.udp => "UDP",
+                Some(443) => "TLS",
+                Some(_) => "TCP",
+            };
+            put!(self, "<tr><td class=\"place\"><span class=\"mono\"><b>{}</b>", Text(&place.host));
+            if let Some(port) = place.port {
+                put!(self, "<span class=\"soft\">:{port}</span>");
+            }
+            put!(self, "</span>");
+            if let Some(tls) = &place.tls {
+                put!(self, "<p class=\"soft\">asks TLS for <span class=\"mono\">{}</span></p>", Text(tls));
+            }
+            put!(self, "<td class=\"soft\">{kind}<td class=\"soft\">{}<td>", Text(&place.during.join(", ")));
+            if let Some((word, class)) = remark(place) {
+                put!(self, "<span class=\"pill {class}\">{word}</span>");
+            }
+            put!(self, "<td class=\"num\">{}", place.times);
+        }
+        put!(self, "</tbody></table>");
+        if wanted.len() > PLACES {
+            put!(self, "<p class=\"more soft\">and {} more</p>", wanted.len() - PLACES);
+        }
+        put!(self, "</div>");
+    }
+
+    fn unseen(&mut self, unseen: &[Unseen]) {
+        if unseen.is_empty() {
+            return;
+        }
+        put!(
+            self,
+            "<h2>Not seen<small>where nobody looked, nothing was found</small></h2><div class=\"card line\"><dl>"
+        );
+        for Unseen { what, why } in unseen {
+            put!(self, "<dt>{}</dt><dd class=\"soft\">{}</dd>", Text(what), Said(why));
+        }
+        put!(self, "</dl></div>");
     }
 
     fn list(&mut self, title: &str, entries: &[String]) {
@@ -354,6 +439,18 @@ fn word(verdict: Verdict) -> (&'static str, &'static str, &'static str) {
     }
 }
 
+/// What is to be said of a place, and how that looks.
+fn remark(place: &Wanted) -> Option<(&'static str, &'static str)> {
+    match place.granted {
+        _ if is_of_a_cloud(&place.host) => Some(("cloud metadata", "high")),
+        _ if place.tls.is_some() => Some(("another host", "medium")),
+        Some(true) => Some(("granted", "none")),
+        _ if is_nearby(&place.host) => Some(("private network", "medium")),
+        Some(false) => Some(("not granted", "low")),
+        None => None,
+    }
+}
+
 fn count(count: usize) -> String {
     count.to_string()
 }
@@ -389,10 +486,18 @@ mod tests {
         report.risks = vec![Risk { severity: Severity::High, code, about, what, why, evidence }];
         let read = vec![nasty.to_owned()];
         report.trace = Some(Trace { read, ..Trace::default() });
+        let (host, tls, during) = (nasty.to_owned(), Some(nasty.to_owned()), vec![nasty.to_owned()]);
+        report.wanted = Some(vec![Wanted { host, tls, during, ..Wanted::default() }]);
+        report.unseen = vec![Unseen::new(nasty, nasty)];
         let page = render(&report);
         assert!(!page.contains("<script") && !page.contains('\u{202e}') && !page.contains('\u{1b}'));
         assert!(page.contains("&lt;script&gt;") && page.contains("\\u{202e}"));
         assert!(!page.contains("\"'"), "a quote ends an attribute");
+    }
+
+    #[test]
+    fn code_is_shown_as_such() {
+        assert_eq!(Said("<a> `b<` c").to_string(), "&lt;a&gt; <span class=\"mono\">b&lt;</span> c");
     }
 
     #[test]

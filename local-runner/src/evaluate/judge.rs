@@ -3,11 +3,13 @@
 //! **Pure.** High is what no honest server does; medium is what somebody should look at; low is bad work; a note is worth
 //! knowing. One high risk makes a server dangerous, one medium asks for a review.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::canary::Kept;
 use super::link::Breach;
 use super::observed::{Called, Observed, Outcome, Sighting, Way};
 use super::offered::Difference;
-use super::report::{Risk, Severity, Verdict};
+use super::report::{Risk, Severity, Verdict, Wanted};
 use super::texts::{self, risk};
 
 /// The most processes and threads that raise no question.
@@ -142,7 +144,11 @@ fn protocol(observed: &Observed, risks: &mut Vec<Risk>) {
 
 fn leak(observed: &Observed, sighting: &Sighting) -> Option<Risk> {
     let Sighting { canary, form, way } = sighting;
-    let evidence = format!("{}, {}", canary.place(), form.words());
+    let to = match way {
+        Way::Network(to) if !to.is_empty() => format!(", to {to}"),
+        _ => String::new(),
+    };
+    let evidence = format!("{}, {}{to}", canary.place(), form.words());
     let risk = |severity, code, about: &str, what: &str, why| {
         Some(risk(severity, code, about, what, why, &evidence))
     };
@@ -184,13 +190,9 @@ fn leak(observed: &Observed, sighting: &Sighting) -> Option<Risk> {
             "writes a secret to standard error",
             "It then stands in the logs of whoever runs it.",
         ),
-        (Way::Network(to), _) => risk(
-            Severity::High,
-            "exfiltration",
-            "",
-            &format!("tries to send a secret away, to {to}"),
-            "Nobody asked it to.",
-        ),
+        (Way::Network(_), _) => {
+            risk(Severity::High, "exfiltration", "", "tries to send secrets away", "Nobody asked it to.")
+        }
     }
 }
 
@@ -314,14 +316,55 @@ fn leaves(observed: &Observed, risks: &mut Vec<Risk>) {
 
 fn network(observed: &Observed, risks: &mut Vec<Risk>) {
     let Some(wanted) = observed.wanted.as_ref().filter(|wanted| !wanted.is_empty()) else { return };
-    let places = wanted.iter().map(|wanted| match wanted.port {
-        Some(port) => format!("{}:{port}", wanted.host),
-        None => wanted.host.clone(),
-    });
-    let mut places: Vec<_> = places.collect();
-    places.truncate(12);
     let why = "Grant it those that you expect of it, and no others.";
-    risks.push(risk(Severity::Note, "network", "", "wants to reach the network", why, &places.join(", ")));
+    let evidence = listed(wanted.iter());
+    risks.push(risk(Severity::Note, "network", "", "wants to reach the network", why, &evidence));
+    let evidence = listed(wanted.iter().filter(|wanted| is_of_a_cloud(&wanted.host)));
+    if !evidence.is_empty() {
+        let why = "Credentials of the machine are among that.";
+        let what = "asks for what a cloud tells its machines about themselves";
+        risks.push(risk(Severity::Medium, "cloud-metadata", "", what, why, &evidence));
+    }
+    let is_named = |wanted: &Wanted| wanted.granted == Some(true) || observed.named.contains(&wanted.host);
+    let evidence = listed(wanted.iter().filter(|wanted| is_nearby(&wanted.host) && !is_named(wanted)));
+    if !evidence.is_empty() {
+        let why = "Nothing of its configuration names them, and what is near trusts whoever is.";
+        let what = "wants to reach addresses of private networks";
+        risks.push(risk(Severity::Medium, "private-network", "", what, why, &evidence));
+    }
+    for wanted in wanted {
+        if let Some(tls) = &wanted.tls {
+            let evidence = format!("{}, TLS for {tls}", wanted.place());
+            let why = "So one gets past whoever looks at names alone.";
+            let what = "connects to one host and asks TLS for another";
+            risks.push(risk(Severity::Medium, "other-host", "", what, why, &evidence));
+        }
+    }
+}
+
+/// Names places, as many as somebody reads.
+fn listed<'w>(wanted: impl Iterator<Item = &'w Wanted>) -> String {
+    let mut places: Vec<_> = wanted.map(Wanted::place).collect();
+    places.truncate(12);
+    places.join(", ")
+}
+
+/// Tells whether a host is where a cloud tells its machines about themselves.
+pub(super) fn is_of_a_cloud(host: &str) -> bool {
+    const NAMES: [&str; 3] = ["metadata.google.internal", "metadata.goog", "instance-data.ec2.internal"];
+    const ADDRESSES: [&str; 4] = ["100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254"];
+    let is_link_local = host.parse().is_ok_and(|address: Ipv4Addr| address.is_link_local());
+    is_link_local || NAMES.contains(&host) || ADDRESSES.contains(&host)
+}
+
+/// Tells whether a host is an address of a private network.
+pub(super) fn is_nearby(host: &str) -> bool {
+    let is_nearby = match host.parse() {
+        Ok(IpAddr::V4(address)) => address.is_private(),
+        Ok(IpAddr::V6(address)) => address.is_unique_local() || address.is_unicast_link_local(),
+        Err(_) => false,
+    };
+    is_nearby && !is_of_a_cloud(host)
 }
 
 fn system(observed: &Observed, risks: &mut Vec<Risk>) {

@@ -139,8 +139,12 @@ impl Link {
     }
 
     /// Ends the server's input.
-    pub(super) fn close(&mut self) {
-        self.input = None;
+    pub(super) async fn close(&mut self) {
+        if let Some(mut input) = self.input.take() {
+            // What leads to a container is not closed by nobody's having it.
+            let soon = tokio::time::Instant::now() + Duration::from_secs(1);
+            let _ = timeout_at(soon, input.shutdown()).await;
+        }
     }
 
     /// Returns what was read of standard error so far.

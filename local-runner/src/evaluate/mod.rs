@@ -3,6 +3,7 @@
 //! | module | decides |
 //! |---|---|
 //! | `den`, `canary` | what surrounds the server: a home, stand-ins for its folders, secrets that open nothing |
+//! | `watched`, `attempts` | which of them it opens, and what it tries to reach: its network is behind a gate that is closed |
 //! | `place`, `link` | how it is started, talked to, and made to leave; what it says against the protocol |
 //! | `visit`, `calling` | what it is asked: who asks, which lists, which tools with which inputs |
 //! | `inputs`, `naming` | inputs out of schemas, deeds out of names, pure |
@@ -14,6 +15,7 @@
 //! **No secret of the user and no file of theirs comes near the server**, and **everything that comes from it is escaped
 //! wherever it is shown**. What was not seen is said to be unseen; where nothing is found, nothing is proved.
 
+mod attempts;
 mod calling;
 mod canary;
 mod den;
@@ -33,28 +35,33 @@ mod texts;
 mod trace;
 mod usage;
 mod visit;
+mod watched;
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use portcullis_core::audit::Redactor;
-use portcullis_core::config::Command;
+use portcullis_core::config::{Command, Mount, Network};
 use portcullis_core::inspect::is_invisible;
 use portcullis_core::names::ServerName;
 use serde_json::Value;
 
-use den::Den;
-use observed::{Called, Observed, Visit};
+use den::{Den, Given, Tenant};
+use observed::{Called, Observed, Sighting, Visit, Way};
 use place::Starter;
 use profile::Folder;
 use report::{Call, Calls, FORMAT, Moment, Report, Risk, Tool, Trace, Usage, Wanted};
 use trace::Recorded;
+
+use crate::hosting::packages;
 
 /// What is to be evaluated.
 #[derive(Debug)]
 pub(crate) struct Subject<'a> {
     /// The server's name.
     pub(crate) server: &'a ServerName,
-    /// How it is started.
+    /// As it is configured.
+    pub(crate) configured: &'a Command,
+    /// How it is started: where it is a package, what was prepared of that.
     pub(crate) command: &'a Command,
     /// The names of the other servers.
     pub(crate) others: Vec<String>,
@@ -64,6 +71,14 @@ pub(crate) struct Subject<'a> {
     pub(crate) record: bool,
     /// Whether it runs as a process of the user, where nothing keeps it from anything.
     pub(crate) unconfined: bool,
+}
+
+impl Subject<'_> {
+    /// Returns where its program was prepared.
+    fn prepared(&self) -> &[Mount] {
+        // They come behind those that are configured.
+        mounts(self.command).get(mounts(self.configured).len()..).unwrap_or_default()
+    }
 }
 
 /// What happens when.
@@ -89,39 +104,42 @@ impl Clock {
     }
 }
 
+fn mounts(command: &Command) -> &[Mount] {
+    command.hosting.as_ref().map(|hosting| hosting.mounts.as_slice()).unwrap_or_default()
+}
+
 /// Evaluates a server.
 ///
 /// # Errors
 /// Says why it could not be started at all.
 pub(crate) async fn evaluate(subject: &Subject<'_>, at: String) -> anyhow::Result<Report> {
-    let den = Den::make(subject.command)?;
-    let furnished = SystemTime::now();
-    let mut starter = Starter::new(subject.record, subject.unconfined);
-    let mut observed = Observed { sees_processes: usage::is_seen(), ..Observed::default() };
+    let unconfined = subject.unconfined;
+    let den = Den::make(&Tenant { command: subject.command, prepared: subject.prepared(), unconfined })?;
+    let network = subject.configured.hosting.as_ref().map_or(&Network::None, |hosting| &hosting.network);
+    let mut starter = Starter::new(subject.record, unconfined, &den.hosting, network).await;
+    let mut observed = Observed { named: named(subject.configured), ..Observed::default() };
     visit::all(subject, &den, &mut starter, &mut observed).await?;
-    let recorded = observed.recorded.as_ref().filter(|_| observed.wanted.is_none()).map(wanted);
-    observed.wanted = observed.wanted.or(recorded);
-    let mut risks = judge::risks(subject.server.as_str(), &observed, &subject.others);
-    if subject.record && !starter.records() {
-        let why = "Files, programs and connections were not recorded.";
-        risks.push(texts::risk(
-            report::Severity::Note,
-            "not-recorded",
-            "",
-            "strace is not installed",
-            why,
-            "",
-        ));
-    }
-    let folders = den.stand_ins.iter().map(|(path, stand_in)| {
-        let writes = profile::has_newer(stand_in, furnished);
-        Folder { path: path.clone(), writes }
-    });
-    let folders: Vec<_> = folders.collect();
+    observed.wanted = if starter.has_gate() {
+        // Of what both see, the gate knows what it was for.
+        if let Some(recorded) = &mut observed.recorded {
+            recorded.trace.connections.clear();
+        }
+        Some(attempts::wanted(&observed.attempts, &observed.begun, network))
+    } else {
+        observed.recorded.as_ref().map(wanted)
+    };
+    miss(&den, &mut starter, &observed);
+    let risks = judge::risks(subject.server.as_str(), &observed, &subject.others);
     let usage = usage_of(&observed);
     // Nobody grants a place to which secrets go.
     let granted = observed.wanted.clone().map(|mut wanted| {
-        wanted.retain(|wanted| den.sightings(&wanted.host).is_empty());
+        let took =
+            |sighting: &Sighting, place: &str| matches!(&sighting.way, Way::Network(to) if to == place);
+        wanted.retain(|wanted| {
+            let place = wanted.place();
+            let took = observed.sightings.iter().any(|sighting| took(sighting, &place));
+            !took && den.sightings(&wanted.host).is_empty()
+        });
         wanted
     });
     let trace = observed.recorded.as_ref().map(|recorded| hide(&recorded.trace, &den));
@@ -135,15 +153,21 @@ pub(crate) async fn evaluate(subject: &Subject<'_>, at: String) -> anyhow::Resul
         portcullis: env!("CARGO_PKG_VERSION").to_owned(),
         calls_itself: first.and_then(|visit| visit.calls_itself.clone()),
         version: first.and_then(|visit| visit.version.clone()),
-        command: shown_command(subject.command),
+        command: shown_command(subject.configured),
         place: starter.place(&den.hosting),
+        unseen: starter.unseen(),
         calls: subject.calls,
         verdict: judge::verdict(&risks, served),
         tools: first.map(|visit| tools(visit, &observed.calls, &risks)).unwrap_or_default(),
         prompts: first.map_or(0, |visit| visit.offered.prompts.len()),
         resources: first.map_or(0, |visit| visit.offered.resources.len()),
         identities: observed.visits.iter().map(|visit| visit.identity.clone()).collect(),
-        profile: profile::propose(subject.server.as_str(), &usage, granted.as_deref(), &folders),
+        profile: profile::propose(
+            subject.server.as_str(),
+            &usage,
+            granted.as_deref(),
+            &folders(&den, &observed),
+        ),
         risks,
         wanted: observed.wanted,
         trace,
@@ -155,13 +179,49 @@ pub(crate) async fn evaluate(subject: &Subject<'_>, at: String) -> anyhow::Resul
     })
 }
 
+/// Notes what was not seen by the end.
+fn miss(den: &Den, starter: &mut Starter, observed: &Observed) {
+    if observed.usage.tasks == 0 {
+        starter.miss("which processes it has, and what they take", "they cannot be seen from here");
+    }
+    if !den.sees_files() {
+        starter.miss("which secrets it looks for in files", "this system does not tell");
+    }
+    if observed.written.is_none() && !den.given.is_empty() {
+        starter.miss("whether it writes to the folders that it is given", "they could not be looked into");
+    }
+    let together: u64 =
+        observed.attempts.iter().filter(|attempt| attempt.host.is_none()).map(|attempt| attempt.times).sum();
+    if together > 0 {
+        starter.miss(
+            "all that it wants of the network",
+            &format!("it tried {together} times more in too short a time"),
+        );
+    }
+}
+
+/// The folders that it was given, and whether it writes there: where that was not seen, as the configuration has it.
+fn folders(den: &Den, observed: &Observed) -> Vec<Folder> {
+    let writes = |given: &Given| match &observed.written {
+        Some(written) => written.contains(&given.path),
+        None => given.write,
+    };
+    den.given.iter().map(|given| Folder { path: given.path.clone(), writes: writes(given) }).collect()
+}
+
+/// What its configuration says to it.
+fn named(command: &Command) -> String {
+    let words = command.args.iter().chain(command.env.iter().map(|(_, value)| value));
+    words.map(String::as_str).collect::<Vec<_>>().join("\n")
+}
+
 /// What a recording says that a server wanted of the network.
 fn wanted(recorded: &Recorded) -> Vec<Wanted> {
-    let names = recorded.names.iter().map(|name| Wanted { host: name.clone(), port: None, times: 1 });
+    let place = |host: &str, port| Wanted { host: host.to_owned(), port, times: 1, ..Wanted::default() };
+    let names = recorded.names.iter().map(|name| place(name, None));
     let addresses = recorded.trace.connections.iter().filter_map(|address| {
         let (host, port) = address.rsplit_once(':')?;
-        let host = host.trim_matches(['[', ']']).to_owned();
-        Some(Wanted { host, port: port.parse().ok(), times: 1 })
+        Some(place(host.trim_matches(['[', ']']), port.parse().ok()))
     });
     names.chain(addresses).collect()
 }
@@ -170,19 +230,12 @@ fn usage_of(observed: &Observed) -> Usage {
     let seen = &observed.usage;
     let programs = seen.programs.clone();
     let (memory, processor, tasks) = (seen.memory, seen.processor, seen.tasks);
-    Usage { memory, processor, tasks, programs, seen: observed.sees_processes }
+    Usage { memory, processor, tasks, programs, seen: tasks > 0 }
 }
 
-/// Puts `~` in the place of a home that is gone by the time somebody reads of it.
+/// Names paths as people do.
 fn hide(trace: &Trace, den: &Den) -> Trace {
-    let home = den.home().display().to_string();
-    let hide_one = |path: &String| {
-        let path = path.replace(&home, "~");
-        den.stand_ins
-            .iter()
-            .fold(path, |path, (given, stand_in)| path.replace(&*stand_in.to_string_lossy(), given))
-    };
-    let hide = |paths: &[String]| paths.iter().map(hide_one).collect();
+    let hide = |paths: &[String]| paths.iter().map(|path| den.hide(path)).collect();
     Trace {
         read: hide(&trace.read),
         written: hide(&trace.written),
@@ -195,8 +248,14 @@ fn hide(trace: &Trace, den: &Den) -> Trace {
 /// The command as it may be shown.
 fn shown_command(command: &Command) -> Vec<String> {
     let redactor = Redactor::default();
-    let words = std::iter::once(&command.program).chain(&command.args);
-    words.map(|word| redactor.text(word).into_owned()).collect()
+    let hosting = command.hosting.as_ref();
+    let package = hosting.and_then(|hosting| hosting.package.as_ref()).map(packages::shown);
+    let image = hosting
+        .and_then(|hosting| hosting.image.as_ref())
+        .map(|image| format!("{}@{}", image.name, image.digest));
+    let program = Some(command.program.clone()).filter(|program| !program.is_empty());
+    let words = image.into_iter().chain(package).chain(program).chain(command.args.iter().cloned());
+    words.map(|word| redactor.text(&word).into_owned()).collect()
 }
 
 fn tools(visit: &Visit, calls: &[Called], risks: &[Risk]) -> Vec<Tool> {

@@ -1,10 +1,11 @@
 //! Everything that was seen of a server, before anything is said of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::Clock;
+use super::attempts::Attempt;
 use super::canary::{Canary, Form};
 use super::link::Breach;
 use super::offered::{Difference, Offered};
@@ -29,15 +30,28 @@ pub(super) struct Observed {
     pub(super) stderr_bytes: u64,
     pub(super) stdout_bytes: u64,
     pub(super) usage: Seen,
-    /// Whether processes could be seen.
-    pub(super) sees_processes: bool,
     /// Processes that have left the server's session.
     pub(super) strays: Vec<String>,
     pub(super) ending: Ending,
     /// Bounds of the place that were hit, in words.
     pub(super) limits: Vec<String>,
+    /// What came to the gate of its network.
+    pub(super) attempts: Vec<Attempt>,
+    /// What began when, of what it may have come from.
+    pub(super) begun: Vec<(Instant, String)>,
     pub(super) wanted: Option<Vec<Wanted>>,
+    /// What its configuration says to it.
+    pub(super) named: String,
+    /// Of the folders that it was given, those to which it has written; nothing where that was not seen.
+    pub(super) written: Option<Vec<String>>,
     pub(super) recorded: Option<Recorded>,
+}
+
+impl Observed {
+    /// Notes what begins now.
+    pub(super) fn begin(&mut self, what: String) {
+        self.begun.push((Instant::now(), what));
+    }
 }
 
 /// What a server offered to somebody.

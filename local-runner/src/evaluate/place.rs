@@ -5,27 +5,34 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use portcullis_core::config::Hosting;
+use portcullis_core::config::{Hosting, Network};
 use portcullis_core::names::ServerName;
 use tokio::process::Child;
 use tokio::time::timeout;
 
+use super::attempts::Watch;
 use super::den::Den;
 use super::link::Link;
-use super::report::{Ending, Place};
+use super::report::{Ending, Place, Unseen};
 use super::usage::WRAPPERS;
 use super::visit::{Root, Watcher};
 use super::{trace, usage};
-use crate::hosting::{Cage, Container, Hosts, Placed, Ready, Streams};
+use crate::hosting::{Cage, Container, Hosts, Placed, Ready, Setting, Streams};
 use crate::process::environment;
+use crate::process::gated::{self, Gate};
 
 /// How long a server may take to leave, at the end of its input and at TERM.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is looked whether a container has ended.
+const LOOK: Duration = Duration::from_millis(100);
+/// The ports at which the gate listens to what is said first, besides those of the configuration.
+const WEB: [u16; 2] = [80, 443];
 
 /// How servers are started.
 #[derive(Debug)]
@@ -38,6 +45,14 @@ pub(super) struct Starter {
     started: usize,
     /// Whether memory and processes are bounded.
     bounds: bool,
+    /// The ports of the gate, or why there is none.
+    gate: Result<Vec<u16>, String>,
+    /// Whether files of this machine can be shown to the server.
+    shows_files: bool,
+    /// Who is told of what comes to the gate.
+    pub(super) watch: Arc<Watch>,
+    /// What was not seen.
+    unseen: Vec<Unseen>,
 }
 
 /// A server that runs.
@@ -48,6 +63,8 @@ pub(super) struct Running {
     pub(super) watcher: Watcher,
     /// Where the recording is.
     pub(super) recording: Option<PathBuf>,
+    /// What its network is behind.
+    gate: Option<Gate>,
 }
 
 /// What a server runs as.
@@ -55,20 +72,85 @@ enum Body {
     /// A process, and what bounds it.
     Process(Box<Child>, Option<Cage>),
     Container(Box<Container>),
+    Gone,
 }
 
 impl Starter {
-    pub(super) fn new(record: bool, unconfined: bool) -> Self {
-        let folders = env::var_os("PATH").unwrap_or_default();
-        let found =
-            || env::split_paths(&folders).map(|folder| folder.join("strace")).find(|path| path.is_file());
+    /// Finds out what can be done here for a server that is hosted like this, and may reach that as it is configured.
+    pub(super) async fn new(record: bool, unconfined: bool, hosting: &Hosting, configured: &Network) -> Self {
         let hosts = (!unconfined).then(Hosts::default);
-        Self { recorder: record.then(found).flatten(), hosts, started: 0, bounds: false }
+        let mut unseen = Vec::new();
+        let recorder = recorder();
+        let in_image = hosting.image.is_some();
+        let why = match &recorder {
+            _ if in_image => "what strace sees ends where a container begins",
+            _ if !record => "`--record` was not asked for",
+            None => "strace is not installed",
+            Some(_) => "",
+        };
+        let records = why.is_empty();
+        if !records {
+            unseen.push(Unseen::new("which files and programs it uses", why));
+        }
+        let (gate, shows_files) = match &hosts {
+            None => (Err("it was not kept from it".to_owned()), true),
+            Some(hosts) => (hosts.gates(hosting).await, hosts.shows_files(hosting).await),
+        };
+        if !shows_files {
+            unseen.push(Unseen::new(
+                "which secrets it looks for in files",
+                "the container engine runs elsewhere",
+            ));
+        }
+        if gate.is_ok() && in_image {
+            let why = "the gate of a container is there once the container runs";
+            unseen.push(Unseen::new("what it wants of the network in its first moment", why));
+        }
+        let gate = gate.map(|()| ports(configured));
+        let mut starter = Self {
+            recorder: recorder.filter(|_| records),
+            hosts,
+            started: 0,
+            bounds: false,
+            gate: Ok(Vec::new()),
+            shows_files,
+            watch: Arc::default(),
+            unseen,
+        };
+        match gate {
+            Ok(ports) => starter.gate = Ok(ports),
+            Err(why) => starter.go_without_gate(why),
+        }
+        starter
     }
 
-    /// Tells whether what the server asks of the system is recorded.
-    pub(super) fn records(&self) -> bool {
-        self.recorder.is_some()
+    /// Tells whether it is seen what the server wants of the network.
+    pub(super) fn has_gate(&self) -> bool {
+        self.gate.is_ok()
+    }
+
+    /// Returns what was not seen, and why.
+    pub(super) fn unseen(&self) -> Vec<Unseen> {
+        self.unseen.clone()
+    }
+
+    /// Notes that something was not seen.
+    pub(super) fn miss(&mut self, what: &str, why: &str) {
+        let missed = Unseen::new(what, why);
+        if !self.unseen.contains(&missed) {
+            self.unseen.push(missed);
+        }
+    }
+
+    fn go_without_gate(&mut self, why: String) {
+        // Whoever records sees something of it.
+        let what = if self.recorder.is_some() {
+            "all that it wants of the network"
+        } else {
+            "what it wants of the network"
+        };
+        self.miss(what, &why);
+        self.gate = Err(why);
     }
 
     /// Describes the place.
@@ -95,23 +177,31 @@ impl Starter {
     /// Starts the server of a den.
     pub(super) async fn start(&mut self, server: &ServerName, den: &Den) -> anyhow::Result<Running> {
         self.started += 1;
-        let recording = self.recorder.as_ref().map(|_| den.folder().join(format!("trace-{}", self.started)));
-        let ready = match self.placed(server, den).await? {
-            Placed::Process(ready) => ready,
-            Placed::Container(started) => {
-                self.bounds = true;
-                let (container, Streams { stdin, stdout, stderr }) = *started;
-                let link = Link::new(Box::new(stdin), stdout, stderr);
-                let watcher = Watcher::begin(Root::Marked(den.mark.clone()));
-                return Ok(Running {
-                    body: Body::Container(Box::new(container)),
-                    link,
-                    watcher,
-                    recording: None,
-                });
+        match self.begin(server, den).await? {
+            Ok(running) => Ok(running),
+            Err(why) if self.started == 1 => {
+                self.go_without_gate(why);
+                self.begin(server, den).await?.map_err(|why| anyhow!(why))
             }
-        };
-        self.bounds = ready.cage.is_some();
+            // What was behind a gate once can be so again.
+            Err(why) => Err(anyhow!("the gate of its network: {why}")),
+        }
+    }
+
+    /// Starts it; says why where there is no gate for it.
+    async fn begin(&mut self, server: &ServerName, den: &Den) -> anyhow::Result<Result<Running, String>> {
+        match self.placed(server, den).await? {
+            Placed::Process(ready) => {
+                self.bounds = ready.cage.is_some();
+                self.spawn(*ready, den).await
+            }
+            Placed::Container(started) => Ok(Ok(self.beside(*started, den).await)),
+        }
+    }
+
+    /// Starts a process; says why where there is no gate for it.
+    async fn spawn(&self, ready: Ready, den: &Den) -> anyhow::Result<Result<Running, String>> {
+        let recording = self.recorder.as_ref().map(|_| den.folder().join(format!("trace-{}", self.started)));
         let mut prepared = match (&self.recorder, &recording) {
             (Some(recorder), Some(recording)) => {
                 let mut prepared = tokio::process::Command::new(recorder);
@@ -122,13 +212,46 @@ impl Starter {
             _ => tokio::process::Command::new(&ready.program),
         };
         ready.complete(&mut prepared);
-        let mut child =
-            prepared.spawn().with_context(|| format!("cannot start {}", ready.program.display()))?;
+        let (stdin, way) = gated::input(self.gate.is_ok())?;
+        let child = prepared.stdin(stdin).spawn();
+        let mut child = child.with_context(|| format!("cannot start {}", ready.program.display()))?;
+        // The other end is the child's alone.
+        drop(prepared);
+        let mut gate = None;
+        if let Some(way) = way {
+            match gated::keep(way, self.watch.clone()).await {
+                Ok((stdin, kept)) => (child.stdin, gate) = (Some(stdin), Some(kept)),
+                Err(error) => {
+                    let said = gated::last_words(&mut child).await;
+                    return Ok(Err(said.unwrap_or_else(|| error.to_string())));
+                }
+            }
+        }
         let streams = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
         let ((input, output), errors) = streams.context("its standard streams are missing")?;
         let watcher = Watcher::begin(child.id().map_or(Root::None, Root::Process));
         let link = Link::new(Box::new(input), output, errors);
-        Ok(Running { body: Body::Process(Box::new(child), ready.cage), link, watcher, recording })
+        Ok(Ok(Running { body: Body::Process(Box::new(child), ready.cage), link, watcher, recording, gate }))
+    }
+
+    /// Puts a container behind its gate.
+    async fn beside(&mut self, (container, streams): (Container, Streams), den: &Den) -> Running {
+        self.bounds = true;
+        let mut gate = None;
+        if let Ok(ports) = self.gate.clone() {
+            match gated::keep_beside(&container, &ports, self.watch.clone()).await {
+                Ok(kept) => gate = Some(kept),
+                Err(error) => self.miss("all that it wants of the network", &error.to_string()),
+            }
+        }
+        let Streams { stdin, stdout, stderr } = streams;
+        Running {
+            body: Body::Container(Box::new(container)),
+            link: Link::new(Box::new(stdin), stdout, stderr),
+            watcher: Watcher::begin(Root::Marked(den.mark.clone())),
+            recording: None,
+            gate,
+        }
     }
 
     async fn placed(&self, server: &ServerName, den: &Den) -> anyhow::Result<Placed> {
@@ -137,7 +260,13 @@ impl Starter {
         let Some(hosts) = &self.hosts else {
             return Ok(Placed::Process(Box::new(Ready::plain(command, env))));
         };
-        hosts.place(server, command, &den.hosting, env).await.map_err(|why| {
+        let mut setting = Setting { gate: self.gate.clone().ok(), ..den.setting.clone() };
+        let mut hosting = den.hosting.clone();
+        if !self.shows_files {
+            setting.files.clear();
+            hosting.mounts.retain(|mount| !mount.path.starts_with(&*den.folder().to_string_lossy()));
+        }
+        hosts.furnish(server, command, &hosting, env, &setting).await.map_err(|why| {
             anyhow!(
                 "there is no place for it here: {why}; `--unconfined` runs it as a process of yours, which is for servers that \
                  you trust"
@@ -146,18 +275,44 @@ impl Starter {
     }
 }
 
+/// Finds the program that records.
+fn recorder() -> Option<PathBuf> {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&folders).map(|folder| folder.join("strace")).find(|path| path.is_file())
+}
+
+/// Returns the ports of the gate: each once.
+fn ports(configured: &Network) -> Vec<u16> {
+    let mut ports = WEB.to_vec();
+    if let Network::Places(places) = configured {
+        ports.extend(places.iter().map(|place| place.port));
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
 impl Running {
     /// Waits until it has ended.
     async fn wait(&mut self) {
         match &mut self.body {
             Body::Process(child, _) => drop(child.wait().await),
-            Body::Container(container) => drop(container.wait().await),
+            Body::Container(container) => {
+                while !container.has_ended().await {
+                    let _ = timeout(LOOK, container.wait()).await;
+                }
+            }
+            Body::Gone => {}
         }
     }
 
     /// Tells whether it still runs.
     async fn runs(&mut self) -> bool {
-        timeout(Duration::ZERO, self.wait()).await.is_err()
+        match &mut self.body {
+            Body::Process(child, _) => matches!(child.try_wait(), Ok(None)),
+            Body::Container(container) => !container.has_ended().await,
+            Body::Gone => false,
+        }
     }
 
     /// Says which bounds it ran into.
@@ -167,6 +322,17 @@ impl Running {
                 cage.iter().flat_map(|cage| [cage.exceeded(), cage.reached()]).flatten().collect()
             }
             Body::Container(container) => container.exceeded().await.into_iter().collect(),
+            Body::Gone => Vec::new(),
+        }
+    }
+
+    /// Takes away what is left of one that has ended; all that came to its gate is told by then.
+    pub(super) async fn clear(&mut self) {
+        if let Some(gate) = self.gate.take() {
+            gate.close().await;
+        }
+        if let Body::Container(container) = std::mem::replace(&mut self.body, Body::Gone) {
+            container.remove().await;
         }
     }
 
@@ -175,7 +341,7 @@ impl Running {
         let began = Instant::now();
         let mut ending = Ending::default();
         if self.runs().await {
-            self.link.close();
+            self.link.close().await;
             ending.by = Some(self.leave(den).await.to_owned());
         }
         ending.took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -206,6 +372,7 @@ impl Running {
     async fn signal(&mut self, den: &Den, what: Signal) {
         match &mut self.body {
             Body::Container(container) => drop(container.signal(what).await),
+            Body::Gone => {}
             Body::Process(child, _) => {
                 let all = usage::marked(&den.mark);
                 let servers = all.iter().filter(|process| !WRAPPERS.contains(&process.name.as_str()));

@@ -4,8 +4,10 @@
 //! processes are what it took and half as much again, rounded up.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::Path;
 
+use super::judge::{is_nearby, is_of_a_cloud};
 use super::report::{Usage, Wanted};
 
 /// What memory is rounded up to, in MiB.
@@ -22,19 +24,7 @@ pub(super) struct Folder {
 pub(super) fn propose(server: &str, usage: &Usage, wanted: Option<&[Wanted]>, folders: &[Folder]) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "servers:\n  {server}:\n    host:");
-    match wanted {
-        Some([]) => out += "      network: none\n",
-        Some(wanted) => {
-            out += "      # Only what you expect of it.\n      network:\n";
-            let mut places: Vec<_> = wanted.iter().map(place).collect();
-            places.sort();
-            places.dedup();
-            for place in places {
-                let _ = writeln!(out, "        - {place}");
-            }
-        }
-        None => out += "      # What it wanted of the network was not recorded.\n      network: none\n",
-    }
+    network(wanted, &mut out);
     if !folders.is_empty() {
         out += "      mounts:\n";
     }
@@ -56,9 +46,48 @@ pub(super) fn propose(server: &str, usage: &Usage, wanted: Option<&[Wanted]>, fo
     out
 }
 
-fn place(wanted: &Wanted) -> String {
-    let host = if wanted.host.contains(':') { format!("[{}]", wanted.host) } else { wanted.host.clone() };
-    quoted(&format!("{host}:{}", wanted.port.unwrap_or(443)))
+/// Writes the places that can be granted, and of the others why not.
+fn network(wanted: Option<&[Wanted]>, out: &mut String) {
+    let Some(wanted) = wanted else {
+        *out += "      # What it wanted of the network was not recorded.\n      network: none\n";
+        return;
+    };
+    let (mut places, mut others) = (Vec::new(), Vec::new());
+    for wanted in wanted {
+        match place(wanted) {
+            Ok(place) => places.push(place),
+            Err(why) => others.push(format!("# {why}: {}", quoted(&wanted.place()))),
+        }
+    }
+    for list in [&mut places, &mut others] {
+        list.sort();
+        list.dedup();
+    }
+    if places.is_empty() {
+        *out += "      network: none\n";
+    } else {
+        *out += "      # Only what you expect of it.\n      network:\n";
+    }
+    for place in places {
+        let _ = writeln!(out, "        - {place}");
+    }
+    for other in others {
+        let _ = writeln!(out, "      {other}");
+    }
+}
+
+/// Returns a place as `host.network` has it, or why it has none.
+fn place(wanted: &Wanted) -> Result<String, &'static str> {
+    let is_own = wanted.host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    let to = quoted(&wanted.place());
+    match wanted.port {
+        _ if wanted.udp => Err("Nothing is reached by UDP"),
+        _ if is_own => Err("Its own machine, which is the sandbox"),
+        _ if is_of_a_cloud(&wanted.host) => Err("What a cloud tells its machines about themselves"),
+        None => Err("Looked up, and no port of it was seen"),
+        Some(_) if is_nearby(&wanted.host) => Ok(format!("{{ to: {to}, private: true }}")),
+        Some(_) => Ok(to),
+    }
 }
 
 fn memory(bytes: u64) -> String {
@@ -88,19 +117,43 @@ mod tests {
     #[test]
     fn proposes_the_least() {
         let usage = Usage { memory: 80 << 20, tasks: 11, seen: true, ..Usage::default() };
-        let wanted = |host: &str, port| Wanted { host: host.into(), port, times: 1 };
+        let wanted = |host: &str, port| Wanted { host: host.into(), port, times: 1, ..Wanted::default() };
+        let by_udp = Wanted { udp: true, ..wanted("time.test", Some(123)) };
         let folders = [
             Folder { path: "/data".into(), writes: false },
             Folder { path: "/out: put".into(), writes: true },
         ];
-        let wanted =
-            [wanted("api.example.com", None), wanted("api.example.com", Some(443)), wanted("::1", Some(80))];
-        assert_eq!(
-            propose("own", &usage, Some(&wanted), &folders),
-            "servers:\n  own:\n    host:\n      # Only what you expect of it.\n      network:\n        \
-             - \"[::1]:80\"\n        - \"api.example.com:443\"\n      mounts:\n        - \"/data\"\n        \
-             - { path: \"/out: put\", write: true }\n      memory: 128MiB\n      pids: 24\n"
-        );
+        let wanted = [
+            wanted("api.test", Some(443)),
+            wanted("api.test", Some(443)),
+            wanted("2001:4860::8", Some(80)),
+            wanted("10.0.0.5", Some(5432)),
+            wanted("looked.test", None),
+            wanted("127.0.0.1", Some(9000)),
+            wanted("169.254.169.254", Some(80)),
+            by_udp,
+        ];
+        insta::assert_snapshot!(propose("own", &usage, Some(&wanted), &folders), @r#"
+        servers:
+          own:
+            host:
+              # Only what you expect of it.
+              network:
+                - "[2001:4860::8]:80"
+                - "api.test:443"
+                - { to: "10.0.0.5:5432", private: true }
+              # Its own machine, which is the sandbox: "127.0.0.1:9000"
+              # Looked up, and no port of it was seen: "looked.test"
+              # Nothing is reached by UDP: "time.test:123/udp"
+              # What a cloud tells its machines about themselves: "169.254.169.254:80"
+              mounts:
+                - "/data"
+                - { path: "/out: put", write: true }
+              memory: 128MiB
+              pids: 24
+        "#);
+        let granted = propose("own", &usage, Some(&wanted[4..5]), &[]);
+        assert!(granted.contains("network: none\n      # Looked up"), "{granted}");
     }
 
     #[test]

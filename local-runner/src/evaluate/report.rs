@@ -27,6 +27,9 @@ pub(crate) struct Report {
     pub(crate) command: Vec<String>,
     /// Where it ran, and what that place did not enforce.
     pub(crate) place: Place,
+    /// What was not seen.
+    #[serde(default)]
+    pub(crate) unseen: Vec<Unseen>,
     /// Which tools were called.
     pub(crate) calls: Calls,
     /// What follows from it all.
@@ -68,6 +71,21 @@ pub(crate) struct Place {
     pub(crate) enforced: Vec<String>,
     /// What was not.
     pub(crate) missing: Vec<String>,
+}
+
+/// Something that nobody saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unseen {
+    /// What that is.
+    pub(crate) what: String,
+    /// Why.
+    pub(crate) why: String,
+}
+
+impl Unseen {
+    pub(crate) fn new(what: &str, why: &str) -> Self {
+        Self { what: what.to_owned(), why: why.to_owned() }
+    }
 }
 
 /// Which tools are called.
@@ -176,14 +194,34 @@ pub(crate) struct Call {
 }
 
 /// A name or host that a server wanted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Wanted {
     /// The name, or an address that was given as such.
     pub(crate) host: String,
     /// The port; nothing where a name was looked up only.
     pub(crate) port: Option<u16>,
+    /// Whether it was by UDP.
+    pub(crate) udp: bool,
     /// How often.
     pub(crate) times: u64,
+    /// The host that TLS was asked for, where that is another one.
+    pub(crate) tls: Option<String>,
+    /// When that was: as it started, or while which tools were called.
+    pub(crate) during: Vec<String>,
+    /// Whether `host.network` of the configuration lets it through; nothing where it says nothing of that.
+    pub(crate) granted: Option<bool>,
+}
+
+impl Wanted {
+    /// Returns it as it is written: `host:port`.
+    pub(crate) fn place(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        match self.port {
+            Some(port) => format!("{host}:{port}{}", if self.udp { "/udp" } else { "" }),
+            None => host,
+        }
+    }
 }
 
 /// What the system was asked for.

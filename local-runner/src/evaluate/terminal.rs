@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::judge::bytes;
 use super::plain;
-use super::report::{Report, Severity, Verdict};
+use super::report::{Report, Severity, Verdict, Wanted};
 use crate::commands::counted;
 
 /// How wide texts are.
@@ -97,13 +97,11 @@ fn facts(report: &Report, out: &mut String) {
             counted(report.resources, "resource")
         ),
     );
-    fact("network", wanted(report));
+    fact("network", listed(wanted(report)));
     if let Some(trace) = &report.trace {
-        let listed =
-            |paths: &[String]| if paths.is_empty() { "nothing".to_owned() } else { paths.join(", ") };
-        fact("reads", listed(&trace.read));
-        fact("writes", listed(&trace.written));
-        fact("starts", listed(&trace.programs));
+        fact("reads", listed(trace.read.clone()));
+        fact("writes", listed(trace.written.clone()));
+        fact("starts", listed(trace.programs.clone()));
     }
     let usage = &report.usage;
     if usage.seen {
@@ -116,20 +114,24 @@ fn facts(report: &Report, out: &mut String) {
     let ready = report.identities.iter().find_map(|identity| identity.ready);
     let began = ready.map_or("never".to_owned(), |ready| format!("after {ready} ms"));
     let ended = report.ending.by.as_deref().unwrap_or("by itself");
+    for unseen in &report.unseen {
+        fact("not seen", format!("{}: {}", unseen.what, unseen.why));
+    }
     fact("serves", format!("{began}; leaves at {ended}, after {} ms", report.ending.took));
 }
 
+/// Names things, or says that there are none.
+fn listed(things: Vec<String>) -> String {
+    if things.is_empty() { "nothing".to_owned() } else { things.join(", ") }
+}
+
 /// Says what a server wanted of the network.
-pub(super) fn wanted(report: &Report) -> String {
-    match report.wanted.as_deref() {
-        None => "not recorded".to_owned(),
-        Some([]) => "nothing".to_owned(),
+fn wanted(report: &Report) -> Vec<String> {
+    match &report.wanted {
+        None => vec!["not recorded".to_owned()],
         Some(wanted) => {
-            let place = |wanted: &super::report::Wanted| match wanted.port {
-                Some(port) => format!("{}:{port}", wanted.host),
-                None => wanted.host.clone(),
-            };
-            wanted.iter().map(place).collect::<Vec<_>>().join(", ")
+            let note = |wanted: &Wanted| if wanted.granted == Some(false) { " (not granted)" } else { "" };
+            wanted.iter().map(|wanted| wanted.place() + note(wanted)).collect()
         }
     }
 }

@@ -4,15 +4,17 @@
 //! environment**, wherever they have gone. Where there is no such table (macOS), nothing is seen, and that is said.
 
 use std::fs;
-use std::path::Path;
 
 /// How many ticks of the processor's clock there are in a second: the system says 100 on every machine.
 const TICKS: u64 = 100;
 
+/// The command that bounds itself before it becomes another program.
+const SANDBOX: &str = "sandbox";
 /// The number of the signal TERM.
 const TERM: u32 = 15;
-/// Programs that only lead to the server.
-pub(super) const WRAPPERS: [&str; 2] = ["strace", "bwrap"];
+/// Programs that only lead to the server: what records it, what makes its place, what is first in it.
+pub(super) const WRAPPERS: [&str; 8] =
+    ["strace", "bwrap", ".portcullis", "catatonit", "docker-init", "podman-init", "dumb-init", "tini"];
 
 /// A process, as it is at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,13 +96,12 @@ pub(super) fn marked(mark: &str) -> Vec<Process> {
     ids.filter(has).filter_map(process).collect()
 }
 
-/// Tells whether there is a table of processes.
-pub(super) fn is_seen() -> bool {
-    Path::new("/proc/self/stat").exists()
-}
-
 fn process(id: u32) -> Option<Process> {
     let file = |name: &str| fs::read_to_string(format!("/proc/{id}/{name}"));
+    // It is about to become the server, or what makes its place.
+    if file("cmdline").is_ok_and(|words| words.split('\0').nth(1) == Some(SANDBOX)) {
+        return None;
+    }
     parse(id, &file("stat").ok()?, &file("status").ok()?, &file("io").unwrap_or_default())
 }
 

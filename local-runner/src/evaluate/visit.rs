@@ -7,10 +7,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::hosting::TEMPORARY;
-
 use super::calling::{self, Caller};
-use super::den::{self, Den};
+use super::den::{self, Den, Inside};
 use super::link::{Lost, Reply};
 use super::observed::{Drift, Observed, Sighting, Visit, Way};
 use super::offered::Offered;
@@ -37,6 +35,10 @@ const LIST: Duration = Duration::from_secs(20);
 const PAGES: usize = 50;
 /// How often its processes are looked at.
 const LOOK: Duration = Duration::from_millis(60);
+
+/// What a server does by itself.
+pub(super) const START_UP: &str = "as it started";
+const AFTERWARDS: &str = "after the calls";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Era {
@@ -74,20 +76,21 @@ pub(super) async fn all(
 ) -> anyhow::Result<()> {
     for (at, (name, version, era)) in CLIENTS.into_iter().enumerate() {
         let client = Client { name, version, era };
+        observed.begin(START_UP.to_owned());
         let mut running = starter.start(subject.server, den).await?;
         observed.clock.note(format!("started for the client {name}"));
         let (mut visit, served) = greet(&client, &mut running, &mut observed.clock).await;
         if era == Era::Modern && !served {
             // It is no fault not to know a revision.
             visit.identity.failure = None;
-            finish(den, &mut running, observed, false).await;
+            finish(den, &mut running, starter, observed, false).await;
             continue;
         }
         if served {
             look(&client, &mut running, &mut visit, observed).await;
         }
         if at == 0 {
-            let files = den.read_since();
+            let files = den.opened();
             if !files.is_empty() {
                 observed.peeked.push((String::new(), files));
             }
@@ -98,6 +101,7 @@ pub(super) async fn all(
                 observed.clock.note("its tools are called");
                 let caller = Caller { server: subject.server, client: &client, den, calls: subject.calls };
                 calling::all(&caller, &mut running, starter, &visit, observed).await?;
+                observed.begin(AFTERWARDS.to_owned());
                 observed.clock.note("its tools were called");
                 if let Some(later) = offer(&client, &mut running, &visit).await {
                     drift(&visit.offered, &later, true, running.link.announced, observed);
@@ -105,7 +109,7 @@ pub(super) async fn all(
             }
         }
         observed.clock.note("is asked to leave");
-        finish(den, &mut running, observed, at == 0).await;
+        finish(den, &mut running, starter, observed, at == 0).await;
         let left = match &observed.ending.by {
             Some(by) if at == 0 => format!("left at {by}"),
             _ => "left".to_owned(),
@@ -227,7 +231,14 @@ fn aside(visit: &Visit) -> String {
 }
 
 /// Ends a conversation, and takes down what is known of it only then.
-pub(super) async fn finish(den: &Den, running: &mut Running, observed: &mut Observed, counts: bool) {
+pub(super) async fn finish(
+    den: &Den,
+    running: &mut Running,
+    starter: &mut Starter,
+    observed: &mut Observed,
+    counts: bool,
+) {
+    look_inside(den, observed);
     let (seen, strays) = running.watcher.end().await;
     merge(&mut observed.usage, &seen);
     for stray in strays {
@@ -241,6 +252,16 @@ pub(super) async fn finish(den: &Den, running: &mut Running, observed: &mut Obse
             observed.limits.push(limit);
         }
     }
+    running.clear().await;
+    let attempts = starter.watch.take();
+    for attempt in &attempts {
+        let said = [attempt.host.as_deref(), attempt.tls.as_deref(), Some(&attempt.text)];
+        for (canary, form) in said.into_iter().flatten().flat_map(|text| den.sightings(text)) {
+            let place = attempt.place();
+            observed.sightings.push(Sighting { canary: canary.clone(), form, way: Way::Network(place) });
+        }
+    }
+    observed.attempts.extend(attempts);
     let link = &mut running.link;
     observed.stdout_bytes += link.read;
     for (canary, form) in den.sightings(&link.aside) {
@@ -269,13 +290,34 @@ pub(super) async fn finish(den: &Den, running: &mut Running, observed: &mut Obse
     }
 }
 
+/// Looks at the folders in which the server can write, as long as it has them.
+fn look_inside(den: &Den, observed: &mut Observed) {
+    let processes = usage::marked(&den.mark);
+    let Some(Inside { written, full }) = den.look(processes.iter().map(|process| process.id)) else { return };
+    let all = observed.written.get_or_insert_default();
+    all.extend(written.into_iter().filter(|path| !all.contains(path)).collect::<Vec<_>>());
+    for folder in full {
+        let limit = format!("filled the folder {folder}, in which it may write as much as `host.tmp` says");
+        if !observed.limits.contains(&limit) {
+            observed.limits.push(limit);
+        }
+    }
+}
+
 fn record(den: &Den, recording: &str, observed: &mut Observed) {
-    let mut own = vec![format!("{TEMPORARY}/.cache"), den.work()];
+    let mut own = vec![format!("{}/.cache", den.home)];
     own.extend(den::folders_of_program(&den.command));
+    own.extend(den.shown());
     let sent: Vec<_> = recording.lines().filter(|line| line.contains("send")).collect();
     for (canary, form) in den.sightings(&sent.join("\n")) {
-        let way = Way::Network("the network".to_owned());
-        observed.sightings.push(Sighting { canary: canary.clone(), form, way });
+        // The gate has told of it, and to where.
+        let is_told = |sighting: &Sighting| {
+            sighting.canary == *canary && matches!(&sighting.way, Way::Network(to) if !to.is_empty())
+        };
+        if !observed.sightings.iter().any(is_told) {
+            let way = Way::Network(String::new());
+            observed.sightings.push(Sighting { canary: canary.clone(), form, way });
+        }
     }
     let new = trace::understand(recording, &own, &den.command.program);
     let all = observed.recorded.get_or_insert_default();
@@ -338,7 +380,7 @@ impl Watcher {
         let (sender, seen) = watch::channel(Seen::default());
         let task = tokio::spawn(async move {
             let (mut sessions, mut strays) = (Vec::new(), Vec::new());
-            let mut looked = 0;
+            let (mut looked, mut is_last) = (0, false);
             loop {
                 let processes = match &root {
                     Root::None => return strays,
@@ -346,7 +388,7 @@ impl Watcher {
                     Root::Marked(mark) => usage::marked(mark),
                 };
                 // While it starts, whatever keeps it apart makes its sessions.
-                looked += 1;
+                looked += usize::from(!processes.is_empty());
                 for process in &processes {
                     if looked < 4 {
                         sessions.push(process.session);
@@ -355,8 +397,11 @@ impl Watcher {
                     }
                 }
                 sender.send_modify(|seen| seen.add(&processes));
+                if is_last {
+                    return strays;
+                }
                 tokio::select! {
-                    _ = &mut stopped => return strays,
+                    _ = &mut stopped => is_last = true,
                     () = sleep(LOOK) => {}
                 }
             }

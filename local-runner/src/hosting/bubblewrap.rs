@@ -13,6 +13,7 @@ use portcullis_core::config::{Hosting, Mount, Network, Place};
 use super::plan::Limits;
 use super::programs::{Found, SYSTEM};
 use super::sandbox::Steps;
+use super::setting::Setting;
 
 /// Where the gateway's own program is seen, which sets up the rest.
 const OWN: &str = "/.portcullis";
@@ -52,6 +53,7 @@ pub(crate) struct Contents<'a> {
     pub(crate) folder: Option<&'a Path>,
     /// What is seen besides: certificates that the environment names, a prepared package.
     pub(crate) besides: &'a [PathBuf],
+    pub(crate) setting: &'a Setting,
     /// The gateway's own program.
     pub(crate) own: &'a Path,
 }
@@ -63,7 +65,7 @@ pub(crate) fn args(contents: &Contents<'_>) -> Vec<OsString> {
     args.words(&["--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox"]);
     let open = contents.hosting.network == Network::Unrestricted;
     // One behind a gate has left the machine's network before.
-    if !open && places(contents.hosting).is_empty() {
+    if !open && gate(contents.hosting, contents.setting).is_none() {
         args.words(&["--unshare-net"]);
     }
     let runs = system(&mut args, open);
@@ -72,14 +74,37 @@ pub(crate) fn args(contents: &Contents<'_>) -> Vec<OsString> {
     for folder in [SHARED, TEMPORARY] {
         args.words(&["--size", &size, "--tmpfs", folder]);
     }
+    let needs: Vec<&Path> = contents
+        .program
+        .needs
+        .iter()
+        .chain(contents.besides)
+        .map(PathBuf::as_path)
+        .chain(contents.folder)
+        .collect();
+    let seen =
+        || needs.iter().copied().chain(contents.hosting.mounts.iter().map(|mount| Path::new(&mount.to)));
+    // What is outside comes first, so that none hides another.
+    let (inner, outer): (Vec<&String>, Vec<&String>) = contents
+        .setting
+        .folders
+        .iter()
+        .partition(|folder| seen().any(|seen| Path::new(folder).starts_with(seen)));
+    for folder in outer {
+        args.words(&["--size", &size, "--tmpfs", folder]);
+    }
     args.paths("--ro-bind", contents.own, Path::new(OWN));
-    for seen in
-        contents.program.needs.iter().chain(contents.besides).map(PathBuf::as_path).chain(contents.folder)
-    {
+    for seen in needs {
         args.paths("--ro-bind", seen, seen);
     }
     for Mount { path, to, write } in &contents.hosting.mounts {
         args.paths(if *write { "--bind" } else { "--ro-bind" }, Path::new(path), Path::new(to));
+    }
+    for folder in inner {
+        args.words(&["--size", &size, "--tmpfs", folder]);
+    }
+    for (file, to) in &contents.setting.files {
+        args.paths("--ro-bind", file, Path::new(to));
     }
     args.words(&["--remount-ro", "/dev", "--remount-ro", "/", "--chdir"]);
     args.0.push(contents.folder.unwrap_or(Path::new(TEMPORARY)).into());
@@ -127,7 +152,8 @@ fn steps(contents: &Contents<'_>, mut runs: Vec<PathBuf>) -> Steps {
     );
     let writes = contents.hosting.mounts.iter().filter(|mount| mount.write).map(|mount| mount.to.as_str());
     // A program opens `/dev/null` to write, and a script `/dev/stdout`.
-    let writes = [TEMPORARY, "/dev", "/proc"].into_iter().chain(writes);
+    let folders = contents.setting.folders.iter().map(String::as_str);
+    let writes = [TEMPORARY, "/dev", "/proc"].into_iter().chain(folders).chain(writes);
     Steps {
         files: Some(contents.limits.files),
         reads: vec!["/".into()],
@@ -147,11 +173,11 @@ pub(crate) fn places(hosting: &Hosting) -> &[Place] {
 }
 
 /// Returns the ports of the gate that a server's network is behind, where it is: each once.
-pub(crate) fn gate(hosting: &Hosting) -> Vec<u16> {
+pub(crate) fn gate(hosting: &Hosting, setting: &Setting) -> Option<Vec<u16>> {
     let mut ports: Vec<_> = places(hosting).iter().map(|place| place.port).collect();
     ports.sort_unstable();
     ports.dedup();
-    ports
+    setting.gate.clone().or_else(|| Some(ports).filter(|ports| !ports.is_empty()))
 }
 
 /// Arguments, one after the other.
@@ -183,7 +209,13 @@ mod tests {
         let hosting = Hosting { mounts, ..Hosting::default() };
         let limits = Limits { memory: None, cpus: None, pids: None, files: 64, tmp: 4096 };
         let program = Found { program: "/opt/node/bin/node".into(), needs: vec!["/opt/node".into()] };
+        let setting = Setting {
+            folders: vec!["/home/x".to_owned(), "/data/in".to_owned()],
+            files: vec![("/made/secret".into(), "/home/x/.secret".to_owned())],
+            gate: None,
+        };
         let args = args(&Contents {
+            setting: &setting,
             hosting: &hosting,
             limits: &limits,
             program: &program,
@@ -206,8 +238,16 @@ mod tests {
         let besides: Vec<_> = seen.into_iter().filter(|pair| !of_the_system(pair)).collect();
         assert_eq!(
             besides,
-            ["/opt/portcullis at /.portcullis", "/opt/node at /opt/node", "/srv/data at /data"]
+            [
+                "/opt/portcullis at /.portcullis",
+                "/opt/node at /opt/node",
+                "/srv/data at /data",
+                "/made/secret at /home/x/.secret"
+            ]
         );
+        let at = |wanted: [&str; 3]| words.windows(3).position(|words| words == wanted).expect("it is there");
+        assert!(at(["4096", "--tmpfs", "/home/x"]) < at(["--ro-bind", "/srv/data", "/data"]), "{words:?}");
+        assert!(at(["4096", "--tmpfs", "/data/in"]) > at(["--ro-bind", "/srv/data", "/data"]), "{words:?}");
         assert_eq!(shown("--bind"), ["/srv/work at /srv/work"]);
         assert!(words.contains(&"--unshare-net") && words.contains(&"--unshare-user"), "{words:?}");
         assert!(!words.iter().any(|word| word.contains("shadow") || word.contains("passwd")), "{words:?}");

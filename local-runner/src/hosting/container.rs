@@ -5,7 +5,7 @@
 //! **A container that was made is removed, however it ends**; what is left of a gateway that was killed is swept by the next
 //! one, by its labels.
 
-use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType,
+    ContainerCreateBody, ContainerState, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType,
     ResourcesUlimits,
 };
 use bollard::query_parameters::{
@@ -33,12 +33,14 @@ use portcullis_core::names::ServerName;
 
 use super::engine::{Engine, OWNER, SERVER};
 use super::plan::{Limits, Plan};
-use super::{groups, in_words};
+use super::{Setting, TEMPORARY, groups, in_words};
 
 /// Whom it runs as: nobody, whatever the image says.
 const NOBODY: &str = "65534:65534";
 /// As much as a pipe holds.
 const BUFFER: usize = 64 << 10;
+/// What is left of a KILL.
+const KILLED: i64 = 137;
 /// How long an engine may take to pass a signal on before it counts as passed on.
 const SIGNALLING: Duration = Duration::from_secs(5);
 /// How long an engine is asked again that does not do as it is asked.
@@ -56,6 +58,10 @@ pub(crate) struct Container {
     id: String,
     exit: watch::Receiver<Option<i64>>,
     limits: Limits,
+    /// Its first process, where that is one of this machine.
+    first: Option<i32>,
+    /// Where the kernel counts what it kills in it for want of memory.
+    kills: Option<PathBuf>,
     /// Whether it was told to end before it did.
     pressed: bool,
     /// What speaks to it over HTTP, where it does not speak on its streams.
@@ -78,12 +84,13 @@ impl Container {
         engine: &Engine,
         server: &ServerName,
         command: &Command,
-        hosting: &Hosting,
+        (hosting, setting): (&Hosting, &Setting),
         plan: &Plan,
     ) -> Result<(Self, Streams), String> {
         let docker = engine.docker.clone();
         let image = engine.image(hosting).await?;
-        let body = body(engine, server, command, hosting, plan, image);
+        let mut body = body(engine, server, command, image);
+        body.host_config = Some(confinement(hosting, setting, plan));
         let name = format!("portcullis-{}-{}", plain(server.as_str()), groups::unique());
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let made = docker.create_container(Some(options), body).await.map_err(|error| said(&error))?;
@@ -95,18 +102,24 @@ impl Container {
             id: made.id,
             exit,
             limits,
+            first: None,
+            kills: None,
             pressed: false,
             relay: None,
         };
         match container.run(exit_known).await {
             Ok(streams) => match engine.verify(&container.id, hosting, plan).await {
-                Ok(()) => match &hosting.http {
-                    None => Ok((container, streams)),
-                    Some(http) => match container.relayed(http, streams).await {
-                        Ok(streams) => Ok((container, streams)),
-                        Err(why) => container.give_up(why).await,
-                    },
-                },
+                Ok(first) => {
+                    container.kills = first.and_then(groups::kills_of);
+                    container.first = first;
+                    match &hosting.http {
+                        None => Ok((container, streams)),
+                        Some(http) => match container.relayed(http, streams).await {
+                            Ok(streams) => Ok((container, streams)),
+                            Err(why) => container.give_up(why).await,
+                        },
+                    }
+                }
                 Err(why) => container.give_up(why).await,
             },
             Err(error) => container.give_up(said(&error)).await,
@@ -187,11 +200,10 @@ impl Container {
 
     /// Says which bound ended it, continuing "server X ...".
     pub(crate) async fn exceeded(&self) -> Option<String> {
-        let code = *self.exit.borrow();
-        let memory = self.limits.memory.filter(|_| code != Some(0) && !self.pressed)?;
-        // Nobody else kills, as a rule: 137 is what is left of a KILL.
-        let killed = code == Some(137);
-        if !killed && !self.ran_out_of_memory().await {
+        let told = *self.exit.borrow();
+        let memory = self.limits.memory.filter(|_| told != Some(0) && !self.pressed)?;
+        // Nobody else kills, as a rule.
+        if told != Some(KILLED) && !self.ran_out_of_memory().await {
             return None;
         }
         let allowed = in_words(memory);
@@ -201,9 +213,31 @@ impl Container {
     }
 
     async fn ran_out_of_memory(&self) -> bool {
-        let look = || self.docker.inspect_container(&self.id, None::<InspectContainerOptions>);
-        let state = patiently(look).await.ok().and_then(|found| found.state);
-        state.and_then(|state| state.oom_killed).unwrap_or(false)
+        match self.kills.as_deref().filter(|kills| kills.exists()) {
+            Some(kills) => groups::has_killed(kills),
+            None => self.state().await.and_then(|state| state.oom_killed).unwrap_or(false),
+        }
+    }
+
+    /// Tells whether it has ended. Podman may let whoever waits for that wait for long after it.
+    pub(crate) async fn has_ended(&self) -> bool {
+        let told = self.exit.borrow().is_some();
+        match self.first {
+            _ if told => true,
+            Some(first) => !Path::new(&format!("/proc/{first}")).exists(),
+            None => self.state().await.is_none_or(|state| state.running == Some(false)),
+        }
+    }
+
+    /// Returns its state; nothing where it is gone.
+    async fn state(&self) -> Option<ContainerState> {
+        let look = || async {
+            match self.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await {
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+                found => found.map(|found| found.state),
+            }
+        };
+        patiently(look).await.ok().flatten()
     }
 
     /// Removes it, with all that still runs in it.
@@ -281,7 +315,7 @@ async fn await_exit(docker: Docker, id: String, exit: watch::Sender<Option<i64>>
         Some(Ok(ended)) => ended.status_code,
         Some(Err(Error::DockerContainerWaitError { code, .. })) => code,
         // Whoever removed it has ended it.
-        Some(Err(_)) | None => 137,
+        Some(Err(_)) | None => KILLED,
     };
     exit.send_replace(Some(code));
 }
@@ -307,14 +341,7 @@ fn split(
     (stdout, stderr)
 }
 
-fn body(
-    engine: &Engine,
-    server: &ServerName,
-    command: &Command,
-    hosting: &Hosting,
-    plan: &Plan,
-    image: String,
-) -> ContainerCreateBody {
+fn body(engine: &Engine, server: &ServerName, command: &Command, image: String) -> ContainerCreateBody {
     let own = (!command.program.is_empty()).then(|| vec![command.program.clone()]);
     let env = command.env.iter().map(|(name, value)| format!("{name}={value}"));
     let home = (!command.env.contains_key("HOME")).then(|| "HOME=/tmp".to_owned());
@@ -335,13 +362,12 @@ fn body(
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         labels: Some(labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
-        host_config: Some(confinement(hosting, plan)),
         ..ContainerCreateBody::default()
     }
 }
 
 /// What a container may not do.
-fn confinement(hosting: &Hosting, plan: &Plan) -> HostConfig {
+fn confinement(hosting: &Hosting, setting: &Setting, plan: &Plan) -> HostConfig {
     let Limits { memory, cpus, pids, files, tmp } = plan.limits;
     let size = i64::try_from(tmp).unwrap_or(i64::MAX);
     let memory = memory.and_then(|memory| i64::try_from(memory).ok());
@@ -349,7 +375,15 @@ fn confinement(hosting: &Hosting, plan: &Plan) -> HostConfig {
     let bounds = [("nofile", i64::from(files)), ("nproc", processes)];
     let network = if hosting.network == Network::Unrestricted { "bridge" } else { "none" };
     // Where there is a gate, it answers for names.
-    let gated = matches!(&hosting.network, Network::Places(places) if !places.is_empty());
+    let gated =
+        setting.gate.is_some() || matches!(&hosting.network, Network::Places(places) if !places.is_empty());
+    let folders = setting.folders.iter().map(String::as_str).chain([TEMPORARY]);
+    let folder = format!("rw,size={tmp},noexec,nosuid,nodev,mode=1777");
+    let files = setting.files.iter().map(|(file, to)| {
+        let path = file.display().to_string();
+        portcullis_core::config::Mount { path, to: to.clone(), write: false }
+    });
+    let mounts = files.chain(hosting.mounts.iter().cloned()).map(|seen| mount(&seen));
     HostConfig {
         network_mode: Some(network.to_owned()),
         dns: gated.then(|| vec!["127.0.0.1".to_owned()]),
@@ -361,16 +395,13 @@ fn confinement(hosting: &Hosting, plan: &Plan) -> HostConfig {
         nano_cpus: cpus.map(|cpus| i64::from(cpus) * 1_000_000),
         pids_limit: pids.map(i64::from),
         shm_size: Some(size),
-        tmpfs: Some(HashMap::from([(
-            "/tmp".to_owned(),
-            format!("rw,size={tmp},noexec,nosuid,nodev,mode=1777"),
-        )])),
+        tmpfs: Some(folders.map(|at| (at.to_owned(), folder.clone())).collect()),
         ulimits: Some(bounds.map(|(name, bound)| ulimit(name, bound)).into()),
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         init: Some(true),
         auto_remove: Some(false),
         runtime: plan.runtime.clone(),
-        mounts: Some(hosting.mounts.iter().map(mount).collect()),
+        mounts: Some(mounts.collect()),
         ..HostConfig::default()
     }
 }

@@ -120,18 +120,24 @@ impl Engine {
         ))
     }
 
-    /// Looks at a container that has started: whether what was demanded is in force.
+    /// Looks at a container that has started: whether what was demanded is in force. Returns its first process, where that is one of
+    /// this machine.
     ///
     /// # Errors
     /// Says what is not.
-    pub(super) async fn verify(&self, id: &str, hosting: &Hosting, plan: &Plan) -> Result<(), String> {
+    pub(super) async fn verify(
+        &self,
+        id: &str,
+        hosting: &Hosting,
+        plan: &Plan,
+    ) -> Result<Option<i32>, String> {
         if !self.local {
-            return Ok(());
+            return Ok(None);
         }
         let state = self.state(id).await?;
         let process = state.and_then(|state| state.pid).and_then(|pid| i32::try_from(pid).ok());
         // One that has ended already says so by itself.
-        let Some(process) = process.filter(|process| *process > 0) else { return Ok(()) };
+        let Some(process) = process.filter(|process| *process > 0) else { return Ok(None) };
         if hosting.isolation == Isolation::Kernel {
             let program = fs::read_link(format!("/proc/{process}/exe")).unwrap_or_default();
             let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -145,7 +151,7 @@ impl Engine {
         let Some(in_force) = groups::in_force(process) else {
             let ended = !Path::new(&format!("/proc/{process}")).exists();
             return if ended {
-                Ok(())
+                Ok(None)
             } else {
                 Err("its bounds cannot be read back from the kernel".to_owned())
             };
@@ -160,7 +166,7 @@ impl Engine {
         let missing = [(memory, "`memory`"), (cpus, "`cpus`"), (pids, "`pids`")];
         let missing: Vec<_> = missing.iter().filter(|(missing, _)| *missing).map(|(_, name)| *name).collect();
         if missing.is_empty() {
-            return Ok(());
+            return Ok(Some(process));
         }
         Err(format!("the engine, or its runtime, does not bound {}", missing.join(" and ")))
     }

@@ -193,6 +193,13 @@ fn limit_of_memory(version: Version) -> &'static str {
     }
 }
 
+fn count_of_kills(version: Version) -> &'static str {
+    match version {
+        Version::One => "memory.oom_control",
+        Version::Two => "memory.events",
+    }
+}
+
 fn quota_of_processors(version: Version) -> &'static str {
     match version {
         Version::One => "cpu.cfs_quota_us",
@@ -223,11 +230,7 @@ impl Groups {
     /// Tells whether processes were killed because they needed more memory.
     pub(crate) fn ran_out_of_memory(&self) -> bool {
         let Some((folder, version)) = &self.memory else { return false };
-        let file = match version {
-            Version::One => "memory.oom_control",
-            Version::Two => "memory.events",
-        };
-        counter(&folder.join(file), "oom_kill").is_some_and(|count| count > 0)
+        has_killed(&folder.join(count_of_kills(*version)))
     }
 
     /// Returns how often a process or thread could not be made because there were too many.
@@ -357,6 +360,19 @@ pub(super) struct InForce {
     pub(super) pids: Option<u64>,
     /// In thousandths of a processor.
     pub(super) cpus: Option<u64>,
+}
+
+/// Returns the file in which the kernel counts what it kills for want of memory in the group of a process.
+pub(super) fn kills_of(process: i32) -> Option<PathBuf> {
+    let own = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let controller = Hierarchy::of(&own, &mounts).0.memory?;
+    Some(controller.folder.join(count_of_kills(controller.version)))
+}
+
+/// Tells whether the kernel has killed anything, by such a file.
+pub(super) fn has_killed(kills: &Path) -> bool {
+    counter(kills, "oom_kill").is_some_and(|count| count > 0)
 }
 
 /// Reads the bounds of a process, where they can be seen.

@@ -12,6 +12,7 @@
 //! | `marks` | which processes belong to a server, where no group says it |
 //! | `leftovers` | what gateways have left that are gone |
 //! | `packages` | what a package of a registry is prepared to, and how that is started |
+//! | `setting` | what is there besides, where a server is looked at |
 //! | `traffic` | what servers reached, counted |
 //! | `sandbox`, `filter` | `portcullis sandbox`: what a process does to itself before it becomes a server |
 //!
@@ -33,6 +34,7 @@ mod plan;
 pub(crate) mod programs;
 pub(crate) mod records;
 pub(crate) mod sandbox;
+mod setting;
 mod traffic;
 
 use std::ffi::{OsStr, OsString};
@@ -58,6 +60,7 @@ use programs::Found;
 pub(crate) use records::Noted;
 use records::Records;
 use sandbox::Steps;
+pub(crate) use setting::Setting;
 pub(crate) use traffic::Traffic;
 
 /// The program that makes namespaces.
@@ -212,6 +215,51 @@ impl Hosts {
         hosting: &Hosting,
         env: SortedMap<OsString, OsString>,
     ) -> Result<Placed, String> {
+        self.furnish(server, command, hosting, env, &Setting::default()).await
+    }
+
+    /// Tells whether a server's network can be behind a gate here, whatever it is started as.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub(crate) async fn gates(&self, hosting: &Hosting) -> Result<(), String> {
+        if !cfg!(target_os = "linux") {
+            return Err("there are no gates on this system".to_owned());
+        }
+        if hosting.image.is_none() {
+            return Ok(());
+        }
+        if hosting.isolation == Isolation::Kernel {
+            return Err("a kernel of its own has a network of its own".to_owned());
+        }
+        let machine = self.machine.get_or_init(Machine::find).await;
+        match machine.engine.get_or_init(find_engine).await {
+            Ok((_, abilities)) => abilities.within_reach.clone(),
+            Err(why) => Err(why.clone()),
+        }
+    }
+
+    /// Tells whether files of this machine can be shown to a server.
+    pub(crate) async fn shows_files(&self, hosting: &Hosting) -> bool {
+        if hosting.image.is_none() {
+            return true;
+        }
+        let machine = self.machine.get_or_init(Machine::find).await;
+        machine.engine.get_or_init(find_engine).await.as_ref().is_ok_and(|(engine, _)| engine.is_local())
+    }
+
+    /// Does the same as [`Hosts::place`] for a server that is looked at.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub(crate) async fn furnish(
+        &self,
+        server: &ServerName,
+        command: &Command,
+        hosting: &Hosting,
+        env: SortedMap<OsString, OsString>,
+        setting: &Setting,
+    ) -> Result<Placed, String> {
         let machine = self.machine.get_or_init(Machine::find).await;
         let needs_engine = hosting.image.is_some() || hosting.backend == Some(Backend::Container);
         let engine = if needs_engine { Some(machine.engine.get_or_init(find_engine).await) } else { None };
@@ -225,10 +273,11 @@ impl Hosts {
             return Err(format!("there is no file or folder {:?}, which `host.mounts` names", missing.path));
         }
         if let (Backend::Container, Some(engine)) = (plan.backend, engine) {
-            let (container, streams) = Container::start(engine, server, command, hosting, &plan).await?;
+            let (container, streams) =
+                Container::start(engine, server, command, (hosting, setting), &plan).await?;
             return Ok(Placed::Container(Box::new((container, streams))));
         }
-        machine.ready(&plan, command, hosting, env).map(|ready| Placed::Process(Box::new(ready)))
+        machine.ready(&plan, command, (hosting, setting), env).map(|ready| Placed::Process(Box::new(ready)))
     }
 }
 
@@ -247,7 +296,7 @@ impl Machine {
         &self,
         plan: &Plan,
         command: &Command,
-        hosting: &Hosting,
+        (hosting, setting): (&Hosting, &Setting),
         env: SortedMap<OsString, OsString>,
     ) -> Result<Ready, String> {
         let groups = self.hierarchy.as_ref().map(|hierarchy| hierarchy.make(&plan.limits)).transpose();
@@ -294,10 +343,11 @@ impl Machine {
                     args: &args,
                     folder: folder.as_deref(),
                     besides: &besides,
+                    setting,
                     own: &self.own,
                 };
                 let args = bubblewrap::args(&contents);
-                let gate = bubblewrap::gate(hosting);
+                let gate = bubblewrap::gate(hosting, setting);
                 let steps = Steps { groups: doors, gate, ..Steps::default() };
                 let args = steps.args(BWRAP.into(), args);
                 Ok(Ready {
@@ -376,6 +426,7 @@ async fn try_bubblewrap(own: &Path) -> Result<(), String> {
         args: &[],
         folder: None,
         besides: &[],
+        setting: &Setting::default(),
         own,
     };
     let output = tokio::process::Command::new(BWRAP)

@@ -30,7 +30,7 @@ pub(crate) struct Steps {
     /// The most files that it may hold open.
     pub(crate) files: Option<u32>,
     /// The ports of the gate that its own network is behind, where it has one.
-    pub(crate) gate: Vec<u16>,
+    pub(crate) gate: Option<Vec<u16>>,
     /// The folders in which it may read, run, and write; whatever is in none of them is out of reach.
     pub(crate) reads: Vec<PathBuf>,
     pub(crate) runs: Vec<PathBuf>,
@@ -57,7 +57,9 @@ impl Steps {
             args.extend(paths.iter().flat_map(|path| [option.into(), path.into()]));
         }
         args.extend(self.files.iter().flat_map(|files| ["--files".into(), files.to_string().into()]));
-        args.extend(self.gate.iter().flat_map(|port| ["--gate".into(), port.to_string().into()]));
+        let gate =
+            self.gate.iter().map(|ports| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(","));
+        args.extend(gate.flat_map(|ports| ["--gate".into(), ports.into()]));
         args.extend(self.filter.then(|| "--filter".into()));
         args.push("--".into());
         args.push(program);
@@ -81,8 +83,10 @@ impl Steps {
                     steps.files = Some(files.ok_or("`--files` needs a number")?);
                 }
                 Some("--gate") => {
-                    let port = value()?.to_str().and_then(|text| text.parse().ok());
-                    steps.gate.push(port.ok_or("--gate needs a port")?);
+                    let ports = value()?;
+                    let ports = ports.to_str().unwrap_or("?").split(',').filter(|port| !port.is_empty());
+                    let ports = ports.map(str::parse).collect::<Result<_, _>>();
+                    steps.gate = Some(ports.map_err(|_| "`--gate` needs ports")?);
                 }
                 Some("--filter") => steps.filter = true,
                 Some("--") => {
@@ -121,8 +125,8 @@ fn become_it(steps: &Steps, mut program: Command) -> Result<Infallible, String> 
         setrlimit(Resource::RLIMIT_NOFILE, files.into(), files.into())
             .map_err(|error| format!("open files: {error}"))?;
     }
-    if !steps.gate.is_empty() {
-        hand_over(&steps.gate)?;
+    if let Some(ports) = &steps.gate {
+        hand_over(ports)?;
     }
     if !steps.reads.is_empty() {
         fence(steps)?;
@@ -186,13 +190,14 @@ mod tests {
         let steps = Steps {
             groups: vec!["/g/cgroup.procs".into()],
             files: Some(64),
-            gate: vec![443, 80],
+            gate: Some(vec![443, 80]),
             reads: vec!["/".into()],
             runs: vec!["/usr".into(), "/bin".into()],
             writes: vec!["/tmp".into()],
             filter: true,
         };
-        for steps in [steps, Steps::default()] {
+        let closed = Steps { gate: Some(Vec::new()), ..Steps::default() };
+        for steps in [steps, closed, Steps::default()] {
             let args = steps.args("prog".into(), ["--filter".into(), "--".into()]);
             let (read, command) = Steps::read(args.into_iter().skip(1)).expect("steps");
             assert_eq!(read, steps);

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::process::Stdio;
+use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 use portcullis_core::config::Network;
@@ -14,32 +15,32 @@ use crate::audit::Trail;
 use crate::hosting::{Container, Traffic};
 
 #[cfg(target_os = "linux")]
-pub(super) use crate::hosting::gate::Gate;
-#[cfg(target_os = "linux")]
 use crate::hosting::gate::Sockets;
+#[cfg(target_os = "linux")]
+pub(crate) use crate::hosting::gate::{Gate, Witness};
 
 /// There are no gates here.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
-pub(super) enum Gate {}
+pub(crate) enum Gate {}
 
 #[cfg(not(target_os = "linux"))]
 impl Gate {
     /// Closes it.
     #[expect(clippy::unused_async, reason = "elsewhere it waits")]
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         match self {}
     }
 }
 
 /// The gateway's end of what is a process' standard input at first.
 #[derive(Debug)]
-pub(super) struct Way(#[cfg(target_os = "linux")] std::os::unix::net::UnixStream);
+pub(crate) struct Way(#[cfg(target_os = "linux")] std::os::unix::net::UnixStream);
 
-/// Returns the standard input of a process that may reach these places, and the other end of it where it is no pipe.
+/// Returns the standard input of a process, and the other end of it where its network is behind a gate: that is no pipe.
 #[cfg(target_os = "linux")]
-pub(super) fn input(places: &[Place]) -> io::Result<(Stdio, Option<Way>)> {
-    if places.is_empty() {
+pub(crate) fn input(is_gated: bool) -> io::Result<(Stdio, Option<Way>)> {
+    if !is_gated {
         return Ok((Stdio::piped(), None));
     }
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
@@ -47,8 +48,45 @@ pub(super) fn input(places: &[Place]) -> io::Result<(Stdio, Option<Way>)> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn input(places: &[Place]) -> io::Result<(Stdio, Option<Way>)> {
-    if places.is_empty() { Ok((Stdio::piped(), None)) } else { Err(io::ErrorKind::Unsupported.into()) }
+pub(crate) fn input(is_gated: bool) -> io::Result<(Stdio, Option<Way>)> {
+    if is_gated { Err(io::ErrorKind::Unsupported.into()) } else { Ok((Stdio::piped(), None)) }
+}
+
+/// Keeps the gate of a process through which nothing goes, and has it become the server.
+#[cfg(target_os = "linux")]
+pub(crate) async fn keep(way: Way, witness: Arc<dyn Witness>) -> io::Result<(ChildStdin, Gate)> {
+    use crate::hosting::gate::{let_start, sockets_from};
+
+    let gate = Gate::keep(sockets_from(&way.0).await?, witness)?;
+    let writer = std::os::fd::OwnedFd::from(let_start(&way.0)?);
+    Ok((ChildStdin::from_std(writer.into())?, gate))
+}
+
+/// Keeps the gate of a container that has just started, through which nothing goes.
+#[cfg(target_os = "linux")]
+pub(crate) async fn keep_beside(
+    container: &Container,
+    ports: &[u16],
+    witness: Arc<dyn Witness>,
+) -> io::Result<Gate> {
+    use crate::hosting::gate::sockets_of;
+
+    let process = container.process().await.ok_or_else(|| io::Error::other("it ended at once"))?;
+    Gate::keep(sockets_of(process, ports).await?, witness)
+}
+
+/// Who would be told of what comes to a gate.
+#[cfg(not(target_os = "linux"))]
+pub(crate) trait Witness: Send + Sync {}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) async fn keep(_: Way, _: Arc<dyn Witness>) -> io::Result<(ChildStdin, Gate)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) async fn keep_beside(_: &Container, _: &[u16], _: Arc<dyn Witness>) -> io::Result<Gate> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Opens the gate of a process, and has it become the server.
@@ -132,7 +170,7 @@ pub(super) async fn beside(
 }
 
 /// Says what a process said before it became no server.
-pub(super) async fn last_words(child: &mut Child) -> Option<String> {
+pub(crate) async fn last_words(child: &mut Child) -> Option<String> {
     use tokio::io::AsyncReadExt as _;
 
     /// How much it may have said.

@@ -15,7 +15,7 @@
 mod body;
 pub(crate) mod environment;
 mod feed;
-mod gated;
+pub(crate) mod gated;
 mod group;
 mod journal;
 pub(crate) mod lines;

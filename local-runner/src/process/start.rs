@@ -127,7 +127,7 @@ async fn place(server: &ServerName, command: &Command, hosts: &Hosts) -> Result<
 }
 
 fn spawn(ready: &Ready) -> io::Result<(Child, Option<Way>)> {
-    let (stdin, way) = gated::input(&ready.gate)?;
+    let (stdin, way) = gated::input(!ready.gate.is_empty())?;
     let mut prepared = tokio::process::Command::new(&ready.program);
     ready.complete(&mut prepared);
     Ok((prepared.stdin(stdin).spawn()?, way))

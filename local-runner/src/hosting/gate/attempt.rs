@@ -8,7 +8,7 @@ use std::time::Instant;
 use portcullis_core::audit::Decision;
 
 use super::policy::Reason;
-use super::seen::{Seen, Teller};
+use super::seen::{Said, Seen, Teller};
 
 /// One attempt, told of when it is dropped.
 pub(super) struct Attempt<'t> {
@@ -19,6 +19,8 @@ pub(super) struct Attempt<'t> {
     pub(super) place: Option<String>,
     /// Where it is connected to.
     pub(super) reached: Option<String>,
+    /// What was said first.
+    pub(super) said: Option<Said>,
     outcome: Option<(Decision, Reason)>,
     bytes: AtomicU64,
 }
@@ -32,6 +34,7 @@ impl<'t> Attempt<'t> {
             wanted,
             place: None,
             reached: None,
+            said: None,
             outcome: None,
             bytes: AtomicU64::new(0),
         }
@@ -65,6 +68,8 @@ impl Drop for Attempt<'_> {
             reason,
             bytes: self.bytes.load(Ordering::Relaxed),
             duration: self.since.elapsed(),
+            said: self.said.take(),
+            times: 1,
         });
     }
 }

@@ -20,6 +20,7 @@ use super::addresses::may_reach;
 use super::attempt::Attempt;
 use super::hello::{self, Hello};
 use super::policy::{Reason, Target, written};
+use super::seen::Said;
 use super::serve::Shared;
 
 /// The port at which everything has to be TLS.
@@ -32,6 +33,10 @@ const RESOLVE: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(10);
 /// After how long a silent host is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_mins(1);
+/// How long a program may be silent until what it said first is taken for all.
+const SILENCE: Duration = Duration::from_millis(300);
+/// How much of that is kept, in bytes.
+const SAID: usize = hello::LONGEST;
 /// How many bytes are carried at a time.
 const CARRIED: usize = 16 << 10;
 
@@ -68,6 +73,9 @@ async fn attend(
     shared: &Shared,
     attempt: &mut Attempt<'_>,
 ) -> Result<(), End> {
+    if shared.policy.is_closed() {
+        attempt.said = listen(inner).await;
+    }
     let place = shared.policy.decide(target, port).map_err(End::Denied)?;
     if shared.teller.is_blind() {
         return Err(End::Denied(
@@ -162,6 +170,23 @@ async fn read_first(
         reading.await?;
     }
     Ok(first)
+}
+
+/// Listens to what a program says first, of which nothing goes anywhere; nothing where it waits to be spoken to.
+async fn listen(inner: &mut (impl AsyncRead + Unpin)) -> Option<Said> {
+    let mut first = Vec::with_capacity(1024);
+    while first.len() < SAID {
+        match hello::read(&first) {
+            Hello::For(host) => return Some(Said::Tls(host)),
+            Hello::Hidden | Hello::Unreadable => return Some(Said::Tls(None)),
+            Hello::More | Hello::Other => {}
+        }
+        match timeout(SILENCE, inner.read_buf(&mut first)).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) | Err(_) => break,
+        }
+    }
+    (!first.is_empty()).then_some(Said::Plain(first))
 }
 
 /// Tells whether more of what is sent first has to be seen, or why it is not passed on.

@@ -26,7 +26,7 @@ mod sockets;
 
 pub(crate) use enter::{hand_over_sockets_of, sockets_of};
 pub(crate) use inside::{hand_over, let_start, sockets_from};
-pub(crate) use policy::Policy;
-pub(crate) use seen::Recorder;
+pub(crate) use policy::{Policy, Target};
+pub(crate) use seen::{Recorder, Said, Seen, Witness};
 pub(crate) use serve::{Caps, Gate};
 pub(crate) use sockets::Sockets;

@@ -34,13 +34,24 @@ impl std::fmt::Display for Target<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Policy {
     places: Vec<Place>,
+    is_closed: bool,
 }
 
 impl Policy {
     /// Makes the policy of these places.
     pub(crate) fn new(mut places: Vec<Place>) -> Self {
         places.sort_by_key(|place| place.host.starts_with("*."));
-        Self { places }
+        Self { places, is_closed: false }
+    }
+
+    /// Makes the policy that lets nothing through, and wants to see of everything what it is.
+    pub(crate) fn closed() -> Self {
+        Self { places: Vec::new(), is_closed: true }
+    }
+
+    /// Tells whether nothing is let through, and everything looked at.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// Returns every port that some place has, once and in order.
@@ -61,6 +72,7 @@ impl Policy {
         let mut at_host = self.places.iter().filter(|place| is_at(place, target)).peekable();
         let is_known = at_host.peek().is_some();
         at_host.find(|place| place.port == port).ok_or(match target {
+            _ if self.is_closed => "nothing is let through".into(),
             _ if is_known => "the server's network has this host at another port alone".into(),
             Target::Name(_) => "no place of the server's network has this name".into(),
             Target::Address(_) => "an address, which no place of the server's network names".into(),
@@ -131,6 +143,15 @@ mod tests {
         insta::assert_snapshot!(check("api.test", 80), @"the server's network has this host at another port alone");
         insta::assert_snapshot!(check("evil.test", 443), @"no place of the server's network has this name");
         insta::assert_snapshot!(check("xapi.test", 443), @"no place of the server's network has this name");
+    }
+
+    #[test]
+    fn nothing_goes_through_a_closed_gate() {
+        let closed = Policy::closed();
+        for target in [Target::Name("api.test"), Target::Address([127, 0, 0, 1].into())] {
+            assert_eq!(closed.decide(target, 443), Err("nothing is let through".into()));
+        }
+        assert!(closed.is_closed() && !policy().is_closed());
     }
 
     #[test]

@@ -38,6 +38,19 @@ pub(crate) struct Seen {
     pub(crate) bytes: u64,
     /// How long it took.
     pub(crate) duration: Duration,
+    /// What was said first, where nothing is let through and that was looked at.
+    pub(crate) said: Option<Said>,
+    /// How many attempts it stands for.
+    pub(crate) times: u64,
+}
+
+/// What a program says first on a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// TLS for this host; nothing where it names none, or none that can be read.
+    Tls(Option<String>),
+    /// Something else.
+    Plain(Vec<u8>),
 }
 
 /// Who is told of attempts.
@@ -155,6 +168,8 @@ impl Teller {
             reason: Some(format!("{count} attempts that came to nothing are told together").into()),
             bytes: 0,
             duration: Duration::ZERO,
+            said: None,
+            times: count,
         });
     }
 }
@@ -203,6 +218,8 @@ mod tests {
             reason: None,
             bytes: 0,
             duration: Duration::ZERO,
+            said: None,
+            times: 1,
         }
     }
 

@@ -92,9 +92,18 @@ impl Gate {
         caps: Caps,
         witness: Arc<dyn Witness>,
     ) -> io::Result<Self> {
+        Self::serve(sockets, Policy::new(places), caps, witness)
+    }
+
+    /// Keeps a gate that lets nothing through, and looks at all that comes to it. Has to be called in a runtime.
+    pub(crate) fn keep(sockets: Sockets, witness: Arc<dyn Witness>) -> io::Result<Self> {
+        Self::serve(sockets, Policy::closed(), Caps::default(), witness)
+    }
+
+    fn serve(sockets: Sockets, policy: Policy, caps: Caps, witness: Arc<dyn Witness>) -> io::Result<Self> {
         let (held, end) = mpsc::channel(1);
         let shared = Arc::new(Shared {
-            policy: Policy::new(places),
+            policy,
             caps,
             permits: Arc::new(Semaphore::new(caps.connections)),
             teller: Teller::new(witness),
@@ -140,6 +149,17 @@ impl Shared {
                 dns::A => Answer::Address(Ipv4Addr::LOCALHOST),
                 _ => Answer::Nothing,
             },
+            // Its ports are seen once it has an address.
+            name if self.policy.is_closed() => {
+                if self.is_another_attempt(name, question.kind, Instant::now()) {
+                    Attempt::new(&self.teller, name.to_owned())
+                        .end(Decision::Denied, "nothing is let through".into());
+                }
+                match question.kind {
+                    dns::A => lock(&self.names).address_of(name).map_or(Answer::NoName, Answer::Address),
+                    _ => Answer::Nothing,
+                }
+            }
             name if !self.policy.knows(name) => {
                 if self.is_another_attempt(name, question.kind, Instant::now()) {
                     let reason = "no place of the server's network has this name";
