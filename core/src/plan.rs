@@ -24,6 +24,9 @@ use crate::wire::json::{Json, quote};
 use crate::wire::message::ObjectWriter;
 use crate::wire::version::{Era, Version};
 
+/// Why a resource is held back.
+const UNAPPROVED: &str = "the resource was not approved as it is, and is not served until it is";
+
 /// What to do about a request.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "most requests are the large one, and each is moved once")]
@@ -313,6 +316,10 @@ fn resource<'a>(
 ) -> Result<(Route, Cow<'a, str>), Refusal> {
     let uri = inbound.text("uri").ok_or_else(|| invalid("`uri` must be a string"))?;
     let Some(found) = view.find_uri(&uri) else {
+        if view.is_uri_withheld(&uri) {
+            caller.record.decided(Decision::Denied, || UNAPPROVED.into());
+            return Err(no_resource(UNAPPROVED, &uri, caller.era()));
+        }
         caller.record.decided(Decision::Denied, || view.why_not(Kind::Resources, &uri).into());
         return Err(unknown_resource(&uri, caller.era()));
     };
@@ -322,11 +329,15 @@ fn resource<'a>(
 
 /// Refuses a resource that nobody has.
 pub(crate) fn unknown_resource(uri: &str, era: Era) -> Refusal {
+    no_resource("Resource not found", uri, era)
+}
+
+fn no_resource(why: &'static str, uri: &str, era: Era) -> Refusal {
     let code = match era {
         Era::Modern => code::INVALID_PARAMS,
         Era::Legacy => code::RESOURCE_NOT_FOUND,
     };
-    Refusal::new(code, "Resource not found").with_data(format!("{{\"uri\":{}}}", quote(&clip(uri))))
+    Refusal::new(code, why).with_data(format!("{{\"uri\":{}}}", quote(&clip(uri))))
 }
 
 fn complete<'a>(view: &View, caller: &Caller, inbound: &Inbound<'a>) -> Result<Plan<'a>, Refusal> {

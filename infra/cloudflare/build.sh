@@ -25,7 +25,7 @@ for source in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
     RUSTFLAGS="$RUSTFLAGS --remap-path-prefix=$source="
 done
 export RUSTFLAGS
-# Half of the usual stack, whose end traps: addresses of what lies behind it are shorter then. An eighth is enough for all tests.
+# Half of the usual stack, whose end traps: addresses of what lies behind it are shorter then. An eighth was enough for all scenarios that were tried on it.
 CARGO_TARGET_DIR=$target/wasm-core cargo rustc --quiet --locked --profile edge --package portcullis-edge --lib \
     --target wasm32-unknown-unknown -- -C link-arg=-zstack-size="${STACK:-524288}"
 

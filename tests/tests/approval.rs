@@ -167,6 +167,39 @@ fn case_18_what_changes_after_some_calls_is_hidden_and_refused_with_a_reason() {
     assert!(stage.tool("s__count").is_some(), "what has not changed is served");
 }
 
+/// What is not listed can be asked for by whoever knows its name or URI.
+#[test]
+fn case_18_what_is_held_back_is_not_reached_by_its_name_or_uri_either() {
+    let stage = Stage::new(&["s"], &json!({}));
+    let new = ["test://static-text", "test://template/{id}/data", "test_simple_prompt"];
+    stage.says("s", &json!({ "unlisted": new }));
+    wait::expect("they are not listed", || {
+        let prompts = stage.agent().list("prompts/list", "prompts");
+        !prompts.is_empty() && prompts.iter().all(|prompt| prompt["name"] != "s__test_simple_prompt")
+    });
+    stage.approved("s");
+    stage.says("s", &json!({}));
+    stage.await_state("s", "changed");
+    let agent = stage.agent();
+    for uri in ["test://static-text", "test://template/1/data"] {
+        let refused = agent.error("resources/read", json!({ "uri": uri }));
+        assert!(refused["message"].as_str().unwrap().contains("was not approved as it is"), "{refused}");
+    }
+    agent.error("prompts/get", json!({ "name": "s__test_simple_prompt" }));
+    let template = json!({ "type": "ref/resource", "uri": new[1] });
+    agent
+        .error("completion/complete", json!({ "ref": template, "argument": { "name": "id", "value": "1" } }));
+    let read = agent.result("resources/read", json!({ "uri": "test://static-binary" }));
+    assert_eq!(read["contents"][0]["uri"], "test://static-binary", "{read}");
+    check(&stage.approve(&["s", "--yes"]), 0, "is approved");
+    wait::expect("what is approved by now is read", || {
+        let listed = agent.list("resources/list", "resources");
+        listed.iter().any(|resource| resource["uri"] == "test://static-text")
+    });
+    let read = agent.result("resources/read", json!({ "uri": "test://static-text" }));
+    assert_eq!(read["contents"][0]["uri"], "test://static-text", "{read}");
+}
+
 #[test]
 fn case_18_a_change_is_told_once_in_the_audit_trail() {
     let stage = Stage::new(&["s"], &json!({ "changed": "warn" }));

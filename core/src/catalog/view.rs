@@ -95,6 +95,9 @@ enum Seen {
     Perhaps(u32),
 }
 
+/// Something is held back: it is not as it was approved.
+struct Withheld;
+
 /// Something that a caller sees, and what allows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Found<'v> {
@@ -231,6 +234,12 @@ impl View {
 
     /// Tells whether the caller may read a resource of a server by the server's own URI, be it listed or not.
     pub(crate) fn may_read(&self, server: &ServerName, uri: &str) -> bool {
+        let holds_back = |known: &Arc<Server>| known.name == *server && known.holds_back(uri);
+        self.is_readable(server, uri) && !self.merged.servers.iter().any(holds_back)
+    }
+
+    /// The same by its rules alone.
+    fn is_readable(&self, server: &ServerName, uri: &str) -> bool {
         self.shows_named(server) && self.seen_as(&resource(server, uri)) != Seen::Not
     }
 
@@ -306,21 +315,38 @@ impl View {
         if let Some(found) = self.find(Kind::Resources, uri) {
             return Some(found);
         }
+        let [server] = self.leads(uri).ok()?[..] else { return None };
+        let name = unwrap_uri(server.name.as_str(), uri);
+        self.found(self.seen_as(&resource(&server.name, &name)), || Route::to(server.clone(), &name))
+    }
+
+    /// Tells whether a URI leads to something that the caller could read, had it been approved as it is.
+    pub(crate) fn is_uri_withheld(&self, uri: &str) -> bool {
+        self.find(Kind::Resources, uri).is_none() && self.leads(uri).is_err()
+    }
+
+    /// Returns the servers to which a URI may lead that none is seen to list; an error where one of them holds it back.
+    fn leads(&self, uri: &str) -> Result<Vec<&Arc<Server>>, Withheld> {
         let may_read = |server: &&Arc<Server>| {
-            self.may_read(&server.name, &unwrap_uri(server.name.as_str(), uri)) && self.shows(server)
+            self.is_readable(&server.name, &unwrap_uri(server.name.as_str(), uri)) && self.shows(server)
         };
         let templates = self.merged.list(Kind::Templates).iter();
-        let giving = templates.filter(|entry| entry.template.as_ref().is_some_and(|t| t.matches(uri)));
+        let giving = templates.filter(|entry| {
+            !entry.is_withheld && entry.template.as_ref().is_some_and(|template| template.matches(uri))
+        });
         let mut servers: Vec<_> = giving.map(|entry| &entry.route.server).filter(may_read).collect();
         servers.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        if servers.is_empty() {
+        let is_given = !servers.is_empty();
+        if !is_given {
             let offers = self.merged.offers.iter();
             let with_resources = offers.filter(|(_, offer)| offer.capability("resources").is_some());
             servers = with_resources.map(|(server, _)| server).filter(may_read).collect();
         }
-        let [server] = servers[..] else { return None };
-        let name = unwrap_uri(server.name.as_str(), uri);
-        self.found(self.seen_as(&resource(&server.name, &name)), || Route::to(server.clone(), &name))
+        let holds_back = |server: &&Arc<Server>| {
+            let name = unwrap_uri(server.name.as_str(), uri);
+            server.holds_back(&name) || (!is_given && server.holds_back_template(&name))
+        };
+        if servers.iter().any(holds_back) { Err(Withheld) } else { Ok(servers) }
     }
 
     /// Returns what an agent of an era is listed, as digests.

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Nudge, Server, lock};
-use crate::approval::{Approval, Held, Pinned, launch, pin};
-use crate::catalog::Offer;
-use crate::config::Transport;
+use crate::approval::{Approval, Change, Held, Pinned, launch, pin};
+use crate::catalog::{Kind, Offer, Template};
+use crate::config::{Changed, Transport};
 use crate::error::Unreachable;
 use crate::sorted::SortedSet;
 
@@ -75,6 +75,29 @@ impl Server {
             None if self.settings.approval.is_required() => Some(Unapproved::Never),
             _ => None,
         }
+    }
+
+    /// Tells whether a URI is one of a resource that is not served for lack of an approval: it cannot be read by its URI
+    /// either.
+    pub(crate) fn holds_back(&self, uri: &str) -> bool {
+        self.unapproved().is_some() || self.keeps_from(|kind, name| kind == Kind::Resources && name == uri)
+    }
+
+    /// Tells whether it is a template that is not served which gives a URI, or is written so.
+    pub(crate) fn holds_back_template(&self, uri: &str) -> bool {
+        let gives = |name: &str| name == uri || Template::parse(name).matches(uri);
+        self.keeps_from(|kind, name| kind == Kind::Templates && gives(name))
+    }
+
+    fn keeps_from(&self, is_meant: impl Fn(Kind, &str) -> bool) -> bool {
+        let changed = self.settings.approval.changed.unwrap_or_default();
+        let is_kept = |held: &&Held| match changed {
+            Changed::Warn => false,
+            Changed::Hide => true,
+            Changed::Approved => held.change == Change::New,
+        };
+        let held = self.held();
+        held.iter().filter(is_kept).any(|held| held.kind.is_some_and(|kind| is_meant(kind, &held.name)))
     }
 
     /// Refuses to reach a server by what was not approved. One at a URL that has never been approved is asked what there is to

@@ -2,16 +2,18 @@
 
 use std::sync::{Arc, Mutex};
 
+use futures::StreamExt as _;
 use http::{Method, header};
 use serde_json::{Value, json};
 
 use super::control::sorted;
 use super::{Json, ask, method_and_id, modern_server, result};
+use crate::body::Body;
 use crate::gateway::Gateway;
 use crate::ports::ConfigStore as _;
 use crate::testing::{ADMIN_KEY, Answer, Fleet, Memory, TestTrail, gateway, modern, post};
 
-/// What a server says: its instructions, and its tools as JSON.
+/// What a server says: its instructions, which may be all its other lists as JSON, and its tools as JSON.
 type Said = Arc<Mutex<(String, String)>>;
 
 struct Stage {
@@ -37,8 +39,14 @@ impl Stage {
             match method.as_str() {
                 "server/discover" => result(
                     &id,
-                    &json!({ "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} }, "instructions": instructions }).to_string(),
+                    &json!({ "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {}, "prompts": {}, "resources": { "subscribe": true } }, "instructions": instructions }).to_string(),
                 ),
+                "resources/list" | "resources/templates/list" | "prompts/list" if instructions.starts_with('{') => {
+                    let all: Value = serde_json::from_str(&instructions).unwrap();
+                    let key = if method.contains("templates") { "resourceTemplates" } else { method.split('/').next().unwrap() };
+                    result(&id, &json!({ key: all[key], "resultType": "complete", "ttlMs": 1000, "cacheScope": "public" }).to_string())
+                }
+                "resources/read" | "prompts/get" | "completion/complete" => result(&id, r#"{"reached":true,"resultType":"complete"}"#),
                 "tools/list" => result(&id, &format!(r#"{{"tools":{tools},"resultType":"complete","ttlMs":1000,"cacheScope":"public"}}"#)),
                 _ => modern_server(request),
             }
@@ -318,4 +326,107 @@ fn whoever_reads_servers_tells_of_what_it_read_before_it_knew_of_an_approval() {
     assert_eq!(stage.told().len(), 2, "{:?}", stage.told());
     stage.host.run(reader.catalog(Some(&reader.snapshot().servers["a"].identity)));
     assert_eq!(stage.told().len(), 2, "{:?}", stage.told());
+}
+
+/// What a server lists besides tools: these prompts, resources and templates, all with that description.
+fn lists(prompts: &[&str], resources: &[&str], templates: &[&str], description: &str) -> String {
+    let items = |names: &[&str], key: &str| -> Vec<Value> {
+        names.iter().map(|name| json!({ key: name, "name": name, "description": description })).collect()
+    };
+    json!({
+        "prompts": items(prompts, "name"),
+        "resources": items(resources, "uri"),
+        "resourceTemplates": items(templates, "uriTemplate"),
+    })
+    .to_string()
+}
+
+#[test]
+fn what_is_held_back_is_not_reached_by_its_name_or_uri_either() {
+    let reached = |stage: &Stage, method: &'static str, params: &str| {
+        let answer = ask(&stage.host, &stage.gateway, modern("1", method, params));
+        if answer.contains("reached") { "reached".to_owned() } else { answer }
+    };
+    let all = |stage: &Stage| {
+        let read = |uri: &str| (format!("read {uri}"), "resources/read", format!(r#""uri":"{uri}""#));
+        let complete = |kind: &str, key: &str, name: &str| {
+            let params = format!(
+                r#""ref":{{"type":"ref/{kind}","{key}":"{name}"}},"argument":{{"name":"x","value":""}}"#
+            );
+            (format!("complete {name}"), "completion/complete", params)
+        };
+        let asked = [
+            read("a://old"),
+            read("a://new"),
+            read("a://unlisted"),
+            read("t://1"),
+            read("n://1"),
+            ("get old".to_owned(), "prompts/get", r#""name":"a__old""#.to_owned()),
+            ("get new".to_owned(), "prompts/get", r#""name":"a__new""#.to_owned()),
+            complete("prompt", "name", "a__new"),
+            complete("resource", "uri", "t://{x}"),
+            complete("resource", "uri", "n://{x}"),
+            complete("resource", "uri", "a://new"),
+        ];
+        let outcomes = asked.map(|(what, method, params)| {
+            let answer = reached(stage, method, &params);
+            let message = answer.split("\"message\":\"").nth(1).and_then(|rest| rest.split('"').next());
+            format!("{what}: {}", message.unwrap_or(&answer))
+        });
+        outcomes.join("\n")
+    };
+    let stage = Stage::new("");
+    stage.says(&lists(&["old"], &["a://old"], &["t://{x}"], "Fine."), TOOLS);
+    stage.approve();
+    stage.says(&lists(&["old", "new"], &["a://old", "a://new"], &["t://{x}", "n://{x}"], "Evil."), TOOLS);
+    insta::assert_snapshot!(all(&stage), @r"
+    read a://old: reached
+    read a://new: the resource was not approved as it is, and is not served until it is
+    read a://unlisted: reached
+    read t://1: reached
+    read n://1: the resource was not approved as it is, and is not served until it is
+    get old: reached
+    get new: Unknown prompt: a__new
+    complete a__new: `ref` names nothing that is known
+    complete t://{x}: reached
+    complete n://{x}: `ref` names nothing that is known
+    complete a://new: `ref` names nothing that is known
+    ");
+    let listening = r#""notifications":{"resourceSubscriptions":["a://old","a://new"]}"#;
+    let listening = stage.gateway.serve(modern("1", "subscriptions/listen", listening));
+    let Body::Stream(mut told) = stage.host.run(listening).into_body() else { panic!("no stream") };
+    let listening = stage.host.run(told.next()).unwrap().unwrap();
+    let listening = String::from_utf8_lossy(&listening);
+    assert!(listening.contains("a://old") && !listening.contains("a://new"), "{listening}");
+
+    let stage = Stage::new("changed: hide");
+    stage.says(&lists(&["old"], &["a://old"], &["t://{x}"], "Fine."), TOOLS);
+    stage.approve();
+    stage.says(&lists(&["old"], &["a://old"], &["t://{x}"], "Evil."), TOOLS);
+    insta::assert_snapshot!(all(&stage), @r"
+    read a://old: the resource was not approved as it is, and is not served until it is
+    read a://new: reached
+    read a://unlisted: reached
+    read t://1: the resource was not approved as it is, and is not served until it is
+    read n://1: reached
+    get old: a__old has changed since it was approved, and is not served until it is approved again
+    get new: Unknown prompt: a__new
+    complete a__new: `ref` names nothing that is known
+    complete t://{x}: `ref` names nothing that is known
+    complete n://{x}: reached
+    complete a://new: reached
+    ");
+
+    let stage = Stage::new("changed: warn");
+    stage.says(&lists(&["old"], &["a://old"], &[], "Fine."), TOOLS);
+    stage.approve();
+    stage.says(&lists(&["old"], &["a://old", "a://new"], &[], "Evil."), TOOLS);
+    assert_eq!(reached(&stage, "resources/read", r#""uri":"a://new""#), "reached");
+
+    let stage = Stage::new("required: true");
+    stage.says(&lists(&[], &["a://old"], &[], "Fine."), TOOLS);
+    for uri in ["a://old", "a://unlisted"] {
+        let answer = reached(&stage, "resources/read", &format!(r#""uri":"{uri}""#));
+        assert!(answer.contains("was not approved as it is"), "{answer}");
+    }
 }
