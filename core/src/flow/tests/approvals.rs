@@ -341,12 +341,14 @@ fn lists(prompts: &[&str], resources: &[&str], templates: &[&str], description: 
     .to_string()
 }
 
+/// Asks for something; answers `reached`, or what came instead.
+fn reached(stage: &Stage, method: &'static str, params: &str) -> String {
+    let answer = ask(&stage.host, &stage.gateway, modern("1", method, params));
+    if answer.contains("reached") { "reached".to_owned() } else { answer }
+}
+
 #[test]
 fn what_is_held_back_is_not_reached_by_its_name_or_uri_either() {
-    let reached = |stage: &Stage, method: &'static str, params: &str| {
-        let answer = ask(&stage.host, &stage.gateway, modern("1", method, params));
-        if answer.contains("reached") { "reached".to_owned() } else { answer }
-    };
     let all = |stage: &Stage| {
         let read = |uri: &str| (format!("read {uri}"), "resources/read", format!(r#""uri":"{uri}""#));
         let complete = |kind: &str, key: &str, name: &str| {
@@ -416,7 +418,10 @@ fn what_is_held_back_is_not_reached_by_its_name_or_uri_either() {
     complete n://{x}: reached
     complete a://new: reached
     ");
+}
 
+#[test]
+fn resources_are_read_where_a_change_is_only_told_of_and_not_before_an_approval_that_is_required() {
     let stage = Stage::new("changed: warn");
     stage.says(&lists(&["old"], &["a://old"], &[], "Fine."), TOOLS);
     stage.approve();
