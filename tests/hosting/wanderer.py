@@ -44,6 +44,12 @@ def near():
     """Looks around in the network next door, and asks another machine for the time."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
         datagrams.sendto(b"\x1b" + 47 * b"\0", ("time.hostile.example", 123))
+        # Whoever asks for the time waits for it.
+        datagrams.settimeout(2)
+        try:
+            datagrams.recv(48)
+        except OSError:
+            pass
     return dial("10.1.2.3", 5432)
 
 
