@@ -47,7 +47,7 @@ const OTHERS: [(&str, &str); 27] = [
     ("claude mcp add", "is Claude Code's"),
     ("portcullis audit ", "reads what a gateway has recorded; `audit.rs` runs it"),
     ("openssl rand -base64 32", "is OpenSSL's, which need not be installed"),
-    ("portcullis schema > docs/", "is what `the_schema_is_the_programs_own` compares"),
+    ("cargo run --package portcullis-core --example schema", "is what the library compares the schema with"),
 ];
 
 /// Where the documentation says that the gateway is.
