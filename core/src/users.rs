@@ -27,7 +27,7 @@ const AGENT: &str = "agent:";
 pub(crate) struct Users {
     known: ArcSwap<SortedMap<Arc<str>, Arc<User>>>,
     /// Those with the servers of a principal and of an agent.
-    joint: Mutex<Vec<Joint>>,
+    joint: ArcSwap<Vec<Joint>>,
     /// Held while there come to be others.
     changing: Mutex<()>,
 }
@@ -40,6 +40,7 @@ struct User {
 }
 
 /// What a caller's snapshot is made of, and the snapshot.
+#[derive(Clone)]
 struct Joint {
     own: Arc<Snapshot>,
     agents: Arc<Snapshot>,
@@ -95,10 +96,18 @@ impl Users {
 
     /// Returns a caller's snapshot, of its own and of its agent's.
     pub(crate) fn beside(&self, own: &Arc<Snapshot>, agents: &Arc<Snapshot>) -> Arc<Snapshot> {
-        let mut joint = lock(&self.joint);
-        let is_it = |known: &&Joint| Arc::ptr_eq(&known.own, own) && Arc::ptr_eq(&known.agents, agents);
-        if let Some(known) = joint.iter().find(is_it) {
-            return known.both.clone();
+        let known = |joint: &[Joint]| {
+            let is_it = |known: &&Joint| Arc::ptr_eq(&known.own, own) && Arc::ptr_eq(&known.agents, agents);
+            joint.iter().find(is_it).map(|known| known.both.clone())
+        };
+        if let Some(both) = known(&self.joint.load()) {
+            return both;
+        }
+        let _one_at_a_time = lock(&self.changing);
+        let mut joint = Vec::clone(&self.joint.load());
+        // Somebody else may have made it meanwhile.
+        if let Some(both) = known(&joint) {
+            return both;
         }
         // Of those that cannot be asked for again, nothing is kept.
         joint.retain(|known| known.own.edition == own.edition);
@@ -107,6 +116,7 @@ impl Users {
         }
         let both = Arc::new(own.beside(agents));
         joint.push(Joint { own: own.clone(), agents: agents.clone(), both: both.clone() });
+        self.joint.store(Arc::new(joint));
         both
     }
 
@@ -118,7 +128,9 @@ impl Users {
         self.known.store(Arc::new(known));
         if !gone.is_empty() {
             let is_gone = |part: &Arc<Snapshot>| gone.iter().any(|gone| Arc::ptr_eq(&gone.snapshot, part));
-            lock(&self.joint).retain(|known| !is_gone(&known.own) && !is_gone(&known.agents));
+            let mut joint = Vec::clone(&self.joint.load());
+            joint.retain(|known| !is_gone(&known.own) && !is_gone(&known.agents));
+            self.joint.store(Arc::new(joint));
         }
         gone.iter().flat_map(|gone| gone.snapshot.own_servers()).collect()
     }
