@@ -311,6 +311,50 @@ pub trait Definitions: Send + Sync {
     fn seen(&self, sighting: Sighting);
 }
 
+/// Where what the control plane notes lies: texts in collections, each by a key. `testing::record_store` is what every store
+/// has to pass.
+///
+/// What a text says is the gateway's own; a store compares texts. A record may be lost after its `until`, in milliseconds
+/// since the Unix epoch, and not before.
+pub trait RecordStore: Send + Sync {
+    /// Returns a record as it was written last; nothing where there is none.
+    fn get(&self, key: RecordKey) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
+
+    /// Puts `next` in the place of the text that was read, or of none; removes the record where there is no next. Tells
+    /// whether what was read was still there: of several that are written at once, one is.
+    fn replace(
+        &self,
+        key: RecordKey,
+        read: Option<String>,
+        next: Option<String>,
+        until: Option<u64>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Returns at most that many records of a collection whose keys come after `after`, in the order of their keys' bytes.
+    fn page(
+        &self,
+        collection: &'static str,
+        after: Option<String>,
+        most: usize,
+    ) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>>;
+}
+
+/// Where a record lies.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordKey {
+    /// What kind of record it is: lower-case letters and `-`.
+    pub collection: &'static str,
+    /// Which of them: at most 512 bytes, none of them a control character.
+    pub key: String,
+}
+
+impl RecordKey {
+    /// The key of a record.
+    pub fn new(collection: &'static str, key: impl Into<String>) -> Self {
+        Self { collection, key: key.into() }
+    }
+}
+
 /// How it is with the audit trail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditState {
@@ -439,6 +483,11 @@ pub trait Host:
 
     /// Returns where API keys lie; nowhere, unless the platform says otherwise.
     fn keys(&self) -> Option<&Arc<dyn KeyStore>> {
+        None
+    }
+
+    /// Returns where the records of the control plane lie; nowhere, unless the platform says otherwise.
+    fn records(&self) -> Option<&Arc<dyn RecordStore>> {
         None
     }
 

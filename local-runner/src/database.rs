@@ -1,5 +1,5 @@
 //! The database of a data folder: API keys, the versions of a configuration that is pushed, secrets, connections, what servers
-//! were approved to say, and how far families of tokens have come.
+//! were approved to say, how far families of tokens have come, and what the control plane notes.
 //!
 //! **It is opened and looked at, not owned**: several processes may use one data folder.
 
@@ -51,6 +51,13 @@ const SCHEMA: &str = "
         note   TEXT NOT NULL,
         until  INTEGER NOT NULL
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS records (
+        collection TEXT NOT NULL,
+        key        TEXT NOT NULL,
+        text       TEXT NOT NULL,
+        until      INTEGER,
+        PRIMARY KEY (collection, key)
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS connections (
         key       TEXT PRIMARY KEY,
         principal TEXT NOT NULL,

@@ -15,8 +15,8 @@ use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, ConnectionStore, Definitions, Entropy,
-    Host, KeyStore, Meetings, NotSigned, Observe, Quotas, Rendezvous, SecretStore, Signatures, Signed,
-    TokenFamilies, Upstream,
+    Host, KeyStore, Meetings, NotSigned, Observe, Quotas, RecordStore, Rendezvous, SecretStore, Signatures,
+    Signed, TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -45,12 +45,13 @@ pub(crate) struct Machine {
     definitions: Option<Arc<dyn Definitions>>,
 }
 
-/// Where configurations and keys lie, and how far token families have come.
+/// Where configurations, keys and records lie, and how far token families have come.
 #[derive(Clone)]
 struct Stores {
     configurations: Arc<dyn ConfigStore>,
     keys: Arc<dyn KeyStore>,
     families: Arc<dyn TokenFamilies>,
+    records: Arc<dyn RecordStore>,
 }
 
 impl Machine {
@@ -89,7 +90,12 @@ impl Machine {
         Self {
             definitions: Some(Arc::new(Kept::new(folder))),
             processes: self.processes.noted_in(folder),
-            stores: Some(Stores { configurations: store.clone(), keys: store.clone(), families: store }),
+            stores: Some(Stores {
+                configurations: store.clone(),
+                keys: store.clone(),
+                families: store.clone(),
+                records: store,
+            }),
             ..self
         }
     }
@@ -205,6 +211,10 @@ impl Host for Machine {
 
     fn token_families(&self) -> Option<&Arc<dyn TokenFamilies>> {
         self.stores.as_ref().map(|stores| &stores.families)
+    }
+
+    fn records(&self) -> Option<&Arc<dyn RecordStore>> {
+        self.stores.as_ref().map(|stores| &stores.records)
     }
 
     fn sign(&self, key: PrivateKey, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, NotSigned>> {

@@ -25,6 +25,7 @@ mod mounted;
 mod observer;
 mod otlp;
 mod process;
+mod records;
 mod secrets;
 mod source;
 mod store;

@@ -1,4 +1,4 @@
-//! Core's stores of configurations, keys and token families, on the database of the data folder.
+//! Core's stores of configurations, keys, token families and records, on the database of the data folder.
 //!
 //! **Nothing stays open**: the admin API is used seldom, and so are sign-ins; and the file may be replaced meanwhile.
 
@@ -8,11 +8,12 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use portcullis_core::control::{Appended, Kept, Revision, Revoked, Stamp, StoreError};
 use portcullis_core::identity::KeyRecord;
-use portcullis_core::ports::{ConfigStore, KeyStore, TokenFamilies};
+use portcullis_core::ports::{ConfigStore, KeyStore, RecordKey, RecordStore, TokenFamilies};
 use tokio::task::spawn_blocking;
 
 use crate::families::Families;
 use crate::keys;
+use crate::records::Records;
 use crate::versions::Versions;
 
 /// The stores of a data folder.
@@ -108,6 +109,34 @@ impl TokenFamilies for Store {
     }
 }
 
+impl RecordStore for Store {
+    fn get(&self, key: RecordKey) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        let folder = self.folder.clone();
+        apart(move || Records::make(&folder)?.get(&key))
+    }
+
+    fn replace(
+        &self,
+        key: RecordKey,
+        read: Option<String>,
+        next: Option<String>,
+        until: Option<u64>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let folder = self.folder.clone();
+        apart(move || Records::make(&folder)?.replace(&key, (read.as_deref(), next.as_deref()), until))
+    }
+
+    fn page(
+        &self,
+        collection: &'static str,
+        after: Option<String>,
+        most: usize,
+    ) -> BoxFuture<'_, Result<Vec<(String, String)>, StoreError>> {
+        let folder = self.folder.clone();
+        apart(move || Records::make(&folder)?.page(collection, after.as_deref(), most))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use portcullis_core::testing;
@@ -121,6 +150,7 @@ mod tests {
         testing::config_store(&store).await;
         testing::key_store(&store).await;
         testing::token_families(&store, ["a", "b"], u64::MAX).await;
+        testing::record_store(&store).await;
         std::fs::remove_dir_all(folder).unwrap();
     }
 

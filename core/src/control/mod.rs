@@ -10,9 +10,11 @@ mod document;
 mod kept;
 pub(crate) mod request;
 pub(crate) mod secrets;
+pub(crate) mod who;
 
 pub use answer::{described, key as described_key};
 pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_files, understand_text};
 pub use document::{Document, Malformed, with_approvals};
 pub use kept::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
 pub use secrets::described as described_secret;
+pub use who::Role;

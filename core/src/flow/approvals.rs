@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::control::Asked;
+use super::control::{Asked, NextVersion};
 use crate::approval::{Approval, Approvals, Change, Held, Sighting, hex};
 use crate::body::{self, Reply};
 use crate::catalog::{Kind, Offer, Scope};
 use crate::config::Changed;
 use crate::control::answer::{Fault, kept_from_caches};
 use crate::control::approvals::{NewApproval, held_differences, summary, whole};
+use crate::control::who::Operator;
 use crate::control::{Document, Managed};
 use crate::endpoint;
 use crate::gateway::Gateway;
@@ -126,14 +127,14 @@ impl<H: Host> Gateway<H> {
             Some(tool) => format!("approved {tool} of {}", server.name),
             None => format!("approved {}", server.name),
         };
-        self.keep_approval(&server.name, Some(approval), &note).await?;
+        self.keep_approval(&server.name, Some(approval), (note, asked.operator)).await?;
         self.show_approval(name).await
     }
 
-    pub(super) async fn forget_approval(&self, name: &str) -> Result<Reply, Fault> {
+    pub(super) async fn forget_approval(&self, name: &str, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let server = self.approvable(name).await?;
         let note = format!("no longer approved {}", server.name);
-        self.keep_approval(&server.name, None, &note).await?;
+        self.keep_approval(&server.name, None, (note, asked.operator)).await?;
         self.show_approval(name).await
     }
 
@@ -142,11 +143,11 @@ impl<H: Host> Gateway<H> {
         &self,
         name: &ServerName,
         approval: Option<Approval>,
-        note: &str,
+        (note, by): (String, &Operator),
     ) -> Result<(), Fault> {
         let is_by_store = matches!(&*lock(&self.0.managed), Managed::ByStore(_));
         if is_by_store {
-            return self.store_approval(name, approval.as_ref(), note).await;
+            return self.store_approval(name, approval.as_ref(), (note, by)).await;
         }
         let homeless =
             || Fault::new(StatusCode::NOT_FOUND, "no-store", "this gateway's host keeps no approvals");
@@ -161,7 +162,7 @@ impl<H: Host> Gateway<H> {
         &self,
         name: &ServerName,
         approval: Option<&Approval>,
-        note: &str,
+        (note, by): (String, &Operator),
     ) -> Result<(), Fault> {
         let (store, strangers) = self.stored()?;
         for _ in 0..ATTEMPTS {
@@ -174,7 +175,10 @@ impl<H: Host> Gateway<H> {
                 Some(approval) => document.approvals.insert(name.to_string(), approval.to_text()),
                 None => document.approvals.remove(name.as_str()),
             };
-            if self.store_next(store, newest, strangers, (document, note.to_owned())).await? {
+            if self
+                .store_next(store, newest, strangers, NextVersion { document, note: note.clone(), by })
+                .await?
+            {
                 return Ok(());
             }
         }

@@ -12,6 +12,7 @@ use crate::audit::{self, Arguments, Decision, Entry, Noted};
 use crate::body::{self, Reply};
 use crate::catalog::Scope;
 use crate::config::OnFailure;
+use crate::control::who::Operator;
 use crate::endpoint;
 use crate::error::{Refusal, code};
 use crate::front::Caller;
@@ -115,14 +116,19 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Records what the admin credential was used for.
-    pub(super) fn record_administration(&self, head: &Parts, outcome: Result<(), (StatusCode, &str)>) {
+    pub(super) fn record_administration(
+        &self,
+        head: &Parts,
+        operator: &Operator,
+        outcome: Result<(), (StatusCode, &str)>,
+    ) {
         let Some(method) = described(&head.method, head.uri.path()) else { return };
         let refusal = outcome.err().map(|(status, detail)| {
             let code = if status.is_server_error() { code::INTERNAL } else { code::INVALID_REQUEST };
             Refusal::new(code, detail.to_owned()).with_status(status)
         });
         self.record_of(method, refusal.as_ref().map_or(Ok(()), Err), |entry| Entry {
-            principal: Some("admin".into()),
+            principal: Some(operator.principal.clone()),
             auth: AuthKind::Admin,
             ..entry
         });

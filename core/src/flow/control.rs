@@ -13,6 +13,7 @@ use crate::config::{Parsed, Problem, Processes, Severity};
 use crate::control::answer::{Fault, answer, described, in_short, key, stamped, tag, whole};
 use crate::control::decide::{Write, write};
 use crate::control::request::{Condition, NewKey, Pushed, Resource, Rollback, page};
+use crate::control::who::Operator;
 use crate::control::{
     Appended, Document, Kept, Managed, Means, Revision, Revoked, Stamp, Strangers, understand,
     understand_text,
@@ -23,9 +24,6 @@ use crate::identity::{ApiKey, KeyRecord, KeyRing, knows};
 use crate::ports::{ConfigStore, Host, KeyStore};
 use crate::succession::Changes;
 use crate::upstream::lock;
-
-/// Who writes by the admin credential, as versions name them.
-const ADMIN: &str = "admin";
 
 /// What came of a look at what the store has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +41,15 @@ pub(super) struct Asked<'r> {
     pub(super) headers: &'r HeaderMap,
     query: Option<&'r str>,
     pub(super) body: Bytes,
+    /// Who asks.
+    pub(super) operator: &'r Operator,
+}
+
+/// What somebody has the next version say.
+pub(super) struct NextVersion<'o> {
+    pub(super) document: Document,
+    pub(super) note: String,
+    pub(super) by: &'o Operator,
 }
 
 impl<H: Host> Gateway<H> {
@@ -91,28 +98,28 @@ impl<H: Host> Gateway<H> {
 
     /// Answers a request to the admin API.
     pub(super) async fn administer(&self, head: &Parts, body: Body) -> Reply {
-        let Some(admin) = self.0.admin_key.load_full() else { return endpoint::not_found() };
-        if !admin.is_in(&head.headers) {
-            self.refuse_stranger(head);
-            return Fault::stranger().reply();
-        }
-        let done = self.administered(head, body).await;
+        let operator = match self.operator(head) {
+            None => return endpoint::not_found(),
+            Some(Ok(operator)) => operator,
+            Some(Err(fault)) => return fault.reply(),
+        };
+        let done = self.administered(head, body, &operator).await;
         let reads = head.method == Method::GET;
         match done {
             Ok(reply) => {
                 if !reads {
-                    self.record_administration(head, Ok(()));
+                    self.record_administration(head, &operator, Ok(()));
                 }
                 reply
             }
             Err(fault) => {
-                self.record_administration(head, Err((fault.status, &fault.detail)));
+                self.record_administration(head, &operator, Err((fault.status, &fault.detail)));
                 fault.reply()
             }
         }
     }
 
-    async fn administered(&self, head: &Parts, body: Body) -> Result<Reply, Fault> {
+    async fn administered(&self, head: &Parts, body: Body, operator: &Operator) -> Result<Reply, Fault> {
         let nowhere = || {
             Fault::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path of the admin API")
         };
@@ -129,7 +136,7 @@ impl<H: Host> Gateway<H> {
             };
             Fault::new(status, "body", error.to_string())
         })?;
-        let asked = Asked { headers: &head.headers, query: head.uri.query(), body };
+        let asked = Asked { headers: &head.headers, query: head.uri.query(), body, operator };
         match resource {
             Resource::Config if head.method == Method::GET => self.show_newest(&asked).await,
             Resource::Config => self.push(&asked).await,
@@ -143,7 +150,7 @@ impl<H: Host> Gateway<H> {
             Resource::Approvals => self.show_approvals().await,
             Resource::Approval(name) if head.method == Method::GET => self.show_approval(name).await,
             Resource::Approval(name) if head.method == Method::PUT => self.approve(name, &asked).await,
-            Resource::Approval(name) => self.forget_approval(name).await,
+            Resource::Approval(name) => self.forget_approval(name, &asked).await,
             Resource::Connections => self.show_connections().await,
             Resource::ConnectionsOf(principal) => self.end_connections(principal).await,
             Resource::Secrets => self.show_secrets().await,
@@ -210,7 +217,8 @@ impl<H: Host> Gateway<H> {
         let Pushed { mut document, note } = Pushed::read(asked.headers, &asked.body)?;
         let newest = store.newest().await?;
         document.keep_approvals(newest.as_ref());
-        self.store(store, (newest, condition, strangers), (document, note)).await
+        self.store(store, (newest, condition, strangers), NextVersion { document, note, by: asked.operator })
+            .await
     }
 
     async fn roll_back(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
@@ -221,7 +229,8 @@ impl<H: Host> Gateway<H> {
         let newest = store.newest().await?;
         let mut document = Document::kept(&earlier.text);
         document.keep_approvals(newest.as_ref());
-        self.store(store, (newest, condition, strangers), (document, note)).await
+        self.store(store, (newest, condition, strangers), NextVersion { document, note, by: asked.operator })
+            .await
     }
 
     /// Stores a document as the next version, and puts it in force.
@@ -229,9 +238,9 @@ impl<H: Host> Gateway<H> {
         &self,
         store: &dyn ConfigStore,
         (newest, condition, strangers): (Option<Revision>, Condition, Strangers),
-        (document, note): (Document, String),
+        NextVersion { document, note, by }: NextVersion<'_>,
     ) -> Result<Reply, Fault> {
-        let by = (ADMIN, note, self.host().now());
+        let by = (&*by.principal, note, self.host().now());
         let next = match write(newest.as_ref().map(|newest| &newest.stamp), condition, document.to_text(), by)
         {
             Write::Conflict(newest) => return Err(Fault::conflict(newest)),
@@ -257,7 +266,7 @@ impl<H: Host> Gateway<H> {
         store: &dyn ConfigStore,
         newest: Revision,
         strangers: Strangers,
-        said: (Document, String),
+        said: NextVersion<'_>,
     ) -> Result<bool, Fault> {
         match self.store(store, (Some(newest), Condition::Any, strangers), said).await {
             Ok(_) => Ok(true),

@@ -29,6 +29,7 @@ mod messages;
 mod observed;
 mod on_behalf;
 mod onward;
+mod operators;
 mod park;
 #[cfg(feature = "hosting")]
 mod programs;

@@ -23,15 +23,10 @@ const LINES: HeaderValue = HeaderValue::from_static("application/jsonl; charset=
 impl<H: Host> Gateway<H> {
     /// Answers who has the admin credential with what the trail holds. Without one there is no such path.
     pub(super) async fn trail_for(&self, head: &Parts, what: Reading) -> Reply {
-        match self.0.admin_key.load_full() {
+        match self.operator(head) {
             None => endpoint::not_found(),
-            Some(key) if key.is_in(&head.headers) => {
-                self.read_trail(head, what).await.unwrap_or_else(|fault| fault.reply())
-            }
-            Some(_) => {
-                self.refuse_stranger(head);
-                Fault::stranger().reply()
-            }
+            Some(Ok(_)) => self.read_trail(head, what).await.unwrap_or_else(|fault| fault.reply()),
+            Some(Err(fault)) => fault.reply(),
         }
     }
 

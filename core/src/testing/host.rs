@@ -24,8 +24,8 @@ use crate::observe::{Ended, Exchange, Operation, Side, SpanContext};
 use crate::pipe::PipeEnd;
 use crate::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, ConnectionStore, Entropy,
-    Host, KeyStore, KeyWrap, Meetings, Notebook, Observe, Once, Owners, Place, Quotas, Rendezvous,
-    SecretStore, Signatures, Signed, TokenFamilies, Upstream,
+    Host, KeyStore, KeyWrap, Meetings, Notebook, Observe, Once, Owners, Place, Quotas, RecordStore,
+    Rendezvous, SecretStore, Signatures, Signed, TokenFamilies, Upstream,
 };
 use crate::quota::{Counted, Exhausted, Hold, Tallies};
 use crate::upstream::lock;
@@ -57,6 +57,7 @@ struct State {
     keys: Arc<dyn KeyStore>,
     secrets: Arc<dyn SecretStore>,
     families: Arc<dyn TokenFamilies>,
+    records: Arc<dyn RecordStore>,
     connections: OnceLock<Arc<dyn ConnectionStore>>,
     key_wrap: OnceLock<Arc<dyn KeyWrap>>,
 }
@@ -185,6 +186,7 @@ impl Memory {
             keys: Arc::new(store.clone()),
             secrets: Arc::new(store.clone()),
             families: Arc::new(store.clone()),
+            records: Arc::new(store.clone()),
             connections: OnceLock::new(),
             key_wrap: OnceLock::new(),
             store,
@@ -453,6 +455,10 @@ impl Host for Memory {
     fn token_families(&self) -> Option<&Arc<dyn TokenFamilies>> {
         // An isolate that knows no objects has none that notes.
         Some(&self.0.families).filter(|_| self.1.place != Place::Isolate || self.1.owners.is_some())
+    }
+
+    fn records(&self) -> Option<&Arc<dyn RecordStore>> {
+        Some(&self.0.records)
     }
 
     fn once(&self) -> Option<&Arc<dyn Once>> {

@@ -11,6 +11,7 @@ use crate::ports::{ConfigStore, KeyStore};
 use crate::testing::connections::ConnectionsHeld;
 use crate::testing::families::FamiliesHeld;
 use crate::testing::key;
+use crate::testing::records::RecordsHeld;
 use crate::testing::secrets::SecretsHeld;
 use crate::upstream::lock;
 
@@ -25,6 +26,7 @@ pub(super) struct Held {
     pub(super) secrets: SecretsHeld,
     pub(super) families: FamiliesHeld,
     pub(super) connections: ConnectionsHeld,
+    pub(super) records: RecordsHeld,
     trouble: Option<StoreError>,
 }
 
