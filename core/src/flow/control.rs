@@ -98,7 +98,7 @@ impl<H: Host> Gateway<H> {
 
     /// Answers a request to the admin API.
     pub(super) async fn administer(&self, head: &Parts, body: Body) -> Reply {
-        let operator = match self.operator(head) {
+        let operator = match self.operator(head).await {
             None => return endpoint::not_found(),
             Some(Ok(operator)) => operator,
             Some(Err(fault)) => return fault.reply(),

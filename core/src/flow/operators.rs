@@ -9,7 +9,8 @@ use crate::ports::Host;
 
 impl<H: Host> Gateway<H> {
     /// Returns who governs by this request, or why nobody does; nothing where there is no control plane.
-    pub(super) fn operator(&self, head: &Parts) -> Option<Result<Operator, Fault>> {
+    #[expect(clippy::unused_async, reason = "who has signed in is read from a store")]
+    pub(super) async fn operator(&self, head: &Parts) -> Option<Result<Operator, Fault>> {
         let admin = self.0.admin_key.load_full()?;
         if admin.is_in(&head.headers) {
             return Some(Ok(Operator::admin()));

@@ -23,7 +23,7 @@ const LINES: HeaderValue = HeaderValue::from_static("application/jsonl; charset=
 impl<H: Host> Gateway<H> {
     /// Answers who has the admin credential with what the trail holds. Without one there is no such path.
     pub(super) async fn trail_for(&self, head: &Parts, what: Reading) -> Reply {
-        match self.operator(head) {
+        match self.operator(head).await {
             None => endpoint::not_found(),
             Some(Ok(_)) => self.read_trail(head, what).await.unwrap_or_else(|fault| fault.reply()),
             Some(Err(fault)) => fault.reply(),
