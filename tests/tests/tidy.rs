@@ -14,6 +14,7 @@ const WAITING: [(&str, &str); 9] = [
     ("core/src/pipe.rs", "a primitive that the flows await: the two ends of a server's standard streams"),
     ("core/src/body.rs", "a primitive that the flows await: collecting a body"),
     ("core/src/testing/families.rs", "a suite that every store of token families has to pass"),
+    ("core/src/testing/records.rs", "a suite that every store of records has to pass"),
     ("core/src/testing/connections.rs", "suites that every store of connections has to pass"),
     ("core/src/testing/fleet.rs", "instances in memory, which hand requests to each other as a host's do"),
     ("core/src/testing/secrets.rs", "a suite that every store of secrets has to pass"),
