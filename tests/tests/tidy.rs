@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 600;
 
 /// Files outside the flows that wait, and why they may.
-const WAITING: [(&str, &str); 9] = [
+const WAITING: [(&str, &str); 10] = [
     ("core/src/pipe.rs", "a primitive that the flows await: the two ends of a server's standard streams"),
     ("core/src/body.rs", "a primitive that the flows await: collecting a body"),
     ("core/src/testing/families.rs", "a suite that every store of token families has to pass"),
