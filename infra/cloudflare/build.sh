@@ -6,7 +6,7 @@
 # Makes the toolchain where it is missing (infra/wasm-toolchain.sh); no other program has to be installed. `wrangler`
 # runs it before `dev` and `deploy`. Nothing is built twice.
 #
-# Settings: those of infra/wasm-toolchain.sh; CARGO_TARGET_DIR.
+# Settings: those of infra/wasm-toolchain.sh; CARGO_TARGET_DIR; FEATURES=control for a Worker that is a control plane too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -27,6 +27,7 @@ done
 export RUSTFLAGS
 # Half of the usual stack, whose end traps: addresses of what lies behind it are shorter then. An eighth was enough for all scenarios that were tried on it.
 CARGO_TARGET_DIR=$target/wasm-core cargo rustc --quiet --locked --profile edge --package portcullis-edge --lib \
+    --features "${FEATURES:-}" \
     --target wasm32-unknown-unknown -- -C link-arg=-zstack-size="${STACK:-524288}"
 
 wasm=$target/wasm-core/wasm32-unknown-unknown/edge/portcullis_edge.wasm

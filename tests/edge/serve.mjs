@@ -137,6 +137,7 @@ const options = convertV4MiniflareOptions({
       CONFIGURATIONS: { className: 'Configurations', useSQLite: true },
       UPSTREAMS: { className: 'Upstreams', useSQLite: true },
       FAMILIES: { className: 'Families', useSQLite: true },
+      RECORDS: { className: 'Records', useSQLite: true },
       CONNECTIONS: { className: 'Connections', useSQLite: true },
      }),
     queueProducers: kept({ ENTRIES: { queueName: 'entries' } }),
@@ -166,7 +167,7 @@ if (fronts) {
     ...secrets,
     DOOR: url.href.slice(0, -1),
     STORES: 'STORE ENTRIES ARCHIVE',
-    OBJECTS: 'CONNECTIONS CONVERSATIONS COUNTS CONFIGURATIONS TRAIL UPSTREAMS FAMILIES',
+    OBJECTS: 'CONNECTIONS CONVERSATIONS COUNTS CONFIGURATIONS TRAIL UPSTREAMS FAMILIES RECORDS',
   };
   const text = (value) => JSON.stringify(value);
   const list = (all) => `[${all.join(', ')}]`;
