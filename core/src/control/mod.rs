@@ -5,6 +5,8 @@
 
 pub(crate) mod answer;
 pub(crate) mod approvals;
+#[cfg(feature = "control")]
+pub(crate) mod console;
 pub(crate) mod decide;
 mod document;
 mod kept;
@@ -13,6 +15,8 @@ pub(crate) mod secrets;
 pub(crate) mod who;
 
 pub use answer::{described, key as described_key};
+#[cfg(feature = "control")]
+pub use console::Asset;
 pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_files, understand_text};
 pub use document::{Document, Malformed, with_approvals};
 pub use kept::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};

@@ -2,8 +2,14 @@
 
 use http::request::Parts;
 
+#[cfg(feature = "control")]
+use crate::body::Reply;
 use crate::control::answer::Fault;
+#[cfg(feature = "control")]
+use crate::control::console;
 use crate::control::who::Operator;
+#[cfg(feature = "control")]
+use crate::endpoint;
 use crate::gateway::Gateway;
 use crate::ports::Host;
 
@@ -17,5 +23,14 @@ impl<H: Host> Gateway<H> {
         }
         self.refuse_stranger(head);
         Some(Err(Fault::stranger()))
+    }
+
+    /// Answers a request for the console; it is there where the control plane is, and whoever comes may have its files.
+    #[cfg(feature = "control")]
+    pub(super) fn show_console(&self, head: &Parts) -> Reply {
+        if self.0.admin_key.load().is_none() {
+            return endpoint::not_found();
+        }
+        console::answer(head, self.host().assets())
     }
 }

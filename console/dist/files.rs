@@ -1,0 +1,2 @@
+/// The files, by path.
+pub static FILES: &[Asset] = &[];
