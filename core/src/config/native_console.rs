@@ -73,7 +73,9 @@ fn read_sign_in(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<SignInDra
     fields.finish(report);
     let (Some(issuer), Some(client_id)) = (issuer, client_id) else {
         report.error(&place, "`sign_in` needs an `issuer` and a `client_id`, or is `true`");
-        report.hint("`true` has people sign in as `auth.sign_in` says; `issuer` is the name of one in `auth.issuers`");
+        report.hint(
+            "`true` has people sign in as `auth.sign_in` says; `issuer` is the name of one in `auth.issuers`",
+        );
         return None;
     };
     let secret = match secret {
@@ -154,7 +156,8 @@ fn read_scim(item: &Item<'_>, report: &mut Report<'_>) -> Option<Scim> {
     });
     fields.finish(report);
     let Some(token) = token else {
-        report.error(&place, "`scim` needs a `token`: the secret that the identity provider's requests carry");
+        report
+            .error(&place, "`scim` needs a `token`: the secret that the identity provider's requests carry");
         report.hint("for example `scim: { token: { secret: scim } }`");
         return None;
     };
@@ -194,7 +197,10 @@ pub(super) fn resolve_console(
         report.hint("it is where the identity provider sends people back to");
     }
     if rest.roles.iter().all(|(_, holders)| holders.is_empty()) && !rest.members {
-        report.warn(&place, "nobody who signs in is let in: there are no `roles`, and `members` are not let in");
+        report.warn(
+            &place,
+            "nobody who signs in is let in: there are no `roles`, and `members` are not let in",
+        );
     }
     let sign_in = match sign_in {
         SignInDraft::Shared => {
@@ -207,8 +213,10 @@ pub(super) fn resolve_console(
         }
         SignInDraft::Own(client, issuer) => {
             if !auth.issuers.iter().any(|known| known.name == issuer.value) {
-                report
-                    .error(&issuer.place, format!("no issuer in `auth.issuers` is called {:?}", issuer.value));
+                report.error(
+                    &issuer.place,
+                    format!("no issuer in `auth.issuers` is called {:?}", issuer.value),
+                );
             }
             Some(ConsoleSignIn { client: *client, is_shared: false })
         }
@@ -232,7 +240,12 @@ pub(super) fn uses_of_console(file: &str, console: &Console) -> Vec<SecretUse> {
         used(name, place, "console.sign_in.client_secret", "nobody can sign in at the console")
     });
     let scim = console.scim.iter().map(|scim| {
-        used(scim.token.clone(), scim.place, "console.scim.token", "the identity provider cannot provision users")
+        used(
+            scim.token.clone(),
+            scim.place,
+            "console.scim.token",
+            "the identity provider cannot provision users",
+        )
     });
     own.chain(scim).collect()
 }
@@ -322,7 +335,11 @@ mod tests {
         let shared = "{ sign_in: true, members: true }";
         let config = access::config(&format!("{BEFORE}console: {shared}"));
         let sign_in = config.console.sign_in.expect("one");
-        assert!(sign_in.is_shared && sign_in.client.client_id == "me" && config.console.session.as_secs() == 8 * 3600);
+        assert!(
+            sign_in.is_shared
+                && sign_in.client.client_id == "me"
+                && config.console.session.as_secs() == 8 * 3600
+        );
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //! file without agents, in which everybody may do everything.
 
 use super::item::{At, Fields, Item};
+use super::native_agents::{AgentDraft, read_agents};
 #[cfg(feature = "control")]
 use super::native_console::{ConsoleDraft, read_console};
-use super::native_agents::{AgentDraft, read_agents};
 use super::native_limits::{ToolLimitsDraft, read_audit, read_auth, read_tool_limits};
 use super::native_rules::{GroupDraft, read_groups};
 use super::native_variants::{ServerVariants, read_variants};
