@@ -1,7 +1,6 @@
 //! Agents that sign in with the gateway, which stands in before an identity provider.
 
 mod clients;
-#[cfg(feature = "control")]
 mod console;
 mod document;
 mod tokens;

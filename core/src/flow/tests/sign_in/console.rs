@@ -1,4 +1,5 @@
 //! Those who govern sign in at the console, and what a session is good for: its own console, and nothing else.
+#![cfg(feature = "control")]
 
 use serde_json::Value;
 
