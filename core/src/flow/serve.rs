@@ -75,7 +75,9 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Admin) => return Box::pin(self.administer(head, body)).await,
             #[cfg(feature = "control")]
-            Some(Endpoint::Console) => return self.show_console(head),
+            Some(Endpoint::Assets) => return self.show_console(head),
+            #[cfg(feature = "control")]
+            Some(Endpoint::Console(step)) => return Box::pin(self.console(head, body, step)).await,
             Some(Endpoint::Resource) if !snapshot.config.auth.issuers.is_empty() => {
                 return endpoint::resource(head, &snapshot);
             }
