@@ -14,6 +14,8 @@ mod approving;
 mod cases;
 mod command;
 mod denied;
+#[cfg(feature = "control")]
+mod edit;
 mod elicitation;
 mod emit;
 mod endpoint;
@@ -58,6 +60,8 @@ mod yaml;
 
 pub use approving::{Approving, Changed};
 pub use cases::{Case, read_cases};
+#[cfg(feature = "control")]
+pub use edit::{Edit, NotEdited, edit};
 pub use elicitation::{Elicitation, Forms};
 pub use file::schema;
 pub use hosting::{
