@@ -38,7 +38,7 @@ pub(super) fn replace(text: &Text, found: &Found<'_>, value: &Tree) -> Vec<Vec<S
         ];
     }
     let first = text.line_stop(colon);
-    let comment = comment(&text.text[colon..first]);
+    let comment = comment(&text.body[colon..first]);
     let after = end_of(text, found.value).max(first);
     vec![
         vec![(colon, after, format!("{head}{comment}{tail}"))],
@@ -55,7 +55,7 @@ pub(super) fn fill(text: &Text, holder: &Found<'_>, key: &str, value: &Tree) -> 
     let written = lines(text, &write::in_lines(&map, column, text.step(), Prefers::Lines));
     let (start, end) = (holder.value.start.max(colon), holder.value.end.max(colon));
     let stop = text.line_stop(end);
-    if text.text[start..end].contains('#') {
+    if text.body[start..end].contains('#') {
         return Vec::new();
     }
     let short = format!(" {}", write::on_one_line(&map));
@@ -76,7 +76,7 @@ pub(super) fn insert(text: &Text, map: &Spot, key: &str, value: &Tree) -> Vec<Ve
     let line = lines(text, &format!("{:column$}{}:{rest}", "", scalar(key)));
     let next = text.next_line(last.end.max(last_key.end));
     let at = |at: usize| {
-        let is_open = at == text.text.len() && !text.text.ends_with('\n');
+        let is_open = at == text.body.len() && !text.body.ends_with('\n');
         let (before, after) = if is_open { (text.line_end(), "") } else { ("", text.line_end()) };
         vec![(at, at, format!("{before}{line}{after}"))]
     };
@@ -92,7 +92,7 @@ pub(super) fn remove(text: &Text, found: &Found<'_>) -> Vec<Vec<Splice>> {
         return [to, after_blanks(text, to)].map(|to| vec![(from, to, String::new())]).into();
     }
     let next = found.map.entries().get(found.index + 1).map(|(key, _)| key.start);
-    let next = next.filter(|next| !text.text[found.value.end..*next].contains('#'));
+    let next = next.filter(|next| !text.body[found.value.end..*next].contains('#'));
     next.map(|next| vec![vec![(found.key.start, next, String::new())]]).unwrap_or_default()
 }
 
@@ -116,7 +116,7 @@ fn region(text: &Text, found: &Found<'_>, column: usize) -> (usize, usize) {
 /// Returns the column at which the keys of a map stand.
 fn column(text: &Text, map: &Spot) -> Option<usize> {
     let (first, _) = map.entries().first()?;
-    let before = &text.text[text.line_start(first.start)..first.start];
+    let before = &text.body[text.line_start(first.start)..first.start];
     let is_plain = !before.contains('\t') && before.bytes().all(|byte| matches!(byte, b' ' | b'-'));
     is_plain.then_some(before.len())
 }
@@ -124,8 +124,8 @@ fn column(text: &Text, map: &Spot) -> Option<usize> {
 /// Goes over the lines of comments that begin at a column or further right, from the start of a line.
 fn after_comments(text: &Text, mut from: usize, column: usize) -> usize {
     let mut at = from;
-    while at < text.text.len() {
-        let line = &text.text[at..text.line_stop(at)];
+    while at < text.body.len() {
+        let line = &text.body[at..text.line_stop(at)];
         let next = text.next_line(at);
         let blank = line.len() - line.trim_start_matches(' ').len();
         if line[blank..].starts_with('#') && blank >= column {
@@ -139,7 +139,7 @@ fn after_comments(text: &Text, mut from: usize, column: usize) -> usize {
 }
 
 fn after_blanks(text: &Text, mut at: usize) -> usize {
-    while at < text.text.len() && text.text[at..text.line_stop(at)].trim().is_empty() {
+    while at < text.body.len() && text.body[at..text.line_stop(at)].trim().is_empty() {
         at = text.next_line(at);
     }
     at

@@ -29,7 +29,7 @@ pub(super) fn insert(text: &Text, map: &Spot, key: &str, value: &Tree) -> Vec<Ve
     let Some((last_key, last)) = map.entries().last() else { return vec![first(text, map, key, value)] };
     let end = last.end.max(last_key.end);
     let close = map.end.saturating_sub(1);
-    let comma = find(&text.text, end, close, text.syntax, ',');
+    let comma = find(&text.body, end, close, text.syntax, ',');
     let on_one_line = |entry: &str| match comma {
         Some(comma) => vec![(comma + 1, comma + 1, format!(" {entry},"))],
         None => vec![(end, end, format!(", {entry}"))],
@@ -54,12 +54,12 @@ pub(super) fn insert(text: &Text, map: &Spot, key: &str, value: &Tree) -> Vec<Ve
 /// Puts the first entry between the braces.
 fn first(text: &Text, map: &Spot, key: &str, value: &Tree) -> Vec<Splice> {
     let (open, close) = (map.start + 1, map.end.saturating_sub(1));
-    let inside = text.text.get(open..close).unwrap_or_default();
+    let inside = text.body.get(open..close).unwrap_or_default();
     let start = text.line_start(map.start);
-    let line = &text.text[start..];
+    let line = &text.body[start..];
     let indent = line.len() - line.trim_start_matches(' ').len();
     let in_lines =
-        text.syntax == Syntax::Json && (inside.contains('\n') || text.text[..map.start].contains('\n'));
+        text.syntax == Syntax::Json && (inside.contains('\n') || text.body[..map.start].contains('\n'));
     if !in_lines {
         let entry = entry(text, key, value, None);
         return if inside.trim().is_empty() {
@@ -96,11 +96,11 @@ pub(super) fn remove(text: &Text, found: &Found<'_>) -> Vec<Vec<Splice>> {
     let before = found.index.checked_sub(1).and_then(|index| entries.get(index));
     let before = before.map(|(key, value)| value.end.max(key.end));
     let (start, end) = (found.key.start, found.value.end.max(found.key.end));
-    let comma = find(&text.text, end, next.unwrap_or(close), text.syntax, ',');
+    let comma = find(&text.body, end, next.unwrap_or(close), text.syntax, ',');
     let stop = comma.map_or(end, |comma| comma + 1);
     // The comma before goes where none would follow it any more.
     let dangling = before.filter(|_| next.is_none() && comma.is_none());
-    let dangling = dangling.and_then(|before| find(&text.text, before, start, text.syntax, ','));
+    let dangling = dangling.and_then(|before| find(&text.body, before, start, text.syntax, ','));
     let dangling: Vec<Splice> = dangling.map(|at| (at, at + 1, String::new())).into_iter().collect();
     let line = text.next_line(stop);
     let mut ways = Vec::new();
@@ -112,7 +112,7 @@ pub(super) fn remove(text: &Text, found: &Found<'_>) -> Vec<Vec<Splice>> {
     match (next, before) {
         (Some(next), _) => ways.push(vec![(start, next, String::new())]),
         (None, Some(before)) => {
-            if text.text[before..start].trim() == "," {
+            if text.body[before..start].trim() == "," {
                 ways.push(vec![(before, end, String::new())]);
             }
             let mut way = dangling;
@@ -120,9 +120,9 @@ pub(super) fn remove(text: &Text, found: &Found<'_>) -> Vec<Vec<Splice>> {
             ways.push(way);
         }
         (None, None) => {
-            let (open, inside) = (found.map.start + 1, text.text.get(found.map.start + 1..close));
+            let (open, inside) = (found.map.start + 1, text.body.get(found.map.start + 1..close));
             let is_alone = inside.is_some_and(|inside| {
-                inside.trim().trim_end_matches(',').trim() == text.text[start..end].trim()
+                inside.trim().trim_end_matches(',').trim() == text.body[start..end].trim()
             });
             ways.push(if is_alone {
                 vec![(open, close, String::new())]

@@ -32,7 +32,7 @@ pub(super) fn server(kind: Option<Kind>, before: Option<&Tree>, native: &Tree) -
             }
             ("args", _) if matches!(native.get("command"), Some(Tree::List(_))) => {}
             ("command" | "args" | "env" | "url" | "headers" | "enabled", _) => {
-                said.push((key.clone(), value.clone()))
+                said.push((key.clone(), value.clone()));
             }
             ("cwd", Tree::Text(folder)) if folder.starts_with('/') && kind != Some(Kind::Mcpx) => {
                 said.push((key.clone(), value.clone()));

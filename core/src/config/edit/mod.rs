@@ -103,7 +103,7 @@ pub fn edit(sources: &[Source], edit: &Edit) -> Result<Vec<Source>, NotEdited> {
     let changed = change(file, edit).map_err(|bar| refuse(&sources[index].path, bar))?;
     let mark = if sources[index].text.starts_with('\u{feff}') { "\u{feff}" } else { "" };
     let mut edited = sources.to_vec();
-    edited[index].text = format!("{mark}{}", changed.text);
+    edited[index].text = format!("{mark}{}", changed.body);
     Ok(edited)
 }
 

@@ -154,7 +154,7 @@ impl<'t> Builder<'t> {
                 let is_nothing = text.is_empty() && shape == Shape::Plain && tag.is_none() && *anchor == 0;
                 let end = if is_nothing { start } else { self.scalar_end(&shape, start, end)? };
                 let is_shared = *anchor != 0;
-                self.place(Spot { start, end, shape, is_shared }, text)
+                self.place(Spot { start, end, shape, is_shared }, text);
             }
             Event::Alias(_) => self.place(Spot { start, end, shape: Shape::Plain, is_shared: true }, ""),
             Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
@@ -165,11 +165,11 @@ impl<'t> Builder<'t> {
                 let is_shared = *anchor != 0;
                 let (items, entries) = (Vec::new(), Vec::new());
                 self.open.push(Open { start, inside, is_shared, is_list, items, entries, key: None });
-                Some(())
             }
-            Event::SequenceEnd | Event::MappingEnd => self.close(),
-            _ => Some(()),
+            Event::SequenceEnd | Event::MappingEnd => self.close()?,
+            _ => {}
         }
+        Some(())
     }
 
     /// Returns where a scalar ends: events of some last until the next one begins.
@@ -223,23 +223,24 @@ impl<'t> Builder<'t> {
         };
         self.latest = self.latest.max(end);
         let shape = if is_list { Shape::List { items, flow } } else { Shape::Map { entries, flow } };
-        self.place(Spot { start, end, shape, is_shared }, "")
+        self.place(Spot { start, end, shape, is_shared }, "");
+        Some(())
     }
 
-    fn place(&mut self, spot: Spot, text: &str) -> Option<()> {
+    fn place(&mut self, spot: Spot, text: &str) {
         self.latest = self.latest.max(spot.end);
         match self.open.last_mut() {
             None => self.root = Some(spot),
             Some(open) if open.is_list => open.items.push(spot),
-            Some(open) => match open.key.take() {
-                Some(key) => open.entries.push((key, spot)),
-                None => {
+            Some(open) => {
+                if let Some(key) = open.key.take() {
+                    open.entries.push((key, spot));
+                } else {
                     let (start, end, is_shared) = (spot.start, spot.end, spot.is_shared);
                     open.key = Some(KeySpot { text: text.to_owned(), start, end, is_shared });
                 }
-            },
+            }
         }
-        Some(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Edits of all kinds of files.
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -531,14 +533,14 @@ fn documents() -> impl Strategy<Value = String> {
                 continue;
             }
             seen.push(name);
-            text += &format!("{name}:{comment}\n{between}");
+            let _ = write!(text, "{name}:{comment}\n{between}");
             let mut keys = Vec::new();
             for (key, comment, before, fields, after) in entries {
                 if keys.contains(&key) {
                     continue;
                 }
                 keys.push(key);
-                text += &format!("  {key}:{comment}\n{before}");
+                let _ = write!(text, "  {key}:{comment}\n{before}");
                 let mut inner = Vec::new();
                 for (key, field) in fields {
                     if !inner.contains(&key) {
@@ -598,7 +600,7 @@ fn outside(text: &str, path: &[String]) -> Vec<String> {
     let lines = text.lines().enumerate().filter(|(line, _)| !(first..=last).contains(line));
     lines
         .map(|(_, line)| line.trim_end_matches('\r').to_owned())
-        .filter(|line| !line.trim_start().starts_with('#'))
+        .filter(|line| !line.trim().is_empty() && !line.starts_with("      #"))
         .collect()
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Bar {
 /// A text, what it says, and where that stands.
 #[derive(Debug, Clone)]
 pub(super) struct Text {
-    pub(super) text: String,
+    pub(super) body: String,
     pub(super) syntax: Syntax,
     pub(super) tree: Tree,
     pub(super) root: Spot,
@@ -43,7 +43,7 @@ impl Text {
             at: Position::default(),
             message: "its lines end in a way that cannot be kept: a carriage return stands alone".to_owned(),
         })?;
-        Ok(Self { text: text.to_owned(), syntax, tree: Tree::of(&node), root, steps: 0 })
+        Ok(Self { body: text.to_owned(), syntax, tree: Tree::of(&node), root, steps: 0 })
     }
 
     /// Sets the value at a path: entries that stay as they are keep their text.
@@ -155,7 +155,7 @@ impl Text {
             return Err(self.bar(at, "too much of it would change at once"));
         }
         for splices in candidates {
-            let Some(text) = spliced(&self.text, splices) else { continue };
+            let Some(text) = spliced(&self.body, splices) else { continue };
             if let Ok(changed) = Self::read(&text, self.syntax)
                 && changed.tree == *expected
             {
@@ -192,7 +192,7 @@ impl Text {
     }
 
     pub(super) fn bar(&self, at: usize, message: impl Into<String>) -> Bar {
-        Bar { at: Lines::of(&self.text).position(at), message: message.into() }
+        Bar { at: Lines::of(&self.body).position(at), message: message.into() }
     }
 
     fn spot(&self, path: &[String]) -> Option<&Spot> {
@@ -212,8 +212,8 @@ impl Text {
 
     /// Returns how lines end here.
     pub(super) fn line_end(&self) -> &'static str {
-        let first = self.text.find('\n');
-        if first.is_some_and(|at| self.text[..at].ends_with('\r')) { "\r\n" } else { "\n" }
+        let first = self.body.find('\n');
+        if first.is_some_and(|at| self.body[..at].ends_with('\r')) { "\r\n" } else { "\n" }
     }
 
     /// Returns how far maps are indented here.
@@ -233,29 +233,29 @@ impl Text {
 
     /// Returns how many blanks stand before what begins at an offset; nothing where something else does.
     pub(super) fn indent(&self, at: usize) -> Option<usize> {
-        let before = self.text.get(self.line_start(at)..at)?;
+        let before = self.body.get(self.line_start(at)..at)?;
         before.bytes().all(|byte| byte == b' ').then_some(before.len())
     }
 
     /// Returns the start of the line that an offset lies in.
     pub(super) fn line_start(&self, at: usize) -> usize {
-        self.text[..at].rfind('\n').map_or(0, |end| end + 1)
+        self.body[..at].rfind('\n').map_or(0, |end| end + 1)
     }
 
     /// Returns where the line that an offset lies in ends, without its line feed.
     pub(super) fn line_stop(&self, at: usize) -> usize {
-        let end = self.text[at..].find('\n').map_or(self.text.len(), |end| at + end);
-        if end > at && self.text[..end].ends_with('\r') { end - 1 } else { end }
+        let end = self.body[at..].find('\n').map_or(self.body.len(), |end| at + end);
+        if end > at && self.body[..end].ends_with('\r') { end - 1 } else { end }
     }
 
     /// Returns where the next line begins, or the text ends.
     pub(super) fn next_line(&self, at: usize) -> usize {
-        self.text[at..].find('\n').map_or(self.text.len(), |end| at + end + 1)
+        self.body[at..].find('\n').map_or(self.body.len(), |end| at + end + 1)
     }
 
     /// Returns where the colon behind a key ends.
     pub(super) fn after_colon(&self, key: &KeySpot) -> Option<usize> {
-        let rest = &self.text[key.end..];
+        let rest = &self.body[key.end..];
         let blank = rest.len() - rest.trim_start_matches([' ', '\t']).len();
         rest[blank..].starts_with(':').then_some(key.end + blank + 1)
     }
