@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::document::Malformed;
+use super::who::Role;
 use super::{Document, Kept, Stamp, StoreError};
 use crate::audit::time_text;
 use crate::body::{self, Reply};
@@ -70,6 +71,17 @@ impl Fault {
     pub(crate) fn stranger() -> Self {
         let detail = "needs the admin credential as a bearer token";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    /// Makes the fault of a path that leads nowhere.
+    pub(crate) fn nowhere() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path of the admin API")
+    }
+
+    /// Makes the fault of who may not do this.
+    pub(crate) fn role(role: Role) -> Self {
+        let detail = format!("the role `{}` may not do this", role.as_str());
+        Self::new(StatusCode::FORBIDDEN, "role", detail)
     }
 
     /// Makes the fault of a version that is not there.

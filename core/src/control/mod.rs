@@ -8,6 +8,7 @@ pub(crate) mod approvals;
 pub(crate) mod decide;
 mod document;
 mod kept;
+pub(crate) mod operations;
 pub(crate) mod request;
 pub(crate) mod secrets;
 pub(crate) mod who;
@@ -16,5 +17,7 @@ pub use answer::{described, key as described_key};
 pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_files, understand_text};
 pub use document::{Document, Malformed, with_approvals};
 pub use kept::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
+#[cfg(feature = "control")]
+pub use operations::page::page as admin_page;
 pub use secrets::described as described_secret;
 pub use who::Role;

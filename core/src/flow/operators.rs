@@ -17,4 +17,11 @@ impl<H: Host> Gateway<H> {
         self.refuse_stranger(head);
         Some(Err(Fault::stranger()))
     }
+
+    /// Tells whether anybody can sign in to govern, besides the admin credential.
+    #[cfg(feature = "control")]
+    #[expect(clippy::unused_self, reason = "nobody can yet")]
+    pub(super) fn signs_operators_in(&self) -> bool {
+        false
+    }
 }
