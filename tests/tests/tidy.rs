@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 600;
 
 /// Files outside the flows that wait, and why they may.
-const WAITING: [(&str, &str); 9] = [
+const WAITING: [(&str, &str); 10] = [
     ("core/src/pipe.rs", "a primitive that the flows await: the two ends of a server's standard streams"),
     ("core/src/body.rs", "a primitive that the flows await: collecting a body"),
     ("core/src/testing/families.rs", "a suite that every store of token families has to pass"),
+    ("core/src/testing/records.rs", "a suite that every store of records has to pass"),
     ("core/src/testing/connections.rs", "suites that every store of connections has to pass"),
     ("core/src/testing/fleet.rs", "instances in memory, which hand requests to each other as a host's do"),
     ("core/src/testing/secrets.rs", "a suite that every store of secrets has to pass"),

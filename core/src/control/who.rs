@@ -41,15 +41,19 @@ pub(crate) struct Operator {
     /// Their principal: `admin` for who has the admin credential, `user:ISSUER:SUBJECT` for who has signed in. It stands in
     /// versions and in the trail.
     pub(crate) principal: Arc<str>,
+    /// What people call them, where that is known.
+    pub(crate) name: Option<Arc<str>>,
     /// What they may do.
     pub(crate) role: Role,
     /// The agents that are theirs: those whose keys a member may make and whose activity a member sees.
     pub(crate) agents: Vec<Arc<str>>,
+    /// The session that they ask with, by the digest of its id; none for who sends a credential.
+    pub(crate) session: Option<Arc<str>>,
 }
 
 impl Operator {
     /// Who has the admin credential.
     pub(crate) fn admin() -> Self {
-        Self { principal: "admin".into(), role: Role::Admin, agents: Vec::new() }
+        Self { principal: "admin".into(), name: None, role: Role::Admin, agents: Vec::new(), session: None }
     }
 }

@@ -126,7 +126,7 @@ impl<H: Host> Gateway<H> {
 
     /// Answers a request to the admin API.
     pub(super) async fn administer(&self, head: &Parts, body: Body) -> Reply {
-        match self.operator(head) {
+        match self.operator(head).await {
             None => endpoint::not_found(),
             Some(Ok(operator)) => self.administer_for(head, body, &operator).await,
             Some(Err(fault)) => fault.reply(),

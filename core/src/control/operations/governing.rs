@@ -1,6 +1,6 @@
 //! The operations of the control plane proper, which a gateway that is only governed does without.
 
-use super::described::about;
+use super::described::{Param, about, param};
 use super::{Audience, Does, Operation, op};
 
 /// What is done by a gateway that governs.
@@ -8,6 +8,8 @@ use super::{Audience, Does, Operation, op};
 pub(crate) enum Governing {
     Describe,
     ShowMe,
+    ShowSessions,
+    EndSession,
 }
 
 const fn govern(
@@ -18,6 +20,12 @@ const fn govern(
 ) -> Operation {
     op(name, Does::Govern(does), audience, said)
 }
+
+/// How a part of a list is asked for.
+pub(super) const PART: &[Param] = &[
+    param("limit", "integer", "how many, at most 1000"),
+    param("cursor", "string", "where an earlier answer told to go on: its `next`"),
+];
 
 pub(super) const OPERATIONS: &[Operation] = &[
     govern(
@@ -31,5 +39,17 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Governing::ShowMe,
         Audience::Anyone,
         about("says who asks, in which role, and what this gateway is").gives(&[(200, "Me")]),
+    ),
+    govern(
+        "GET /admin/v1/sessions",
+        Governing::ShowSessions,
+        Audience::Own,
+        about("lists who is signed in").asks(PART).gives(&[(200, "{items: Session[], next: string|null}")]),
+    ),
+    govern(
+        "DELETE /admin/v1/sessions/{id}",
+        Governing::EndSession,
+        Audience::Each,
+        about("ends a session").gives(&[(204, "")]),
     ),
 ];

@@ -84,6 +84,8 @@ pub(crate) enum Audience {
     Readers,
     /// For who writes, and for members as far as it is theirs.
     OwnWrites,
+    /// For admins, and for everybody else as far as it is theirs.
+    Each,
     /// For who writes.
     Writers,
     /// For admins only.
@@ -108,10 +110,11 @@ impl Audience {
             Self::Anyone => true,
             Self::Own | Self::Readers => role != Role::Member,
             Self::OwnWrites | Self::Writers => matches!(role, Role::Admin | Role::Operator),
-            Self::Admins => role == Role::Admin,
+            Self::Admins | Self::Each => role == Role::Admin,
             Self::Outside => false,
         };
-        let has_own = matches!(self, Self::Own | Self::OwnWrites) && role == Role::Member;
+        let has_own =
+            self == Self::Each || (matches!(self, Self::Own | Self::OwnWrites) && role == Role::Member);
         if whole { Some(Reach::All) } else { has_own.then_some(Reach::Own) }
     }
 }

@@ -145,7 +145,7 @@ fn responses(one: &Operation) -> Value {
     let mut said = Map::new();
     for (status, answer) in one.description.answers {
         let described = match *answer {
-            "" => json!({ "description": "As it was." }),
+            "" => json!({ "description": "Done; there is nothing more to say." }),
             media if media.contains('/') => {
                 json!({ "description": "Done.", "content": { media: { "schema": { "type": "string" } } } })
             }

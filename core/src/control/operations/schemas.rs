@@ -68,9 +68,17 @@ const EXISTING: &[(&str, &str)] = &[
 ];
 
 /// What governing is about.
-const GOVERNING: &[(&str, &str)] = &[(
-    "Me",
-    "{principal: string, name?: string, role: 'admin'|'operator'|'auditor'|'member', agents: string[], \
+const GOVERNING: &[(&str, &str)] = &[
+    ("Role", "'admin'|'operator'|'auditor'|'member'"),
+    (
+        "Session",
+        "{id: string, principal: string, name: string|null, role: Role, by: any, created: time, expires: time, \
+         current: boolean}",
+    ),
+    (
+        "Me",
+        "{principal: string, name?: string, role: Role, agents: string[], \
      gateway: {version: string, host: 'local'|'worker'|'function', configured_by: 'store'|'files', source?: string, \
      public_url?: string, started?: time}, sign_in: boolean}",
-)];
+    ),
+];

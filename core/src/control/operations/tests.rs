@@ -125,6 +125,8 @@ mod described {
         AAA- GET /admin/v1/audit/verify
         AAAA GET /admin/v1/openapi.json
         AAAA GET /admin/v1/me
+        AAAo GET /admin/v1/sessions
+        Aooo DELETE /admin/v1/sessions/{id}
         "#);
     }
 }

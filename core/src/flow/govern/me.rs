@@ -15,13 +15,16 @@ use crate::upstream::lock;
 impl<H: Host> Gateway<H> {
     pub(super) fn show_me(&self, asked: &Asked<'_>) -> Reply {
         let operator = asked.operator;
-        let said = json!({
+        let mut said = json!({
             "principal": operator.principal,
             "role": operator.role,
             "agents": operator.agents,
             "gateway": self.described_gateway(),
-            "sign_in": self.signs_operators_in(),
+            "sign_in": self.snapshot().config.console.sign_in.is_some(),
         });
+        if let Some(name) = &operator.name {
+            said["name"] = json!(name);
+        }
         answer(StatusCode::OK, &said)
     }
 

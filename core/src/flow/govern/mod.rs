@@ -11,11 +11,12 @@ use crate::ports::Host;
 
 impl<H: Host> Gateway<H> {
     /// Does what an operation is.
-    #[expect(clippy::unused_async, reason = "most of what governs waits")]
     pub(super) async fn govern(&self, does: Governing, asked: &Asked<'_>) -> Result<Reply, Fault> {
         match does {
             Governing::Describe => Ok(answer(http::StatusCode::OK, &openapi::document())),
             Governing::ShowMe => Ok(self.show_me(asked)),
+            Governing::ShowSessions => self.show_sessions(asked).await,
+            Governing::EndSession => self.end_session_of(asked.value(), asked).await,
         }
     }
 }

@@ -25,8 +25,9 @@ fn path(one: &Operation) -> String {
 fn asks(one: &Operation, role: Role) -> (u16, Value) {
     let host = Memory::new(modern_server);
     let gateway = gateway(&host, &["a"]);
-    let operator =
-        Operator { principal: "user:https://idp.test:ana".into(), role, agents: vec!["ana-laptop".into()] };
+    let principal = "user:https://idp.test:ana".into();
+    let agents = vec!["ana-laptop".into()];
+    let operator = Operator { principal, role, agents, name: None, session: None };
     let request = Request::builder().method(one.method()).uri(path(one));
     let request = request.header(header::HOST, "127.0.0.1").header(header::CONTENT_TYPE, "application/json");
     let request = request.header(header::IF_MATCH, "*");
