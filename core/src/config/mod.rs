@@ -65,7 +65,7 @@ mod yaml;
 pub use approving::{Approving, Changed};
 pub use cases::{Case, read_cases};
 #[cfg(feature = "control")]
-pub use console::{Attribute, Console, ConsoleSignIn, Holder, Scim};
+pub use console::{Console, ConsoleSignIn, Holder};
 pub use elicitation::{Elicitation, Forms};
 pub use file::schema;
 pub use hosting::{
