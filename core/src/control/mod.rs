@@ -12,6 +12,7 @@ pub(crate) mod cookie;
 pub(crate) mod decide;
 mod document;
 mod kept;
+pub(crate) mod operations;
 pub(crate) mod request;
 pub(crate) mod secrets;
 #[cfg(feature = "control")]
@@ -24,5 +25,7 @@ pub use console::Asset;
 pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_files, understand_text};
 pub use document::{Document, Malformed, with_approvals};
 pub use kept::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
+#[cfg(feature = "control")]
+pub use operations::page::page as admin_page;
 pub use secrets::described as described_secret;
 pub use who::Role;

@@ -87,7 +87,6 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Connect(step)) if snapshot.has_consents() => {
                 return Box::pin(self.link(head, body, step)).await;
             }
-            Some(Endpoint::Trail(what)) => return Box::pin(self.trail_for(head, what)).await,
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy && self.has_owners() => {}
             // Whether there is such a server is not told to strangers.
