@@ -32,6 +32,9 @@ pub(crate) enum Endpoint {
     Metrics,
     /// `/admin/v1/...`: the control plane.
     Admin,
+    /// `/console/...`: the files of the console.
+    #[cfg(feature = "control")]
+    Assets,
     /// `/mcp`, `/mcp/servers/{server}`, `/mcp/groups/{group}`.
     Mcp(Scope),
     /// `/sse`: the event stream of an agent that speaks HTTP+SSE.
@@ -105,6 +108,8 @@ pub(crate) fn find(
         _ if control::operations::is_admin(path) => Some(Endpoint::Admin),
         #[cfg(feature = "control")]
         _ if ConsoleStep::at(path).is_some() => Some(Endpoint::Console(ConsoleStep::at(path)?.1)),
+        #[cfg(feature = "control")]
+        _ if control::console::is_console(path) => Some(Endpoint::Assets),
         _ if resource::asked_about(path).is_some() => Some(Endpoint::Resource),
         _ if Step::at(path).is_some() => Some(Endpoint::SignIn(Step::at(path)?.1)),
         CALLBACK => Some(Endpoint::Connect(Linking::Back)),
@@ -140,6 +145,8 @@ pub(crate) fn route(path: &str) -> &'static str {
         None if path.starts_with(GROUPS) => "/mcp/groups/{group}",
         None if path.starts_with(CONNECT) => "/connect/{server}",
         None if resource::asked_about(path).is_some() => resource::WELL_KNOWN,
+        #[cfg(feature = "control")]
+        None if control::console::is_console(path) => "/console/",
         None => control::operations::route(path),
     }
 }
@@ -349,7 +356,7 @@ pub(crate) fn preflight(asked: &HeaderMap, config: &Config) -> Reply {
 /// Lets a page of an origin that has passed the gate read the answer.
 pub(crate) fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static("mcp-session-id, www-authenticate"),

@@ -5,8 +5,14 @@
 
 use http::request::Parts;
 
+#[cfg(feature = "control")]
+use crate::body::Reply;
 use crate::control::answer::Fault;
+#[cfg(feature = "control")]
+use crate::control::console;
 use crate::control::who::Operator;
+#[cfg(feature = "control")]
+use crate::endpoint;
 use crate::gateway::Gateway;
 use crate::ports::Host;
 
@@ -34,5 +40,15 @@ impl<H: Host> Gateway<H> {
         }
         self.refuse_stranger(head);
         Some(Err(Fault::stranger()))
+    }
+
+    /// Answers a request for the console; it is there where the control plane is, and whoever comes may have its files.
+    #[cfg(feature = "control")]
+    pub(super) fn show_console(&self, head: &Parts) -> Reply {
+        let has_sign_in = self.0.snapshot.load().config.console.sign_in.is_some();
+        if self.0.admin_key.load().is_none() && !has_sign_in {
+            return endpoint::not_found();
+        }
+        console::answer(head, self.host().assets())
     }
 }

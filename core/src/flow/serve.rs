@@ -75,6 +75,8 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Admin) => return Box::pin(self.administer(head, body)).await,
             #[cfg(feature = "control")]
+            Some(Endpoint::Assets) => return self.show_console(head),
+            #[cfg(feature = "control")]
             Some(Endpoint::Console(step)) => return Box::pin(self.console(head, body, step)).await,
             Some(Endpoint::Resource) if !snapshot.config.auth.issuers.is_empty() => {
                 return endpoint::resource(head, &snapshot);
