@@ -9,6 +9,8 @@
 mod block;
 mod flow;
 mod foreign;
+#[cfg(test)]
+mod properties;
 mod spot;
 #[cfg(test)]
 mod tests;

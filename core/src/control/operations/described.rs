@@ -14,8 +14,6 @@ pub(crate) struct Description {
     /// What the query may say.
     pub(super) query: &'static [Param],
     pub(super) condition: Condition,
-    /// Whether it makes something, so that `Idempotency-Key` is heeded.
-    pub(super) makes: bool,
 }
 
 /// What `If-Match` is to an operation.
@@ -40,8 +38,8 @@ pub(super) const fn param(name: &'static str, kind: &'static str, says: &'static
 
 /// Begins a description.
 pub(super) const fn about(says: &'static str) -> Description {
-    let (condition, makes, yaml) = (Condition::None, false, false);
-    Description { says, takes: None, yaml, answers: &[], query: &[], condition, makes }
+    let (condition, yaml) = (Condition::None, false);
+    Description { says, takes: None, yaml, answers: &[], query: &[], condition }
 }
 
 impl Description {
@@ -79,17 +77,5 @@ impl Description {
     pub(super) const fn needs_condition(mut self) -> Self {
         self.condition = Condition::Needed;
         self
-    }
-
-    /// Says that it makes something: `Idempotency-Key` is heeded.
-    #[expect(dead_code, reason = "nothing heeds it yet")]
-    pub(super) const fn makes(mut self) -> Self {
-        self.makes = true;
-        self
-    }
-
-    /// Tells whether `Idempotency-Key` is heeded.
-    pub(crate) fn is_making(&self) -> bool {
-        self.makes
     }
 }

@@ -135,9 +135,6 @@ fn parameters(one: &Operation) -> Vec<Value> {
         Condition::Heeded => header("If-Match", "The `ETag` that the request builds on, or `*`."),
         Condition::Needed => header("If-Match", "The `ETag` that the request builds on, or `*`; needed."),
     }
-    if one.description.is_making() {
-        header("Idempotency-Key", "Has a request that is sent again answered as it was.");
-    }
     all
 }
 
