@@ -1,9 +1,7 @@
 //! Writes a new value in the manner of the text that it comes into.
 
-use std::fmt::Write;
-
 use super::tree::Tree;
-use crate::config::emit::{is_plain, scalar};
+use crate::config::emit::{is_plain, quoted_but, scalar};
 
 /// How long a line may become before a value goes into lines of its own.
 const WIDTH: usize = 100;
@@ -125,21 +123,7 @@ fn quoted_or_plain(text: &str) -> String {
     if !plain.starts_with('"') {
         return plain;
     }
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            c if shows(c) => quoted.push(c),
-            c => {
-                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
-            }
-        }
-    }
-    quoted + "\""
+    quoted_but(text, shows)
 }
 
 /// Writes a value of JSON: over lines that are indented from `column` on, or on one line where there is no column.
