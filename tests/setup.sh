@@ -85,6 +85,7 @@ install_python() {
 install_ministack() {
     environment "$1" -r "$here/lambda/ministack.txt" -r "$here/lambda/infrastructure/requirements.txt"
 }
+install_schemathesis() { environment "$1" -r "$here/admin/requirements.txt"; }
 install_checkov() { environment "$1" -r "$here/lambda/infrastructure/checkov.txt"; }
 install_moto() { environment "$1" -r "$here/lambda/moto.txt"; }
 
@@ -141,6 +142,12 @@ install_browser() {
     PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$1"
 }
 
+# --- What the console is built with ------------------------------------------------------------------
+install_console() {
+    cp "$here"/../console/package{,-lock}.json "$1/"
+    PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$1"
+}
+
 # --- The Worker's runtime and tools ------------------------------------------------------------------
 install_edge() {
     cp "$here/edge/package.json" "$here/edge/package-lock.json" "$1/"
@@ -161,7 +168,9 @@ part node "$(printf '%s' "$node_package@$node_version" | sum)" install_node
 part npm "$(cat "$here/interop/package.json" "$here/interop/package-lock.json" | sum)" install_npm
 part identity "$(cat "$here/interop/identity/package.json" "$here/interop/identity/package-lock.json" | sum)" install_identity
 part browser "$(cat "$here/interop/browser/package.json" "$here/interop/browser/package-lock.json" | sum)" install_browser
+part console "$(cat "$here"/../console/package{,-lock}.json | sum)" install_console
 part edge "$(cat "$here/edge/package.json" "$here/edge/package-lock.json" | sum)" install_edge
 part image "$(cat "$here"/../infra/{container/node,cloudflare-containers}/package*.json | sum)" install_image
 part python "$(requirements "$here/interop/requirements.txt" "$here/interop/constraints.txt")" install_python
+part schemathesis "$(requirements "$here/admin/requirements.txt")" install_schemathesis
 say "ready in $cache"

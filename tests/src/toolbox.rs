@@ -78,6 +78,11 @@ pub fn browser_modules() -> PathBuf {
     installed("browser/node_modules")
 }
 
+/// The Node modules that the console is built with.
+pub fn console_modules() -> PathBuf {
+    installed("console/node_modules")
+}
+
 /// What the image of `infra/container/node.Dockerfile` takes from the stage that installs its packages.
 pub fn image_packages() -> PathBuf {
     installed("image/packages")
@@ -147,6 +152,11 @@ pub fn repository(path: &str) -> PathBuf {
 /// The Python that has the peers' packages.
 pub fn python() -> PathBuf {
     installed("python/bin/python")
+}
+
+/// What tries an API by its description.
+pub fn schemathesis() -> PathBuf {
+    installed("schemathesis/bin/schemathesis")
 }
 
 /// The emulator of AWS.

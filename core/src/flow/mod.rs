@@ -10,6 +10,8 @@ mod bearers;
 mod connect;
 pub(crate) mod connected;
 pub(crate) mod connections;
+#[cfg(feature = "control")]
+mod console;
 mod control;
 mod converse;
 mod devices;
@@ -17,6 +19,8 @@ mod discover;
 mod documents;
 mod door;
 mod drawers;
+#[cfg(feature = "control")]
+mod govern;
 mod hand_over;
 #[cfg(feature = "hosting")]
 mod idle;

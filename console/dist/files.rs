@@ -1,0 +1,66 @@
+/// The files, by path.
+pub static FILES: &[Asset] = &[
+    Asset {
+        path: "assets/approvals-zXe69MJ7.js",
+        media_type: "text/javascript; charset=utf-8",
+        digest: "DrkwA7pxjWZI8q54OjhNhn",
+        bytes: include_bytes!("assets/approvals-zXe69MJ7.js.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/audit-D9dzl2Uy.js",
+        media_type: "text/javascript; charset=utf-8",
+        digest: "uirpe3SiW3cUcZ03axLT2K",
+        bytes: include_bytes!("assets/audit-D9dzl2Uy.js.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/configuration-34K90yeF.js",
+        media_type: "text/javascript; charset=utf-8",
+        digest: "wPtNmcpsOlY7WaxvEBq8A9",
+        bytes: include_bytes!("assets/configuration-34K90yeF.js.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/icon-DHpmEdoE.svg",
+        media_type: "image/svg+xml",
+        digest: "1cBpMr8vuSI1nGPrYJbRpp",
+        bytes: include_bytes!("assets/icon-DHpmEdoE.svg.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/index-BZFaer5N.css",
+        media_type: "text/css; charset=utf-8",
+        digest: "l1dsMHZG7Fzsyf3vogcMJV",
+        bytes: include_bytes!("assets/index-BZFaer5N.css.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/index-CpTX2XH7.js",
+        media_type: "text/javascript; charset=utf-8",
+        digest: "X-VICFUNJrvnPXMvArHrCg",
+        bytes: include_bytes!("assets/index-CpTX2XH7.js.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/keys-Dk8kHcAw.js",
+        media_type: "text/javascript; charset=utf-8",
+        digest: "UrTHAWNoGJnjWMnTAzk7YU",
+        bytes: include_bytes!("assets/keys-Dk8kHcAw.js.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/overview-ZZvZeNx8.js",
+        media_type: "text/javascript; charset=utf-8",
+        digest: "8ewdFnd1f2QGUvnPjY6put",
+        bytes: include_bytes!("assets/overview-ZZvZeNx8.js.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "index.html",
+        media_type: "text/html; charset=utf-8",
+        digest: "JADYdq8Hm0IiswcV2MlsuF",
+        bytes: include_bytes!("index.html"),
+        compressed: false,
+    },
+];
