@@ -6,12 +6,13 @@
 # Makes the toolchain where it is missing (infra/wasm-toolchain.sh); no other program has to be installed. `wrangler`
 # runs it before `dev` and `deploy`. Nothing is built twice.
 #
-# Settings: those of infra/wasm-toolchain.sh; CARGO_TARGET_DIR; FEATURES=control for a Worker that is a control plane too.
+# Settings: those of infra/wasm-toolchain.sh; CARGO_TARGET_DIR; FEATURES=control for a Worker that is a control plane too;
+# OUT, another folder than edge-worker/build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 target=${CARGO_TARGET_DIR:-$PWD/target}
-out=$PWD/edge-worker/build
+out=${OUT:-$PWD/edge-worker/build}
 
 # With the ordinary toolchain, and in a folder of its own.
 CARGO_TARGET_DIR=$target/bindgen cargo build --quiet --locked --manifest-path infra/cloudflare/bindgen/Cargo.toml

@@ -22,7 +22,7 @@ fn folder() -> PathBuf {
 }
 
 fn gateway() -> Gateway {
-    Gateway::with("").configured_remotely().env("PORTCULLIS_ADMIN_KEY", KEY).start()
+    Gateway::with("").configured_remotely().governing().env("PORTCULLIS_ADMIN_KEY", KEY).start()
 }
 
 #[test]

@@ -273,6 +273,11 @@ impl Host for Edge {
     }
 
     #[cfg(feature = "control")]
+    fn assets(&self) -> &'static [portcullis_core::control::Asset] {
+        portcullis_console::FILES
+    }
+
+    #[cfg(feature = "control")]
     fn records(&self) -> Option<&Arc<dyn portcullis_core::ports::RecordStore>> {
         self.records.as_ref()
     }
