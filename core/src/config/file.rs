@@ -15,6 +15,7 @@ use super::file_variants::VariantText;
 use super::hosting::HostEntry;
 use super::hosting_schema::HostSchema;
 use super::item::At;
+use super::listing::ListingText;
 use super::model::Naming;
 use super::native_sign_on::OAuthEntry;
 use super::quantity::{DURATION_PATTERN, SIZE_PATTERN};
@@ -79,6 +80,9 @@ struct File {
     /// What is recorded.
     #[schemars(transform = refuse_null_section)]
     audit: Option<AuditText>,
+    /// The registry of servers, at `/v0.1`.
+    #[schemars(transform = refuse_null_section)]
+    registry: Option<ListingText>,
 }
 
 fn refuse_null_section(section: &mut Schema) {
@@ -559,7 +563,7 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 28] = [
+    const PLACES: [(&str, &str); 29] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
@@ -587,6 +591,7 @@ mod tests {
         ("SignIn", "auth: { sign_in: { zzzzzz: 1 } }"),
         ("Clients", "auth: { sign_in: { issuer: a, client_id: b, clients: { zzzzzz: 1 } } }"),
         ("Audit", "audit: { zzzzzz: 1 }"),
+        ("PrivateRegistry", "registry: { zzzzzz: 1 }"),
         ("Variant", "variants: { a: { v: { zzzzzz: 1 } } }"),
         ("WordingChange", "variants: { a: { v: { description: { zzzzzz: 1 } } } }"),
         ("Argument", "variants: { a: { v: { arguments: { x: { zzzzzz: 1 } } } } }"),

@@ -4,6 +4,7 @@
 //! file without agents, in which everybody may do everything.
 
 use super::item::{At, Fields, Item};
+use super::listing::Listing;
 use super::native_agents::{AgentDraft, read_agents};
 use super::native_limits::{ToolLimitsDraft, read_audit, read_auth, read_tool_limits};
 use super::native_rules::{GroupDraft, read_groups};
@@ -20,6 +21,7 @@ pub(super) struct Sections {
     pub(super) auth: Option<At<Auth>>,
     pub(super) limits: Option<At<Vec<ToolLimitsDraft>>>,
     pub(super) audit: Option<At<Audit>>,
+    pub(super) registry: Option<At<Listing>>,
 }
 
 /// Takes the sections from a file's root.
@@ -31,6 +33,7 @@ pub(super) fn take_sections(fields: &mut Fields<'_>, report: &mut Report<'_>) ->
         auth: fields.take_even_null("auth").map(|item| section(&item, read_auth, report)),
         limits: fields.take_even_null("limits").map(|item| section(&item, read_tool_limits, report)),
         audit: fields.take_even_null("audit").map(|item| section(&item, read_audit, report)),
+        registry: fields.take_even_null("registry").map(|item| section(&item, Listing::read, report)),
     }
 }
 

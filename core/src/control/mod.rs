@@ -8,6 +8,8 @@ pub(crate) mod approvals;
 pub(crate) mod decide;
 mod document;
 mod kept;
+#[cfg(feature = "control")]
+pub mod registry;
 pub(crate) mod request;
 pub(crate) mod secrets;
 pub(crate) mod who;

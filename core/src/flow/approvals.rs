@@ -77,7 +77,8 @@ impl<H: Host> Gateway<H> {
         let approvals = &snapshot.config.approvals;
         change(approvals);
         for server in snapshot.servers.values().chain(&self.0.users.servers()) {
-            server.approve(approvals.of(&server.name).as_ref());
+            let is_unlisted = snapshot.config.keeps_out(&server.settings);
+            server.approve(approvals.of(&server.name).as_ref(), is_unlisted);
             self.tell_of_changes(server);
         }
         snapshot.views.invalidate();
