@@ -19,11 +19,11 @@ pub struct Listed(Arc<Mutex<SortedMap<String, Approved>>>);
 
 /// What was approved of an entry of the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Approved {
+pub(crate) struct Approved {
     /// The digest of the entry as it was shown to whoever approved it.
-    pub digest: String,
+    pub(crate) digest: String,
     /// What servers of that entry are.
-    pub identities: Vec<String>,
+    pub(crate) identities: Vec<String>,
 }
 
 impl PartialEq for Listed {
@@ -54,7 +54,7 @@ impl Listed {
 
 impl Approved {
     /// Returns the text that is kept.
-    pub fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         serde_json::json!({ "digest": self.digest, "identities": self.identities }).to_string()
     }
 
@@ -63,7 +63,7 @@ impl Approved {
     /// # Errors
     ///
     /// Says what is wrong with one that is none.
-    pub fn read(text: &str) -> Result<Self, String> {
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
         let json = Json::check(text.as_bytes()).map_err(|error| error.to_string())?;
         let digest = json.get("digest").and_then(Json::as_str).ok_or("it has no `digest`")?;
         let identities =

@@ -16,6 +16,8 @@ pub struct Listing {
     pub public: bool,
     /// The agents whose keys may publish to it. What they publish waits for a review.
     pub publish: Vec<String>,
+    /// The registries that are trusted to be in the own network: imports from others reach public addresses alone.
+    pub sources: Vec<String>,
 }
 
 /// The registry of servers, at `/v0.1`.
@@ -33,6 +35,8 @@ pub(super) struct ListingText {
     public: Option<bool>,
     /// The agents whose API keys may publish to the registry. What they publish waits for a review.
     publish: Option<Vec<String>>,
+    /// URLs of registries in the own network. What is imported from others comes from public addresses alone.
+    sources: Option<Vec<String>>,
 }
 
 impl Listing {
@@ -45,11 +49,13 @@ impl Listing {
         let strict = fields.take("strict").map(|item| item.flag(report).is_none_or(|strict| strict.value));
         let public = fields.take("public").and_then(|item| item.flag(report));
         let publish = fields.take("publish").and_then(|item| item.texts(report)).unwrap_or_default();
+        let sources = fields.take("sources").and_then(|item| item.texts(report)).unwrap_or_default();
         fields.finish(report);
         Self {
             strict: strict.unwrap_or_default(),
             public: public.is_some_and(|public| public.value),
             publish: publish.into_iter().map(|agent| agent.value).collect(),
+            sources: sources.iter().map(|url| url.value.trim_end_matches('/').to_owned()).collect(),
         }
     }
 }

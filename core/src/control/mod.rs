@@ -5,6 +5,8 @@
 
 pub(crate) mod answer;
 pub(crate) mod approvals;
+#[cfg(feature = "control")]
+pub(crate) mod cookie;
 pub(crate) mod decide;
 mod document;
 mod kept;
@@ -12,6 +14,8 @@ mod kept;
 pub mod registry;
 pub(crate) mod request;
 pub(crate) mod secrets;
+#[cfg(feature = "control")]
+pub(crate) mod session;
 pub(crate) mod who;
 
 pub use answer::{described, key as described_key};

@@ -46,6 +46,12 @@ pub(crate) enum Resource<'p> {
     Secrets,
     /// `secrets/{name}`; a name may contain slashes.
     Secret(&'p str),
+    /// `sessions`: who is signed in.
+    #[cfg(feature = "control")]
+    Sessions,
+    /// `sessions/{id}`.
+    #[cfg(feature = "control")]
+    Session(&'p str),
 }
 
 /// Tells whether a path is one of the admin API.
@@ -65,6 +71,8 @@ impl<'p> Resource<'p> {
             "approvals" => Some(Self::Approvals),
             "connections" => Some(Self::Connections),
             "secrets" => Some(Self::Secrets),
+            #[cfg(feature = "control")]
+            "sessions" => Some(Self::Sessions),
             rest => match rest.split_once('/')? {
                 ("keys", id) if !id.is_empty() && !id.contains('/') => Some(Self::Key(id)),
                 ("approvals", server) if !server.is_empty() && !server.contains('/') => {
@@ -72,6 +80,8 @@ impl<'p> Resource<'p> {
                 }
                 ("connections", principal) if !principal.is_empty() => Some(Self::ConnectionsOf(principal)),
                 ("secrets", name) if !name.is_empty() => Some(Self::Secret(name)),
+                #[cfg(feature = "control")]
+                ("sessions", id) if !id.is_empty() && !id.contains('/') => Some(Self::Session(id)),
                 ("config", version) => version.strip_prefix("versions/")?.parse().ok().map(Self::Version),
                 _ => None,
             },
@@ -88,6 +98,10 @@ impl<'p> Resource<'p> {
             Self::Keys => "GET, POST",
             Self::Key(_) | Self::ConnectionsOf(_) => "DELETE",
             Self::Secret(_) => "PUT, DELETE",
+            #[cfg(feature = "control")]
+            Self::Sessions => "GET",
+            #[cfg(feature = "control")]
+            Self::Session(_) => "DELETE",
         }
     }
 }
@@ -108,6 +122,10 @@ pub(crate) fn route(path: &str) -> &'static str {
         Some(Resource::ConnectionsOf(_)) => "/admin/v1/connections/{principal}",
         Some(Resource::Secrets) => "/admin/v1/secrets",
         Some(Resource::Secret(_)) => "/admin/v1/secrets/{name}",
+        #[cfg(feature = "control")]
+        Some(Resource::Sessions) => "/admin/v1/sessions",
+        #[cfg(feature = "control")]
+        Some(Resource::Session(_)) => "/admin/v1/sessions/{id}",
         None => "",
     }
 }

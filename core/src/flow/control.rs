@@ -13,7 +13,7 @@ use crate::config::{Parsed, Problem, Processes, Severity};
 use crate::control::answer::{Fault, answer, described, in_short, key, stamped, tag, whole};
 use crate::control::decide::{Write, write};
 use crate::control::request::{Condition, NewKey, Pushed, Resource, Rollback, page};
-use crate::control::who::Operator;
+use crate::control::who::{Operator, Role};
 use crate::control::{
     Appended, Document, Kept, Managed, Means, Revision, Revoked, Stamp, Strangers, understand,
     understand_text,
@@ -39,7 +39,7 @@ pub enum Looked {
 /// A request whose body is there.
 pub(super) struct Asked<'r> {
     pub(super) headers: &'r HeaderMap,
-    query: Option<&'r str>,
+    pub(super) query: Option<&'r str>,
     pub(super) body: Bytes,
     /// Who asks.
     pub(super) operator: &'r Operator,
@@ -120,6 +120,12 @@ impl<H: Host> Gateway<H> {
     }
 
     async fn administered(&self, head: &Parts, body: Body, operator: &Operator) -> Result<Reply, Fault> {
+        #[cfg(feature = "control")]
+        if let Some(rest) = head.uri.path().strip_prefix("/admin/v1/registry")
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            return Box::pin(self.govern_registry(head, body, operator, rest)).await;
+        }
         let nowhere = || {
             Fault::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path of the admin API")
         };
@@ -129,6 +135,7 @@ impl<H: Host> Gateway<H> {
             return Ok(endpoint::only(allowed));
         }
         let limit = self.0.snapshot.load().config.gateway.request_limit;
+        may(operator, resource)?;
         let body = body.collect(limit).await.map_err(|error| {
             let status = match error {
                 CollectError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -156,6 +163,10 @@ impl<H: Host> Gateway<H> {
             Resource::Secrets => self.show_secrets().await,
             Resource::Secret(name) if head.method == Method::PUT => self.set_secret(name, &asked).await,
             Resource::Secret(name) => self.remove_secret(name).await,
+            #[cfg(feature = "control")]
+            Resource::Sessions => self.show_sessions(&asked).await,
+            #[cfg(feature = "control")]
+            Resource::Session(id) => self.end_session_of(id, &asked).await,
         }
     }
 
@@ -356,6 +367,17 @@ impl<H: Host> Gateway<H> {
             }
             kept = now;
         }
+    }
+}
+
+/// Refuses who may not use a resource.
+fn may(operator: &Operator, resource: Resource<'_>) -> Result<(), Fault> {
+    let _ = resource;
+    match operator.role {
+        Role::Admin => Ok(()),
+        #[cfg(feature = "control")]
+        _ if matches!(resource, Resource::Sessions | Resource::Session(_)) => Ok(()),
+        _ => Err(Fault::forbidden("this needs the role `admin`")),
     }
 }
 

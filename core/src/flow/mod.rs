@@ -10,6 +10,8 @@ mod bearers;
 mod connect;
 pub(crate) mod connected;
 pub(crate) mod connections;
+#[cfg(feature = "control")]
+mod console;
 mod control;
 mod converse;
 mod devices;
@@ -33,6 +35,8 @@ mod operators;
 mod park;
 #[cfg(feature = "hosting")]
 mod programs;
+#[cfg(feature = "control")]
+mod registry;
 mod reload;
 mod rest;
 mod roster;

@@ -13,4 +13,5 @@ mod shape;
 pub(crate) mod translate;
 mod version;
 
+pub(crate) use path::ROOT;
 pub use shape::{Wrong, wrongs};

@@ -15,10 +15,10 @@ pub(crate) struct Served<'s> {
 }
 
 /// Makes the entry of a server that is served; `listed` is the entry that it was approved as.
-pub(crate) fn entry(served: &Served<'_>, base: &str, listed: Option<&Entry>, since: u64) -> Entry {
+pub(crate) fn entry(own: &Served<'_>, base: &str, listed: Option<&Entry>, since: u64) -> Entry {
     let remotes = json!([{
         "type": "streamable-http",
-        "url": format!("{base}{}", served.path),
+        "url": format!("{base}{}", own.path),
         "headers": [{
             "name": "Authorization",
             "description": "Bearer and a key or token for the gateway",
@@ -34,13 +34,13 @@ pub(crate) fn entry(served: &Served<'_>, base: &str, listed: Option<&Entry>, sin
         entry.updated = entry.updated.max(since);
         return entry;
     }
-    let said = |key: &str| served.info.as_ref().and_then(|info| info[key].as_str()).unwrap_or_default();
+    let said = |key: &str| own.info.as_ref().and_then(|info| info[key].as_str()).unwrap_or_default();
     let title: String = said("title").chars().take(100).collect();
     let version = said("version").replace(|c: char| !c.is_ascii_alphanumeric() && !".+-_".contains(c), "-");
     let version = if version.is_empty() || version == "latest" { "0.0.0" } else { &version };
-    let about = format!("{} behind the gateway", if title.is_empty() { served.name } else { &title });
+    let about = format!("{} behind the gateway", if title.is_empty() { own.name } else { &title });
     let mut server = json!({
-        "name": format!("{}/{}", namespace(base), plain(served.name)),
+        "name": format!("{}/{}", namespace(base), plain(own.name)),
         "description": about.chars().take(100).collect::<String>(),
         "version": version.chars().take(255).collect::<String>(),
         "remotes": remotes,

@@ -51,7 +51,7 @@ fn argument(argument: &Value) -> Vec<String> {
     match (argument["name"].as_str(), value) {
         (Some(name), Some(value)) => vec![escaped(name), value],
         (Some(name), None) if argument["isRequired"] == true => vec![escaped(name)],
-        (Some(_), None) | (None, None) => Vec::new(),
+        (_, None) => Vec::new(),
         (None, Some(value)) => vec![value],
     }
 }
