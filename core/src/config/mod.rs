@@ -107,7 +107,7 @@ pub struct Parsed {
     /// Where secrets are needed, by servers that are served.
     pub secrets: Vec<SecretUse>,
     /// Where servers stand that are served.
-    pub(crate) places: Vec<(ServerName, Problem)>,
+    pub places: Vec<(ServerName, Problem)>,
 }
 
 impl Parsed {
