@@ -65,7 +65,7 @@ fn what_is_imported_waits_for_a_review_and_strict_mode_serves_nothing_else() {
     let approved = send(&strict, "POST", approve, &json!({ "digest": digest }));
     assert_eq!(approved.status, 200);
     assert_eq!(approved.json()["settings"]["url"], upstream.url());
-    wait::until(std::time::Duration::from_secs(20), || tools().contains("sums__").then_some(()));
+    wait::expect("the server to be served", || tools().contains("sums__"));
     let shown = read(&strict, "/v0.1/servers/com.example%2Fsums/versions/latest");
     assert_eq!(shown["server"]["remotes"][0]["url"], strict.url_of("/mcp/servers/sums"));
 
@@ -73,5 +73,5 @@ fn what_is_imported_waits_for_a_review_and_strict_mode_serves_nothing_else() {
     assert_eq!(again.json()["pending"], 0);
     let rejected = send(&strict, "POST", "/admin/v1/registry/com.example%2Fsums/1.0.0/reject", &Value::Null);
     assert_eq!(rejected.status, 200);
-    wait::until(std::time::Duration::from_secs(20), || (!tools().contains("sums__")).then_some(()));
+    wait::expect("the server to be gone", || !tools().contains("sums__"));
 }
