@@ -34,6 +34,7 @@ impl PartialEq for Listed {
 
 impl Listed {
     /// Takes over what is approved now.
+    #[cfg(feature = "control")]
     pub(crate) fn become_as(&self, approved: SortedMap<String, Approved>) {
         *lock(&self.0) = approved;
     }
@@ -54,6 +55,7 @@ impl Listed {
 
 impl Approved {
     /// Returns the text that is kept.
+    #[cfg(any(feature = "control", test))]
     pub(crate) fn to_text(&self) -> String {
         serde_json::json!({ "digest": self.digest, "identities": self.identities }).to_string()
     }

@@ -57,8 +57,8 @@ fn what_is_imported_waits_for_a_review_and_strict_mode_serves_nothing_else() {
     let imported = send(&strict, "POST", "/admin/v1/registry/imports", &json!({ "url": source }));
     assert_eq!(imported.json()["pending"], 1);
     assert_eq!(read(&strict, "/v0.1/servers")["servers"], json!([]), "what waits is not shown");
-    let waiting = send(&strict, "GET", "/admin/v1/registry?status=pending", &Value::Null).json();
-    let digest = &waiting["items"][0]["_meta"]["portcullis/registry"]["digest"];
+    let waiting = send(&strict, "GET", "/admin/v1/registry?review=pending", &Value::Null).json();
+    let digest = &waiting["items"][0]["digest"];
     let approve = "/admin/v1/registry/com.example%2Fsums/1.0.0/approve";
     let other_digest = send(&strict, "POST", approve, &json!({ "digest": "another" }));
     assert_eq!(other_digest.status, 412);

@@ -16,6 +16,8 @@ mod command;
 #[cfg(feature = "control")]
 mod console;
 mod denied;
+#[cfg(feature = "control")]
+mod edit;
 mod elicitation;
 mod emit;
 mod endpoint;
@@ -66,7 +68,9 @@ mod yaml;
 pub use approving::{Approving, Changed};
 pub use cases::{Case, read_cases};
 #[cfg(feature = "control")]
-pub use console::{Attribute, Console, ConsoleSignIn, Holder, Scim};
+pub use console::{Console, ConsoleSignIn, Holder};
+#[cfg(feature = "control")]
+pub use edit::{Edit, NotEdited, edit};
 pub use elicitation::{Elicitation, Forms};
 pub use file::schema;
 pub use hosting::{
@@ -117,7 +121,7 @@ impl Parsed {
             let Some((_, place)) = self.places.iter().find(|(placed, _)| *placed == name) else { continue };
             let message = "the registry has no approved entry with its URL, its package and version, or its image's digest, \
                            and `registry.strict` lets nothing else be served";
-            let hint = "publish it to the registry and approve it: `portcullis registry` shows what there is";
+            let hint = "publish it to the registry, `POST /v0.1/publish`, and have it approved";
             self.problems.push(Problem { message: message.into(), hint: Some(hint.into()), ..place.clone() });
         }
     }

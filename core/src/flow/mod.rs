@@ -19,6 +19,8 @@ mod discover;
 mod documents;
 mod door;
 mod drawers;
+#[cfg(feature = "control")]
+mod govern;
 mod hand_over;
 #[cfg(feature = "hosting")]
 mod idle;

@@ -3,13 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::translate;
 use super::version::Version;
 use crate::audit::{self, time_text};
 
 /// What is said of an entry by the registry, in answers.
 pub(crate) const OFFICIAL: &str = "io.modelcontextprotocol.registry/official";
-/// What Portcullis says of one besides.
-pub(crate) const OWN: &str = "portcullis/registry";
 
 /// Whether an entry is to be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -104,6 +103,16 @@ impl Entry {
         self.proposed.as_ref().or_else(|| (self.review == Review::Pending).then_some(&self.server))
     }
 
+    /// Returns what an approval would approve: what waits, or what was rejected.
+    pub(crate) fn approvable(&self) -> Option<&Value> {
+        self.waiting().or_else(|| (!self.is_shown()).then_some(&self.server))
+    }
+
+    /// Tells how it is with its review.
+    pub(crate) fn state(&self) -> Review {
+        if self.waiting().is_some() { Review::Pending } else { self.review }
+    }
+
     /// Changes how it is with it; tells whether anything did.
     pub(crate) fn become_status(&mut self, status: Status, message: Option<String>, now: u64) -> bool {
         if self.status == status && self.status_message == message {
@@ -188,21 +197,25 @@ pub(crate) fn shown(entry: &Entry, is_latest: bool) -> Value {
 
 /// Describes an entry for who reviews it; `known` are names that were approved.
 pub(crate) fn reviewed(entry: &Entry, known: &[&str]) -> Value {
-    let waiting = entry.waiting();
-    let mut said = shown(entry, false);
-    said["_meta"][OFFICIAL].as_object_mut().map(|official| official.remove("isLatest"));
-    said["_meta"][OWN] = json!({
-        "review": if waiting.is_some() { Review::Pending } else { entry.review },
+    json!({
+        "name": entry.name(),
+        "version": entry.version(),
+        "server": entry.server,
+        "status": entry.status,
+        "status_message": entry.status_message,
+        "published": time_text(entry.published),
+        "updated": time_text(entry.updated),
         "by": entry.by,
         "source": entry.source,
-        "reviewedBy": entry.reviewed_by,
+        "review": entry.state(),
+        "reviewed_by": entry.reviewed_by,
         "proposed": entry.proposed,
-        "digest": waiting.map(digest),
-        "approvedDigest": entry.is_shown().then(|| digest(&entry.server)),
+        "digest": entry.approvable().map(digest),
+        "approved_digest": entry.is_shown().then(|| digest(&entry.server)),
         "identities": entry.identities,
         "resembles": resembles(entry.name(), known),
-    });
-    said
+        "settings": translate::settings(entry.approvable().unwrap_or(&entry.server)),
+    })
 }
 
 /// Returns a known name that this one could be taken for, without being it.

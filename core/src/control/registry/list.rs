@@ -4,12 +4,14 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::entry::{Entry, Status, latest, shown};
+use super::entry::{Entry, Review, Status, latest, shown};
 use crate::audit::parse_time;
 use crate::control::answer::Fault;
 
 /// How many entries are shown at a time, and at most.
 const LISTED: (usize, usize) = (30, 100);
+/// The same for who reviews.
+const REVIEWED: (usize, usize) = (100, 1000);
 
 /// Which versions are asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,6 +93,56 @@ impl Asked {
     }
 }
 
+/// Which entries somebody reviews.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reviews {
+    /// The key after which the list goes on.
+    after: Option<String>,
+    limit: usize,
+    review: Option<Review>,
+}
+
+impl Reviews {
+    /// Reads a query.
+    pub(crate) fn read(query: Option<&str>) -> Result<Self, Fault> {
+        let mut asked = Self { after: None, limit: REVIEWED.0, review: None };
+        for (key, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            match &*key {
+                "cursor" => {
+                    let read = read_cursor(&value);
+                    let (name, version) =
+                        read.ok_or_else(|| Fault::field("cursor", "expected a cursor of this API"))?;
+                    asked.after = Some(super::entry::key(&name, &version));
+                }
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=REVIEWED.1).contains(limit));
+                    let expected = format!("expected a number from 1 to {}", REVIEWED.1);
+                    asked.limit = limit.ok_or_else(|| Fault::field("limit", &expected))?;
+                }
+                "review" => {
+                    let review = serde_json::from_value(Value::from(&*value));
+                    let expected = "expected one of pending, approved, rejected";
+                    asked.review = Some(review.map_err(|_| Fault::field("review", expected))?);
+                }
+                _ => return Err(Fault::field(&key, "unknown parameter; known: cursor, limit, review")),
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Returns the entries that are asked for, out of all in the order of their keys, and where the list goes on.
+    pub(crate) fn of<'e>(&self, entries: &'e [Entry]) -> (Vec<&'e Entry>, Option<String>) {
+        let is_meant = |entry: &&Entry| {
+            self.after.as_ref().is_none_or(|after| entry.key() > *after)
+                && self.review.is_none_or(|review| entry.state() == review)
+        };
+        let mut meant = entries.iter().filter(is_meant);
+        let page: Vec<_> = meant.by_ref().take(self.limit).collect();
+        let next = meant.next().and_then(|_| page.last().map(|last| cursor(last)));
+        (page, next)
+    }
+}
+
 /// Returns the page of the entries that is asked for. The entries are all that the caller sees.
 pub(crate) fn page(mut entries: Vec<Entry>, asked: &Asked) -> Value {
     crate::sorted::sort_by(&mut entries, |one, other| place(one).cmp(&place(other)));
@@ -153,7 +205,7 @@ mod tests {
     fn entries() -> Vec<Entry> {
         let of = |name: &str, version: &str, updated, status| {
             let server = json!({ "name": name, "version": version, "description": "d" });
-            Entry { updated, status, ..Entry::new(server, "ana", 1) }
+            Entry { status, updated, ..Entry::new(server, "ana", 1) }
         };
         vec![
             of("b.example/x", "1.10.0", 50, Status::Active),

@@ -8,10 +8,11 @@ pub(crate) mod entry;
 pub(crate) mod identities;
 pub(crate) mod list;
 pub(crate) mod own;
-pub(crate) mod path;
 mod shape;
 pub(crate) mod translate;
 mod version;
 
-pub(crate) use path::ROOT;
 pub use shape::{Wrong, wrongs};
+
+/// What every path of its API begins with.
+pub(crate) const ROOT: &str = "/v0.1/";
