@@ -1,3 +1,5 @@
+//! What is a server.json here is what the official schema says is one.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
