@@ -17,10 +17,16 @@ const PAGES: { name: string; pages: Page[] }[] = [
     { at: "", name: "Overview", icon: "overview", show: lazy(() => import("./pages/overview.tsx")) },
     { at: "audit", name: "Audit", icon: "audit", readers: true, show: lazy(() => import("./pages/audit.tsx")) },
   ] },
-  { name: "Access", pages: [{ at: "keys", name: "Keys", icon: "keys", show: lazy(() => import("./pages/keys.tsx")) }] },
+  { name: "Access", pages: [
+    { at: "connect", name: "Connect a client", icon: "connect", show: lazy(() => import("./pages/connect.tsx")) },
+    { at: "keys", name: "Keys", icon: "keys", show: lazy(() => import("./pages/keys.tsx")) },
+    { at: "connections", name: "Connections", icon: "connections", show: lazy(() => import("./pages/connections.tsx")) },
+  ] },
   { name: "Gateway", pages: [
     { at: "approvals", name: "Approvals", icon: "check", readers: true, show: lazy(() => import("./pages/approvals.tsx")) },
+    { at: "secrets", name: "Secrets", icon: "secrets", readers: true, show: lazy(() => import("./pages/secrets.tsx")) },
     { at: "configuration", name: "Configuration", icon: "config", readers: true, show: lazy(() => import("./pages/configuration.tsx")) },
+    { at: "sessions", name: "Signed in", icon: "people", show: lazy(() => import("./pages/sessions.tsx")) },
   ] },
 ];
 const pagesFor = (me: Me) => PAGES
