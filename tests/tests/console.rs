@@ -7,6 +7,7 @@ use std::process::Command;
 
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
+use portcullis_tests::scenario::fixture;
 use portcullis_tests::toolbox;
 use serde_json::{Value, json};
 
@@ -115,9 +116,8 @@ fn every_file_that_a_page_names_is_served_with_the_policy() {
 #[test]
 fn whoever_has_the_admin_key_signs_in_and_uses_every_page() {
     let gateway = gateway();
-    let program = toolbox::gateway();
-    let text = format!("version: 1\nservers:\n  demo: {{ command: [{}, demo] }}\n", json!(program));
-    let body = json!({ "files": { "portcullis.yaml": text } });
+    let config = json!({ "version": 1, "servers": { "demo": fixture(&[]) } });
+    let body = json!({ "files": { "portcullis.yaml": config.to_string() } });
     let pushed = Request::new("PUT", &gateway.url_of("/admin/v1/config"))
         .header("Authorization", format!("Bearer {KEY}"))
         .header("If-None-Match", "*")
