@@ -33,8 +33,12 @@ async function look(name, theme) {
 }
 
 async function settled() {
-  await page.waitForSelector("h1");
-  await page.waitForFunction(() => document.querySelector(".bones, .spin") === null);
+  try {
+    await page.waitForSelector("h1");
+    await page.waitForFunction(() => document.querySelector(".bones, .spin") === null);
+  } catch (error) {
+    throw new Error(`${page.url()} shows ${JSON.stringify(await page.innerText("body"))} and says ${JSON.stringify(errors)}`, { cause: error });
+  }
 }
 
 await page.goto(`${url}/console/`);
