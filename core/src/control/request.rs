@@ -163,7 +163,7 @@ impl Question {
 
         expect_json(headers)?;
         let object = object(body, &["agent", "client", "tag", "tool", "kind", "arguments"])?;
-        let kind = match object.get("kind").map(|kind| kind.as_str()) {
+        let kind = match object.get("kind").map(Json::as_str) {
             None => Some(ItemKind::Tool),
             Some(word) => match word.as_deref() {
                 Some("tool") => Some(ItemKind::Tool),

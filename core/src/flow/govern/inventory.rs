@@ -67,6 +67,43 @@ impl Inventory {
         };
         known.described(reach)
     }
+
+    /// Returns the name of every server, in force or not, as far as it concerns who asks.
+    fn names_of_servers(
+        &self,
+        (readiness, written): (&[Readiness], &[Written]),
+        asked: &Asked<'_>,
+    ) -> Vec<String> {
+        let in_force = readiness.iter().map(|of| of.server.clone());
+        let configured = self.snapshot.config.servers.keys().map(ToString::to_string);
+        let names = distinct(in_force.chain(configured).chain(written.iter().map(|of| of.name.clone())));
+        if asked.reach == Reach::All {
+            return names;
+        }
+        let reached = self.reached(asked.operator.agents.iter().map(|agent| &**agent));
+        names.into_iter().filter(|name| reached.contains(name)).collect()
+    }
+
+    /// Describes each agent that concerns who asks.
+    fn agents(&self, asked: &Asked<'_>) -> Vec<(String, Value)> {
+        let written = self.written(Section::Agents);
+        let policy = &self.snapshot.config.policy;
+        let names = if asked.reach == Reach::Own {
+            distinct(asked.operator.agents.iter().map(ToString::to_string))
+        } else {
+            let in_force = policy.agents.iter().chain([&policy.default]).map(|agent| agent.name.to_string());
+            distinct(in_force.chain(written.iter().map(|of| of.name.clone())))
+        };
+        let describe = |name: String| {
+            let own = policy.agents.iter().chain([&policy.default]).find(|agent| is_same(&agent.name, &name));
+            let known = if asked.reach == Reach::Own { self.known_as(&name) } else { own.cloned() };
+            let servers = known.map(|agent| self.servers_of(&agent)).unwrap_or_default();
+            let servers: Vec<_> = servers.iter().map(String::as_str).collect();
+            let item = agent(own.map(|own| &**own), &name, find(&written, &name), &servers, asked.reach);
+            (name, item)
+        };
+        names.into_iter().map(describe).collect()
+    }
 }
 
 impl<H: Host> Gateway<H> {
@@ -87,28 +124,11 @@ impl<H: Host> Gateway<H> {
         Ok(Inventory { snapshot, sources: sources.unwrap_or_default(), version })
     }
 
-    /// Returns the name of every server, in force or not, as far as it concerns who asks.
-    fn names_of_servers(
-        &self,
-        inventory: &Inventory,
-        (readiness, written): (&[Readiness], &[Written]),
-        asked: &Asked<'_>,
-    ) -> Vec<String> {
-        let in_force = readiness.iter().map(|of| of.server.clone());
-        let configured = inventory.snapshot.config.servers.keys().map(ToString::to_string);
-        let names = distinct(in_force.chain(configured).chain(written.iter().map(|of| of.name.clone())));
-        if asked.reach == Reach::All {
-            return names;
-        }
-        let reached = inventory.reached(asked.operator.agents.iter().map(|agent| &**agent));
-        names.into_iter().filter(|name| reached.contains(name)).collect()
-    }
-
     pub(super) async fn show_servers(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let listing = Listing::read(asked.query, &[])?;
         let inventory = self.inventory().await?;
         let (readiness, written) = (self.readiness(), inventory.written(Section::Servers));
-        let names = self.names_of_servers(&inventory, (&readiness, &written), asked);
+        let names = inventory.names_of_servers((&readiness, &written), asked);
         let describe = |name: String| {
             let item = inventory.server(&name, &readiness, &written, asked.reach);
             (name, item)
@@ -120,43 +140,22 @@ impl<H: Host> Gateway<H> {
         let name = decoded(asked)?;
         let inventory = self.inventory().await?;
         let (readiness, written) = (self.readiness(), inventory.written(Section::Servers));
-        let names = self.names_of_servers(&inventory, (&readiness, &written), asked);
+        let names = inventory.names_of_servers((&readiness, &written), asked);
         let name = names.iter().find(|known| is_same(known, &name)).ok_or_else(|| missing("server"))?;
         let said = inventory.server(name, &readiness, &written, asked.reach);
         Ok(tag(answer(StatusCode::OK, &said), inventory.version))
     }
 
-    /// Describes each agent that concerns who asks.
-    fn agents(&self, inventory: &Inventory, asked: &Asked<'_>) -> Vec<(String, Value)> {
-        let written = inventory.written(Section::Agents);
-        let policy = &inventory.snapshot.config.policy;
-        let names = if asked.reach == Reach::Own {
-            distinct(asked.operator.agents.iter().map(ToString::to_string))
-        } else {
-            let in_force = policy.agents.iter().chain([&policy.default]).map(|agent| agent.name.to_string());
-            distinct(in_force.chain(written.iter().map(|of| of.name.clone())))
-        };
-        let describe = |name: String| {
-            let own = policy.agents.iter().chain([&policy.default]).find(|agent| is_same(&agent.name, &name));
-            let known = if asked.reach == Reach::Own { inventory.known_as(&name) } else { own.cloned() };
-            let servers = known.map(|agent| inventory.servers_of(&agent)).unwrap_or_default();
-            let servers: Vec<_> = servers.iter().map(String::as_str).collect();
-            let item = agent(own.map(|own| &**own), &name, find(&written, &name), &servers, asked.reach);
-            (name, item)
-        };
-        names.into_iter().map(describe).collect()
-    }
-
     pub(super) async fn show_agents(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let listing = Listing::read(asked.query, &[])?;
         let inventory = self.inventory().await?;
-        Ok(tag(listing.answer(self.agents(&inventory, asked)), inventory.version))
+        Ok(tag(listing.answer(inventory.agents(asked)), inventory.version))
     }
 
     pub(super) async fn show_agent(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let name = decoded(asked)?;
         let inventory = self.inventory().await?;
-        let agents = self.agents(&inventory, asked);
+        let agents = inventory.agents(asked);
         let (_, said) =
             agents.iter().find(|(known, _)| is_same(known, &name)).ok_or_else(|| missing("agent"))?;
         Ok(tag(answer(StatusCode::OK, said), inventory.version))
@@ -195,7 +194,7 @@ impl<H: Host> Gateway<H> {
 
 /// Reads the name that a path ends with.
 pub(super) fn decoded(asked: &Asked<'_>) -> Result<String, Fault> {
-    endpoint::decode(asked.value()).map(|name| name.to_string()).ok_or_else(Fault::nowhere)
+    endpoint::decode(asked.value()).ok_or_else(Fault::nowhere)
 }
 
 pub(super) fn missing(what: &'static str) -> Fault {

@@ -108,15 +108,12 @@ fn described((name, route): (&str, &Route), text: &str, is_withheld: bool) -> Va
 }
 
 fn add_decision(item: &mut Value, own: &View, name: &str) {
-    match own.find(Kind::Tools, name) {
-        Some(found) => {
-            item["allowed"] = true.into();
-            item["depends"] = found.depends.into();
-            item["rule"] = (&**found.rule).into();
-        }
-        None => {
-            item["allowed"] = false.into();
-            item["why"] = own.why_not(Kind::Tools, name).into();
-        }
+    let found = own.find(Kind::Tools, name);
+    item["allowed"] = found.is_some().into();
+    if let Some(found) = found {
+        item["depends"] = found.depends.into();
+        item["rule"] = (&**found.rule).into();
+    } else {
+        item["why"] = own.why_not(Kind::Tools, name).into();
     }
 }
