@@ -14,8 +14,8 @@ use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, ConnectionStore, Entropy,
-    Host, KeyStore, KeyWrap, Meetings, NotSigned, Once, Place, Quotas, Rendezvous, SecretStore, Signatures,
-    Signed, TokenFamilies, Upstream,
+    Host, KeyStore, KeyWrap, Meetings, NotSigned, Once, Place, Quotas, RecordStore, Rendezvous, SecretStore,
+    Signatures, Signed, TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -45,6 +45,8 @@ pub(crate) struct Stores {
     pub(crate) once: Option<Arc<dyn Once>>,
     /// How far families of tokens have come.
     pub(crate) families: Option<Arc<dyn TokenFamilies>>,
+    /// What the control plane notes.
+    pub(crate) records: Option<Arc<dyn RecordStore>>,
     /// Where the audit trail goes.
     pub(crate) audit: Option<Arc<dyn AuditSink>>,
     /// Where it is read.
@@ -230,6 +232,10 @@ impl Host for Function {
 
     fn token_families(&self) -> Option<&Arc<dyn TokenFamilies>> {
         self.stores.families.as_ref()
+    }
+
+    fn records(&self) -> Option<&Arc<dyn RecordStore>> {
+        self.stores.records.as_ref()
     }
 
     fn catalog(&self) -> Option<&Arc<dyn CatalogStore>> {

@@ -13,6 +13,7 @@
 //! | [`counts`] | how often a caller has asked |
 //! | [`catalog`] | what all instances know of servers |
 //! | [`once`] | what was used and cannot be used again |
+//! | [`records`] | what the control plane notes |
 //! | [`families`] | how far families of tokens have come |
 //! | [`trail`] and [`scribe`], [`search`], [`check`] | the audit trail: written, searched, checked |
 
@@ -25,6 +26,7 @@ mod families;
 mod item;
 mod keys;
 mod once;
+mod records;
 mod scribe;
 mod search;
 mod text;
@@ -53,6 +55,7 @@ use self::families::Families;
 use self::item::{Item, PK, SK, TTL, number, text};
 use self::keys::Keys;
 use self::once::Used;
+use self::records::Records;
 use self::search::Reader;
 use self::trail::Sink;
 use self::write::{Condition, Written};
@@ -91,6 +94,7 @@ pub(crate) fn stores(table: &Table, underway: &Underway, reading: &Reading) -> S
         catalog: Some(Arc::new(Catalog::new(table.clone(), read))),
         once: Some(Arc::new(Used::new(table.clone()))),
         families: Some(Arc::new(Families::new(table.clone()))),
+        records: Some(Arc::new(Records::new(table.clone()))),
         connections: Some(Arc::new(Connections::new(table.clone()))),
         audit: Some(Arc::new(sink.clone())),
         trail: Some(Arc::new(Reader::new(table.clone(), sink.clone()))),

@@ -2,12 +2,13 @@ use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use futures::{FutureExt as _, future};
-use portcullis_core::ports::{CatalogStore, Once, TokenFamilies as _};
+use portcullis_core::ports::{CatalogStore, Once, RecordKey, RecordStore as _, TokenFamilies as _};
 
 use super::*;
 use crate::table::catalog::{Catalog, Read};
 use crate::table::families::Families;
 use crate::table::once::Used;
+use crate::table::records::Records;
 
 /// Reads servers, and counts how often.
 fn reader(times: &Arc<AtomicUsize>, text: &'static str) -> Read {
@@ -159,6 +160,19 @@ async fn the_table_notes_token_families() {
     portcullis_core::testing::token_families(&Families::new(place.table()), ["a", "b/#"], NOW + 60_000).await;
     place.pass(61_000);
     assert_eq!(Families::new(place.table()).noted("a".into()).await, Ok(None), "its time is over");
+}
+
+#[tokio::test]
+async fn the_table_keeps_records() {
+    let place = Place::new();
+    let records = Records::new(place.table());
+    portcullis_core::testing::record_store(&records).await;
+    let key = || RecordKey::new("session", "s");
+    assert_eq!(records.replace(key(), None, Some("1".into()), Some(NOW + 60_000)).await, Ok(true));
+    place.pass(61_000);
+    assert_eq!(records.get(key()).await, Ok(None), "its time is over");
+    let next = records.replace(key(), None, Some("2".into()), Some(NOW + 120_000));
+    assert_eq!(next.await, Ok(true), "another may take its place, although it is still there");
 }
 
 #[tokio::test]
