@@ -32,6 +32,9 @@ pub(crate) enum Endpoint {
     Metrics,
     /// `/admin/v1/...`: the control plane.
     Admin,
+    /// `/fleet/v1/...`: where gateways ask that are governed from here.
+    #[cfg(feature = "control")]
+    Fleet(control::fleet::asked::Step),
     /// `/mcp`, `/mcp/servers/{server}`, `/mcp/groups/{group}`.
     Mcp(Scope),
     /// `/sse`: the event stream of an agent that speaks HTTP+SSE.
@@ -101,6 +104,10 @@ pub(crate) fn find(
         MESSAGES => Some(Endpoint::Messages),
         _ if Reading::at(path).is_some() => Some(Endpoint::Trail(Reading::at(path)?.1)),
         _ if control::request::is_admin(path) => Some(Endpoint::Admin),
+        #[cfg(feature = "control")]
+        _ if path.starts_with(control::fleet::ROOT) => {
+            control::fleet::asked::Step::at(path).map(|(_, step)| Endpoint::Fleet(step))
+        }
         _ if resource::asked_about(path).is_some() => Some(Endpoint::Resource),
         _ if Step::at(path).is_some() => Some(Endpoint::SignIn(Step::at(path)?.1)),
         CALLBACK => Some(Endpoint::Connect(Linking::Back)),
@@ -129,7 +136,11 @@ pub(crate) fn route(path: &str) -> &'static str {
         ["/mcp", SSE, MESSAGES, "/healthz", "/healthcheck", "/readyz", "/metrics", CALLBACK, CLIENT];
     let of_trail = Reading::at(path).map(|(whole, _)| whole);
     let of_sign_in = Step::at(path).map(|(whole, _)| whole);
-    match WHOLE.into_iter().find(|whole| *whole == path).or(of_trail).or(of_sign_in) {
+    #[cfg(feature = "control")]
+    let of_fleet = control::fleet::asked::Step::at(path).map(|(whole, _)| whole);
+    #[cfg(not(feature = "control"))]
+    let of_fleet = None;
+    match WHOLE.into_iter().find(|whole| *whole == path).or(of_trail).or(of_sign_in).or(of_fleet) {
         Some(whole) => whole,
         None if path.starts_with(SERVERS) => "/mcp/servers/{server}",
         None if path.starts_with(GROUPS) => "/mcp/groups/{group}",

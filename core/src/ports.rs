@@ -349,6 +349,12 @@ pub trait Host:
         Box::pin(std::future::ready(Err(NotSigned::Impossible)))
     }
 
+    /// Signs a message with the Ed25519 key of a seed (RFC 8032); returns the key's public half and the signature. A platform
+    /// that cannot says so, unless it says otherwise.
+    fn sign_with_seed(&self, _seed: [u8; 32], _message: Vec<u8>) -> BoxFuture<'_, Result<SeedSigned, NotSigned>> {
+        Box::pin(std::future::ready(Err(NotSigned::Impossible)))
+    }
+
     /// Returns where connections lie; nowhere, unless the platform says otherwise.
     fn connections(&self) -> Option<&Arc<dyn ConnectionStore>> {
         None

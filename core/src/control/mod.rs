@@ -7,6 +7,7 @@ pub(crate) mod answer;
 pub(crate) mod approvals;
 pub(crate) mod decide;
 mod document;
+pub mod fleet;
 mod kept;
 pub(crate) mod request;
 pub(crate) mod secrets;

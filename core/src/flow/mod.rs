@@ -17,6 +17,11 @@ mod discover;
 mod documents;
 mod door;
 mod drawers;
+#[cfg(feature = "control")]
+mod fleet;
+#[cfg(feature = "control")]
+mod fleet_orders;
+mod governed;
 mod hand_over;
 #[cfg(feature = "hosting")]
 mod idle;
@@ -73,6 +78,7 @@ pub use connections::NoToken;
 pub use control::Looked;
 pub(crate) use discover::Remarks;
 pub use drawers::{Drawers, Messenger};
+pub use governed::{Governed, NotGoverned};
 pub(crate) use linking::Linking;
 pub(crate) use park::{Parking, Spent};
 pub(crate) use rest::TakenUp;

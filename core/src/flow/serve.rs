@@ -74,6 +74,8 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Readiness) => return self.answer_readiness(&snapshot).await,
             Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Admin) => return Box::pin(self.administer(head, body)).await,
+            #[cfg(feature = "control")]
+            Some(Endpoint::Fleet(step)) => return Box::pin(self.answer_fleet(head, body, step)).await,
             Some(Endpoint::Resource) if !snapshot.config.auth.issuers.is_empty() => {
                 return endpoint::resource(head, &snapshot);
             }

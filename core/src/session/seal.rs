@@ -47,6 +47,8 @@ pub(crate) enum Purpose {
     Connect(ConnectPart),
     /// What one instance of a host says of a caller to another.
     Handed,
+    /// The seed of a key that signs in a fleet.
+    Fleet,
 }
 
 /// What is handed out where somebody connects.
@@ -104,6 +106,7 @@ impl Purpose {
             },
             Self::DataKey => b"data-key",
             Self::Handed => b"handed",
+            Self::Fleet => b"fleet",
             Self::Connect(part) => match part {
                 ConnectPart::Ticket => b"connect ticket",
                 ConnectPart::Intent => b"connect intent",
@@ -116,7 +119,7 @@ impl Purpose {
     /// Returns the length of the longest token that is looked at, in characters.
     fn longest(self) -> usize {
         match self {
-            Self::Session | Self::ServerRequest | Self::Task | Self::Upstream | Self::DataKey => 8 << 10,
+            Self::Session | Self::ServerRequest | Self::Task | Self::Upstream | Self::DataKey | Self::Fleet => 8 << 10,
             // It carries what a policy asks of claims.
             Self::SignIn(_) | Self::Connect(_) | Self::Handed => 32 << 10,
             // It carries a state of a server's own.

@@ -21,6 +21,8 @@ pub use membership::{Judged, Membership, NotTaken, Signer};
 pub use proof::{ENROLMENT, Enrolment, Proof, SIGNATURE, SNAPSHOT};
 pub use snapshot::Snapshot;
 pub use token::EnrolmentToken;
+#[cfg(feature = "control")]
+pub(crate) use token::new_id;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

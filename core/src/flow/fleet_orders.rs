@@ -1,0 +1,239 @@
+//! What those who govern order of the fleet: who may enrol, who is no longer in it, and which version goes where.
+
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::control::Asked;
+use super::fleet::{ENROLMENTS, FLEET, GATEWAY, ROLLOUTS, listed, read, understood, write};
+use crate::body::Reply;
+use crate::control::answer::{Fault, answer, moment};
+use crate::control::fleet::asked::{NewEnrolment, to_all};
+use crate::control::fleet::member::{Member, Own, Pending};
+use crate::control::fleet::rollout::{Course, Plan, Rollout};
+use crate::control::fleet::{EnrolmentToken, fingerprint, new_id, text_of};
+use crate::gateway::Gateway;
+use crate::ports::{Host, RecordKey, RecordStore};
+use crate::session::Purpose;
+
+/// How many records are read at a time.
+const PAGE: usize = 500;
+
+impl<H: Host> Gateway<H> {
+    fn fleet_records(&self) -> Result<&dyn RecordStore, Fault> {
+        let none = || Fault::new(StatusCode::NOT_FOUND, "no-store", "this gateway's host keeps no records");
+        Ok(&**self.host().records().ok_or_else(none)?)
+    }
+
+    /// Returns the control plane's own keys, made where there are none.
+    async fn own_keys(&self, records: &dyn RecordStore) -> Result<Own, Fault> {
+        if let Some(own) = read(records, FLEET, "own").await? {
+            return Ok(own);
+        }
+        let mut seed = [0; 32];
+        self.host().fill(&mut seed);
+        let unable = |error| Fault::new(StatusCode::NOT_IMPLEMENTED, "no-signing", format!("a fleet {error}"));
+        let key = self.host().sign_with_seed(seed, Vec::new()).await.map_err(unable)?.key;
+        let seed = self.0.sealer.seal(self.host(), Purpose::Fleet, &seed);
+        let own = Own { fleet: fingerprint(&key), seed, key: text_of(&key), next: None };
+        if write(records, (FLEET, "own"), None, &own).await? {
+            return Ok(own);
+        }
+        // Somebody else was first.
+        read(records, FLEET, "own").await?.ok_or_else(|| Fault::new(StatusCode::SERVICE_UNAVAILABLE, "store", "the fleet's key was not kept"))
+    }
+
+    /// Makes a token by which one gateway can enrol, once.
+    pub(super) async fn make_enrolment(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let now = self.host().now();
+        let NewEnrolment { name, labels, expires } = NewEnrolment::read(asked.headers, &asked.body, now)?;
+        self.stored()?;
+        let records = self.fleet_records()?;
+        if all::<Member>(records, GATEWAY).await?.iter().any(|member| member.name == name) {
+            let detail = format!("there is a gateway {name:?} already: remove it first, or choose another name");
+            return Err(Fault::new(StatusCode::CONFLICT, "name", detail));
+        }
+        let own = self.own_keys(records).await?;
+        let token = EnrolmentToken::generate(self.host(), fingerprint_of(&own)?);
+        let unable = |error| Fault::new(StatusCode::NOT_IMPLEMENTED, "no-signing", format!("a fleet {error}"));
+        let key = self.host().sign_with_seed(token.seed, Vec::new()).await.map_err(unable)?.key;
+        let by = asked.operator.principal.to_string();
+        let pending = Pending { id: token.id.clone(), name, labels, key: text_of(&key), made: now, expires, by };
+        let text = serde_json::to_string(&pending).expect("texts and numbers are JSON");
+        let kept = records.replace(RecordKey::new(ENROLMENTS, &*pending.id), None, Some(text), Some(expires)).await?;
+        if !kept {
+            return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "store", "the enrolment was not kept"));
+        }
+        let mut said = pending.described();
+        said["token"] = token.reveal().into();
+        said["fleet"] = own.fleet.into();
+        Ok(answer(StatusCode::CREATED, &said))
+    }
+
+    /// Lists the enrolments that wait.
+    pub(super) async fn show_enrolments(&self) -> Result<Reply, Fault> {
+        let now = self.host().now();
+        let pending = all::<Pending>(self.fleet_records()?, ENROLMENTS).await?;
+        Ok(listed(pending.iter().filter(|pending| pending.expires > now).map(Pending::described).collect()))
+    }
+
+    /// Withdraws an enrolment that waits.
+    pub(super) async fn withdraw_enrolment(&self, id: &str) -> Result<Reply, Fault> {
+        self.remove_record(ENROLMENTS, id, "enrolment").await
+    }
+
+    /// Expels a gateway: what it proves counts no more.
+    pub(super) async fn expel_gateway(&self, id: &str) -> Result<Reply, Fault> {
+        self.remove_record(GATEWAY, id, "gateway").await
+    }
+
+    async fn remove_record(&self, collection: &'static str, id: &str, what: &str) -> Result<Reply, Fault> {
+        let records = self.fleet_records()?;
+        let key = RecordKey::new(collection, id);
+        // It may be written at the same time.
+        while let Some(text) = records.get(key.clone()).await? {
+            if records.replace(key.clone(), Some(text), None, None).await? {
+                return Ok(answer(StatusCode::OK, &json!({ "id": id, "removed": true })));
+            }
+        }
+        Err(Fault::new(StatusCode::NOT_FOUND, "not-found", format!("there is no such {what}")))
+    }
+
+    /// Lists the gateways of the fleet.
+    pub(super) async fn show_gateways(&self) -> Result<Reply, Fault> {
+        let records = self.fleet_records()?;
+        let (course, newest) = self.fleet_course(records).await?;
+        let now = self.host().now();
+        let described = |member: &Member| {
+            member.described(course.version_for(&member.name, &member.labels, newest), now)
+        };
+        Ok(listed(all(records, GATEWAY).await?.iter().map(described).collect()))
+    }
+
+    /// Shows one gateway.
+    pub(super) async fn show_gateway(&self, id: &str) -> Result<Reply, Fault> {
+        let records = self.fleet_records()?;
+        let none = || Fault::new(StatusCode::NOT_FOUND, "not-found", "there is no such gateway");
+        let member: Member = read(records, GATEWAY, id).await?.ok_or_else(none)?;
+        let (course, newest) = self.fleet_course(records).await?;
+        let wanted = course.version_for(&member.name, &member.labels, newest);
+        Ok(answer(StatusCode::OK, &member.described(wanted, self.host().now())))
+    }
+
+    async fn fleet_course(&self, records: &dyn RecordStore) -> Result<(Course, u64), Fault> {
+        let newest = match self.stored() {
+            Ok((store, _)) => store.newest().await?.map_or(0, |newest| newest.stamp.version),
+            Err(_) => 0,
+        };
+        Ok((read(records, FLEET, "course").await?.unwrap_or_default(), newest))
+    }
+
+    /// Lists the rollouts: the open one first, then those that have ended, the newest first.
+    pub(super) async fn show_rollouts(&self) -> Result<Reply, Fault> {
+        let records = self.fleet_records()?;
+        let (course, _) = self.fleet_course(records).await?;
+        let mut ended = all::<Rollout>(records, ROLLOUTS).await?;
+        ended.sort_by_key(|rollout| std::cmp::Reverse(rollout.began));
+        Ok(listed(course.open.iter().chain(&ended).map(described).collect()))
+    }
+
+    /// Shows one rollout.
+    pub(super) async fn show_rollout(&self, id: &str) -> Result<Reply, Fault> {
+        let records = self.fleet_records()?;
+        let (course, _) = self.fleet_course(records).await?;
+        let found = match course.open.filter(|open| open.id == id) {
+            Some(open) => Some(open),
+            None => read(records, ROLLOUTS, id).await?,
+        };
+        let found = found.ok_or_else(no_rollout)?;
+        Ok(answer(StatusCode::OK, &described(&found)))
+    }
+
+    /// Begins a rollout.
+    pub(super) async fn begin_rollout(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let plan = Plan::read(asked.headers, &asked.body)?;
+        self.stored()?;
+        let who = (new_id(self.host()), asked.operator.principal.to_string(), self.host().now());
+        let begin = |course: &Course, newest| {
+            let next = course.begin(plan.clone(), newest, who.clone());
+            let next = next.map_err(|why| Fault::new(StatusCode::CONFLICT, "rollout", why.to_string()))?;
+            let open = next.open.clone().ok_or_else(no_rollout)?;
+            Ok((next, open))
+        };
+        self.change_course(begin, StatusCode::CREATED).await
+    }
+
+    /// Has a rollout go on.
+    pub(super) async fn promote_rollout(&self, id: &str, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let to_all = to_all(asked.headers, &asked.body)?;
+        let who = (&*asked.operator.principal, self.host().now());
+        let promote = |course: &Course, newest: u64| {
+            if course.open.as_ref().is_some_and(|open| open.id == id && open.version > newest) {
+                let detail = "the version is not pushed yet";
+                return Err(Fault::new(StatusCode::CONFLICT, "rollout", detail));
+            }
+            course.promote(id, to_all, newest, who).ok_or_else(no_rollout)
+        };
+        self.change_course(promote, StatusCode::OK).await
+    }
+
+    /// Has a rollout go back.
+    pub(super) async fn abort_rollout(&self, id: &str, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let who = (&*asked.operator.principal, self.host().now());
+        let abort = |course: &Course, newest| course.abort(id, newest, who).ok_or_else(no_rollout);
+        self.change_course(abort, StatusCode::OK).await
+    }
+
+    async fn change_course(
+        &self,
+        change: impl Fn(&Course, u64) -> Result<(Course, Rollout), Fault>,
+        status: StatusCode,
+    ) -> Result<Reply, Fault> {
+        let records = self.fleet_records()?;
+        loop {
+            let text = records.get(RecordKey::new(FLEET, "course")).await?;
+            let course = text.as_deref().map(understood::<Course>).transpose()?.unwrap_or_default();
+            let (_, newest) = self.fleet_course(records).await?;
+            let (next, rollout) = change(&course, newest)?;
+            if write(records, (FLEET, "course"), text, &next).await? {
+                if next.open.is_none() {
+                    write(records, (ROLLOUTS, &rollout.id), None, &rollout).await?;
+                }
+                return Ok(answer(status, &described(&rollout)));
+            }
+        }
+    }
+}
+
+fn fingerprint_of(own: &Own) -> Result<String, Fault> {
+    let key = crate::control::fleet::bytes_of(&own.key);
+    let lost = || Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "fleet-key", "the fleet's key cannot be read");
+    key.map(|key| fingerprint(&key)).ok_or_else(lost)
+}
+
+fn no_rollout() -> Fault {
+    Fault::new(StatusCode::NOT_FOUND, "not-found", "there is no such rollout, or it has ended")
+}
+
+fn described(rollout: &Rollout) -> Value {
+    let mut said = serde_json::to_value(rollout).unwrap_or_default();
+    said["began"] = moment(rollout.began).into();
+    said["ended"] = rollout.ended.map(moment).into();
+    said
+}
+
+/// Reads all records of a collection.
+async fn all<T: DeserializeOwned>(records: &dyn RecordStore, collection: &'static str) -> Result<Vec<T>, Fault> {
+    let (mut read, mut after) = (Vec::new(), None);
+    loop {
+        let page = records.page(collection, after, PAGE).await?;
+        let full = page.len() == PAGE;
+        after = page.last().map(|(key, _)| key.clone());
+        for (_, text) in &page {
+            read.push(understood(text)?);
+        }
+        if !full {
+            return Ok(read);
+        }
+    }
+}
