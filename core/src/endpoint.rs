@@ -49,6 +49,34 @@ pub(crate) enum Endpoint {
     SignIn(Step),
     /// `/connect/{server}`, `/oauth/callback`, `/oauth/client-metadata.json`: users connect accounts at servers.
     Connect(Linking),
+    /// `/console/...`: those who govern sign in and out.
+    #[cfg(feature = "control")]
+    Console(ConsoleStep),
+}
+
+/// A step of signing in at the console.
+#[cfg(feature = "control")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConsoleStep {
+    /// `/console/sign-in`: the way to the identity provider, or the admin credential.
+    SignIn,
+    /// `/console/signed-in`: the way back, for a client of the console's own.
+    SignedIn,
+    /// `/console/sign-out`.
+    SignOut,
+}
+
+#[cfg(feature = "control")]
+impl ConsoleStep {
+    const ALL: [(&'static str, Self); 3] = [
+        ("/console/sign-in", Self::SignIn),
+        ("/console/signed-in", Self::SignedIn),
+        ("/console/sign-out", Self::SignOut),
+    ];
+
+    fn at(path: &str) -> Option<(&'static str, Self)> {
+        Self::ALL.into_iter().find(|(whole, _)| *whole == path)
+    }
 }
 
 /// How the audit trail is read.
@@ -108,6 +136,8 @@ pub(crate) fn find(
         _ if path.starts_with(control::fleet::ROOT) => {
             control::fleet::asked::Step::at(path).map(|(_, step)| Endpoint::Fleet(step))
         }
+        #[cfg(feature = "control")]
+        _ if ConsoleStep::at(path).is_some() => Some(Endpoint::Console(ConsoleStep::at(path)?.1)),
         _ if resource::asked_about(path).is_some() => Some(Endpoint::Resource),
         _ if Step::at(path).is_some() => Some(Endpoint::SignIn(Step::at(path)?.1)),
         CALLBACK => Some(Endpoint::Connect(Linking::Back)),
@@ -137,10 +167,10 @@ pub(crate) fn route(path: &str) -> &'static str {
     let of_trail = Reading::at(path).map(|(whole, _)| whole);
     let of_sign_in = Step::at(path).map(|(whole, _)| whole);
     #[cfg(feature = "control")]
-    let of_fleet = control::fleet::asked::Step::at(path).map(|(whole, _)| whole);
-    #[cfg(not(feature = "control"))]
-    let of_fleet = None;
-    match WHOLE.into_iter().find(|whole| *whole == path).or(of_trail).or(of_sign_in).or(of_fleet) {
+    let of_sign_in = of_sign_in
+        .or_else(|| ConsoleStep::at(path).map(|(whole, _)| whole))
+        .or_else(|| control::fleet::asked::Step::at(path).map(|(whole, _)| whole));
+    match WHOLE.into_iter().find(|whole| *whole == path).or(of_trail).or(of_sign_in) {
         Some(whole) => whole,
         None if path.starts_with(SERVERS) => "/mcp/servers/{server}",
         None if path.starts_with(GROUPS) => "/mcp/groups/{group}",

@@ -184,7 +184,7 @@ fn kind_of(node: &Node, syntax: Syntax, source: &Source) -> Option<Kind> {
     if node.entry("mcp").is_some_and(|section| section.entry("servers").is_some()) {
         return Some(Kind::VsCodeSettings);
     }
-    let native_sections = ["gateway", "groups", "variants", "agents", "auth", "limits", "audit"];
+    let native_sections = ["gateway", "groups", "variants", "agents", "auth", "limits", "audit", "console"];
     let native_section = native_sections.iter().any(|key| node.entry(key).is_some());
     if native_section {
         return Some(Kind::Native);

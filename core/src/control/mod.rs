@@ -5,12 +5,16 @@
 
 pub(crate) mod answer;
 pub(crate) mod approvals;
+#[cfg(feature = "control")]
+pub(crate) mod cookie;
 pub(crate) mod decide;
 mod document;
 pub mod fleet;
 mod kept;
 pub(crate) mod request;
 pub(crate) mod secrets;
+#[cfg(feature = "control")]
+pub(crate) mod session;
 pub(crate) mod who;
 
 pub use answer::{described, key as described_key};

@@ -46,6 +46,15 @@ pub(crate) enum Resource<'p> {
     Secrets,
     /// `secrets/{name}`; a name may contain slashes.
     Secret(&'p str),
+    /// What is ordered of the fleet.
+    #[cfg(feature = "control")]
+    Fleet(super::fleet::asked::Order<'p>),
+    /// `sessions`: who is signed in.
+    #[cfg(feature = "control")]
+    Sessions,
+    /// `sessions/{id}`.
+    #[cfg(feature = "control")]
+    Session(&'p str),
 }
 
 /// Tells whether a path is one of the admin API.
@@ -56,6 +65,10 @@ pub(crate) fn is_admin(path: &str) -> bool {
 impl<'p> Resource<'p> {
     /// Finds what a path leads to.
     pub(crate) fn find(path: &'p str) -> Option<Self> {
+        #[cfg(feature = "control")]
+        if let Some(order) = super::fleet::asked::Order::find(path.strip_prefix(ROOT)?) {
+            return Some(Self::Fleet(order));
+        }
         match path.strip_prefix(ROOT)? {
             "config" => Some(Self::Config),
             "config/versions" => Some(Self::Versions),
@@ -65,6 +78,8 @@ impl<'p> Resource<'p> {
             "approvals" => Some(Self::Approvals),
             "connections" => Some(Self::Connections),
             "secrets" => Some(Self::Secrets),
+            #[cfg(feature = "control")]
+            "sessions" => Some(Self::Sessions),
             rest => match rest.split_once('/')? {
                 ("keys", id) if !id.is_empty() && !id.contains('/') => Some(Self::Key(id)),
                 ("approvals", server) if !server.is_empty() && !server.contains('/') => {
@@ -72,6 +87,8 @@ impl<'p> Resource<'p> {
                 }
                 ("connections", principal) if !principal.is_empty() => Some(Self::ConnectionsOf(principal)),
                 ("secrets", name) if !name.is_empty() => Some(Self::Secret(name)),
+                #[cfg(feature = "control")]
+                ("sessions", id) if !id.is_empty() && !id.contains('/') => Some(Self::Session(id)),
                 ("config", version) => version.strip_prefix("versions/")?.parse().ok().map(Self::Version),
                 _ => None,
             },
@@ -88,6 +105,12 @@ impl<'p> Resource<'p> {
             Self::Keys => "GET, POST",
             Self::Key(_) | Self::ConnectionsOf(_) => "DELETE",
             Self::Secret(_) => "PUT, DELETE",
+            #[cfg(feature = "control")]
+            Self::Fleet(order) => order.described().0,
+            #[cfg(feature = "control")]
+            Self::Sessions => "GET",
+            #[cfg(feature = "control")]
+            Self::Session(_) => "DELETE",
         }
     }
 }
@@ -108,6 +131,12 @@ pub(crate) fn route(path: &str) -> &'static str {
         Some(Resource::ConnectionsOf(_)) => "/admin/v1/connections/{principal}",
         Some(Resource::Secrets) => "/admin/v1/secrets",
         Some(Resource::Secret(_)) => "/admin/v1/secrets/{name}",
+        #[cfg(feature = "control")]
+        Some(Resource::Fleet(order)) => order.described().1,
+        #[cfg(feature = "control")]
+        Some(Resource::Sessions) => "/admin/v1/sessions",
+        #[cfg(feature = "control")]
+        Some(Resource::Session(_)) => "/admin/v1/sessions/{id}",
         None => "",
     }
 }

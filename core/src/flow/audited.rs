@@ -122,16 +122,36 @@ impl<H: Host> Gateway<H> {
         operator: &Operator,
         outcome: Result<(), (StatusCode, &str)>,
     ) {
+        let auth = if operator.session.is_some() { AuthKind::Session } else { AuthKind::Admin };
+        self.record_governing(head, (&operator.principal, auth), outcome);
+    }
+
+    /// Records what somebody did who governs, or wants to.
+    pub(super) fn record_governing(
+        &self,
+        head: &Parts,
+        (principal, auth): (&str, AuthKind),
+        outcome: Result<(), (StatusCode, &str)>,
+    ) {
         let Some(method) = described(&head.method, head.uri.path()) else { return };
         let refusal = outcome.err().map(|(status, detail)| {
             let code = if status.is_server_error() { code::INTERNAL } else { code::INVALID_REQUEST };
             Refusal::new(code, detail.to_owned()).with_status(status)
         });
         self.record_of(method, refusal.as_ref().map_or(Ok(()), Err), |entry| Entry {
-            principal: Some(operator.principal.clone()),
-            auth: AuthKind::Admin,
+            principal: Some(principal.into()),
+            auth,
             ..entry
         });
+    }
+
+    /// Records what became of a gateway that wants something of its control plane.
+    #[cfg(feature = "control")]
+    pub(super) fn record_gateway(&self, head: &Parts, refused: Option<(StatusCode, &str)>) {
+        let refusal = refused.map(|(status, detail)| {
+            Refusal::new(code::INVALID_REQUEST, detail.to_owned()).with_status(status)
+        });
+        self.record_exchange(head, None, refusal.as_ref().map_or(Ok(()), Err));
     }
 
     /// Records something that is over; `known` adds who it was.
@@ -212,7 +232,7 @@ impl<H: Host> Gateway<H> {
 
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 47] = [
+    const KNOWN: [&str; 62] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
@@ -258,6 +278,21 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "POST /oauth/revoke",
         "GET /connect/{server}",
         "POST /connect/{server}",
+        "GET /console/sign-in",
+        "POST /console/sign-in",
+        "GET /console/signed-in",
+        "POST /console/sign-out",
+        "GET /admin/v1/sessions",
+        "DELETE /admin/v1/sessions/{id}",
+        "POST /fleet/v1/enrol",
+        "GET /fleet/v1/snapshot",
+        "POST /fleet/v1/report",
+        "DELETE /admin/v1/gateways/{id}",
+        "POST /admin/v1/enrolments",
+        "DELETE /admin/v1/enrolments/{id}",
+        "POST /admin/v1/rollouts",
+        "POST /admin/v1/rollouts/{id}/promote",
+        "POST /admin/v1/rollouts/{id}/abort",
         "GET /oauth/callback",
         "GET /oauth/client-metadata.json",
     ];

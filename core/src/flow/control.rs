@@ -13,7 +13,7 @@ use crate::config::{Parsed, Problem, Processes, Severity};
 use crate::control::answer::{Fault, answer, described, in_short, key, stamped, tag, whole};
 use crate::control::decide::{Write, write};
 use crate::control::request::{Condition, NewKey, Pushed, Resource, Rollback, page};
-use crate::control::who::Operator;
+use crate::control::who::{Operator, Role};
 use crate::control::{
     Appended, Document, InStore, Kept, Managed, Means, Revision, Revoked, Stamp, Strangers, understand,
     understand_text,
@@ -39,7 +39,7 @@ pub enum Looked {
 /// A request whose body is there.
 pub(super) struct Asked<'r> {
     pub(super) headers: &'r HeaderMap,
-    query: Option<&'r str>,
+    pub(super) query: Option<&'r str>,
     pub(super) body: Bytes,
     /// Who asks.
     pub(super) operator: &'r Operator,
@@ -129,6 +129,7 @@ impl<H: Host> Gateway<H> {
             return Ok(endpoint::only(allowed));
         }
         let limit = self.0.snapshot.load().config.gateway.request_limit;
+        may(operator, resource)?;
         let body = body.collect(limit).await.map_err(|error| {
             let status = match error {
                 CollectError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -147,6 +148,8 @@ impl<H: Host> Gateway<H> {
             Resource::Keys if head.method == Method::GET => self.show_keys().await,
             Resource::Keys => self.make_key(&asked).await,
             Resource::Key(id) => self.revoke_key(id).await,
+            #[cfg(feature = "control")]
+            Resource::Fleet(order) => self.order(order, &head.method, &asked).await,
             Resource::Approvals => self.show_approvals().await,
             Resource::Approval(name) if head.method == Method::GET => self.show_approval(name).await,
             Resource::Approval(name) if head.method == Method::PUT => self.approve(name, &asked).await,
@@ -156,6 +159,10 @@ impl<H: Host> Gateway<H> {
             Resource::Secrets => self.show_secrets().await,
             Resource::Secret(name) if head.method == Method::PUT => self.set_secret(name, &asked).await,
             Resource::Secret(name) => self.remove_secret(name).await,
+            #[cfg(feature = "control")]
+            Resource::Sessions => self.show_sessions(&asked).await,
+            #[cfg(feature = "control")]
+            Resource::Session(id) => self.end_session_of(id, &asked).await,
         }
     }
 
@@ -360,6 +367,20 @@ impl<H: Host> Gateway<H> {
             }
             kept = now;
         }
+    }
+}
+
+/// Refuses who may not use a resource.
+fn may(operator: &Operator, resource: Resource<'_>) -> Result<(), Fault> {
+    let _ = resource;
+    match operator.role {
+        Role::Admin => Ok(()),
+        #[cfg(feature = "control")]
+        _ if matches!(resource, Resource::Sessions | Resource::Session(_)) => Ok(()),
+        // Who may order what, is decided with the order.
+        #[cfg(feature = "control")]
+        Role::Operator | Role::Auditor if matches!(resource, Resource::Fleet(_)) => Ok(()),
+        _ => Err(Fault::forbidden("this needs the role `admin`")),
     }
 }
 

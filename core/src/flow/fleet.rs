@@ -69,7 +69,7 @@ impl<H: Host> Gateway<H> {
             match step {
                 Step::Enrol => self.enrol(with, head, &body).await,
                 Step::Snapshot => self.give_snapshot(with, head, &body).await,
-                Step::Report => self.hear(with, head, &body).await,
+                Step::Report => self.take_report(with, head, &body).await,
             }
         };
         let answered = answered.await;
@@ -142,7 +142,7 @@ impl<H: Host> Gateway<H> {
         let until = if self.host().place() == Place::Process { began + wait } else { began };
         loop {
             let own = read::<Own>(with.0, FLEET, "own").await?.ok_or_else(unknown)?;
-            if let Some(bytes) = self.snapshot_for((with.0, &own), &member, known).await? {
+            if let Some(bytes) = self.issue_for((with.0, &own), &member, known).await? {
                 return self.signed_answer(&own, SNAPSHOT, bytes).await;
             }
             if self.host().now() >= until {
@@ -155,7 +155,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Returns the bytes of what is for a gateway that has the snapshot `known`; nothing where it has that.
-    async fn snapshot_for(
+    async fn issue_for(
         &self,
         (records, own): (&dyn RecordStore, &Own),
         member: &Member,
@@ -175,7 +175,9 @@ impl<H: Host> Gateway<H> {
                 return Ok(None);
             };
             let Some(noted) = noted else { return Ok(Some(snapshot.to_bytes())) };
-            let Some(text) = records.get(RecordKey::new(GATEWAY, &*member.id)).await? else { return Err(unknown()) };
+            let Some(text) = records.get(RecordKey::new(GATEWAY, &*member.id)).await? else {
+                return Err(unknown());
+            };
             let now: Member = understood(&text)?;
             // Somebody else has issued meanwhile: what is for the gateway is decided again.
             if now.issued != member.issued {
@@ -191,12 +193,19 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes note of what a gateway says of itself.
-    async fn hear(&self, with: (&dyn RecordStore, &Own), head: &Parts, body: &Bytes) -> Result<Reply, Fault> {
+    async fn take_report(
+        &self,
+        with: (&dyn RecordStore, &Own),
+        head: &Parts,
+        body: &Bytes,
+    ) -> Result<Reply, Fault> {
         let member = self.proven(with, head, body).await?;
         let report: Report = serde_json::from_slice(body)
             .map_err(|error| Fault::new(StatusCode::BAD_REQUEST, "malformed", error.to_string()))?;
         for _ in 0..ATTEMPTS {
-            let Some(text) = with.0.get(RecordKey::new(GATEWAY, &*member.id)).await? else { return Err(unknown()) };
+            let Some(text) = with.0.get(RecordKey::new(GATEWAY, &*member.id)).await? else {
+                return Err(unknown());
+            };
             let known: Member = understood(&text)?;
             let next = Member { seen: self.host().now(), report: Some(report.clone()), ..known };
             if write(with.0, (GATEWAY, &member.id), Some(text), &next).await? {
@@ -238,13 +247,15 @@ impl<H: Host> Gateway<H> {
 
     /// Answers with what the control plane's key signs for a purpose.
     async fn signed_answer(&self, own: &Own, purpose: &str, said: Vec<u8>) -> Result<Reply, Fault> {
-        let lost = || Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "fleet-key", "the fleet's key cannot be opened");
+        let lost =
+            || Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "fleet-key", "the fleet's key cannot be opened");
         let seed = self.0.sealer.open(Purpose::Fleet, &own.seed).and_then(|seed| seed.try_into().ok());
         let message = [purpose.as_bytes(), &said].concat();
         let signed = self.host().sign_with_seed(seed.ok_or_else(lost)?, message).await.map_err(|_| lost())?;
         let text = String::from_utf8(said).expect("JSON is UTF-8");
         let mut reply = kept_from_caches(body::json(StatusCode::OK, text));
-        let signature = HeaderValue::from_str(&text_of(&signed.signature)).expect("base64 is a header's value");
+        let signature =
+            HeaderValue::from_str(&text_of(&signed.signature)).expect("base64 is a header's value");
         reply.headers_mut().insert(HeaderName::from_static(SIGNATURE), signature);
         Ok(reply)
     }

@@ -1,6 +1,6 @@
 //! What those who govern order of the fleet: who may enrol, who is no longer in it, and which version goes where.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -8,10 +8,11 @@ use super::control::Asked;
 use super::fleet::{ENROLMENTS, FLEET, GATEWAY, ROLLOUTS, listed, read, understood, write};
 use crate::body::Reply;
 use crate::control::answer::{Fault, answer, moment};
-use crate::control::fleet::asked::{NewEnrolment, to_all};
+use crate::control::fleet::asked::{NewEnrolment, Order, to_all};
 use crate::control::fleet::member::{Member, Own, Pending};
 use crate::control::fleet::rollout::{Course, Plan, Rollout};
 use crate::control::fleet::{EnrolmentToken, fingerprint, new_id, text_of};
+use crate::control::who::Role;
 use crate::gateway::Gateway;
 use crate::ports::{Host, RecordKey, RecordStore};
 use crate::session::Purpose;
@@ -20,6 +21,38 @@ use crate::session::Purpose;
 const PAGE: usize = 500;
 
 impl<H: Host> Gateway<H> {
+    /// Does what is ordered. Auditors look, operators also say which version goes where.
+    pub(super) async fn order(
+        &self,
+        order: Order<'_>,
+        method: &Method,
+        asked: &Asked<'_>,
+    ) -> Result<Reply, Fault> {
+        let is_course = matches!(order, Order::Rollouts | Order::Promote(_) | Order::Abort(_));
+        let may = match asked.operator.role {
+            Role::Admin => true,
+            Role::Operator => method == Method::GET || is_course,
+            Role::Auditor => method == Method::GET,
+            Role::Member => false,
+        };
+        if !may {
+            return Err(Fault::forbidden("this needs the role `admin`, or for rollouts `operator`"));
+        }
+        match order {
+            Order::Gateways => self.show_gateways().await,
+            Order::Gateway(id) if method == Method::GET => self.show_gateway(id).await,
+            Order::Gateway(id) => self.expel_gateway(id).await,
+            Order::Enrolments if method == Method::GET => self.show_enrolments().await,
+            Order::Enrolments => self.make_enrolment(asked).await,
+            Order::Enrolment(id) => self.withdraw_enrolment(id).await,
+            Order::Rollouts if method == Method::GET => self.show_rollouts().await,
+            Order::Rollouts => self.begin_rollout(asked).await,
+            Order::Rollout(id) => self.show_rollout(id).await,
+            Order::Promote(id) => self.promote_rollout(id, asked).await,
+            Order::Abort(id) => self.abort_rollout(id, asked).await,
+        }
+    }
+
     fn fleet_records(&self) -> Result<&dyn RecordStore, Fault> {
         let none = || Fault::new(StatusCode::NOT_FOUND, "no-store", "this gateway's host keeps no records");
         Ok(&**self.host().records().ok_or_else(none)?)
@@ -32,7 +65,8 @@ impl<H: Host> Gateway<H> {
         }
         let mut seed = [0; 32];
         self.host().fill(&mut seed);
-        let unable = |error| Fault::new(StatusCode::NOT_IMPLEMENTED, "no-signing", format!("a fleet {error}"));
+        let unable =
+            |error| Fault::new(StatusCode::NOT_IMPLEMENTED, "no-signing", format!("a fleet {error}"));
         let key = self.host().sign_with_seed(seed, Vec::new()).await.map_err(unable)?.key;
         let seed = self.0.sealer.seal(self.host(), Purpose::Fleet, &seed);
         let own = Own { fleet: fingerprint(&key), seed, key: text_of(&key), next: None };
@@ -40,27 +74,34 @@ impl<H: Host> Gateway<H> {
             return Ok(own);
         }
         // Somebody else was first.
-        read(records, FLEET, "own").await?.ok_or_else(|| Fault::new(StatusCode::SERVICE_UNAVAILABLE, "store", "the fleet's key was not kept"))
+        read(records, FLEET, "own").await?.ok_or_else(|| {
+            Fault::new(StatusCode::SERVICE_UNAVAILABLE, "store", "the fleet's key was not kept")
+        })
     }
 
     /// Makes a token by which one gateway can enrol, once.
-    pub(super) async fn make_enrolment(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+    async fn make_enrolment(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let now = self.host().now();
         let NewEnrolment { name, labels, expires } = NewEnrolment::read(asked.headers, &asked.body, now)?;
         self.stored()?;
         let records = self.fleet_records()?;
         if all::<Member>(records, GATEWAY).await?.iter().any(|member| member.name == name) {
-            let detail = format!("there is a gateway {name:?} already: remove it first, or choose another name");
+            let detail =
+                format!("there is a gateway {name:?} already: remove it first, or choose another name");
             return Err(Fault::new(StatusCode::CONFLICT, "name", detail));
         }
         let own = self.own_keys(records).await?;
-        let token = EnrolmentToken::generate(self.host(), fingerprint_of(&own)?);
-        let unable = |error| Fault::new(StatusCode::NOT_IMPLEMENTED, "no-signing", format!("a fleet {error}"));
+        let token = EnrolmentToken::generate(self.host(), own.fleet.clone());
+        let unable =
+            |error| Fault::new(StatusCode::NOT_IMPLEMENTED, "no-signing", format!("a fleet {error}"));
         let key = self.host().sign_with_seed(token.seed, Vec::new()).await.map_err(unable)?.key;
         let by = asked.operator.principal.to_string();
-        let pending = Pending { id: token.id.clone(), name, labels, key: text_of(&key), made: now, expires, by };
+        let pending =
+            Pending { id: token.id.clone(), name, labels, key: text_of(&key), made: now, expires, by };
         let text = serde_json::to_string(&pending).expect("texts and numbers are JSON");
-        let kept = records.replace(RecordKey::new(ENROLMENTS, &*pending.id), None, Some(text), Some(expires)).await?;
+        let kept = records
+            .replace(RecordKey::new(ENROLMENTS, &*pending.id), None, Some(text), Some(expires))
+            .await?;
         if !kept {
             return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "store", "the enrolment was not kept"));
         }
@@ -71,19 +112,19 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Lists the enrolments that wait.
-    pub(super) async fn show_enrolments(&self) -> Result<Reply, Fault> {
+    async fn show_enrolments(&self) -> Result<Reply, Fault> {
         let now = self.host().now();
         let pending = all::<Pending>(self.fleet_records()?, ENROLMENTS).await?;
         Ok(listed(pending.iter().filter(|pending| pending.expires > now).map(Pending::described).collect()))
     }
 
     /// Withdraws an enrolment that waits.
-    pub(super) async fn withdraw_enrolment(&self, id: &str) -> Result<Reply, Fault> {
+    async fn withdraw_enrolment(&self, id: &str) -> Result<Reply, Fault> {
         self.remove_record(ENROLMENTS, id, "enrolment").await
     }
 
     /// Expels a gateway: what it proves counts no more.
-    pub(super) async fn expel_gateway(&self, id: &str) -> Result<Reply, Fault> {
+    async fn expel_gateway(&self, id: &str) -> Result<Reply, Fault> {
         self.remove_record(GATEWAY, id, "gateway").await
     }
 
@@ -100,18 +141,17 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Lists the gateways of the fleet.
-    pub(super) async fn show_gateways(&self) -> Result<Reply, Fault> {
+    async fn show_gateways(&self) -> Result<Reply, Fault> {
         let records = self.fleet_records()?;
         let (course, newest) = self.fleet_course(records).await?;
         let now = self.host().now();
-        let described = |member: &Member| {
-            member.described(course.version_for(&member.name, &member.labels, newest), now)
-        };
+        let described =
+            |member: &Member| member.described(course.version_for(&member.name, &member.labels, newest), now);
         Ok(listed(all(records, GATEWAY).await?.iter().map(described).collect()))
     }
 
     /// Shows one gateway.
-    pub(super) async fn show_gateway(&self, id: &str) -> Result<Reply, Fault> {
+    async fn show_gateway(&self, id: &str) -> Result<Reply, Fault> {
         let records = self.fleet_records()?;
         let none = || Fault::new(StatusCode::NOT_FOUND, "not-found", "there is no such gateway");
         let member: Member = read(records, GATEWAY, id).await?.ok_or_else(none)?;
@@ -129,7 +169,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Lists the rollouts: the open one first, then those that have ended, the newest first.
-    pub(super) async fn show_rollouts(&self) -> Result<Reply, Fault> {
+    async fn show_rollouts(&self) -> Result<Reply, Fault> {
         let records = self.fleet_records()?;
         let (course, _) = self.fleet_course(records).await?;
         let mut ended = all::<Rollout>(records, ROLLOUTS).await?;
@@ -138,7 +178,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Shows one rollout.
-    pub(super) async fn show_rollout(&self, id: &str) -> Result<Reply, Fault> {
+    async fn show_rollout(&self, id: &str) -> Result<Reply, Fault> {
         let records = self.fleet_records()?;
         let (course, _) = self.fleet_course(records).await?;
         let found = match course.open.filter(|open| open.id == id) {
@@ -150,7 +190,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Begins a rollout.
-    pub(super) async fn begin_rollout(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+    async fn begin_rollout(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let plan = Plan::read(asked.headers, &asked.body)?;
         self.stored()?;
         let who = (new_id(self.host()), asked.operator.principal.to_string(), self.host().now());
@@ -164,7 +204,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Has a rollout go on.
-    pub(super) async fn promote_rollout(&self, id: &str, asked: &Asked<'_>) -> Result<Reply, Fault> {
+    async fn promote_rollout(&self, id: &str, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let to_all = to_all(asked.headers, &asked.body)?;
         let who = (&*asked.operator.principal, self.host().now());
         let promote = |course: &Course, newest: u64| {
@@ -178,7 +218,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Has a rollout go back.
-    pub(super) async fn abort_rollout(&self, id: &str, asked: &Asked<'_>) -> Result<Reply, Fault> {
+    async fn abort_rollout(&self, id: &str, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let who = (&*asked.operator.principal, self.host().now());
         let abort = |course: &Course, newest| course.abort(id, newest, who).ok_or_else(no_rollout);
         self.change_course(abort, StatusCode::OK).await
@@ -205,12 +245,6 @@ impl<H: Host> Gateway<H> {
     }
 }
 
-fn fingerprint_of(own: &Own) -> Result<String, Fault> {
-    let key = crate::control::fleet::bytes_of(&own.key);
-    let lost = || Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "fleet-key", "the fleet's key cannot be read");
-    key.map(|key| fingerprint(&key)).ok_or_else(lost)
-}
-
 fn no_rollout() -> Fault {
     Fault::new(StatusCode::NOT_FOUND, "not-found", "there is no such rollout, or it has ended")
 }
@@ -223,7 +257,10 @@ fn described(rollout: &Rollout) -> Value {
 }
 
 /// Reads all records of a collection.
-async fn all<T: DeserializeOwned>(records: &dyn RecordStore, collection: &'static str) -> Result<Vec<T>, Fault> {
+async fn all<T: DeserializeOwned>(
+    records: &dyn RecordStore,
+    collection: &'static str,
+) -> Result<Vec<T>, Fault> {
     let (mut read, mut after) = (Vec::new(), None);
     loop {
         let page = records.page(collection, after, PAGE).await?;

@@ -11,12 +11,14 @@ use serde_json::json;
 use url::Url;
 
 use crate::body::{Body, Whole};
+use crate::control::answer::in_short;
 use crate::control::fleet::{
     ENROLMENT, Enrolment, EnrolmentToken, Judged, Membership, Proof, SIGNATURE, SNAPSHOT, Signer, Snapshot,
     bytes_of, fingerprint, signature_of, text_of,
 };
-use crate::control::answer::in_short;
-use crate::control::{Appended, Document, InStore, Managed, Revision, Revoked, Stamp, digest, understand_text};
+use crate::control::{
+    Appended, Document, InStore, Managed, Revision, Revoked, Stamp, digest, understand_text,
+};
 use crate::gateway::Gateway;
 use crate::oauth::PublicKey;
 use crate::ports::{Host, RecordKey, Signed};
@@ -66,9 +68,12 @@ impl<H: Host> Gateway<H> {
     async fn noted_membership(&self) -> Result<Option<(String, Membership)>, NotGoverned> {
         let none = || NotGoverned("this gateway's host keeps no records".into());
         let records = self.host().records().ok_or_else(none)?;
-        let Some(text) = records.get(RecordKey::new(MEMBERSHIP.0, MEMBERSHIP.1)).await? else { return Ok(None) };
+        let Some(text) = records.get(RecordKey::new(MEMBERSHIP.0, MEMBERSHIP.1)).await? else {
+            return Ok(None);
+        };
         let membership = serde_json::from_str(&text);
-        let membership = membership.map_err(|_| NotGoverned("what is noted of its fleet cannot be understood".into()))?;
+        let membership =
+            membership.map_err(|_| NotGoverned("what is noted of its fleet cannot be understood".into()))?;
         Ok(Some((text, membership)))
     }
 
@@ -83,7 +88,8 @@ impl<H: Host> Gateway<H> {
     /// also where the answer is lost.**
     pub async fn join(&self, url: &str, token: &str, host: &str) -> Result<Membership, NotGoverned> {
         let url = safe_url(url)?;
-        let token = EnrolmentToken::parse(token).ok_or_else(|| NotGoverned("this is no enrolment token".into()))?;
+        let token =
+            EnrolmentToken::parse(token).ok_or_else(|| NotGoverned("this is no enrolment token".into()))?;
         if self.noted_membership().await?.is_some() {
             return Err(NotGoverned("this gateway is in a fleet already".into()));
         }
@@ -112,8 +118,11 @@ impl<H: Host> Gateway<H> {
         }
         let other = || NotGoverned(format!("{url} is not the control plane that made this token"));
         let told: Enrolment = serde_json::from_slice(&body).map_err(|_| other())?;
-        let key: [u8; 32] = bytes_of(&told.key).filter(|key| fingerprint(key) == token.fleet).ok_or_else(other)?;
-        if !self.is_signed(&key, (ENROLMENT, &body), signature.as_deref()).await || told.for_key != text_of(&own) {
+        let key: [u8; 32] =
+            bytes_of(&told.key).filter(|key| fingerprint(key) == token.fleet).ok_or_else(other)?;
+        if !self.is_planes(&key, (ENROLMENT, &body), signature.as_deref()).await
+            || told.for_key != text_of(&own)
+        {
             return Err(other());
         }
         let membership = Membership {
@@ -149,9 +158,12 @@ impl<H: Host> Gateway<H> {
         // What is there is told first, so that the control plane knows of it.
         loop {
             let looked = self.pull(WAIT).await;
-            rejected = looked.as_ref().err().filter(|(_, is_theirs)| *is_theirs).map(|(why, _)| why.0.clone()).or(
-                rejected.filter(|_| looked.is_err()),
-            );
+            rejected = looked
+                .as_ref()
+                .err()
+                .filter(|(_, is_theirs)| *is_theirs)
+                .map(|(why, _)| why.0.clone())
+                .or(rejected.filter(|_| looked.is_err()));
             let told = self.report(rejected.as_deref()).await;
             let failed = looked.err().map(|(why, _)| why).or(told.err());
             match failed {
@@ -203,7 +215,7 @@ impl<H: Host> Gateway<H> {
     async fn signer(&self, known: &Membership, body: &[u8], signature: Option<&[u8]>) -> Option<Signer> {
         for (key, signer) in [(Some(&known.key), Signer::Pinned), (known.next.as_ref(), Signer::Next)] {
             if let Some(key) = key.and_then(|key| bytes_of(key))
-                && self.is_signed(&key, (SNAPSHOT, body), signature).await
+                && self.is_planes(&key, (SNAPSHOT, body), signature).await
             {
                 return Some(signer);
             }
@@ -212,7 +224,12 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Keeps what was given, puts it in force, and notes that.
-    async fn take(&self, snapshot: Snapshot, next: Membership, read: String) -> Result<Governed, NotGoverned> {
+    async fn take(
+        &self,
+        snapshot: Snapshot,
+        next: Membership,
+        read: String,
+    ) -> Result<Governed, NotGoverned> {
         let version = snapshot.version;
         // First, and whatever becomes of the configuration: a key that was revoked counts no more.
         self.take_keys(&snapshot).await?;
@@ -267,7 +284,10 @@ impl<H: Host> Gateway<H> {
                 version: newest.map_or(0, |newest| newest.stamp.version) + 1,
                 at: self.host().now(),
                 by: format!("fleet:{url}"),
-                note: format!("version {} of the control plane, snapshot {}", snapshot.version, snapshot.number),
+                note: format!(
+                    "version {} of the control plane, snapshot {}",
+                    snapshot.version, snapshot.number
+                ),
                 digest: digest(&text),
             };
             let next = Revision { stamp, text: text.clone() };
@@ -306,7 +326,9 @@ impl<H: Host> Gateway<H> {
         (method, target): (Method, &str),
         body: Vec<u8>,
     ) -> Result<http::Request<Whole>, NotGoverned> {
-        let lost = || NotGoverned("the gateway's key in its fleet cannot be opened: its seal key is another one".into());
+        let lost = || {
+            NotGoverned("the gateway's key in its fleet cannot be opened: its seal key is another one".into())
+        };
         let seed = self.0.sealer.open(Purpose::Fleet, &known.seed).and_then(|seed| seed.try_into().ok());
         let mut nonce = [0; 16];
         self.host().fill(&mut nonce);
@@ -315,7 +337,8 @@ impl<H: Host> Gateway<H> {
         let url = address(&known.url, target)?;
         // As the control plane sees it: its own path, whatever stands in front of that.
         let message = proof.message(&known.fleet, (&method, target), &body);
-        proof.signature = self.host().sign_with_seed(seed.ok_or_else(lost)?, message).await.map_err(|_| lost())?.signature;
+        proof.signature =
+            self.host().sign_with_seed(seed.ok_or_else(lost)?, message).await.map_err(|_| lost())?.signature;
         let mut request = http::Request::new(Whole::from(body));
         (*request.method_mut(), *request.uri_mut()) = (method, url);
         put(&mut request, header::AUTHORIZATION, &proof.header())?;
@@ -330,7 +353,8 @@ impl<H: Host> Gateway<H> {
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let url = request.uri().to_string();
         let exchange = async {
-            let response = self.host().fetch(request).await.map_err(|error| NotGoverned(shorten(&error.message)))?;
+            let response =
+                self.host().fetch(request).await.map_err(|error| NotGoverned(shorten(&error.message)))?;
             let (head, chunks) = response.into_parts();
             let signature = head.headers.get(SIGNATURE).and_then(|text| signature_of(text.to_str().ok()?));
             let body = Body::Stream(chunks).collect(LARGEST).await;
@@ -343,7 +367,12 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    async fn is_signed(&self, key: &[u8; 32], (purpose, body): (&str, &[u8]), signature: Option<&[u8]>) -> bool {
+    async fn is_planes(
+        &self,
+        key: &[u8; 32],
+        (purpose, body): (&str, &[u8]),
+        signature: Option<&[u8]>,
+    ) -> bool {
         let Some(signature) = signature else { return false };
         let (key, message) = (PublicKey::Ed25519(*key), [purpose.as_bytes(), body].concat());
         self.host().verifies(&Signed { key: &key, message: &message, signature }).await
@@ -370,7 +399,8 @@ fn address(url: &str, target: &str) -> Result<http::Uri, NotGoverned> {
 }
 
 fn put(request: &mut http::Request<Whole>, name: HeaderName, value: &str) -> Result<(), NotGoverned> {
-    let value = HeaderValue::from_str(value).map_err(|_| NotGoverned("a signature is no header's value".into()))?;
+    let value =
+        HeaderValue::from_str(value).map_err(|_| NotGoverned("a signature is no header's value".into()))?;
     request.headers_mut().insert(name, value);
     Ok(())
 }

@@ -10,6 +10,8 @@ mod bearers;
 mod connect;
 pub(crate) mod connected;
 pub(crate) mod connections;
+#[cfg(feature = "control")]
+mod console;
 mod control;
 mod converse;
 mod devices;

@@ -76,6 +76,8 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Admin) => return Box::pin(self.administer(head, body)).await,
             #[cfg(feature = "control")]
             Some(Endpoint::Fleet(step)) => return Box::pin(self.answer_fleet(head, body, step)).await,
+            #[cfg(feature = "control")]
+            Some(Endpoint::Console(step)) => return Box::pin(self.console(head, body, step)).await,
             Some(Endpoint::Resource) if !snapshot.config.auth.issuers.is_empty() => {
                 return endpoint::resource(head, &snapshot);
             }

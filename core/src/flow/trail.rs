@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use crate::audit::{BadQuery, LONGEST_PAGE, Order, Page, Query, Unreadable};
 use crate::body::{self, Body, Reply};
 use crate::control::answer::Fault;
+use crate::control::who::Role;
 use crate::endpoint::{self, Reading};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
@@ -25,6 +26,9 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn trail_for(&self, head: &Parts, what: Reading) -> Reply {
         match self.operator(head).await {
             None => endpoint::not_found(),
+            Some(Ok(operator)) if operator.role == Role::Member => {
+                Fault::forbidden("this needs the role `auditor`").reply()
+            }
             Some(Ok(_)) => self.read_trail(head, what).await.unwrap_or_else(|fault| fault.reply()),
             Some(Err(fault)) => fault.reply(),
         }

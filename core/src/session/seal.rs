@@ -119,7 +119,12 @@ impl Purpose {
     /// Returns the length of the longest token that is looked at, in characters.
     fn longest(self) -> usize {
         match self {
-            Self::Session | Self::ServerRequest | Self::Task | Self::Upstream | Self::DataKey | Self::Fleet => 8 << 10,
+            Self::Session
+            | Self::ServerRequest
+            | Self::Task
+            | Self::Upstream
+            | Self::DataKey
+            | Self::Fleet => 8 << 10,
             // It carries what a policy asks of claims.
             Self::SignIn(_) | Self::Connect(_) | Self::Handed => 32 << 10,
             // It carries a state of a server's own.

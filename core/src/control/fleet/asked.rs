@@ -51,6 +51,62 @@ impl Step {
     }
 }
 
+/// What those who govern order of the fleet: a path of the admin API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order<'p> {
+    /// `gateways`
+    Gateways,
+    /// `gateways/{id}`
+    Gateway(&'p str),
+    /// `enrolments`
+    Enrolments,
+    /// `enrolments/{id}`
+    Enrolment(&'p str),
+    /// `rollouts`
+    Rollouts,
+    /// `rollouts/{id}`
+    Rollout(&'p str),
+    /// `rollouts/{id}/promote`
+    Promote(&'p str),
+    /// `rollouts/{id}/abort`
+    Abort(&'p str),
+}
+
+impl<'p> Order<'p> {
+    /// Finds what a path of the admin API, without what all begin with, leads to.
+    pub(crate) fn find(path: &'p str) -> Option<Self> {
+        let (collection, rest) = path.split_once('/').map_or((path, None), |(all, rest)| (all, Some(rest)));
+        match (collection, rest) {
+            ("gateways", None) => Some(Self::Gateways),
+            ("gateways", Some(id)) if is_id(id) => Some(Self::Gateway(id)),
+            ("enrolments", None) => Some(Self::Enrolments),
+            ("enrolments", Some(id)) if is_id(id) => Some(Self::Enrolment(id)),
+            ("rollouts", None) => Some(Self::Rollouts),
+            ("rollouts", Some(rest)) => match rest.split_once('/') {
+                None if is_id(rest) => Some(Self::Rollout(rest)),
+                Some((id, "promote")) if is_id(id) => Some(Self::Promote(id)),
+                Some((id, "abort")) if is_id(id) => Some(Self::Abort(id)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Returns the methods that are answered there, and the pattern of its path.
+    pub(crate) fn described(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Gateways => ("GET", "/admin/v1/gateways"),
+            Self::Gateway(_) => ("GET, DELETE", "/admin/v1/gateways/{id}"),
+            Self::Enrolments => ("GET, POST", "/admin/v1/enrolments"),
+            Self::Enrolment(_) => ("DELETE", "/admin/v1/enrolments/{id}"),
+            Self::Rollouts => ("GET, POST", "/admin/v1/rollouts"),
+            Self::Rollout(_) => ("GET", "/admin/v1/rollouts/{id}"),
+            Self::Promote(_) => ("POST", "/admin/v1/rollouts/{id}/promote"),
+            Self::Abort(_) => ("POST", "/admin/v1/rollouts/{id}/abort"),
+        }
+    }
+}
+
 /// An enrolment that is to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NewEnrolment {
@@ -90,7 +146,8 @@ impl Plan {
             }
         };
         let stages = object.get("stages").filter(|stages| stages.is_array());
-        let stages: Vec<_> = stages.iter().flat_map(Json::elements).map(stage).collect::<Result<_, _>>()?;
+        let stages: Vec<_> =
+            stages.iter().flat_map(|list| list.elements()).map(stage).collect::<Result<_, _>>()?;
         if !(1..=MOST).contains(&stages.len()) {
             return Err(Fault::field("stages", &format!("expected a list of 1 to {MOST} stages")));
         }
@@ -99,11 +156,13 @@ impl Plan {
 }
 
 fn stage(json: Json<'_>) -> Result<Stage, Fault> {
-    let wanted = || Fault::field("stages", "expected for each stage `gateways`, a list of names, or `labels`");
+    let wanted =
+        || Fault::field("stages", "expected for each stage `gateways`, a list of names, or `labels`");
     let object = object(json.text().as_bytes(), &["gateways", "labels"]).map_err(|_| wanted())?;
     let names = object.get("gateways").filter(|names| names.is_array());
     let name = |name: Json<'_>| name.as_str().map(|name| name.into_owned()).filter(|name| is_name(name));
-    let gateways: Vec<_> = names.iter().flat_map(Json::elements).map(name).collect::<Option<_>>().ok_or_else(wanted)?;
+    let gateways: Vec<_> =
+        names.iter().flat_map(|list| list.elements()).map(name).collect::<Option<_>>().ok_or_else(wanted)?;
     let labels = labels(&object)?;
     if gateways.is_empty() && labels.is_empty() {
         return Err(wanted());
@@ -116,15 +175,25 @@ fn labels(object: &Object<'_>) -> Result<SortedMap<String, String>, Fault> {
         return Ok(SortedMap::new());
     };
     let wanted = || {
-        Fault::field("labels", &format!("expected at most {MOST} labels, each a name and a text of at most {LONGEST} characters"))
+        Fault::field(
+            "labels",
+            &format!(
+                "expected at most {MOST} labels, each a name and a text of at most {LONGEST} characters"
+            ),
+        )
     };
     let object = json.is_object().then(|| json.object().ok()).flatten().ok_or_else(wanted)?;
     let read = |(label, value): (&std::borrow::Cow<'_, str>, &Json<'_>)| {
         let value = value.as_str()?.into_owned();
-        let sound = is_name(label) && value.chars().count() <= LONGEST && !value.chars().any(char::is_control);
+        let sound =
+            is_name(label) && value.chars().count() <= LONGEST && !value.chars().any(char::is_control);
         sound.then(|| (label.to_string(), value))
     };
-    let labels: SortedMap<_, _> = object.iter().map(|(label, value)| read((label, value))).collect::<Option<_>>().ok_or_else(wanted)?;
+    let labels: SortedMap<_, _> = object
+        .iter()
+        .map(|(label, value)| read((label, &value)))
+        .collect::<Option<_>>()
+        .ok_or_else(wanted)?;
     if labels.len() > MOST { Err(wanted()) } else { Ok(labels) }
 }
 
@@ -205,7 +274,10 @@ mod tests {
     }
 
     fn said<T: std::fmt::Debug>(read: Result<T, Fault>) -> String {
-        read.map_or_else(|fault| format!("{} {}", fault.status.as_u16(), fault.detail), |read| format!("{read:?}"))
+        read.map_or_else(
+            |fault| format!("{} {}", fault.status.as_u16(), fault.detail),
+            |read| format!("{read:?}"),
+        )
     }
 
     #[test]

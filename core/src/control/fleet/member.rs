@@ -262,7 +262,9 @@ mod tests {
     #[test]
     fn a_gateway_is_described() {
         let mut known = member();
-        let state = |known: &Member, wanted: u64, now: u64| known.described(wanted, now)["state"].as_str().map(str::to_owned);
+        let state = |known: &Member, wanted: u64, now: u64| {
+            known.described(wanted, now)["state"].as_str().map(str::to_owned)
+        };
         assert_eq!(state(&known, 1, 2).as_deref(), Some("behind"));
         known.report = Some(Report {
             number: 3,

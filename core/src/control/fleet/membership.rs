@@ -156,10 +156,16 @@ pub(super) mod tests {
 
     fn sent() -> impl Strategy<Value = Sent> {
         let gateway = prop_oneof![4 => Just("00000000000000aa"), 1 => Just("00000000000000bb")];
-        let by = prop_oneof![4 => Just(Some("k1")), 2 => Just(Some("k2")), 1 => Just(Some("k3")), 1 => Just(None)];
+        let by =
+            prop_oneof![4 => Just(Some("k1")), 2 => Just(Some("k2")), 1 => Just(Some("k3")), 1 => Just(None)];
         let next = prop_oneof![3 => Just(None), 1 => Just(Some("k2")), 1 => Just(Some("k3"))];
-        (gateway, 0..6u64, 0..4u64, by, next)
-            .prop_map(|(gateway, number, version, by, next)| Sent { gateway, number, version, by, next })
+        (gateway, 0..6u64, 0..4u64, by, next).prop_map(|(gateway, number, version, by, next)| Sent {
+            gateway,
+            number,
+            version,
+            by,
+            next,
+        })
     }
 
     fn signer(known: &Membership, by: Option<&str>) -> Option<Signer> {

@@ -66,7 +66,12 @@ impl Proof {
         let (gateway, time, nonce, signature) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let sound = is_id(gateway) && parts.next().is_none();
         let (time, nonce) = (time.parse().ok()?, bytes_of(nonce)?);
-        sound.then_some(Self { gateway: gateway.to_owned(), time, nonce, signature: signature_of(signature)? })
+        sound.then_some(Self {
+            gateway: gateway.to_owned(),
+            time,
+            nonce,
+            signature: signature_of(signature)?,
+        })
     }
 
     /// Tells whether its time is about now.
@@ -81,17 +86,32 @@ mod tests {
 
     #[test]
     fn a_proof_is_of_one_request() {
-        let proof = Proof { gateway: "00000000000000aa".into(), time: 1_000_000, nonce: [1; 16], signature: vec![2; 64] };
+        let proof = Proof {
+            gateway: "00000000000000aa".into(),
+            time: 1_000_000,
+            nonce: [1; 16],
+            signature: vec![2; 64],
+        };
         assert_eq!(Proof::parse(&proof.header()), Some(proof.clone()));
-        let message = |fleet: &str, method: Method, target: &str, body: &[u8]| proof.message(fleet, (&method, target), body);
+        let message = |fleet: &str, method: Method, target: &str, body: &[u8]| {
+            proof.message(fleet, (&method, target), body)
+        };
         let one = message("f", Method::GET, "/fleet/v1/snapshot?version=1", b"");
         for other in [
             message("g", Method::GET, "/fleet/v1/snapshot?version=1", b""),
             message("f", Method::POST, "/fleet/v1/snapshot?version=1", b""),
             message("f", Method::GET, "/fleet/v1/snapshot?version=2", b""),
             message("f", Method::GET, "/fleet/v1/snapshot?version=1", b"{}"),
-            Proof { time: 1, ..proof.clone() }.message("f", (&Method::GET, "/fleet/v1/snapshot?version=1"), b""),
-            Proof { nonce: [2; 16], ..proof.clone() }.message("f", (&Method::GET, "/fleet/v1/snapshot?version=1"), b""),
+            Proof { time: 1, ..proof.clone() }.message(
+                "f",
+                (&Method::GET, "/fleet/v1/snapshot?version=1"),
+                b"",
+            ),
+            Proof { nonce: [2; 16], ..proof.clone() }.message(
+                "f",
+                (&Method::GET, "/fleet/v1/snapshot?version=1"),
+                b"",
+            ),
         ] {
             assert_ne!(one, other);
         }

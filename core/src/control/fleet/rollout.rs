@@ -136,13 +136,20 @@ impl Course {
             return Err(NotBegun::Already);
         }
         let (state, ended, ended_by) = (State::Open, None, None);
-        let open = Rollout { id, version, base, stages, reached: 1, state, began: at, ended, by, ended_by, note };
+        let open =
+            Rollout { id, version, base, stages, reached: 1, state, began: at, ended, by, ended_by, note };
         Ok(Self { open: Some(open), ..self.clone() })
     }
 
     /// Goes on to the next stage; after the last one, or at once, to all. Nothing where there is no such rollout, or nothing
     /// that all could have.
-    pub(crate) fn promote(&self, id: &str, to_all: bool, newest: u64, (by, at): (&str, u64)) -> Option<(Self, Rollout)> {
+    pub(crate) fn promote(
+        &self,
+        id: &str,
+        to_all: bool,
+        newest: u64,
+        (by, at): (&str, u64),
+    ) -> Option<(Self, Rollout)> {
         let open = self.open.as_ref().filter(|open| open.id == id && open.version <= newest)?;
         if !to_all && open.reached < open.stages.len() {
             let open = Rollout { reached: open.reached + 1, ..open.clone() };
@@ -203,7 +210,10 @@ mod tests {
         let (course, _) = course.promote("r", false, 6, ("ana", 2)).unwrap();
         assert_eq!(who_has(&course, 6), [5, 5, 4]);
         let (course, ended) = course.promote("r", false, 6, ("bo", 3)).unwrap();
-        assert_eq!((ended.state, ended.ended_by.as_deref(), ended.ended), (State::Promoted, Some("bo"), Some(3)));
+        assert_eq!(
+            (ended.state, ended.ended_by.as_deref(), ended.ended),
+            (State::Promoted, Some("bo"), Some(3))
+        );
         assert_eq!(who_has(&course, 6), [5, 5, 5], "the newest was not what was promoted");
         assert_eq!(who_has(&course, 7), [7, 7, 7]);
     }

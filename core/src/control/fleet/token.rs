@@ -80,7 +80,9 @@ mod tests {
         let text = token.reveal();
         assert_eq!(EnrolmentToken::parse(&format!("  {text}\n")), Some(token.clone()));
         assert!(!format!("{token:?}").contains(&text[21..40]), "it is not to be logged");
-        for odd in [&text[1..], &text[..text.len() - 1], &format!("{text}.x"), &text.replace("pce_", "pck_"), ""] {
+        for odd in
+            [&text[1..], &text[..text.len() - 1], &format!("{text}.x"), &text.replace("pce_", "pck_"), ""]
+        {
             assert_eq!(EnrolmentToken::parse(odd), None, "{odd}");
         }
     }
