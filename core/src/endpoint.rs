@@ -35,14 +35,15 @@ pub(crate) enum Endpoint {
     /// `/fleet/v1/...`: where gateways ask that are governed from here.
     #[cfg(feature = "control")]
     Fleet(control::fleet::asked::Step),
+    /// `/console/...`: the files of the console.
+    #[cfg(feature = "control")]
+    Assets,
     /// `/mcp`, `/mcp/servers/{server}`, `/mcp/groups/{group}`.
     Mcp(Scope),
     /// `/sse`: the event stream of an agent that speaks HTTP+SSE.
     Sse,
     /// `/messages`: what such an agent says.
     Messages,
-    /// `/admin/v1/audit` and what lies below it: the audit trail.
-    Trail(Reading),
     /// `/.well-known/oauth-protected-resource...`: where tokens for an endpoint are to be had.
     Resource,
     /// `/oauth/...`, `/.well-known/oauth-authorization-server...`: the gateway as the authorization server.
@@ -79,29 +80,6 @@ impl ConsoleStep {
     }
 }
 
-/// How the audit trail is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reading {
-    /// `/admin/v1/audit`: a page of entries.
-    Page,
-    /// `/admin/v1/audit/export`: every entry.
-    Export,
-    /// `/admin/v1/audit/verify`: whether the chains hold.
-    Verify,
-}
-
-impl Reading {
-    const ALL: [(&'static str, Self); 3] = [
-        ("/admin/v1/audit", Self::Page),
-        ("/admin/v1/audit/export", Self::Export),
-        ("/admin/v1/audit/verify", Self::Verify),
-    ];
-
-    fn at(path: &str) -> Option<(&'static str, Self)> {
-        Self::ALL.into_iter().find(|(whole, _)| *whole == path)
-    }
-}
-
 /// The path at which agents that speak HTTP+SSE open their stream.
 pub(crate) const SSE: &str = "/sse";
 /// The path to which they post.
@@ -130,14 +108,15 @@ pub(crate) fn find(
         "/mcp" => Some(Endpoint::Mcp(Scope::All)),
         SSE => Some(Endpoint::Sse),
         MESSAGES => Some(Endpoint::Messages),
-        _ if Reading::at(path).is_some() => Some(Endpoint::Trail(Reading::at(path)?.1)),
-        _ if control::request::is_admin(path) => Some(Endpoint::Admin),
+        _ if control::operations::is_admin(path) => Some(Endpoint::Admin),
         #[cfg(feature = "control")]
         _ if path.starts_with(control::fleet::ROOT) => {
             control::fleet::asked::Step::at(path).map(|(_, step)| Endpoint::Fleet(step))
         }
         #[cfg(feature = "control")]
         _ if ConsoleStep::at(path).is_some() => Some(Endpoint::Console(ConsoleStep::at(path)?.1)),
+        #[cfg(feature = "control")]
+        _ if control::console::is_console(path) => Some(Endpoint::Assets),
         _ if resource::asked_about(path).is_some() => Some(Endpoint::Resource),
         _ if Step::at(path).is_some() => Some(Endpoint::SignIn(Step::at(path)?.1)),
         CALLBACK => Some(Endpoint::Connect(Linking::Back)),
@@ -164,19 +143,20 @@ pub(crate) fn find(
 pub(crate) fn route(path: &str) -> &'static str {
     const WHOLE: [&str; 9] =
         ["/mcp", SSE, MESSAGES, "/healthz", "/healthcheck", "/readyz", "/metrics", CALLBACK, CLIENT];
-    let of_trail = Reading::at(path).map(|(whole, _)| whole);
     let of_sign_in = Step::at(path).map(|(whole, _)| whole);
     #[cfg(feature = "control")]
     let of_sign_in = of_sign_in
         .or_else(|| ConsoleStep::at(path).map(|(whole, _)| whole))
         .or_else(|| control::fleet::asked::Step::at(path).map(|(whole, _)| whole));
-    match WHOLE.into_iter().find(|whole| *whole == path).or(of_trail).or(of_sign_in) {
+    match WHOLE.into_iter().find(|whole| *whole == path).or(of_sign_in) {
         Some(whole) => whole,
         None if path.starts_with(SERVERS) => "/mcp/servers/{server}",
         None if path.starts_with(GROUPS) => "/mcp/groups/{group}",
         None if path.starts_with(CONNECT) => "/connect/{server}",
         None if resource::asked_about(path).is_some() => resource::WELL_KNOWN,
-        None => control::request::route(path),
+        #[cfg(feature = "control")]
+        None if control::console::is_console(path) => "/console/",
+        None => control::operations::route(path),
     }
 }
 
@@ -348,10 +328,12 @@ pub(crate) fn method_not_allowed() -> Reply {
     only("POST")
 }
 
-/// The answer to any other method than the one that a path has.
-pub(crate) fn only(method: &'static str) -> Reply {
+/// The answer to any other method than those that a path has.
+pub(crate) fn only(methods: &str) -> Reply {
     let mut reply = empty(StatusCode::METHOD_NOT_ALLOWED);
-    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(method));
+    if let Ok(methods) = HeaderValue::from_str(methods) {
+        reply.headers_mut().insert(header::ALLOW, methods);
+    }
     reply
 }
 
@@ -383,7 +365,7 @@ pub(crate) fn preflight(asked: &HeaderMap, config: &Config) -> Reply {
 /// Lets a page of an origin that has passed the gate read the answer.
 pub(crate) fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static("mcp-session-id, www-authenticate"),

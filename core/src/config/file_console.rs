@@ -22,9 +22,6 @@ pub(super) struct ConsoleText {
     /// How long somebody stays signed in: from 1m to 168h.
     #[schemars(extend("default" = "8h"))]
     session: Option<DurationText>,
-    /// Lets the identity provider provision users and groups (SCIM 2.0, at `/scim/v2`), so that who leaves the company is
-    /// refused at once.
-    scim: Option<ScimText>,
 }
 
 /// How people sign in at the console.
@@ -64,37 +61,11 @@ pub(super) struct RolesText {
     member: Option<Vec<HolderText>>,
 }
 
-/// What makes somebody hold a role: a claim of their token, or a group that was provisioned.
+/// What makes somebody hold a role: a claim of their token.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "RoleHolder", extend("minProperties" = 1, "maxProperties" = 1))]
 pub(super) struct HolderText {
     /// A claim and its value, such as `{ groups: platform }`; a claim with several values has each.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
     claim: Option<BTreeMap<String, String>>,
-    /// A provisioned group, by its display name.
-    group: Option<String>,
-}
-
-/// How the identity provider provisions users and groups.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Scim")]
-pub(super) struct ScimText {
-    /// The secret that the provider's requests carry as a bearer token.
-    token: SecretReference,
-    /// The claim of a token by which its bearer is found among the users.
-    #[schemars(extend("default" = "sub"))]
-    claim: Option<String>,
-    /// The attribute of a user that this claim equals.
-    #[schemars(extend("default" = "externalId"))]
-    attribute: Option<AttributeText>,
-}
-
-/// An attribute of a provisioned user.
-#[derive(JsonSchema)]
-#[schemars(rename = "ScimAttribute")]
-pub(super) enum AttributeText {
-    #[schemars(rename = "externalId")]
-    ExternalId,
-    #[schemars(rename = "userName")]
-    UserName,
 }

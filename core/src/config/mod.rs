@@ -16,6 +16,8 @@ mod command;
 #[cfg(feature = "control")]
 mod console;
 mod denied;
+#[cfg(feature = "control")]
+mod edit;
 mod elicitation;
 mod emit;
 mod endpoint;
@@ -65,7 +67,9 @@ mod yaml;
 pub use approving::{Approving, Changed};
 pub use cases::{Case, read_cases};
 #[cfg(feature = "control")]
-pub use console::{Attribute, Console, ConsoleSignIn, Holder, Scim};
+pub use console::{Console, ConsoleSignIn, Holder};
+#[cfg(feature = "control")]
+pub use edit::{Edit, NotEdited, edit};
 pub use elicitation::{Elicitation, Forms};
 pub use file::schema;
 pub use hosting::{

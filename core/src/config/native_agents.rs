@@ -77,7 +77,7 @@ fn read_match(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<Match>> {
     }
 }
 
-pub(super) fn word(item: &Item<'_>, report: &mut Report<'_>) -> Option<String> {
+fn word(item: &Item<'_>, report: &mut Report<'_>) -> Option<String> {
     Some(item.filled_text("a text", report)?.value)
 }
 

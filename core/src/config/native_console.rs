@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::console::{Attribute, Console, ConsoleSignIn, DEFAULT_SESSION, Holder, Scim};
+use super::console::{Console, ConsoleSignIn, DEFAULT_SESSION, Holder};
 use super::item::{At, Item};
 use super::native::read_duration;
-use super::native_agents::{read_claim, word};
+use super::native_agents::read_claim;
 use super::native_issuers::{check_scopes, read_secret, several};
 use super::native_sign_in::OPENID;
 use super::node::Value;
@@ -21,8 +21,6 @@ pub(super) const SESSIONS: (Duration, Duration) = (Duration::from_mins(1), Durat
 #[derive(Debug, Clone, Default)]
 pub(super) struct ConsoleDraft {
     sign_in: Option<At<SignInDraft>>,
-    /// Where each group is named.
-    groups: Vec<At<String>>,
     /// The rest.
     rest: Console,
 }
@@ -40,21 +38,17 @@ enum SignInDraft {
 pub(super) fn read_console(item: &Item<'_>, report: &mut Report<'_>) -> ConsoleDraft {
     let Some(mut fields) = item.fields(report) else { return ConsoleDraft::default() };
     let sign_in = fields.take_even_null("sign_in").and_then(|item| read_sign_in(&item, report));
-    let mut groups = Vec::new();
-    let roles =
-        fields.take_even_null("roles").map(|item| read_roles(&item, &mut groups, report)).unwrap_or_default();
+    let roles = fields.take_even_null("roles").map(|item| read_roles(&item, report)).unwrap_or_default();
     let members = fields.take_even_null("members").and_then(|item| item.flag(report));
     let session = fields.take_even_null("session").and_then(|item| read_duration(&item, SESSIONS, report));
-    let scim = fields.take_even_null("scim").and_then(|item| read_scim(&item, report));
     fields.finish(report);
     let rest = Console {
         sign_in: None,
         roles,
         members: members.is_some_and(|members| members.value),
         session: session.map_or(DEFAULT_SESSION, |session| session.value),
-        scim,
     };
-    ConsoleDraft { sign_in, groups, rest }
+    ConsoleDraft { sign_in, rest }
 }
 
 fn read_sign_in(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<SignInDraft>> {
@@ -99,75 +93,35 @@ fn read_sign_in(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<SignInDra
     Some(At { value: SignInDraft::Own(Box::new(client), issuer), place })
 }
 
-fn read_roles(
-    item: &Item<'_>,
-    groups: &mut Vec<At<String>>,
-    report: &mut Report<'_>,
-) -> Vec<(Role, Vec<Holder>)> {
+fn read_roles(item: &Item<'_>, report: &mut Report<'_>) -> Vec<(Role, Vec<Holder>)> {
     let Some(mut fields) = item.fields(report) else { return Vec::new() };
     let mut roles = Vec::new();
     for role in Role::ALL {
         let Some(item) = fields.take_even_null(role.as_str()) else { continue };
-        let holders = item.list("a list of claims and groups", report).unwrap_or_default();
-        let holders = holders.iter().filter_map(|item| read_holder(item, groups, report));
-        roles.push((role, holders.collect()));
+        let holders = item.list("a list of claims", report).unwrap_or_default();
+        roles.push((role, holders.iter().filter_map(|item| read_holder(item, report)).collect()));
     }
     fields.finish(report);
     roles
 }
 
-fn read_holder(item: &Item<'_>, groups: &mut Vec<At<String>>, report: &mut Report<'_>) -> Option<Holder> {
+fn read_holder(item: &Item<'_>, report: &mut Report<'_>) -> Option<Holder> {
     let place = item.place();
     let mut fields = item.fields(report)?;
     let claim = fields.take_even_null("claim");
-    let group = fields.take_even_null("group");
     let mark = report.mark();
     fields.finish(report);
-    match (claim, group) {
-        (Some(claim), None) => match read_claim(&claim, report)? {
-            Match::Claim(name, value) => Some(Holder::Claim(name, value)),
-            Match::ApiKey(_) | Match::Tag(_) | Match::Client(_) => None,
-        },
-        (None, Some(group)) => {
-            let name = word(&group, report)?;
-            groups.push(At { value: name.clone(), place: group.place() });
-            Some(Holder::Group(name))
+    let Some(claim) = claim else {
+        if report.mark() == mark {
+            report.error(&place, "expected a `claim`");
+            report.hint("for example `{ claim: { groups: platform } }`");
         }
-        (None, None) if report.mark() > mark => None,
-        _ => {
-            report.error(&place, "expected one of `claim` and `group`");
-            report.hint("for example `{ claim: { groups: platform } }`; write each as an entry of its own");
-            None
-        }
-    }
-}
-
-fn read_scim(item: &Item<'_>, report: &mut Report<'_>) -> Option<Scim> {
-    let place = item.place();
-    let mut fields = item.fields(report)?;
-    let token = fields.take_even_null("token").map(|item| read_secret(&item, report));
-    let claim = fields.take_even_null("claim").map(|item| word(&item, report));
-    let attribute = fields.take_even_null("attribute").map(|item| {
-        item.parsed("`externalId` or `userName`", report, |text| match text {
-            "externalId" => Some(Attribute::ExternalId),
-            "userName" => Some(Attribute::UserName),
-            _ => None,
-        })
-    });
-    fields.finish(report);
-    let Some(token) = token else {
-        report
-            .error(&place, "`scim` needs a `token`: the secret that the identity provider's requests carry");
-        report.hint("for example `scim: { token: { secret: scim } }`");
         return None;
     };
-    let token = token?;
-    Some(Scim {
-        place: (token.place.at.line, token.place.at.column),
-        token: token.value,
-        claim: claim.unwrap_or_else(|| Some("sub".to_owned()))?,
-        attribute: attribute.map_or(Some(Attribute::ExternalId), |read| Some(read?.value))?,
-    })
+    match read_claim(&claim, report)? {
+        Match::Claim(name, value) => Some(Holder::Claim(name, value)),
+        Match::ApiKey(_) | Match::Tag(_) | Match::Client(_) => None,
+    }
 }
 
 /// Resolves the section, now that it is known who is let in.
@@ -177,11 +131,7 @@ pub(super) fn resolve_console(
     has_address: bool,
     report: &mut Report<'_>,
 ) -> Console {
-    let ConsoleDraft { sign_in, groups, rest } = draft.value.clone();
-    for group in groups.iter().filter(|_| rest.scim.is_none()) {
-        report.error(&group.place, format!("nobody provisions the group {:?}", group.value));
-        report.hint("groups come from the identity provider by `console.scim`; claims of a token are written as `{ claim: ... }`");
-    }
+    let ConsoleDraft { sign_in, rest } = draft.value.clone();
     let Some(At { value: sign_in, place }) = sign_in else {
         if !rest.roles.is_empty() || rest.members {
             report.warn(&draft.place, "nobody signs in at the console, so nobody has a role");
@@ -226,28 +176,18 @@ pub(super) fn resolve_console(
 
 /// Returns where the console needs secrets.
 pub(super) fn uses_of_console(file: &str, console: &Console) -> Vec<SecretUse> {
-    let used = |name, (line, column), field: &str, until| SecretUse {
-        name,
-        file: file.to_owned(),
-        line,
-        column,
-        field: field.to_owned(),
-        until,
-    };
     let own = console.sign_in.iter().filter(|sign_in| !sign_in.is_shared);
-    let own = own.filter_map(|sign_in| Some((sign_in.client.client_secret.clone()?, sign_in.client.place)));
-    let own = own.map(|(name, place)| {
-        used(name, place, "console.sign_in.client_secret", "nobody can sign in at the console")
-    });
-    let scim = console.scim.iter().map(|scim| {
-        used(
-            scim.token.clone(),
-            scim.place,
-            "console.scim.token",
-            "the identity provider cannot provision users",
-        )
-    });
-    own.chain(scim).collect()
+    let used = |client: &SignIn| {
+        Some(SecretUse {
+            name: client.client_secret.clone()?,
+            file: file.to_owned(),
+            line: client.place.0,
+            column: client.place.1,
+            field: "console.sign_in.client_secret".to_owned(),
+            until: "nobody can sign in at the console",
+        })
+    };
+    own.filter_map(|sign_in| used(&sign_in.client)).collect()
 }
 
 #[cfg(test)]
@@ -264,11 +204,10 @@ mod tests {
     #[test]
     fn who_governs_is_read() {
         let own = "{ sign_in: { issuer: corp, client_id: console, client_secret: { secret: idp } }, \
-            roles: { admin: [{ claim: { groups: platform } }, { group: Owners }], auditor: [] }, members: true, session: 30m, \
-            scim: { token: { secret: scim }, claim: oid, attribute: userName } }";
+            roles: { admin: [{ claim: { groups: platform } }], auditor: [] }, members: true, session: 30m }";
         let config = access::config(&format!("{BEFORE}console: {own}"));
-        assert_eq!(config.secrets().iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["idp", "scim"]);
-        assert_eq!(config.console.claims().collect::<Vec<_>>(), ["groups", "oid"]);
+        assert_eq!(config.secrets().iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["idp"]);
+        assert_eq!(config.console.claims().collect::<Vec<_>>(), ["groups"]);
         insta::assert_debug_snapshot!((&config.console.roles, config.console.members, config.console.session), @r#"
         (
             [
@@ -278,9 +217,6 @@ mod tests {
                         Claim(
                             "groups",
                             "platform",
-                        ),
-                        Group(
-                            "Owners",
                         ),
                     ],
                 ),
@@ -317,21 +253,6 @@ mod tests {
             },
         )
         "#);
-        insta::assert_debug_snapshot!(config.console.scim, @r#"
-        Some(
-            Scim {
-                token: SecretName(
-                    "scim",
-                ),
-                place: (
-                    8,
-                    230,
-                ),
-                claim: "oid",
-                attribute: UserName,
-            },
-        )
-        "#);
         let shared = "{ sign_in: true, members: true }";
         let config = access::config(&format!("{BEFORE}console: {shared}"));
         let sign_in = config.console.sign_in.expect("one");
@@ -363,23 +284,14 @@ mod tests {
         p.yaml:8:48: error: console.members: expected true or false, found "1"
         p.yaml:8:60: error: console.session: expected a duration from 1m to 168h, found "1s"
         "#);
-        insta::assert_snapshot!(check("{ sign_in: true, roles: { owner: [], admin: [{ group: A }, {}, { claim: { a: b }, group: c }, { clam: 1 }] } }"), @r#"
+        insta::assert_snapshot!(check("{ sign_in: true, roles: { owner: [], admin: [{}, { clam: 1 }] } }"), @r#"
+        p.yaml:8:21: warning: console.sign_in: nobody who signs in is let in: there are no `roles`, and `members` are not let in
         p.yaml:8:36: error: console.roles.owner: unknown key "owner"; known: admin, operator, auditor, member
-        p.yaml:8:64: error: console.roles.admin[0].group: nobody provisions the group "A"
-          hint: groups come from the identity provider by `console.scim`; claims of a token are written as `{ claim: ... }`
-        p.yaml:8:69: error: console.roles.admin[1]: expected one of `claim` and `group`
-          hint: for example `{ claim: { groups: platform } }`; write each as an entry of its own
-        p.yaml:8:73: error: console.roles.admin[2]: expected one of `claim` and `group`
-          hint: for example `{ claim: { groups: platform } }`; write each as an entry of its own
-        p.yaml:8:106: error: console.roles.admin[3].clam: unknown key "clam"; known: claim, group
+        p.yaml:8:55: error: console.roles.admin[0]: expected a `claim`
+          hint: for example `{ claim: { groups: platform } }`
+        p.yaml:8:61: error: console.roles.admin[1].clam: unknown key "clam"; known: claim
           hint: did you mean `claim`?
         "#);
-        insta::assert_snapshot!(check("{ scim: { claim: oid, attribute: email } }"), @r#"
-        p.yaml:8:18: error: console.scim: `scim` needs a `token`: the secret that the identity provider's requests carry
-          hint: for example `scim: { token: { secret: scim } }`
-        p.yaml:8:43: error: console.scim.attribute: expected `externalId` or `userName`, found "email"
-        "#);
-        insta::assert_snapshot!(check("{ scim: { token: t0ken } }"), @"p.yaml:8:27: error: console.scim.token: expected `{ secret: NAME }`, found a text");
         insta::assert_snapshot!(check(""), @"
         p.yaml:8:8: error: console: expected a map, found nothing
           hint: remove the key, or write `{}` after it

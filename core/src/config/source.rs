@@ -158,6 +158,12 @@ pub(super) fn read_draft(source: &Source, beside: Beside, report: &mut Report<'_
     Some((kind, draft))
 }
 
+/// Tells the kind of a file that has been read.
+#[cfg(feature = "control")]
+pub(super) fn kind(beside: Beside, node: &Node, syntax: Syntax, source: &Source) -> Option<Kind> {
+    kind_beside(beside, node, syntax, source)
+}
+
 /// Tells the kind of a file: beside an `app.yaml`, one with `mcpServers`, or with nothing, is MCPX's.
 fn kind_beside(beside: Beside, node: &Node, syntax: Syntax, source: &Source) -> Option<Kind> {
     let is_empty = matches!(&node.value, Value::Map(entries) if entries.is_empty());

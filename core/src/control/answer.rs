@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::document::Malformed;
+use super::who::Role;
 use super::{Document, Kept, Stamp, StoreError};
 use crate::audit::time_text;
 use crate::body::{self, Reply};
@@ -74,6 +75,17 @@ impl Fault {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
     }
 
+    /// Makes the fault of a path that leads nowhere.
+    pub(crate) fn nowhere() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path of the admin API")
+    }
+
+    /// Makes the fault of who may not do this.
+    pub(crate) fn role(role: Role) -> Self {
+        let detail = format!("the role `{}` may not do this", role.as_str());
+        Self::new(StatusCode::FORBIDDEN, "role", detail)
+    }
+
     /// Makes the fault of a request that some other page may have had a browser send.
     #[cfg(feature = "control")]
     pub(crate) fn forged(why: &str) -> Self {
@@ -82,6 +94,7 @@ impl Fault {
     }
 
     /// Makes the fault of who may not do what they ask for.
+    #[cfg(feature = "control")]
     pub(crate) fn forbidden(why: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", why)
     }

@@ -182,10 +182,7 @@ impl Session {
 
 /// Returns the first role that somebody holds; none where they are not let in.
 fn role_of(console: &Console, claims: &Claims) -> Option<Role> {
-    let holds = |holder: &Holder| match holder {
-        Holder::Claim(name, value) => claims.has(name, value),
-        Holder::Group(_) => false,
-    };
+    let holds = |Holder::Claim(name, value): &Holder| claims.has(name, value);
     let held =
         |role: &Role| console.roles.iter().any(|(of, holders)| of == role && holders.iter().any(holds));
     Role::ALL.into_iter().find(held).or_else(|| console.members.then_some(Role::Member))
@@ -209,10 +206,8 @@ pub(crate) fn part_of_list(query: Option<&str>) -> Result<(Option<String>, usize
 }
 
 fn is_asked(console: &Console, policy: &Policy, name: &str, value: &str) -> bool {
-    let of_roles = console.roles.iter().flat_map(|(_, holders)| holders);
-    let by_role = |holder: &Holder| matches!(holder, Holder::Claim(n, v) if n == name && v == value);
-    let mut of_roles = of_roles.filter(|holder| by_role(holder));
-    of_roles.next().is_some() || crate::identity::asks(policy, name, value)
+    let mut of_roles = console.roles.iter().flat_map(|(_, holders)| holders);
+    of_roles.any(|Holder::Claim(n, v)| n == name && v == value) || crate::identity::asks(policy, name, value)
 }
 
 fn millis(console: &Console) -> u64 {

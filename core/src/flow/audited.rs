@@ -12,6 +12,7 @@ use crate::audit::{self, Arguments, Decision, Entry, Noted};
 use crate::body::{self, Reply};
 use crate::catalog::Scope;
 use crate::config::OnFailure;
+use crate::control::operations;
 use crate::control::who::Operator;
 use crate::endpoint;
 use crate::error::{Refusal, code};
@@ -232,7 +233,7 @@ impl<H: Host> Gateway<H> {
 
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 62] = [
+    const KNOWN: [&str; 33] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
@@ -249,27 +250,6 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "GET /readyz",
         "GET /metrics",
         "HEAD /metrics",
-        "GET /admin/v1/config",
-        "PUT /admin/v1/config",
-        "GET /admin/v1/config/versions",
-        "GET /admin/v1/config/versions/{version}",
-        "POST /admin/v1/config/rollback",
-        "POST /admin/v1/config/check",
-        "GET /admin/v1/keys",
-        "POST /admin/v1/keys",
-        "DELETE /admin/v1/keys/{id}",
-        "GET /admin/v1/secrets",
-        "PUT /admin/v1/secrets/{name}",
-        "DELETE /admin/v1/secrets/{name}",
-        "GET /admin/v1/approvals",
-        "GET /admin/v1/approvals/{server}",
-        "PUT /admin/v1/approvals/{server}",
-        "DELETE /admin/v1/approvals/{server}",
-        "GET /admin/v1/connections",
-        "DELETE /admin/v1/connections/{principal}",
-        "GET /admin/v1/audit",
-        "GET /admin/v1/audit/export",
-        "GET /admin/v1/audit/verify",
         "GET /oauth/authorize",
         "POST /oauth/consent",
         "GET /oauth/signed-in",
@@ -282,21 +262,16 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "POST /console/sign-in",
         "GET /console/signed-in",
         "POST /console/sign-out",
-        "GET /admin/v1/sessions",
-        "DELETE /admin/v1/sessions/{id}",
         "POST /fleet/v1/enrol",
         "GET /fleet/v1/snapshot",
         "POST /fleet/v1/report",
-        "DELETE /admin/v1/gateways/{id}",
-        "POST /admin/v1/enrolments",
-        "DELETE /admin/v1/enrolments/{id}",
-        "POST /admin/v1/rollouts",
-        "POST /admin/v1/rollouts/{id}/promote",
-        "POST /admin/v1/rollouts/{id}/abort",
         "GET /oauth/callback",
         "GET /oauth/client-metadata.json",
     ];
     let route = endpoint::route(path);
+    if let Some(name) = operations::described(method.as_str(), path) {
+        return Some(name);
+    }
     let is_it = |known: &&str| known.split_once(' ').is_some_and(|(m, r)| m == method.as_str() && r == route);
     KNOWN.into_iter().find(is_it).or((!route.is_empty()).then_some("another request"))
 }
@@ -310,6 +285,8 @@ mod tests {
         let check = |method: Method, path: &str| described(&method, path).unwrap_or("nothing");
         insta::assert_snapshot!(check(Method::POST, "/mcp"), @"POST /mcp");
         insta::assert_snapshot!(check(Method::GET, "/mcp/servers/a\nb"), @"GET /mcp/servers/{server}");
+        insta::assert_snapshot!(check(Method::PUT, "/admin/v1/secrets/a/b"), @"PUT /admin/v1/secrets/{name}");
+        insta::assert_snapshot!(check(Method::PUT, "/admin/v1/keys"), @"another request");
         insta::assert_snapshot!(check(Method::PUT, "/mcp"), @"another request");
         insta::assert_snapshot!(check(Method::GET, "/elsewhere"), @"nothing");
     }

@@ -43,7 +43,7 @@ impl<H: Host> Gateway<H> {
     /// Answers a step of signing in at the console, or out.
     pub(super) async fn console(&self, head: &Parts, body: Body, step: ConsoleStep) -> Reply {
         let snapshot = self.snapshot();
-        if self.0.admin_key.load().is_none() && snapshot.config.console.sign_in.is_none() {
+        if !self.is_governed() {
             return endpoint::not_found();
         }
         let _place = match self.take_place() {

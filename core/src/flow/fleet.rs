@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::body::{self, Body, CollectError, Reply};
 use crate::control::Managed;
-use crate::control::answer::{Fault, answer, kept_from_caches};
+use crate::control::answer::{Fault, kept_from_caches};
 use crate::control::fleet::asked::{Enrols, Step, no_enrolment, poll, unknown};
 use crate::control::fleet::member::{Content, Member, Own, Pending, Report};
 use crate::control::fleet::rollout::Course;
@@ -295,9 +295,4 @@ pub(super) async fn write<T: Serialize>(
 ) -> Result<bool, Fault> {
     let next = serde_json::to_string(next).expect("what the fleet notes is JSON");
     Ok(records.replace(RecordKey::new(collection, key), read, Some(next), None).await?)
-}
-
-/// Answers with a list, which is whole.
-pub(super) fn listed(items: Vec<serde_json::Value>) -> Reply {
-    answer(StatusCode::OK, &serde_json::json!({ "items": items }))
 }

@@ -22,7 +22,8 @@ mod drawers;
 #[cfg(feature = "control")]
 mod fleet;
 #[cfg(feature = "control")]
-mod fleet_orders;
+mod govern;
+#[cfg(feature = "control")]
 mod governed;
 mod hand_over;
 #[cfg(feature = "hosting")]
@@ -80,6 +81,7 @@ pub use connections::NoToken;
 pub use control::Looked;
 pub(crate) use discover::Remarks;
 pub use drawers::{Drawers, Messenger};
+#[cfg(feature = "control")]
 pub use governed::{Governed, NotGoverned};
 pub(crate) use linking::Linking;
 pub(crate) use park::{Parking, Spent};

@@ -77,6 +77,8 @@ impl<H: Host> Gateway<H> {
             #[cfg(feature = "control")]
             Some(Endpoint::Fleet(step)) => return Box::pin(self.answer_fleet(head, body, step)).await,
             #[cfg(feature = "control")]
+            Some(Endpoint::Assets) => return self.show_console(head),
+            #[cfg(feature = "control")]
             Some(Endpoint::Console(step)) => return Box::pin(self.console(head, body, step)).await,
             Some(Endpoint::Resource) if !snapshot.config.auth.issuers.is_empty() => {
                 return endpoint::resource(head, &snapshot);
@@ -87,7 +89,6 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Connect(step)) if snapshot.has_consents() => {
                 return Box::pin(self.link(head, body, step)).await;
             }
-            Some(Endpoint::Trail(what)) => return Box::pin(self.trail_for(head, what)).await,
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy && self.has_owners() => {}
             // Whether there is such a server is not told to strangers.

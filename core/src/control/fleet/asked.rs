@@ -1,4 +1,4 @@
-//! What is asked of the fleet: enrolments, rollouts, what a gateway enrols with, and the query of one that wants a snapshot.
+//! What is asked of a fleet: enrolments, rollouts, what a gateway enrols with, and the query of one that wants a snapshot.
 
 use http::{HeaderMap, StatusCode};
 
@@ -48,62 +48,6 @@ impl Step {
     /// Returns the method that is answered there.
     pub(crate) fn method(self) -> &'static str {
         if self == Self::Snapshot { "GET" } else { "POST" }
-    }
-}
-
-/// What those who govern order of the fleet: a path of the admin API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order<'p> {
-    /// `gateways`
-    Gateways,
-    /// `gateways/{id}`
-    Gateway(&'p str),
-    /// `enrolments`
-    Enrolments,
-    /// `enrolments/{id}`
-    Enrolment(&'p str),
-    /// `rollouts`
-    Rollouts,
-    /// `rollouts/{id}`
-    Rollout(&'p str),
-    /// `rollouts/{id}/promote`
-    Promote(&'p str),
-    /// `rollouts/{id}/abort`
-    Abort(&'p str),
-}
-
-impl<'p> Order<'p> {
-    /// Finds what a path of the admin API, without what all begin with, leads to.
-    pub(crate) fn find(path: &'p str) -> Option<Self> {
-        let (collection, rest) = path.split_once('/').map_or((path, None), |(all, rest)| (all, Some(rest)));
-        match (collection, rest) {
-            ("gateways", None) => Some(Self::Gateways),
-            ("gateways", Some(id)) if is_id(id) => Some(Self::Gateway(id)),
-            ("enrolments", None) => Some(Self::Enrolments),
-            ("enrolments", Some(id)) if is_id(id) => Some(Self::Enrolment(id)),
-            ("rollouts", None) => Some(Self::Rollouts),
-            ("rollouts", Some(rest)) => match rest.split_once('/') {
-                None if is_id(rest) => Some(Self::Rollout(rest)),
-                Some((id, "promote")) if is_id(id) => Some(Self::Promote(id)),
-                Some((id, "abort")) if is_id(id) => Some(Self::Abort(id)),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    /// Returns the methods that are answered there, and the pattern of its path.
-    pub(crate) fn described(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Gateways => ("GET", "/admin/v1/gateways"),
-            Self::Gateway(_) => ("GET, DELETE", "/admin/v1/gateways/{id}"),
-            Self::Enrolments => ("GET, POST", "/admin/v1/enrolments"),
-            Self::Enrolment(_) => ("DELETE", "/admin/v1/enrolments/{id}"),
-            Self::Rollouts => ("GET, POST", "/admin/v1/rollouts"),
-            Self::Rollout(_) => ("GET", "/admin/v1/rollouts/{id}"),
-            Self::Promote(_) => ("POST", "/admin/v1/rollouts/{id}/promote"),
-            Self::Abort(_) => ("POST", "/admin/v1/rollouts/{id}/abort"),
-        }
     }
 }
 

@@ -2,17 +2,13 @@
 //!
 //! **What a gateway takes is signed by the key that it has pinned, for it alone, and newer than what it has.** A gateway
 //! proves itself by its own key, request by request: there is nothing on the way that could be used again elsewhere. See
-//! ADR 0049.
-//!
-//! What a governed gateway needs is always there; what governs is part of the feature `control`.
+//! ADR 0049. It is part of
+//! the feature `control`, on both sides.
 
-#[cfg(feature = "control")]
 pub(crate) mod asked;
-#[cfg(feature = "control")]
 pub(crate) mod member;
 mod membership;
 mod proof;
-#[cfg(feature = "control")]
 pub(crate) mod rollout;
 mod snapshot;
 mod token;
@@ -21,8 +17,7 @@ pub use membership::{Judged, Membership, NotTaken, Signer};
 pub use proof::{ENROLMENT, Enrolment, Proof, SIGNATURE, SNAPSHOT};
 pub use snapshot::Snapshot;
 pub use token::EnrolmentToken;
-#[cfg(feature = "control")]
-pub(crate) use token::new_id;
+pub(crate) use token::{is_id, new_id};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,18 +1,19 @@
 //! What those who govern order of the fleet: who may enrol, who is no longer in it, and which version goes where.
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::control::Asked;
-use super::fleet::{ENROLMENTS, FLEET, GATEWAY, ROLLOUTS, listed, read, understood, write};
 use crate::body::Reply;
 use crate::control::answer::{Fault, answer, moment};
-use crate::control::fleet::asked::{NewEnrolment, Order, to_all};
+use crate::control::fleet::asked::{NewEnrolment, to_all};
 use crate::control::fleet::member::{Member, Own, Pending};
 use crate::control::fleet::rollout::{Course, Plan, Rollout};
-use crate::control::fleet::{EnrolmentToken, fingerprint, new_id, text_of};
-use crate::control::who::Role;
+use crate::control::fleet::{EnrolmentToken, fingerprint, is_id, new_id, text_of};
+use crate::control::operations::Order;
+use crate::control::session::part_of_list;
+use crate::flow::control::Asked;
+use crate::flow::fleet::{ENROLMENTS, FLEET, GATEWAY, ROLLOUTS, read, understood, write};
 use crate::gateway::Gateway;
 use crate::ports::{Host, RecordKey, RecordStore};
 use crate::session::Purpose;
@@ -21,41 +22,25 @@ use crate::session::Purpose;
 const PAGE: usize = 500;
 
 impl<H: Host> Gateway<H> {
-    /// Does what is ordered. Auditors look, operators also say which version goes where.
-    pub(super) async fn order(
-        &self,
-        order: Order<'_>,
-        method: &Method,
-        asked: &Asked<'_>,
-    ) -> Result<Reply, Fault> {
-        let is_course = matches!(order, Order::Rollouts | Order::Promote(_) | Order::Abort(_));
-        let may = match asked.operator.role {
-            Role::Admin => true,
-            Role::Operator => method == Method::GET || is_course,
-            Role::Auditor => method == Method::GET,
-            Role::Member => false,
-        };
-        if !may {
-            return Err(Fault::forbidden("this needs the role `admin`, or for rollouts `operator`"));
+    /// Does what is ordered.
+    pub(super) async fn order(&self, order: Order, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let id = asked.value();
+        if !id.is_empty() && !is_id(id) {
+            return Err(Fault::nowhere());
         }
         match order {
-            Order::Gateways => self.show_gateways().await,
-            Order::Gateway(id) if method == Method::GET => self.show_gateway(id).await,
-            Order::Gateway(id) => self.expel_gateway(id).await,
-            Order::Enrolments if method == Method::GET => self.show_enrolments().await,
-            Order::Enrolments => self.make_enrolment(asked).await,
-            Order::Enrolment(id) => self.withdraw_enrolment(id).await,
-            Order::Rollouts if method == Method::GET => self.show_rollouts().await,
-            Order::Rollouts => self.begin_rollout(asked).await,
-            Order::Rollout(id) => self.show_rollout(id).await,
-            Order::Promote(id) => self.promote_rollout(id, asked).await,
-            Order::Abort(id) => self.abort_rollout(id, asked).await,
+            Order::ShowGateways => self.show_gateways(asked).await,
+            Order::ShowGateway => self.show_gateway(id).await,
+            Order::RemoveGateway => self.remove_record(GATEWAY, id, "gateway").await,
+            Order::ShowEnrolments => self.show_enrolments(asked).await,
+            Order::MakeEnrolment => self.make_enrolment(asked).await,
+            Order::WithdrawEnrolment => self.remove_record(ENROLMENTS, id, "enrolment").await,
+            Order::ShowRollouts => self.show_rollouts(asked).await,
+            Order::BeginRollout => self.begin_rollout(asked).await,
+            Order::ShowRollout => self.show_rollout(id).await,
+            Order::PromoteRollout => self.promote_rollout(id, asked).await,
+            Order::AbortRollout => self.abort_rollout(id, asked).await,
         }
-    }
-
-    fn fleet_records(&self) -> Result<&dyn RecordStore, Fault> {
-        let none = || Fault::new(StatusCode::NOT_FOUND, "no-store", "this gateway's host keeps no records");
-        Ok(&**self.host().records().ok_or_else(none)?)
     }
 
     /// Returns the control plane's own keys, made where there are none.
@@ -84,7 +69,7 @@ impl<H: Host> Gateway<H> {
         let now = self.host().now();
         let NewEnrolment { name, labels, expires } = NewEnrolment::read(asked.headers, &asked.body, now)?;
         self.stored()?;
-        let records = self.fleet_records()?;
+        let records = self.record_store()?;
         if all::<Member>(records, GATEWAY).await?.iter().any(|member| member.name == name) {
             let detail =
                 format!("there is a gateway {name:?} already: remove it first, or choose another name");
@@ -112,24 +97,16 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Lists the enrolments that wait.
-    async fn show_enrolments(&self) -> Result<Reply, Fault> {
+    async fn show_enrolments(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let now = self.host().now();
-        let pending = all::<Pending>(self.fleet_records()?, ENROLMENTS).await?;
-        Ok(listed(pending.iter().filter(|pending| pending.expires > now).map(Pending::described).collect()))
+        let pending = all::<Pending>(self.record_store()?, ENROLMENTS).await?;
+        let waiting = pending.iter().filter(|pending| pending.expires > now);
+        listed(asked, waiting.map(Pending::described).collect())
     }
 
-    /// Withdraws an enrolment that waits.
-    async fn withdraw_enrolment(&self, id: &str) -> Result<Reply, Fault> {
-        self.remove_record(ENROLMENTS, id, "enrolment").await
-    }
-
-    /// Expels a gateway: what it proves counts no more.
-    async fn expel_gateway(&self, id: &str) -> Result<Reply, Fault> {
-        self.remove_record(GATEWAY, id, "gateway").await
-    }
-
+    /// Removes what is known of an enrolment, or of a gateway: what that one proves counts no more.
     async fn remove_record(&self, collection: &'static str, id: &str, what: &str) -> Result<Reply, Fault> {
-        let records = self.fleet_records()?;
+        let records = self.record_store()?;
         let key = RecordKey::new(collection, id);
         // It may be written at the same time.
         while let Some(text) = records.get(key.clone()).await? {
@@ -141,18 +118,18 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Lists the gateways of the fleet.
-    async fn show_gateways(&self) -> Result<Reply, Fault> {
-        let records = self.fleet_records()?;
+    async fn show_gateways(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let records = self.record_store()?;
         let (course, newest) = self.fleet_course(records).await?;
         let now = self.host().now();
         let described =
             |member: &Member| member.described(course.version_for(&member.name, &member.labels, newest), now);
-        Ok(listed(all(records, GATEWAY).await?.iter().map(described).collect()))
+        listed(asked, all(records, GATEWAY).await?.iter().map(described).collect())
     }
 
     /// Shows one gateway.
     async fn show_gateway(&self, id: &str) -> Result<Reply, Fault> {
-        let records = self.fleet_records()?;
+        let records = self.record_store()?;
         let none = || Fault::new(StatusCode::NOT_FOUND, "not-found", "there is no such gateway");
         let member: Member = read(records, GATEWAY, id).await?.ok_or_else(none)?;
         let (course, newest) = self.fleet_course(records).await?;
@@ -169,17 +146,17 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Lists the rollouts: the open one first, then those that have ended, the newest first.
-    async fn show_rollouts(&self) -> Result<Reply, Fault> {
-        let records = self.fleet_records()?;
+    async fn show_rollouts(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let records = self.record_store()?;
         let (course, _) = self.fleet_course(records).await?;
         let mut ended = all::<Rollout>(records, ROLLOUTS).await?;
         ended.sort_by_key(|rollout| std::cmp::Reverse(rollout.began));
-        Ok(listed(course.open.iter().chain(&ended).map(described).collect()))
+        listed(asked, course.open.iter().chain(&ended).map(described).collect())
     }
 
     /// Shows one rollout.
     async fn show_rollout(&self, id: &str) -> Result<Reply, Fault> {
-        let records = self.fleet_records()?;
+        let records = self.record_store()?;
         let (course, _) = self.fleet_course(records).await?;
         let found = match course.open.filter(|open| open.id == id) {
             Some(open) => Some(open),
@@ -229,7 +206,7 @@ impl<H: Host> Gateway<H> {
         change: impl Fn(&Course, u64) -> Result<(Course, Rollout), Fault>,
         status: StatusCode,
     ) -> Result<Reply, Fault> {
-        let records = self.fleet_records()?;
+        let records = self.record_store()?;
         loop {
             let text = records.get(RecordKey::new(FLEET, "course")).await?;
             let course = text.as_deref().map(understood::<Course>).transpose()?.unwrap_or_default();
@@ -254,6 +231,19 @@ fn described(rollout: &Rollout) -> Value {
     said["began"] = moment(rollout.began).into();
     said["ended"] = rollout.ended.map(moment).into();
     said
+}
+
+/// Answers with the part of a list that is asked for; each of its items has an id.
+fn listed(asked: &Asked<'_>, mut items: Vec<Value>) -> Result<Reply, Fault> {
+    let (after, most) = part_of_list(asked.query)?;
+    if let Some(after) = after {
+        let passed = items.iter().position(|item| item["id"] == *after).map_or(items.len(), |at| at + 1);
+        items.drain(..passed);
+    }
+    let more = items.len() > most;
+    items.truncate(most);
+    let next = items.last().filter(|_| more).map(|item| item["id"].clone());
+    Ok(answer(StatusCode::OK, &json!({ "items": items, "next": next })))
 }
 
 /// Reads all records of a collection.
