@@ -159,6 +159,17 @@ impl Metrics {
         }
     }
 
+    /// Returns how many requests of agents were answered, and how many of these came to an error.
+    #[cfg(feature = "control")]
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        let all = self.served.series.load();
+        let sum =
+            |one: &Series<8>| one.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum::<u64>();
+        // The label of errors, as `OPERATION_LABELS` has it.
+        let failed = all.iter().filter(|one| !one.labels[6].is_empty());
+        (all.iter().map(|one| sum(one)).sum(), failed.map(|one| sum(one)).sum())
+    }
+
     /// Returns everything in Prometheus' text format, with what is true at the moment.
     pub fn render(&self, gauges: &[Gauge]) -> String {
         let mut out = String::with_capacity(16 << 10);

@@ -152,6 +152,21 @@ impl<H: Host> Gateway<H> {
         }
     }
 
+    /// Takes note that the control plane is found elsewhere now. It is still known by its key alone.
+    pub async fn find_plane_at(&self, url: &str) -> Result<(), NotGoverned> {
+        let url = safe_url(url)?;
+        while let Some((read, known)) = self.noted_membership().await? {
+            if known.url == url {
+                break;
+            }
+            let next = Membership { url: url.clone(), ..known };
+            if self.note_membership(Some(read), &next).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Follows the control plane for as long as the gateway runs.
     pub async fn follow_fleet(&self) {
         let (mut pause, mut trouble, mut rejected) = (PAUSES.0, String::new(), None);
@@ -311,12 +326,30 @@ impl<H: Host> Gateway<H> {
             "refused": known.refused,
             "rejected": rejected,
             "servers": servers,
+            "counts": self.totals(),
             "program": env!("CARGO_PKG_VERSION"),
         });
         let body = body.to_string().into_bytes();
         let request = self.proven_request(&known, (Method::POST, "/fleet/v1/report"), body).await?;
         let (status, _, body) = self.asked_of_plane(request, PATIENCE).await?;
         if status.is_success() { Ok(()) } else { Err(NotGoverned(said(&known.url, status, &body))) }
+    }
+
+    /// Returns what has been counted since the gateway began, as far as somebody counts.
+    fn totals(&self) -> serde_json::Value {
+        let mut said = serde_json::Map::new();
+        let observer = self.host().observer();
+        if let Some(metrics) = observer.as_ref().and_then(|observer| observer.metrics(&mut Vec::new())) {
+            let (requests, errors) = metrics.totals();
+            said.insert("requests".into(), requests.into());
+            said.insert("errors".into(), errors.into());
+        }
+        if let Some(trail) = self.host().audit() {
+            let state = trail.state();
+            said.insert("recorded".into(), state.recorded.into());
+            said.insert("lost".into(), state.lost.into());
+        }
+        said.into()
     }
 
     /// Makes a request that proves to come from this gateway.

@@ -48,6 +48,7 @@ pub(crate) enum Purpose {
     /// What one instance of a host says of a caller to another.
     Handed,
     /// The seed of a key that signs in a fleet.
+    #[cfg(feature = "control")]
     Fleet,
 }
 
@@ -106,6 +107,7 @@ impl Purpose {
             },
             Self::DataKey => b"data-key",
             Self::Handed => b"handed",
+            #[cfg(feature = "control")]
             Self::Fleet => b"fleet",
             Self::Connect(part) => match part {
                 ConnectPart::Ticket => b"connect ticket",
@@ -119,12 +121,9 @@ impl Purpose {
     /// Returns the length of the longest token that is looked at, in characters.
     fn longest(self) -> usize {
         match self {
-            Self::Session
-            | Self::ServerRequest
-            | Self::Task
-            | Self::Upstream
-            | Self::DataKey
-            | Self::Fleet => 8 << 10,
+            Self::Session | Self::ServerRequest | Self::Task | Self::Upstream | Self::DataKey => 8 << 10,
+            #[cfg(feature = "control")]
+            Self::Fleet => 1 << 10,
             // It carries what a policy asks of claims.
             Self::SignIn(_) | Self::Connect(_) | Self::Handed => 32 << 10,
             // It carries a state of a server's own.

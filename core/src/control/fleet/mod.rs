@@ -2,8 +2,7 @@
 //!
 //! **What a gateway takes is signed by the key that it has pinned, for it alone, and newer than what it has.** A gateway
 //! proves itself by its own key, request by request: there is nothing on the way that could be used again elsewhere. See
-//! ADR 0049. It is part of
-//! the feature `control`, on both sides.
+//! ADR 0049.
 
 pub(crate) mod asked;
 pub(crate) mod member;
@@ -27,6 +26,9 @@ use crate::audit;
 /// What all paths begin with at which gateways ask.
 pub(crate) const ROOT: &str = "/fleet/v1/";
 
+/// The most bytes a signature has.
+const LONGEST: usize = 64;
+
 /// Writes bytes as the fleet has them in texts: base64url without padding.
 pub(crate) fn text_of(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -39,7 +41,7 @@ pub(crate) fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 /// Reads a signature.
 pub(crate) fn signature_of(text: &str) -> Option<Vec<u8>> {
-    bytes_of::<64>(text).map(Vec::from).or_else(|| bytes_of::<32>(text).map(Vec::from))
+    URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| (1..=LONGEST).contains(&bytes.len()))
 }
 
 /// Returns the fingerprint of a control plane's key, by which an enrolment knows it.
