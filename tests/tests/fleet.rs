@@ -25,7 +25,8 @@ struct Plane {
 impl Plane {
     /// One that has pushed a configuration with the server `up`.
     fn start() -> Self {
-        let gateway = Gateway::with("version: 1\n").configured_remotely().env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY);
+        let gateway =
+            Gateway::with("version: 1\n").configured_remotely().env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY);
         let plane = Self { gateway: gateway.at_port(free_port()).start(), server: Upstream::fixture(&[]) };
         plane.push(&["up"]);
         plane

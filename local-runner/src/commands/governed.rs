@@ -26,7 +26,9 @@ pub(super) async fn follow(
             gateway.find_plane_at(url).await?;
             known
         }
-        None => gateway.join(url, &token(args)?, HOST).await.context("this gateway has not joined the fleet")?,
+        None => {
+            gateway.join(url, &token(args)?, HOST).await.context("this gateway has not joined the fleet")?
+        }
     };
     gateway.governed_by(url);
     // Whoever has something to serve begins at once.

@@ -15,6 +15,7 @@ mod explain;
 mod fleet;
 #[cfg(target_os = "linux")]
 pub(crate) mod gate;
+mod governed;
 mod history;
 mod host;
 mod hosted;
