@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use portcullis_tests::agent::Agent;
 use portcullis_tests::between::Between;
 use portcullis_tests::gateway::Gateway;
-use portcullis_tests::http::{Request, send_bytes};
+use portcullis_tests::http::{Request, Response, send_bytes};
 use portcullis_tests::process::Finished;
 use portcullis_tests::upstream::{Upstream, free_port};
 use portcullis_tests::wait;
@@ -118,7 +118,7 @@ impl Traffic {
             let (agent, mut lost) = (Agent::modern(&url), Vec::new());
             while goes_on.load(Ordering::Relaxed) {
                 let params = json!({ "name": "up__echo", "arguments": { "text": "hi" } });
-                match agent.post("tools/call", params).try_send().map(|answer| answer.try_text()) {
+                match agent.post("tools/call", params).try_send().map(Response::try_text) {
                     Some(Ok(text)) if text.contains("\"result\"") && !text.contains("\"isError\":true") => {}
                     other => lost.push(format!("{other:?}")),
                 }
@@ -174,7 +174,7 @@ fn what_is_pushed_goes_out_in_stages_and_back_and_no_call_is_lost() {
     });
     let table = plane.cli(&["list"]);
     assert!(table.stdout.contains("canary") && table.stdout.contains("zone=test"), "{}", table.stdout);
-    traffic.map(Traffic::ends_without_loss);
+    traffic.into_iter().for_each(Traffic::ends_without_loss);
 }
 
 #[test]
