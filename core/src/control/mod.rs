@@ -15,6 +15,8 @@ mod document;
 pub mod fleet;
 mod kept;
 pub(crate) mod operations;
+#[cfg(feature = "control")]
+pub mod registry;
 pub(crate) mod request;
 pub(crate) mod secrets;
 #[cfg(feature = "control")]

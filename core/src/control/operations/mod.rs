@@ -25,6 +25,8 @@ pub(crate) mod openapi;
 #[cfg(feature = "control")]
 pub(crate) mod page;
 #[cfg(feature = "control")]
+mod registry;
+#[cfg(feature = "control")]
 mod schemas;
 mod table;
 #[cfg(test)]
@@ -37,6 +39,8 @@ use described::Description;
 pub(crate) use fleet::Order;
 #[cfg(feature = "control")]
 pub(crate) use governing::Governing;
+#[cfg(feature = "control")]
+pub(crate) use registry::{Listing, Reviewing};
 
 /// What every path of the admin API begins with.
 pub(crate) const ROOT: &str = "/admin/v1/";
@@ -48,6 +52,8 @@ const TABLES: &[&[Operation]] = &[
     governing::OPERATIONS,
     #[cfg(feature = "control")]
     fleet::OPERATIONS,
+    #[cfg(feature = "control")]
+    registry::OPERATIONS,
 ];
 
 /// What is done. What is behind the feature `control` is one of [`Governing`].

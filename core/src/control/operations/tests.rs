@@ -138,6 +138,17 @@ mod described {
         AAA- GET /admin/v1/rollouts/{id}
         AA-- POST /admin/v1/rollouts/{id}/promote
         AA-- POST /admin/v1/rollouts/{id}/abort
+        AAA- GET /admin/v1/registry
+        AA-- POST /admin/v1/registry/imports
+        AA-- POST /admin/v1/registry/{name}/{version}/approve
+        AA-- POST /admin/v1/registry/{name}/{version}/reject
+        ---- GET /v0.1/servers
+        ---- GET /v0.1/servers/{name}/versions
+        ---- GET /v0.1/servers/{name}/versions/{version}
+        ---- DELETE /v0.1/servers/{name}/versions/{version}
+        ---- PATCH /v0.1/servers/{name}/versions/{version}/status
+        ---- PATCH /v0.1/servers/{name}/status
+        ---- POST /v0.1/publish
         "#);
     }
 }
