@@ -159,15 +159,16 @@ impl Metrics {
         }
     }
 
-    /// Returns how many requests of agents were answered, and how many of these came to an error.
+    /// Returns how many requests of agents were answered that concern a server, and how many of them with an error.
     #[cfg(feature = "control")]
     pub(crate) fn totals(&self) -> (u64, u64) {
-        let all = self.served.series.load();
-        let sum =
-            |one: &Series<8>| one.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum::<u64>();
-        // The label of errors, as `OPERATION_LABELS` has it.
-        let failed = all.iter().filter(|one| !one.labels[6].is_empty());
-        (all.iter().map(|one| sum(one)).sum(), failed.map(|one| sum(one)).sum())
+        let mut totals = (0, 0);
+        for series in self.served.series.load().iter().filter(|series| !series.labels[1].is_empty()) {
+            let count: u64 = series.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum();
+            totals.0 += count;
+            totals.1 += if series.labels[6].is_empty() { 0 } else { count };
+        }
+        totals
     }
 
     /// Returns everything in Prometheus' text format, with what is true at the moment.

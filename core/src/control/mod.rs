@@ -13,7 +13,11 @@ pub(crate) mod decide;
 mod document;
 #[cfg(feature = "control")]
 pub mod fleet;
+#[cfg(feature = "control")]
+pub(crate) mod inventory;
 mod kept;
+#[cfg(feature = "control")]
+pub(crate) mod listing;
 pub(crate) mod operations;
 #[cfg(feature = "control")]
 pub mod registry;
@@ -21,6 +25,8 @@ pub(crate) mod request;
 pub(crate) mod secrets;
 #[cfg(feature = "control")]
 pub(crate) mod session;
+#[cfg(feature = "control")]
+pub(crate) mod settings;
 pub(crate) mod who;
 
 pub use answer::{described, key as described_key};

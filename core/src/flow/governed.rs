@@ -167,6 +167,26 @@ impl<H: Host> Gateway<H> {
         Ok(())
     }
 
+    /// Joins the fleet of the control plane at `url`, where this gateway is in none, and has nobody else say what it serves.
+    pub async fn enter(&self, url: &str, token: Option<&str>, host: &str) -> Result<Membership, NotGoverned> {
+        self.governed_by(url);
+        if let Some(known) = self.membership().await? {
+            self.find_plane_at(url).await?;
+            return Ok(known);
+        }
+        let none = || NotGoverned("this gateway is in no fleet yet, and has no enrolment token".into());
+        self.join(url, token.ok_or_else(none)?, host).await
+    }
+
+    /// Asks the control plane once, and tells it how things are, where nobody can wait for it; joins its fleet before that.
+    pub async fn attend(&self, url: &str, token: Option<&str>, host: &str) -> Result<Governed, NotGoverned> {
+        self.enter(url, token, host).await?;
+        let looked = self.pull(0).await;
+        let rejected = looked.as_ref().err().filter(|(_, is_theirs)| *is_theirs).map(|(why, _)| &*why.0);
+        self.report(rejected).await?;
+        looked.map_err(|(why, _)| why)
+    }
+
     /// Follows the control plane for as long as the gateway runs.
     pub async fn follow_fleet(&self) {
         let (mut pause, mut trouble, mut rejected) = (PAUSES.0, String::new(), None);
@@ -326,7 +346,7 @@ impl<H: Host> Gateway<H> {
             "refused": known.refused,
             "rejected": rejected,
             "servers": servers,
-            "counts": self.totals(),
+            "counts": self.counts(),
             "program": env!("CARGO_PKG_VERSION"),
         });
         let body = body.to_string().into_bytes();
@@ -336,7 +356,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Returns what has been counted since the gateway began, as far as somebody counts.
-    fn totals(&self) -> serde_json::Value {
+    fn counts(&self) -> serde_json::Value {
         let mut said = serde_json::Map::new();
         let observer = self.host().observer();
         if let Some(metrics) = observer.as_ref().and_then(|observer| observer.metrics(&mut Vec::new())) {

@@ -12,6 +12,8 @@ mod functions;
 #[cfg(feature = "control")]
 mod governed;
 mod identity;
+#[cfg(feature = "control")]
+mod inventory;
 mod limits;
 mod narrow;
 mod on_behalf;

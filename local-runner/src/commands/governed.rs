@@ -21,16 +21,10 @@ pub(super) async fn follow(
     url: &str,
     args: &Control,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let known = match gateway.membership().await? {
-        Some(known) => {
-            gateway.find_plane_at(url).await?;
-            known
-        }
-        None => {
-            gateway.join(url, &token(args)?, HOST).await.context("this gateway has not joined the fleet")?
-        }
-    };
-    gateway.governed_by(url);
+    // Once it has joined, the token may be gone.
+    let token = if gateway.membership().await?.is_some() { None } else { Some(token(args)?) };
+    let known = gateway.enter(url, token.as_deref(), HOST).await;
+    let known = known.context("this gateway does not follow its control plane")?;
     // Whoever has something to serve begins at once.
     if known.number == 0
         && let Err((why, _)) = gateway.pull(0).await

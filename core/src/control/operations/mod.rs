@@ -19,6 +19,8 @@ mod fleet;
 #[cfg(feature = "control")]
 mod governing;
 #[cfg(feature = "control")]
+mod inventory;
+#[cfg(feature = "control")]
 mod notation;
 #[cfg(feature = "control")]
 pub(crate) mod openapi;
@@ -52,6 +54,8 @@ const TABLES: &[&[Operation]] = &[
     governing::OPERATIONS,
     #[cfg(feature = "control")]
     fleet::OPERATIONS,
+    #[cfg(feature = "control")]
+    inventory::OPERATIONS,
     #[cfg(feature = "control")]
     registry::OPERATIONS,
 ];

@@ -138,6 +138,15 @@ mod described {
         AAA- GET /admin/v1/rollouts/{id}
         AA-- POST /admin/v1/rollouts/{id}/promote
         AA-- POST /admin/v1/rollouts/{id}/abort
+        AAAo GET /admin/v1/overview
+        AAAo GET /admin/v1/servers
+        AAAo GET /admin/v1/servers/{name}
+        AAAo GET /admin/v1/agents
+        AAAo GET /admin/v1/agents/{name}
+        AAA- GET /admin/v1/groups
+        AAA- GET /admin/v1/variants
+        AAAo GET /admin/v1/tools
+        AAAo POST /admin/v1/explain
         AAA- GET /admin/v1/registry
         AA-- POST /admin/v1/registry/imports
         AA-- POST /admin/v1/registry/{name}/{version}/approve
