@@ -10,9 +10,18 @@ pub(crate) enum Governing {
     ShowMe,
     ShowSessions,
     EndSession,
+    ShowOverview,
+    ShowServers,
+    ShowServer,
+    ShowAgents,
+    ShowAgent,
+    ShowGroups,
+    ShowVariants,
+    ShowTools,
+    Explain,
 }
 
-const fn govern(
+pub(super) const fn govern(
     name: &'static str,
     does: Governing,
     audience: Audience,

@@ -17,6 +17,8 @@ mod described;
 #[cfg(feature = "control")]
 mod governing;
 #[cfg(feature = "control")]
+mod inventory;
+#[cfg(feature = "control")]
 mod notation;
 #[cfg(feature = "control")]
 pub(crate) mod openapi;
@@ -42,6 +44,8 @@ const TABLES: &[&[Operation]] = &[
     table::OPERATIONS,
     #[cfg(feature = "control")]
     governing::OPERATIONS,
+    #[cfg(feature = "control")]
+    inventory::OPERATIONS,
 ];
 
 /// What is done. What is behind the feature `control` is one of [`Governing`].
