@@ -22,7 +22,7 @@ const KEY: &str = "the-admin-key-of-this-test";
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Has somebody do something at the console of a gateway; returns what they saw.
-fn browse(journey: &str, url: &str, who: [&str; 2]) -> Value {
+fn browse(journey: &str, url: &str, who: &[&str]) -> Value {
     let mut command = Command::new(toolbox::node());
     command
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/browser/console.mjs"))
@@ -117,7 +117,7 @@ fn what_a_client_is_told_connects_it() {
         "auth": { "required": true },
         "agents": { "coder": { "allow": ["demo/echo"] }, "default": { "deny": ["*"] } },
     }));
-    let clients = browse("snippets", &gateway.url_of(""), ["--key", KEY]);
+    let clients = browse("snippets", &gateway.url_of(""), &["--key", KEY]);
     for name in ["Claude Code", "Cursor", "VS Code", "Gemini CLI"] {
         let texts = told(&clients, name);
         assert!(!texts.is_empty(), "{name}: {clients}");
@@ -150,16 +150,46 @@ fn a_role_is_offered_what_it_may_do() {
     let roles = json!({ "auditor": [{ "claim": { "groups": "all" } }] });
     let console = json!({ "sign_in": true, "roles": roles, "members": true });
     let front = StandIn::governed(Provider::with_pages_behind, &console);
-    let seen = browse("offered", &front.origin, ["--person", "ann"]);
+    let seen = browse("offered", &front.origin, &["--person", "ann"]);
     let pages: Vec<_> = seen.as_object().expect("pages").keys().collect();
     assert!(pages.iter().any(|page| *page == "Audit"), "an auditor reads the trail: {seen}");
     for (page, verb) in [("Keys", "New key"), ("Secrets", "New secret"), ("Connect a client", "Make a key")] {
         let buttons = seen[page].to_string();
         assert!(seen[page].is_array() && !buttons.contains(verb), "an auditor changes nothing: {seen}");
     }
-    let seen = browse("offered", &front.origin, ["--person", "bob"]);
+    let seen = browse("offered", &front.origin, &["--person", "bob"]);
     for page in ["Audit", "Secrets", "Configuration", "Approvals"] {
         assert!(seen.get(page).is_none(), "{page} is not a member's: {seen}");
     }
     assert!(seen["Keys"].to_string().contains("New key"), "their own keys are: {seen}");
+}
+
+#[test]
+fn who_governs_sees_what_comes_of_it_at_a_connected_client() {
+    let gateway = governed(&json!({
+        "version": 1,
+        "servers": { "demo": demo() },
+        "agents": { "coder": { "allow": ["*"] }, "default": { "deny": ["*"] } },
+    }));
+    let line = format!("'{}' demo", toolbox::gateway().display());
+    let seen = browse("govern", &gateway.url_of(""), &["--key", KEY, "--command", &line]);
+    assert_eq!(seen["refused"], true, "what is not seen cannot be called: {seen}");
+    assert!(seen["answer"].as_str().is_some_and(|said| said.contains("hello from the console")), "{seen}");
+    let description = seen["told"].as_str().expect("a description");
+    assert!(description.ends_with("For the shop only."), "{seen}");
+    let preview: Value =
+        seen["preview"].as_str().and_then(|said| serde_json::from_str(said).ok()).expect("JSON");
+    assert_eq!(preview["description"], description, "what was shown before is what the client sees");
+    let config =
+        Request::get(&gateway.url_of("/admin/v1/config")).header("Authorization", format!("Bearer {KEY}"));
+    let config = config.send().json();
+    assert_eq!(config["version"], 5, "each change was a version: {config}");
+}
+
+#[test]
+fn the_keyboard_is_enough() {
+    let gateway =
+        governed(&json!({ "version": 1, "servers": {}, "agents": { "coder": { "allow": ["*"] } } }));
+    let seen = browse("keyboard", &gateway.url_of(""), &["--key", KEY]);
+    assert_eq!(seen, json!({ "first": "Skip to the page", "next": "New key", "within": true }));
 }

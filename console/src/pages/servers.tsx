@@ -77,11 +77,11 @@ function One({ name }: { name: string }) {
           <Card title={`Tools (${tools.data?.items.length ?? one.tools})`} flush>
             {tools.data?.items.length === 0 ? <Empty icon="tools" title="It offers no tools">{one.status === "up" ? "Not every server has some: it may have prompts or resources." : "They appear once it is up."}</Empty> :
               <ul className="list">{tools.data?.items.map((tool) => (
-                <li key={tool.name}><div className="grow"><Link to={path("tools", tool.name)}><b className="mono">{tool.upstream_name}</b></Link> {tool.variant && <Tag tone="accent">customised</Tag>} {tool.withheld && <Tag tone="warn">held back</Tag>}
+                <li key={tool.name}><div className="grow"><Link to={path("tools", tool.name)}><b className="mono">{tool.variant ? tool.name : tool.upstream_name}</b></Link> {tool.variant && <Tag tone="accent">customised</Tag>} {tool.withheld && <Tag tone="warn">held back</Tag>}
                   <div className="muted wrap">{tool.description}</div></div></li>
               ))}</ul>}
           </Card>
-          {reads && one.settings && <Card title="Settings" actions={<span className="muted small">{place(one.origin)}</span>}><Code label="Settings" text={JSON.stringify(one.settings, null, 2)} /></Card>}
+          {reads && one.settings && <Card title="Settings" actions={<span className="muted small">{place(one.origin)}</span>}><Code label="The settings, as JSON" text={JSON.stringify(one.settings, null, 2)} /></Card>}
         </div>
       )}</Load>
       {editing && server.data?.settings && <SettingsDialog title={`Settings of ${name}`} settings={server.data.settings} onClose={() => setEditing(false)}

@@ -41,7 +41,7 @@ export function Customise({ tool, taken }: { tool: Tool; taken: string[] }) {
   if (tool.variant) return <Note>This is a customised tool already: change it in the configuration, or customise <code>{tool.upstream_name}</code>.</Note>;
   return (
     <form className="stack" onSubmit={(event) => { event.preventDefault(); void save.run(); }}>
-      <Field label="Its name" value={name} onChange={setName} required mono placeholder={`my_${tool.upstream_name}`} error={isTaken ? "There is a tool of this name." : undefined} hint={`Agents see ${exposed || "it"}.`} />
+      <Field label="Its name" value={name} onChange={setName} required mono placeholder={`my_${tool.upstream_name}`} error={isTaken ? "There is a tool of this name." : undefined} hint={name === "" ? "Letters, digits, _ and -." : `Agents see ${exposed}.`} />
       <Check label={`Instead of ${tool.upstream_name}`} value={replace} onChange={setReplace} hint="Agents then see this one, and not the tool that it is made from." />
       <div className="field"><span className="label">Description</span><div><Segments label="Description" value={way} onChange={(id) => setWay(id as Way)} options={WAYS} /></div></div>
       {way !== "keep" && <Field label={way === "append" ? "What is added" : "What it says"} value={text} onChange={setText} lines={3} required />}
@@ -53,7 +53,7 @@ export function Customise({ tool, taken }: { tool: Tool; taken: string[] }) {
           {change(of).how !== "fix" && <Field label={`New description of ${of}`} value={change(of).describe} onChange={(describe) => set(of, { describe })} />}
         </fieldset>
       ))}
-      <Card title="What agents will see" flush><Code label="What agents will see" text={JSON.stringify(preview(tool, exposed, settings), null, 2)} /></Card>
+      <Card title="What agents will see" flush><Code label="The definition that they will see" text={JSON.stringify(preview(tool, exposed, settings), null, 2)} /></Card>
       {save.error && <Trouble error={save.error} />}
       <div className="form-foot"><Button look="primary" type="submit" busy={save.busy} isDisabled={name === "" || isTaken}>Put in force</Button></div>
     </form>
