@@ -13,7 +13,7 @@ const load = createRequire(`${packages}/package.json`);
 const { chromium } = load("playwright-core");
 const axe = load.resolve("axe-core/axe.min.js");
 const PAGES = { overview: "", audit: "audit?since=30d", servers: "servers", server: "servers/demo", "add-server": "servers?add=form", tools: "tools", tool: "tools/demo__echo", customise: "tools/demo__echo?tab=customise",
-  agents: "agents", agent: "agents/coder?show=all", groups: "groups", connect: "connect", keys: "keys", connections: "connections", secrets: "secrets", sessions: "sessions", approvals: "approvals", approval: "approvals/demo", configuration: "configuration", versions: "configuration?tab=versions" };
+  agents: "agents", agent: "agents/coder?show=all", groups: "groups", registry: "registry", connect: "connect", keys: "keys", connections: "connections", secrets: "secrets", sessions: "sessions", approvals: "approvals", approval: "approvals/demo", configuration: "configuration", versions: "configuration?tab=versions" };
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"];
 
 const browser = await chromium.launch({ executablePath, args: FLAGS });

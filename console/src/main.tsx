@@ -20,6 +20,7 @@ const PAGES: { name: string; pages: Page[] }[] = [
   { name: "What there is", pages: [
     { at: "servers", name: "Servers", icon: "servers", readers: true, show: lazy(() => import("./pages/servers.tsx")) },
     { at: "tools", name: "Tools", icon: "tools", show: lazy(() => import("./pages/tools.tsx")) },
+    { at: "registry", name: "Registry", icon: "registry", readers: true, show: lazy(() => import("./pages/registry.tsx")) },
     { at: "approvals", name: "Approvals", icon: "check", readers: true, show: lazy(() => import("./pages/approvals.tsx")) },
     { at: "secrets", name: "Secrets", icon: "secrets", readers: true, show: lazy(() => import("./pages/secrets.tsx")) },
   ] },

@@ -81,6 +81,7 @@ const JOURNEYS = {
     await go("Connect a client");
     await page.getByRole("textbox", { name: "As the agent" }).fill("coder");
     await button("Make a key and fill it in").click();
+    await page.getByText("The key below is shown only now.").waitFor();
     const snippet = await page.getByText("claude mcp add").innerText();
     const { client, until } = await connected(/Bearer ([^"]+)"/.exec(snippet)[1]);
     await until("it sees all", (tools) => tools.includes("demo__add") && tools.includes("demo__echo"));
@@ -141,8 +142,8 @@ const JOURNEYS = {
   },
   /** Does without a mouse: past the menu, into a dialog, out of it again. */
   async keyboard() {
-    await go("Keys");
-    await page.evaluate(() => document.activeElement.blur());
+    await page.goto(`${url}/console/keys`);
+    await settled();
     await page.keyboard.press("Tab");
     const first = await page.evaluate(() => document.activeElement.innerText);
     await page.keyboard.press("Enter");
