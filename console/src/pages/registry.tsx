@@ -95,7 +95,7 @@ function Review({ entry, onClose }: { entry: Entry; onClose: () => void }) {
 }
 
 function Import({ onClose }: { onClose: () => void }) {
-  const [url, setUrl] = useState("https://registry.modelcontextprotocol.io");
+  const [url, setUrl] = useState("");
   const [search, setSearch] = useState("");
   const read = useTask(async () => {
     const { data } = await ask<{ pending: number; unchanged: number; refused: number; complete: boolean }>("POST", "registry/imports", { body: { url, ...(search ? { search } : {}) } });
@@ -105,7 +105,7 @@ function Import({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="Import from another registry" open onClose={onClose}>
       <form className="stack" onSubmit={(event) => { event.preventDefault(); void read.run(); }}>
-        <Field label="Its address" value={url} onChange={setUrl} required autoFocus mono />
+        <Field label="Its address" value={url} onChange={setUrl} required autoFocus mono placeholder="https://registry.example.com" hint="Without a path. What is there is read, and waits for your review." />
         <Field label="Only names with" value={search} onChange={setSearch} />
         {read.busy && <Note>It is being read. A large registry takes a while.</Note>}
         {read.error && <Trouble error={read.error} />}
