@@ -8,6 +8,7 @@ use super::hosting::{Hosting, Per};
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use super::sign_on::{Consent, SignOn, Whose};
 use crate::approval::Approvals;
+use crate::listing::Listed;
 use crate::names::ServerName;
 use crate::secrets::{SecretName, SecretText, Veil};
 use crate::sorted::{SortedMap, SortedSet};
@@ -42,6 +43,10 @@ pub struct Config {
     pub files: Files,
     /// What servers were approved to say; no file says it.
     pub approvals: Approvals,
+    /// How it is with the registry.
+    pub registry: super::Listing,
+    /// What the registry has approved; no file says it.
+    pub listed: Listed,
 }
 
 /// The files of a configuration. **Equal to any others**: what files say is compared, not how they say it.

@@ -17,6 +17,8 @@ mod kept;
 #[cfg(feature = "control")]
 pub(crate) mod listing;
 pub(crate) mod operations;
+#[cfg(feature = "control")]
+pub mod registry;
 pub(crate) mod request;
 pub(crate) mod secrets;
 #[cfg(feature = "control")]

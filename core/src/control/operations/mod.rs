@@ -25,6 +25,8 @@ pub(crate) mod openapi;
 #[cfg(feature = "control")]
 pub(crate) mod page;
 #[cfg(feature = "control")]
+mod registry;
+#[cfg(feature = "control")]
 mod schemas;
 mod table;
 #[cfg(test)]
@@ -35,6 +37,8 @@ use super::who::Role;
 use described::Description;
 #[cfg(feature = "control")]
 pub(crate) use governing::Governing;
+#[cfg(feature = "control")]
+pub(crate) use registry::{Listing, Reviewing};
 
 /// What every path of the admin API begins with.
 pub(crate) const ROOT: &str = "/admin/v1/";
@@ -46,6 +50,8 @@ const TABLES: &[&[Operation]] = &[
     governing::OPERATIONS,
     #[cfg(feature = "control")]
     inventory::OPERATIONS,
+    #[cfg(feature = "control")]
+    registry::OPERATIONS,
 ];
 
 /// What is done. What is behind the feature `control` is one of [`Governing`].
