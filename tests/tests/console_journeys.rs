@@ -39,20 +39,26 @@ fn browse(journey: &str, url: &str, who: &[&str]) -> Value {
 }
 
 /// Starts a gateway that is configured by its console, with this configuration in force.
-fn governed(config: &Value) -> Gateway {
+fn governed(config: &str) -> Gateway {
     let gateway = Gateway::with("").configured_remotely().env("PORTCULLIS_ADMIN_KEY", KEY).start();
     let pushed = Request::new("PUT", &gateway.url_of("/admin/v1/config"))
         .header("Authorization", format!("Bearer {KEY}"))
         .header("If-None-Match", "*")
-        .json(&json!({ "files": { "portcullis.yaml": config.to_string() } }))
+        .json(&json!({ "files": { "portcullis.yaml": config } }))
         .send();
     assert!(pushed.status < 300, "{}", pushed.text());
     gateway
 }
 
-fn demo() -> Value {
-    json!({ "command": [toolbox::gateway(), "demo"] })
+/// A configuration with the demo as its server.
+fn before_demo(rest: &str) -> String {
+    let program = json!(toolbox::gateway());
+    format!(
+        "version: 1\n# What a coder may reach.\nservers:\n  demo: {{ command: [{program}, demo] }}\n{rest}"
+    )
 }
+
+const CODER: &str = "agents:\n  coder: { allow: ['*'] }\n  default: { deny: ['*'] }\n";
 
 /// Returns the texts that a client is told.
 fn told<'v>(clients: &'v Value, name: &str) -> Vec<&'v str> {
@@ -111,12 +117,9 @@ fn tools_of_program(text: &str) -> String {
 
 #[test]
 fn what_a_client_is_told_connects_it() {
-    let gateway = governed(&json!({
-        "version": 1,
-        "servers": { "demo": demo() },
-        "auth": { "required": true },
-        "agents": { "coder": { "allow": ["demo/echo"] }, "default": { "deny": ["*"] } },
-    }));
+    let gateway = governed(&before_demo(
+        "auth: { required: true }\nagents:\n  coder: { allow: [demo/echo] }\n  default: { deny: ['*'] }\n",
+    ));
     let clients = browse("snippets", &gateway.url_of(""), &["--key", KEY]);
     for name in ["Claude Code", "Cursor", "VS Code", "Gemini CLI"] {
         let texts = told(&clients, name);
@@ -165,31 +168,20 @@ fn a_role_is_offered_what_it_may_do() {
 }
 
 #[test]
-fn who_governs_sees_what_comes_of_it_at_a_connected_client() {
-    let gateway = governed(&json!({
-        "version": 1,
-        "servers": { "demo": demo() },
-        "agents": { "coder": { "allow": ["*"] }, "default": { "deny": ["*"] } },
-    }));
-    let line = format!("'{}' demo", toolbox::gateway().display());
-    let seen = browse("govern", &gateway.url_of(""), &["--key", KEY, "--command", &line]);
+fn who_changes_a_rule_sees_what_comes_of_it_at_a_connected_client() {
+    let gateway = governed(&before_demo(CODER));
+    let seen = browse("write", &gateway.url_of(""), &["--key", KEY]);
     assert_eq!(seen["refused"], true, "what is not seen cannot be called: {seen}");
-    assert!(seen["answer"].as_str().is_some_and(|said| said.contains("hello from the console")), "{seen}");
-    let description = seen["told"].as_str().expect("a description");
-    assert!(description.ends_with("For the shop only."), "{seen}");
-    let preview: Value =
-        seen["preview"].as_str().and_then(|said| serde_json::from_str(said).ok()).expect("JSON");
-    assert_eq!(preview["description"], description, "what was shown before is what the client sees");
-    let config =
-        Request::get(&gateway.url_of("/admin/v1/config")).header("Authorization", format!("Bearer {KEY}"));
-    let config = config.send().json();
-    assert_eq!(config["version"], 5, "each change was a version: {config}");
+    assert!(seen["why"].as_str().is_some_and(|why| why.contains("demo/add")), "{seen}");
+    let config = Request::get(&gateway.url_of("/admin/v1/config"));
+    let config = config.header("Authorization", format!("Bearer {KEY}")).send().json();
+    assert_eq!(config["version"], 3, "each change was a version, the way back too: {config}");
+    assert_eq!(config["files"]["portcullis.yaml"], before_demo(CODER));
 }
 
 #[test]
 fn the_keyboard_is_enough() {
-    let gateway =
-        governed(&json!({ "version": 1, "servers": {}, "agents": { "coder": { "allow": ["*"] } } }));
+    let gateway = governed("version: 1\nagents:\n  coder: { allow: ['*'] }\n");
     let seen = browse("keyboard", &gateway.url_of(""), &["--key", KEY]);
     assert_eq!(seen, json!({ "first": "Skip to the page", "next": "New key", "within": true }));
 }

@@ -3,7 +3,7 @@ import { useState } from "react";
 import { ask, enc } from "../api.ts";
 import { useData, useTask } from "../data.ts";
 import { add, place, remove, write, type Agent, type Explanation, type PolicyRule, type Settings, type Tool } from "../inventory.ts";
-import { useMe } from "../me.tsx";
+import { useEdits, useMe } from "../me.tsx";
 import { Link, navigate, path, usePath, useQuery } from "../router.tsx";
 import { SettingsDialog } from "../ui/settings.tsx";
 import { Button, Card, Confirm, Dialog, Empty, Field, Head, Load, Note, Search, Segments, Status, Table, Tag, Trouble } from "../ui/kit.tsx";
@@ -22,10 +22,11 @@ function way(match: Settings) {
 }
 
 function List() {
-  const { configures, reads } = useMe();
+  const { reads } = useMe();
+  const edits = useEdits();
   const agents = useData<{ items: Agent[] }>("agents");
   const [adding, setAdding] = useState(false);
-  const button = configures && <Button look="primary" icon="plus" onPress={() => setAdding(true)}>Add an agent</Button>;
+  const button = edits && <Button look="primary" icon="plus" onPress={() => setAdding(true)}>Add an agent</Button>;
   return (
     <>
       <Head title="Agents" actions={button}>{reads ? "Who may call what. An agent sees the tools that it may call, and no others." : "What your agents see."}</Head>
@@ -50,11 +51,12 @@ const Rules = ({ rules }: { rules: PolicyRule[] | undefined }) => (
 );
 
 function One({ name }: { name: string }) {
-  const { configures, reads } = useMe();
+  const { reads } = useMe();
+  const edits = useEdits();
   const agent = useData<Agent>(`agents/${enc(name)}`, { every: 10_000 });
   const [doing, setDoing] = useState<"rules" | "settings" | "remove">();
   const end = useTask(async () => { await remove("agents", name, agent.etag); navigate("/agents"); });
-  const actions = configures && agent.data?.settings && <>
+  const actions = edits && agent.data?.settings && <>
     <Button look="primary" onPress={() => setDoing("rules")}>What it may call</Button>
     <Button onPress={() => setDoing("settings")}>Settings</Button><Button look="danger" onPress={() => setDoing("remove")}>Remove</Button></>;
   return (

@@ -2,16 +2,16 @@
 import { useState } from "react";
 import { useData, useTask } from "../data.ts";
 import { add, place, remove, write, type Group, type Json, type Settings } from "../inventory.ts";
-import { useMe } from "../me.tsx";
+import { useEdits } from "../me.tsx";
 import { Button, Confirm, Dialog, Empty, Field, Head, Load, More, Table, Tag, Trouble } from "../ui/kit.tsx";
 
 export default function Groups() {
-  const { configures } = useMe();
+  const edits = useEdits();
   const groups = useData<{ items: Group[] }>("groups");
   const [editing, setEditing] = useState<Group | "new">();
   const [ending, setEnding] = useState<Group>();
   const end = useTask(async (group: Group) => { await remove("groups", group.name, null); setEnding(undefined); });
-  const button = configures && <Button look="primary" icon="plus" onPress={() => setEditing("new")}>Add a group</Button>;
+  const button = edits && <Button look="primary" icon="plus" onPress={() => setEditing("new")}>Add a group</Button>;
   return (
     <>
       <Head title="Groups" actions={button}>A name for some tools, which rules of agents can use, and which a client can be given alone: <code>/mcp/groups/NAME</code>.</Head>
@@ -21,7 +21,7 @@ export default function Groups() {
           {items.map((group) => (
             <tr key={group.name}><td><b>{group.name}</b>{group.description && <div className="muted small wrap">{group.description}</div>}</td>
               <td><span className="chain">{group.members.map((member) => <Tag key={member}><code>{member}</code></Tag>)}</span></td><td className="muted">{place(group.origin)}</td>
-              <td className="actions">{configures && group.settings && <More label={`Actions for ${group.name}`} items={[
+              <td className="actions">{edits && group.settings && <More label={`Actions for ${group.name}`} items={[
                 { name: "Change", act: () => setEditing(group) }, { name: "Remove", act: () => setEnding(group), danger: true }]} />}</td></tr>
           ))}</Table>}
       </Load>

@@ -4,7 +4,7 @@ import { ask, enc } from "../api.ts";
 import { changed, useData, useTask } from "../data.ts";
 import { diff } from "../diff.ts";
 import { add, type Settings } from "../inventory.ts";
-import { useMe } from "../me.tsx";
+import { useEdits, useMe } from "../me.tsx";
 import { navigate, path, useQuery } from "../router.tsx";
 import { wrong } from "../ui/settings.tsx";
 import { Button, Card, Code, Dialog, Empty, Field, Head, Load, Note, Search, Segments, Status, Table, Tag, Trouble, when, type Tone } from "../ui/kit.tsx";
@@ -53,7 +53,8 @@ export default function Registry() {
 }
 
 function Review({ entry, onClose }: { entry: Entry; onClose: () => void }) {
-  const { writes, configures } = useMe();
+  const { writes } = useMe();
+  const edits = useEdits();
   const at = `registry/${enc(entry.name)}/${enc(entry.version)}`;
   const decide = useTask(async (how: "approve" | "reject") => {
     await ask("POST", `${at}/${how}`, how === "approve" ? { body: { digest: entry.digest } } : {});
@@ -86,7 +87,7 @@ function Review({ entry, onClose }: { entry: Entry; onClose: () => void }) {
       {decide.error && <Trouble error={decide.error} />}
       {serve.error && <Trouble error={serve.error} />}
       <div className="foot">
-        {configures && entry.settings && entry.review === "approved" && <Button busy={serve.busy} onPress={() => void serve.run()}>Serve it here</Button>}
+        {edits && entry.settings && entry.review === "approved" && <Button busy={serve.busy} onPress={() => void serve.run()}>Serve it here</Button>}
         {writes && entry.review !== "rejected" && <Button look="danger" busy={decide.busy} onPress={() => void decide.run("reject")}>{entry.review === "approved" ? "Take the approval back" : "Reject"}</Button>}
         {writes && entry.digest && entry.review !== "approved" && <Button look="primary" busy={decide.busy} onPress={() => void decide.run("approve")}>Approve what is shown</Button>}
       </div>

@@ -3,7 +3,7 @@ import { useMemo, useState } from "react";
 import { ask, enc } from "../api.ts";
 import { changed, useData, useTask } from "../data.ts";
 import { add, place, remove, write, type Json, type Server, type Settings, type Tool } from "../inventory.ts";
-import { useMe } from "../me.tsx";
+import { useEdits, useMe } from "../me.tsx";
 import { pasted, split, type Pasted } from "../pasted.ts";
 import { Link, navigate, path, usePath, useQuery } from "../router.tsx";
 import { SettingsDialog } from "../ui/settings.tsx";
@@ -23,11 +23,11 @@ export default function Servers() {
 }
 
 function List() {
-  const { configures } = useMe();
+  const edits = useEdits();
   const servers = useData<{ items: Server[] }>("servers", { every: 3000 });
   const [search, setSearch] = useQuery("q");
   const [adding, setAdding] = useQuery("add");
-  const button = configures && <Button look="primary" icon="plus" onPress={() => setAdding("form")}>Add a server</Button>;
+  const button = edits && <Button look="primary" icon="plus" onPress={() => setAdding("form")}>Add a server</Button>;
   return (
     <>
       <Head title="Servers" actions={button}>Where tools come from: services elsewhere, and programs that the gateway runs.</Head>
@@ -45,7 +45,7 @@ function List() {
             ))}</Table>
         </div>}
       </Load>
-      {adding !== "" && <Add tab={adding} onTab={setAdding} />}
+      {edits && adding !== "" && <Add tab={adding} onTab={setAdding} />}
     </>
   );
 }
@@ -56,7 +56,8 @@ function Approved({ server }: { server: Server }) {
 }
 
 function One({ name }: { name: string }) {
-  const { configures, reads } = useMe();
+  const { reads } = useMe();
+  const edits = useEdits();
   const server = useData<Server>(`servers/${enc(name)}`, { every: 3000 });
   const tools = useData<{ items: Tool[] }>(`tools?server=${enc(name)}`, { every: 10_000 });
   const [editing, setEditing] = useState(false);
@@ -64,8 +65,8 @@ function One({ name }: { name: string }) {
   const end = useTask(async () => { await remove("servers", name, server.etag); navigate("/servers"); });
   const actions = server.data && <>
     {server.data.connect && <a className="button" href={server.data.connect} target="_blank" rel="noreferrer">Connect</a>}
-    {configures && server.data.settings && <Button onPress={() => setEditing(true)}>Settings</Button>}
-    {configures && <Button look="danger" onPress={() => setEnding(true)}>Remove</Button>}
+    {edits && server.data.settings && <Button onPress={() => setEditing(true)}>Settings</Button>}
+    {edits && <Button look="danger" onPress={() => setEnding(true)}>Remove</Button>}
   </>;
   return (
     <>

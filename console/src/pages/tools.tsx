@@ -3,7 +3,7 @@ import { useMemo, useState } from "react";
 import { ask } from "../api.ts";
 import { useData, useTask } from "../data.ts";
 import type { Agent, Json, Tool } from "../inventory.ts";
-import { useMe } from "../me.tsx";
+import { useApi, useEdits, useMe } from "../me.tsx";
 import { Link, path, usePath, useQuery } from "../router.tsx";
 import { beginning, SchemaForm } from "../ui/form.tsx";
 import { Customise } from "../ui/customise.tsx";
@@ -49,8 +49,11 @@ export default function Tools() {
 }
 
 function One({ tool, all }: { tool: Tool; all: Tool[] }) {
-  const { configures, reads, writes } = useMe();
-  const [tab, setTab] = useQuery("tab", writes ? "try" : "definition");
+  const { reads, writes } = useMe();
+  const [edits, has] = [useEdits(), useApi()];
+  const tries = writes && has("post tools/call");
+  const [chosen, setTab] = useQuery("tab");
+  const tab = (chosen === "try" && !tries) || (chosen === "customise" && !edits) || chosen === "" ? (tries ? "try" : "definition") : chosen;
   const hints = Object.entries(tool.annotations ?? {}).filter(([, value]) => value === true).map(([hint]) => hint.replace(/Hint$/, "").replaceAll(/([A-Z])/g, " $1").toLowerCase());
   const definition = { name: tool.name, title: tool.title, description: tool.description, inputSchema: tool.input_schema, annotations: tool.annotations };
   return (
@@ -61,8 +64,8 @@ function One({ tool, all }: { tool: Tool; all: Tool[] }) {
       </Card>
       {tool.withheld && <Note tone="warn"><strong>It is held back.</strong> What it says is not what was approved. <Link to={path("approvals", tool.server)}>Look at what has changed</Link></Note>}
       <Tabs label="Tool" value={tab} onChange={setTab} tabs={[
-        ...(writes ? [{ id: "try", name: "Try", content: <Try tool={tool} /> }] : []),
-        ...(configures ? [{ id: "customise", name: "Customise", content: <Customise tool={tool} taken={all.map((one) => one.name)} /> }] : []),
+        ...(tries ? [{ id: "try", name: "Try", content: <Try tool={tool} /> }] : []),
+        ...(edits ? [{ id: "customise", name: "Customise", content: <Customise tool={tool} taken={all.map((one) => one.name)} /> }] : []),
         { id: "definition", name: "Definition", content: <Code label="The definition" text={JSON.stringify(definition, null, 2)} /> },
         ...(reads ? [{ id: "who", name: "Who may", content: <Who tool={tool} /> }] : []),
       ]} />

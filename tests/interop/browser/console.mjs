@@ -75,15 +75,65 @@ async function putInForce(label) {
   await dialog().waitFor({ state: "detached" });
 }
 
+/** Has a key made for the agent `coder`, and connects a client with it. */
+async function connectedCoder() {
+  await go("Connect a client");
+  await page.getByRole("textbox", { name: "As the agent" }).fill("coder");
+  await button("Make a key and fill it in").click();
+  await page.getByText("The key below is shown only now.").waitFor();
+  const snippet = await page.getByText("claude mcp add").innerText();
+  return connected(/Bearer ([^"]+)"/.exec(snippet)[1]);
+}
+
+/** Approves what a server says. */
+async function approve(server) {
+  await go("Approvals");
+  await page.getByRole("link", { name: server, exact: true }).click();
+  await button("Approve what is shown").click();
+  await page.locator(".status.ok", { hasText: "Approved" }).waitFor();
+}
+
+/** Goes back to the first version. */
+async function rollBack() {
+  await go("Configuration");
+  await page.getByRole("tab", { name: "Versions" }).click();
+  await button("Compare version 1").click();
+  await button("Roll back", dialog()).click();
+  await dialog().waitFor({ state: "detached" });
+}
+
 const JOURNEYS = {
+  /** Restricts an agent in the text of the configuration, while its client is connected; asks why; approves, reads the trail, goes back. */
+  async write() {
+    const { client, until } = await connectedCoder();
+    await until("it sees all", (tools) => tools.includes("demo__add") && tools.includes("demo__echo"));
+    await go("Configuration");
+    const text = page.getByRole("textbox", { name: "portcullis.yaml" });
+    await text.fill((await text.inputValue()).replace("coder: { allow: ['*'] }", "coder: { allow: ['*'], deny: [demo/add] }"));
+    await button("Review and put in force").click();
+    await dialog().getByText("+   coder:").waitFor();
+    await putInForce("Put in force");
+    await until("a tool vanishes", (tools) => !tools.includes("demo__add") && tools.includes("demo__echo"));
+    const refused = await client.callTool({ name: "demo__add", arguments: { a: 1, b: 2 } }).then((result) => result.isError === true, () => true);
+    await go("Agents");
+    await page.getByRole("link", { name: "coder", exact: true }).click();
+    await page.getByRole("radio", { name: "Not seen" }).click();
+    await button("Why demo__add").click();
+    await dialog().getByText("It may not call this.").waitFor();
+    const why = await dialog().innerText();
+    await button("Close", dialog()).click();
+    await approve("demo");
+    await go("Audit");
+    await page.getByRole("searchbox", { name: "Tool" }).fill("demo__add");
+    await tableRow("demo__add").filter({ hasText: "denied" }).first().waitFor();
+    await rollBack();
+    await until("all is as before", (tools) => tools.includes("demo__add"));
+    await client.close();
+    return { refused, why };
+  },
   /** Governs a gateway whose agent is connected meanwhile, and sees there what comes of it. */
   async govern() {
-    await go("Connect a client");
-    await page.getByRole("textbox", { name: "As the agent" }).fill("coder");
-    await button("Make a key and fill it in").click();
-    await page.getByText("The key below is shown only now.").waitFor();
-    const snippet = await page.getByText("claude mcp add").innerText();
-    const { client, until } = await connected(/Bearer ([^"]+)"/.exec(snippet)[1]);
+    const { client, until } = await connectedCoder();
     await until("it sees all", (tools) => tools.includes("demo__add") && tools.includes("demo__echo"));
     // An agent is restricted, and what it may not call any more vanishes.
     await go("Agents");
@@ -122,20 +172,13 @@ const JOURNEYS = {
     await button("Call").click();
     const answer = await page.getByRole("region", { name: "Part 1 of the answer" }).innerText();
     // What a server says is approved.
-    await go("Approvals");
-    await page.getByRole("link", { name: "demo", exact: true }).click();
-    await button("Approve what is shown").click();
-    await page.locator(".status.ok", { hasText: "Approved" }).waitFor();
+    await approve("demo");
     // The trail says what was refused.
     await go("Audit");
     await page.getByRole("searchbox", { name: "Tool" }).fill("demo__add");
     await tableRow("demo__add").filter({ hasText: "denied" }).first().waitFor();
     // And back.
-    await go("Configuration");
-    await page.getByRole("tab", { name: "Versions" }).click();
-    await button("Compare version 1").click();
-    await button("Roll back", dialog()).click();
-    await dialog().waitFor({ state: "detached" });
+    await rollBack();
     await until("all is as before", (tools) => tools.includes("demo__add") && !tools.includes("second__echo") && !tools.includes("demo__shout"));
     await client.close();
     return { refused, preview, told: told.description, answer };
