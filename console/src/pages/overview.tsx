@@ -48,7 +48,7 @@ function Shown({ overview: { servers, agents, totals, configuration, audit } }: 
         A server is something that offers tools. Its tools appear here and at every agent that may use them.</Empty></div> :
         <Now live={live} isLive={has("get live")} agents={agents} servers={servers} />}
       {ill.length > 0 && <Card title="What is wrong" flush>
-        <Table label="What is wrong" heads={["Server", "State", "Why"]}>{ill.map((server) => (
+        <Table label="Servers that are not well" heads={["Server", "State", "Why"]}>{ill.map((server) => (
           <tr key={server.name}><td>{reads ? <Link to={path("servers", server.name)}>{server.name}</Link> : <b>{server.name}</b>}</td>
             <td><Status tone={toneOf(server)}>{server.circuit ? "circuit open" : server.status}</Status></td><td className="wrap muted">{server.circuit?.reason ?? server.reason}</td></tr>
         ))}</Table></Card>}

@@ -24,7 +24,7 @@ export function Graph({ agents, servers, edges }: { agents: Node[]; servers: Nod
   const hub = { x: WIDE / 2 - 65, y: height / 2 - 30 };
   const more = [agents.length - left.length, servers.length - right.length];
   return (
-    <>
+    <div className="graph-wrap">
       <svg className="graph" viewBox={`0 0 ${WIDE} ${height}`} role="group" aria-label="Agents, the gateway, and servers">
         {rows(left.length, height).map((y, at) => <Line key={left[at]?.name} from={[BOX, y]} to={[hub.x, height / 2]} edges={by("agent", left[at]?.name ?? "")} />)}
         {rows(right.length, height).map((y, at) => <Line key={right[at]?.name} from={[hub.x + 130, height / 2]} to={[WIDE - BOX, y]} edges={by("server", right[at]?.name ?? "")} />)}
@@ -33,7 +33,7 @@ export function Graph({ agents, servers, edges }: { agents: Node[]; servers: Nod
         {rows(right.length, height).map((y, at) => <Box key={right[at]?.name} x={WIDE - BOX - 1} y={y} node={right[at]} to="servers" isHot={by("server", right[at]?.name ?? "").length > 0} />)}
       </svg>
       {more.some((count) => count > 0) && <p className="muted small">{[["agents", more[0]], ["servers", more[1]]].filter(([, count]) => Number(count) > 0).map(([what, count]) => `${count} more ${what}`).join(", ")}</p>}
-    </>
+    </div>
   );
 }
 
@@ -55,7 +55,7 @@ function Line({ from: [x, y], to: [u, v], edges }: { from: [number, number]; to:
 function Box({ x, y, node, to, isHot }: { x: number; y: number; node: Node | undefined; to: string; isHot: boolean }) {
   if (node === undefined) return null;
   return (
-    <Link to={path(to, node.name)} label={`${node.name}, ${node.sub}`}>
+    <Link to={path(to, node.name)}>
       <g className={isHot ? "node hot" : "node"}>
         <rect x={x} y={y - TALL / 2} width={BOX} height={TALL} rx={8} />
         {node.tone && <circle className={node.tone} cx={x + 16} cy={y} r={4.5} />}
