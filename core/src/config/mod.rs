@@ -78,7 +78,6 @@ pub use hosting::{
 };
 pub use import::{Imported, import, to_yaml};
 pub(crate) use item::nearest;
-#[cfg(feature = "control")]
 pub use listing::Listing;
 #[cfg(feature = "control")]
 pub use model::Files;
