@@ -175,7 +175,10 @@ fn who_changes_a_rule_sees_what_comes_of_it_at_a_connected_client() {
     assert!(seen["why"].as_str().is_some_and(|why| why.contains("demo/add")), "{seen}");
     let config = Request::get(&gateway.url_of("/admin/v1/config"));
     let config = config.header("Authorization", format!("Bearer {KEY}")).send().json();
-    assert_eq!(config["version"], 4, "each change was a version, the approval and the way back too: {config}");
+    assert_eq!(
+        config["version"], 4,
+        "each change was a version, the approval and the way back too: {config}"
+    );
     assert_eq!(config["files"]["portcullis.yaml"], before_demo(CODER));
 }
 
