@@ -1,7 +1,7 @@
 //! The operations of the control plane proper, which a gateway that is only governed does without.
 
 use super::described::{Param, about, param};
-use super::{Audience, Does, Operation, op};
+use super::{Audience, Does, Listing, Operation, Reviewing, op};
 
 /// What is done by a gateway that governs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,10 @@ pub(crate) enum Governing {
     ShowMe,
     ShowSessions,
     EndSession,
+    /// Entries of the registry are reviewed.
+    Reviewing(Reviewing),
+    /// The registry is read or written, at its own door.
+    Listing(Listing),
 }
 
 const fn govern(

@@ -17,6 +17,9 @@ impl<H: Host> Gateway<H> {
             Governing::ShowMe => Ok(self.show_me(asked)),
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::EndSession => self.end_session_of(asked.value(), asked).await,
+            Governing::Reviewing(does) => self.reviewing(does, asked).await,
+            // These have a door of their own.
+            Governing::Listing(_) => Err(Fault::nowhere()),
         }
     }
 }
