@@ -11,7 +11,7 @@ mod report;
 mod tests;
 mod world;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use report::{Calls, Listed, Report, Stands, Unread};
@@ -46,7 +46,7 @@ pub struct Simulation {
     allowed: Counted,
     unknown: Counted,
     /// What calls have come to that come to the same whatever they carry.
-    remembered: HashMap<String, Option<(Change, Sort)>>,
+    remembered: BTreeMap<String, Option<(Change, Sort)>>,
 }
 
 /// Something that was decided, in words, and where what decided it stands.
@@ -136,7 +136,7 @@ impl<H: Host> Gateway<H> {
             refused: Counted::default(),
             allowed: Counted::default(),
             unknown: Counted::default(),
-            remembered: HashMap::new(),
+            remembered: BTreeMap::new(),
         }
     }
 }

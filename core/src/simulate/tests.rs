@@ -263,7 +263,7 @@ fn a_definition_is_tried_before_it_is_approved() {
     other.set_items(Kind::Tools, items.take(2).collect());
     let server = stage.gateway.snapshot().servers["git"].clone();
     let approval = Arc::new(Approval::of_all(&server.launch(), 1, &other));
-    server.approve(Some(&approval));
+    server.approve(Some(&approval), false);
     stage.gateway.snapshot().config.approvals.set(server.name.clone(), Some(approval));
     stage.gateway.snapshot().views.invalidate();
     assert!(!stage.call("all", "git__get_issue", None));

@@ -52,12 +52,15 @@ impl Snapshot {
                 None => config.approvals.of(name),
             };
             let before = self.servers.get(name);
+            let is_unlisted = config.keeps_out(settings);
             let is_same = |server: &&Arc<Server>| {
-                server.settings == *settings && server.approval().as_ref() == approval.as_ref()
+                server.settings == *settings
+                    && server.approval().as_ref() == approval.as_ref()
+                    && server.is_unlisted() == is_unlisted
             };
             let server = before.filter(is_same).cloned().unwrap_or_else(|| {
                 let (server, _) = Server::new(name.clone(), settings.clone(), self.edition + 1);
-                server.approve(approval.as_ref());
+                server.approve(approval.as_ref(), is_unlisted);
                 let is_own = config.personal.contains(name) || self.config.personal.contains(name);
                 if let Some(former) = before.filter(|_| !is_own) {
                     server.inherit(former);
