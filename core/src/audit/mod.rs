@@ -39,3 +39,5 @@ pub use walk::{Check, Reach, Search, Step, Steps};
 #[cfg(feature = "control")]
 pub(crate) use line::auth_named;
 pub(crate) use noted::{Noted, digested, written};
+#[cfg(feature = "control")]
+pub(crate) use secrets::names_secret;

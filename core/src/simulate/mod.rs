@@ -19,10 +19,12 @@ pub use report::{Calls, Listed, Report, Stands, Unread};
 use crate::approval::Approval;
 use crate::catalog::Kind;
 use crate::config::{Config, ItemKind, Origin};
+use crate::control::Managed;
 use crate::gateway::Gateway;
 use crate::identity::{KeyRing, Known, Stranger, Unrecorded, suppositions};
 use crate::names::ServerName;
 use crate::ports::Host;
+use crate::upstream::lock;
 use recorded::{Call, Fate};
 use report::{Counted, Sort};
 use world::{Verdict, World};
@@ -125,6 +127,12 @@ impl<H: Host> Gateway<H> {
         approved: Option<&(ServerName, Option<Arc<Approval>>)>,
     ) -> Simulation {
         let snapshot = self.snapshot();
+        let mut draft = draft;
+        if matches!(&*lock(&self.0.managed), Managed::ByFiles(_)) {
+            // What files say has no approvals: the host keeps them.
+            draft.approvals = snapshot.config.approvals.clone();
+            draft.listed = snapshot.config.listed.clone();
+        }
         Simulation {
             now: World::new(snapshot.supposing(Config::clone(&snapshot.config), None)),
             then: World::new(snapshot.supposing(draft, approved)),
