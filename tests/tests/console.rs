@@ -7,7 +7,7 @@ use std::process::Command;
 
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
-use portcullis_tests::scenario::fixture;
+use portcullis_tests::scenario::demo;
 use portcullis_tests::toolbox;
 use serde_json::{Value, json};
 
@@ -116,7 +116,12 @@ fn every_file_that_a_page_names_is_served_with_the_policy() {
 #[test]
 fn whoever_has_the_admin_key_signs_in_and_uses_every_page() {
     let gateway = gateway();
-    let config = json!({ "version": 1, "servers": { "demo": fixture(&[]) } });
+    let config = json!({
+        "version": 1,
+        "servers": { "demo": demo() },
+        "groups": { "read": { "demo": ["echo"] } },
+        "agents": { "coder": { "allow": ["read"] }, "default": { "deny": ["*"] } },
+    });
     let body = json!({ "files": { "portcullis.yaml": config.to_string() } });
     let pushed = Request::new("PUT", &gateway.url_of("/admin/v1/config"))
         .header("Authorization", format!("Bearer {KEY}"))
@@ -139,7 +144,15 @@ fn whoever_has_the_admin_key_signs_in_and_uses_every_page() {
     let said: Value = serde_json::from_str(&said).expect("a line of JSON");
     assert_eq!(said["violations"], Value::Array(Vec::new()), "what is closed to somebody");
     assert_eq!(said["errors"], Value::Array(Vec::new()), "what the browser complains about");
-    for (page, expected) in [("overview", "demo"), ("approval", "echo"), ("versions", "in force")] {
+    for (page, expected) in [
+        ("overview", "demo"),
+        ("server", "Adds two numbers"),
+        ("tool", "Returns the message"),
+        ("agent", "1 of 5 tools"),
+        ("groups", "demo/echo"),
+        ("approval", "echo"),
+        ("versions", "in force"),
+    ] {
         let text = said["seen"][page].as_str().unwrap_or_default();
         assert!(text.contains(expected), "{page}: {text}");
     }
