@@ -4,7 +4,8 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::entry::{Entry, Review, Status, latest, shown};
+use super::entry::{Entry, OFFICIAL, Review, Status, latest, shown};
+use super::version::Version;
 use crate::audit::parse_time;
 use crate::control::answer::Fault;
 
@@ -76,7 +77,7 @@ impl Asked {
     }
 
     /// Returns the same for the versions of one server, all at once.
-    pub(crate) fn of_versions(self) -> Self {
+    fn of_versions(self) -> Self {
         Self { after: None, limit: usize::MAX, search: None, since: None, version: Wanted::All, ..self }
     }
 
@@ -172,6 +173,19 @@ pub(crate) fn page(mut entries: Vec<Entry>, asked: &Asked) -> Value {
     json!({ "servers": servers, "metadata": metadata })
 }
 
+/// Returns the versions of one server that are asked for, what was published last first.
+pub(crate) fn versions(entries: Vec<Entry>, asked: Asked) -> Value {
+    let mut page = page(entries, &asked.of_versions());
+    if let Some(servers) = page["servers"].as_array_mut() {
+        let age = |one: &Value| {
+            let published = one["_meta"][OFFICIAL]["publishedAt"].as_str().unwrap_or_default().to_owned();
+            (published, Version::of(one["server"]["version"].as_str().unwrap_or_default()))
+        };
+        crate::sorted::sort_by(servers, |one, other| age(other).cmp(&age(one)));
+    }
+    page
+}
+
 /// Returns one version of a server out of all that the caller sees of it; the newest where that is asked for.
 pub(crate) fn version(mut versions: Vec<Entry>, wanted: &str, asked: &Asked) -> Option<Value> {
     crate::sorted::sort_by(&mut versions, |one, other| place(one).cmp(&place(other)));
@@ -260,6 +274,14 @@ mod tests {
             }
             assert_eq!(all.join(" "), whole);
         }
+    }
+
+    #[test]
+    fn of_versions_the_last_one_comes_first() {
+        let of_one = || entries().into_iter().filter(|entry| entry.name() == "b.example/x").collect();
+        let all = |query: &str| names(&versions(of_one(), Asked::read(Some(query)).unwrap()));
+        insta::assert_snapshot!(all("limit=1"), @"b.example/x@1.10.0* b.example/x@1.9.0");
+        insta::assert_snapshot!(all("include_deleted=true"), @"b.example/x@2.0.0 b.example/x@1.10.0* b.example/x@1.9.0");
     }
 
     #[test]
