@@ -8,6 +8,7 @@ use super::entry::{Entry, OFFICIAL, Review, Status, latest, shown};
 use super::version::Version;
 use crate::audit::parse_time;
 use crate::control::answer::Fault;
+use crate::control::operations::number;
 
 /// How many entries are shown at a time, and at most.
 const LISTED: (usize, usize) = (30, 100);
@@ -62,7 +63,7 @@ impl Asked {
                 }
                 "search" if !value.is_empty() => asked.search = Some(value.to_lowercase()),
                 "updated_since" => {
-                    let time = parse_time(&value);
+                    let time = moment(&value);
                     let expected = "expected a time such as 2026-07-28T12:00:00Z";
                     asked.since = Some(time.ok_or_else(|| Fault::field("updated_since", expected))?);
                     asked.deleted = true;
@@ -198,6 +199,23 @@ pub(crate) fn version(mut versions: Vec<Entry>, wanted: &str, asked: &Asked) -> 
     (asked.deleted || entry.status != Status::Deleted).then(|| shown(entry, newest == Some(index)))
 }
 
+/// Reads a time of RFC 3339, in UTC or with an offset.
+fn moment(text: &str) -> Option<u64> {
+    parse_time(text).or_else(|| {
+        let (time, offset) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
+        let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+        let number = |text: &str, most: u64| number(text).filter(|number| *number <= most && text.len() == 2);
+        let offset_of = (number(hours, 23)? * 60 + number(minutes, 59)?) * 60_000;
+        let at = parse_time(&format!("{time}Z"))?;
+        match offset.as_bytes().first()? {
+            // A plus that was not encoded in a query is a space.
+            b'+' | b' ' => at.checked_sub(offset_of),
+            b'-' => at.checked_add(offset_of),
+            _ => None,
+        }
+    })
+}
+
 fn place(entry: &Entry) -> (&str, &str) {
     (entry.name(), entry.version())
 }
@@ -273,6 +291,27 @@ mod tests {
                 query = format!("limit={limit}&cursor={next}");
             }
             assert_eq!(all.join(" "), whole);
+        }
+    }
+
+    #[test]
+    fn times_have_an_offset_or_none() {
+        let noon = moment("2026-07-28T12:00:00Z");
+        assert!(noon.is_some());
+        for same in
+            ["2026-07-28T12:00:00+00:00", "2026-07-28T14:30:00.000000+02:30", "2026-07-28T14:30:00 02:30"]
+        {
+            assert_eq!(moment(same), noon, "{same}");
+        }
+        assert_eq!(moment("2026-07-28T11:00:00-01:00"), noon);
+        for odd in [
+            "2026-07-28T12:00:00",
+            "2026-07-28T12:00:00+2:00",
+            "2026-07-28T12:00:00+24:00",
+            "+00:00",
+            "é00:00",
+        ] {
+            assert_eq!(moment(odd), None, "{odd}");
         }
     }
 
