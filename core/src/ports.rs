@@ -21,6 +21,7 @@ use crate::body::{Body, Reply, Whole};
 use crate::config::{Audit, Command};
 use crate::control::StoreError;
 use crate::error::Unreachable;
+use crate::gateway::SealKeys;
 use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
 use crate::oauth::{PrivateKey, PublicKey};
@@ -257,6 +258,11 @@ pub trait Owners: Send + Sync {
         request: http::Request<Body>,
     ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
         self.hand_over(owner, request)
+    }
+
+    /// Returns the keys that an owner seals with, where they are not those of this instance.
+    fn keys_of(&self, _owner: &str) -> Option<SealKeys> {
+        None
     }
 }
 

@@ -65,7 +65,7 @@ pub use hosting::{
 };
 pub use import::{Imported, import, to_yaml};
 pub(crate) use item::nearest;
-pub use model::{Command, Config, Endpoint, Gateway, Limits, Naming, Server, Transport};
+pub use model::{Command, Config, Endpoint, Gateway, Instances, Limits, Naming, Server, Sharing, Transport};
 pub use overlay::overlay_source;
 pub use policy::{
     Agent, Argument, Audit, Auth, Dialect, Fixed, Group, Introspection, Issuer, ItemKind,

@@ -2,6 +2,7 @@
 
 mod addressee;
 mod admit;
+mod apart;
 mod approvals;
 mod ask;
 mod audited;
