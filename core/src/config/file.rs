@@ -297,6 +297,14 @@ enum NamingText {
     None,
 }
 
+#[derive(JsonSchema)]
+#[schemars(rename = "Sharing", rename_all = "kebab-case")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+enum SharingText {
+    Shared,
+    PerIdentity,
+}
+
 /// A text, or a secret. A number or a boolean counts as the text that it is written as.
 #[derive(JsonSchema)]
 #[schemars(untagged, rename = "ValueText")]
