@@ -85,6 +85,7 @@ install_python() {
 install_ministack() {
     environment "$1" -r "$here/lambda/ministack.txt" -r "$here/lambda/infrastructure/requirements.txt"
 }
+install_schemathesis() { environment "$1" -r "$here/admin/requirements.txt"; }
 install_checkov() { environment "$1" -r "$here/lambda/infrastructure/checkov.txt"; }
 install_moto() { environment "$1" -r "$here/lambda/moto.txt"; }
 
@@ -164,4 +165,5 @@ part browser "$(cat "$here/interop/browser/package.json" "$here/interop/browser/
 part edge "$(cat "$here/edge/package.json" "$here/edge/package-lock.json" | sum)" install_edge
 part image "$(cat "$here"/../infra/{container/node,cloudflare-containers}/package*.json | sum)" install_image
 part python "$(requirements "$here/interop/requirements.txt" "$here/interop/constraints.txt")" install_python
+part schemathesis "$(requirements "$here/admin/requirements.txt")" install_schemathesis
 say "ready in $cache"

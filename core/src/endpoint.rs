@@ -32,38 +32,44 @@ pub(crate) enum Endpoint {
     Metrics,
     /// `/admin/v1/...`: the control plane.
     Admin,
+    /// `/console/...`: the files of the console.
+    #[cfg(feature = "control")]
+    Assets,
     /// `/mcp`, `/mcp/servers/{server}`, `/mcp/groups/{group}`.
     Mcp(Scope),
     /// `/sse`: the event stream of an agent that speaks HTTP+SSE.
     Sse,
     /// `/messages`: what such an agent says.
     Messages,
-    /// `/admin/v1/audit` and what lies below it: the audit trail.
-    Trail(Reading),
     /// `/.well-known/oauth-protected-resource...`: where tokens for an endpoint are to be had.
     Resource,
     /// `/oauth/...`, `/.well-known/oauth-authorization-server...`: the gateway as the authorization server.
     SignIn(Step),
     /// `/connect/{server}`, `/oauth/callback`, `/oauth/client-metadata.json`: users connect accounts at servers.
     Connect(Linking),
+    /// `/console/...`: those who govern sign in and out.
+    #[cfg(feature = "control")]
+    Console(ConsoleStep),
 }
 
-/// How the audit trail is read.
+/// A step of signing in at the console.
+#[cfg(feature = "control")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reading {
-    /// `/admin/v1/audit`: a page of entries.
-    Page,
-    /// `/admin/v1/audit/export`: every entry.
-    Export,
-    /// `/admin/v1/audit/verify`: whether the chains hold.
-    Verify,
+pub(crate) enum ConsoleStep {
+    /// `/console/sign-in`: the way to the identity provider, or the admin credential.
+    SignIn,
+    /// `/console/signed-in`: the way back, for a client of the console's own.
+    SignedIn,
+    /// `/console/sign-out`.
+    SignOut,
 }
 
-impl Reading {
+#[cfg(feature = "control")]
+impl ConsoleStep {
     const ALL: [(&'static str, Self); 3] = [
-        ("/admin/v1/audit", Self::Page),
-        ("/admin/v1/audit/export", Self::Export),
-        ("/admin/v1/audit/verify", Self::Verify),
+        ("/console/sign-in", Self::SignIn),
+        ("/console/signed-in", Self::SignedIn),
+        ("/console/sign-out", Self::SignOut),
     ];
 
     fn at(path: &str) -> Option<(&'static str, Self)> {
@@ -99,8 +105,11 @@ pub(crate) fn find(
         "/mcp" => Some(Endpoint::Mcp(Scope::All)),
         SSE => Some(Endpoint::Sse),
         MESSAGES => Some(Endpoint::Messages),
-        _ if Reading::at(path).is_some() => Some(Endpoint::Trail(Reading::at(path)?.1)),
-        _ if control::request::is_admin(path) => Some(Endpoint::Admin),
+        _ if control::operations::is_admin(path) => Some(Endpoint::Admin),
+        #[cfg(feature = "control")]
+        _ if ConsoleStep::at(path).is_some() => Some(Endpoint::Console(ConsoleStep::at(path)?.1)),
+        #[cfg(feature = "control")]
+        _ if control::console::is_console(path) => Some(Endpoint::Assets),
         _ if resource::asked_about(path).is_some() => Some(Endpoint::Resource),
         _ if Step::at(path).is_some() => Some(Endpoint::SignIn(Step::at(path)?.1)),
         CALLBACK => Some(Endpoint::Connect(Linking::Back)),
@@ -127,15 +136,18 @@ pub(crate) fn find(
 pub(crate) fn route(path: &str) -> &'static str {
     const WHOLE: [&str; 9] =
         ["/mcp", SSE, MESSAGES, "/healthz", "/healthcheck", "/readyz", "/metrics", CALLBACK, CLIENT];
-    let of_trail = Reading::at(path).map(|(whole, _)| whole);
     let of_sign_in = Step::at(path).map(|(whole, _)| whole);
-    match WHOLE.into_iter().find(|whole| *whole == path).or(of_trail).or(of_sign_in) {
+    #[cfg(feature = "control")]
+    let of_sign_in = of_sign_in.or_else(|| ConsoleStep::at(path).map(|(whole, _)| whole));
+    match WHOLE.into_iter().find(|whole| *whole == path).or(of_sign_in) {
         Some(whole) => whole,
         None if path.starts_with(SERVERS) => "/mcp/servers/{server}",
         None if path.starts_with(GROUPS) => "/mcp/groups/{group}",
         None if path.starts_with(CONNECT) => "/connect/{server}",
         None if resource::asked_about(path).is_some() => resource::WELL_KNOWN,
-        None => control::request::route(path),
+        #[cfg(feature = "control")]
+        None if control::console::is_console(path) => "/console/",
+        None => control::operations::route(path),
     }
 }
 
@@ -307,10 +319,12 @@ pub(crate) fn method_not_allowed() -> Reply {
     only("POST")
 }
 
-/// The answer to any other method than the one that a path has.
-pub(crate) fn only(method: &'static str) -> Reply {
+/// The answer to any other method than those that a path has.
+pub(crate) fn only(methods: &str) -> Reply {
     let mut reply = empty(StatusCode::METHOD_NOT_ALLOWED);
-    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(method));
+    if let Ok(methods) = HeaderValue::from_str(methods) {
+        reply.headers_mut().insert(header::ALLOW, methods);
+    }
     reply
 }
 
@@ -342,7 +356,7 @@ pub(crate) fn preflight(asked: &HeaderMap, config: &Config) -> Reply {
 /// Lets a page of an origin that has passed the gate read the answer.
 pub(crate) fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static("mcp-session-id, www-authenticate"),

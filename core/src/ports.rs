@@ -19,6 +19,8 @@ use crate::approval::Sighting;
 use crate::audit::{Entry, Page, Query, Unreadable, Verdicts};
 use crate::body::{Body, Reply, Whole};
 use crate::config::{Audit, Command};
+#[cfg(feature = "control")]
+use crate::control::Asset;
 use crate::control::StoreError;
 use crate::error::Unreachable;
 use crate::gateway::SealKeys;
@@ -342,6 +344,12 @@ pub trait Host:
     /// Returns where the records of the control plane lie; nowhere, unless the platform says otherwise.
     fn records(&self) -> Option<&Arc<dyn RecordStore>> {
         None
+    }
+
+    /// Returns the files of the console; none, unless the platform says otherwise.
+    #[cfg(feature = "control")]
+    fn assets(&self) -> &'static [Asset] {
+        &[]
     }
 
     /// Returns where secrets lie; nowhere, unless the platform says otherwise.

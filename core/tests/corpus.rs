@@ -38,3 +38,9 @@ fn seal() {
 fn config() {
     replay("config", fuzz::config);
 }
+
+#[cfg(feature = "control")]
+#[test]
+fn edit() {
+    replay("edit", fuzz::edit);
+}

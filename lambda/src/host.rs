@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use portcullis_core::Gateway;
 use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
+use portcullis_core::control::Asset;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::oauth::PrivateKey;
@@ -182,6 +183,10 @@ impl Quotas for Function {
 }
 
 impl Host for Function {
+    fn assets(&self) -> &'static [Asset] {
+        portcullis_console::FILES
+    }
+
     fn configurations(&self) -> Option<&Arc<dyn ConfigStore>> {
         self.stores.configurations.as_ref()
     }

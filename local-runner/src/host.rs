@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use portcullis_core::SealKeys;
 use portcullis_core::body::Whole;
 use portcullis_core::config::Command;
+use portcullis_core::control::Asset;
 use portcullis_core::error::Unreachable;
 use portcullis_core::names::ServerName;
 use portcullis_core::oauth::PrivateKey;
@@ -189,6 +190,10 @@ impl Quotas for Machine {
 }
 
 impl Host for Machine {
+    fn assets(&self) -> &'static [Asset] {
+        portcullis_console::FILES
+    }
+
     fn configurations(&self) -> Option<&Arc<dyn ConfigStore>> {
         self.stores.as_ref().map(|stores| &stores.configurations)
     }

@@ -26,6 +26,12 @@ impl Browser {
         self.go(url, |_| false).expect_err("nowhere is the end")
     }
 
+    /// Returns the cookies that it brings to an address, as `Cookie` has them.
+    pub fn cookies(&self, url: &str) -> String {
+        let cookies = self.0.get(&origin_of(url)).into_iter().flatten();
+        cookies.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+
     /// Goes on to an address that ends it, or to a page that leads nowhere.
     fn go(&mut self, url: &str, is_end: impl Fn(&str) -> bool) -> Result<String, String> {
         let mut request = Request::get(url);

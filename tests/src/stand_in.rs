@@ -34,10 +34,23 @@ impl StandIn {
         servers: &Value,
         further: impl FnOnce(Builder) -> Builder,
     ) -> Self {
+        Self::make(provider, (servers, None), further)
+    }
+
+    /// One before no server, which people govern who sign in at its console as this section says.
+    pub fn governed(provider: impl FnOnce(&str) -> Provider, console: &Value) -> Self {
+        Self::make(provider, (&json!({}), Some(console)), |gateway| gateway)
+    }
+
+    fn make(
+        provider: impl FnOnce(&str) -> Provider,
+        (servers, console): (&Value, Option<&Value>),
+        further: impl FnOnce(Builder) -> Builder,
+    ) -> Self {
         let port = free_port();
         let origin = format!("http://127.0.0.1:{port}");
         let provider = provider(&origin);
-        let config = json!({
+        let mut config = json!({
             "version": 1,
             "gateway": { "public_url": origin },
             "servers": servers,
@@ -55,6 +68,9 @@ impl StandIn {
                 "default": { "deny": ["*"] },
             },
         });
+        if let Some(console) = console {
+            config["console"] = console.clone();
+        }
         let gateway = Gateway::with(&config.to_string()).env("PORTCULLIS_ADMIN_KEY", "the admin's key");
         // Of a function, two environments take turns: each step comes to another than the one before.
         let gateway = gateway.at_port(port).of_function("environments", json!(2));

@@ -149,6 +149,11 @@ pub fn python() -> PathBuf {
     installed("python/bin/python")
 }
 
+/// What tries an API by its description.
+pub fn schemathesis() -> PathBuf {
+    installed("schemathesis/bin/schemathesis")
+}
+
 /// The emulator of AWS.
 pub fn ministack() -> PathBuf {
     installed("ministack/bin/ministack")

@@ -171,6 +171,7 @@ fn auth(kind: AuthKind) -> &'static str {
         AuthKind::SharedKey => "shared_key",
         AuthKind::Operator => "operator",
         AuthKind::Admin => "admin",
+        AuthKind::Session => "session",
         AuthKind::Token => "oauth",
     }
 }

@@ -8,6 +8,8 @@ use super::item::At;
 use super::known::Known;
 use super::load::{Loaded, only_one};
 use super::model::Config;
+#[cfg(feature = "control")]
+use super::native_console::{resolve_console, uses_of_console};
 use super::native_policy::Sections;
 use super::policy::Auth;
 use super::problem::Report;
@@ -30,6 +32,8 @@ pub(super) fn resolve_access(loaded: &mut [Loaded<'_>], config: &mut Config) {
         loaded[file].reporting(|report| demand_public_url(&auth, config.gateway.public_url.as_ref(), report));
         config.auth = auth.value;
     }
+    #[cfg(feature = "control")]
+    resolve_who_governs(loaded, config);
     if config.auth.issuers.is_empty() {
         warn_of_the_unserved(loaded);
     }
@@ -59,6 +63,17 @@ pub(super) fn resolve_access(loaded: &mut [Loaded<'_>], config: &mut Config) {
     if let Some((file, variants)) = only(loaded, "variants", |sections| sections.variants.take()) {
         config.variants = loaded[file].reporting(|report| resolve_variants(&variants.value, &known, report));
     }
+}
+
+/// Resolves who governs, and how they sign in.
+#[cfg(feature = "control")]
+fn resolve_who_governs(loaded: &mut [Loaded<'_>], config: &mut Config) {
+    let Some((file, console)) = only(loaded, "console", |sections| sections.console.take()) else { return };
+    let has_address = config.gateway.public_url.as_ref().is_some_and(is_fit_to_return_to);
+    config.console =
+        loaded[file].reporting(|report| resolve_console(&console, &config.auth, has_address, report));
+    let uses = uses_of_console(&loaded[file].source.path, &config.console);
+    loaded[file].uses.extend(uses);
 }
 
 /// Reports issuers of which nobody knows for whom their tokens have to be made. What a request says of where it came to is
@@ -113,17 +128,19 @@ fn warn_of_the_unserved(loaded: &mut [Loaded<'_>]) {
 
 /// Reports a sign-in where nobody knows where browsers come back to, or where what is said there could be overheard.
 fn demand_public_url(auth: &At<Auth>, public: Option<&Url>, report: &mut Report<'_>) {
-    let is_fit = |url: &Url| {
-        let is_private = url.scheme() == "https" || url.host_str().is_some_and(is_here);
-        is_private && matches!(url.path(), "/" | "/mcp")
-    };
-    if auth.value.sign_in.is_some() && !public.is_some_and(is_fit) {
+    if auth.value.sign_in.is_some() && !public.is_some_and(is_fit_to_return_to) {
         report.error(
             &auth.place,
             "`sign_in` needs a `gateway.public_url` without a path that begins with https, or is on this machine",
         );
         report.hint("it is the issuer that agents see, and where the identity provider sends people back to");
     }
+}
+
+/// Tells whether an identity provider can send people back to a URL of the gateway.
+fn is_fit_to_return_to(url: &Url) -> bool {
+    let is_private = url.scheme() == "https" || url.host_str().is_some_and(is_here);
+    is_private && matches!(url.path(), "/" | "/mcp")
 }
 
 /// Takes a section from the first file that has it, and reports it in every other.

@@ -132,6 +132,11 @@ fn is_unmistakable(text: &str) -> bool {
 }
 
 fn quoted(text: &str) -> String {
+    quoted_but(text, is_plain)
+}
+
+/// Writes a text between double quotes; what `is_plain` does not take is written as its number.
+pub(super) fn quoted_but(text: &str, is_plain: impl Fn(char) -> bool) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {

@@ -10,6 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::approving::{Approving, ApprovingSchema};
 use super::elicitation::{Elicitation, ElicitationSchema};
+#[cfg(feature = "control")]
+use super::file_console::ConsoleText;
 use super::file_policy::{AgentText, AuditText, AuthText, GroupText, ToolLimitsText, refuse_null};
 use super::file_variants::VariantText;
 use super::hosting::HostEntry;
@@ -83,6 +85,10 @@ struct File {
     /// What is recorded.
     #[schemars(transform = refuse_null_section)]
     audit: Option<AuditText>,
+    /// Who governs the gateway, and how they sign in at its console.
+    #[cfg(feature = "control")]
+    #[schemars(transform = refuse_null_section)]
+    console: Option<ConsoleText>,
 }
 
 fn refuse_null_section(section: &mut Schema) {
@@ -598,7 +604,7 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 29] = [
+    const PLACES: [(&str, &str); 33] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Instances", "gateway: { instances: { zzzzzz: 1 } }"),
@@ -627,6 +633,10 @@ mod tests {
         ("SignIn", "auth: { sign_in: { zzzzzz: 1 } }"),
         ("Clients", "auth: { sign_in: { issuer: a, client_id: b, clients: { zzzzzz: 1 } } }"),
         ("Audit", "audit: { zzzzzz: 1 }"),
+        ("Console", "console: { zzzzzz: 1 }"),
+        ("ConsoleClient", "console: { sign_in: { zzzzzz: 1 } }"),
+        ("Roles", "console: { roles: { zzzzzz: 1 } }"),
+        ("RoleHolder", "console: { roles: { admin: [{ zzzzzz: 1 }] } }"),
         ("Variant", "variants: { a: { v: { zzzzzz: 1 } } }"),
         ("WordingChange", "variants: { a: { v: { description: { zzzzzz: 1 } } } }"),
         ("Argument", "variants: { a: { v: { arguments: { x: { zzzzzz: 1 } } } } }"),

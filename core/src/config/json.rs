@@ -19,6 +19,12 @@ const OPTIONS: ParseOptions = ParseOptions {
     allow_extended_string_escapes: false,
 };
 
+/// Reads a JSON text for what stands where; nothing where it is none.
+#[cfg(feature = "control")]
+pub(super) fn parse(text: &str) -> Option<Parsed<'_>> {
+    parse_to_ast(text, &CollectOptions::default(), &OPTIONS).ok()?.value
+}
+
 /// Reads a JSON text.
 pub(super) fn read(text: &str) -> Result<Node, SyntaxError> {
     let lines = Lines::of(text);
@@ -73,13 +79,13 @@ fn uncapitalized(message: &str) -> String {
 }
 
 /// Where the lines of a text begin. A carriage return alone ends one too, as in YAML and in editors.
-struct Lines<'a> {
+pub(super) struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
-    fn of(text: &'a str) -> Self {
+    pub(super) fn of(text: &'a str) -> Self {
         let ends = text
             .match_indices(['\n', '\r'])
             .filter(|(at, end)| *end == "\n" || text.as_bytes().get(at + 1) != Some(&b'\n'));
@@ -87,7 +93,7 @@ impl<'a> Lines<'a> {
         Self { text, starts }
     }
 
-    fn position(&self, offset: usize) -> Position {
+    pub(super) fn position(&self, offset: usize) -> Position {
         let line = self.starts.partition_point(|start| *start <= offset).saturating_sub(1);
         let start = self.starts.get(line).copied().unwrap_or_default();
         let column = self.text.get(start..offset).map_or(0, |before| before.chars().count());

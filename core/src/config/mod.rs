@@ -13,11 +13,17 @@ mod agents;
 mod approving;
 mod cases;
 mod command;
+#[cfg(feature = "control")]
+mod console;
 mod denied;
+#[cfg(feature = "control")]
+mod edit;
 mod elicitation;
 mod emit;
 mod endpoint;
 mod file;
+#[cfg(feature = "control")]
+mod file_console;
 mod file_policy;
 mod file_variants;
 mod foreign;
@@ -33,6 +39,8 @@ mod mcpx;
 mod model;
 mod native;
 mod native_agents;
+#[cfg(feature = "control")]
+mod native_console;
 mod native_issuers;
 mod native_limits;
 mod native_on_behalf;
@@ -58,6 +66,10 @@ mod yaml;
 
 pub use approving::{Approving, Changed};
 pub use cases::{Case, read_cases};
+#[cfg(feature = "control")]
+pub use console::{Console, ConsoleSignIn, Holder};
+#[cfg(feature = "control")]
+pub use edit::{Edit, NotEdited, edit};
 pub use elicitation::{Elicitation, Forms};
 pub use file::schema;
 pub use hosting::{
@@ -307,7 +319,7 @@ agents: []
         let shown: Vec<_> = read("p.yaml", text).problems.iter().map(Problem::to_string).collect();
         insta::assert_snapshot!(shown.join("\n"), @r#"
         p.yaml:1:10: error: version: expected version 1, found "2"
-        p.yaml:2:1: error: gatway: unknown key "gatway"; known: version, gateway, servers, groups, variants, agents, auth, limits, audit
+        p.yaml:2:1: error: gatway: unknown key "gatway"; known: version, gateway, servers, groups, variants, agents, auth, limits, audit, console
           hint: did you mean `gateway`?
         p.yaml:4:14: error: gateway.page_size: expected a whole number from 1 to 10000, found "many"
         p.yaml:5:18: error: gateway.request_limit: expected a size from 1KiB to 256MiB, such as "8MiB" or a number of bytes, found "1B"

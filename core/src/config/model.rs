@@ -34,6 +34,9 @@ pub struct Config {
     pub auth: Auth,
     /// What is recorded.
     pub audit: Audit,
+    /// Who governs, and how they sign in.
+    #[cfg(feature = "control")]
+    pub console: super::console::Console,
     /// What servers were approved to say; no file says it.
     pub approvals: Approvals,
 }
@@ -44,7 +47,10 @@ impl Config {
         let servers = self.servers.values().filter(|server| server.enabled).flat_map(Server::secrets);
         let asked = self.auth.issuers.iter().filter_map(|issuer| issuer.introspection.as_ref());
         let own = self.auth.sign_in.iter().filter_map(|sign_in| sign_in.client_secret.as_ref());
-        servers.chain(asked.map(|asked| &asked.client_secret)).chain(own).collect()
+        let all = servers.chain(asked.map(|asked| &asked.client_secret)).chain(own);
+        #[cfg(feature = "control")]
+        let all = all.chain(self.console.secrets());
+        all.collect()
     }
 
     /// Returns everything that decides who may do what, under which name, and what is recorded of it.

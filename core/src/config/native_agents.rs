@@ -81,7 +81,7 @@ fn word(item: &Item<'_>, report: &mut Report<'_>) -> Option<String> {
     Some(item.filled_text("a text", report)?.value)
 }
 
-fn read_claim(item: &Item<'_>, report: &mut Report<'_>) -> Option<Match> {
+pub(super) fn read_claim(item: &Item<'_>, report: &mut Report<'_>) -> Option<Match> {
     let mut claims = item.fields(report)?.rest().into_iter();
     let (Some((name, value)), None) = (claims.next(), claims.next()) else {
         report.error(&item.place(), "expected one claim and its value, such as `{ groups: engineering }`");

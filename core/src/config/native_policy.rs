@@ -5,6 +5,8 @@
 
 use super::item::{At, Fields, Item};
 use super::native_agents::{AgentDraft, read_agents};
+#[cfg(feature = "control")]
+use super::native_console::{ConsoleDraft, read_console};
 use super::native_limits::{ToolLimitsDraft, read_audit, read_auth, read_tool_limits};
 use super::native_rules::{GroupDraft, read_groups};
 use super::native_variants::{ServerVariants, read_variants};
@@ -20,10 +22,15 @@ pub(super) struct Sections {
     pub(super) auth: Option<At<Auth>>,
     pub(super) limits: Option<At<Vec<ToolLimitsDraft>>>,
     pub(super) audit: Option<At<Audit>>,
+    #[cfg(feature = "control")]
+    pub(super) console: Option<At<ConsoleDraft>>,
 }
 
 /// Takes the sections from a file's root.
 pub(super) fn take_sections(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Sections {
+    // What is only governed has it from elsewhere who governs.
+    #[cfg(not(feature = "control"))]
+    let _ = fields.take_even_null("console");
     Sections {
         groups: fields.take_even_null("groups").map(|item| section(&item, read_groups, report)),
         variants: fields.take_even_null("variants").map(|item| section(&item, read_variants, report)),
@@ -31,6 +38,8 @@ pub(super) fn take_sections(fields: &mut Fields<'_>, report: &mut Report<'_>) ->
         auth: fields.take_even_null("auth").map(|item| section(&item, read_auth, report)),
         limits: fields.take_even_null("limits").map(|item| section(&item, read_tool_limits, report)),
         audit: fields.take_even_null("audit").map(|item| section(&item, read_audit, report)),
+        #[cfg(feature = "control")]
+        console: fields.take_even_null("console").map(|item| section(&item, read_console, report)),
     }
 }
 

@@ -7,7 +7,7 @@ use super::problem::Report;
 use crate::acl::Glob;
 
 /// The scope that asks for an ID token (OIDC Core 1.0 §3.1.2.1).
-const OPENID: &str = "openid";
+pub(super) const OPENID: &str = "openid";
 
 /// Reads the section; nothing where it is wrong.
 pub(super) fn read_sign_in(item: &Item<'_>, issuers: &[Issuer], report: &mut Report<'_>) -> Option<SignIn> {

@@ -116,16 +116,20 @@ pub(super) struct SyntaxError {
 /// Reads a document in the syntax that its name says, or else its first character.
 pub(super) fn read(source: &Source) -> Result<(Syntax, Node), SyntaxError> {
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+    let syntax = syntax_of(&source.path, text);
+    Ok((syntax, read_as(text, syntax)?))
+}
+
+/// Reads a text, which has no byte order mark, in a syntax.
+pub(super) fn read_as(text: &str, syntax: Syntax) -> Result<Node, SyntaxError> {
     if text.len() > TEXT_LIMIT {
         let message = format!("the file has {} bytes; at most {TEXT_LIMIT} are read", text.len());
         return Err(SyntaxError { at: Position::default(), message });
     }
-    let syntax = syntax_of(&source.path, text);
-    let node = match syntax {
-        Syntax::Json => json::read(text)?,
-        Syntax::Yaml => yaml::read(text)?,
-    };
-    Ok((syntax, node))
+    match syntax {
+        Syntax::Json => json::read(text),
+        Syntax::Yaml => yaml::read(text),
+    }
 }
 
 fn syntax_of(path: &str, text: &str) -> Syntax {

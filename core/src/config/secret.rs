@@ -13,12 +13,12 @@ use crate::secrets::SecretName;
 pub struct SecretUse {
     /// The secret.
     pub name: SecretName,
-    file: String,
-    line: u32,
-    column: u32,
-    field: String,
+    pub(super) file: String,
+    pub(super) line: u32,
+    pub(super) column: u32,
+    pub(super) field: String,
     /// What is so until there is one.
-    until: &'static str,
+    pub(super) until: &'static str,
 }
 
 impl SecretUse {

@@ -158,6 +158,12 @@ pub(super) fn read_draft(source: &Source, beside: Beside, report: &mut Report<'_
     Some((kind, draft))
 }
 
+/// Tells the kind of a file that has been read.
+#[cfg(feature = "control")]
+pub(super) fn kind(beside: Beside, node: &Node, syntax: Syntax, source: &Source) -> Option<Kind> {
+    kind_beside(beside, node, syntax, source)
+}
+
 /// Tells the kind of a file: beside an `app.yaml`, one with `mcpServers`, or with nothing, is MCPX's.
 fn kind_beside(beside: Beside, node: &Node, syntax: Syntax, source: &Source) -> Option<Kind> {
     let is_empty = matches!(&node.value, Value::Map(entries) if entries.is_empty());
@@ -184,7 +190,7 @@ fn kind_of(node: &Node, syntax: Syntax, source: &Source) -> Option<Kind> {
     if node.entry("mcp").is_some_and(|section| section.entry("servers").is_some()) {
         return Some(Kind::VsCodeSettings);
     }
-    let native_sections = ["gateway", "groups", "variants", "agents", "auth", "limits", "audit"];
+    let native_sections = ["gateway", "groups", "variants", "agents", "auth", "limits", "audit", "console"];
     let native_section = native_sections.iter().any(|key| node.entry(key).is_some());
     if native_section {
         return Some(Kind::Native);

@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::document::Malformed;
+use super::who::Role;
 use super::{Document, Kept, Stamp, StoreError};
 use crate::audit::time_text;
 use crate::body::{self, Reply};
@@ -28,12 +29,14 @@ pub(crate) struct Fault {
     errors: Vec<Value>,
     /// The version in force, where that is the matter.
     version: Option<u64>,
+    /// When to try again, in seconds, where that is the matter.
+    retry_after: Option<u64>,
 }
 
 impl Fault {
     /// Makes a fault of one sentence.
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), version: None }
+        Self { status, code, detail: detail.into(), errors: Vec::new(), version: None, retry_after: None }
     }
 
     /// Makes the fault of a field that is not as it should be.
@@ -72,6 +75,41 @@ impl Fault {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
     }
 
+    /// Makes the fault of a path that leads nowhere.
+    pub(crate) fn nowhere() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path of the admin API")
+    }
+
+    /// Makes the fault of who may not do this.
+    pub(crate) fn role(role: Role) -> Self {
+        let detail = format!("the role `{}` may not do this", role.as_str());
+        Self::new(StatusCode::FORBIDDEN, "role", detail)
+    }
+
+    /// Makes the fault of a request that some other page may have had a browser send.
+    #[cfg(feature = "control")]
+    pub(crate) fn forged(why: &str) -> Self {
+        let detail = format!("the session does not count for this request: {why}");
+        Self::new(StatusCode::FORBIDDEN, "forged", detail)
+    }
+
+    /// Makes the fault of who may not do what they ask for.
+    #[cfg(feature = "control")]
+    pub(crate) fn forbidden(why: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", why)
+    }
+
+    /// Makes the fault of who tries too often.
+    #[cfg(feature = "control")]
+    pub(crate) fn too_often(wait: std::time::Duration) -> Self {
+        let seconds = wait.as_millis().div_ceil(1000).max(1);
+        let detail = format!("tried too often; try again in {seconds} s");
+        Self {
+            retry_after: u64::try_from(seconds).ok(),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too-often", detail)
+        }
+    }
+
     /// Makes the fault of a version that is not there.
     pub(crate) fn no_version(version: u64) -> Self {
         Self::new(StatusCode::NOT_FOUND, "no-version", format!("there is no version {version}"))
@@ -95,6 +133,9 @@ impl Fault {
         reply.headers_mut().insert(header::CONTENT_TYPE, PROBLEM);
         if self.status == StatusCode::UNAUTHORIZED {
             reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            reply.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         tag(reply, self.version)
     }

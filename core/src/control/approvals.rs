@@ -88,6 +88,7 @@ fn state(server: &Server) -> (&'static str, String) {
 pub(crate) fn summary(server: &Server) -> String {
     let mut out = ObjectWriter::with_capacity(256);
     summarize(&mut out, server);
+    out.member("changes", &server.held().len().to_string());
     out.finish()
 }
 
@@ -96,7 +97,6 @@ fn summarize(out: &mut ObjectWriter, server: &Server) {
     out.string("server", server.name.as_str()).string("state", word).string("detail", &sentence);
     let at = server.approval().map_or_else(|| "null".to_owned(), |approval| quote(&moment(approval.at)));
     out.member("approved", &at);
-    out.member("changes", &server.held().len().to_string());
 }
 
 /// Describes what a server says and what of it is not as it was approved.
@@ -113,7 +113,7 @@ pub(crate) fn whole(server: &Server) -> String {
     let Some(seen) = readable(server) else {
         // What it offers is not known: only what it is reached by can be approved.
         out.member("digest", &if may_be_reached { "null".to_owned() } else { quote(&server.launch()) });
-        out.member("definitions", "null");
+        out.member("definitions", "null").member("changes", "[]");
         return out.finish();
     };
     out.string("digest", &digest(&server.launch(), &seen));

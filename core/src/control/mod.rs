@@ -5,16 +5,27 @@
 
 pub(crate) mod answer;
 pub(crate) mod approvals;
+#[cfg(feature = "control")]
+pub(crate) mod console;
+#[cfg(feature = "control")]
+pub(crate) mod cookie;
 pub(crate) mod decide;
 mod document;
 mod kept;
+pub(crate) mod operations;
 pub(crate) mod request;
 pub(crate) mod secrets;
+#[cfg(feature = "control")]
+pub(crate) mod session;
 pub(crate) mod who;
 
 pub use answer::{described, key as described_key};
+#[cfg(feature = "control")]
+pub use console::Asset;
 pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_files, understand_text};
 pub use document::{Document, Malformed, with_approvals};
 pub use kept::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
+#[cfg(feature = "control")]
+pub use operations::page::page as admin_page;
 pub use secrets::described as described_secret;
 pub use who::Role;

@@ -1,4 +1,4 @@
-//! What a request to the admin API asks for: its path, its conditions, and what its body says.
+//! What a request to the admin API says: its conditions, and its body.
 
 use http::{HeaderMap, StatusCode, header};
 
@@ -8,109 +8,12 @@ use crate::audit::parse_time;
 use crate::wire::http as names;
 use crate::wire::json::{Json, Object};
 
-/// What every path of the admin API begins with.
-const ROOT: &str = "/admin/v1/";
 /// The longest note and the longest comment, in characters.
 const LONGEST: usize = 1000;
 /// The longest name of an agent, in characters.
 const LONGEST_NAME: usize = 128;
 /// How many versions are listed at a time, and at most.
 const LISTED: (usize, usize) = (100, 1000);
-
-/// What a path leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resource<'p> {
-    /// `config`: the version in force.
-    Config,
-    /// `config/versions`: what versions there are.
-    Versions,
-    /// `config/versions/{version}`.
-    Version(u64),
-    /// `config/rollback`: back to an earlier version.
-    Rollback,
-    /// `config/check`: whether a configuration would be taken.
-    Check,
-    /// `keys`: the API keys.
-    Keys,
-    /// `keys/{id}`.
-    Key(&'p str),
-    /// `approvals`: how it is with the approvals of all servers.
-    Approvals,
-    /// `approvals/{server}`, as the name is spelt in a path.
-    Approval(&'p str),
-    /// `connections`: who is connected to what.
-    Connections,
-    /// `connections/{principal}`: those of one principal, as it is spelt in a path.
-    ConnectionsOf(&'p str),
-    /// `secrets`: which secrets there are.
-    Secrets,
-    /// `secrets/{name}`; a name may contain slashes.
-    Secret(&'p str),
-}
-
-/// Tells whether a path is one of the admin API.
-pub(crate) fn is_admin(path: &str) -> bool {
-    path.starts_with(ROOT)
-}
-
-impl<'p> Resource<'p> {
-    /// Finds what a path leads to.
-    pub(crate) fn find(path: &'p str) -> Option<Self> {
-        match path.strip_prefix(ROOT)? {
-            "config" => Some(Self::Config),
-            "config/versions" => Some(Self::Versions),
-            "config/rollback" => Some(Self::Rollback),
-            "config/check" => Some(Self::Check),
-            "keys" => Some(Self::Keys),
-            "approvals" => Some(Self::Approvals),
-            "connections" => Some(Self::Connections),
-            "secrets" => Some(Self::Secrets),
-            rest => match rest.split_once('/')? {
-                ("keys", id) if !id.is_empty() && !id.contains('/') => Some(Self::Key(id)),
-                ("approvals", server) if !server.is_empty() && !server.contains('/') => {
-                    Some(Self::Approval(server))
-                }
-                ("connections", principal) if !principal.is_empty() => Some(Self::ConnectionsOf(principal)),
-                ("secrets", name) if !name.is_empty() => Some(Self::Secret(name)),
-                ("config", version) => version.strip_prefix("versions/")?.parse().ok().map(Self::Version),
-                _ => None,
-            },
-        }
-    }
-
-    /// Returns the methods that are answered there, as `Allow` names them.
-    pub(crate) fn methods(self) -> &'static str {
-        match self {
-            Self::Config => "GET, PUT",
-            Self::Versions | Self::Version(_) | Self::Secrets | Self::Connections | Self::Approvals => "GET",
-            Self::Approval(_) => "GET, PUT, DELETE",
-            Self::Rollback | Self::Check => "POST",
-            Self::Keys => "GET, POST",
-            Self::Key(_) | Self::ConnectionsOf(_) => "DELETE",
-            Self::Secret(_) => "PUT, DELETE",
-        }
-    }
-}
-
-/// Returns the pattern that a path of the admin API follows; empty where it leads nowhere.
-pub(crate) fn route(path: &str) -> &'static str {
-    match Resource::find(path) {
-        Some(Resource::Config) => "/admin/v1/config",
-        Some(Resource::Versions) => "/admin/v1/config/versions",
-        Some(Resource::Version(_)) => "/admin/v1/config/versions/{version}",
-        Some(Resource::Rollback) => "/admin/v1/config/rollback",
-        Some(Resource::Check) => "/admin/v1/config/check",
-        Some(Resource::Keys) => "/admin/v1/keys",
-        Some(Resource::Key(_)) => "/admin/v1/keys/{id}",
-        Some(Resource::Approvals) => "/admin/v1/approvals",
-        Some(Resource::Approval(_)) => "/admin/v1/approvals/{server}",
-        Some(Resource::Connections) => "/admin/v1/connections",
-        Some(Resource::ConnectionsOf(_)) => "/admin/v1/connections/{principal}",
-        Some(Resource::Secrets) => "/admin/v1/secrets",
-        Some(Resource::Secret(_)) => "/admin/v1/secrets/{name}",
-        None => "",
-    }
-}
 
 /// What must be in force for a write to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,30 +209,6 @@ mod tests {
         let headers = headers(&[(header::CONTENT_TYPE, "application/json")]);
         read(&headers, body.as_bytes())
             .unwrap_or_else(|fault| format!("{} {}", fault.status.as_u16(), fault.detail))
-    }
-
-    #[test]
-    fn paths_lead_to_resources() {
-        assert_eq!(Resource::find("/admin/v1/config"), Some(Resource::Config));
-        assert_eq!(Resource::find("/admin/v1/config/versions/12"), Some(Resource::Version(12)));
-        assert_eq!(Resource::find("/admin/v1/keys/0f3a"), Some(Resource::Key("0f3a")));
-        for odd in [
-            "",
-            "config/",
-            "configs",
-            "config/versions/",
-            "config/versions/x",
-            "config/versions/-1",
-            "keys/",
-            "keys/a/b",
-            "versions/1",
-            "secrets/",
-        ] {
-            assert_eq!(Resource::find(&format!("/admin/v1/{odd}")), None, "{odd}");
-        }
-        assert_eq!(Resource::find("/admin/config"), None);
-        assert_eq!(Resource::find("/admin/v1/secrets/prod/a"), Some(Resource::Secret("prod/a")));
-        assert_eq!(route("/admin/v1/keys/0f3a"), "/admin/v1/keys/{id}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::audit::{self, Arguments, Decision, Entry, Noted};
 use crate::body::{self, Reply};
 use crate::catalog::Scope;
 use crate::config::OnFailure;
+use crate::control::operations;
 use crate::control::who::Operator;
 use crate::endpoint;
 use crate::error::{Refusal, code};
@@ -122,14 +123,25 @@ impl<H: Host> Gateway<H> {
         operator: &Operator,
         outcome: Result<(), (StatusCode, &str)>,
     ) {
+        let auth = if operator.session.is_some() { AuthKind::Session } else { AuthKind::Admin };
+        self.record_governing(head, (&operator.principal, auth), outcome);
+    }
+
+    /// Records what somebody did who governs, or wants to.
+    pub(super) fn record_governing(
+        &self,
+        head: &Parts,
+        (principal, auth): (&str, AuthKind),
+        outcome: Result<(), (StatusCode, &str)>,
+    ) {
         let Some(method) = described(&head.method, head.uri.path()) else { return };
         let refusal = outcome.err().map(|(status, detail)| {
             let code = if status.is_server_error() { code::INTERNAL } else { code::INVALID_REQUEST };
             Refusal::new(code, detail.to_owned()).with_status(status)
         });
         self.record_of(method, refusal.as_ref().map_or(Ok(()), Err), |entry| Entry {
-            principal: Some(operator.principal.clone()),
-            auth: AuthKind::Admin,
+            principal: Some(principal.into()),
+            auth,
             ..entry
         });
     }
@@ -212,7 +224,7 @@ impl<H: Host> Gateway<H> {
 
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 47] = [
+    const KNOWN: [&str; 30] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
@@ -229,27 +241,6 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "GET /readyz",
         "GET /metrics",
         "HEAD /metrics",
-        "GET /admin/v1/config",
-        "PUT /admin/v1/config",
-        "GET /admin/v1/config/versions",
-        "GET /admin/v1/config/versions/{version}",
-        "POST /admin/v1/config/rollback",
-        "POST /admin/v1/config/check",
-        "GET /admin/v1/keys",
-        "POST /admin/v1/keys",
-        "DELETE /admin/v1/keys/{id}",
-        "GET /admin/v1/secrets",
-        "PUT /admin/v1/secrets/{name}",
-        "DELETE /admin/v1/secrets/{name}",
-        "GET /admin/v1/approvals",
-        "GET /admin/v1/approvals/{server}",
-        "PUT /admin/v1/approvals/{server}",
-        "DELETE /admin/v1/approvals/{server}",
-        "GET /admin/v1/connections",
-        "DELETE /admin/v1/connections/{principal}",
-        "GET /admin/v1/audit",
-        "GET /admin/v1/audit/export",
-        "GET /admin/v1/audit/verify",
         "GET /oauth/authorize",
         "POST /oauth/consent",
         "GET /oauth/signed-in",
@@ -258,10 +249,17 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "POST /oauth/revoke",
         "GET /connect/{server}",
         "POST /connect/{server}",
+        "GET /console/sign-in",
+        "POST /console/sign-in",
+        "GET /console/signed-in",
+        "POST /console/sign-out",
         "GET /oauth/callback",
         "GET /oauth/client-metadata.json",
     ];
     let route = endpoint::route(path);
+    if let Some(name) = operations::described(method.as_str(), path) {
+        return Some(name);
+    }
     let is_it = |known: &&str| known.split_once(' ').is_some_and(|(m, r)| m == method.as_str() && r == route);
     KNOWN.into_iter().find(is_it).or((!route.is_empty()).then_some("another request"))
 }
@@ -275,6 +273,8 @@ mod tests {
         let check = |method: Method, path: &str| described(&method, path).unwrap_or("nothing");
         insta::assert_snapshot!(check(Method::POST, "/mcp"), @"POST /mcp");
         insta::assert_snapshot!(check(Method::GET, "/mcp/servers/a\nb"), @"GET /mcp/servers/{server}");
+        insta::assert_snapshot!(check(Method::PUT, "/admin/v1/secrets/a/b"), @"PUT /admin/v1/secrets/{name}");
+        insta::assert_snapshot!(check(Method::PUT, "/admin/v1/keys"), @"another request");
         insta::assert_snapshot!(check(Method::PUT, "/mcp"), @"another request");
         insta::assert_snapshot!(check(Method::GET, "/elsewhere"), @"nothing");
     }

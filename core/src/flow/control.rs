@@ -8,11 +8,13 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::trail::Reading;
 use crate::body::{Body, CollectError, Reply};
 use crate::config::{Parsed, Problem, Processes, Severity};
 use crate::control::answer::{Fault, answer, described, in_short, key, stamped, tag, whole};
 use crate::control::decide::{Write, write};
-use crate::control::request::{Condition, NewKey, Pushed, Resource, Rollback, page};
+use crate::control::operations::{self, Does, Place, Reach};
+use crate::control::request::{Condition, NewKey, Pushed, Rollback, page};
 use crate::control::who::Operator;
 use crate::control::{
     Appended, Document, Kept, Managed, Means, Revision, Revoked, Stamp, Strangers, understand,
@@ -39,10 +41,36 @@ pub enum Looked {
 /// A request whose body is there.
 pub(super) struct Asked<'r> {
     pub(super) headers: &'r HeaderMap,
-    query: Option<&'r str>,
+    pub(super) query: Option<&'r str>,
     pub(super) body: Bytes,
     /// Who asks.
     pub(super) operator: &'r Operator,
+    /// How far they may.
+    pub(super) reach: Reach,
+    /// What the names in the path's pattern stand for, as they are spelt in the path.
+    values: Vec<&'r str>,
+}
+
+impl<'r> Asked<'r> {
+    /// Returns what the last name of the path stands for, as it is spelt there.
+    pub(super) fn value(&self) -> &'r str {
+        self.values.last().copied().unwrap_or_default()
+    }
+
+    /// Returns the number that the path ends with.
+    fn number(&self) -> Result<u64, Fault> {
+        operations::number(self.value()).ok_or_else(Fault::nowhere)
+    }
+
+    /// Tells whether what concerns an agent is theirs to see and change.
+    pub(super) fn reaches_agent(&self, agent: &str) -> bool {
+        self.reach == Reach::All || self.operator.agents.iter().any(|own| **own == *agent)
+    }
+
+    /// Tells whether what is a principal's is theirs to see and change.
+    pub(super) fn reaches_principal(&self, principal: &str) -> bool {
+        self.reach == Reach::All || *self.operator.principal == *principal
+    }
 }
 
 /// What somebody has the next version say.
@@ -98,36 +126,37 @@ impl<H: Host> Gateway<H> {
 
     /// Answers a request to the admin API.
     pub(super) async fn administer(&self, head: &Parts, body: Body) -> Reply {
-        let operator = match self.operator(head).await {
-            None => return endpoint::not_found(),
-            Some(Ok(operator)) => operator,
-            Some(Err(fault)) => return fault.reply(),
-        };
-        let done = self.administered(head, body, &operator).await;
+        match self.operator(head).await {
+            None => endpoint::not_found(),
+            Some(Ok(operator)) => self.administer_for(head, body, &operator).await,
+            Some(Err(fault)) => fault.reply(),
+        }
+    }
+
+    /// Answers a request of somebody who governs.
+    pub(super) async fn administer_for(&self, head: &Parts, body: Body, operator: &Operator) -> Reply {
+        let done = self.administered(head, body, operator).await;
         let reads = head.method == Method::GET;
         match done {
             Ok(reply) => {
                 if !reads {
-                    self.record_administration(head, &operator, Ok(()));
+                    self.record_administration(head, operator, Ok(()));
                 }
                 reply
             }
             Err(fault) => {
-                self.record_administration(head, &operator, Err((fault.status, &fault.detail)));
+                self.record_administration(head, operator, Err((fault.status, &fault.detail)));
                 fault.reply()
             }
         }
     }
 
     async fn administered(&self, head: &Parts, body: Body, operator: &Operator) -> Result<Reply, Fault> {
-        let nowhere = || {
-            Fault::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path of the admin API")
+        let place = Place::find(head.uri.path()).ok_or_else(Fault::nowhere)?;
+        let Some(operation) = place.operation(head.method.as_str()) else {
+            return Ok(endpoint::only(&place.allowed()));
         };
-        let resource = Resource::find(head.uri.path()).ok_or_else(nowhere)?;
-        let allowed = resource.methods();
-        if !allowed.split(", ").any(|method| method == head.method.as_str()) {
-            return Ok(endpoint::only(allowed));
-        }
+        let reach = operation.audience.reach(operator.role).ok_or_else(|| Fault::role(operator.role))?;
         let limit = self.0.snapshot.load().config.gateway.request_limit;
         let body = body.collect(limit).await.map_err(|error| {
             let status = match error {
@@ -136,26 +165,43 @@ impl<H: Host> Gateway<H> {
             };
             Fault::new(status, "body", error.to_string())
         })?;
-        let asked = Asked { headers: &head.headers, query: head.uri.query(), body, operator };
-        match resource {
-            Resource::Config if head.method == Method::GET => self.show_newest(&asked).await,
-            Resource::Config => self.push(&asked).await,
-            Resource::Versions => self.show_history(&asked).await,
-            Resource::Version(version) => self.show_version(version).await,
-            Resource::Rollback => self.roll_back(&asked).await,
-            Resource::Check => self.check(&asked).await,
-            Resource::Keys if head.method == Method::GET => self.show_keys().await,
-            Resource::Keys => self.make_key(&asked).await,
-            Resource::Key(id) => self.revoke_key(id).await,
-            Resource::Approvals => self.show_approvals().await,
-            Resource::Approval(name) if head.method == Method::GET => self.show_approval(name).await,
-            Resource::Approval(name) if head.method == Method::PUT => self.approve(name, &asked).await,
-            Resource::Approval(name) => self.forget_approval(name, &asked).await,
-            Resource::Connections => self.show_connections().await,
-            Resource::ConnectionsOf(principal) => self.end_connections(principal).await,
-            Resource::Secrets => self.show_secrets().await,
-            Resource::Secret(name) if head.method == Method::PUT => self.set_secret(name, &asked).await,
-            Resource::Secret(name) => self.remove_secret(name).await,
+        let asked = Asked {
+            headers: &head.headers,
+            query: head.uri.query(),
+            body,
+            operator,
+            reach,
+            values: place.values,
+        };
+        self.done(operation.does, &asked).await
+    }
+
+    /// Does what an operation is.
+    async fn done(&self, does: Does, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        match does {
+            Does::ShowConfiguration => self.show_newest(asked).await,
+            Does::Push => self.push(asked).await,
+            Does::ShowVersions => self.show_history(asked).await,
+            Does::ShowVersion => self.show_version(asked.number()?).await,
+            Does::RollBack => self.roll_back(asked).await,
+            Does::Check => self.check(asked).await,
+            Does::ShowKeys => self.show_keys(asked).await,
+            Does::MakeKey => self.make_key(asked).await,
+            Does::RevokeKey => self.revoke_key(asked).await,
+            Does::ShowApprovals => self.show_approvals().await,
+            Does::ShowApproval => self.show_approval(asked.value()).await,
+            Does::Approve => self.approve(asked.value(), asked).await,
+            Does::ForgetApproval => self.forget_approval(asked.value(), asked).await,
+            Does::ShowConnections => self.show_connections(asked).await,
+            Does::EndConnections => self.end_connections(asked).await,
+            Does::ShowSecrets => self.show_secrets().await,
+            Does::SetSecret => self.set_secret(asked.value(), asked).await,
+            Does::RemoveSecret => self.remove_secret(asked.value()).await,
+            Does::ReadTrail => self.read_trail(asked, Reading::Page).await,
+            Does::ExportTrail => self.read_trail(asked, Reading::Export).await,
+            Does::VerifyTrail => self.read_trail(asked, Reading::Verify).await,
+            #[cfg(feature = "control")]
+            Does::Govern(does) => Box::pin(self.govern(does, asked)).await,
         }
     }
 
@@ -305,9 +351,11 @@ impl<H: Host> Gateway<H> {
         Ok(answer(StatusCode::OK, &said))
     }
 
-    async fn show_keys(&self) -> Result<Reply, Fault> {
+    async fn show_keys(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let now = self.host().now();
-        let keys: Vec<_> = self.key_store()?.all().await?.iter().map(|kept| key(kept, now)).collect();
+        let kept = self.key_store()?.all().await?;
+        let reached = kept.iter().filter(|kept| asked.reaches_agent(&kept.record.agent));
+        let keys: Vec<_> = reached.map(|kept| key(kept, now)).collect();
         Ok(answer(StatusCode::OK, &json!({ "keys": keys })))
     }
 
@@ -316,6 +364,9 @@ impl<H: Host> Gateway<H> {
         let now = self.host().now();
         if expires.is_some_and(|expires| expires <= now) {
             return Err(Fault::field("expires", "expected a time to come"));
+        }
+        if !asked.reaches_agent(&agent) {
+            return Err(Fault::new(StatusCode::NOT_FOUND, "no-agent", "you have no agent of that name"));
         }
         let secret = ApiKey::generate(self.host());
         let hash = secret.hash();
@@ -331,11 +382,15 @@ impl<H: Host> Gateway<H> {
         Ok(answer(StatusCode::CREATED, &said))
     }
 
-    async fn revoke_key(&self, id: &str) -> Result<Reply, Fault> {
-        let now = self.host().now();
+    async fn revoke_key(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let (id, now) = (asked.value(), self.host().now());
         let store = self.key_store()?;
-        let revoked = store.revoke(id.to_owned(), now).await?;
         let unknown = || Fault::new(StatusCode::NOT_FOUND, "no-key", "there is no key with that id");
+        if asked.reach == Reach::Own {
+            let is_theirs = |kept: &Kept| *kept.record.id == *id && asked.reaches_agent(&kept.record.agent);
+            store.all().await?.iter().find(|kept| is_theirs(kept)).ok_or_else(unknown)?;
+        }
+        let revoked = store.revoke(id.to_owned(), now).await?;
         if revoked == Revoked::Unknown {
             return Err(unknown());
         }

@@ -11,6 +11,8 @@ mod bearers;
 mod connect;
 pub(crate) mod connected;
 pub(crate) mod connections;
+#[cfg(feature = "control")]
+mod console;
 mod control;
 mod converse;
 mod devices;
@@ -18,6 +20,8 @@ mod discover;
 mod documents;
 mod door;
 mod drawers;
+#[cfg(feature = "control")]
+mod govern;
 mod hand_over;
 #[cfg(feature = "hosting")]
 mod idle;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::control::Asked;
 use crate::body::Reply;
 use crate::control::answer::{Fault, answer, moment};
 use crate::endpoint;
@@ -15,20 +16,22 @@ use crate::oauth::connection::ConnectionRecord;
 use crate::ports::Host;
 
 impl<H: Host> Gateway<H> {
-    pub(super) async fn show_connections(&self) -> Result<Reply, Fault> {
+    pub(super) async fn show_connections(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let records = self.connections(None).await?;
         // What belongs to nobody is the gateway's own registration at an issuer.
         let users = records.iter().filter(|record| !record.key.principal.is_empty());
+        let users = users.filter(|record| asked.reaches_principal(&record.key.principal));
         let connections: Vec<_> = users.map(|record| self.described_connection(record)).collect();
         Ok(answer(StatusCode::OK, &json!({ "connections": connections })))
     }
 
     /// Ends all connections of a principal, as its name is in a path.
-    pub(super) async fn end_connections(&self, principal: &str) -> Result<Reply, Fault> {
-        let principal = endpoint::decode(principal).unwrap_or_default();
+    pub(super) async fn end_connections(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let principal = endpoint::decode(asked.value()).unwrap_or_default();
         let none = || Fault::new(StatusCode::NOT_FOUND, "not-found", "this principal has no connections");
         // With nobody's lies what the gateway has registered itself as.
-        if principal.is_empty() || self.disconnect_all(&principal).await? == 0 {
+        let is_theirs = !principal.is_empty() && asked.reaches_principal(&principal);
+        if !is_theirs || self.disconnect_all(&principal).await? == 0 {
             return Err(none());
         }
         for server in self.0.users.servers() {

@@ -74,6 +74,10 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Readiness) => return self.answer_readiness(&snapshot).await,
             Some(Endpoint::Metrics) => return self.metrics_for(head),
             Some(Endpoint::Admin) => return Box::pin(self.administer(head, body)).await,
+            #[cfg(feature = "control")]
+            Some(Endpoint::Assets) => return self.show_console(head),
+            #[cfg(feature = "control")]
+            Some(Endpoint::Console(step)) => return Box::pin(self.console(head, body, step)).await,
             Some(Endpoint::Resource) if !snapshot.config.auth.issuers.is_empty() => {
                 return endpoint::resource(head, &snapshot);
             }
@@ -83,7 +87,6 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Connect(step)) if snapshot.has_consents() => {
                 return Box::pin(self.link(head, body, step)).await;
             }
-            Some(Endpoint::Trail(what)) => return Box::pin(self.trail_for(head, what)).await,
             Some(Endpoint::Mcp(_)) => {}
             Some(Endpoint::Sse | Endpoint::Messages) if legacy && self.has_owners() => {}
             // Whether there is such a server is not told to strangers.

@@ -22,7 +22,7 @@ use crate::oauth::issuer::metadata_urls;
 use crate::oauth::server::answer::onward;
 use crate::oauth::server::{
     Authority, BODY, Back, Client, Decided, Errand, Exchange, Failure, Form, Grant, Named, Next, Noted,
-    Provider, State, Step, Use, agreed, id_token_of, is_of_this_sign_in, page_error, preflighted,
+    Provider, SIGNED_IN, State, Step, Use, agreed, id_token_of, is_of_this_sign_in, page_error, preflighted,
 };
 use crate::oauth::{Claims, Expected, Token};
 use crate::ports::{Host, TokenFamilies};
@@ -44,20 +44,21 @@ pub(crate) struct SignIns {
 }
 
 /// Somebody who has signed in.
-struct SignedIn {
-    principal: String,
+pub(super) struct SignedIn {
+    pub(super) principal: String,
     bearer: Bearer,
+    #[cfg(feature = "control")]
+    pub(super) claims: Claims,
 }
 
 /// It cannot be noted that something is used.
 struct NotNoted;
 
 /// What a step is decided by, and whom to ask.
-struct Standing<'s, H> {
-    authority: Authority<'s, H>,
-    families: &'s dyn TokenFamilies,
-    issuer: &'s Issuer,
-    snapshot: &'s Snapshot,
+pub(super) struct Standing<'s, H> {
+    pub(super) authority: Authority<'s, H>,
+    pub(super) issuer: &'s Issuer,
+    pub(super) snapshot: &'s Snapshot,
 }
 
 impl<H: Host> Gateway<H> {
@@ -87,20 +88,22 @@ impl<H: Host> Gateway<H> {
             Err(refusal) => return unavailable(&refusal.message),
         };
         let origin = public.origin().ascii_serialization();
-        let authority = self.authority(settings, issuer, &origin);
-        let standing = Standing { authority, families: &**families, issuer, snapshot: &snapshot };
-        self.step(&standing, (head, body), step).await
+        let authority = self.authority(settings, issuer, &origin, SIGNED_IN);
+        let standing = Standing { authority, issuer, snapshot: &snapshot };
+        self.step(&standing, &**families, (head, body), step).await
     }
 
-    fn authority<'a>(
+    pub(super) fn authority<'a>(
         &'a self,
         settings: &'a SignIn,
         issuer: &'a Issuer,
         origin: &'a str,
+        back: &'static str,
     ) -> Authority<'a, H> {
         Authority {
             origin,
             settings,
+            back,
             scopes: &issuer.scopes,
             sealer: &self.0.sealer,
             entropy: self.host(),
@@ -122,11 +125,18 @@ impl<H: Host> Gateway<H> {
         };
         let provider = self.provider(issuer).await?;
         let origin = public.origin().ascii_serialization();
-        let to = self.authority(settings, issuer, &origin).sign_in_at(&provider, Errand::Connect(intent));
+        let authority = self.authority(settings, issuer, &origin, SIGNED_IN);
+        let to = authority.sign_in_at(&provider, Errand::Connect(intent));
         Ok(onward(&to))
     }
 
-    async fn step(&self, at: &Standing<'_, H>, (head, body): (&Parts, Body), step: Step) -> Reply {
+    async fn step(
+        &self,
+        at: &Standing<'_, H>,
+        families: &dyn TokenFamilies,
+        (head, body): (&Parts, Body),
+        step: Step,
+    ) -> Reply {
         let query = || Form::parse(head.uri.query().unwrap_or_default().as_bytes());
         match step {
             Step::Metadata => at.authority.metadata(),
@@ -145,8 +155,8 @@ impl<H: Host> Gateway<H> {
                 Ok(form) => self.consent(at, head, &form).await,
                 Err(failure) => page_error(StatusCode::BAD_REQUEST, &failure.why),
             },
-            Step::Token => self.give_tokens(at, head, body).await,
-            Step::Revoke => self.take_back(at, head, body).await,
+            Step::Token => self.give_tokens(at, families, (head, body)).await,
+            Step::Revoke => self.take_back(at, families, (head, body)).await,
         }
     }
 
@@ -191,7 +201,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes a browser that comes back from the provider.
-    async fn come_back(&self, at: &Standing<'_, H>, head: &Parts, form: &Form) -> Reply {
+    pub(super) async fn come_back(&self, at: &Standing<'_, H>, head: &Parts, form: &Form) -> Reply {
         let provider = match self.provider(at.issuer).await {
             Ok(provider) => provider,
             Err(page) => return *page,
@@ -204,18 +214,39 @@ impl<H: Host> Gateway<H> {
             }
         };
         match self.redeem(at, &provider, (&state, &code)).await {
-            Ok(SignedIn { principal, bearer }) => {
-                self.record_user(head, at.snapshot, (&principal, &bearer), Ok(()));
-                match state.errand {
-                    Errand::Agent(pending) => at.authority.signed_in(pending, &principal, bearer),
-                    Errand::Connect(intent) => self.proved_for(head, at.snapshot, intent, &principal).await,
-                }
-            }
+            Ok(signed_in) => self.go_on_for(at, head, state.errand, signed_in).await,
             Err(why) => {
                 tracing::warn!(issuer = %at.issuer.url, reason = %why, "an identity provider has signed nobody in");
                 self.record_refused(head, None, "the identity provider has signed nobody in");
                 at.authority.not_signed_in(&state, "server_error")
             }
+        }
+    }
+
+    /// Does what somebody has signed in for.
+    async fn go_on_for(
+        &self,
+        at: &Standing<'_, H>,
+        head: &Parts,
+        errand: Errand,
+        signed_in: SignedIn,
+    ) -> Reply {
+        #[cfg(feature = "control")]
+        let errand = match errand {
+            Errand::Console(visit) => return self.welcome(at, head, visit, signed_in).await,
+            // A client of the console's own signs in for nothing else.
+            _ if at.authority.back != SIGNED_IN => {
+                return page_error(StatusCode::FORBIDDEN, "This sign-in was begun elsewhere.");
+            }
+            other => other,
+        };
+        let SignedIn { principal, bearer, .. } = signed_in;
+        self.record_user(head, at.snapshot, (&principal, &bearer), Ok(()));
+        match errand {
+            Errand::Agent(pending) => at.authority.signed_in(pending, &principal, bearer),
+            Errand::Connect(intent) => self.proved_for(head, at.snapshot, intent, &principal).await,
+            #[cfg(feature = "control")]
+            Errand::Console(_) => endpoint::not_found(),
         }
     }
 
@@ -257,10 +288,19 @@ impl<H: Host> Gateway<H> {
         if at.snapshot.acts_on_behalf() && text.len() <= KEPT {
             bearer = bearer.keeping(&text, &at.issuer.url, Some(SubjectType::IdToken));
         }
-        Ok(SignedIn { principal: at.issuer.principal(&claims.subject), bearer })
+        let principal = at.issuer.principal(&claims.subject);
+        #[cfg(feature = "control")]
+        return Ok(SignedIn { principal, bearer, claims });
+        #[cfg(not(feature = "control"))]
+        Ok(SignedIn { principal, bearer })
     }
 
-    async fn give_tokens(&self, at: &Standing<'_, H>, head: &Parts, body: Body) -> Reply {
+    async fn give_tokens(
+        &self,
+        at: &Standing<'_, H>,
+        families: &dyn TokenFamilies,
+        (head, body): (&Parts, Body),
+    ) -> Reply {
         let form = posted(head, body).await;
         let exchange = form.and_then(|form| at.authority.exchange(&head.headers, &form));
         let exchange = match exchange {
@@ -286,7 +326,7 @@ impl<H: Host> Gateway<H> {
                 "the user has to sign in again: what decides has changed",
             ));
         }
-        match self.using(at, grant, *generation).await {
+        match self.using(families, grant, *generation).await {
             Ok(Use::Right(_, next)) => {
                 self.record_user(head, at.snapshot, user, Ok(()));
                 at.authority.issue(exchange, next)
@@ -305,11 +345,16 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    async fn take_back(&self, at: &Standing<'_, H>, head: &Parts, body: Body) -> Reply {
+    async fn take_back(
+        &self,
+        at: &Standing<'_, H>,
+        families: &dyn TokenFamilies,
+        (head, body): (&Parts, Body),
+    ) -> Reply {
         let form = posted(head, body).await;
         match form.and_then(|form| at.authority.given_back(&head.headers, &form)) {
             Ok(None) => empty(StatusCode::OK),
-            Ok(Some(grant)) => match note(at.families, &grant, |_| Some((Noted::Ended, ()))).await {
+            Ok(Some(grant)) => match note(families, &grant, |_| Some((Noted::Ended, ()))).await {
                 Ok(_) => {
                     self.record_user(head, at.snapshot, (&grant.principal, &grant.bearer), Ok(()));
                     empty(StatusCode::OK)
@@ -321,7 +366,12 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Notes that a generation of a family is used, or that it must not be.
-    async fn using(&self, at: &Standing<'_, H>, grant: &Grant, generation: u32) -> Result<Use, NotNoted> {
+    async fn using(
+        &self,
+        families: &dyn TokenFamilies,
+        grant: &Grant,
+        generation: u32,
+    ) -> Result<Use, NotNoted> {
         let decide = |noted| {
             let outcome = Noted::using(noted, generation, self.host().now());
             let next = match outcome {
@@ -331,11 +381,11 @@ impl<H: Host> Gateway<H> {
             };
             Some((next, outcome))
         };
-        Ok(note(at.families, grant, decide).await?.unwrap_or(Use::Late))
+        Ok(note(families, grant, decide).await?.unwrap_or(Use::Late))
     }
 
     /// Returns what the provider says of itself, read again from time to time.
-    async fn provider(&self, issuer: &Issuer) -> Result<Arc<Provider>, Box<Reply>> {
+    pub(super) async fn provider(&self, issuer: &Issuer) -> Result<Arc<Provider>, Box<Reply>> {
         let now = self.host().now();
         if let Some((url, until, provider)) = &*lock(&self.0.sign_ins.provider)
             && *url == issuer.url

@@ -15,6 +15,7 @@ mod narrow;
 mod on_behalf;
 mod own;
 mod policy;
+mod roles;
 mod secrets;
 mod sessions;
 mod sign_in;

@@ -1,18 +1,17 @@
 //! The audit trail as those who run the gateway read it over HTTP: in pages, as a whole, and whether its chains hold.
 //!
-//! **Nobody reads it without the admin credential**; where there is none, there are no such paths.
+//! **Nobody reads it but who governs.**
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
+use super::control::Asked;
 use crate::audit::{BadQuery, LONGEST_PAGE, Order, Page, Query, Unreadable};
 use crate::body::{self, Body, Reply};
 use crate::control::answer::Fault;
-use crate::endpoint::{self, Reading};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
 use crate::ports::{AuditQuery, Host};
@@ -20,26 +19,26 @@ use crate::ports::{AuditQuery, Host};
 /// The media type of JSON lines.
 const LINES: HeaderValue = HeaderValue::from_static("application/jsonl; charset=utf-8");
 
-impl<H: Host> Gateway<H> {
-    /// Answers who has the admin credential with what the trail holds. Without one there is no such path.
-    pub(super) async fn trail_for(&self, head: &Parts, what: Reading) -> Reply {
-        match self.operator(head).await {
-            None => endpoint::not_found(),
-            Some(Ok(_)) => self.read_trail(head, what).await.unwrap_or_else(|fault| fault.reply()),
-            Some(Err(fault)) => fault.reply(),
-        }
-    }
+/// How the audit trail is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// A page of entries.
+    Page,
+    /// Every entry.
+    Export,
+    /// Whether the chains hold.
+    Verify,
+}
 
-    async fn read_trail(&self, head: &Parts, what: Reading) -> Result<Reply, Fault> {
-        if head.method != Method::GET {
-            return Ok(endpoint::only("GET"));
-        }
+impl<H: Host> Gateway<H> {
+    /// Answers with what the trail holds.
+    pub(super) async fn read_trail(&self, asked: &Asked<'_>, what: Reading) -> Result<Reply, Fault> {
         let none = || {
             let detail = "this gateway keeps no audit trail that it could read";
             Fault::new(StatusCode::NOT_FOUND, "no-trail", detail)
         };
         let trail = self.host().trail().ok_or_else(none)?;
-        let query = Query::parse(head.uri.query().unwrap_or_default(), self.host().now())?;
+        let query = Query::parse(asked.query.unwrap_or_default(), self.host().now())?;
         let mut reply = match what {
             Reading::Page => body::json(StatusCode::OK, trail.page(query).await?.to_json()),
             Reading::Export => export(trail.clone(), query).await?,

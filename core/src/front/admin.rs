@@ -31,6 +31,12 @@ impl AdminKey {
         self.is(key) && scheme.eq_ignore_ascii_case("bearer")
     }
 
+    /// Returns what stands for it, where only its equality matters. Whoever sees it could try keys against it.
+    #[cfg(feature = "control")]
+    pub(crate) fn fingerprint(&self) -> String {
+        format!("{:x?}", self.0)
+    }
+
     /// Tells whether a text is it.
     pub(crate) fn is(&self, key: &str) -> bool {
         let given = digest(key.trim());

@@ -72,3 +72,29 @@ fn pairs(policy: &Policy) -> impl Iterator<Item = (&String, &String)> {
         Match::ApiKey(_) | Match::Tag(_) | Match::Client(_) => None,
     })
 }
+
+/// Returns the agent that a policy finds by the claims of somebody whose claims of some names are known: nobody where it asks
+/// for others.
+#[cfg(feature = "control")]
+pub(crate) fn agent_of_claims<'p>(
+    policy: &'p Policy,
+    claims: &Claims,
+    is_known: impl Fn(&str) -> bool,
+) -> Claimed<'p> {
+    if !claims_asked(policy).all(is_known) {
+        return None;
+    }
+    first(policy, |way| matches!(way, Match::Claim(name, value) if claims.has(name, value)))
+}
+
+/// Returns the names of the claims that a policy asks for.
+#[cfg(feature = "control")]
+pub(crate) fn claims_asked(policy: &Policy) -> impl Iterator<Item = &str> {
+    pairs(policy).map(|(name, _)| name.as_str())
+}
+
+/// Tells whether a policy asks for a value of a claim.
+#[cfg(feature = "control")]
+pub(crate) fn asks(policy: &Policy, name: &str, value: &str) -> bool {
+    pairs(policy).any(|(n, v)| n == name && v == value)
+}

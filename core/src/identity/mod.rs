@@ -24,6 +24,8 @@ use crate::names::without_case;
 use crate::wire::json::Json;
 
 pub use bearer::Bearer;
+#[cfg(feature = "control")]
+pub(crate) use bearer::{agent_of_claims, asks, claims_asked};
 pub use client::canonical;
 pub(crate) use denial::Denial;
 pub use key::{ApiKey, KeyHash, NotAKey};
@@ -69,6 +71,8 @@ pub enum AuthKind {
     Admin,
     /// With an access token of an identity provider.
     Token,
+    /// With a session of the console, which is nobody's who calls a server.
+    Session,
 }
 
 /// Whose something is that a caller is given to bring back: it opens for nobody else. A client's name is no part of it,
@@ -146,7 +150,7 @@ impl Identity {
             }
             AuthKind::Operator => of_name(policy, &self.agent.name)?.clone(),
             AuthKind::Anonymous if config.auth.required => return None,
-            AuthKind::Admin => return None,
+            AuthKind::Admin | AuthKind::Session => return None,
             AuthKind::Token => {
                 let principal = self.principal.as_deref()?;
                 let is_taken = config.auth.issuers.iter().any(|issuer| issuer.has_named(principal));
@@ -177,7 +181,7 @@ impl Identity {
     /// Returns the same caller, now that its client and its tag are known.
     pub(crate) fn claiming(&self, policy: &Policy, client: Option<Arc<str>>, tag: Option<Arc<str>>) -> Self {
         let agent = match self.auth {
-            AuthKind::ApiKey | AuthKind::Operator | AuthKind::Admin => self.agent.clone(),
+            AuthKind::ApiKey | AuthKind::Operator | AuthKind::Admin | AuthKind::Session => self.agent.clone(),
             // What the policy has for it alone stays, whatever it says besides.
             AuthKind::Token if self.is_final(policy) => self.agent.clone(),
             AuthKind::Token => {

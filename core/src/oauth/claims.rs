@@ -132,6 +132,21 @@ impl Claims {
         let found = find(Json::known(&self.payload), name);
         found.is_some_and(|claim| texts(claim).iter().any(|text| *text == value))
     }
+
+    /// Returns the values of a claim, none where it is not there.
+    #[cfg(feature = "control")]
+    pub(crate) fn values(&self, name: &str) -> Vec<String> {
+        let found = find(Json::known(&self.payload), name);
+        found.map(texts).unwrap_or_default().into_iter().map(Cow::into_owned).collect()
+    }
+
+    /// Returns claims of which the values are known, and nothing else of their token.
+    #[cfg(feature = "control")]
+    pub(crate) fn known(values: &[(String, Vec<String>)]) -> Self {
+        let all = values.iter().map(|(name, values)| (name.clone(), values.clone().into()));
+        let payload = serde_json::Value::Object(all.collect()).to_string();
+        Self { subject: String::new(), scopes: Vec::new(), expires: 0, payload }
+    }
 }
 
 fn fields(payload: &str) -> Result<Object<'_>, Unfit> {

@@ -125,6 +125,32 @@ pub fn config(data: &[u8]) {
     assert_eq!(again.config.servers, parsed.config.servers, "written as {}", written.text);
 }
 
+/// An edit of a configuration: whatever the text is, it is refused or changed, and what was set is what is read. The
+/// first byte chooses the file's name, the second the path.
+#[cfg(feature = "control")]
+pub fn edit(data: &[u8]) {
+    let [choice, place, text @ ..] = data else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let paths = ["p.yaml", "p.json", ".vscode/mcp.json", "p"];
+    let name = paths[usize::from(*choice) % paths.len()];
+    let sources = [Source { path: name.to_owned(), text: text.to_owned() }];
+    let places = ["servers.a", "servers.b", "groups.a", "agents.a.allow", "auth.required"];
+    let path = || places[usize::from(*place) % places.len()].split('.').map(str::to_owned).collect();
+    let value = serde_json::json!({"url": "https://a.example/mcp", "headers": {"X-A": "b: #"}});
+    if let Ok(edited) = config::edit(&sources, &config::Edit::Set { path: path(), value: value.clone() }) {
+        let again = config::edit(&edited, &config::Edit::Set { path: path(), value });
+        assert_eq!(again.as_ref(), Ok(&edited), "the same edit changes something again");
+        let removed = config::edit(&edited, &config::Edit::Remove { path: path() });
+        if let Ok(removed) = removed {
+            let nothing = config::edit(&removed, &config::Edit::Remove { path: path() });
+            assert!(nothing.is_err(), "it was removed, and is still there: {}", removed[0].text);
+        }
+    }
+    if let Ok(removed) = config::edit(&sources, &config::Edit::Remove { path: path() }) {
+        assert_ne!(removed, sources, "what was removed is still there");
+    }
+}
+
 /// The members of an object as another parser reads them, duplicates included; nothing where it cannot.
 fn members(text: &str) -> Option<Vec<(String, Value)>> {
     Some(serde_json::from_str::<Members>(text).ok()?.0)

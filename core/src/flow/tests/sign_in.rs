@@ -1,6 +1,7 @@
 //! Agents that sign in with the gateway, which stands in before an identity provider.
 
 mod clients;
+mod console;
 mod document;
 mod tokens;
 

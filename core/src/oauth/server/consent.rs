@@ -184,7 +184,7 @@ pub(crate) fn known_browser(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Returns a cookie; none where it is there more than once.
-fn cookie_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub(crate) fn cookie_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut values = lines
         .flat_map(|line| line.split(';'))

@@ -28,9 +28,13 @@ use crate::session::{Purpose, Sealer, SignInPart};
 
 pub(crate) use answer::{Failure, page_error, preflighted};
 pub(crate) use client::{Client, Named};
+#[cfg(feature = "control")]
+pub(crate) use consent::cookie_of;
 pub(crate) use consent::{Decided, Next, agreed, browser_cookie, known_browser};
 pub(crate) use family::{Noted, Use};
 pub(crate) use form::Form;
+#[cfg(feature = "control")]
+pub(crate) use provider::Visit;
 pub(crate) use provider::{Back, Errand, Provider, State, id_token_of, is_of_this_sign_in};
 pub(crate) use token::{Access, Exchange, Grant, is_access_token};
 
@@ -58,6 +62,8 @@ pub(crate) enum Step {
     Revoke,
 }
 
+/// Where browsers come back to that were sent to the provider.
+pub(crate) const SIGNED_IN: &str = "/oauth/signed-in";
 /// The path of what it says of itself (RFC 8414 §3).
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 
@@ -66,7 +72,7 @@ impl Step {
         (WELL_KNOWN, Self::Metadata),
         ("/oauth/authorize", Self::Authorize),
         ("/oauth/consent", Self::Consent),
-        ("/oauth/signed-in", Self::SignedIn),
+        (SIGNED_IN, Self::SignedIn),
         ("/oauth/token", Self::Token),
         ("/oauth/register", Self::Register),
         ("/oauth/revoke", Self::Revoke),
@@ -105,6 +111,8 @@ pub(crate) struct Authority<'a, E> {
     pub(crate) origin: &'a str,
     /// How the gateway stands in.
     pub(crate) settings: &'a SignIn,
+    /// Where the provider sends browsers back to.
+    pub(crate) back: &'static str,
     /// The scopes that tokens can have.
     pub(crate) scopes: &'a [String],
     /// Seals what is handed out.

@@ -55,6 +55,28 @@ pub(crate) enum Errand {
     Agent(Pending),
     /// To show who wants to connect a server.
     Connect(Intent),
+    /// To govern the gateway.
+    #[cfg(feature = "control")]
+    Console(Visit),
+}
+
+/// A visit of the console.
+#[cfg(feature = "control")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Visit {
+    /// The page that somebody wants to see.
+    pub(crate) to: String,
+    /// The browser.
+    pub(crate) browser: String,
+    expires: u64,
+}
+
+#[cfg(feature = "control")]
+impl Visit {
+    /// Begins a visit of a page of the console.
+    pub(crate) fn new(to: &str, browser: String) -> Self {
+        Self { to: to.to_owned(), browser, expires: 0 }
+    }
 }
 
 impl Errand {
@@ -62,6 +84,8 @@ impl Errand {
         match self {
             Self::Agent(pending) => &pending.browser,
             Self::Connect(intent) => &intent.browser,
+            #[cfg(feature = "control")]
+            Self::Console(visit) => &visit.browser,
         }
     }
 
@@ -69,6 +93,8 @@ impl Errand {
         match self {
             Self::Agent(pending) => &mut pending.expires,
             Self::Connect(intent) => &mut intent.expires,
+            #[cfg(feature = "control")]
+            Self::Console(visit) => &mut visit.expires,
         }
     }
 }
@@ -94,7 +120,7 @@ pub(crate) enum Back {
 
 impl<E: Entropy> Authority<'_, E> {
     fn return_address(&self) -> String {
-        self.url("/oauth/signed-in")
+        self.url(self.back)
     }
 
     /// Returns where a browser goes to sign in.

@@ -1,0 +1,66 @@
+/// The files, by path.
+pub static FILES: &[Asset] = &[
+    Asset {
+        path: "assets/approvals-DbssEeTR.js",
+        media_type: "text/javascript; charset=utf-8",
+        digest: "E-RALwRDzEFFfaWt2Vinq6",
+        bytes: include_bytes!("assets/approvals-DbssEeTR.js.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/audit-BYY3w1VC.js",
+        media_type: "text/javascript; charset=utf-8",
+        digest: "lqd3QVfPA_GZOyF7ZmW5ee",
+        bytes: include_bytes!("assets/audit-BYY3w1VC.js.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/configuration-BH813YPO.js",
+        media_type: "text/javascript; charset=utf-8",
+        digest: "dDOQ1fpZc5Qvw3AyNZOowr",
+        bytes: include_bytes!("assets/configuration-BH813YPO.js.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/icon-DHpmEdoE.svg",
+        media_type: "image/svg+xml",
+        digest: "1cBpMr8vuSI1nGPrYJbRpp",
+        bytes: include_bytes!("assets/icon-DHpmEdoE.svg.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/index-CiQCNEaH.css",
+        media_type: "text/css; charset=utf-8",
+        digest: "4qsEnlNH6TTJk5DD9f6T6j",
+        bytes: include_bytes!("assets/index-CiQCNEaH.css.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/index-c-Rx8KD8.js",
+        media_type: "text/javascript; charset=utf-8",
+        digest: "mPc2JvqlQQgWl1taJOeeTB",
+        bytes: include_bytes!("assets/index-c-Rx8KD8.js.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/keys-DJTTri0X.js",
+        media_type: "text/javascript; charset=utf-8",
+        digest: "T8PNCOjDH5S-0v_DPkHGD8",
+        bytes: include_bytes!("assets/keys-DJTTri0X.js.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "assets/overview-B4O9Dske.js",
+        media_type: "text/javascript; charset=utf-8",
+        digest: "fFQIbz8KrYDTNXmIcRRQC9",
+        bytes: include_bytes!("assets/overview-B4O9Dske.js.gz"),
+        compressed: true,
+    },
+    Asset {
+        path: "index.html",
+        media_type: "text/html; charset=utf-8",
+        digest: "xk65ikrtmcU3dOyPdlI0n2",
+        bytes: include_bytes!("index.html"),
+        compressed: false,
+    },
+];

@@ -1,0 +1,58 @@
+// Uses the console in a real browser, as somebody who governs would, and takes pictures of every page.
+//
+//     node screenshots.mjs --chromium PATH --packages FOLDER --url URL --key KEY [--pictures FOLDER] [--page PATH]...
+//
+// Prints one line of JSON: `violations` (of accessibility, by page and theme), `errors` (what the browser complained about, as
+// of the content security policy), and `seen`, the text of each page.
+import { createRequire } from "node:module";
+import { mkdirSync, readFileSync } from "node:fs";
+
+const said = (name) => process.argv.flatMap((word, at) => (word === `--${name}` ? [process.argv[at + 1]] : []));
+const [executablePath] = said("chromium"), [packages] = said("packages"), [url] = said("url"), [key] = said("key"), [pictures] = said("pictures");
+const load = createRequire(`${packages}/package.json`);
+const { chromium } = load("playwright-core");
+const axe = load.resolve("axe-core/axe.min.js");
+const PAGES = { overview: "", audit: "audit?since=30d", keys: "keys", approvals: "approvals", approval: "approvals/demo", configuration: "configuration", versions: "configuration?tab=versions" };
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"];
+
+const browser = await chromium.launch({ executablePath, args: FLAGS });
+const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce" });
+const page = await context.newPage();
+page.setDefaultTimeout(20_000);
+const violations = [], errors = [], seen = {};
+// That nobody is signed in is what the console asks first.
+page.on("console", (message) => { if (message.type() === "error" && !message.text().includes("401")) errors.push(message.text()); });
+page.on("pageerror", (error) => errors.push(String(error)));
+
+async function look(name, theme) {
+  const shot = async (suffix) => { if (pictures) { mkdirSync(pictures, { recursive: true }); await page.screenshot({ path: `${pictures}/${name}-${suffix}.png` }); } };
+  await shot(theme);
+  await page.evaluate(readFileSync(axe, "utf8"));
+  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  for (const { id, nodes } of found.violations) violations.push(`${name} ${theme}: ${id} ${nodes.map((node) => node.html.slice(0, 160)).join(" | ")}`);
+}
+
+async function settled() {
+  await page.waitForSelector("h1");
+  await page.waitForFunction(() => document.querySelector(".bones, .spin") === null);
+}
+
+await page.goto(`${url}/console/`);
+await settled();
+for (const theme of ["light", "dark"]) { await page.emulateMedia({ colorScheme: theme }); await look("sign-in", theme); }
+await page.getByLabel("Admin key").fill(key);
+await page.getByRole("button", { name: "Sign in with the key" }).click();
+await page.getByRole("heading", { name: "Overview", level: 1 }).waitFor();
+for (const [name, path] of Object.entries(PAGES)) {
+  await page.goto(`${url}/console/${path}`);
+  await settled();
+  seen[name] = await page.innerText("main");
+  for (const theme of ["light", "dark"]) { await page.emulateMedia({ colorScheme: theme }); await look(name, theme); }
+}
+await page.emulateMedia({ colorScheme: "light" });
+await page.setViewportSize({ width: 390, height: 800 });
+await page.goto(`${url}/console/`);
+await settled();
+await look("overview-phone", "light");
+console.log(JSON.stringify({ violations, errors, seen }));
+await browser.close();

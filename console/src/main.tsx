@@ -1,0 +1,126 @@
+// The console: who is there, the frame around every page, and which path is which page.
+import { StrictMode, lazy, Suspense, useEffect, useState, type ComponentType } from "react";
+import { createRoot } from "react-dom/client";
+import { ask, signedOut } from "./api.ts";
+import { forget, useData, useTask } from "./data.ts";
+import { Link, usePath } from "./router.tsx";
+import { Button, Dialog, Field, IconButton, Note, Select, Trouble } from "./ui/kit.tsx";
+import { Icon, type IconName } from "./ui/icons.tsx";
+import { Toasts } from "./ui/toasts.tsx";
+import "./styles.css";
+
+type Page = { at: string; name: string; icon: IconName; show: ComponentType };
+const PAGES: { name: string; pages: Page[] }[] = [
+  { name: "Traffic", pages: [
+    { at: "", name: "Overview", icon: "overview", show: lazy(() => import("./pages/overview.tsx")) },
+    { at: "audit", name: "Audit", icon: "audit", show: lazy(() => import("./pages/audit.tsx")) },
+  ] },
+  { name: "Access", pages: [{ at: "keys", name: "Keys", icon: "keys", show: lazy(() => import("./pages/keys.tsx")) }] },
+  { name: "Gateway", pages: [
+    { at: "approvals", name: "Approvals", icon: "check", show: lazy(() => import("./pages/approvals.tsx")) },
+    { at: "configuration", name: "Configuration", icon: "config", show: lazy(() => import("./pages/configuration.tsx")) },
+  ] },
+];
+
+const theme = () => localStorage.getItem("theme") ?? "auto";
+function wear(choice: string) {
+  localStorage.setItem("theme", choice);
+  if (choice === "auto") delete document.documentElement.dataset["theme"];
+  else document.documentElement.dataset["theme"] = choice;
+}
+wear(theme());
+
+function SignIn({ onDone }: { onDone: () => void }) {
+  const [key, set] = useState("");
+  const enter = useTask(async () => {
+    await ask("POST", "/console/sign-in", { body: { key } });
+    forget();
+    onDone();
+  });
+  const to = encodeURIComponent(location.pathname + location.search);
+  return (
+    <main className="welcome">
+      <div className="card">
+        <div><h1>Portcullis</h1><p className="muted">Sign in to see and govern this gateway.</p></div>
+        <a className="button primary" href={`/console/sign-in?to=${to}`}>Sign in with your organisation</a>
+        <div className="or">or</div>
+        <form className="stack" onSubmit={(event) => { event.preventDefault(); void enter.run(); }}>
+          <Field label="Admin key" type="password" name="key" value={key} onChange={set} required autoComplete="current-password"
+            hint="What the gateway was started with as PORTCULLIS_ADMIN_KEY." />
+          {enter.error && (enter.error.status === 401 || enter.error.status === 403 ?
+            <Note tone="bad">This is not the admin key of this gateway.</Note> : <Trouble error={enter.error} />)}
+          <Button type="submit" busy={enter.busy} isDisabled={key === ""}>Sign in with the key</Button>
+        </form>
+      </div>
+    </main>
+  );
+}
+
+function Nav({ here, onGo }: { here: string; onGo?: () => void }) {
+  return (
+    <nav className="nav" aria-label="Pages">
+      {PAGES.map(({ name, pages }) => (
+        <div key={name}><h2>{name}</h2>
+          <ul>{pages.map((page) => (
+            <li key={page.at}><Link to={`/${page.at}`} current={here === page.at} {...(onGo ? { onGo } : {})}><Icon name={page.icon} />{page.name}</Link></li>
+          ))}</ul>
+        </div>
+      ))}
+    </nav>
+  );
+}
+
+function Foot({ onLeave }: { onLeave: () => void }) {
+  const [choice, set] = useState(theme());
+  const leave = useTask(async () => {
+    await ask("POST", "/console/sign-out");
+    forget();
+    onLeave();
+  });
+  return (
+    <div className="stack tight">
+      <Select label="Theme" hideLabel value={choice} onChange={(next) => { set(next); wear(next); }}
+        options={[{ id: "auto", name: "As the system" }, { id: "light", name: "Light" }, { id: "dark", name: "Dark" }]} />
+      <Button look="plain" icon="out" busy={leave.busy} onPress={() => void leave.run()}>Sign out</Button>
+      {leave.error && <Trouble error={leave.error} />}
+    </div>
+  );
+}
+
+function App() {
+  const [here = ""] = usePath();
+  const [out, setOut] = useState(false);
+  const [menu, setMenu] = useState(false);
+  const who = useData<unknown>("keys");
+  useEffect(() => {
+    const leave = () => setOut(true);
+    signedOut.add(leave);
+    return () => void signedOut.delete(leave);
+  }, []);
+  const page = PAGES.flatMap(({ pages }) => pages).find(({ at }) => at === here);
+  useEffect(() => { document.title = `${page?.name ?? "Not found"} · Portcullis`; }, [page]);
+  if (out) return <SignIn onDone={() => { setOut(false); void who.reload(); }} />;
+  if (who.data === undefined && who.error === undefined) return null;
+  const Show = page?.show;
+  const brand = <Link to="/" className="brand"><img src={ICON} width={24} height={24} alt="" />Portcullis</Link>;
+  return (
+    <div className="frame">
+      <a className="skip" href="#main">Skip to the page</a>
+      <aside className="side">{brand}<Nav here={here} /><Foot onLeave={() => setOut(true)} /></aside>
+      <header className="top"><IconButton label="Pages" icon="menu" onPress={() => setMenu(true)} />{brand}</header>
+      <Dialog title="Pages" side="left" open={menu} onClose={() => setMenu(false)}>
+        <Nav here={here} onGo={() => setMenu(false)} /><Foot onLeave={() => setOut(true)} />
+      </Dialog>
+      <main className="page" id="main" tabIndex={-1}>
+        <Suspense fallback={<div className="bones"><span /><span /></div>}>
+          {Show ? <Show /> : <><h1>There is no such page</h1><p><Link to="/">Back to the overview</Link></p></>}
+        </Suspense>
+      </main>
+      <Toasts />
+    </div>
+  );
+}
+
+import ICON from "./icon.svg";
+const root = document.getElementById("root");
+if (root) createRoot(root).render(<StrictMode><App /></StrictMode>);

@@ -1,0 +1,61 @@
+//! Who governs the gateway, as a configuration says it: where they sign in, and what makes them what.
+//!
+//! **Nobody has a role that is not written**: who has signed in and matches none is a member, where members are let in at all.
+
+use std::time::Duration;
+
+use super::policy::SignIn;
+use crate::control::Role;
+use crate::secrets::SecretName;
+
+/// How long somebody stays signed in where nothing is said.
+pub(crate) const DEFAULT_SESSION: Duration = Duration::from_hours(8);
+
+/// Who governs, and how they sign in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Console {
+    /// How people sign in; nobody does where nothing is said.
+    pub sign_in: Option<ConsoleSignIn>,
+    /// What makes somebody what, the roles in the order of [`Role::ALL`].
+    pub roles: Vec<(Role, Vec<Holder>)>,
+    /// Whether who has no role is let in as a member.
+    pub members: bool,
+    /// How long somebody stays signed in.
+    pub session: Duration,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self { sign_in: None, roles: Vec::new(), members: false, session: DEFAULT_SESSION }
+    }
+}
+
+/// How people sign in at the console.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsoleSignIn {
+    /// What the gateway is at the provider.
+    pub client: SignIn,
+    /// Whether that is what `auth.sign_in` says; else it is the console's own.
+    pub is_shared: bool,
+}
+
+/// What makes somebody hold a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// A claim of their token that has this value, or has it among others.
+    Claim(String, String),
+}
+
+impl Console {
+    /// Returns the names of the secrets that it needs by itself.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &SecretName> {
+        let own = self.sign_in.iter().filter(|sign_in| !sign_in.is_shared);
+        own.filter_map(|sign_in| sign_in.client.client_secret.as_ref())
+    }
+
+    /// Returns the names of the claims that decide about roles.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = &str> {
+        let holders = self.roles.iter().flat_map(|(_, holders)| holders);
+        holders.map(|Holder::Claim(name, _)| name.as_str())
+    }
+}

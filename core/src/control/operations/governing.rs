@@ -1,0 +1,55 @@
+//! The operations of the control plane proper, which a gateway that is only governed does without.
+
+use super::described::{Param, about, param};
+use super::{Audience, Does, Operation, op};
+
+/// What is done by a gateway that governs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Governing {
+    Describe,
+    ShowMe,
+    ShowSessions,
+    EndSession,
+}
+
+const fn govern(
+    name: &'static str,
+    does: Governing,
+    audience: Audience,
+    said: super::Description,
+) -> Operation {
+    op(name, Does::Govern(does), audience, said)
+}
+
+/// How a part of a list is asked for.
+pub(super) const PART: &[Param] = &[
+    param("limit", "integer", "how many, at most 1000"),
+    param("cursor", "string", "where an earlier answer told to go on: its `next`"),
+];
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    govern(
+        "GET /admin/v1/openapi.json",
+        Governing::Describe,
+        Audience::Anyone,
+        about("describes this API (OpenAPI 3.1)").gives(&[(200, "{openapi: string, *: any}")]),
+    ),
+    govern(
+        "GET /admin/v1/me",
+        Governing::ShowMe,
+        Audience::Anyone,
+        about("says who asks, in which role, and what this gateway is").gives(&[(200, "Me")]),
+    ),
+    govern(
+        "GET /admin/v1/sessions",
+        Governing::ShowSessions,
+        Audience::Own,
+        about("lists who is signed in").asks(PART).gives(&[(200, "{items: Session[], next: string|null}")]),
+    ),
+    govern(
+        "DELETE /admin/v1/sessions/{id}",
+        Governing::EndSession,
+        Audience::Each,
+        about("ends a session").gives(&[(204, "")]),
+    ),
+];
