@@ -100,6 +100,9 @@ impl<H: Host> Gateway<H> {
     /// Begins to keep servers, each until its shared link is given up; in a place that is put away while nobody asks, and
     /// where they act for a user, only while somebody listens.
     pub(crate) fn begin(&self, keepers: Vec<Keeper>) {
+        if self.keeps_apart(&self.snapshot()) {
+            return;
+        }
         let place = self.host().place();
         let keepers = keepers.into_iter().filter(|(server, _)| !server.is_stand_in());
         #[cfg(feature = "hosting")]

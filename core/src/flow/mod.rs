@@ -73,6 +73,8 @@ use crate::ports::{Chunks, Host};
 use crate::upstream::Server;
 
 pub(crate) use addressee::Addressee;
+#[cfg(feature = "control")]
+pub(crate) use audited::described_as;
 pub(crate) use bearers::Issuers;
 pub use connections::NoToken;
 pub use control::Looked;

@@ -524,7 +524,7 @@ impl<H: Host> Gateway<H> {
         let snapshot = self.snapshot();
         // What is an identity's own is read when that identity comes.
         let is_settled = |server: &Arc<Server>| server.settled.has_fired() || !snapshot.is_shared(server);
-        self.is_late() || snapshot.servers.values().all(is_settled)
+        self.is_late() || self.keeps_apart(&snapshot) || snapshot.servers.values().all(is_settled)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a gateway answers that governs: each operation of `control/operations/governing.rs`, one arm each.
 
+mod instances;
 mod me;
 
 use super::control::Asked;
@@ -17,6 +18,8 @@ impl<H: Host> Gateway<H> {
             Governing::ShowMe => Ok(self.show_me(asked)),
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::EndSession => self.end_session_of(asked.value(), asked).await,
+            Governing::ShowInstances => self.show_instances(asked).await,
+            Governing::RemoveInstance => self.remove_instance(asked).await,
         }
     }
 }
