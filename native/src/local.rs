@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use futures::StreamExt as _;
+use http::header;
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -43,10 +44,14 @@ pub async fn ask_local(socket: &Path, request: http::Request<Body>) -> Result<Re
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let connection = Guard(tokio::spawn(connection).abort_handle());
     let mut request = request.map(Outgoing);
-    if !request.headers().contains_key(http::header::HOST) {
-        request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("localhost"));
+    if !request.headers().contains_key(header::HOST) {
+        request.headers_mut().insert(header::HOST, http::HeaderValue::from_static("localhost"));
     }
-    let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
+    let (mut head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
+    // What is about this connection is not about another.
+    for name in [header::CONNECTION, header::DATE, header::TRANSFER_ENCODING] {
+        head.headers.remove(name);
+    }
     if http_body::Body::is_end_stream(&body) {
         return Ok(Reply::from_parts(head, Body::default()));
     }

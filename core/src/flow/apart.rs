@@ -21,7 +21,7 @@ use crate::wire::message::{self, Message};
 use crate::wire::outline::Outline;
 
 /// Whose instance is asked by callers that have proved nothing: they share one.
-const NOBODY: &str = "anonymous";
+pub const NOBODY: &str = "anonymous";
 /// The method by which an agent listens.
 const LISTEN: &str = "subscriptions/listen";
 

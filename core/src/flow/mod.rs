@@ -75,6 +75,7 @@ use crate::upstream::Server;
 pub(crate) use addressee::Addressee;
 #[cfg(feature = "control")]
 pub(crate) use audited::described_as;
+pub use apart::NOBODY;
 pub(crate) use bearers::Issuers;
 pub use connections::NoToken;
 pub use control::Looked;

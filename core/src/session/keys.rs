@@ -15,6 +15,7 @@ pub struct NotSealKeys;
 
 impl SealKeys {
     /// Returns the keys of an identity's own instance: whoever has them learns nothing of these, or of another's.
+    #[must_use]
     pub fn of_instance(&self, principal: &str) -> Self {
         let derive = |key: &[u8; 32]| {
             let mut hash = Hmac::<Sha256>::new_from_slice(key).expect("a key may have any length");

@@ -13,7 +13,7 @@ use portcullis_core::{Exposure, Gateway};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{admin_key, counted, find, is_remote, observed, report, say, start_recorded, stopped};
+use super::{admin_key, counted, find, is_remote, observed, report, say, start_front, stopped};
 use crate::cli::Serve;
 use crate::host::Machine;
 use crate::live::{self, Guarded};
@@ -38,10 +38,15 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
     let asked_for = metrics.is_some() || telemetry.is_some() || admin_key().is_some();
     let machine = if asked_for { observed(telemetry.clone()) } else { Machine::new() };
     let auth = found.parsed.config.auth.clone();
-    let mut local = start_recorded(&args.setup, found, exposed, (machine, telemetry))?;
+    let mut local = start_front(&args.setup, found, exposed, (machine, telemetry))?;
     let (gateway, place) = (local.gateway.clone(), std::mem::take(&mut local.place));
-    gateway.set_address(&format!("http://{}", reachable(address)));
-    let keys = keys::follow(gateway.clone(), &local.folder)?;
+    let own = format!("http://{}", reachable(address));
+    gateway.set_address(&own);
+    let apart = local.apart.clone();
+    let keys = keys::follow(gateway.clone(), apart.clone(), &local.folder)?;
+    if let Some(apart) = &apart {
+        apart.begin(own, exposed == Exposure::Network);
+    }
     local.machine.sweep_leftovers();
     greet(address, &local.origin, &auth);
     if let Some((exposure, listener)) = metrics {
@@ -49,7 +54,7 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
         tokio::spawn(http::serve_metrics(gateway.clone(), listener, exposure));
     }
     let announcing = tokio::spawn(announce(gateway.clone()));
-    let following = live::follow(gateway.clone(), place, guarded)?;
+    let following = live::follow((gateway.clone(), apart), place, guarded)?;
     let (stopped, closed) = (stopped()?, terminal_closed()?);
     let stop = async {
         tokio::select! { () = stopped => {}, () = closed => {} }
