@@ -387,7 +387,9 @@ impl<H: Host> Gateway<H> {
     /// Says which servers agents no longer wait for.
     pub(crate) async fn name_the_late(self) {
         self.host().sleep(Duration::from_millis(SETTLING)).await;
-        for server in self.snapshot().servers.values().filter(|server| server.status() == Status::Starting) {
+        let snapshot = self.snapshot();
+        let awaited = snapshot.servers.values().filter(|_| !self.keeps_apart(&snapshot));
+        for server in awaited.filter(|server| server.status() == Status::Starting) {
             tracing::warn!(server = %server.name, "server has not answered yet; its tools are left out until it does");
         }
     }
