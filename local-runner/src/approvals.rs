@@ -51,6 +51,7 @@ pub(crate) fn texts(approvals: &Approvals) -> Vec<(String, String)> {
 /// read changes nothing.
 pub(crate) fn follow((gateway, apart): (Gateway<Machine>, Option<Arc<Instances>>), folder: PathBuf) {
     tokio::spawn(async move {
+        gateway.look_at_registry().await;
         let (mut looking, mut trouble) = (Looking { folder, database: None, seen: None }, String::new());
         loop {
             tokio::time::sleep(LOOK).await;

@@ -25,8 +25,8 @@ pub(crate) use evaluate::Evaluate;
 pub(crate) use gate::{Gate, GateSockets};
 pub(crate) use host::{Host, Inside, Instance, Logs, Prepare, Running, Stop};
 pub(crate) use remote::{
-    AdminCredential, Connections, ConnectionsOf, EndConnections, Instances, KeysOf, ListConnections, ListInstances, RemoveInstance, Pull, Push,
-    Rollback, Versions,
+    AdminCredential, Connections, ConnectionsOf, EndConnections, Instances, KeysOf, ListConnections,
+    ListInstances, Pull, Push, RemoveInstance, Rollback, Versions,
 };
 pub(crate) use secrets::{ChangeSecret, ListSecrets, Secrets, SecretsOf};
 

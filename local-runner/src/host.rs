@@ -15,10 +15,9 @@ use portcullis_core::names::ServerName;
 use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    self,
-    AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, ConnectionStore, Definitions, Entropy,
-    Host, KeyStore, Meetings, NotSigned, Observe, Owners, Quotas, RecordStore, Rendezvous, SecretStore, Signatures,
-    Signed, TokenFamilies, Upstream,
+    self, AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, ConnectionStore, Definitions,
+    Entropy, Host, KeyStore, Meetings, NotSigned, Observe, Owners, Quotas, RecordStore, Rendezvous,
+    SecretStore, Signatures, Signed, TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -93,7 +92,11 @@ impl Machine {
 
     /// Makes the machine of an identity's own gateway: its trail is kept elsewhere, and so are its secrets; its hosted servers are
     /// written down in its own folder, and packages are those that were prepared for all.
-    pub(crate) fn apart(trail: &Trail, secrets: Arc<dyn SecretStore>, (own, packages): (&Path, &Path)) -> Self {
+    pub(crate) fn apart(
+        trail: &Trail,
+        secrets: Arc<dyn SecretStore>,
+        (own, packages): (&Path, &Path),
+    ) -> Self {
         let machine = Self::new().given(secrets);
         let processes = machine.processes.recorded(trail.clone()).noted_in(own);
         let processes = processes.unpacking(Packages::of(packages));

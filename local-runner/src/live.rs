@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::database::Database;
 use crate::host::Machine;
 use crate::instances::Instances;
-use crate::instances::words::Given;
+use crate::instances::words::{Given, refuse_unserved};
 use crate::source::{self, Place};
 use crate::versions::Versions;
 
@@ -42,11 +42,7 @@ type Look = Result<Vec<Source>, String>;
 
 /// Puts what the configuration at `place` says in force whenever it changes, and at once on SIGHUP; gateways that are
 /// identities' own are given it too.
-pub(crate) fn follow(
-    to: Followers,
-    place: Place,
-    guarded: Guarded,
-) -> anyhow::Result<JoinHandle<()>> {
+pub(crate) fn follow(to: Followers, place: Place, guarded: Guarded) -> anyhow::Result<JoinHandle<()>> {
     let hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
         match place {
@@ -76,7 +72,9 @@ async fn keep_looking_at_store((gateway, apart): &Followers, folder: &Path) {
                 trouble.clear();
                 if let Some(newest) = newest {
                     gateway.look_again(&newest);
-                    let is_in_force = gateway.version_in_force().is_some_and(|(version, _)| version == newest.stamp.version);
+                    let is_in_force = gateway
+                        .version_in_force()
+                        .is_some_and(|(version, _)| version == newest.stamp.version);
                     if let Some(apart) = apart.as_ref().filter(|_| is_in_force) {
                         apart.configure(Given::pushed(&newest.text));
                     }
@@ -127,12 +125,7 @@ async fn without_a_file(mut hangups: Signal) {
     }
 }
 
-async fn keep_looking(
-    to: (&Followers, Guarded),
-    path: &Path,
-    mut in_force: Look,
-    mut hangups: Signal,
-) {
+async fn keep_looking(to: (&Followers, Guarded), path: &Path, mut in_force: Look, mut hangups: Signal) {
     let mut last = in_force.clone();
     loop {
         let asked = tokio::select! {
@@ -176,6 +169,9 @@ fn apply(((gateway, apart), guarded): (&Followers, Guarded), found: &Look) {
             "the configuration stays as it is: without `auth.required` anyone who reaches this address could use it; \
              restart with --insecure, or on a loopback address"
         );
+    }
+    if let Err(error) = refuse_unserved(&parsed.config) {
+        return tracing::error!("the configuration stays as it is: {error}");
     }
     let changes = gateway.reload(parsed.config);
     if let Some(apart) = apart {

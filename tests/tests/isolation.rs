@@ -54,7 +54,9 @@ impl Stage {
             let is_there = || {
                 let is_let_in = stage.agent(of).post("tools/list", json!({})).send().status == 200;
                 let has = |tools: &[String], name: &str| tools.iter().any(|tool| tool == name);
-                is_let_in && has(&stage.agent(of).tools(), "spy__view") && has(&stage.agent(of).tools(), "s__env")
+                is_let_in
+                    && has(&stage.agent(of).tools(), "spy__view")
+                    && has(&stage.agent(of).tools(), "s__env")
             };
             wait::expect("an instance with its servers", is_there);
         }
@@ -172,7 +174,8 @@ fn what_one_has_is_worth_nothing_at_the_other() {
     for name in ["PORTCULLIS_ADMIN_KEY", "PORTCULLIS_SEAL_KEY"] {
         assert!(!seen.contains(name), "{seen}");
     }
-    let writes = |path: PathBuf| text(&stage.agent(0).call("spy__write", &json!({ "path": path }))).to_owned();
+    let writes =
+        |path: PathBuf| text(&stage.agent(0).call("spy__write", &json!({ "path": path }))).to_owned();
     assert_eq!(writes(stage.home(0).join("own")), "written");
     for elsewhere in [stage.home(1), stage.gateway.data_dir(), stage.gateway.folder().to_owned()] {
         let said = writes(elsewhere.join("pwn"));

@@ -17,6 +17,7 @@ use super::file_variants::VariantText;
 use super::hosting::HostEntry;
 use super::hosting_schema::HostSchema;
 use super::item::At;
+use super::listing::ListingText;
 use super::model::{Naming, Sharing};
 use super::native_sign_on::OAuthEntry;
 use super::quantity::{DURATION_PATTERN, SIZE_PATTERN};
@@ -85,6 +86,9 @@ struct File {
     /// What is recorded.
     #[schemars(transform = refuse_null_section)]
     audit: Option<AuditText>,
+    /// The registry of servers, at `/v0.1`.
+    #[schemars(transform = refuse_null_section)]
+    registry: Option<ListingText>,
     /// Who governs the gateway, and how they sign in at its console.
     #[cfg(feature = "control")]
     #[schemars(transform = refuse_null_section)]
@@ -130,7 +134,7 @@ pub(super) struct GatewayEntry {
     #[schemars(with = "Option<ApprovingSchema>")]
     pub(super) approval: Option<Approving>,
     /// What callers share: `shared` is one gateway for all; `per-identity` gives each identity one of its own, made when it first
-    /// comes. It needs a host that can make them, and a restart where it was not so before.
+    /// comes. It needs a host that can make them; back to `shared` takes a restart.
     #[schemars(with = "Option<SharingText>", extend("default" = "shared"))]
     pub(super) isolation: Option<At<Sharing>>,
     /// The gateways of identities, where each has its own.
@@ -604,7 +608,7 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 33] = [
+    const PLACES: [(&str, &str); 34] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Instances", "gateway: { instances: { zzzzzz: 1 } }"),
@@ -633,6 +637,7 @@ mod tests {
         ("SignIn", "auth: { sign_in: { zzzzzz: 1 } }"),
         ("Clients", "auth: { sign_in: { issuer: a, client_id: b, clients: { zzzzzz: 1 } } }"),
         ("Audit", "audit: { zzzzzz: 1 }"),
+        ("PrivateRegistry", "registry: { zzzzzz: 1 }"),
         ("Console", "console: { zzzzzz: 1 }"),
         ("ConsoleClient", "console: { sign_in: { zzzzzz: 1 } }"),
         ("Roles", "console: { roles: { zzzzzz: 1 } }"),

@@ -8,6 +8,7 @@ use super::hosting::{Hosting, Per};
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use super::sign_on::{Consent, SignOn, Whose};
 use crate::approval::Approvals;
+use crate::listing::Listed;
 use crate::names::ServerName;
 use crate::secrets::{SecretName, SecretText, Veil};
 use crate::sorted::{SortedMap, SortedSet};
@@ -39,6 +40,10 @@ pub struct Config {
     pub console: super::console::Console,
     /// What servers were approved to say; no file says it.
     pub approvals: Approvals,
+    /// How it is with the registry.
+    pub registry: super::Listing,
+    /// What the registry has approved; no file says it.
+    pub listed: Listed,
 }
 
 impl Config {

@@ -6,8 +6,8 @@ use super::approving::Approving;
 use super::elicitation::Elicitation;
 use super::file::{
     AuthEntry, CACHE_LIMIT, COUNTS, CommandEntry, GatewayEntry, HEAD_LIMITS, HEADER_COUNTS, HttpKind,
-    INSTANCE_MEMORY, INSTANCE_TIMES, InstancesEntry,
-    LimitsEntry, MESSAGE_LIMITS, NAME_LIMITS, PAGE_SIZES, REQUEST_LIMITS, ServerEntry, TIMEOUT_LIMIT,
+    INSTANCE_MEMORY, INSTANCE_TIMES, InstancesEntry, LimitsEntry, MESSAGE_LIMITS, NAME_LIMITS, PAGE_SIZES,
+    REQUEST_LIMITS, ServerEntry, TIMEOUT_LIMIT,
 };
 use super::hosting::HostEntry;
 use super::item::{At, Item};

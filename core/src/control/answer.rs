@@ -26,7 +26,7 @@ pub(crate) struct Fault {
     /// For people.
     pub(crate) detail: String,
     /// What is wrong, field by field.
-    errors: Vec<Value>,
+    pub(crate) errors: Vec<Value>,
     /// The version in force, where that is the matter.
     version: Option<u64>,
     /// When to try again, in seconds, where that is the matter.

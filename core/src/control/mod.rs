@@ -13,6 +13,8 @@ pub(crate) mod decide;
 mod document;
 mod kept;
 pub(crate) mod operations;
+#[cfg(feature = "control")]
+pub mod registry;
 pub(crate) mod request;
 pub(crate) mod secrets;
 #[cfg(feature = "control")]

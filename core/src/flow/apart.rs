@@ -45,11 +45,8 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn answer_apart(&self, head: &Parts, body: Body, who: &Identity) -> Reply {
         let owner = who.principal.as_deref().unwrap_or(NOBODY).to_owned();
         let is_listening = || head.headers.get(&names::METHOD).is_some_and(|method| method == LISTEN);
-        let answered = if head.method == Method::GET || is_listening() {
-            Answered::Listening
-        } else {
-            Answered::Whole
-        };
+        let answered =
+            if head.method == Method::GET || is_listening() { Answered::Listening } else { Answered::Whole };
         // Before the body is read: whoever sends many slowly takes only what is its own.
         let place = match self.host().owners() {
             Some(owners) => owners.place_at(&owner, answered).await,

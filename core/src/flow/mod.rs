@@ -38,6 +38,8 @@ mod operators;
 mod park;
 #[cfg(feature = "hosting")]
 mod programs;
+#[cfg(feature = "control")]
+mod registry;
 mod reload;
 mod rest;
 mod roster;
@@ -73,9 +75,9 @@ use crate::ports::{Chunks, Host};
 use crate::upstream::Server;
 
 pub(crate) use addressee::Addressee;
+pub use apart::NOBODY;
 #[cfg(feature = "control")]
 pub(crate) use audited::described_as;
-pub use apart::NOBODY;
 pub(crate) use bearers::Issuers;
 pub use connections::NoToken;
 pub use control::Looked;

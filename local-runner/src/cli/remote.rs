@@ -144,7 +144,9 @@ pub(crate) enum Instances {
     #[command(after_help = "Example:\n  portcullis instances list --url https://mcp.example.com")]
     List(ListInstances),
     /// End one and remove all that it held; its identity's next request makes another
-    #[command(after_help = "Example:\n  portcullis instances rm 0f3a9c41d27be605 --url https://mcp.example.com")]
+    #[command(
+        after_help = "Example:\n  portcullis instances rm 0f3a9c41d27be605 --url https://mcp.example.com"
+    )]
     Rm(RemoveInstance),
 }
 

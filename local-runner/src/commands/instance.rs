@@ -29,8 +29,8 @@ use super::stopped;
 use crate::audit::Trail;
 use crate::cli::Instance;
 use crate::host::Machine;
-use crate::instances::words::{self, Begin, Given, Order, Told};
 use crate::instances::SOCKET;
+use crate::instances::words::{self, Begin, Given, Order, Told};
 
 /// How long requests that are being answered may take once it is to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -41,7 +41,9 @@ const LENDING: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(args: Instance) -> anyhow::Result<ExitCode> {
     let mut orders = BufReader::new(tokio::io::stdin()).lines();
-    let Some(Order::Begin(begin)) = next(&mut orders).await? else { bail!("it is started by the gateway only") };
+    let Some(Order::Begin(begin)) = next(&mut orders).await? else {
+        bail!("it is started by the gateway only")
+    };
     let (told, telling) = mpsc::unbounded_channel();
     let telling = tokio::spawn(tell(telling));
     let lender = Arc::new(Lender { told: told.clone(), waiting: Mutex::default(), last: AtomicU64::new(0) });
@@ -94,6 +96,10 @@ fn configured(given: &Given) -> anyhow::Result<Config> {
         bail!("the configuration has errors in here");
     }
     let mut config = parsed.config;
+    for (server, why) in words::unserved(&config) {
+        config.servers.remove(server.as_str());
+        config.broken.insert(server.to_string(), why.to_owned());
+    }
     let mut approvals = Vec::new();
     for (server, text) in &given.approvals {
         let approval = Approval::read(text).map_err(anyhow::Error::msg)?;

@@ -44,6 +44,7 @@ use crate::audit::{Shelf, Trail};
 use crate::cli::{Cli, Command, Setup};
 use crate::host::Machine;
 use crate::instances::Instances;
+use crate::instances::words::refuse_unserved;
 use crate::observer::Observer;
 use crate::otlp::Telemetry;
 use crate::secrets::Safe;
@@ -211,6 +212,7 @@ fn start_front(
     exposure: Exposure,
     (machine, telemetry): (Machine, Option<Arc<Telemetry>>),
 ) -> anyhow::Result<Local> {
+    refuse_unserved(&found.parsed.config)?;
     let (is_by_files, given) = (matches!(found.managed, Managed::ByFiles(_)), found.given()?);
     let mut apart = None;
     let local = start_with(setup, found, exposure, |folder, audit| {

@@ -69,10 +69,12 @@ impl Apartness {
     /// Returns the command that starts an instance, and its control groups, which are removed with all that is in them when
     /// they are dropped.
     pub(crate) fn command(&self, room: &Room<'_>) -> anyhow::Result<(Command, Option<Groups>)> {
-        let limits = Limits { memory: Some(room.memory), pids: Some(room.pids), cpus: None, files: 0, tmp: 0 };
+        let limits =
+            Limits { memory: Some(room.memory), pids: Some(room.pids), cpus: None, files: 0, tmp: 0 };
         let groups = self.hierarchy.as_ref().map(|hierarchy| hierarchy.make(&limits)).transpose()?;
         let steps = Steps { groups: groups.iter().flat_map(Groups::doors).collect(), ..Steps::default() };
-        let itself = ["instance".into(), "--home".into(), room.home.into(), "--packages".into(), room.packages.into()];
+        let itself =
+            ["instance".into(), "--home".into(), room.home.into(), "--packages".into(), room.packages.into()];
         let args = if self.has_views {
             let view = view(room).into_iter().chain(["--".into(), self.own.clone().into()]);
             steps.args(BWRAP.into(), view.chain(itself))
@@ -93,7 +95,8 @@ impl Apartness {
 
 /// Returns the arguments of `bwrap` that make the view. What comes later lies over what came before.
 fn view(room: &Room<'_>) -> Vec<OsString> {
-    let mut args: Vec<OsString> = words(&["--die-with-parent", "--unshare-user", "--unshare-pid", "--unshare-ipc"]);
+    let mut args: Vec<OsString> =
+        words(&["--die-with-parent", "--unshare-user", "--unshare-pid", "--unshare-ipc"]);
     // With capabilities it could take the view apart.
     args.extend(words(&["--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]));
     for shared in SHARED.into_iter().filter(|shared| Path::new(shared).is_dir()) {
@@ -112,7 +115,16 @@ fn words(words: &[&str]) -> Vec<OsString> {
 
 fn can_make_views() -> bool {
     let mut command = Command::new(BWRAP);
-    command.args(["--unshare-user", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL", "--ro-bind", "/", "/"]);
+    command.args([
+        "--unshare-user",
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--cap-drop",
+        "ALL",
+        "--ro-bind",
+        "/",
+        "/",
+    ]);
     command.args(["--dev", "/dev", "--proc", "/proc", "--", "true"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     cfg!(target_os = "linux") && command.status().is_ok_and(|status| status.success())
@@ -133,7 +145,9 @@ mod tests {
         };
         let args = view(&room);
         let words: Vec<_> = args.iter().map(|arg| arg.to_str().expect("text")).collect();
-        let at = |wanted: &[&str]| words.windows(wanted.len()).position(|words| words == wanted).expect("it is there");
+        let at = |wanted: &[&str]| {
+            words.windows(wanted.len()).position(|words| words == wanted).expect("it is there")
+        };
         let hidden = at(&["--tmpfs", "/srv/data"]);
         assert!(at(&["--ro-bind", "/", "/"]) < hidden);
         assert!(hidden < at(&["--bind", "/srv/data/instances/a", "/srv/data/instances/a"]));

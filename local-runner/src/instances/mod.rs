@@ -104,12 +104,7 @@ impl Drop for Use {
 
 impl Instances {
     /// Keeps the instances of a data folder; none is started.
-    pub(crate) fn new(
-        data: &Path,
-        keys: SealKeys,
-        trail: Trail,
-        secrets: Arc<dyn SecretStore>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(data: &Path, keys: SealKeys, trail: Trail, secrets: Arc<dyn SecretStore>) -> Arc<Self> {
         // Where it is not there yet it is where it is said to be.
         let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
         Arc::new(Self {
@@ -226,7 +221,8 @@ impl Instances {
     /// Returns the instance of an owner, which may not run.
     fn of(&self, owner: &str) -> anyhow::Result<Arc<Instance>> {
         let mut known = lock(&self.known);
-        if let Some(instance) = known.get(owner).filter(|instance| !instance.is_gone.load(Ordering::Relaxed)) {
+        if let Some(instance) = known.get(owner).filter(|instance| !instance.is_gone.load(Ordering::Relaxed))
+        {
             return Ok(instance.clone());
         }
         let note = self.shelf.make(owner, now())?;
@@ -274,7 +270,9 @@ impl Instances {
     /// Has an instance answer a request.
     async fn ask(self: Arc<Self>, owner: String, request: http::Request<Body>) -> Result<Reply, Unreachable> {
         let (head, body) = request.into_parts();
-        let Body::Full(body) = body else { return Err(Unreachable::new(WHOM, "is handed whole requests only")) };
+        let Body::Full(body) = body else {
+            return Err(Unreachable::new(WHOM, "is handed whole requests only"));
+        };
         loop {
             let instance = self.of(&owner).map_err(|error| Unreachable::new(WHOM, format!("{error:#}")))?;
             instance.running.fetch_add(1, Ordering::Relaxed);

@@ -3,9 +3,10 @@
 //! **What an instance tells is not believed further than it reaches**: it can pass on entries of its own identity, and ask for
 //! secrets that the configuration names.
 
-use portcullis_core::config::{Parsed, Processes, Source, parse};
+use portcullis_core::config::{Config, Parsed, Processes, Server, Sharing, Source, Transport, parse};
 use portcullis_core::control::{self, Means, Strangers};
 use portcullis_core::identity::KeyRecord;
+use portcullis_core::names::ServerName;
 use serde::{Deserialize, Serialize};
 
 /// What the front tells an instance. The first is [`Order::Begin`].
@@ -19,10 +20,7 @@ pub(crate) enum Order {
     /// Other keys of its identity count.
     Keys(Vec<KeyRecord>),
     /// What was asked for.
-    Answer {
-        ask: u64,
-        value: Result<Option<Lent>, String>,
-    },
+    Answer { ask: u64, value: Result<Option<Lent>, String> },
     /// These secrets have changed.
     Secrets(Vec<String>),
 }
@@ -101,4 +99,27 @@ impl Given {
 /// Returns a message as a line, without its end.
 pub(crate) fn line(message: &impl Serialize) -> String {
     serde_json::to_string(message).unwrap_or_default()
+}
+
+/// Returns what an identity's own gateway cannot serve on this host, and why: the servers at which users connect accounts, since
+/// what they connect is sealed under the front's keys.
+pub(crate) fn unserved(config: &Config) -> Vec<(ServerName, &'static str)> {
+    const WHY: &str =
+        "users connect accounts there, and with `isolation: per-identity` this host has nowhere to keep them";
+    let connects = |server: &Server| match &server.transport {
+        Transport::Http(endpoint) | Transport::Sse(endpoint) => endpoint.consent.is_some(),
+        Transport::Stdio(_) => false,
+    };
+    let enabled = config.servers.iter().filter(|(_, server)| server.enabled);
+    enabled.filter(|(_, server)| connects(server)).map(|(name, _)| (name.clone(), WHY)).collect()
+}
+
+/// Refuses a configuration of files that asks for gateways of identities' own and for what those cannot serve.
+pub(crate) fn refuse_unserved(config: &Config) -> anyhow::Result<()> {
+    if config.gateway.sharing == Sharing::PerIdentity
+        && let Some((server, why)) = unserved(config).first()
+    {
+        anyhow::bail!("servers.{server}: {why}; leave the server out, or `isolation`");
+    }
+    Ok(())
 }

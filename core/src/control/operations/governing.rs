@@ -1,7 +1,7 @@
 //! The operations of the control plane proper, which a gateway that is only governed does without.
 
 use super::described::{Param, about, param};
-use super::{Audience, Does, Operation, op};
+use super::{Audience, Does, Listing, Operation, Reviewing, op};
 
 /// What is done by a gateway that governs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,10 @@ pub(crate) enum Governing {
     EndSession,
     ShowInstances,
     RemoveInstance,
+    /// Entries of the registry are reviewed.
+    Reviewing(Reviewing),
+    /// The registry is read or written, at its own door.
+    Listing(Listing),
 }
 
 const fn govern(
@@ -58,7 +62,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "GET /admin/v1/instances",
         Governing::ShowInstances,
         Audience::Own,
-        about("lists the gateways that are identities' own").gives(&[(200, "{items: Instance[], next: null}")]),
+        about("lists the gateways that are identities' own")
+            .gives(&[(200, "{items: Instance[], next: null}")]),
     ),
     govern(
         "DELETE /admin/v1/instances/{id}",

@@ -127,6 +127,19 @@ mod described {
         AAAA GET /admin/v1/me
         AAAo GET /admin/v1/sessions
         Aooo DELETE /admin/v1/sessions/{id}
+        AAAo GET /admin/v1/instances
+        AA-o DELETE /admin/v1/instances/{id}
+        AAA- GET /admin/v1/registry
+        AA-- POST /admin/v1/registry/imports
+        AA-- POST /admin/v1/registry/{name}/{version}/approve
+        AA-- POST /admin/v1/registry/{name}/{version}/reject
+        ---- GET /v0.1/servers
+        ---- GET /v0.1/servers/{name}/versions
+        ---- GET /v0.1/servers/{name}/versions/{version}
+        ---- DELETE /v0.1/servers/{name}/versions/{version}
+        ---- PATCH /v0.1/servers/{name}/versions/{version}/status
+        ---- PATCH /v0.1/servers/{name}/status
+        ---- POST /v0.1/publish
         "#);
     }
 }

@@ -19,7 +19,8 @@ impl<H: Host> Gateway<H> {
 
     /// Removes one: to a member, another's is not there.
     pub(super) async fn remove_instance(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
-        let unknown = || Fault::new(StatusCode::NOT_FOUND, "no-instance", "there is no instance with that id");
+        let unknown =
+            || Fault::new(StatusCode::NOT_FOUND, "no-instance", "there is no instance with that id");
         let id = asked.value();
         let is_theirs = self.instances_for(asked).await?.iter().any(|instance| instance.id == id);
         let instances = self.host().instances().filter(|_| is_theirs).ok_or_else(unknown)?;

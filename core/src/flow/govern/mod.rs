@@ -20,6 +20,9 @@ impl<H: Host> Gateway<H> {
             Governing::EndSession => self.end_session_of(asked.value(), asked).await,
             Governing::ShowInstances => self.show_instances(asked).await,
             Governing::RemoveInstance => self.remove_instance(asked).await,
+            Governing::Reviewing(does) => self.reviewing(does, asked).await,
+            // These have a door of their own.
+            Governing::Listing(_) => Err(Fault::nowhere()),
         }
     }
 }
