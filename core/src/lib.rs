@@ -58,6 +58,8 @@ mod route;
 mod screen;
 mod session;
 mod shape;
+#[cfg(feature = "control")]
+pub mod simulate;
 pub mod sorted;
 mod streams;
 mod succession;

@@ -70,7 +70,7 @@ pub use cases::{Case, read_cases};
 #[cfg(feature = "control")]
 pub use console::{Console, ConsoleSignIn, Holder};
 #[cfg(feature = "control")]
-pub use edit::{Edit, NotEdited, edit};
+pub use edit::{Edit, NotEdited, Section, Written, edit, written};
 pub use elicitation::{Elicitation, Forms};
 pub use file::schema;
 pub use hosting::{
@@ -79,6 +79,8 @@ pub use hosting::{
 pub use import::{Imported, import, to_yaml};
 pub(crate) use item::nearest;
 pub use listing::Listing;
+#[cfg(feature = "control")]
+pub use model::Files;
 pub use model::{Command, Config, Endpoint, Gateway, Instances, Limits, Naming, Server, Sharing, Transport};
 pub use overlay::overlay_source;
 pub use policy::{
@@ -152,11 +154,17 @@ pub fn parse_all(
     env: &dyn Fn(&str) -> Option<String>,
     processes: Processes,
 ) -> Parsed {
+    #[cfg(feature = "control")]
+    let files = model::Files(sources.0.into());
     let mut loaded = load::load(sources, env, Missing::Refuse);
     if processes == Processes::NeverStarted {
         load::refuse_commands(&mut loaded);
     }
     let mut config = Config { gateway: resolve_gateway(&mut loaded), ..Config::default() };
+    #[cfg(feature = "control")]
+    {
+        config.files = files;
+    }
     resolve_access(&mut loaded, &mut config);
     if let Some(resolved) = load::resolve_app(&mut loaded, mcpx::Purpose::Serve(env)) {
         Resolved { policy: config.policy, variants: config.variants, auth: config.auth } = resolved;

@@ -45,6 +45,12 @@ impl Fault {
         Self { errors, ..Self::new(StatusCode::BAD_REQUEST, "malformed", format!("{field}: {message}")) }
     }
 
+    /// Answers it with another status.
+    #[cfg(feature = "control")]
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
     /// Makes the fault of a configuration that has errors.
     pub(crate) fn invalid(problems: &[Problem]) -> Self {
         let count = problems.iter().filter(|problem| problem.severity == Severity::Error).count();

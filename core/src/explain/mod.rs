@@ -170,7 +170,7 @@ impl<H: Host> Gateway<H> {
 
 impl Snapshot {
     /// Returns what the whole gateway shows to somebody who may see everything.
-    fn view_of_everything(&self) -> Arc<View> {
+    pub(crate) fn view_of_everything(&self) -> Arc<View> {
         let policy = Policy::default();
         let rules = Acl::new(&policy).rules(&policy.default.name);
         let looking = Looking { scope: &Scope::All, group: None, rules: &rules, outcomes: [].into() };
@@ -274,7 +274,13 @@ impl Looks<'_> {
     }
 }
 
-fn list_of(kind: ItemKind) -> Kind {
+/// Says why a name leads nowhere, where the configuration says so.
+#[cfg(feature = "control")]
+pub(crate) fn nowhere(config: &Config, kind: ItemKind, name: &str) -> Option<String> {
+    named::lead(config, kind, name).ok()?.nowhere
+}
+
+pub(crate) fn list_of(kind: ItemKind) -> Kind {
     match kind {
         ItemKind::Tool => Kind::Tools,
         ItemKind::Prompt => Kind::Prompts,

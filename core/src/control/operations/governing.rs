@@ -12,13 +12,22 @@ pub(crate) enum Governing {
     EndSession,
     ShowInstances,
     RemoveInstance,
+    ShowOverview,
+    ShowServers,
+    ShowServer,
+    ShowAgents,
+    ShowAgent,
+    ShowGroups,
+    ShowVariants,
+    ShowTools,
+    Explain,
     /// Entries of the registry are reviewed.
     Reviewing(Reviewing),
     /// The registry is read or written, at its own door.
     Listing(Listing),
 }
 
-const fn govern(
+pub(super) const fn govern(
     name: &'static str,
     does: Governing,
     audience: Audience,

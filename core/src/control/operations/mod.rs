@@ -17,6 +17,8 @@ mod described;
 #[cfg(feature = "control")]
 mod governing;
 #[cfg(feature = "control")]
+mod inventory;
+#[cfg(feature = "control")]
 mod notation;
 #[cfg(feature = "control")]
 pub(crate) mod openapi;
@@ -46,6 +48,8 @@ const TABLES: &[&[Operation]] = &[
     table::OPERATIONS,
     #[cfg(feature = "control")]
     governing::OPERATIONS,
+    #[cfg(feature = "control")]
+    inventory::OPERATIONS,
     #[cfg(feature = "control")]
     registry::OPERATIONS,
 ];

@@ -129,6 +129,15 @@ mod described {
         Aooo DELETE /admin/v1/sessions/{id}
         AAAo GET /admin/v1/instances
         AA-o DELETE /admin/v1/instances/{id}
+        AAAo GET /admin/v1/overview
+        AAAo GET /admin/v1/servers
+        AAAo GET /admin/v1/servers/{name}
+        AAAo GET /admin/v1/agents
+        AAAo GET /admin/v1/agents/{name}
+        AAA- GET /admin/v1/groups
+        AAA- GET /admin/v1/variants
+        AAAo GET /admin/v1/tools
+        AAAo POST /admin/v1/explain
         AAA- GET /admin/v1/registry
         AA-- POST /admin/v1/registry/imports
         AA-- POST /admin/v1/registry/{name}/{version}/approve
