@@ -17,7 +17,7 @@ pub use front::{Answer, serve_connection};
 pub use guard::is_public;
 pub use local::{ask_local, serve_local};
 pub use signatures::verifies;
-pub use signing::sign;
+pub use signing::{sign, sign_with_seed};
 
 /// Returns milliseconds since the Unix epoch.
 pub fn now() -> u64 {

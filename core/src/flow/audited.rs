@@ -146,6 +146,15 @@ impl<H: Host> Gateway<H> {
         });
     }
 
+    /// Records what became of a gateway that wants something of its control plane.
+    #[cfg(feature = "control")]
+    pub(super) fn record_gateway(&self, head: &Parts, refused: Option<(StatusCode, &str)>) {
+        let refusal = refused.map(|(status, detail)| {
+            Refusal::new(code::INVALID_REQUEST, detail.to_owned()).with_status(status)
+        });
+        self.record_exchange(head, None, refusal.as_ref().map_or(Ok(()), Err));
+    }
+
     /// Records something that is over; `known` adds who it was.
     fn record_of(
         &self,
@@ -223,7 +232,7 @@ impl<H: Host> Gateway<H> {
 }
 
 /// What requests are called in entries, besides the operations of the admin API.
-const KNOWN: [&str; 30] = [
+const KNOWN: [&str; 33] = [
     "POST /mcp",
     "GET /mcp",
     "DELETE /mcp",
@@ -252,6 +261,9 @@ const KNOWN: [&str; 30] = [
     "POST /console/sign-in",
     "GET /console/signed-in",
     "POST /console/sign-out",
+    "POST /fleet/v1/enrol",
+    "GET /fleet/v1/snapshot",
+    "POST /fleet/v1/report",
     "GET /oauth/callback",
     "GET /oauth/client-metadata.json",
 ];

@@ -12,6 +12,8 @@ pub(crate) enum Governing {
     EndSession,
     ShowInstances,
     RemoveInstance,
+    /// Something is ordered of the fleet.
+    Fleet(super::Order),
     ShowOverview,
     ShowServers,
     ShowServer,

@@ -1,5 +1,6 @@
 //! What a gateway answers that governs: each operation of `control/operations/governing.rs`, one arm each.
 
+mod fleet;
 mod instances;
 mod inventory;
 mod me;
@@ -29,6 +30,7 @@ impl<H: Host> Gateway<H> {
             Governing::ShowTools => self.show_tools(asked).await,
             Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
+            Governing::Fleet(order) => self.order(order, asked).await,
             Governing::EndSession => self.end_session_of(asked.value(), asked).await,
             Governing::ShowInstances => self.show_instances(asked).await,
             Governing::RemoveInstance => self.remove_instance(asked).await,
