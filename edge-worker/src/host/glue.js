@@ -191,7 +191,7 @@ export class Line {
 // What cannot be an answer is none, and no error of whoever made it.
 const response = (body, status, fields) => {
   try {
-    const said = headers(fields);
+    const said = new Headers(headers(fields));
     // What is compressed by now is sent as it is.
     const encodeBody = said.has('content-encoding') ? 'manual' : 'automatic';
     return new Response(body, { status, headers: said, encodeBody });
