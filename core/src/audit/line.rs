@@ -172,6 +172,7 @@ fn auth(kind: AuthKind) -> &'static str {
         AuthKind::Operator => "operator",
         AuthKind::Admin => "admin",
         AuthKind::Session => "session",
+        AuthKind::Directory => "directory",
         AuthKind::Token => "oauth",
     }
 }

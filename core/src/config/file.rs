@@ -565,7 +565,7 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 32] = [
+    const PLACES: [(&str, &str); 33] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
@@ -595,6 +595,7 @@ mod tests {
         ("Audit", "audit: { zzzzzz: 1 }"),
         ("Console", "console: { zzzzzz: 1 }"),
         ("ConsoleClient", "console: { sign_in: { zzzzzz: 1 } }"),
+        ("Scim", "console: { scim: { zzzzzz: 1 } }"),
         ("Roles", "console: { roles: { zzzzzz: 1 } }"),
         ("RoleHolder", "console: { roles: { admin: [{ zzzzzz: 1 }] } }"),
         ("Variant", "variants: { a: { v: { zzzzzz: 1 } } }"),

@@ -67,7 +67,7 @@ mod yaml;
 pub use approving::{Approving, Changed};
 pub use cases::{Case, read_cases};
 #[cfg(feature = "control")]
-pub use console::{Console, ConsoleSignIn, Holder};
+pub use console::{Attribute, Console, ConsoleSignIn, Holder, Scim};
 #[cfg(feature = "control")]
 pub use edit::{Edit, NotEdited, edit};
 pub use elicitation::{Elicitation, Forms};

@@ -14,6 +14,8 @@ mod document;
 mod kept;
 pub(crate) mod operations;
 pub(crate) mod request;
+#[cfg(feature = "control")]
+pub(crate) mod scim;
 pub(crate) mod secrets;
 #[cfg(feature = "control")]
 pub(crate) mod session;

@@ -135,13 +135,29 @@ impl<H: Host> Gateway<H> {
         outcome: Result<(), (StatusCode, &str)>,
     ) {
         let Some(method) = described(&head.method, head.uri.path()) else { return };
-        let refusal = outcome.err().map(|(status, detail)| {
-            let code = if status.is_server_error() { code::INTERNAL } else { code::INVALID_REQUEST };
-            Refusal::new(code, detail.to_owned()).with_status(status)
-        });
+        let refusal = outcome.err().map(|(status, detail)| refusal_of(status, detail));
         self.record_of(method, refusal.as_ref().map_or(Ok(()), Err), |entry| Entry {
             principal: Some(principal.into()),
             auth,
+            ..entry
+        });
+    }
+
+    /// Records what an identity provider wrote to the directory, and of whom.
+    #[cfg(feature = "control")]
+    pub(super) fn record_provisioning(
+        &self,
+        head: &Parts,
+        name: Option<&str>,
+        outcome: Result<(), (StatusCode, &str)>,
+    ) {
+        let Some(method) = described(&head.method, head.uri.path()) else { return };
+        let refusal = outcome.err().map(|(status, detail)| refusal_of(status, detail));
+        let is_it = refusal.as_ref().is_none_or(|refusal| refusal.status != StatusCode::UNAUTHORIZED);
+        self.record_of(method, refusal.as_ref().map_or(Ok(()), Err), |entry| Entry {
+            principal: is_it.then(|| "scim".into()),
+            auth: if is_it { AuthKind::Directory } else { AuthKind::Anonymous },
+            name: name.map(Into::into),
             ..entry
         });
     }
@@ -222,9 +238,14 @@ impl<H: Host> Gateway<H> {
     }
 }
 
+fn refusal_of(status: StatusCode, detail: &str) -> Refusal {
+    let code = if status.is_server_error() { code::INTERNAL } else { code::INVALID_REQUEST };
+    Refusal::new(code, detail.to_owned()).with_status(status)
+}
+
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 30] = [
+    const KNOWN: [&str; 38] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
@@ -253,6 +274,14 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "POST /console/sign-in",
         "GET /console/signed-in",
         "POST /console/sign-out",
+        "POST /scim/v2/Users",
+        "PUT /scim/v2/Users/{id}",
+        "PATCH /scim/v2/Users/{id}",
+        "DELETE /scim/v2/Users/{id}",
+        "POST /scim/v2/Groups",
+        "PUT /scim/v2/Groups/{id}",
+        "PATCH /scim/v2/Groups/{id}",
+        "DELETE /scim/v2/Groups/{id}",
         "GET /oauth/callback",
         "GET /oauth/client-metadata.json",
     ];

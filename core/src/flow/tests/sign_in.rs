@@ -2,6 +2,8 @@
 
 mod clients;
 mod console;
+#[cfg(feature = "control")]
+mod directory;
 mod document;
 mod tokens;
 

@@ -9,11 +9,11 @@ use crate::control::Role;
 use crate::front::admin::AdminKey;
 use crate::testing::ADMIN_KEY;
 
-const CONSOLE: [(&str, &str); 3] =
+pub(super) const CONSOLE: [(&str, &str); 3] =
     [("sec-fetch-site", "same-origin"), ("origin", OWN), ("x-portcullis-console", "1")];
-const SESSION: &str = "__Host-portcullis-session";
+pub(super) const SESSION: &str = "__Host-portcullis-session";
 
-fn governed(roles: &[(Role, &str)], members: bool) -> Config {
+pub(super) fn governed(roles: &[(Role, &str)], members: bool) -> Config {
     let mut config = config(|_| ());
     let client = config.auth.sign_in.clone().expect("a client");
     let holder = |value: &str| vec![Holder::Claim("groups".into(), value.into())];
@@ -28,11 +28,11 @@ fn governed(roles: &[(Role, &str)], members: bool) -> Config {
 
 impl Stage {
     /// Has a browser with its cookies ask for something, as from a page of the console's own.
-    fn ask(&self, browser: &mut Browser, method: Method, target: &str, body: &str) -> Answered {
+    pub(super) fn ask(&self, browser: &mut Browser, method: Method, target: &str, body: &str) -> Answered {
         self.ask_from(browser, (method, target), &CONSOLE, body)
     }
 
-    fn ask_from(
+    pub(super) fn ask_from(
         &self,
         browser: &mut Browser,
         (method, target): (Method, &str),
@@ -61,19 +61,19 @@ impl Stage {
     }
 
     /// Signs in at the provider.
-    fn sign_in(&self, browser: &mut Browser, to: &str) -> Answered {
+    pub(super) fn sign_in(&self, browser: &mut Browser, to: &str) -> Answered {
         let at = self.ask_from(browser, (Method::GET, &format!("/console/sign-in{to}")), &[], "");
         assert_eq!(at.status, 302, "{at:?}");
         let back = self.at_provider(&at);
         self.ask_from(browser, (Method::GET, &back), &[], "")
     }
 
-    fn by_key(&self, browser: &mut Browser, key: &str) -> Answered {
+    pub(super) fn by_key(&self, browser: &mut Browser, key: &str) -> Answered {
         self.ask(browser, Method::POST, "/console/sign-in", &format!(r#"{{"key":"{key}"}}"#))
     }
 
     /// Returns who a browser is to the control plane, and in which role.
-    fn whoami(&self, browser: &mut Browser) -> String {
+    pub(super) fn whoami(&self, browser: &mut Browser) -> String {
         let answered = self.ask(browser, Method::GET, "/admin/v1/sessions", "");
         if answered.status != 200 {
             return format!("{}", answered.status);
@@ -86,7 +86,7 @@ impl Stage {
     }
 
     /// Returns the ids of the sessions that a browser may see.
-    fn sessions(&self, browser: &mut Browser) -> Vec<String> {
+    pub(super) fn sessions(&self, browser: &mut Browser) -> Vec<String> {
         let answered = self.ask(browser, Method::GET, "/admin/v1/sessions", "");
         let said: Value = serde_json::from_str(&answered.text).expect("JSON");
         let ids = said["items"].as_array().expect("a list").iter();
