@@ -86,6 +86,7 @@ install_ministack() {
     environment "$1" -r "$here/lambda/ministack.txt" -r "$here/lambda/infrastructure/requirements.txt"
 }
 install_schemathesis() { environment "$1" -r "$here/admin/requirements.txt"; }
+install_scim() { environment "$1" -r "$here/admin/scim.txt"; }
 install_checkov() { environment "$1" -r "$here/lambda/infrastructure/checkov.txt"; }
 install_moto() { environment "$1" -r "$here/lambda/moto.txt"; }
 
@@ -166,4 +167,5 @@ part edge "$(cat "$here/edge/package.json" "$here/edge/package-lock.json" | sum)
 part image "$(cat "$here"/../infra/{container/node,cloudflare-containers}/package*.json | sum)" install_image
 part python "$(requirements "$here/interop/requirements.txt" "$here/interop/constraints.txt")" install_python
 part schemathesis "$(requirements "$here/admin/requirements.txt")" install_schemathesis
+part scim "$(requirements "$here/admin/scim.txt")" install_scim
 say "ready in $cache"

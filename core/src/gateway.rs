@@ -235,7 +235,7 @@ impl<H: Host> Gateway<H> {
             connections: Connections::default(),
             grantors: Grantors::default(),
             #[cfg(feature = "control")]
-            directory: Default::default(),
+            directory: crate::flow::directory::Directories::default(),
             address: OnceLock::new(),
             parked: Mutex::default(),
             spent: Mutex::default(),

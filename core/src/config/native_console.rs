@@ -380,11 +380,21 @@ mod tests {
           hint: did you mean `claim`?
         "#);
         insta::assert_snapshot!(check("{ sign_in: true, members: true, scim: { token: { secret: x } }, roles: { admin: [{ group: Ops }] } }"), @"");
-        insta::assert_snapshot!(check("{ sign_in: true, roles: { admin: [{ group: Ops }, { group: A, claim: { b: c } }] } }"), @"");
-        insta::assert_snapshot!(check("{ scim: { token: { secret: x } } }"), @"");
-        insta::assert_snapshot!(check("{ sign_in: true, members: true, scim: { issuer: other, token: { secret: x } } }"), @"");
-        insta::assert_snapshot!(check("{ sign_in: true, members: true, scim: { subject: email, token: x } }"), @"");
-        insta::assert_snapshot!(check("{ sign_in: true, members: true, scim: { subject: userName } }"), @"");
+        insta::assert_snapshot!(check("{ sign_in: true, roles: { admin: [{ group: Ops }, { group: A, claim: { b: c } }] } }"), @"
+        p.yaml:8:10: warning: console: nobody is in a group: there is no `scim`, by which it is said who is
+        p.yaml:8:60: error: console.roles.admin[1]: expected a `claim` or a `group`
+          hint: for example `{ claim: { groups: platform } }`
+        ");
+        insta::assert_snapshot!(check("{ scim: { token: { secret: x } } }"), @"p.yaml:8:18: error: console.scim: `scim` needs an `issuer`: whose users the directory has");
+        insta::assert_snapshot!(check("{ sign_in: true, members: true, scim: { issuer: other, token: { secret: x } } }"), @r#"p.yaml:8:58: error: console.scim.issuer: no issuer in `auth.issuers` is called "other""#);
+        insta::assert_snapshot!(check("{ sign_in: true, members: true, scim: { subject: email, token: x } }"), @r#"
+        p.yaml:8:59: error: console.scim.subject: expected `externalId` or `userName`, found "email"
+        p.yaml:8:73: error: console.scim.token: expected `{ secret: NAME }`, found a text
+        "#);
+        insta::assert_snapshot!(check("{ sign_in: true, members: true, scim: { subject: userName } }"), @"
+        p.yaml:8:48: error: console.scim: `scim` needs a `token`
+          hint: for example `token: { secret: scim }`: what the identity provider presents
+        ");
         insta::assert_snapshot!(check(""), @"
         p.yaml:8:8: error: console: expected a map, found nothing
           hint: remove the key, or write `{}` after it

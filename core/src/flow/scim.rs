@@ -13,8 +13,8 @@ use crate::body::{Body, Reply, empty};
 use crate::config::Scim;
 use crate::control::answer::kept_from_caches;
 use crate::control::scim::{
-    Directory, Former, Kind, Place, Refused, Wanted, answer, described, is_active, list, made, name_of,
-    patched, provider, resource_types, schemas, subject, tag_of,
+    Directory, Former, Kind, Place, Refused, Wanted, answer, asks_alone, described, is_active, list, made,
+    name_of, patched, provider, resource_types, schemas, subject, tag_of,
 };
 use crate::control::session::new_id;
 use crate::endpoint;
@@ -80,7 +80,7 @@ impl<H: Host> Gateway<H> {
             }
             Err(refused) => Err(refused),
         };
-        let is_written = head.method != Method::GET;
+        let is_written = head.method != Method::GET && !asks_alone(head.uri.path());
         match done {
             Ok((reply, name)) => {
                 if is_written {
@@ -133,6 +133,11 @@ impl<H: Host> Gateway<H> {
             (Place::All(kind), &Method::POST) => {
                 let said = self.said(asking, body).await?;
                 self.make_resource(asking, *kind, &said).await
+            }
+            (Place::Search(kind), &Method::POST) => {
+                let wanted = Wanted::of(&self.said(asking, body).await?)?;
+                let (base, &Asking { head, scim, store, .. }) = (base.clone(), asking);
+                self.find_resources(&Asking { head, scim, wanted, base, store }, *kind).await
             }
             (Place::One(kind, id), &Method::GET) => {
                 let text = resource(asking, *kind, id).await?;
@@ -198,6 +203,9 @@ impl<H: Host> Gateway<H> {
 
     async fn make_resource(&self, asking: &Asking<'_>, kind: Kind, said: &Value) -> Done {
         let mut kept = made(kind, said)?;
+        if kind == Kind::User {
+            kept.entry("active").or_insert(true.into());
+        }
         let (id, now) = (new_id(self.host()), self.host().now());
         let name = name_of_resource(kind, &kept);
         if let Err(refused) = self.claim_names(asking, kind, &id, &kept).await {
@@ -367,7 +375,11 @@ impl<H: Host> Gateway<H> {
 }
 
 /// Returns the attributes of a resource that no other may share, with their values.
-fn own_names<'k>(scim: &Scim, kind: Kind, kept: &'k Attributes) -> impl Iterator<Item = (&'static str, &'k str)> {
+fn own_names<'k>(
+    scim: &Scim,
+    kind: Kind,
+    kept: &'k Attributes,
+) -> impl Iterator<Item = (&'static str, &'k str)> {
     let subject = (kind == Kind::User).then(|| name_of(scim.subject));
     let names = [Some(kind.name()), subject.filter(|subject| *subject != kind.name())];
     names.into_iter().flatten().filter_map(|name| Some((name, kept.get(name)?.as_str()?)))

@@ -48,7 +48,8 @@ struct Standing {
     groups: SortedSet<Arc<str>>,
 }
 
-type Kept = Map<String, Value>;
+/// A user or a group by its id.
+type Kept = (String, Map<String, Value>);
 
 impl Former {
     /// Keeps in mind what somebody was called.
@@ -69,7 +70,7 @@ impl Directory {
     pub(crate) fn new(
         scim: &Scim,
         seen: Option<String>,
-        (users, groups): (&[(String, Kept)], &[(String, Kept)]),
+        (users, groups): (&[Kept], &[Kept]),
         gone: &[Former],
     ) -> Self {
         let attribute = scim.subject;
@@ -162,7 +163,7 @@ mod tests {
         Scim { token, place: (1, 1), issuer: "corp".into(), subject }
     }
 
-    fn kept(id: &str, said: Value) -> (String, Kept) {
+    fn kept(id: &str, said: Value) -> Kept {
         (id.to_owned(), said.as_object().expect("an object").clone())
     }
 

@@ -164,7 +164,7 @@ struct Reader<'t> {
     depth: usize,
 }
 
-impl<'t> Reader<'t> {
+impl Reader<'_> {
     fn odd(&self) -> Refused {
         let near: String = self.rest.trim().chars().take(20).collect();
         Refused::bad("invalidFilter", format!("the filter cannot be understood before {near:?}"))
@@ -306,10 +306,10 @@ mod tests {
             r#"id eq "ab""#,
             r#"externalId eq "x1""#,
             r#"active eq "true""#,
-            r#"active gt false"#,
+            "active gt false",
             r#"title eq "x""#,
-            r#"title pr"#,
-            r#"userName eq null"#,
+            "title pr",
+            "userName eq null",
             r#"emails[type eq "work"] and emails[type eq "other"]"#,
             r#"userName eq "x" or userName eq "y" and active eq true"#,
         ] {

@@ -8,6 +8,8 @@ mod filter;
 mod patch;
 mod resource;
 
+use std::borrow::Cow;
+
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -22,8 +24,15 @@ pub(crate) use resource::{Kind, described, is_active, made, name_of, subject, ta
 
 /// What every path begins with.
 const ROOT: &str = "/scim/v2/";
+/// Where a list is asked for in a body, and what is asked for stands in no URL.
+const SEARCH: &str = ".search";
 /// The most resources that one answer holds.
 pub(crate) const MOST: usize = 200;
+
+/// Tells whether whatever is sent to a path writes nothing.
+pub(crate) fn asks_alone(path: &str) -> bool {
+    matches!(Place::find(path), Some(Place::Search(_)))
+}
 
 /// Returns the pattern that a path follows; nothing where it leads nowhere.
 pub(crate) fn route(path: &str) -> Option<&'static str> {
@@ -34,6 +43,8 @@ pub(crate) fn route(path: &str) -> Option<&'static str> {
         Place::Schemas(None) => "/scim/v2/Schemas",
         Place::Schemas(Some(_)) => "/scim/v2/Schemas/{id}",
         Place::All(Kind::User) => "/scim/v2/Users",
+        Place::Search(Kind::User) => "/scim/v2/Users/.search",
+        Place::Search(Kind::Group) => "/scim/v2/Groups/.search",
         Place::One(Kind::User, _) => "/scim/v2/Users/{id}",
         Place::All(Kind::Group) => "/scim/v2/Groups",
         Place::One(Kind::Group, _) => "/scim/v2/Groups/{id}",
@@ -51,6 +62,8 @@ pub(crate) enum Place<'p> {
     Schemas(Option<&'p str>),
     /// `Users`, `Groups`.
     All(Kind),
+    /// `Users/.search`, `Groups/.search`.
+    Search(Kind),
     /// `Users/{id}`, `Groups/{id}`.
     One(Kind, &'p str),
 }
@@ -73,6 +86,8 @@ impl<'p> Place<'p> {
             ("ResourceTypes", id) => Some(Self::Types(id)),
             ("Schemas", id) => Some(Self::Schemas(id)),
             ("Users", None) => Some(Self::All(Kind::User)),
+            ("Users", Some(SEARCH)) => Some(Self::Search(Kind::User)),
+            ("Groups", Some(SEARCH)) => Some(Self::Search(Kind::Group)),
             ("Users", Some(id)) => Some(Self::One(Kind::User, id)),
             ("Groups", None) => Some(Self::All(Kind::Group)),
             ("Groups", Some(id)) => Some(Self::One(Kind::Group, id)),
@@ -85,6 +100,7 @@ impl<'p> Place<'p> {
         match self {
             Self::Provider | Self::Types(_) | Self::Schemas(_) => "GET",
             Self::All(_) => "GET, POST",
+            Self::Search(_) => "POST",
             Self::One(..) => "GET, PUT, PATCH, DELETE",
         }
     }
@@ -177,8 +193,24 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Reads a query.
     pub(crate) fn read(query: Option<&str>) -> Result<Self, Refused> {
+        Self::of_pairs(url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()))
+    }
+
+    /// Reads what a body asks for (RFC 7644 §3.4.3).
+    pub(crate) fn of(said: &Value) -> Result<Self, Refused> {
+        let said = said.as_object().ok_or_else(|| Refused::bad("invalidSyntax", "expected an object"))?;
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let pair = |(name, value): (&String, &Value)| {
+            let several =
+                value.as_array().map(|values| values.iter().map(text).collect::<Vec<_>>().join(","));
+            (name.clone().into(), several.unwrap_or_else(|| text(value)).into())
+        };
+        Self::of_pairs(said.iter().filter(|(_, value)| !value.is_null()).map(pair))
+    }
+
+    fn of_pairs<'q>(pairs: impl Iterator<Item = (Cow<'q, str>, Cow<'q, str>)>) -> Result<Self, Refused> {
         let mut wanted = Self { filter: None, first: 1, most: MOST, only: None, without: Vec::new() };
-        for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        for (name, value) in pairs {
             let number = || {
                 let number: Result<i64, _> = value.parse();
                 let number =

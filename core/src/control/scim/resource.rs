@@ -90,9 +90,6 @@ pub(crate) fn made(kind: Kind, said: &Value) -> Result<Map<String, Value>, Refus
     if name.trim().is_empty() {
         return Err(Refused::bad("invalidValue", format!("{} is missing", kind.name())));
     }
-    if kind == Kind::User {
-        kept.entry("active").or_insert(Value::Bool(true));
-    }
     Ok(kept)
 }
 

@@ -305,6 +305,12 @@ fn users_are_found_by_what_they_are() {
     members.sort_unstable();
     assert_eq!(members, ["id", "name", "schemas"]);
     assert!(only["Resources"][0]["name"].get("familyName").is_none());
+    let search =
+        json!({ "filter": "userName sw \"b\" or userName sw \"c\"", "attributes": ["userName"], "count": 1 });
+    let (status, said) = stage.told(Method::POST, &format!("{USERS}/.search"), &search);
+    assert_eq!((status, &said["totalResults"], &said["itemsPerPage"]), (200, &json!(2), &json!(1)), "{said}");
+    assert!(said["Resources"][0].get("name").is_none());
+    assert_eq!(stage.told(Method::POST, &format!("{USERS}/.search"), &json!({ "count": "x" })).0, 400);
     let (_, without) = stage.told(Method::GET, &format!("{USERS}?excludedAttributes=userName"), &Value::Null);
     assert!(without["Resources"][0].get("userName").is_none() && without["Resources"][0]["name"].is_object());
 }
