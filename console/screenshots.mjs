@@ -12,7 +12,7 @@ const [executablePath] = said("chromium"), [packages] = said("packages"), [url] 
 const load = createRequire(`${packages}/package.json`);
 const { chromium } = load("playwright-core");
 const axe = load.resolve("axe-core/axe.min.js");
-const PAGES = { overview: "", audit: "audit?since=30d", keys: "keys", approvals: "approvals", approval: "approvals/demo", configuration: "configuration", versions: "configuration?tab=versions" };
+const PAGES = { overview: "", audit: "audit?since=30d", connect: "connect", keys: "keys", connections: "connections", secrets: "secrets", sessions: "sessions", approvals: "approvals", approval: "approvals/demo", configuration: "configuration", versions: "configuration?tab=versions" };
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"];
 
 const browser = await chromium.launch({ executablePath, args: FLAGS });

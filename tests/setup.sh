@@ -143,6 +143,12 @@ install_browser() {
     PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$1"
 }
 
+# --- What the console is built with ------------------------------------------------------------------
+install_console() {
+    cp "$here"/../console/package{,-lock}.json "$1/"
+    PATH="$cache/node/bin:$PATH" quiet_npm ci --prefix "$1"
+}
+
 # --- The Worker's runtime and tools ------------------------------------------------------------------
 install_edge() {
     cp "$here/edge/package.json" "$here/edge/package-lock.json" "$1/"
@@ -163,6 +169,7 @@ part node "$(printf '%s' "$node_package@$node_version" | sum)" install_node
 part npm "$(cat "$here/interop/package.json" "$here/interop/package-lock.json" | sum)" install_npm
 part identity "$(cat "$here/interop/identity/package.json" "$here/interop/identity/package-lock.json" | sum)" install_identity
 part browser "$(cat "$here/interop/browser/package.json" "$here/interop/browser/package-lock.json" | sum)" install_browser
+part console "$(cat "$here"/../console/package{,-lock}.json | sum)" install_console
 part edge "$(cat "$here/edge/package.json" "$here/edge/package-lock.json" | sum)" install_edge
 part image "$(cat "$here"/../infra/{container/node,cloudflare-containers}/package*.json | sum)" install_image
 part python "$(requirements "$here/interop/requirements.txt" "$here/interop/constraints.txt")" install_python

@@ -3,24 +3,35 @@ import { StrictMode, lazy, Suspense, useEffect, useState, type ComponentType } f
 import { createRoot } from "react-dom/client";
 import { ask, signedOut } from "./api.ts";
 import { forget, useData, useTask } from "./data.ts";
+import { rightsOf, ROLES, useWho, WhoIs, type Me } from "./me.tsx";
 import { Link, usePath } from "./router.tsx";
 import { Button, Dialog, Field, IconButton, Note, Select, Trouble } from "./ui/kit.tsx";
 import { Icon, type IconName } from "./ui/icons.tsx";
 import { Toasts } from "./ui/toasts.tsx";
 import "./styles.css";
 
-type Page = { at: string; name: string; icon: IconName; show: ComponentType };
+type Page = { at: string; name: string; icon: IconName; show: ComponentType; readers?: boolean };
+/** The pages, in the order of the menu. `readers` are for who may read all. */
 const PAGES: { name: string; pages: Page[] }[] = [
   { name: "Traffic", pages: [
     { at: "", name: "Overview", icon: "overview", show: lazy(() => import("./pages/overview.tsx")) },
-    { at: "audit", name: "Audit", icon: "audit", show: lazy(() => import("./pages/audit.tsx")) },
+    { at: "audit", name: "Audit", icon: "audit", readers: true, show: lazy(() => import("./pages/audit.tsx")) },
   ] },
-  { name: "Access", pages: [{ at: "keys", name: "Keys", icon: "keys", show: lazy(() => import("./pages/keys.tsx")) }] },
+  { name: "Access", pages: [
+    { at: "connect", name: "Connect a client", icon: "connect", show: lazy(() => import("./pages/connect.tsx")) },
+    { at: "keys", name: "Keys", icon: "keys", show: lazy(() => import("./pages/keys.tsx")) },
+    { at: "connections", name: "Connections", icon: "connections", show: lazy(() => import("./pages/connections.tsx")) },
+  ] },
   { name: "Gateway", pages: [
-    { at: "approvals", name: "Approvals", icon: "check", show: lazy(() => import("./pages/approvals.tsx")) },
-    { at: "configuration", name: "Configuration", icon: "config", show: lazy(() => import("./pages/configuration.tsx")) },
+    { at: "approvals", name: "Approvals", icon: "check", readers: true, show: lazy(() => import("./pages/approvals.tsx")) },
+    { at: "secrets", name: "Secrets", icon: "secrets", readers: true, show: lazy(() => import("./pages/secrets.tsx")) },
+    { at: "configuration", name: "Configuration", icon: "config", readers: true, show: lazy(() => import("./pages/configuration.tsx")) },
+    { at: "sessions", name: "Signed in", icon: "people", show: lazy(() => import("./pages/sessions.tsx")) },
   ] },
 ];
+const pagesFor = (me: Me) => PAGES
+  .map(({ name, pages }) => ({ name, pages: pages.filter(({ readers }) => !readers || rightsOf(me).reads) }))
+  .filter(({ pages }) => pages.length > 0);
 
 const theme = () => localStorage.getItem("theme") ?? "auto";
 function wear(choice: string) {
@@ -32,34 +43,36 @@ wear(theme());
 
 function SignIn({ onDone }: { onDone: () => void }) {
   const [key, set] = useState("");
+  const ways = useData<{ provider: boolean; admin_key: boolean }>("/console/sign-in");
   const enter = useTask(async () => {
     await ask("POST", "/console/sign-in", { body: { key } });
     forget();
     onDone();
   });
   const to = encodeURIComponent(location.pathname + location.search);
+  const { provider = false, admin_key = ways.error !== undefined } = ways.data ?? {};
   return (
     <main className="welcome">
       <div className="card">
         <div><h1>Portcullis</h1><p className="muted">Sign in to see and govern this gateway.</p></div>
-        <a className="button primary" href={`/console/sign-in?to=${to}`}>Sign in with your organisation</a>
-        <div className="or">or</div>
-        <form className="stack" onSubmit={(event) => { event.preventDefault(); void enter.run(); }}>
+        {provider && <a className="button primary" href={`/console/sign-in?to=${to}`}>Sign in with your organisation</a>}
+        {provider && admin_key && <div className="or">or</div>}
+        {admin_key && <form className="stack" onSubmit={(event) => { event.preventDefault(); void enter.run(); }}>
           <Field label="Admin key" type="password" name="key" value={key} onChange={set} required autoComplete="current-password"
             hint="What the gateway was started with as PORTCULLIS_ADMIN_KEY." />
           {enter.error && (enter.error.status === 401 || enter.error.status === 403 ?
             <Note tone="bad">This is not the admin key of this gateway.</Note> : <Trouble error={enter.error} />)}
-          <Button type="submit" busy={enter.busy} isDisabled={key === ""}>Sign in with the key</Button>
-        </form>
+          <Button type="submit" {...(provider ? {} : { look: "primary" as const })} busy={enter.busy} isDisabled={key === ""}>Sign in with the key</Button>
+        </form>}
       </div>
     </main>
   );
 }
 
-function Nav({ here, onGo }: { here: string; onGo?: () => void }) {
+function Nav({ me, here, onGo }: { me: Me; here: string; onGo?: () => void }) {
   return (
     <nav className="nav" aria-label="Pages">
-      {PAGES.map(({ name, pages }) => (
+      {pagesFor(me).map(({ name, pages }) => (
         <div key={name}><h2>{name}</h2>
           <ul>{pages.map((page) => (
             <li key={page.at}><Link to={`/${page.at}`} current={here === page.at} {...(onGo ? { onGo } : {})}><Icon name={page.icon} />{page.name}</Link></li>
@@ -70,7 +83,7 @@ function Nav({ here, onGo }: { here: string; onGo?: () => void }) {
   );
 }
 
-function Foot({ onLeave }: { onLeave: () => void }) {
+function Foot({ me, onLeave }: { me: Me; onLeave: () => void }) {
   const [choice, set] = useState(theme());
   const leave = useTask(async () => {
     await ask("POST", "/console/sign-out");
@@ -79,6 +92,7 @@ function Foot({ onLeave }: { onLeave: () => void }) {
   });
   return (
     <div className="stack tight">
+      <div className="who"><Icon name="people" /><div className="grow"><b>{me.name ?? me.principal}</b><small>{ROLES[me.role]}</small></div></div>
       <Select label="Theme" hideLabel value={choice} onChange={(next) => { set(next); wear(next); }}
         options={[{ id: "auto", name: "As the system" }, { id: "light", name: "Light" }, { id: "dark", name: "Dark" }]} />
       <Button look="plain" icon="out" busy={leave.busy} onPress={() => void leave.run()}>Sign out</Button>
@@ -87,37 +101,42 @@ function Foot({ onLeave }: { onLeave: () => void }) {
   );
 }
 
+/** Where the gateway is, for whoever has several of them open. */
+const placeOf = ({ gateway }: Me) => (gateway.public_url ?? location.host).replace(/^https?:\/\//, "");
+
 function App() {
   const [here = ""] = usePath();
   const [out, setOut] = useState(false);
   const [menu, setMenu] = useState(false);
-  const who = useData<unknown>("keys");
+  const who = useWho();
   useEffect(() => {
     const leave = () => setOut(true);
     signedOut.add(leave);
     return () => void signedOut.delete(leave);
   }, []);
-  const page = PAGES.flatMap(({ pages }) => pages).find(({ at }) => at === here);
-  useEffect(() => { document.title = `${page?.name ?? "Not found"} · Portcullis`; }, [page]);
+  const me = who.data;
+  const page = me && pagesFor(me).flatMap(({ pages }) => pages).find(({ at }) => at === here);
+  useEffect(() => { document.title = `${out ? "Sign in" : me ? page?.name ?? "Not found" : "…"} · Portcullis`; }, [page, out, me]);
   if (out) return <SignIn onDone={() => { setOut(false); void who.reload(); }} />;
-  if (who.data === undefined && who.error === undefined) return null;
+  if (me === undefined) return who.error ? <main className="welcome"><Trouble error={who.error} retry={who.reload} /></main> : null;
   const Show = page?.show;
-  const brand = <Link to="/" className="brand"><img src={ICON} width={24} height={24} alt="" />Portcullis</Link>;
+  const leave = () => setOut(true);
+  const brand = <Link to="/" className="brand"><img src={ICON} width={24} height={24} alt="" /><span>Portcullis<small>{placeOf(me)}</small></span></Link>;
   return (
-    <div className="frame">
+    <WhoIs me={me}><div className="frame">
       <a className="skip" href="#main">Skip to the page</a>
-      <aside className="side">{brand}<Nav here={here} /><Foot onLeave={() => setOut(true)} /></aside>
+      <aside className="side">{brand}<Nav me={me} here={here} /><Foot me={me} onLeave={leave} /></aside>
       <header className="top"><IconButton label="Pages" icon="menu" onPress={() => setMenu(true)} />{brand}</header>
       <Dialog title="Pages" side="left" open={menu} onClose={() => setMenu(false)}>
-        <Nav here={here} onGo={() => setMenu(false)} /><Foot onLeave={() => setOut(true)} />
+        <Nav me={me} here={here} onGo={() => setMenu(false)} /><Foot me={me} onLeave={leave} />
       </Dialog>
       <main className="page" id="main" tabIndex={-1}>
         <Suspense fallback={<div className="bones"><span /><span /></div>}>
-          {Show ? <Show /> : <><h1>There is no such page</h1><p><Link to="/">Back to the overview</Link></p></>}
+          {Show ? <Show /> : <><h1>There is no such page for you</h1><p><Link to="/">Back to the overview</Link></p></>}
         </Suspense>
       </main>
       <Toasts />
-    </div>
+    </div></WhoIs>
   );
 }
 

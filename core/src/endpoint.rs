@@ -32,6 +32,9 @@ pub(crate) enum Endpoint {
     Metrics,
     /// `/admin/v1/...`: the control plane.
     Admin,
+    /// `/v0.1/...`: the registry.
+    #[cfg(feature = "control")]
+    Registry,
     /// `/console/...`: the files of the console.
     #[cfg(feature = "control")]
     Assets,
@@ -108,6 +111,8 @@ pub(crate) fn find(
         "/mcp" => Some(Endpoint::Mcp(Scope::All)),
         SSE => Some(Endpoint::Sse),
         MESSAGES => Some(Endpoint::Messages),
+        #[cfg(feature = "control")]
+        _ if path.starts_with(control::registry::ROOT) => Some(Endpoint::Registry),
         _ if control::operations::is_admin(path) => Some(Endpoint::Admin),
         #[cfg(feature = "control")]
         _ if ConsoleStep::at(path).is_some() => Some(Endpoint::Console(ConsoleStep::at(path)?.1)),

@@ -29,6 +29,7 @@ use crate::ports::{Host, Place};
 use crate::session::{Remembered, Sealer};
 use crate::sorted::{SortedMap, SortedSet};
 use crate::streams::Streams;
+use crate::upstream::approved::Unapproved;
 use crate::upstream::circuit::Opened;
 use crate::upstream::{Nudge, Server, ServerKey, Status, lock};
 use crate::users::{self, Users};
@@ -517,6 +518,8 @@ impl Snapshot {
     }
 }
 
+/// What is said of one that the registry no longer has.
+const NOT_LISTED: &str = "is not served: the registry has no approved entry that it is";
 /// What is said of a server that answers, and of which nothing is served.
 const NOT_APPROVED: &str = "has to be approved (`portcullis approve`) before anything of it is served";
 
@@ -548,7 +551,13 @@ impl Server {
     fn readiness(&self, silent: Option<String>, now: u64) -> Readiness {
         let (status, reason) = match self.status() {
             Status::Starting => ("starting", silent),
-            Status::Up => ("up", self.unapproved().is_some().then(|| NOT_APPROVED.to_owned())),
+            Status::Up => (
+                "up",
+                self.unapproved().map(|why| match why {
+                    Unapproved::Unlisted => NOT_LISTED.to_owned(),
+                    _ => NOT_APPROVED.to_owned(),
+                }),
+            ),
             Status::Down(error) => ("down", Some(error.message)),
         };
         let offer = self.offer.load();

@@ -49,6 +49,7 @@ mod front;
 mod gateway;
 mod hub;
 mod limits;
+mod listing;
 mod pieces;
 mod plan;
 pub mod quota;

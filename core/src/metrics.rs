@@ -159,6 +159,18 @@ impl Metrics {
         }
     }
 
+    /// Returns how many requests of agents were answered that concern a server, and how many of them with an error.
+    #[cfg(feature = "control")]
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        let mut totals = (0, 0);
+        for series in self.served.series.load().iter().filter(|series| !series.labels[1].is_empty()) {
+            let count: u64 = series.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum();
+            totals.0 += count;
+            totals.1 += if series.labels[6].is_empty() { 0 } else { count };
+        }
+        totals
+    }
+
     /// Returns everything in Prometheus' text format, with what is true at the moment.
     pub fn render(&self, gauges: &[Gauge]) -> String {
         let mut out = String::with_capacity(16 << 10);

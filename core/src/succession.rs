@@ -61,13 +61,14 @@ impl Snapshot {
         for (name, settings) in config.servers.iter().filter(|(_, settings)| settings.enabled) {
             let before = self.servers.get(name);
             let approval = config.approvals.of(name);
+            let is_unlisted = config.keeps_out(settings);
             if let Some(same) = before.filter(|server| server.settings == *settings) {
-                same.approve(approval.as_ref());
+                same.approve(approval.as_ref(), is_unlisted);
                 servers.insert(name.clone(), same.clone());
                 continue;
             }
             let (server, nudges) = Server::new(name.clone(), settings.clone(), edition);
-            server.approve(approval.as_ref());
+            server.approve(approval.as_ref(), is_unlisted);
             match before {
                 None => changes.added.push(name.to_string()),
                 Some(former) => {

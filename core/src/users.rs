@@ -192,7 +192,8 @@ impl Snapshot {
                 turnover.keepers.push((own.clone(), nudges));
                 own
             };
-            own.approve(self.config.approvals.of(name).as_ref());
+            let is_unlisted = self.config.keeps_out(&own.settings);
+            own.approve(self.config.approvals.of(name).as_ref(), is_unlisted);
             *server = own;
         }
         let runs = |server: &&Weak<Server>| server.upgrade().is_some_and(|server| server.user.is_some());

@@ -44,6 +44,7 @@ fn read(database: &Database) -> anyhow::Result<Approvals> {
 /// Gives a gateway what is approved in a data folder whenever that changes. What cannot be read changes nothing.
 pub(crate) fn follow(gateway: Gateway<Machine>, folder: PathBuf) {
     tokio::spawn(async move {
+        gateway.look_at_registry().await;
         let (mut looking, mut trouble) = (Looking { folder, database: None, seen: None }, String::new());
         loop {
             tokio::time::sleep(LOOK).await;

@@ -36,6 +36,9 @@ runsc = ["FOLDER/runsc"]
 /// gVisor as a machine runs it that has no control groups of version 2 and no virtual machines to give.
 const RUNSC: &str = "#!/bin/sh\nexec runsc --platform=ptrace --ignore-cgroups --network=none \"$@\"\n";
 
+/// Where docker writes what number its process has.
+const DOCKER_PID: &str = "exec.pid";
+
 /// An engine that runs.
 pub struct Engine {
     kind: &'static str,
@@ -68,11 +71,17 @@ impl Engine {
         fs::create_dir_all(&folder).expect("cargo's folder can be written to");
         let lock = File::create(folder.join("lock")).expect("cargo's folder can be written to");
         lock.lock().expect("a file can be locked");
+        assert!(
+            wait::until(PATIENCE, || has_ended(&folder).then_some(())).is_some(),
+            "another {kind} does not end"
+        );
         for left in ["run", "exec"] {
             // What another run had while it ran.
             let _ = fs::remove_dir_all(folder.join(left));
         }
-        let _ = fs::remove_file(folder.join("engine.sock"));
+        for left in ["engine.sock", DOCKER_PID] {
+            let _ = fs::remove_file(folder.join(left));
+        }
         let command = match kind {
             "docker" => docker(&folder),
             "gvisor" => podman(&folder, "runsc"),
@@ -146,6 +155,13 @@ impl Engine {
     }
 }
 
+/// Tells whether the docker that another run had is gone: it takes a while to end, or leaves a number that is another's by now.
+fn has_ended(folder: &Path) -> bool {
+    let written = fs::read_to_string(folder.join(DOCKER_PID)).unwrap_or_default();
+    let name = fs::read_to_string(format!("/proc/{}/comm", written.trim())).unwrap_or_default();
+    name.trim() != "dockerd"
+}
+
 fn podman(folder: &Path, runtime: &str) -> Command {
     let at = folder.display().to_string();
     // Sockets have short paths.
@@ -178,7 +194,7 @@ fn docker(folder: &Path) -> Command {
     command.env("PATH", path);
     command.arg("--data-root").arg(folder.join("root"));
     command.arg("--exec-root").arg(folder.join("exec"));
-    command.arg("--pidfile").arg(folder.join("exec.pid"));
+    command.arg("--pidfile").arg(folder.join(DOCKER_PID));
     command.arg("--host").arg(format!("unix://{}", folder.join("engine.sock").display()));
     command.args([
         "--iptables=false",

@@ -78,6 +78,11 @@ pub fn browser_modules() -> PathBuf {
     installed("browser/node_modules")
 }
 
+/// The Node modules that the console is built with.
+pub fn console_modules() -> PathBuf {
+    installed("console/node_modules")
+}
+
 /// What the image of `infra/container/node.Dockerfile` takes from the stage that installs its packages.
 pub fn image_packages() -> PathBuf {
     installed("image/packages")

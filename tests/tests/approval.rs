@@ -173,13 +173,21 @@ fn case_18_what_is_held_back_is_not_reached_by_its_name_or_uri_either() {
     let stage = Stage::new(&["s"], &json!({}));
     let new = ["test://static-text", "test://template/{id}/data", "test_simple_prompt"];
     stage.says("s", &json!({ "unlisted": new }));
+    let lists = |list: &str, of: &str, key: &str, is: &str| {
+        let listed = stage.agent().list(list, of);
+        (!listed.is_empty()).then(|| listed.iter().any(|item| item[key] == is))
+    };
     wait::expect("they are not listed", || {
-        let prompts = stage.agent().list("prompts/list", "prompts");
-        !prompts.is_empty() && prompts.iter().all(|prompt| prompt["name"] != "s__test_simple_prompt")
+        lists("prompts/list", "prompts", "name", "s__test_simple_prompt") == Some(false)
+            && lists("resources/list", "resources", "uri", new[0]) == Some(false)
+            && lists("resources/templates/list", "resourceTemplates", "uriTemplate", new[1]) != Some(true)
     });
     stage.approved("s");
     stage.says("s", &json!({}));
-    stage.await_state("s", "changed");
+    wait::expect("all of them are held back", || {
+        let said = stage.await_state("s", "changed")["changes"].to_string();
+        new.iter().all(|name| said.contains(name))
+    });
     let agent = stage.agent();
     for uri in ["test://static-text", "test://template/1/data"] {
         let refused = agent.error("resources/read", json!({ "uri": uri }));
@@ -192,12 +200,11 @@ fn case_18_what_is_held_back_is_not_reached_by_its_name_or_uri_either() {
     let read = agent.result("resources/read", json!({ "uri": "test://static-binary" }));
     assert_eq!(read["contents"][0]["uri"], "test://static-binary", "{read}");
     check(&stage.approve(&["s", "--yes"]), 0, "is approved");
-    wait::expect("what is approved by now is read", || {
-        let listed = agent.list("resources/list", "resources");
-        listed.iter().any(|resource| resource["uri"] == "test://static-text")
+    wait::expect("what is approved by now is listed and read", || {
+        let read = agent.ask("resources/read", json!({ "uri": new[0] }));
+        lists("resources/list", "resources", "uri", new[0]) == Some(true)
+            && read["result"]["contents"][0]["uri"] == new[0]
     });
-    let read = agent.result("resources/read", json!({ "uri": "test://static-text" }));
-    assert_eq!(read["contents"][0]["uri"], "test://static-text", "{read}");
 }
 
 #[test]

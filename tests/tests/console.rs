@@ -33,6 +33,65 @@ fn the_console_is_small() {
     assert!(sizes.len() > 2 && all < BUDGET, "{all} bytes in {} files", sizes.len());
 }
 
+/// Everything in a folder, by path.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut all: Vec<_> = entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                contents(&path)
+            } else {
+                vec![(path.clone(), fs::read(path).expect("a file"))]
+            }
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+fn copy(from: &Path, to: &Path) {
+    for (path, bytes) in contents(from) {
+        let to = to.join(path.strip_prefix(from).expect("it lies in there"));
+        fs::create_dir_all(to.parent().expect("it lies in a folder")).expect("a folder can be made");
+        fs::write(to, bytes).expect("a file can be written");
+    }
+}
+
+#[test]
+fn what_is_served_is_what_the_sources_say() {
+    let (here, folder) = (toolbox::scratch(), folder());
+    copy(&folder.join("src"), &here.path().join("src"));
+    for name in ["index.html", "package.json", "tsconfig.json", "vite.config.ts"] {
+        fs::copy(folder.join(name), here.path().join(name)).expect("it is there");
+    }
+    std::os::unix::fs::symlink(toolbox::console_modules(), here.path().join("node_modules"))
+        .expect("a link can be made");
+    let built = here.path().join("built");
+    for script in [&["typescript/bin/tsc", "--noEmit"], &["vite/bin/vite.js", "build"]] {
+        let told = Command::new(toolbox::node())
+            .arg(toolbox::console_modules().join(script[0]))
+            .arg(script[1])
+            .env("CONSOLE_DIST", &built)
+            .current_dir(here.path())
+            .output()
+            .expect("node runs");
+        let said = [told.stdout, told.stderr].concat();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&said));
+    }
+    let names = |base: &Path| {
+        let path = |path: &Path| path.strip_prefix(base).expect("it lies in there").to_owned();
+        contents(base).into_iter().map(|(of, bytes)| (path(&of), bytes)).collect::<Vec<_>>()
+    };
+    let (built, kept) = (names(&built), names(&folder.join("dist")));
+    let other: Vec<_> = built
+        .iter()
+        .chain(&kept)
+        .filter(|file| !built.contains(file) || !kept.contains(file))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(other.is_empty(), "`npm run build` in console/ makes others of {other:?}");
+}
+
 #[test]
 fn every_file_that_a_page_names_is_served_with_the_policy() {
     let gateway = gateway();

@@ -1,6 +1,7 @@
 // What servers say now against what was approved, and the decision about it.
 import { ask, enc } from "../api.ts";
 import { changed, useData, useTask } from "../data.ts";
+import { useMe } from "../me.tsx";
 import { Link, path, usePath } from "../router.tsx";
 import { Button, Card, Code, Empty, Head, Load, Note, Status, Trouble, type Tone } from "../ui/kit.tsx";
 import { toast } from "../ui/toasts.tsx";
@@ -40,6 +41,7 @@ function List() {
 }
 
 function One({ server }: { server: string }) {
+  const me = useMe();
   const at = `approvals/${enc(server)}`;
   const one = useData<Whole>(at);
   const approve = useTask(async (digest: string) => {
@@ -53,7 +55,7 @@ function One({ server }: { server: string }) {
     toast(`Nothing of ${server} is approved any more`);
   });
   const digest = one.data?.digest;
-  const buttons = one.data && <>
+  const buttons = one.data && me.writes && <>
     {one.data.approved && <Button busy={forget.busy} onPress={() => void forget.run()}>Forget the approval</Button>}
     {digest && one.data.state !== "approved" && <Button look="primary" busy={approve.busy} onPress={() => void approve.run(digest)}>Approve what is shown</Button>}
   </>;

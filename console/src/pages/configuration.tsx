@@ -3,6 +3,7 @@ import { useMemo, useRef, useState } from "react";
 import { ask, read, type ProblemField } from "../api.ts";
 import { changed, useData, useTask } from "../data.ts";
 import { diff } from "../diff.ts";
+import { useMe } from "../me.tsx";
 import { useQuery } from "../router.tsx";
 import { Button, Card, Dialog, Empty, Field, Head, Load, Note, Segments, Tabs, Tag, Trouble } from "../ui/kit.tsx";
 import { toast } from "../ui/toasts.tsx";
@@ -27,6 +28,7 @@ async function goBack(to: number, from: number) {
 
 export default function Configuration() {
   const [tab, setTab] = useQuery("tab", "edit");
+  const { configures } = useMe();
   const config = useData<Whole>("config");
   return (
     <>
@@ -35,7 +37,7 @@ export default function Configuration() {
         <Empty icon="config" title="A file on the gateway's machine configures it">{config.error.message}</Empty> :
         <Load of={config} what="configuration of its own">{(data) => (
           <Tabs label="Configuration" value={tab} onChange={setTab} tabs={[
-            { id: "edit", name: "Edit", content: <Editor key={data.version} current={data} etag={config.etag} /> },
+            { id: "edit", name: configures ? "Edit" : "Files", content: <Editor key={data.version} current={data} etag={config.etag} /> },
             { id: "versions", name: "Versions", content: <Versions current={data.version} /> },
           ]} />
         )}</Load>}
@@ -44,6 +46,7 @@ export default function Configuration() {
 }
 
 function Editor({ current, etag }: { current: Whole; etag: string | null }) {
+  const { configures } = useMe();
   const start = Object.keys(current.files).length === 0 ? { "portcullis.yaml": "version: 1\nservers: {}\n" } : current.files;
   const [files, setFiles] = useState<Files>(start);
   const [name, setName] = useState(Object.keys(start)[0] ?? "");
@@ -66,7 +69,7 @@ function Editor({ current, etag }: { current: Whole; etag: string | null }) {
   return (
     <div className="stack">
       {Object.keys(files).length > 1 && <div><Segments label="File" value={name} onChange={setName} options={Object.keys(files).map((id) => ({ id, name: id }))} /></div>}
-      <TextEditor label={name} text={files[name] ?? ""} onChange={edit} marked={marked} />
+      <TextEditor label={name} text={files[name] ?? ""} onChange={configures ? edit : undefined} marked={marked} />
       {check.error && <Trouble error={check.error} />}
       {check.result && (check.result.valid && problems.length === 0 ? <Note tone="ok">This would be taken.</Note> :
         <Note tone={check.result.valid ? "warn" : "bad"}><strong>{check.result.valid ? "This would be taken, with warnings." : "This would be refused."}</strong>
@@ -74,7 +77,7 @@ function Editor({ current, etag }: { current: Whole; etag: string | null }) {
       <div className="form-foot">
         {isChanged && <Button look="plain" onPress={() => setFiles(start)}>Discard</Button>}
         <Button busy={check.busy} onPress={() => void check.run()}>Check</Button>
-        <Button look="primary" isDisabled={!isChanged} onPress={() => setPushing(true)}>Review and put in force</Button>
+        {configures && <Button look="primary" isDisabled={!isChanged} onPress={() => setPushing(true)}>Review and put in force</Button>}
       </div>
       <Dialog title="What changes" wide open={pushing} onClose={() => setPushing(false)}>
         <Differences before={current.files} after={files} />
@@ -87,7 +90,7 @@ function Editor({ current, etag }: { current: Whole; etag: string | null }) {
   );
 }
 
-function TextEditor({ label, text, onChange, marked }: { label: string; text: string; onChange: (text: string) => void; marked: Set<number | undefined> }) {
+function TextEditor({ label, text, onChange, marked }: { label: string; text: string; onChange: ((text: string) => void) | undefined; marked: Set<number | undefined> }) {
   const gutter = useRef<HTMLDivElement>(null);
   const count = text.split("\n").length;
   return (
@@ -95,7 +98,7 @@ function TextEditor({ label, text, onChange, marked }: { label: string; text: st
       <div className="gutter" ref={gutter} aria-hidden="true">
         {Array.from({ length: count }, (_, at) => (marked.has(at + 1) ? <b key={at}>{`${at + 1}\n`}</b> : `${at + 1}\n`))}
       </div>
-      <textarea aria-label={label} value={text} spellCheck={false} rows={Math.min(Math.max(count + 1, 20), 40)} onChange={(event) => onChange(event.target.value)}
+      <textarea aria-label={label} value={text} spellCheck={false} rows={Math.min(Math.max(count + 1, 20), 40)} readOnly={!onChange} onChange={(event) => onChange?.(event.target.value)}
         onScroll={(event) => { if (gutter.current) gutter.current.scrollTop = event.currentTarget.scrollTop; }} />
     </div>
   );
@@ -115,6 +118,7 @@ function Differences({ before, after }: { before: Files; after: Files }) {
 }
 
 function Versions({ current }: { current: number }) {
+  const { configures } = useMe();
   const versions = useData<{ versions: Version[] }>("config/versions?limit=100");
   const [shown, setShown] = useState<number>();
   const look = useTask(async (version: number) => {
@@ -132,12 +136,12 @@ function Versions({ current }: { current: number }) {
           <span className="muted small">{one.by} · {one.at && new Date(one.at).toLocaleString()}</span>
           {one.version !== current && <Button small aria-label={`Compare version ${one.version}`} onPress={() => void look.run(one.version)}>Compare</Button>}</li>
       ))}</ul>
-      <Dialog title={`Back to version ${shown}`} wide open={shown !== undefined} onClose={() => setShown(undefined)}>
+      <Dialog title={configures ? `Back to version ${shown}` : `What version ${shown} says otherwise`} wide open={shown !== undefined} onClose={() => setShown(undefined)}>
         {look.error && <Trouble error={look.error} />}
         {look.result && <Differences before={look.result.newest.files} after={look.result.one.files} />}
         {back.error && <Trouble error={back.error} />}
         <div className="foot"><Button onPress={() => setShown(undefined)}>Close</Button>
-          <Button look="primary" busy={back.busy} isDisabled={!look.result} onPress={() => shown !== undefined && void back.run(shown)}>Roll back</Button></div>
+          {configures && <Button look="primary" busy={back.busy} isDisabled={!look.result} onPress={() => shown !== undefined && void back.run(shown)}>Roll back</Button>}</div>
       </Dialog></>}
     </Load>
   );

@@ -2,6 +2,7 @@
 import { useState } from "react";
 import { ask, enc } from "../api.ts";
 import { changed, useData, useTask } from "../data.ts";
+import { useMe } from "../me.tsx";
 import { Button, Code, Confirm, Dialog, Empty, Field, Head, Load, Note, Select, Status, Trouble } from "../ui/kit.tsx";
 import { toast } from "../ui/toasts.tsx";
 
@@ -19,12 +20,15 @@ export default function Keys() {
     setEnding(undefined);
     toast(`The key ${key.id} is revoked`);
   });
-  const make = <Button look="primary" icon="plus" onPress={() => setMaking(true)}>New key</Button>;
+  const me = useMe();
+  const mayMake = me.writes || (me.role === "member" && me.agents.length > 0);
+  const make = mayMake && <Button look="primary" icon="plus" onPress={() => setMaking(true)}>New key</Button>;
   return (
     <>
       <Head title="Keys" actions={make}>A key says which agent its holder is. It is shown once, and kept as a digest.</Head>
       <Load of={keys} what="keys">{(data) => data.keys.length === 0 ?
-        <Empty icon="keys" title="No keys yet" actions={make}>Make one for an agent, and give it to the client that the agent runs in.</Empty> :
+        <Empty icon="keys" title="No keys yet" actions={make}>{mayMake ? "Make one for an agent, and give it to the client that the agent runs in." :
+          me.role === "member" ? "No agent is yours. An admin says in the configuration whose agents are whose." : "Nobody has made a key for an agent."}</Empty> :
         <div className="table-wrap" role="region" aria-label="Keys" tabIndex={0}><table>
           <thead><tr><th>Agent</th><th>Key</th><th>State</th><th>Made</th><th>Expires</th><th>Last used</th><th><span className="sr">Actions</span></th></tr></thead>
           <tbody>{data.keys.map((key) => {
@@ -33,7 +37,7 @@ export default function Keys() {
               <tr key={key.id}><td><b>{key.agent}</b>{key.comment && <div className="muted small">{key.comment}</div>}</td><td><code>{key.id}</code></td>
                 <td><Status tone={state === "valid" ? "ok" : "idle"}>{state}</Status></td>
                 <td className="num">{day(key.created)}</td><td className="num">{day(key.expires)}</td><td className="num">{day(key.last_used)}</td>
-                <td className="actions">{state === "valid" && <Button small look="danger" aria-label={`Revoke ${key.id}`} onPress={() => setEnding(key)}>Revoke</Button>}</td></tr>
+                <td className="actions">{state === "valid" && (me.writes || me.role === "member") && <Button small look="danger" aria-label={`Revoke ${key.id}`} onPress={() => setEnding(key)}>Revoke</Button>}</td></tr>
             );
           })}</tbody></table></div>}
       </Load>
@@ -47,7 +51,8 @@ export default function Keys() {
 }
 
 function Make({ onClose }: { onClose: () => void }) {
-  const [agent, setAgent] = useState("default");
+  const { role, agents } = useMe();
+  const [agent, setAgent] = useState(role === "member" ? agents[0] ?? "" : "default");
   const [comment, setComment] = useState("");
   const [lasts, setLasts] = useState("90");
   const make = useTask(async () => {
@@ -68,7 +73,8 @@ function Make({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="New key" open onClose={onClose}>
       <form className="stack" onSubmit={(event) => { event.preventDefault(); void make.run(); }}>
-        <Field label="Agent" value={agent} onChange={setAgent} required autoFocus hint="As the configuration names it; default for nobody in particular." />
+        {role === "member" ? <Select label="Agent" value={agent} onChange={setAgent} options={agents.map((id) => ({ id, name: id }))} /> :
+          <Field label="Agent" value={agent} onChange={setAgent} required autoFocus hint="As the configuration names it; default for nobody in particular." />}
         <Field label="Comment" value={comment} onChange={setComment} placeholder="Laptop of Ana" />
         <Select label="Expires after" value={lasts} onChange={setLasts} options={LASTS} />
         {make.error && <Trouble error={make.error} />}

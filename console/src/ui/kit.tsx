@@ -195,6 +195,17 @@ export function Card({ title, actions, children, flush }: { title?: ReactNode; a
   );
 }
 
+/** A table, which scrolls by itself where it is wider than the page. */
+export function Table({ label, heads, children }: { label: string; heads: ReactNode[]; children: ReactNode }) {
+  return (
+    <div className="table-wrap" role="region" aria-label={label} tabIndex={0}><table>
+      <thead><tr>{heads.map((head, at) => <th key={at}>{head}</th>)}</tr></thead><tbody>{children}</tbody></table></div>
+  );
+}
+
+/** A moment, as who reads it writes one. */
+export const when = (time?: string | null) => (time ? new Date(time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }) : "–");
+
 export function Note({ tone, children }: { tone?: "bad" | "warn" | "ok"; children: ReactNode }) {
   const icon = tone === "ok" ? "check" : tone ? "alert" : "info";
   return <div className={`note ${tone ?? ""}`} role={tone === "bad" ? "alert" : undefined}><Icon name={icon} /><div>{children}</div></div>;
@@ -250,9 +261,9 @@ export function Load<T>({ of, what, children }: { of: Data<T>; what: string; chi
 }
 
 /** A text to copy. */
-export function Code({ text, label }: { text: string; label?: string }) {
+export function Code({ text, label, kind }: { text: string; label?: string; kind?: string }) {
   return (
-    <div className="code"><pre tabIndex={0} role="region" aria-label={label ?? "Text"}>{text}</pre>
+    <div className="code" data-kind={kind}><pre tabIndex={0} role="region" aria-label={label ?? "Text"}>{text}</pre>
       <Copy text={text} />
     </div>
   );

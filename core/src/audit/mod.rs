@@ -37,3 +37,5 @@ pub use verify::{Breach, Fault, Verified, Verifier, verify};
 pub use walk::{Check, Reach, Search, Step, Steps};
 
 pub(crate) use noted::{Noted, digested, written};
+#[cfg(feature = "control")]
+pub(crate) use secrets::names_secret;

@@ -154,6 +154,12 @@ pub(super) fn names(name: &str) -> Names {
     }
 }
 
+/// Tells whether a name says of a text that it is a secret.
+#[cfg(feature = "control")]
+pub(crate) fn names_secret(name: &str) -> bool {
+    names(name) != Names::Nothing
+}
+
 /// Returns where secrets stand, in order; they do not overlap.
 pub(super) fn find(text: &str) -> Vec<Range<usize>> {
     find_within(text, DEPTH)

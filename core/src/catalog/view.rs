@@ -293,6 +293,13 @@ impl View {
         self.merged.list(kind).iter().map(|entry| (&*entry.name, &entry.route))
     }
 
+    /// Returns the same with each item as stateless agents see it, and whether it is held back.
+    #[cfg(feature = "control")]
+    pub(crate) fn texts(&self, kind: Kind) -> impl Iterator<Item = (&str, &Route, &str, bool)> {
+        let all = self.merged.list(kind).iter();
+        all.map(|entry| (&*entry.name, &entry.route, entry.text(Era::Modern), entry.is_withheld))
+    }
+
     /// Returns where an exposed name leads that the caller sees.
     pub(crate) fn find(&self, kind: Kind, name: &str) -> Option<Found<'_>> {
         let (index, entry) = self.merged.find(kind, name)?;

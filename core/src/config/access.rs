@@ -37,6 +37,9 @@ pub(super) fn resolve_access(loaded: &mut [Loaded<'_>], config: &mut Config) {
     if config.auth.issuers.is_empty() {
         warn_of_the_unserved(loaded);
     }
+    if let Some((_, registry)) = only(loaded, "registry", |sections| sections.registry.take()) {
+        config.registry = registry.value;
+    }
     if let Some((_, audit)) = only(loaded, "audit", |sections| sections.audit.take()) {
         config.audit = audit.value;
     }

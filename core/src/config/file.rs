@@ -17,6 +17,7 @@ use super::file_variants::VariantText;
 use super::hosting::HostEntry;
 use super::hosting_schema::HostSchema;
 use super::item::At;
+use super::listing::ListingText;
 use super::model::Naming;
 use super::native_sign_on::OAuthEntry;
 use super::quantity::{DURATION_PATTERN, SIZE_PATTERN};
@@ -81,6 +82,9 @@ struct File {
     /// What is recorded.
     #[schemars(transform = refuse_null_section)]
     audit: Option<AuditText>,
+    /// The registry of servers, at `/v0.1`.
+    #[schemars(transform = refuse_null_section)]
+    registry: Option<ListingText>,
     /// Who governs the gateway, and how they sign in at its console.
     #[cfg(feature = "control")]
     #[schemars(transform = refuse_null_section)]
@@ -593,6 +597,7 @@ mod tests {
         ("SignIn", "auth: { sign_in: { zzzzzz: 1 } }"),
         ("Clients", "auth: { sign_in: { issuer: a, client_id: b, clients: { zzzzzz: 1 } } }"),
         ("Audit", "audit: { zzzzzz: 1 }"),
+        ("PrivateRegistry", "registry: { zzzzzz: 1 }"),
         ("Console", "console: { zzzzzz: 1 }"),
         ("ConsoleClient", "console: { sign_in: { zzzzzz: 1 } }"),
         ("Scim", "console: { scim: { zzzzzz: 1 } }"),

@@ -34,6 +34,7 @@ mod import;
 mod item;
 mod json;
 mod known;
+mod listing;
 mod load;
 mod mcpx;
 mod model;
@@ -69,7 +70,7 @@ pub use cases::{Case, read_cases};
 #[cfg(feature = "control")]
 pub use console::{Attribute, Console, ConsoleSignIn, Holder, Scim};
 #[cfg(feature = "control")]
-pub use edit::{Edit, NotEdited, edit};
+pub use edit::{Edit, NotEdited, Section, Written, edit, written};
 pub use elicitation::{Elicitation, Forms};
 pub use file::schema;
 pub use hosting::{
@@ -77,6 +78,9 @@ pub use hosting::{
 };
 pub use import::{Imported, import, to_yaml};
 pub(crate) use item::nearest;
+pub use listing::Listing;
+#[cfg(feature = "control")]
+pub use model::Files;
 pub use model::{Command, Config, Endpoint, Gateway, Limits, Naming, Server, Transport};
 pub use overlay::overlay_source;
 pub use policy::{
@@ -93,6 +97,7 @@ pub use sign_on::{
 pub use source::Source;
 pub use starter::STARTER;
 
+use crate::names::ServerName;
 use access::resolve_access;
 use load::Loaded;
 use mcpx::Resolved;
@@ -107,9 +112,22 @@ pub struct Parsed {
     pub problems: Vec<Problem>,
     /// Where secrets are needed, by servers that are served.
     pub secrets: Vec<SecretUse>,
+    /// Where servers stand that are served.
+    pub places: Vec<(ServerName, Problem)>,
 }
 
 impl Parsed {
+    /// Says of each server that the registry keeps out that it does, where it stands.
+    pub(crate) fn report_unlisted(&mut self) {
+        for name in self.config.unlisted() {
+            let Some((_, place)) = self.places.iter().find(|(placed, _)| *placed == name) else { continue };
+            let message = "the registry has no approved entry with its URL, its package and version, or its image's digest, \
+                           and `registry.strict` lets nothing else be served";
+            let hint = "publish it to the registry, `POST /v0.1/publish`, and have it approved";
+            self.problems.push(Problem { message: message.into(), hint: Some(hint.into()), ..place.clone() });
+        }
+    }
+
     /// Returns whether there is an error that more depends on than one server: such a configuration must not be served.
     pub fn is_refused(&self) -> bool {
         self.problems.iter().any(|problem| problem.severity == Severity::Error && problem.server.is_none())
@@ -136,17 +154,23 @@ pub fn parse_all(
     env: &dyn Fn(&str) -> Option<String>,
     processes: Processes,
 ) -> Parsed {
+    #[cfg(feature = "control")]
+    let files = model::Files(sources.0.into());
     let mut loaded = load::load(sources, env, Missing::Refuse);
     if processes == Processes::NeverStarted {
         load::refuse_commands(&mut loaded);
     }
     let mut config = Config { gateway: resolve_gateway(&mut loaded), ..Config::default() };
+    #[cfg(feature = "control")]
+    {
+        config.files = files;
+    }
     resolve_access(&mut loaded, &mut config);
     if let Some(resolved) = load::resolve_app(&mut loaded, mcpx::Purpose::Serve(env)) {
         Resolved { policy: config.policy, variants: config.variants, auth: config.auth } = resolved;
     }
     overlay::apply_overlays(&mut loaded, &mut config);
-    let (mut problems, mut secrets) = (Vec::new(), Vec::new());
+    let (mut problems, mut secrets, mut places) = (Vec::new(), Vec::new(), Vec::new());
     for file in loaded {
         problems.extend(file.problems);
         secrets.extend(file.uses);
@@ -155,6 +179,13 @@ pub fn parse_all(
             match (candidate.server, candidate.fault) {
                 (Some((name, server)), None) => {
                     secrets.extend(secret::uses(path, &candidate.entry));
+                    let mut report = problem::Report::new(path);
+                    report.error(&candidate.name.place, "");
+                    let place = report.finish().into_iter();
+                    places
+                        .extend(place.map(|place| {
+                            (name.clone(), Problem { server: Some(name.to_string()), ..place })
+                        }));
                     config.servers.insert(name, server);
                 }
                 (_, Some(fault)) if is_enabled(&candidate.entry) => {
@@ -166,7 +197,7 @@ pub fn parse_all(
     }
     let general = config.gateway.approval;
     config.servers.values_mut().for_each(|server| server.approval = server.approval.or(general));
-    let mut parsed = Parsed { config, problems, secrets };
+    let mut parsed = Parsed { config, problems, secrets, places };
     if parsed.is_refused() {
         parsed.config.policy = Policy::refusing_everything();
     }
@@ -319,7 +350,7 @@ agents: []
         let shown: Vec<_> = read("p.yaml", text).problems.iter().map(Problem::to_string).collect();
         insta::assert_snapshot!(shown.join("\n"), @r#"
         p.yaml:1:10: error: version: expected version 1, found "2"
-        p.yaml:2:1: error: gatway: unknown key "gatway"; known: version, gateway, servers, groups, variants, agents, auth, limits, audit, console
+        p.yaml:2:1: error: gatway: unknown key "gatway"; known: version, gateway, servers, groups, variants, agents, auth, limits, audit, registry, console
           hint: did you mean `gateway`?
         p.yaml:4:14: error: gateway.page_size: expected a whole number from 1 to 10000, found "many"
         p.yaml:5:18: error: gateway.request_limit: expected a size from 1KiB to 256MiB, such as "8MiB" or a number of bytes, found "1B"

@@ -8,6 +8,7 @@ use super::hosting::{Hosting, Per};
 use super::policy::{Audit, Auth, Policy, ToolLimits, Variant};
 use super::sign_on::{Consent, SignOn, Whose};
 use crate::approval::Approvals;
+use crate::listing::Listed;
 use crate::names::ServerName;
 use crate::secrets::{SecretName, SecretText, Veil};
 use crate::sorted::{SortedMap, SortedSet};
@@ -37,8 +38,34 @@ pub struct Config {
     /// Who governs, and how they sign in.
     #[cfg(feature = "control")]
     pub console: super::console::Console,
+    /// The files that say all this, as they are written.
+    #[cfg(feature = "control")]
+    pub files: Files,
     /// What servers were approved to say; no file says it.
     pub approvals: Approvals,
+    /// How it is with the registry.
+    pub registry: super::Listing,
+    /// What the registry has approved; no file says it.
+    pub listed: Listed,
+}
+
+/// The files of a configuration. **Equal to any others**: what files say is compared, not how they say it.
+#[cfg(feature = "control")]
+#[derive(Clone, Default)]
+pub struct Files(pub std::sync::Arc<[super::Source]>);
+
+#[cfg(feature = "control")]
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Files")
+    }
+}
+
+#[cfg(feature = "control")]
+impl PartialEq for Files {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
 }
 
 impl Config {

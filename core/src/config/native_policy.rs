@@ -4,6 +4,7 @@
 //! file without agents, in which everybody may do everything.
 
 use super::item::{At, Fields, Item};
+use super::listing::Listing;
 use super::native_agents::{AgentDraft, read_agents};
 #[cfg(feature = "control")]
 use super::native_console::{ConsoleDraft, read_console};
@@ -22,6 +23,7 @@ pub(super) struct Sections {
     pub(super) auth: Option<At<Auth>>,
     pub(super) limits: Option<At<Vec<ToolLimitsDraft>>>,
     pub(super) audit: Option<At<Audit>>,
+    pub(super) registry: Option<At<Listing>>,
     #[cfg(feature = "control")]
     pub(super) console: Option<At<ConsoleDraft>>,
 }
@@ -38,6 +40,7 @@ pub(super) fn take_sections(fields: &mut Fields<'_>, report: &mut Report<'_>) ->
         auth: fields.take_even_null("auth").map(|item| section(&item, read_auth, report)),
         limits: fields.take_even_null("limits").map(|item| section(&item, read_tool_limits, report)),
         audit: fields.take_even_null("audit").map(|item| section(&item, read_audit, report)),
+        registry: fields.take_even_null("registry").map(|item| section(&item, Listing::read, report)),
         #[cfg(feature = "control")]
         console: fields.take_even_null("console").map(|item| section(&item, read_console, report)),
     }

@@ -26,7 +26,7 @@ pub(crate) struct Fault {
     /// For people.
     pub(crate) detail: String,
     /// What is wrong, field by field.
-    errors: Vec<Value>,
+    pub(crate) errors: Vec<Value>,
     /// The version in force, where that is the matter.
     version: Option<u64>,
     /// When to try again, in seconds, where that is the matter.
@@ -43,6 +43,12 @@ impl Fault {
     pub(crate) fn field(field: &str, message: &str) -> Self {
         let errors = vec![json!({ "field": field, "message": message })];
         Self { errors, ..Self::new(StatusCode::BAD_REQUEST, "malformed", format!("{field}: {message}")) }
+    }
+
+    /// Answers it with another status.
+    #[cfg(feature = "control")]
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
     }
 
     /// Makes the fault of a configuration that has errors.

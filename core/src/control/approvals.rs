@@ -72,6 +72,9 @@ fn state(server: &Server) -> (&'static str, String) {
         (Some(Unapproved::Launch), _) => {
             ("moved", "it is reached by something else than was approved".into())
         }
+        (Some(Unapproved::Unlisted), _) => {
+            ("unlisted", "the registry has no approved entry that it is, and nothing of it is served".into())
+        }
         (Some(Unapproved::Never), _) => {
             ("required", "it has to be approved, and nothing of it is served".into())
         }

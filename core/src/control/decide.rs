@@ -9,6 +9,7 @@ use super::request::Condition;
 use super::{Document, Revision, Stamp, digest};
 use crate::approval::Approval;
 use crate::config::{self, Config, Parsed, Problem, Processes, Severity, Source, overlay_source};
+use crate::listing::Approved;
 use crate::names::ServerName;
 
 /// What a host can do for a configuration, and what it asks of one.
@@ -99,6 +100,16 @@ pub fn understand(document: &Document, means: &Means<'_>) -> Parsed {
             (Err(_), _) => {}
         }
     }
+    for (key, text) in &document.listed {
+        match Approved::read(text) {
+            Ok(approved) => parsed.config.listed.set(key.clone(), approved),
+            Err(what) => {
+                let message = format!("what the registry has of {key:?} is no approval: {what}");
+                parsed.problems.push(error("", "listed", message));
+            }
+        }
+    }
+    parsed.report_unlisted();
     parsed
 }
 

@@ -25,6 +25,9 @@ pub struct Document {
     /// What servers were approved to say, by their names: never part of what is pushed or pulled.
     #[serde(skip_serializing_if = "SortedMap::is_empty")]
     pub approvals: SortedMap<String, String>,
+    /// What the registry has approved, by `NAME/VERSION`: likewise.
+    #[serde(skip_serializing_if = "SortedMap::is_empty")]
+    pub listed: SortedMap<String, String>,
 }
 
 /// Why something is no document: the field, and what is wrong with it.
@@ -58,7 +61,8 @@ impl Document {
         let object = members(object, "the document")?;
         let approvals =
             object.get("approvals").map_or(Ok(SortedMap::new()), |json| texts(json, "approvals"))?;
-        Ok(Self { approvals, ..Self::of(&object)? })
+        let listed = object.get("listed").map_or(Ok(SortedMap::new()), |json| texts(json, "listed"))?;
+        Ok(Self { approvals, listed, ..Self::of(&object)? })
     }
 
     /// Reads what a store keeps; what is no document is one native file, whatever it says.
@@ -82,12 +86,13 @@ impl Document {
         if files.len().max(overlays.len()) > MOST {
             return Err(Malformed::new("files", format!("there are more than {MOST} files or overlays")));
         }
-        Ok(Self { files, overlays, approvals: SortedMap::new() })
+        Ok(Self { files, overlays, ..Self::default() })
     }
 
     /// Takes over the approvals of the version before: whoever pushes files, or goes back to them, says nothing of those.
     pub(crate) fn keep_approvals(&mut self, newest: Option<&Revision>) {
-        self.approvals = newest.map(|newest| Self::kept(&newest.text).approvals).unwrap_or_default();
+        let before = newest.map(|newest| Self::kept(&newest.text)).unwrap_or_default();
+        (self.approvals, self.listed) = (before.approvals, before.listed);
     }
 
     /// Returns the text that a store keeps.
@@ -104,12 +109,14 @@ impl Document {
 
 /// Returns a text that came into a store by other means than a push, with the approvals of the version before.
 pub fn with_approvals(text: String, before: Option<&Revision>) -> String {
-    let Some(mut document) = Document::read(&text).ok().filter(|document| document.approvals.is_empty())
+    let Some(mut document) = Document::read(&text)
+        .ok()
+        .filter(|document| document.approvals.is_empty() && document.listed.is_empty())
     else {
         return text;
     };
     document.keep_approvals(before);
-    if document.approvals.is_empty() { text } else { document.to_text() }
+    if document.approvals.is_empty() && document.listed.is_empty() { text } else { document.to_text() }
 }
 
 /// Returns the members of a JSON object, each key once.
@@ -192,8 +199,8 @@ mod tests {
             overlays in prop::collection::btree_map("\\PC{0,20}", "\\PC{0,40}", 0..4),
             approvals in prop::collection::btree_map("\\PC{0,20}", "\\PC{0,40}", 0..4),
         ) {
-            let approvals = approvals.into_iter().collect();
-            let document = Document { files: files.into_iter().collect(), overlays: overlays.into_iter().collect(), approvals };
+            let approvals: SortedMap<_, _> = approvals.into_iter().collect();
+            let document = Document { files: files.into_iter().collect(), overlays: overlays.into_iter().collect(), approvals: approvals.clone(), listed: approvals };
             prop_assert_eq!(Document::read(&document.to_text()), Ok(document));
         }
     }

@@ -11,14 +11,22 @@ pub(crate) mod console;
 pub(crate) mod cookie;
 pub(crate) mod decide;
 mod document;
+#[cfg(feature = "control")]
+pub(crate) mod inventory;
 mod kept;
+#[cfg(feature = "control")]
+pub(crate) mod listing;
 pub(crate) mod operations;
+#[cfg(feature = "control")]
+pub mod registry;
 pub(crate) mod request;
 #[cfg(feature = "control")]
 pub(crate) mod scim;
 pub(crate) mod secrets;
 #[cfg(feature = "control")]
 pub(crate) mod session;
+#[cfg(feature = "control")]
+pub(crate) mod settings;
 pub(crate) mod who;
 
 pub use answer::{described, key as described_key};

@@ -142,6 +142,58 @@ impl NewKey {
     }
 }
 
+/// What somebody wants to know of the policy.
+#[cfg(feature = "control")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) agent: Option<String>,
+    pub(crate) client: Option<String>,
+    pub(crate) tag: Option<String>,
+    pub(crate) kind: crate::config::ItemKind,
+    pub(crate) name: String,
+    /// As JSON text.
+    pub(crate) arguments: Option<String>,
+}
+
+#[cfg(feature = "control")]
+impl Question {
+    /// Reads the body of a question.
+    pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Fault> {
+        use crate::config::ItemKind;
+
+        expect_json(headers)?;
+        let object = object(body, &["agent", "client", "tag", "tool", "kind", "arguments"])?;
+        let kind = match object.get("kind").map(Json::as_str) {
+            None => Some(ItemKind::Tool),
+            Some(word) => match word.as_deref() {
+                Some("tool") => Some(ItemKind::Tool),
+                Some("prompt") => Some(ItemKind::Prompt),
+                Some("resource") => Some(ItemKind::Resource),
+                _ => None,
+            },
+        };
+        let name = text(&object, "tool", LONGEST)?.filter(|name| !name.is_empty());
+        Ok(Self {
+            agent: text(&object, "agent", LONGEST_NAME)?,
+            client: text(&object, "client", LONGEST_NAME)?,
+            tag: text(&object, "tag", LONGEST_NAME)?,
+            kind: kind.ok_or_else(|| Fault::field("kind", "expected tool, prompt or resource"))?,
+            name: name.ok_or_else(|| Fault::field("tool", "expected a name, or `SERVER/NAME`"))?,
+            arguments: arguments(&object)?,
+        })
+    }
+}
+
+/// Returns the arguments of a call, as JSON text.
+#[cfg(feature = "control")]
+pub(crate) fn arguments(object: &Object<'_>) -> Result<Option<String>, Fault> {
+    let Some(value) = object.get("arguments").filter(|value| !value.is_null()) else { return Ok(None) };
+    if !value.is_object() {
+        return Err(Fault::field("arguments", "expected an object"));
+    }
+    Ok(Some(value.text().to_owned()))
+}
+
 /// Reads how the list of versions is to be cut: `before` and `limit` of a query.
 pub(crate) fn page(query: Option<&str>) -> Result<(u64, usize), Fault> {
     let (mut before, mut limit) = (u64::MAX, LISTED.0);

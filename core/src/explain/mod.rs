@@ -170,7 +170,7 @@ impl<H: Host> Gateway<H> {
 
 impl Snapshot {
     /// Returns what the whole gateway shows to somebody who may see everything.
-    fn view_of_everything(&self) -> Arc<View> {
+    pub(crate) fn view_of_everything(&self) -> Arc<View> {
         let policy = Policy::default();
         let rules = Acl::new(&policy).rules(&policy.default.name);
         let looking = Looking { scope: &Scope::All, group: None, rules: &rules, outcomes: [].into() };

@@ -18,8 +18,12 @@ use crate::control::who::Operator;
 use crate::control::{Document, Managed};
 use crate::endpoint;
 use crate::gateway::Gateway;
+#[cfg(feature = "control")]
+use crate::listing::Approved;
 use crate::names::ServerName;
 use crate::ports::{Host, Place};
+#[cfg(feature = "control")]
+use crate::sorted::SortedMap;
 use crate::upstream::approved::Unapproved;
 use crate::upstream::{Server, lock};
 use crate::wire::message::ObjectWriter;
@@ -77,11 +81,19 @@ impl<H: Host> Gateway<H> {
         let approvals = &snapshot.config.approvals;
         change(approvals);
         for server in snapshot.servers.values().chain(&self.0.users.servers()) {
-            server.approve(approvals.of(&server.name).as_ref());
+            let is_unlisted = snapshot.config.keeps_out(&server.settings);
+            server.approve(approvals.of(&server.name).as_ref(), is_unlisted);
             self.tell_of_changes(server);
         }
         snapshot.views.invalidate();
         self.views_changed();
+    }
+
+    /// Puts in force what the registry has approved, for a gateway that no store configures.
+    #[cfg(feature = "control")]
+    pub(super) fn set_listed(&self, approved: SortedMap<String, Approved>) {
+        self.snapshot().config.listed.become_as(approved);
+        self.change_approvals(|_| ());
     }
 
     /// Returns the server of that name; of one that acts for its users, one user's.

@@ -54,6 +54,7 @@ impl<H: Host> Gateway<H> {
             return page_error(StatusCode::SERVICE_UNAVAILABLE, &refusal.message);
         }
         match (step, &head.method) {
+            (ConsoleStep::SignIn, &Method::GET) if wants_json(&head.headers) => self.ways_in(&snapshot),
             (ConsoleStep::SignIn, &Method::GET) => {
                 self.begin_to_sign_in(head, &snapshot).await.unwrap_or_else(|page| *page)
             }
@@ -68,6 +69,12 @@ impl<H: Host> Gateway<H> {
             (ConsoleStep::SignedIn, _) => endpoint::only("GET"),
             (ConsoleStep::SignOut, _) => endpoint::only("POST"),
         }
+    }
+
+    /// Says how somebody can sign in, to the page that offers it.
+    fn ways_in(&self, snapshot: &Snapshot) -> Reply {
+        let has_key = self.0.admin_key.load().is_some();
+        answer(StatusCode::OK, &json!({ "provider": of_console(snapshot).is_some(), "admin_key": has_key }))
     }
 
     /// Sends a browser to the identity provider. Nothing is kept of that here.
@@ -336,6 +343,11 @@ fn of_console(snapshot: &Snapshot) -> Option<(&ConsoleSignIn, &Issuer, &Url)> {
 
 fn back_of(sign_in: &ConsoleSignIn) -> &'static str {
     if sign_in.is_shared { SIGNED_IN } else { CONSOLE_SIGNED_IN }
+}
+
+/// Tells whether a page asks, and not somebody who goes there.
+fn wants_json(headers: &http::HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|accepted| accepted == "application/json")
 }
 
 /// Returns the host that a request names, with its port.

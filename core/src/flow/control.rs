@@ -48,7 +48,7 @@ pub(super) struct Asked<'r> {
     /// How far they may.
     pub(super) reach: Reach,
     /// What the names in the path's pattern stand for, as they are spelt in the path.
-    values: Vec<&'r str>,
+    pub(super) values: Vec<&'r str>,
 }
 
 impl<'r> Asked<'r> {

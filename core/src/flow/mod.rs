@@ -39,6 +39,8 @@ mod operators;
 mod park;
 #[cfg(feature = "hosting")]
 mod programs;
+#[cfg(feature = "control")]
+mod registry;
 mod reload;
 mod rest;
 mod roster;

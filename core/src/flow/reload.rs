@@ -25,6 +25,7 @@ impl<H: Host> Gateway<H> {
         let mut config = config;
         if self.0.keeps_approvals {
             config.approvals = before.config.approvals.clone();
+            config.listed = before.config.listed.clone();
         }
         let Succession { snapshot, keepers, retired, changes } = before.succeeded_by(config);
         let snapshot = Arc::new(snapshot);

@@ -51,6 +51,8 @@ impl<H: Host> Gateway<H> {
         let (mut head, body) = request.into_parts();
         let began = self.host().observer().map(|observer| observer.ticks());
         let origin = head.headers.get(header::ORIGIN).cloned();
+        #[cfg(feature = "control")]
+        let origin = origin.filter(|_| !self.is_for_any_origin(&mut head));
         let checked = self.0.snapshot.load().gate.check(&head.headers, &head.uri);
         let mut reply = match checked {
             Err(refusal) => return self.turn_away(&head, None, &refusal),
@@ -73,6 +75,8 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Health) => return body::json(StatusCode::OK, r#"{"status":"OK"}"#),
             Some(Endpoint::Readiness) => return self.answer_readiness(&snapshot).await,
             Some(Endpoint::Metrics) => return self.metrics_for(head),
+            #[cfg(feature = "control")]
+            Some(Endpoint::Registry) => return Box::pin(self.registry(head, body)).await,
             Some(Endpoint::Admin) => return Box::pin(self.administer(head, body)).await,
             #[cfg(feature = "control")]
             Some(Endpoint::Assets) => return self.show_console(head),

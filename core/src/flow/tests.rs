@@ -10,6 +10,8 @@ mod control;
 mod fleet;
 mod functions;
 mod identity;
+#[cfg(feature = "control")]
+mod inventory;
 mod limits;
 mod narrow;
 mod on_behalf;

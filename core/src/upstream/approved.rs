@@ -28,6 +28,8 @@ struct Known {
     held: Arc<Vec<Held>>,
     /// What has been told of that.
     told: SortedSet<String>,
+    /// Whether the registry does not have it, where it has to.
+    is_unlisted: bool,
 }
 
 /// Why nothing of a server is served.
@@ -37,6 +39,8 @@ pub(crate) enum Unapproved {
     Never,
     /// It is reached by something else than was approved.
     Launch,
+    /// The registry has approved nothing that it is.
+    Unlisted,
 }
 
 impl Server {
@@ -66,11 +70,13 @@ impl Server {
 
     /// Returns why nothing of it is served, where that is so for lack of an approval.
     pub(crate) fn unapproved(&self) -> Option<Unapproved> {
-        self.unapproved_by(self.approval().as_deref())
+        let known = self.known();
+        self.unapproved_by(known.approval.as_deref(), known.is_unlisted)
     }
 
-    fn unapproved_by(&self, approval: Option<&Approval>) -> Option<Unapproved> {
+    fn unapproved_by(&self, approval: Option<&Approval>, is_unlisted: bool) -> Option<Unapproved> {
         match approval {
+            _ if is_unlisted => Some(Unapproved::Unlisted),
             Some(approval) if approval.launch != self.launch() => Some(Unapproved::Launch),
             None if self.settings.approval.is_required() => Some(Unapproved::Never),
             _ => None,
@@ -110,6 +116,10 @@ impl Server {
                 "is not used: its {what} is not the one that was approved; `portcullis approve {}` shows it",
                 self.name
             ))),
+            Some(Unapproved::Unlisted) => Err(self.error(format!(
+                "is not used: the registry has no approved entry with its {what}, and the configuration says \
+                 `registry.strict`"
+            ))),
             Some(Unapproved::Never) if is_program => Err(self.error(format!(
                 "is not started: it has not been approved; `portcullis approve {}` shows it",
                 self.name
@@ -129,7 +139,7 @@ impl Server {
         let mut known = self.known();
         let Some(seen) = seen.or_else(|| known.seen.clone()) else { return };
         let approval = known.approval.as_deref();
-        let Pinned { offer, held } = match (approval, self.unapproved_by(approval)) {
+        let Pinned { offer, held } = match (approval, self.unapproved_by(approval, known.is_unlisted)) {
             (_, Some(_)) => Pinned::nothing(&seen),
             (Some(approval), None) => {
                 pin(&seen, approval, self.settings.approval.changed.unwrap_or_default())
@@ -141,13 +151,19 @@ impl Server {
         known.seen = Some(seen);
     }
 
-    /// Takes another approval, or none, and serves what was approved by it.
-    pub(crate) fn approve(&self, approval: Option<&Arc<Approval>>) {
-        if self.known().approval.as_ref() == approval {
-            return;
+    /// Takes another approval, or none, and whether the registry keeps it out; serves what it may by that.
+    pub(crate) fn approve(&self, approval: Option<&Arc<Approval>>, is_unlisted: bool) {
+        {
+            let known = self.known();
+            if known.approval.as_ref() == approval && known.is_unlisted == is_unlisted {
+                return;
+            }
         }
         let was_kept_out = self.may_be_reached().is_err();
-        self.known().approval = approval.cloned();
+        {
+            let mut known = self.known();
+            (known.approval, known.is_unlisted) = (approval.cloned(), is_unlisted);
+        }
         // Where it waits for its user, how to connect stands in the place of what it offers.
         if !self.awaits_consent.load(Ordering::Relaxed) {
             self.serve_anew(None);

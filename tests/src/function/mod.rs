@@ -27,6 +27,10 @@ use tokio::sync::{Notify, oneshot};
 use self::front::Reply;
 use self::state::{Job, State};
 
+/// How long a request waits for an environment that has given its answer and is not ready yet: less than that, and a test of
+/// one agent is answered by several environments where the machine is busy, each of which learns of changes in its own time.
+const READY_SOON: Duration = Duration::from_secs(2);
+
 /// How a function is set up.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,7 +147,7 @@ impl Function {
             match started {
                 // One that is about to be ready is waited for.
                 None if self.state().is_one_about_to_be_ready() => {
-                    if tokio::time::timeout(Duration::from_millis(100), ready).await.is_err() {
+                    if tokio::time::timeout(READY_SOON, ready).await.is_err() {
                         started = self.start_one_more().await;
                     }
                     continue;

@@ -7,6 +7,7 @@
 //! Claude Desktop's. `text` takes the steps, `block` and `flow` know how entries are written, `spot` where they stand.
 
 mod block;
+mod entries;
 mod flow;
 mod foreign;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use super::policy::Origin;
 use super::problem::quote;
 use super::source::{Beside, Kind, Source, kind};
 use crate::names::without_case;
+pub use entries::{Section, Written, written};
 use text::{Bar, Text};
 use tree::Tree;
 

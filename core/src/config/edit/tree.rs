@@ -50,6 +50,20 @@ impl Tree {
         }
     }
 
+    /// Returns what it says as JSON; a number that JSON cannot spell is a text.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Null => serde_json::Value::Null,
+            Self::Bool(flag) => (*flag).into(),
+            Self::Number(text) => {
+                text.parse::<serde_json::Number>().map_or_else(|_| text.as_str().into(), Into::into)
+            }
+            Self::Text(text) => text.as_str().into(),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Map(entries) => entries.iter().map(|(key, value)| (key.clone(), value.to_json())).collect(),
+        }
+    }
+
     /// Returns the first value under a key, where this is a map that has it.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         let Self::Map(entries) = self else { return None };

@@ -1,7 +1,7 @@
 //! The operations of the control plane proper, which a gateway that is only governed does without.
 
 use super::described::{Param, about, param};
-use super::{Audience, Does, Operation, op};
+use super::{Audience, Does, Listing, Operation, Reviewing, op};
 
 /// What is done by a gateway that governs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,9 +10,22 @@ pub(crate) enum Governing {
     ShowMe,
     ShowSessions,
     EndSession,
+    ShowOverview,
+    ShowServers,
+    ShowServer,
+    ShowAgents,
+    ShowAgent,
+    ShowGroups,
+    ShowVariants,
+    ShowTools,
+    Explain,
+    /// Entries of the registry are reviewed.
+    Reviewing(Reviewing),
+    /// The registry is read or written, at its own door.
+    Listing(Listing),
 }
 
-const fn govern(
+pub(super) const fn govern(
     name: &'static str,
     does: Governing,
     audience: Audience,

@@ -17,11 +17,15 @@ mod described;
 #[cfg(feature = "control")]
 mod governing;
 #[cfg(feature = "control")]
+mod inventory;
+#[cfg(feature = "control")]
 mod notation;
 #[cfg(feature = "control")]
 pub(crate) mod openapi;
 #[cfg(feature = "control")]
 pub(crate) mod page;
+#[cfg(feature = "control")]
+mod registry;
 #[cfg(feature = "control")]
 mod schemas;
 mod table;
@@ -33,6 +37,8 @@ use super::who::Role;
 use described::Description;
 #[cfg(feature = "control")]
 pub(crate) use governing::Governing;
+#[cfg(feature = "control")]
+pub(crate) use registry::{Listing, Reviewing};
 
 /// What every path of the admin API begins with.
 pub(crate) const ROOT: &str = "/admin/v1/";
@@ -42,6 +48,10 @@ const TABLES: &[&[Operation]] = &[
     table::OPERATIONS,
     #[cfg(feature = "control")]
     governing::OPERATIONS,
+    #[cfg(feature = "control")]
+    inventory::OPERATIONS,
+    #[cfg(feature = "control")]
+    registry::OPERATIONS,
 ];
 
 /// What is done. What is behind the feature `control` is one of [`Governing`].

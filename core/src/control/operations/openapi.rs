@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::described::Condition;
 use super::notation::schema;
-use super::{Does, Last, Operation, Reach, all, schemas};
+use super::{Does, Governing, Last, Operation, Reach, all, schemas};
 use crate::control::who::Role;
 
 /// What every operation may be refused with, and why.
@@ -93,6 +93,8 @@ fn operation(one: &Operation) -> Value {
 /// Names an operation for programs that are made from the document.
 pub(super) fn id(does: Does) -> String {
     let name = match does {
+        Does::Govern(Governing::Reviewing(does)) => format!("{does:?}"),
+        Does::Govern(Governing::Listing(does)) => format!("{does:?}"),
         Does::Govern(does) => format!("{does:?}"),
         other => format!("{other:?}"),
     };

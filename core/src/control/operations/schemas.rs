@@ -1,7 +1,7 @@
 //! What the answers are made of, by name, in the notation of `notation.rs`. Parts with many have lists of their own in [`ALL`].
 
 /// Every named schema.
-pub(super) const ALL: &[&[(&str, &str)]] = &[EXISTING, GOVERNING];
+pub(super) const ALL: &[&[(&str, &str)]] = &[EXISTING, GOVERNING, REGISTRY, super::inventory::SCHEMAS];
 
 /// What was there before.
 const EXISTING: &[(&str, &str)] = &[
@@ -80,5 +80,20 @@ const GOVERNING: &[(&str, &str)] = &[
         "{principal: string, name?: string, role: Role, agents: string[], \
      gateway: {version: string, host: 'local'|'worker'|'function', configured_by: 'store'|'files', source?: string, \
      public_url?: string, started?: time}, sign_in: boolean}",
+    ),
+];
+
+/// What the registry is about. Its answers are of the form that the MCP Registry API gives them.
+const REGISTRY: &[(&str, &str)] = &[
+    ("ServerJson", "{name: string, description: string, version: string, *: any}"),
+    ("ListedServer", "{server: ServerJson, _meta: {*: any}}"),
+    ("ListedServers", "{servers: ListedServer[], metadata: {count: integer, nextCursor?: string}}"),
+    ("EntryStatus", "{status: 'active'|'deprecated'|'deleted', statusMessage?: string}"),
+    (
+        "ReviewedEntry",
+        "{name: string, version: string, server: ServerJson, status: 'active'|'deprecated'|'deleted', \
+         status_message: string|null, published: time, updated: time, by: string, source: string|null, \
+         review: 'pending'|'approved'|'rejected', reviewed_by: string|null, proposed: ServerJson|null, digest: string|null, \
+         approved_digest: string|null, identities: string[], resembles: string|null, settings: any}",
     ),
 ];

@@ -127,6 +127,26 @@ mod described {
         AAAA GET /admin/v1/me
         AAAo GET /admin/v1/sessions
         Aooo DELETE /admin/v1/sessions/{id}
+        AAAo GET /admin/v1/overview
+        AAAo GET /admin/v1/servers
+        AAAo GET /admin/v1/servers/{name}
+        AAAo GET /admin/v1/agents
+        AAAo GET /admin/v1/agents/{name}
+        AAA- GET /admin/v1/groups
+        AAA- GET /admin/v1/variants
+        AAAo GET /admin/v1/tools
+        AAAo POST /admin/v1/explain
+        AAA- GET /admin/v1/registry
+        AA-- POST /admin/v1/registry/imports
+        AA-- POST /admin/v1/registry/{name}/{version}/approve
+        AA-- POST /admin/v1/registry/{name}/{version}/reject
+        ---- GET /v0.1/servers
+        ---- GET /v0.1/servers/{name}/versions
+        ---- GET /v0.1/servers/{name}/versions/{version}
+        ---- DELETE /v0.1/servers/{name}/versions/{version}
+        ---- PATCH /v0.1/servers/{name}/versions/{version}/status
+        ---- PATCH /v0.1/servers/{name}/status
+        ---- POST /v0.1/publish
         "#);
     }
 }

@@ -1,6 +1,9 @@
 //! What a gateway answers that governs: each operation of `control/operations/governing.rs`, one arm each.
 
+mod inventory;
 mod me;
+mod overview;
+mod tools;
 
 use super::control::Asked;
 use crate::body::Reply;
@@ -15,8 +18,20 @@ impl<H: Host> Gateway<H> {
         match does {
             Governing::Describe => Ok(answer(http::StatusCode::OK, &openapi::document())),
             Governing::ShowMe => Ok(self.show_me(asked)),
+            Governing::ShowOverview => self.show_overview(asked).await,
+            Governing::ShowServers => self.show_servers(asked).await,
+            Governing::ShowServer => self.show_server(asked).await,
+            Governing::ShowAgents => self.show_agents(asked).await,
+            Governing::ShowAgent => self.show_agent(asked).await,
+            Governing::ShowGroups => self.show_groups(asked).await,
+            Governing::ShowVariants => self.show_variants(asked).await,
+            Governing::ShowTools => self.show_tools(asked).await,
+            Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::EndSession => self.end_session_of(asked.value(), asked).await,
+            Governing::Reviewing(does) => self.reviewing(does, asked).await,
+            // These have a door of their own.
+            Governing::Listing(_) => Err(Fault::nowhere()),
         }
     }
 }

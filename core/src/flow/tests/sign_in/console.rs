@@ -310,3 +310,20 @@ fn the_admin_credential_signs_in_when_all_else_fails() {
     assert_eq!(stage.by_key(&mut Browser::default(), ADMIN_KEY).status, 404);
     assert_eq!(stage.whoami(&mut browser), "404", "there is no control plane");
 }
+
+#[test]
+fn a_page_is_told_which_ways_in_there_are() {
+    let ways = |stage: &Stage| {
+        let page = [("accept", "application/json")];
+        let told = stage.send(Method::GET, "/console/sign-in", &page, String::new());
+        format!("{} {}", told.status, told.text)
+    };
+    let stage = Stage::with(governed(&[], false));
+    stage.gateway.set_admin_key(AdminKey::new(ADMIN_KEY));
+    assert_eq!(ways(&stage), r#"200 {"provider":true,"admin_key":true}"#);
+    stage.gateway.set_admin_key(None);
+    assert_eq!(ways(&stage), r#"200 {"provider":true,"admin_key":false}"#);
+    stage.gateway.set_admin_key(AdminKey::new(ADMIN_KEY));
+    stage.gateway.reload(config(|_| ()));
+    assert_eq!(ways(&stage), r#"200 {"provider":false,"admin_key":true}"#);
+}

@@ -1,0 +1,165 @@
+//! What people do at the console, in a real browser, before the real gateway; and what they take from it to their clients, which
+//! works there.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use portcullis_tests::client::{Client, Step};
+use portcullis_tests::gateway::Gateway;
+use portcullis_tests::http::Request;
+use portcullis_tests::process::{self, Finished};
+use portcullis_tests::provider::Provider;
+use portcullis_tests::stand_in::StandIn;
+use portcullis_tests::toolbox;
+use serde_json::{Value, json};
+
+const KEY: &str = "the-admin-key-of-this-test";
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Has somebody do something at the console of a gateway; returns what they saw.
+fn browse(journey: &str, url: &str, who: [&str; 2]) -> Value {
+    let mut command = Command::new(toolbox::node());
+    command
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/browser/console.mjs"))
+        .args([journey, "--url", url.trim_end_matches('/')])
+        .args(who)
+        .arg("--chromium")
+        .arg(toolbox::chromium())
+        .arg("--packages")
+        .arg(toolbox::browser_modules().parent().expect("modules lie in a folder"))
+        .env("NODE_PATH", toolbox::node_modules());
+    let told = process::run(command, &[], PATIENCE);
+    assert!(told.status.success(), "{journey}: {}{}", told.stdout, told.stderr);
+    serde_json::from_str(&told.stdout).expect("a line of JSON")
+}
+
+/// Starts a gateway that is configured by its console, with this configuration in force.
+fn governed(config: &Value) -> Gateway {
+    let gateway = Gateway::with("").configured_remotely().env("PORTCULLIS_ADMIN_KEY", KEY).start();
+    let pushed = Request::new("PUT", &gateway.url_of("/admin/v1/config"))
+        .header("Authorization", format!("Bearer {KEY}"))
+        .header("If-None-Match", "*")
+        .json(&json!({ "files": { "portcullis.yaml": config.to_string() } }))
+        .send();
+    assert!(pushed.status < 300, "{}", pushed.text());
+    gateway
+}
+
+fn demo() -> Value {
+    json!({ "command": [toolbox::gateway(), "demo"] })
+}
+
+/// Returns the texts that a client is told.
+fn told<'v>(clients: &'v Value, name: &str) -> Vec<&'v str> {
+    let texts = clients[name].as_array().map(Vec::as_slice).unwrap_or_default();
+    texts.iter().map(|told| told["text"].as_str().expect("a text")).collect()
+}
+
+/// Asks for the tools with the URL and the header that a client is told, in a file or on a command line.
+fn tools_by(text: &str) -> Value {
+    let words: Vec<_> = text.split(['"', ' ']).filter(|word| !word.is_empty()).collect();
+    let url = words.iter().find(|word| word.starts_with("http://")).expect("a URL");
+    let at = words.iter().position(|word| *word == "Bearer").expect("a header");
+    assert_eq!(
+        Request::new("POST", url).json(&json!({})).send().status,
+        401,
+        "the header is what lets it in"
+    );
+    let header = format!("Authorization: Bearer {}", words[at + 1]);
+    Client::TsV1.run_with(url, &[&header], &[Step::ListTools]).result(0)["tools"].clone()
+}
+
+/// Starts a server as the configuration of Claude Desktop says, and asks it for the tools.
+fn tools_of_program(text: &str) -> String {
+    let said: Value = serde_json::from_str(text).expect("JSON");
+    let server = &said["mcpServers"]["portcullis"];
+    let words: Vec<_> = server["args"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    assert_eq!((server["command"].as_str(), &words[..2]), (Some("npx"), &["-y", "mcp-remote"][..]));
+    let state = toolbox::scratch();
+    let mut program = Command::new(toolbox::node())
+        .arg(toolbox::node_module("mcp-remote/dist/proxy.js"))
+        .args(&words[2..])
+        .env("AUTHORIZATION", server["env"]["AUTHORIZATION"].as_str().expect("a text"))
+        .env("MCP_REMOTE_CONFIG_DIR", state.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("node runs");
+    let (sender, lines) = mpsc::channel();
+    let output = BufReader::new(program.stdout.take().expect("it was asked for"));
+    thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let mut input = program.stdin.take().expect("it was asked for");
+    let client = json!({ "name": "desktop", "version": "1" });
+    let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client });
+    let mut ask = |message: Value| writeln!(input, "{message}").expect("it listens");
+    ask(json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello }));
+    let answered = lines.recv_timeout(PATIENCE).expect("an answer");
+    assert!(answered.contains("\"result\""), "{answered}");
+    ask(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    ask(json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" }));
+    let listed = lines.recv_timeout(PATIENCE).expect("an answer");
+    program.kill().expect("it runs");
+    program.wait().expect("it has ended");
+    listed
+}
+
+#[test]
+fn what_a_client_is_told_connects_it() {
+    let gateway = governed(&json!({
+        "version": 1,
+        "servers": { "demo": demo() },
+        "auth": { "required": true },
+        "agents": { "coder": { "allow": ["demo/echo"] }, "default": { "deny": ["*"] } },
+    }));
+    let clients = browse("snippets", &gateway.url_of(""), ["--key", KEY]);
+    for name in ["Claude Code", "Cursor", "VS Code", "Gemini CLI"] {
+        let texts = told(&clients, name);
+        assert!(!texts.is_empty(), "{name}: {clients}");
+        for text in texts {
+            let tools = tools_by(text);
+            let names: Vec<_> = tools.as_array().expect("a list").iter().map(|tool| &tool["name"]).collect();
+            assert_eq!(names, ["demo__echo"], "{name}");
+        }
+    }
+    assert_eq!(told(&clients, "ChatGPT"), [gateway.url_of("/mcp")]);
+    let [desktop] = told(&clients, "Claude Desktop")[..] else { panic!("one file: {clients}") };
+    assert!(tools_of_program(desktop).contains("demo__echo"));
+    let here = toolbox::scratch();
+    std::os::unix::fs::symlink(toolbox::node_modules(), here.path().join("node_modules"))
+        .expect("a link can be made");
+    for (name, file, program) in
+        [("Python", "agent.py", toolbox::python()), ("TypeScript", "agent.mjs", toolbox::node())]
+    {
+        let [text] = told(&clients, name)[..] else { panic!("one program: {clients}") };
+        fs::write(here.path().join(file), text).expect("a file can be written");
+        let mut command = Command::new(program);
+        command.arg(file).current_dir(here.path());
+        let Finished { status, stdout, stderr } = process::run(command, &[], PATIENCE);
+        assert!(status.success() && stdout.trim() == "demo__echo", "{name}: {stdout}{stderr}");
+    }
+}
+
+#[test]
+fn a_role_is_offered_what_it_may_do() {
+    let roles = json!({ "auditor": [{ "claim": { "groups": "all" } }] });
+    let console = json!({ "sign_in": true, "roles": roles, "members": true });
+    let front = StandIn::governed(Provider::with_pages_behind, &console);
+    let seen = browse("offered", &front.origin, ["--person", "ann"]);
+    let pages: Vec<_> = seen.as_object().expect("pages").keys().collect();
+    assert!(pages.iter().any(|page| *page == "Audit"), "an auditor reads the trail: {seen}");
+    for (page, verb) in [("Keys", "New key"), ("Secrets", "New secret"), ("Connect a client", "Make a key")] {
+        let buttons = seen[page].to_string();
+        assert!(seen[page].is_array() && !buttons.contains(verb), "an auditor changes nothing: {seen}");
+    }
+    let seen = browse("offered", &front.origin, ["--person", "bob"]);
+    for page in ["Audit", "Secrets", "Configuration", "Approvals"] {
+        assert!(seen.get(page).is_none(), "{page} is not a member's: {seen}");
+    }
+    assert!(seen["Keys"].to_string().contains("New key"), "their own keys are: {seen}");
+}
