@@ -569,7 +569,7 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 33] = [
+    const PLACES: [(&str, &str); 34] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),

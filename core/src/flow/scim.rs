@@ -115,7 +115,8 @@ impl<H: Host> Gateway<H> {
     }
 
     async fn provisioned(&self, asking: &Asking<'_>, body: Body) -> Done {
-        let place = Place::find(asking.head.uri.path()).ok_or_else(Refused::unknown)?;
+        let place =
+            Place::find(asking.head.uri.path()).ok_or_else(|| Refused::nowhere(asking.head.uri.path()))?;
         let base = &asking.base;
         let fixed = |all: Vec<Value>, id: Option<&str>| {
             if asking.wanted.filter.is_some() {

@@ -130,6 +130,17 @@ impl Refused {
         Self::new(StatusCode::NOT_FOUND, "there is no such resource")
     }
 
+    /// That a path leads nowhere, or to what is optional and not there.
+    pub(crate) fn nowhere(path: &str) -> Self {
+        match path.strip_prefix(ROOT) {
+            Some(SEARCH) => {
+                Self::new(StatusCode::NOT_IMPLEMENTED, "users and groups are searched each by themselves")
+            }
+            Some("Bulk" | "Me") => Self::new(StatusCode::NOT_IMPLEMENTED, "this is not there"),
+            _ => Self::unknown(),
+        }
+    }
+
     /// That another resource has what must be one's own.
     pub(crate) fn taken(attribute: &str) -> Self {
         let detail = format!("another resource has this {attribute}");

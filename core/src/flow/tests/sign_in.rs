@@ -2,8 +2,6 @@
 
 mod clients;
 mod console;
-#[cfg(feature = "control")]
-mod directory;
 mod document;
 mod tokens;
 

@@ -1,6 +1,8 @@
 //! Those who govern sign in at the console, and what a session is good for: its own console, and nothing else.
 #![cfg(feature = "control")]
 
+mod directory;
+
 use serde_json::Value;
 
 use super::*;
@@ -9,11 +11,11 @@ use crate::control::Role;
 use crate::front::admin::AdminKey;
 use crate::testing::ADMIN_KEY;
 
-pub(super) const CONSOLE: [(&str, &str); 3] =
+const CONSOLE: [(&str, &str); 3] =
     [("sec-fetch-site", "same-origin"), ("origin", OWN), ("x-portcullis-console", "1")];
-pub(super) const SESSION: &str = "__Host-portcullis-session";
+const SESSION: &str = "__Host-portcullis-session";
 
-pub(super) fn governed(roles: &[(Role, &str)], members: bool) -> Config {
+fn governed(roles: &[(Role, &str)], members: bool) -> Config {
     let mut config = config(|_| ());
     let client = config.auth.sign_in.clone().expect("a client");
     let holder = |value: &str| vec![Holder::Claim("groups".into(), value.into())];
@@ -28,11 +30,11 @@ pub(super) fn governed(roles: &[(Role, &str)], members: bool) -> Config {
 
 impl Stage {
     /// Has a browser with its cookies ask for something, as from a page of the console's own.
-    pub(super) fn ask(&self, browser: &mut Browser, method: Method, target: &str, body: &str) -> Answered {
+    fn ask(&self, browser: &mut Browser, method: Method, target: &str, body: &str) -> Answered {
         self.ask_from(browser, (method, target), &CONSOLE, body)
     }
 
-    pub(super) fn ask_from(
+    fn ask_from(
         &self,
         browser: &mut Browser,
         (method, target): (Method, &str),
@@ -61,19 +63,19 @@ impl Stage {
     }
 
     /// Signs in at the provider.
-    pub(super) fn sign_in(&self, browser: &mut Browser, to: &str) -> Answered {
+    fn sign_in(&self, browser: &mut Browser, to: &str) -> Answered {
         let at = self.ask_from(browser, (Method::GET, &format!("/console/sign-in{to}")), &[], "");
         assert_eq!(at.status, 302, "{at:?}");
         let back = self.at_provider(&at);
         self.ask_from(browser, (Method::GET, &back), &[], "")
     }
 
-    pub(super) fn by_key(&self, browser: &mut Browser, key: &str) -> Answered {
+    fn by_key(&self, browser: &mut Browser, key: &str) -> Answered {
         self.ask(browser, Method::POST, "/console/sign-in", &format!(r#"{{"key":"{key}"}}"#))
     }
 
     /// Returns who a browser is to the control plane, and in which role.
-    pub(super) fn whoami(&self, browser: &mut Browser) -> String {
+    fn whoami(&self, browser: &mut Browser) -> String {
         let answered = self.ask(browser, Method::GET, "/admin/v1/sessions", "");
         if answered.status != 200 {
             return format!("{}", answered.status);
@@ -86,7 +88,7 @@ impl Stage {
     }
 
     /// Returns the ids of the sessions that a browser may see.
-    pub(super) fn sessions(&self, browser: &mut Browser) -> Vec<String> {
+    fn sessions(&self, browser: &mut Browser) -> Vec<String> {
         let answered = self.ask(browser, Method::GET, "/admin/v1/sessions", "");
         let said: Value = serde_json::from_str(&answered.text).expect("JSON");
         let ids = said["items"].as_array().expect("a list").iter();

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::console::{CONSOLE, SESSION, governed};
-use super::*;
+use super::super::*;
+use super::{CONSOLE, SESSION, governed};
 use crate::config::{Attribute, Holder, Scim};
 use crate::control::Role;
 use crate::testing::ADMIN_KEY;
@@ -222,8 +222,8 @@ fn case_31_what_is_not_there_is_not_told_from_what_is_elsewhere() {
         "/scim/v2/Users/",
         "/scim/v2/users",
         "/scim/v2/Users/a/b",
-        "/scim/v2/Bulk",
-        "/scim/v2/Me",
+        "/scim/v2/bulk",
+        "/scim/v2/me",
     ] {
         assert_eq!(stage.told(Method::GET, nowhere, &Value::Null).0, 404, "{nowhere}");
     }
