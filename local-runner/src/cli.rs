@@ -3,6 +3,7 @@
 mod approve;
 mod bridge;
 mod evaluate;
+mod fleet;
 #[cfg(target_os = "linux")]
 mod gate;
 mod host;
@@ -21,12 +22,15 @@ use tracing_subscriber::filter::LevelFilter;
 pub(crate) use approve::{Approve, History};
 pub(crate) use bridge::{Bridge, TOKEN};
 pub(crate) use evaluate::Evaluate;
+pub(crate) use fleet::{
+    BeginRollout, Control, ENROLMENT, Enrol, Fleet, ListGateways, OfFleet, Promote, RemoveGateway,
+};
 #[cfg(target_os = "linux")]
 pub(crate) use gate::{Gate, GateSockets};
-pub(crate) use host::{Host, Inside, Logs, Prepare, Running, Stop};
+pub(crate) use host::{Host, Inside, Instance, Logs, Prepare, Running, Stop};
 pub(crate) use remote::{
-    AdminCredential, Connections, ConnectionsOf, EndConnections, KeysOf, ListConnections, Pull, Push,
-    Rollback, Versions,
+    AdminCredential, Connections, ConnectionsOf, EndConnections, Instances, KeysOf, ListConnections,
+    ListInstances, Pull, Push, RemoveInstance, Rollback, Versions,
 };
 pub(crate) use secrets::{ChangeSecret, ListSecrets, Secrets, SecretsOf};
 
@@ -68,11 +72,14 @@ Examples:
   portcullis                                        serve ./portcullis.yaml, or the demo
   portcullis serve --config ~/.cursor/mcp.json      serve the servers of an mcpServers file as it is
   portcullis check --config portcullis.yaml         find every problem of a configuration
+  portcullis serve --control https://control.example.com --enrolment-file enrolment.token
+                                                    serve what a control plane says
 
 Environment, besides what stands above:
   PORTCULLIS_LOG               what is logged, such as debug or warn,upstream=info
   PORTCULLIS_SEAL_KEY          the keys that seal sessions and secrets, where several gateways share them; `keyring` keeps
                                this one's in the keyring of the operating system
+  PORTCULLIS_ENROLMENT         the token by which this gateway joins a fleet (`portcullis fleet enrol`)
   PORTCULLIS_ADMIN_KEY         opens /metrics and the admin API on the main address
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces, metrics and logs go, as other OTEL_ variables say";
 
@@ -175,6 +182,12 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis connections list\n  portcullis connections list --url https://mcp.example.com\n  portcullis connections rm user:corp:ana\n\nUsers themselves connect and disconnect on the gateway's page /connect/SERVER."
     )]
     Connections(Connections),
+    /// List and remove the gateways that are identities' own, where each has one
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  portcullis instances list --url https://mcp.example.com\n  portcullis instances rm 0f3a9c41d27be605 --url https://mcp.example.com\n\nEach identity has one where the configuration says `gateway: { isolation: per-identity }`."
+    )]
+    Instances(Instances),
     /// Push the configuration to a gateway that runs elsewhere; it is put in force, or refused as a whole
     #[command(
         after_help = "Examples:\n  PORTCULLIS_ADMIN_KEY=... portcullis push --to https://mcp.example.com --note 'tickets for interns'\n  portcullis push --config gateway/ --to https://mcp.example.com --admin-key-file admin.key\n\nA push builds on the version that was last pulled or pushed from the same folder, which is noted there in\n.portcullis-remote.json; where another is in force by now, it is refused."
@@ -189,12 +202,18 @@ pub(crate) enum Command {
     /// List the versions of a gateway's configuration
     #[command(after_help = "Example:\n  portcullis versions --url https://mcp.example.com")]
     Versions(Versions),
+    /// Govern other gateways from a control plane: who joins, and which version goes where
+    #[command(subcommand, after_help = fleet::EXAMPLES)]
+    Fleet(Fleet),
     /// Print the JSON Schema of the native configuration
     #[command(after_help = "Example:\n  portcullis schema > portcullis.schema.json")]
     Schema,
     /// A server that answers over HTTP in a network of its own, on standard input and output
     #[command(hide = true)]
     Inside(Inside),
+    /// The gateway that is one identity's own, as another starts it
+    #[command(hide = true)]
+    Instance(Instance),
     /// The built-in demo MCP server, on standard input and output
     #[command(hide = true)]
     Demo,
@@ -226,6 +245,8 @@ pub(crate) struct Serve {
     /// The address to listen on; port 0 takes any free one
     #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9000", value_parser = address)]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) control: Control,
     /// Serve others than this machine although nothing asks them who they are
     #[arg(long)]
     pub(crate) insecure: bool,

@@ -2,6 +2,7 @@
 
 mod addressee;
 mod admit;
+mod apart;
 mod approvals;
 mod ask;
 mod audited;
@@ -22,7 +23,11 @@ mod documents;
 mod door;
 mod drawers;
 #[cfg(feature = "control")]
+mod fleet;
+#[cfg(feature = "control")]
 mod govern;
+#[cfg(feature = "control")]
+mod governed;
 mod hand_over;
 #[cfg(feature = "hosting")]
 mod idle;
@@ -78,11 +83,16 @@ use crate::ports::{Chunks, Host};
 use crate::upstream::Server;
 
 pub(crate) use addressee::Addressee;
+pub use apart::NOBODY;
+#[cfg(feature = "control")]
+pub(crate) use audited::described_as;
 pub(crate) use bearers::Issuers;
 pub use connections::NoToken;
 pub use control::Looked;
 pub(crate) use discover::Remarks;
 pub use drawers::{Drawers, Messenger};
+#[cfg(feature = "control")]
+pub use governed::{Governed, NotGoverned};
 pub(crate) use linking::Linking;
 pub(crate) use park::{Parking, Spent};
 pub(crate) use rest::TakenUp;
