@@ -608,7 +608,7 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 34] = [
+    const PLACES: [(&str, &str); 35] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Instances", "gateway: { instances: { zzzzzz: 1 } }"),
