@@ -191,9 +191,9 @@ export class Line {
 // What cannot be an answer is none, and no error of whoever made it.
 const response = (body, status, fields) => {
   try {
-    const said = new Headers(headers(fields));
+    const said = headers(fields);
     // What is compressed by now is sent as it is.
-    const encodeBody = said.has('content-encoding') ? 'manual' : 'automatic';
+    const encodeBody = said.some(([name]) => name === 'content-encoding') ? 'manual' : 'automatic';
     return new Response(body, { status, headers: said, encodeBody });
   } catch (error) {
     console.error('an answer cannot be given', error);
