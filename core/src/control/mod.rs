@@ -22,6 +22,8 @@ pub mod registry;
 pub(crate) mod request;
 pub(crate) mod secrets;
 #[cfg(feature = "control")]
+pub(crate) mod repeated;
+#[cfg(feature = "control")]
 pub(crate) mod session;
 #[cfg(feature = "control")]
 pub(crate) mod settings;

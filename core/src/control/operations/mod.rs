@@ -38,6 +38,8 @@ use described::Description;
 #[cfg(feature = "control")]
 pub(crate) use governing::Governing;
 #[cfg(feature = "control")]
+pub(crate) use inventory::Writing;
+#[cfg(feature = "control")]
 pub(crate) use registry::{Listing, Reviewing};
 
 /// What every path of the admin API begins with.

@@ -134,6 +134,20 @@ mod described {
         AAAo GET /admin/v1/agents/{name}
         AAA- GET /admin/v1/groups
         AAA- GET /admin/v1/variants
+        AAA- GET /admin/v1/groups/{name}
+        AAA- GET /admin/v1/variants/{name}
+        AA-- POST /admin/v1/servers
+        AA-- PUT /admin/v1/servers/{name}
+        AA-- DELETE /admin/v1/servers/{name}
+        AA-- POST /admin/v1/groups
+        AA-- PUT /admin/v1/groups/{name}
+        AA-- DELETE /admin/v1/groups/{name}
+        AA-- POST /admin/v1/variants
+        AA-- PUT /admin/v1/variants/{name}
+        AA-- DELETE /admin/v1/variants/{name}
+        AA-- POST /admin/v1/agents
+        AA-- PUT /admin/v1/agents/{name}
+        AA-- DELETE /admin/v1/agents/{name}
         AAAo GET /admin/v1/tools
         AAAo POST /admin/v1/explain
         AAA- GET /admin/v1/registry
