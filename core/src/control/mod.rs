@@ -19,10 +19,10 @@ pub(crate) mod listing;
 pub(crate) mod operations;
 #[cfg(feature = "control")]
 pub mod registry;
-pub(crate) mod request;
-pub(crate) mod secrets;
 #[cfg(feature = "control")]
 pub(crate) mod repeated;
+pub(crate) mod request;
+pub(crate) mod secrets;
 #[cfg(feature = "control")]
 pub(crate) mod session;
 #[cfg(feature = "control")]

@@ -97,7 +97,12 @@ impl Known {
         let is_kept = said.get("key").is_none() && body.len() <= LARGEST;
         let made = said["id"].as_str().map(str::to_owned);
         let body = is_kept.then(|| String::from_utf8_lossy(body).into_owned());
-        let given = Given { status: status.as_u16(), tag: tag.map(str::to_owned), made: made.filter(|_| !is_kept), body };
+        let given = Given {
+            status: status.as_u16(),
+            tag: tag.map(str::to_owned),
+            made: made.filter(|_| !is_kept),
+            body,
+        };
         Self { answer: Some(given), ..self }
     }
 

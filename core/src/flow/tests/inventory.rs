@@ -177,8 +177,8 @@ fn an_entry_is_written_and_all_else_stays() {
     insta::assert_snapshot!(write(Role::Operator, Method::POST, "servers", r#"{"name":"d","settings":{"url":"http://d.test/mcp"}}"#), @r#"201 3 "added the server d" null"#);
     insta::assert_snapshot!(write(Role::Operator, Method::POST, "servers", r#"{"name":"D","settings":{"url":"http://d.test/mcp"}}"#), @r#"409 null null "D is there already: change it with PUT""#);
     insta::assert_snapshot!(write(Role::Operator, Method::POST, "variants", r#"{"name":"a/whisper","settings":{"from":"echo"}}"#), @r#"201 4 "added the variant a/whisper" null"#);
-    insta::assert_snapshot!(write(Role::Operator, Method::DELETE, "variants/a/shout", ""), @"");
-    insta::assert_snapshot!(write(Role::Operator, Method::PUT, "agents/default", r#"{"settings":{"allow":["echoes"]}}"#), @r#"200 5 "changed the agent default" null"#);
+    insta::assert_snapshot!(write(Role::Operator, Method::DELETE, "variants/a/shout", ""), @r#"200 5 "removed the variant a/shout" null"#);
+    insta::assert_snapshot!(write(Role::Operator, Method::PUT, "agents/default", r#"{"settings":{"allow":["echoes"]}}"#), @r#"200 6 "changed the agent default" null"#);
     insta::assert_snapshot!(write(Role::Operator, Method::DELETE, "servers/none", ""), @r#"404 null null "there is no server of that name""#);
     // What would not be a configuration is none.
     insta::assert_snapshot!(write(Role::Operator, Method::DELETE, "groups/echoes", ""), @r#"422 null null "the configuration has 2 errors; nothing has changed""#);
@@ -194,7 +194,7 @@ fn an_entry_is_written_and_all_else_stays() {
       c: { url: 'http://c.test/mcp', headers: { X-Ref: 'Bearer ${secret:k}' } }
       d: { url: "http://d.test/mcp" }
     groups: { echoes: { a: [echo] } }
-    variants: { a: { shout: { from: echo }, whisper: { from: echo } } }
+    variants: { a: { whisper: { from: echo } } }
     agents:
       ana: { match: [{ api_key: ana-laptop }], allow: [echoes] }
       default: { allow: [echoes] }
@@ -238,21 +238,33 @@ fn what_is_asked_twice_is_done_once() {
     let stage = Stage::new();
     let send = |key: &str, path: &str, body: &str| {
         let extra = [("idempotency-key", key)];
-        let (status, said) = stage.send_with(&extra, Role::Operator, (Method::POST, path), ("application/json", body));
+        let (status, said) =
+            stage.send_with(&extra, Role::Operator, (Method::POST, path), ("application/json", body));
         format!("{status} {} {}", said["version"], said["detail"])
     };
     let body = r#"{"name":"x","settings":{"a":["*"]}}"#;
-    insta::assert_snapshot!(send("k1", "groups", body), @"");
-    insta::assert_snapshot!(send("k1", "groups", body), @"");
-    insta::assert_snapshot!(send("k1", "groups", r#"{"name":"y","settings":{"a":["*"]}}"#), @"");
-    insta::assert_snapshot!(send("k2", "groups", body), @"");
-    insta::assert_snapshot!(send("k2", "groups", r#"{"name":"y","settings":{"a":["*"]}}"#), @"");
-    insta::assert_snapshot!(send("", "groups", body), @"");
+    insta::assert_snapshot!(send("k1", "groups", body), @"201 2 null");
+    insta::assert_snapshot!(send("k1", "groups", body), @"201 2 null");
+    insta::assert_snapshot!(send("k1", "groups", r#"{"name":"y","settings":{"a":["*"]}}"#), @r#"422 null "the `Idempotency-Key` was used for another request""#);
+    insta::assert_snapshot!(send("k2", "groups", body), @r#"409 null "x is there already: change it with PUT""#);
+    insta::assert_snapshot!(send("k2", "groups", r#"{"name":"y","settings":{"a":["*"]}}"#), @"201 3 null");
+    insta::assert_snapshot!(send("", "groups", body), @r#"400 null "Idempotency-Key: expected 1 to 255 characters""#);
     // A key is shown once, whatever is asked again.
     let extra = [("idempotency-key", "k3")];
-    let make = || stage.send_with(&extra, Role::Operator, (Method::POST, "keys"), ("application/json", r#"{"agent":"ana-laptop"}"#));
+    let make = || {
+        stage.send_with(
+            &extra,
+            Role::Operator,
+            (Method::POST, "keys"),
+            ("application/json", r#"{"agent":"ana-laptop"}"#),
+        )
+    };
     let (first, again) = (make(), make());
     assert_eq!((first.0, again.0), (201, 409), "{}", again.1);
-    assert!(again.1["detail"].as_str().is_some_and(|said| said.contains(first.1["id"].as_str().unwrap())), "{}", again.1);
+    assert!(
+        again.1["detail"].as_str().is_some_and(|said| said.contains(first.1["id"].as_str().unwrap())),
+        "{}",
+        again.1
+    );
     assert_eq!(stage.get(Role::Operator, "keys")["keys"].as_array().map(Vec::len), Some(1));
 }
