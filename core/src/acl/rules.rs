@@ -45,7 +45,7 @@ struct Clause {
     reach: Reach,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum Reach {
     Everything,
     Some(Vec<Selector>),
@@ -226,6 +226,31 @@ impl Rules {
         let allow = self.allow.iter().filter(|clause| clause.allows(target));
         let deny = deny.map(|clause| (Side::Deny, &clause.rule));
         deny.chain(allow.map(|clause| (Side::Allow, &clause.rule)))
+    }
+
+    /// Returns every condition.
+    #[cfg(feature = "control")]
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        let clauses = self.allow.iter().chain(&self.deny);
+        clauses.filter_map(|clause| clause.rule.when.as_ref()).chain(self.agent.when.as_ref())
+    }
+
+    /// Tells whether others decide alike on one thing, whatever conditions come to.
+    #[cfg(feature = "control")]
+    pub(crate) fn decides_alike(&self, other: &Self, target: &Target<'_>) -> bool {
+        let bears = |(side, rule): (Side, &Rule)| (side, rule.when.clone());
+        self.agent.when == other.agent.when
+            && self.naming(target).map(bears).eq(other.naming(target).map(bears))
+    }
+
+    /// Tells whether others decide alike on everything, wherever they stand.
+    #[cfg(feature = "control")]
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        let same =
+            |(one, other): (&Clause, &Clause)| one.reach == other.reach && one.rule.when == other.rule.when;
+        let all =
+            |one: &[Clause], other: &[Clause]| one.len() == other.len() && one.iter().zip(other).all(same);
+        self.agent.when == other.agent.when && all(&self.allow, &other.allow) && all(&self.deny, &other.deny)
     }
 
     /// Decides on one thing. `truth` says what each condition comes to.

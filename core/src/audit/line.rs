@@ -176,6 +176,14 @@ fn auth(kind: AuthKind) -> &'static str {
     }
 }
 
+/// Returns the way of proving who somebody is that a line calls so.
+#[cfg(feature = "control")]
+pub(crate) fn auth_named(word: &str) -> Option<AuthKind> {
+    use AuthKind::{Admin, Anonymous, ApiKey, Operator, Session, SharedKey, Token};
+    let all = [Anonymous, ApiKey, SharedKey, Operator, Admin, Session, Token];
+    all.into_iter().find(|kind| auth(*kind) == word)
+}
+
 /// Appends the SHA-256 of some bytes, in hexadecimal digits.
 pub(super) fn write_digest(out: &mut String, bytes: &[u8]) {
     write_hex(out, &Sha256::digest(bytes));

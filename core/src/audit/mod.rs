@@ -36,6 +36,8 @@ pub use verdict::{Verdict, Verdicts};
 pub use verify::{Breach, Fault, Verified, Verifier, verify};
 pub use walk::{Check, Reach, Search, Step, Steps};
 
+#[cfg(feature = "control")]
+pub(crate) use line::auth_named;
 pub(crate) use noted::{Noted, digested, written};
 #[cfg(feature = "control")]
 pub(crate) use secrets::names_secret;

@@ -293,6 +293,19 @@ impl View {
         self.merged.list(kind).iter().map(|entry| (&*entry.name, &entry.route))
     }
 
+    /// Returns what an agent of an era is listed of a kind: each exposed name, and the item as JSON text.
+    #[cfg(feature = "control")]
+    pub(crate) fn items(&self, kind: Kind, era: Era) -> impl Iterator<Item = (&str, &str)> {
+        let items = self.merged.list(kind).iter().zip(&self.seen[kind as usize]);
+        items.filter(|(_, seen)| **seen != Seen::Not).map(move |(entry, _)| (&*entry.name, entry.text(era)))
+    }
+
+    /// Returns the item that has an exposed name, whoever may see it, as JSON text.
+    #[cfg(feature = "control")]
+    pub(crate) fn text(&self, kind: Kind, name: &str) -> Option<&str> {
+        Some(self.merged.find(kind, name)?.1.text(Era::Modern))
+    }
+
     /// Returns the same with each item as stateless agents see it, and whether it is held back.
     #[cfg(feature = "control")]
     pub(crate) fn texts(&self, kind: Kind) -> impl Iterator<Item = (&str, &Route, &str, bool)> {

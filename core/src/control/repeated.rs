@@ -20,6 +20,9 @@ const LONGEST: usize = 255;
 /// The longest answer that is kept, in bytes.
 const LARGEST: usize = 16 << 10;
 
+/// The members of an answer that are shown once.
+const SECRETS: [&str; 3] = ["key", "token", "secret"];
+
 /// What is known of a request that came with a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Known {
@@ -94,7 +97,8 @@ impl Known {
     /// Takes note of the answer.
     pub(crate) fn answered(self, status: StatusCode, tag: Option<&str>, body: &[u8]) -> Self {
         let said: Value = serde_json::from_slice(body).unwrap_or_default();
-        let is_kept = said.get("key").is_none() && body.len() <= LARGEST;
+        let has_secret = SECRETS.into_iter().any(|name| said.get(name).is_some());
+        let is_kept = !has_secret && body.len() <= LARGEST;
         let made = said["id"].as_str().map(str::to_owned);
         let body = is_kept.then(|| String::from_utf8_lossy(body).into_owned());
         let given = Given {

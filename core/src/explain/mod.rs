@@ -274,7 +274,13 @@ impl Looks<'_> {
     }
 }
 
-fn list_of(kind: ItemKind) -> Kind {
+/// Says why a name leads nowhere, where the configuration says so.
+#[cfg(feature = "control")]
+pub(crate) fn nowhere(config: &Config, kind: ItemKind, name: &str) -> Option<String> {
+    named::lead(config, kind, name).ok()?.nowhere
+}
+
+pub(crate) fn list_of(kind: ItemKind) -> Kind {
     match kind {
         ItemKind::Tool => Kind::Tools,
         ItemKind::Prompt => Kind::Prompts,

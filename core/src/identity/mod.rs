@@ -12,6 +12,8 @@ mod key;
 mod proof;
 mod ring;
 mod subject;
+#[cfg(feature = "control")]
+mod supposed;
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub use proof::Proof;
 pub(crate) use proof::{Evidence, Shown, authenticate, key_header};
 pub use ring::{KeyRecord, KeyRing};
 pub use subject::Subject;
+#[cfg(feature = "control")]
+pub(crate) use supposed::{Known, Stranger, Traces, Unrecorded, suppositions};
 
 /// Who sends a request, as far as it could be told.
 #[derive(Debug, Clone)]

@@ -58,6 +58,12 @@ impl Server {
         self.known().seen.clone()
     }
 
+    /// Tells whether the registry keeps it out.
+    #[cfg(feature = "control")]
+    pub(crate) fn is_unlisted(&self) -> bool {
+        self.known().is_unlisted
+    }
+
     /// Returns what is not as it was approved.
     pub(crate) fn held(&self) -> Arc<Vec<Held>> {
         self.known().held.clone()

@@ -1,6 +1,7 @@
 //! What a gateway answers that governs: each operation of `control/operations/governing.rs`, one arm each.
 
 mod entries;
+mod fleet;
 mod inventory;
 mod me;
 mod once;
@@ -33,6 +34,7 @@ impl<H: Host> Gateway<H> {
             Governing::ShowTools => self.show_tools(asked).await,
             Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
+            Governing::Fleet(order) => self.order(order, asked).await,
             Governing::EndSession => self.end_session_of(asked.value(), asked).await,
             Governing::Reviewing(does) => self.reviewing(does, asked).await,
             // These have a door of their own.
