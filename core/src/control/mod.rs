@@ -21,6 +21,8 @@ pub(crate) mod listing;
 pub(crate) mod operations;
 #[cfg(feature = "control")]
 pub mod registry;
+#[cfg(feature = "control")]
+pub(crate) mod repeated;
 pub(crate) mod request;
 #[cfg(feature = "control")]
 pub(crate) mod scim;

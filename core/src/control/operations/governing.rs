@@ -21,6 +21,9 @@ pub(crate) enum Governing {
     ShowAgent,
     ShowGroups,
     ShowVariants,
+    ShowGroup,
+    ShowVariant,
+    Writing(super::Writing),
     ShowTools,
     Explain,
     /// Entries of the registry are reviewed.

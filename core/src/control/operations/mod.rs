@@ -42,6 +42,8 @@ pub(crate) use fleet::Order;
 #[cfg(feature = "control")]
 pub(crate) use governing::Governing;
 #[cfg(feature = "control")]
+pub(crate) use inventory::Writing;
+#[cfg(feature = "control")]
 pub(crate) use registry::{Listing, Reviewing};
 
 /// What every path of the admin API begins with.
