@@ -117,7 +117,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Works with what this host can do for a configuration.
-    fn means<T>(&self, strangers: Strangers, work: impl FnOnce(&Means<'_>) -> T) -> T {
+    pub(super) fn means<T>(&self, strangers: Strangers, work: impl FnOnce(&Means<'_>) -> T) -> T {
         let env = |name: &str| self.host().variable(name);
         let processes =
             if self.host().starts_processes() { Processes::Started } else { Processes::NeverStarted };
@@ -330,7 +330,11 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Returns what is to be said of a document that can be served; refuses one with an error.
-    async fn examined(&self, document: &Document, strangers: Strangers) -> Result<Vec<Problem>, Fault> {
+    pub(super) async fn examined(
+        &self,
+        document: &Document,
+        strangers: Strangers,
+    ) -> Result<Vec<Problem>, Fault> {
         let problems = self.problems_of(document, strangers).await;
         if has_error(&problems) { Err(Fault::invalid(&problems)) } else { Ok(problems) }
     }

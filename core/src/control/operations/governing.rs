@@ -19,6 +19,7 @@ pub(crate) enum Governing {
     ShowVariants,
     ShowTools,
     Explain,
+    Simulate,
     /// Entries of the registry are reviewed.
     Reviewing(Reviewing),
     /// The registry is read or written, at its own door.

@@ -3,6 +3,7 @@
 mod inventory;
 mod me;
 mod overview;
+mod simulate;
 mod tools;
 
 use super::control::Asked;
@@ -26,6 +27,7 @@ impl<H: Host> Gateway<H> {
             Governing::ShowGroups => self.show_groups(asked).await,
             Governing::ShowVariants => self.show_variants(asked).await,
             Governing::ShowTools => self.show_tools(asked).await,
+            Governing::Simulate => self.simulate_for(asked).await,
             Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::EndSession => self.end_session_of(asked.value(), asked).await,
