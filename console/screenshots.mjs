@@ -12,7 +12,10 @@ const [executablePath] = said("chromium"), [packages] = said("packages"), [url] 
 const load = createRequire(`${packages}/package.json`);
 const { chromium } = load("playwright-core");
 const axe = load.resolve("axe-core/axe.min.js");
-const PAGES = { overview: "", audit: "audit?since=30d", connect: "connect", keys: "keys", connections: "connections", secrets: "secrets", sessions: "sessions", approvals: "approvals", approval: "approvals/demo", configuration: "configuration", versions: "configuration?tab=versions" };
+const PAGES = { overview: "", audit: "audit?since=30d", servers: "servers", server: "servers/demo", "add-server": "servers?add=form", tools: "tools", tool: "tools/demo__echo", customise: "tools/demo__echo?tab=customise",
+  agents: "agents", agent: "agents/coder?show=all", groups: "groups", registry: "registry", connect: "connect", keys: "keys", connections: "connections", secrets: "secrets", sessions: "sessions", approvals: "approvals", approval: "approvals/demo", configuration: "configuration", versions: "configuration?tab=versions" };
+/** Of which there are pictures on a phone. */
+const PHONE = ["overview", "agent"];
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"];
 
 const browser = await chromium.launch({ executablePath, args: FLAGS });
@@ -51,8 +54,12 @@ for (const [name, path] of Object.entries(PAGES)) {
 }
 await page.emulateMedia({ colorScheme: "light" });
 await page.setViewportSize({ width: 390, height: 800 });
-await page.goto(`${url}/console/`);
-await settled();
-await look("overview-phone", "light");
+for (const [name, path] of Object.entries(PAGES)) {
+  await page.goto(`${url}/console/${path}`);
+  await settled();
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  if (wide > 390) violations.push(`${name} on a phone: it is ${wide} wide`);
+  if (PHONE.includes(name)) await look(`${name}-phone`, "light");
+}
 console.log(JSON.stringify({ violations, errors, seen }));
 await browser.close();

@@ -17,14 +17,21 @@ const PAGES: { name: string; pages: Page[] }[] = [
     { at: "", name: "Overview", icon: "overview", show: lazy(() => import("./pages/overview.tsx")) },
     { at: "audit", name: "Audit", icon: "audit", readers: true, show: lazy(() => import("./pages/audit.tsx")) },
   ] },
-  { name: "Access", pages: [
-    { at: "connect", name: "Connect a client", icon: "connect", show: lazy(() => import("./pages/connect.tsx")) },
-    { at: "keys", name: "Keys", icon: "keys", show: lazy(() => import("./pages/keys.tsx")) },
-    { at: "connections", name: "Connections", icon: "connections", show: lazy(() => import("./pages/connections.tsx")) },
-  ] },
-  { name: "Gateway", pages: [
+  { name: "What there is", pages: [
+    { at: "servers", name: "Servers", icon: "servers", readers: true, show: lazy(() => import("./pages/servers.tsx")) },
+    { at: "tools", name: "Tools", icon: "tools", show: lazy(() => import("./pages/tools.tsx")) },
+    { at: "registry", name: "Registry", icon: "registry", readers: true, show: lazy(() => import("./pages/registry.tsx")) },
     { at: "approvals", name: "Approvals", icon: "check", readers: true, show: lazy(() => import("./pages/approvals.tsx")) },
     { at: "secrets", name: "Secrets", icon: "secrets", readers: true, show: lazy(() => import("./pages/secrets.tsx")) },
+  ] },
+  { name: "Who may what", pages: [
+    { at: "agents", name: "Agents", icon: "agents", show: lazy(() => import("./pages/agents.tsx")) },
+    { at: "groups", name: "Groups", icon: "groups", readers: true, show: lazy(() => import("./pages/groups.tsx")) },
+    { at: "keys", name: "Keys", icon: "keys", show: lazy(() => import("./pages/keys.tsx")) },
+    { at: "connections", name: "Connections", icon: "connections", show: lazy(() => import("./pages/connections.tsx")) },
+    { at: "connect", name: "Connect a client", icon: "connect", show: lazy(() => import("./pages/connect.tsx")) },
+  ] },
+  { name: "Gateway", pages: [
     { at: "configuration", name: "Configuration", icon: "config", readers: true, show: lazy(() => import("./pages/configuration.tsx")) },
     { at: "sessions", name: "Signed in", icon: "people", show: lazy(() => import("./pages/sessions.tsx")) },
   ] },

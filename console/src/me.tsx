@@ -24,5 +24,21 @@ export function rightsOf({ role, gateway }: Me) {
   return { writes, reads: role !== "member", isAdmin: role === "admin", configures: writes && gateway.configured_by === "store" };
 }
 
+/** Tells which operations this gateway's API has, such as `post servers`: not every gateway has all. */
+export function useApi() {
+  const { data } = useData<{ paths: Record<string, Record<string, unknown>> }>("openapi.json");
+  return (operation: string) => {
+    const [method = "", path = ""] = operation.split(" ");
+    return data?.paths[`/admin/v1/${path}`]?.[method] !== undefined;
+  };
+}
+
+/** Whether who has signed in may change single entries of the configuration here. */
+export function useEdits() {
+  const { configures } = useMe();
+  const has = useApi();
+  return configures && has("post servers");
+}
+
 export const useWho = () => useData<Me>("me");
 export const ROLES: Record<Role, string> = { admin: "Admin", operator: "Operator", auditor: "Auditor", member: "Member" };

@@ -32,6 +32,9 @@ pub(crate) enum Endpoint {
     Metrics,
     /// `/admin/v1/...`: the control plane.
     Admin,
+    /// `/fleet/v1/...`: where gateways ask that are governed from here.
+    #[cfg(feature = "control")]
+    Fleet(control::fleet::asked::Step),
     /// `/v0.1/...`: the registry.
     #[cfg(feature = "control")]
     Registry,
@@ -112,6 +115,10 @@ pub(crate) fn find(
         _ if path.starts_with(control::registry::ROOT) => Some(Endpoint::Registry),
         _ if control::operations::is_admin(path) => Some(Endpoint::Admin),
         #[cfg(feature = "control")]
+        _ if path.starts_with(control::fleet::ROOT) => {
+            control::fleet::asked::Step::at(path).map(|(_, step)| Endpoint::Fleet(step))
+        }
+        #[cfg(feature = "control")]
         _ if ConsoleStep::at(path).is_some() => Some(Endpoint::Console(ConsoleStep::at(path)?.1)),
         #[cfg(feature = "control")]
         _ if control::console::is_console(path) => Some(Endpoint::Assets),
@@ -143,7 +150,9 @@ pub(crate) fn route(path: &str) -> &'static str {
         ["/mcp", SSE, MESSAGES, "/healthz", "/healthcheck", "/readyz", "/metrics", CALLBACK, CLIENT];
     let of_sign_in = Step::at(path).map(|(whole, _)| whole);
     #[cfg(feature = "control")]
-    let of_sign_in = of_sign_in.or_else(|| ConsoleStep::at(path).map(|(whole, _)| whole));
+    let of_sign_in = of_sign_in
+        .or_else(|| ConsoleStep::at(path).map(|(whole, _)| whole))
+        .or_else(|| control::fleet::asked::Step::at(path).map(|(whole, _)| whole));
     match WHOLE.into_iter().find(|whole| *whole == path).or(of_sign_in) {
         Some(whole) => whole,
         None if path.starts_with(SERVERS) => "/mcp/servers/{server}",

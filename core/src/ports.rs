@@ -321,6 +321,15 @@ pub enum NotSigned {
     Key,
 }
 
+/// What the key of a seed has signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeedSigned {
+    /// The key's public half.
+    pub key: [u8; 32],
+    /// The signature.
+    pub signature: Vec<u8>,
+}
+
 /// Everything a platform gives to the gateway. Cheap to clone.
 pub trait Host:
     Clock + Entropy + Signatures + Upstream + Background + Rendezvous + Quotas + Clone + Send + Sync + 'static
@@ -354,6 +363,16 @@ pub trait Host:
     /// Signs a message with a private key: as a token has it (RFC 7518 §3.3, §3.4). A platform that cannot says so, unless
     /// it says otherwise.
     fn sign(&self, _key: PrivateKey, _message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, NotSigned>> {
+        Box::pin(std::future::ready(Err(NotSigned::Impossible)))
+    }
+
+    /// Signs a message with the Ed25519 key of a seed (RFC 8032); returns the key's public half and the signature. A platform
+    /// that cannot says so, unless it says otherwise.
+    fn sign_with_seed(
+        &self,
+        _seed: [u8; 32],
+        _message: Vec<u8>,
+    ) -> BoxFuture<'_, Result<SeedSigned, NotSigned>> {
         Box::pin(std::future::ready(Err(NotSigned::Impossible)))
     }
 

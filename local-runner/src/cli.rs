@@ -3,6 +3,7 @@
 mod approve;
 mod bridge;
 mod evaluate;
+mod fleet;
 #[cfg(target_os = "linux")]
 mod gate;
 mod host;
@@ -22,6 +23,9 @@ use tracing_subscriber::filter::LevelFilter;
 pub(crate) use approve::{Approve, History};
 pub(crate) use bridge::{Bridge, TOKEN};
 pub(crate) use evaluate::Evaluate;
+pub(crate) use fleet::{
+    BeginRollout, Control, ENROLMENT, Enrol, Fleet, ListGateways, OfFleet, Promote, RemoveGateway,
+};
 #[cfg(target_os = "linux")]
 pub(crate) use gate::{Gate, GateSockets};
 pub(crate) use host::{Host, Inside, Logs, Prepare, Running, Stop};
@@ -70,11 +74,14 @@ Examples:
   portcullis                                        serve ./portcullis.yaml, or the demo
   portcullis serve --config ~/.cursor/mcp.json      serve the servers of an mcpServers file as it is
   portcullis check --config portcullis.yaml         find every problem of a configuration
+  portcullis serve --control https://control.example.com --enrolment-file enrolment.token
+                                                    serve what a control plane says
 
 Environment, besides what stands above:
   PORTCULLIS_LOG               what is logged, such as debug or warn,upstream=info
   PORTCULLIS_SEAL_KEY          the keys that seal sessions and secrets, where several gateways share them; `keyring` keeps
                                this one's in the keyring of the operating system
+  PORTCULLIS_ENROLMENT         the token by which this gateway joins a fleet (`portcullis fleet enrol`)
   PORTCULLIS_ADMIN_KEY         opens /metrics and the admin API on the main address
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces, metrics and logs go, as other OTEL_ variables say";
 
@@ -196,6 +203,9 @@ pub(crate) enum Command {
     /// List the versions of a gateway's configuration
     #[command(after_help = "Example:\n  portcullis versions --url https://mcp.example.com")]
     Versions(Versions),
+    /// Govern other gateways from a control plane: who joins, and which version goes where
+    #[command(subcommand, after_help = fleet::EXAMPLES)]
+    Fleet(Fleet),
     /// Print the JSON Schema of the native configuration
     #[command(after_help = "Example:\n  portcullis schema > portcullis.schema.json")]
     Schema,
@@ -233,6 +243,8 @@ pub(crate) struct Serve {
     /// The address to listen on; port 0 takes any free one
     #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9000", value_parser = address)]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) control: Control,
     /// Serve others than this machine although nothing asks them who they are
     #[arg(long)]
     pub(crate) insecure: bool,

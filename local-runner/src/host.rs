@@ -16,8 +16,8 @@ use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, ConnectionStore, Definitions, Entropy,
-    Host, KeyStore, Meetings, NotSigned, Observe, Quotas, RecordStore, Rendezvous, SecretStore, Signatures,
-    Signed, TokenFamilies, Upstream,
+    Host, KeyStore, Meetings, NotSigned, Observe, Quotas, RecordStore, Rendezvous, SecretStore, SeedSigned,
+    Signatures, Signed, TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -224,6 +224,14 @@ impl Host for Machine {
 
     fn sign(&self, key: PrivateKey, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, NotSigned>> {
         Box::pin(std::future::ready(portcullis_native::sign(&key, &message)))
+    }
+
+    fn sign_with_seed(
+        &self,
+        seed: [u8; 32],
+        message: Vec<u8>,
+    ) -> BoxFuture<'_, Result<SeedSigned, NotSigned>> {
+        Box::pin(std::future::ready(portcullis_native::sign_with_seed(&seed, &message)))
     }
 
     fn variable(&self, name: &str) -> Option<String> {

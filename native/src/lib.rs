@@ -15,7 +15,7 @@ pub use client::HttpClient;
 pub use front::{Answer, serve_connection};
 pub use guard::is_public;
 pub use signatures::verifies;
-pub use signing::sign;
+pub use signing::{sign, sign_with_seed};
 
 /// Returns milliseconds since the Unix epoch.
 pub fn now() -> u64 {

@@ -1,9 +1,11 @@
 //! Signatures of the gateway's own, made by *ring*, which TLS brings along.
 
 use portcullis_core::oauth::{PrivateKey, SigningAlgorithm};
-use portcullis_core::ports::NotSigned;
+use portcullis_core::ports::{NotSigned, SeedSigned};
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 
 /// Signs a message as a token has it (RFC 7518 §3.3, §3.4).
 pub fn sign(key: &PrivateKey, message: &[u8]) -> Result<Vec<u8>, NotSigned> {
@@ -21,6 +23,13 @@ pub fn sign(key: &PrivateKey, message: &[u8]) -> Result<Vec<u8>, NotSigned> {
         }
     };
     made.map_err(|_| NotSigned::Key)
+}
+
+/// Signs a message with the Ed25519 key of a seed (RFC 8032), and tells that key's public half.
+pub fn sign_with_seed(seed: &[u8; 32], message: &[u8]) -> Result<SeedSigned, NotSigned> {
+    let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| NotSigned::Key)?;
+    let key = pair.public_key().as_ref().try_into().map_err(|_| NotSigned::Key)?;
+    Ok(SeedSigned { key, signature: pair.sign(message).as_ref().to_vec() })
 }
 
 #[cfg(test)]
@@ -63,6 +72,23 @@ mod tests {
     );
     const POINT: &str =
         "BCAkOfj3tgDmuLdCdh1oldD9mi5vdx8Cmy7P/TrEc3FeGn5aLii8o3URf9WiQopzbm49ELqByuFTLGsqmCnrbE0=";
+
+    #[test]
+    fn a_seed_signs_as_the_standard_has_it() {
+        // RFC 8032, section 7.1, test 1.
+        let seed = URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+        let signed = sign_with_seed(&seed.try_into().unwrap(), b"").unwrap();
+        assert_eq!(URL_SAFE_NO_PAD.encode(signed.key), "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+        let key = portcullis_core::oauth::PublicKey::Ed25519(signed.key);
+        let check = |message: &[u8]| {
+            crate::verifies(&portcullis_core::ports::Signed {
+                key: &key,
+                message,
+                signature: &signed.signature,
+            })
+        };
+        assert!(check(b"") && !check(b"x"));
+    }
 
     fn signed(key: &str) -> Result<Vec<u8>, NotSigned> {
         let pem = format!("-----BEGIN {0}-----\n{key}\n-----END {0}-----\n", "PRIVATE KEY");

@@ -35,6 +35,7 @@ pub mod agent;
 pub mod assertion;
 pub mod aws;
 pub mod balancer;
+pub mod between;
 pub mod bridge;
 pub mod browser;
 pub mod chromium;

@@ -116,7 +116,9 @@ fn every_file_that_a_page_names_is_served_with_the_policy() {
 fn whoever_has_the_admin_key_signs_in_and_uses_every_page() {
     let gateway = gateway();
     let program = toolbox::gateway();
-    let text = format!("version: 1\nservers:\n  demo: {{ command: [{}, demo] }}\n", json!(program));
+    let program = json!(program);
+    let rules = "groups:\n  read: { demo: [echo] }\nagents:\n  coder: { allow: [read] }\n  default: { deny: ['*'] }\n";
+    let text = format!("version: 1\nservers:\n  demo: {{ command: [{program}, demo] }}\n{rules}");
     let body = json!({ "files": { "portcullis.yaml": text } });
     let pushed = Request::new("PUT", &gateway.url_of("/admin/v1/config"))
         .header("Authorization", format!("Bearer {KEY}"))
@@ -139,7 +141,15 @@ fn whoever_has_the_admin_key_signs_in_and_uses_every_page() {
     let said: Value = serde_json::from_str(&said).expect("a line of JSON");
     assert_eq!(said["violations"], Value::Array(Vec::new()), "what is closed to somebody");
     assert_eq!(said["errors"], Value::Array(Vec::new()), "what the browser complains about");
-    for (page, expected) in [("overview", "demo"), ("approval", "echo"), ("versions", "in force")] {
+    for (page, expected) in [
+        ("overview", "demo"),
+        ("server", "Adds two numbers"),
+        ("tool", "Returns the message"),
+        ("agent", "1 of 5 tools"),
+        ("groups", "demo/echo"),
+        ("approval", "echo"),
+        ("versions", "in force"),
+    ] {
         let text = said["seen"][page].as_str().unwrap_or_default();
         assert!(text.contains(expected), "{page}: {text}");
     }

@@ -22,7 +22,7 @@ const KEY: &str = "the-admin-key-of-this-test";
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Has somebody do something at the console of a gateway; returns what they saw.
-fn browse(journey: &str, url: &str, who: [&str; 2]) -> Value {
+fn browse(journey: &str, url: &str, who: &[&str]) -> Value {
     let mut command = Command::new(toolbox::node());
     command
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/browser/console.mjs"))
@@ -39,20 +39,26 @@ fn browse(journey: &str, url: &str, who: [&str; 2]) -> Value {
 }
 
 /// Starts a gateway that is configured by its console, with this configuration in force.
-fn governed(config: &Value) -> Gateway {
+fn governed(config: &str) -> Gateway {
     let gateway = Gateway::with("").configured_remotely().env("PORTCULLIS_ADMIN_KEY", KEY).start();
     let pushed = Request::new("PUT", &gateway.url_of("/admin/v1/config"))
         .header("Authorization", format!("Bearer {KEY}"))
         .header("If-None-Match", "*")
-        .json(&json!({ "files": { "portcullis.yaml": config.to_string() } }))
+        .json(&json!({ "files": { "portcullis.yaml": config } }))
         .send();
     assert!(pushed.status < 300, "{}", pushed.text());
     gateway
 }
 
-fn demo() -> Value {
-    json!({ "command": [toolbox::gateway(), "demo"] })
+/// A configuration with the demo as its server.
+fn before_demo(rest: &str) -> String {
+    let program = json!(toolbox::gateway());
+    format!(
+        "version: 1\n# What a coder may reach.\nservers:\n  demo: {{ command: [{program}, demo] }}\n{rest}"
+    )
 }
+
+const CODER: &str = "agents:\n  coder: { allow: ['*'] }\n  default: { deny: ['*'] }\n";
 
 /// Returns the texts that a client is told.
 fn told<'v>(clients: &'v Value, name: &str) -> Vec<&'v str> {
@@ -111,13 +117,10 @@ fn tools_of_program(text: &str) -> String {
 
 #[test]
 fn what_a_client_is_told_connects_it() {
-    let gateway = governed(&json!({
-        "version": 1,
-        "servers": { "demo": demo() },
-        "auth": { "required": true },
-        "agents": { "coder": { "allow": ["demo/echo"] }, "default": { "deny": ["*"] } },
-    }));
-    let clients = browse("snippets", &gateway.url_of(""), ["--key", KEY]);
+    let gateway = governed(&before_demo(
+        "auth: { required: true }\nagents:\n  coder: { allow: [demo/echo] }\n  default: { deny: ['*'] }\n",
+    ));
+    let clients = browse("snippets", &gateway.url_of(""), &["--key", KEY]);
     for name in ["Claude Code", "Cursor", "VS Code", "Gemini CLI"] {
         let texts = told(&clients, name);
         assert!(!texts.is_empty(), "{name}: {clients}");
@@ -150,16 +153,38 @@ fn a_role_is_offered_what_it_may_do() {
     let roles = json!({ "auditor": [{ "claim": { "groups": "all" } }] });
     let console = json!({ "sign_in": true, "roles": roles, "members": true });
     let front = StandIn::governed(Provider::with_pages_behind, &console);
-    let seen = browse("offered", &front.origin, ["--person", "ann"]);
+    let seen = browse("offered", &front.origin, &["--person", "ann"]);
     let pages: Vec<_> = seen.as_object().expect("pages").keys().collect();
     assert!(pages.iter().any(|page| *page == "Audit"), "an auditor reads the trail: {seen}");
     for (page, verb) in [("Keys", "New key"), ("Secrets", "New secret"), ("Connect a client", "Make a key")] {
         let buttons = seen[page].to_string();
         assert!(seen[page].is_array() && !buttons.contains(verb), "an auditor changes nothing: {seen}");
     }
-    let seen = browse("offered", &front.origin, ["--person", "bob"]);
+    let seen = browse("offered", &front.origin, &["--person", "bob"]);
     for page in ["Audit", "Secrets", "Configuration", "Approvals"] {
         assert!(seen.get(page).is_none(), "{page} is not a member's: {seen}");
     }
     assert!(seen["Keys"].to_string().contains("New key"), "their own keys are: {seen}");
+}
+
+#[test]
+fn who_changes_a_rule_sees_what_comes_of_it_at_a_connected_client() {
+    let gateway = governed(&before_demo(CODER));
+    let seen = browse("write", &gateway.url_of(""), &["--key", KEY]);
+    assert_eq!(seen["refused"], true, "what is not seen cannot be called: {seen}");
+    assert!(seen["why"].as_str().is_some_and(|why| why.contains("demo/add")), "{seen}");
+    let config = Request::get(&gateway.url_of("/admin/v1/config"));
+    let config = config.header("Authorization", format!("Bearer {KEY}")).send().json();
+    assert_eq!(
+        config["version"], 4,
+        "each change was a version, the approval and the way back too: {config}"
+    );
+    assert_eq!(config["files"]["portcullis.yaml"], before_demo(CODER));
+}
+
+#[test]
+fn the_keyboard_is_enough() {
+    let gateway = governed("version: 1\nagents:\n  coder: { allow: ['*'] }\n");
+    let seen = browse("keyboard", &gateway.url_of(""), &["--key", KEY]);
+    assert_eq!(seen, json!({ "first": "Skip to the page", "next": "New key", "within": true }));
 }

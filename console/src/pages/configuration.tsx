@@ -3,9 +3,10 @@ import { useMemo, useRef, useState } from "react";
 import { ask, read, type ProblemField } from "../api.ts";
 import { changed, useData, useTask } from "../data.ts";
 import { diff } from "../diff.ts";
-import { useMe } from "../me.tsx";
+import { useApi, useMe } from "../me.tsx";
 import { useQuery } from "../router.tsx";
 import { Button, Card, Dialog, Empty, Field, Head, Load, Note, Segments, Tabs, Tag, Trouble } from "../ui/kit.tsx";
+import { Simulate } from "../ui/simulate.tsx";
 import { toast } from "../ui/toasts.tsx";
 
 type Files = Record<string, string>;
@@ -47,6 +48,7 @@ export default function Configuration() {
 
 function Editor({ current, etag }: { current: Whole; etag: string | null }) {
   const { configures } = useMe();
+  const has = useApi();
   const start = Object.keys(current.files).length === 0 ? { "portcullis.yaml": "version: 1\nservers: {}\n" } : current.files;
   const [files, setFiles] = useState<Files>(start);
   const [name, setName] = useState(Object.keys(start)[0] ?? "");
@@ -81,6 +83,7 @@ function Editor({ current, etag }: { current: Whole; etag: string | null }) {
       </div>
       <Dialog title="What changes" wide open={pushing} onClose={() => setPushing(false)}>
         <Differences before={current.files} after={files} />
+        {has("post simulate") && <Simulate files={files} />}
         <Field label="Note" value={note} onChange={setNote} hint="Why, for whoever reads the history." />
         {push.error && <Trouble error={push.error} />}
         <div className="foot"><Button onPress={() => setPushing(false)}>Go on editing</Button>

@@ -1,50 +1,78 @@
-// How the gateway is: its servers, and what is wrong with any.
+// How the gateway is: who calls what right now, and what is wrong with any.
 import { useData } from "../data.ts";
-import { Card, Empty, Head, Load, Note, Status } from "../ui/kit.tsx";
+import type { Circuit } from "../inventory.ts";
+import { useLive, type Live } from "../live.ts";
+import { useApi, useMe } from "../me.tsx";
+import { Link, path } from "../router.tsx";
+import { Graph, Spark, type Node } from "../ui/graph.tsx";
+import { Card, Empty, Head, Load, Note, Status, Table, type Tone } from "../ui/kit.tsx";
 
-type Server = { status: string; tools: number; reason?: string; circuit?: { reason: string; retry_ms: number } };
-type Ready = { status: string; servers: Record<string, Server>; configuration?: { version: number; reason: string };
-  audit?: { reason: string }; secrets?: { reason: string }; missing?: Record<string, string> };
+type Server = { name: string; status: string; reason?: string; tools: number; circuit?: Circuit };
+type Overview = {
+  servers: Server[]; agents: string[]; totals: { calls: number; errors: number; denied: number | null; since: string | null } | null;
+  configuration: { version: number | null; refused?: { version: number; reason: string } } | null;
+  audit: { recorded: number; waiting: number; lost: number; trouble: string | null } | null;
+};
+const TONES: Record<string, Tone> = { up: "ok", down: "bad" };
+const toneOf = (server: Server): Tone => (server.circuit ? "warn" : TONES[server.status] ?? "idle");
 
 export default function Overview() {
-  const ready = useData<Ready>("/readyz", { every: 3000 });
+  const overview = useData<Overview>("overview", { every: 3000 });
   return (
     <>
-      <Head title="Overview">What this gateway serves, and how it is.</Head>
-      {ready.error?.status === 503 ? <Note>The gateway is starting.</Note> :
-        <Load of={ready} what="health">{(data) => <Shown ready={data} />}</Load>}
+      <Head title="Overview">Who calls what through this gateway right now, and how it is.</Head>
+      <Load of={overview} what="overview">{(data) => <Shown overview={data} />}</Load>
     </>
   );
 }
 
-function Shown({ ready }: { ready: Ready }) {
-  const servers = Object.entries(ready.servers);
-  const up = servers.filter(([, server]) => server.status === "up");
-  const tools = servers.reduce((sum, [, server]) => sum + server.tools, 0);
+function Shown({ overview: { servers, agents, totals, configuration, audit } }: { overview: Overview }) {
+  const { reads } = useMe();
+  const has = useApi();
+  const live = useLive(has("get live"));
+  const up = servers.filter(({ status }) => status === "up");
+  const ill = servers.filter((server) => server.status === "down" || server.circuit);
+  const since = totals?.since ? `since ${new Date(totals.since).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}` : "since it started";
   return (
     <div className="stack">
-      {ready.configuration && <Note tone="bad"><strong>Version {ready.configuration.version} is not in force.</strong> {ready.configuration.reason}</Note>}
-      {ready.audit && <Note tone="bad"><strong>The audit trail is not written.</strong> {ready.audit.reason}</Note>}
-      {ready.secrets && <Note tone="warn"><strong>Secrets cannot be read.</strong> {ready.secrets.reason}</Note>}
-      {Object.entries(ready.missing ?? {}).map(([name, loss]) => <Note key={name} tone="warn"><strong>{name} is missing.</strong> {loss}</Note>)}
+      {configuration?.refused && <Note tone="bad"><strong>Version {configuration.refused.version} is not in force.</strong> {configuration.refused.reason}</Note>}
+      {audit?.trouble && <Note tone="bad"><strong>The audit trail is not written.</strong> {audit.trouble}</Note>}
       <dl className="figures">
-        <div><dt>State</dt><dd>{ready.status === "OK" ? "Healthy" : ready.status === "DEGRADED" ? "Degraded" : "Starting"}</dd></div>
         <div><dt>Servers up</dt><dd>{up.length} <small>of {servers.length}</small></dd></div>
-        <div><dt>Tools</dt><dd>{tools}</dd></div>
+        <div><dt>Tools</dt><dd>{servers.reduce((sum, server) => sum + server.tools, 0)}</dd></div>
+        {totals && <div title={since}><dt>Calls</dt><dd>{totals.calls.toLocaleString()}</dd></div>}
+        {totals && <div title={since}><dt>Failed</dt><dd>{totals.errors.toLocaleString()}</dd></div>}
+        {totals?.denied !== undefined && totals?.denied !== null && <div title={since}><dt>Refused</dt><dd>{totals.denied.toLocaleString()}</dd></div>}
       </dl>
-      <Card title="Every server" flush>
-        {servers.length === 0 ?
-          <Empty icon="servers" title="No servers yet">A server is something that offers tools. Add one in the configuration, and its tools appear here and at every agent that may use them.</Empty> :
-          <div className="table-wrap" role="region" aria-label="Servers" tabIndex={0}><table>
-            <thead><tr><th>Name</th><th>State</th><th className="right">Tools</th><th>Why</th></tr></thead>
-            <tbody>{servers.map(([name, server]) => (
-              <tr key={name}><td><b>{name}</b></td>
-                <td><Status tone={server.circuit ? "warn" : server.status === "up" ? "ok" : server.status === "down" ? "bad" : "idle"}>
-                  {server.circuit ? "circuit open" : server.status}</Status></td>
-                <td className="right num">{server.tools}</td>
-                <td className="wrap muted">{server.circuit?.reason ?? server.reason ?? ""}</td></tr>
-            ))}</tbody></table></div>}
-      </Card>
+      {servers.length === 0 ? <div className="card"><Empty icon="servers" title="No servers yet" actions={<Link className="button primary" to="/servers?add=form">Add a server</Link>}>
+        A server is something that offers tools. Its tools appear here and at every agent that may use them.</Empty></div> :
+        <Now live={live} isLive={has("get live")} agents={agents} servers={servers} />}
+      {ill.length > 0 && <Card title="What is wrong" flush>
+        <Table label="Servers that are not well" heads={["Server", "State", "Why"]}>{ill.map((server) => (
+          <tr key={server.name}><td>{reads ? <Link to={path("servers", server.name)}>{server.name}</Link> : <b>{server.name}</b>}</td>
+            <td><Status tone={toneOf(server)}>{server.circuit ? "circuit open" : server.status}</Status></td><td className="wrap muted">{server.circuit?.reason ?? server.reason}</td></tr>
+        ))}</Table></Card>}
     </div>
+  );
+}
+
+/** The last minute. */
+function Now({ live, isLive, agents, servers }: { live: Live; isLive: boolean; agents: string[]; servers: Server[] }) {
+  const names = [...new Set([...agents, ...live.edges.map(({ agent }) => agent)])];
+  const last = live.seconds.slice(-10);
+  const rate = (of: "calls" | "errors" | "denied") => last.reduce((sum, second) => sum + second[of], 0) / last.length;
+  const [calls, ms] = [live.seconds.reduce((sum, second) => sum + second.calls, 0), live.seconds.reduce((sum, second) => sum + second.ms, 0)];
+  const did = (name: string) => { const n = live.edges.filter((edge) => edge.agent === name).reduce((sum, edge) => sum + edge.calls, 0); return n === 0 ? "agent" : `${n} ${n === 1 ? "call" : "calls"} this second`; };
+  const left: Node[] = (names.length > 0 ? names : ["default"]).map((name) => ({ name, sub: did(name) }));
+  const right: Node[] = servers.map((server) => ({ name: server.name, tone: toneOf(server), sub: server.circuit ? "circuit open" : server.status === "up" ? `${server.tools} tools` : server.status }));
+  return (
+    <Card title={isLive ? "Right now" : "Who may call what"} actions={isLive && <Status tone={live.isOpen ? "ok" : "idle"}>{live.isOpen ? "live" : "connecting"}</Status>}>
+      {isLive && <div className="rates">
+        <div><span className="muted small">Calls a second</span><b className="num">{rate("calls").toFixed(1)}</b><Spark values={live.seconds.map((one) => one.calls)} label={`Calls a second in the last minute, now ${rate("calls").toFixed(1)}`} /></div>
+        <div><span className="muted small">Failed or refused</span><b className="num">{(rate("errors") + rate("denied")).toFixed(1)}</b><Spark values={live.seconds.map((one) => one.errors + one.denied)} label="Failures and refusals a second in the last minute" /></div>
+        <div><span className="muted small">Latency, ms</span><b className="num">{calls === 0 ? "–" : Math.round(ms / calls)}</b><Spark values={live.seconds.map((one) => (one.calls === 0 ? 0 : one.ms / one.calls))} label="Mean latency in the last minute" /></div>
+      </div>}
+      <Graph agents={left} servers={right} edges={live.edges} />
+    </Card>
   );
 }

@@ -49,6 +49,8 @@ pub struct InStore {
     /// The version in force, and its digest; 0 where the store has had none.
     pub version: u64,
     pub(crate) digest: String,
+    /// The control plane that says what is served, where one does: nobody else writes then.
+    pub governed: Option<String>,
     /// The version that was refused since.
     pub(crate) refused: Option<Refused>,
 }

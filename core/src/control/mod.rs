@@ -12,6 +12,8 @@ pub(crate) mod cookie;
 pub(crate) mod decide;
 mod document;
 #[cfg(feature = "control")]
+pub mod fleet;
+#[cfg(feature = "control")]
 pub(crate) mod inventory;
 mod kept;
 #[cfg(feature = "control")]

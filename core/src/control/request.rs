@@ -239,7 +239,7 @@ pub(super) fn object<'b>(body: &'b [u8], known: &[&str]) -> Result<Object<'b>, F
 }
 
 /// Returns a text of at most that many characters, none of which is a control character.
-fn text(object: &Object<'_>, field: &str, longest: usize) -> Result<Option<String>, Malformed> {
+pub(super) fn text(object: &Object<'_>, field: &str, longest: usize) -> Result<Option<String>, Malformed> {
     let Some(value) = object.get(field).filter(|value| !value.is_null()) else { return Ok(None) };
     let text = value.as_str().map(std::borrow::Cow::into_owned);
     let text = text.filter(|text| text.chars().count() <= longest && !text.chars().any(char::is_control));

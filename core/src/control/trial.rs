@@ -75,12 +75,12 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_read() {
-        insta::assert_snapshot!(check(r#"{"files":{"a":"b"}}"#), @"");
-        insta::assert_snapshot!(check(r#"{"approve":{"server":"git","tool":null},"since":"1d","cursor":"9"}"#), @"");
-        insta::assert_snapshot!(check("{}"), @"");
-        insta::assert_snapshot!(check(r#"{"files":{"a":"b"},"approve":{"server":"git"}}"#), @"");
-        insta::assert_snapshot!(check(r#"{"approve":{}}"#), @"");
-        insta::assert_snapshot!(check(r#"{"approve":7}"#), @"");
-        insta::assert_snapshot!(check(r#"{"files":{"a":"b"},"since":"soon"}"#), @"");
+        insta::assert_snapshot!(check(r#"{"files":{"a":"b"}}"#), @r#"Trial { tried: Draft(Document { files: {"a": "b"}, overlays: {}, approvals: {}, listed: {} }), since: 0, cursor: None }"#);
+        insta::assert_snapshot!(check(r#"{"approve":{"server":"git","tool":null},"since":"1d","cursor":"9"}"#), @r#"Trial { tried: Definition { server: "git", tool: None }, since: 518400000, cursor: Some("9") }"#);
+        insta::assert_snapshot!(check("{}"), @"400 files: is missing");
+        insta::assert_snapshot!(check(r#"{"files":{"a":"b"},"approve":{"server":"git"}}"#), @"400 approve: is there beside files: try one after the other");
+        insta::assert_snapshot!(check(r#"{"approve":{}}"#), @"400 approve.server: is missing");
+        insta::assert_snapshot!(check(r#"{"approve":7}"#), @"400 the body: expected a JSON object");
+        insta::assert_snapshot!(check(r#"{"files":{"a":"b"},"since":"soon"}"#), @"400 since: expected a date such as 2026-07-28, a moment such as 2026-07-28T12:00:00Z, or a time ago such as 24h");
     }
 }

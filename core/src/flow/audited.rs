@@ -146,6 +146,15 @@ impl<H: Host> Gateway<H> {
         });
     }
 
+    /// Records what became of a gateway that wants something of its control plane.
+    #[cfg(feature = "control")]
+    pub(super) fn record_gateway(&self, head: &Parts, refused: Option<(StatusCode, &str)>) {
+        let refusal = refused.map(|(status, detail)| {
+            Refusal::new(code::INVALID_REQUEST, detail.to_owned()).with_status(status)
+        });
+        self.record_exchange(head, None, refusal.as_ref().map_or(Ok(()), Err));
+    }
+
     /// Records something that is over; `known` adds who it was.
     fn record_of(
         &self,
@@ -224,7 +233,7 @@ impl<H: Host> Gateway<H> {
 
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 30] = [
+    const KNOWN: [&str; 33] = [
         "POST /mcp",
         "GET /mcp",
         "DELETE /mcp",
@@ -253,6 +262,9 @@ fn described(method: &Method, path: &str) -> Option<&'static str> {
         "POST /console/sign-in",
         "GET /console/signed-in",
         "POST /console/sign-out",
+        "POST /fleet/v1/enrol",
+        "GET /fleet/v1/snapshot",
+        "POST /fleet/v1/report",
         "GET /oauth/callback",
         "GET /oauth/client-metadata.json",
     ];

@@ -17,7 +17,7 @@ use crate::control::operations::{self, Does, Place, Reach};
 use crate::control::request::{Condition, NewKey, Pushed, Rollback, page};
 use crate::control::who::Operator;
 use crate::control::{
-    Appended, Document, Kept, Managed, Means, Revision, Revoked, Stamp, Strangers, understand,
+    Appended, Document, InStore, Kept, Managed, Means, Revision, Revoked, Stamp, Strangers, understand,
     understand_text,
 };
 use crate::endpoint;
@@ -223,7 +223,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Returns where the keys lie.
-    fn key_store(&self) -> Result<&dyn KeyStore, Fault> {
+    pub(super) fn key_store(&self) -> Result<&dyn KeyStore, Fault> {
         let none = || Fault::new(StatusCode::NOT_FOUND, "no-store", "this gateway's host keeps no keys");
         Ok(&**self.host().keys().ok_or_else(none)?)
     }
@@ -286,6 +286,10 @@ impl<H: Host> Gateway<H> {
         (newest, condition, strangers): (Option<Revision>, Condition, Strangers),
         NextVersion { document, note, by }: NextVersion<'_>,
     ) -> Result<Reply, Fault> {
+        if let Managed::ByStore(InStore { governed: Some(url), .. }) = &*lock(&self.0.managed) {
+            let detail = format!("{url} says what this gateway serves: change it there");
+            return Err(Fault::new(StatusCode::CONFLICT, "governed", detail));
+        }
         let by = (&*by.principal, note, self.host().now());
         let next = match write(newest.as_ref().map(|newest| &newest.stamp), condition, document.to_text(), by)
         {
@@ -404,7 +408,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Puts the keys in force that the store has now; returns them.
-    async fn read_keys(&self, store: &dyn KeyStore) -> Result<Vec<Kept>, Fault> {
+    pub(super) async fn read_keys(&self, store: &dyn KeyStore) -> Result<Vec<Kept>, Fault> {
         let mut kept = store.all().await?;
         loop {
             self.set_keys(KeyRing::new(kept.iter().map(|kept| kept.record.clone())));

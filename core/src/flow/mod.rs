@@ -20,7 +20,11 @@ mod documents;
 mod door;
 mod drawers;
 #[cfg(feature = "control")]
+mod fleet;
+#[cfg(feature = "control")]
 mod govern;
+#[cfg(feature = "control")]
+mod governed;
 mod hand_over;
 #[cfg(feature = "hosting")]
 mod idle;
@@ -79,6 +83,8 @@ pub use connections::NoToken;
 pub use control::Looked;
 pub(crate) use discover::Remarks;
 pub use drawers::{Drawers, Messenger};
+#[cfg(feature = "control")]
+pub use governed::{Governed, NotGoverned};
 pub(crate) use linking::Linking;
 pub(crate) use park::{Parking, Spent};
 pub(crate) use rest::TakenUp;

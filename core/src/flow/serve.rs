@@ -79,6 +79,8 @@ impl<H: Host> Gateway<H> {
             Some(Endpoint::Registry) => return Box::pin(self.registry(head, body)).await,
             Some(Endpoint::Admin) => return Box::pin(self.administer(head, body)).await,
             #[cfg(feature = "control")]
+            Some(Endpoint::Fleet(step)) => return Box::pin(self.answer_fleet(head, body, step)).await,
+            #[cfg(feature = "control")]
             Some(Endpoint::Assets) => return self.show_console(head),
             #[cfg(feature = "control")]
             Some(Endpoint::Console(step)) => return Box::pin(self.console(head, body, step)).await,

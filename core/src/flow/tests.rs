@@ -9,6 +9,8 @@ mod connections;
 mod control;
 mod fleet;
 mod functions;
+#[cfg(feature = "control")]
+mod governed;
 mod identity;
 #[cfg(feature = "control")]
 mod inventory;

@@ -12,8 +12,10 @@ mod connections;
 mod doctor;
 mod evaluate;
 mod explain;
+mod fleet;
 #[cfg(target_os = "linux")]
 pub(crate) mod gate;
+mod governed;
 mod history;
 mod host;
 mod hosted;
@@ -76,6 +78,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Pull(args) => unless_stopped(Box::pin(push::pull(args))).await,
         Command::Rollback(args) => unless_stopped(Box::pin(push::rollback(args))).await,
         Command::Versions(args) => unless_stopped(Box::pin(push::versions(args))).await,
+        Command::Fleet(command) => unless_stopped(Box::pin(fleet::run(command))).await,
         Command::Schema => {
             say(format_args!("{}", SCHEMA.trim_end()));
             Ok(ExitCode::SUCCESS)

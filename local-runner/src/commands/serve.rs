@@ -12,8 +12,9 @@ use portcullis_core::control::{Managed, Strangers};
 use portcullis_core::{Exposure, Gateway};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
-use super::{admin_key, counted, find, is_remote, observed, report, say, start_recorded, stopped};
+use super::{admin_key, counted, find, governed, is_remote, observed, report, say, start_recorded, stopped};
 use crate::cli::Serve;
 use crate::host::Machine;
 use crate::live::{self, Guarded};
@@ -35,13 +36,18 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
     };
     let listener = bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
-    let asked_for = metrics.is_some() || telemetry.is_some() || admin_key().is_some();
+    let control = governed::control(&args.control);
+    let asked_for = control.is_some() || metrics.is_some() || telemetry.is_some() || admin_key().is_some();
     let machine = if asked_for { observed(telemetry.clone()) } else { Machine::new() };
     let auth = found.parsed.config.auth.clone();
     let mut local = start_recorded(&args.setup, found, exposed, (machine, telemetry))?;
     let (gateway, place) = (local.gateway.clone(), std::mem::take(&mut local.place));
     gateway.set_address(&format!("http://{}", reachable(address)));
     let keys = keys::follow(gateway.clone(), &local.folder)?;
+    let pulling = match control {
+        Some(url) => Some(governed::follow(gateway.clone(), url, &args.control).await?),
+        None => None,
+    };
     local.machine.sweep_leftovers();
     greet(address, &local.origin, &auth);
     if let Some((exposure, listener)) = metrics {
@@ -57,6 +63,7 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
     http::serve(gateway, listener, stop).await;
     announcing.abort();
     following.abort();
+    pulling.inspect(JoinHandle::abort);
     keys.end().await;
     local.end(STOP).await;
     Ok(ExitCode::SUCCESS)
@@ -78,7 +85,13 @@ fn terminal_closed() -> anyhow::Result<impl Future<Output = ()> + use<>> {
 
 /// Finds the configuration: the files that are named or lie here, else, where there is an admin credential, what was pushed.
 fn find_served(args: &Serve) -> anyhow::Result<Found> {
-    let remote = is_remote(&args.setup);
+    let is_governed = governed::control(&args.control).is_some();
+    let remote = is_remote(&args.setup) || is_governed;
+    if is_governed && !is_remote(&args.setup) && args.setup.config.is_some() {
+        bail!(
+            "what a control plane says is served, and no configuration of this machine: leave out --config"
+        );
+    }
     if !remote && (args.setup.config.is_some() || admin_key().is_none()) {
         return find(&args.setup);
     }

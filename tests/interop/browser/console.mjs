@@ -1,6 +1,6 @@
 // The console, as somebody who governs uses it in a real browser.
 //
-//     node console.mjs JOURNEY --chromium PATH --packages FOLDER --url URL [--key KEY] [--person NAME]
+//     node console.mjs JOURNEY --chromium PATH --packages FOLDER --url URL [--key KEY] [--person NAME] [--command LINE]
 //
 // Signs in, with the admin key or at the identity provider, does what the journey says, and prints what was seen as JSON. What does
 // not come to pass within the patience of the browser is an error, with what the page says.
@@ -47,7 +47,165 @@ async function signIn() {
   await settled();
 }
 
+/** A client that is connected as an agent, and hears when its tools change. */
+async function connected(key) {
+  const { Client } = load("@modelcontextprotocol/sdk/client/index.js");
+  const { StreamableHTTPClientTransport } = load("@modelcontextprotocol/sdk/client/streamableHttp.js");
+  const { ToolListChangedNotificationSchema } = load("@modelcontextprotocol/sdk/types.js");
+  const client = new Client({ name: "journey", version: "1" });
+  let told = 0, tools = [];
+  const read = async () => { tools = (await client.listTools()).tools.map(({ name }) => name); };
+  client.setNotificationHandler(ToolListChangedNotificationSchema, async () => { told += 1; await read(); });
+  await client.connect(new StreamableHTTPClientTransport(new URL(`${url}/mcp`), { requestInit: { headers: { Authorization: `Bearer ${key}` } } }));
+  await read();
+  /** Waits until what the client was told of is so, without asking. */
+  const until = async (what, holds) => {
+    for (const end = Date.now() + 30_000; !holds(tools); await new Promise((resolve) => { setTimeout(resolve, 20); }))
+      if (Date.now() > end) throw new Error(`${what}: it was told ${told} times, and has ${tools}`);
+  };
+  return { client, until };
+}
+
+const tableRow = (name) => page.getByRole("row").filter({ hasText: name });
+const dialog = () => page.getByRole("dialog");
+
+/** Puts in force what a dialog holds. */
+async function putInForce(label) {
+  await button(label, dialog()).click();
+  await dialog().waitFor({ state: "detached" });
+}
+
+/** Has a key made for the agent `coder`, and connects a client with it. */
+async function connectedCoder() {
+  await go("Connect a client");
+  await page.getByRole("textbox", { name: "As the agent" }).fill("coder");
+  await button("Make a key and fill it in").click();
+  await page.getByText("The key below is shown only now.").waitFor();
+  const snippet = await page.getByText("claude mcp add").innerText();
+  return connected(/Bearer ([^"]+)"/.exec(snippet)[1]);
+}
+
+/** Approves what a server says. */
+async function approve(server) {
+  await go("Approvals");
+  await page.getByRole("link", { name: server, exact: true }).click();
+  await button("Approve what is shown").click();
+  await page.locator(".status.ok", { hasText: "Approved" }).waitFor();
+}
+
+/** Goes back to the first version. */
+async function rollBack() {
+  await go("Configuration");
+  await page.getByRole("tab", { name: "Versions" }).click();
+  await button("Compare version 1").click();
+  await button("Roll back", dialog()).click();
+  await dialog().waitFor({ state: "detached" });
+}
+
 const JOURNEYS = {
+  /** Restricts an agent in the text of the configuration, while its client is connected; asks why; approves, reads the trail, goes back. */
+  async write() {
+    const { client, until } = await connectedCoder();
+    await until("it sees all", (tools) => tools.includes("demo__add") && tools.includes("demo__echo"));
+    await go("Configuration");
+    const text = page.getByRole("textbox", { name: "portcullis.yaml" });
+    await text.fill((await text.inputValue()).replace("coder: { allow: ['*'] }", "coder: { allow: ['*'], deny: [demo/add] }"));
+    await button("Review and put in force").click();
+    await dialog().getByText("+   coder:").waitFor();
+    await putInForce("Put in force");
+    await until("a tool vanishes", (tools) => !tools.includes("demo__add") && tools.includes("demo__echo"));
+    const refused = await client.callTool({ name: "demo__add", arguments: { a: 1, b: 2 } }).then((result) => result.isError === true, () => true);
+    await go("Agents");
+    await page.getByRole("link", { name: "coder", exact: true }).click();
+    await page.getByRole("radio", { name: "Not seen" }).click();
+    await button("Why demo__add").click();
+    await dialog().getByText("It may not call this.").waitFor();
+    const why = await dialog().innerText();
+    await button("Close", dialog()).click();
+    await approve("demo");
+    await go("Audit");
+    await page.getByRole("searchbox", { name: "Tool" }).fill("demo__add");
+    await tableRow("demo__add").filter({ hasText: "denied" }).first().waitFor();
+    await rollBack();
+    await until("all is as before", (tools) => tools.includes("demo__add"));
+    await client.close();
+    return { refused, why };
+  },
+  /** Governs a gateway whose agent is connected meanwhile, and sees there what comes of it. */
+  async govern() {
+    const { client, until } = await connectedCoder();
+    await until("it sees all", (tools) => tools.includes("demo__add") && tools.includes("demo__echo"));
+    // An agent is restricted, and what it may not call any more vanishes.
+    await go("Agents");
+    await page.getByRole("link", { name: "coder", exact: true }).click();
+    await button("What it may call").click();
+    await dialog().getByRole("textbox", { name: "Never" }).fill("demo/add");
+    await putInForce("Put in force");
+    await until("a tool vanishes", (tools) => !tools.includes("demo__add") && tools.includes("demo__echo"));
+    const refused = await client.callTool({ name: "demo__add", arguments: { a: 1, b: 2 } }).then((result) => result.isError === true, () => true);
+    await page.getByRole("radio", { name: "Not seen" }).click();
+    await tableRow("demo__add").waitFor();
+    // A server is added, and its tools appear.
+    await go("Servers");
+    await button("Add a server").click();
+    await dialog().getByRole("textbox", { name: "Name" }).fill("second");
+    await dialog().getByRole("radio", { name: "A program on the gateway's machine" }).click();
+    await dialog().getByRole("textbox", { name: "Command" }).fill(said("command"));
+    await putInForce("Add the server");
+    await heading("second").waitFor();
+    await page.locator(".status.ok", { hasText: "up" }).first().waitFor();
+    await until("its tools appear", (tools) => tools.includes("second__echo"));
+    // A tool is customised, and tried.
+    await go("Tools");
+    await page.getByRole("link", { name: /^demo__echo/ }).click();
+    await page.getByRole("tab", { name: "Customise" }).click();
+    await page.getByRole("textbox", { name: "Its name" }).fill("shout");
+    await page.getByRole("radio", { name: "Add to it" }).click();
+    await page.getByRole("textbox", { name: "What is added" }).fill("For the shop only.");
+    const preview = await page.getByRole("region", { name: "The definition that they will see" }).innerText();
+    await button("Put in force").click();
+    await page.getByRole("heading", { name: "demo__shout" }).waitFor();
+    await until("the customised tool appears", (tools) => tools.includes("demo__shout"));
+    const told = (await client.listTools()).tools.find(({ name }) => name === "demo__shout");
+    await page.getByRole("tab", { name: "Try" }).click();
+    await page.getByRole("textbox", { name: "message" }).fill("hello from the console");
+    await button("Call").click();
+    const answer = await page.getByRole("region", { name: "Part 1 of the answer" }).innerText();
+    // What a server says is approved.
+    await approve("demo");
+    // The trail says what was refused.
+    await go("Audit");
+    await page.getByRole("searchbox", { name: "Tool" }).fill("demo__add");
+    await tableRow("demo__add").filter({ hasText: "denied" }).first().waitFor();
+    // And back.
+    await rollBack();
+    await until("all is as before", (tools) => tools.includes("demo__add") && !tools.includes("second__echo") && !tools.includes("demo__shout"));
+    await client.close();
+    return { refused, preview, told: told.description, answer };
+  },
+  /** Does without a mouse: past the menu, into a dialog, out of it again. */
+  async keyboard() {
+    await page.goto(`${url}/console/keys`);
+    await settled();
+    await page.keyboard.press("Tab");
+    const first = await page.evaluate(() => document.activeElement.innerText);
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Tab");
+    const next = await page.evaluate(() => document.activeElement.innerText);
+    await page.keyboard.press("Enter");
+    await dialog().waitFor();
+    const within = await dialog().evaluate((one) => one.contains(document.activeElement));
+    await page.keyboard.press("Escape");
+    await dialog().waitFor({ state: "detached" });
+    await page.waitForFunction((text) => document.activeElement.innerText === text, next);
+    await page.keyboard.press("Enter");
+    await dialog().getByRole("textbox", { name: "Agent" }).focus();
+    await page.keyboard.press("ControlOrMeta+A");
+    await page.keyboard.type("coder");
+    await page.keyboard.press("Enter");
+    await page.getByRole("alertdialog", { name: "Copy the key now" }).waitFor();
+    return { first, next, within };
+  },
   /** Has a key made for each client, and takes what the page tells it. */
   async snippets() {
     await go("Connect a client");

@@ -10,6 +10,8 @@ pub(crate) enum Governing {
     ShowMe,
     ShowSessions,
     EndSession,
+    /// Something is ordered of the fleet.
+    Fleet(super::Order),
     ShowOverview,
     ShowServers,
     ShowServer,

@@ -15,6 +15,8 @@ mod described;
 #[path = "undescribed.rs"]
 mod described;
 #[cfg(feature = "control")]
+mod fleet;
+#[cfg(feature = "control")]
 mod governing;
 #[cfg(feature = "control")]
 mod inventory;
@@ -38,6 +40,8 @@ use super::who::Role;
 
 use described::Description;
 #[cfg(feature = "control")]
+pub(crate) use fleet::Order;
+#[cfg(feature = "control")]
 pub(crate) use governing::Governing;
 #[cfg(feature = "control")]
 pub(crate) use registry::{Listing, Reviewing};
@@ -50,6 +54,8 @@ const TABLES: &[&[Operation]] = &[
     table::OPERATIONS,
     #[cfg(feature = "control")]
     governing::OPERATIONS,
+    #[cfg(feature = "control")]
+    fleet::OPERATIONS,
     #[cfg(feature = "control")]
     inventory::OPERATIONS,
     #[cfg(feature = "control")]

@@ -93,6 +93,7 @@ fn operation(one: &Operation) -> Value {
 /// Names an operation for programs that are made from the document.
 pub(super) fn id(does: Does) -> String {
     let name = match does {
+        Does::Govern(Governing::Fleet(order)) => format!("{order:?}"),
         Does::Govern(Governing::Reviewing(does)) => format!("{does:?}"),
         Does::Govern(Governing::Listing(does)) => format!("{does:?}"),
         Does::Govern(does) => format!("{does:?}"),

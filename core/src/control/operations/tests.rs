@@ -127,6 +127,17 @@ mod described {
         AAAA GET /admin/v1/me
         AAAo GET /admin/v1/sessions
         Aooo DELETE /admin/v1/sessions/{id}
+        AAA- GET /admin/v1/gateways
+        AAA- GET /admin/v1/gateways/{id}
+        A--- DELETE /admin/v1/gateways/{id}
+        AAA- GET /admin/v1/enrolments
+        A--- POST /admin/v1/enrolments
+        A--- DELETE /admin/v1/enrolments/{id}
+        AAA- GET /admin/v1/rollouts
+        AA-- POST /admin/v1/rollouts
+        AAA- GET /admin/v1/rollouts/{id}
+        AA-- POST /admin/v1/rollouts/{id}/promote
+        AA-- POST /admin/v1/rollouts/{id}/abort
         AAAo GET /admin/v1/overview
         AAAo GET /admin/v1/servers
         AAAo GET /admin/v1/servers/{name}

@@ -1,5 +1,6 @@
 //! What a gateway answers that governs: each operation of `control/operations/governing.rs`, one arm each.
 
+mod fleet;
 mod inventory;
 mod me;
 mod overview;
@@ -30,6 +31,7 @@ impl<H: Host> Gateway<H> {
             Governing::Simulate => self.simulate_for(asked).await,
             Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
+            Governing::Fleet(order) => self.order(order, asked).await,
             Governing::EndSession => self.end_session_of(asked.value(), asked).await,
             Governing::Reviewing(does) => self.reviewing(does, asked).await,
             // These have a door of their own.

@@ -1,0 +1,257 @@
+//! A control plane and the gateways that it governs, under traffic: what is pushed reaches them, stage by stage and back;
+//! whoever of them is killed, no call is lost elsewhere; and nothing that is forged or replayed is served.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+
+use portcullis_tests::agent::Agent;
+use portcullis_tests::between::Between;
+use portcullis_tests::gateway::Gateway;
+use portcullis_tests::http::{Request, Response, send_bytes};
+use portcullis_tests::process::Finished;
+use portcullis_tests::upstream::{Upstream, free_port};
+use portcullis_tests::wait;
+use serde_json::{Value, json};
+
+const ADMIN_KEY: &str = "the admin's key";
+
+/// The control plane, and the server that its configurations are about.
+struct Plane {
+    gateway: Gateway,
+    server: Upstream,
+}
+
+impl Plane {
+    /// One that has pushed a configuration with the server `up`.
+    fn start() -> Self {
+        let gateway =
+            Gateway::with("version: 1\n").configured_remotely().env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY);
+        let plane = Self { gateway: gateway.at_port(free_port()).start(), server: Upstream::fixture(&[]) };
+        plane.push(&["up"]);
+        plane
+    }
+
+    fn url(&self) -> String {
+        self.gateway.url_of("")
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Value {
+        let request = Request::new(method, &self.gateway.url_of(&format!("/admin/v1/{path}")));
+        let request = request.header("Authorization", format!("Bearer {ADMIN_KEY}"));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        let response = if body.is_empty() { request.send() } else { request.body(body).send() };
+        assert!((200..300).contains(&response.status), "{method} {path}: {}", response.text());
+        response.json()
+    }
+
+    /// Pushes a configuration in which the server goes by these names.
+    fn push(&self, names: &[&str]) {
+        let server = json!({ "url": self.server.url() });
+        let servers: serde_json::Map<_, _> =
+            names.iter().map(|name| ((*name).to_owned(), server.clone())).collect();
+        let config = json!({ "version": 1, "servers": servers }).to_string();
+        let headers = [("Content-Type", "application/yaml"), ("If-Match", "*")];
+        self.ask("PUT", "config", &headers, &config);
+    }
+
+    fn cli(&self, arguments: &[&str]) -> Finished {
+        self.gateway.cli(&[&["fleet"], arguments, &["--url", &self.url()]].concat())
+    }
+
+    fn does(&self, arguments: &[&str], says: &str) {
+        let ran = self.cli(arguments);
+        assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains(says), "{}{}", ran.stdout, ran.stderr);
+    }
+
+    fn token(&self, name: &str) -> String {
+        let ran = self.cli(&["enrol", name, "--label", "zone=test"]);
+        assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout, ran.stderr);
+        ran.stdout.trim().to_owned()
+    }
+
+    /// A governed gateway that reaches its control plane at `url`.
+    fn member_at(&self, url: &str, name: &str) -> Gateway {
+        let member = Gateway::with("version: 1\n").configured_remotely().arg("--control").arg(url);
+        let member = member.env("PORTCULLIS_ENROLMENT", &self.token(name)).start();
+        sees(&member, &["up"]);
+        member
+    }
+
+    fn member(&self, name: &str) -> Gateway {
+        self.member_at(&self.url(), name)
+    }
+
+    /// What is known of a gateway.
+    fn known(&self, name: &str) -> Value {
+        let ran = self.cli(&["list", "--json"]);
+        let listed: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        let all = listed["gateways"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|one| one["name"] == name).unwrap_or_default()
+    }
+}
+
+/// The names under which a gateway serves the server.
+fn served(gateway: &Gateway) -> Vec<String> {
+    let tools = Agent::modern(gateway.url()).tools();
+    tools.iter().filter_map(|tool| tool.strip_suffix("__echo")).map(str::to_owned).collect()
+}
+
+fn sees(gateway: &Gateway, names: &[&str]) {
+    wait::expect(&format!("{names:?} to be served"), || served(gateway) == names);
+}
+
+/// Calls of an agent that end only when they are told to.
+struct Traffic {
+    on: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    calls: JoinHandle<Vec<String>>,
+}
+
+impl Traffic {
+    fn through(gateway: &Gateway) -> Self {
+        let (url, on, done) =
+            (gateway.url().to_owned(), Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let (goes_on, counted) = (on.clone(), done.clone());
+        let calls = thread::spawn(move || {
+            let (agent, mut lost) = (Agent::modern(&url), Vec::new());
+            while goes_on.load(Ordering::Relaxed) {
+                let params = json!({ "name": "up__echo", "arguments": { "text": "hi" } });
+                match agent.post("tools/call", params).try_send().map(Response::try_text) {
+                    Some(Ok(text)) if text.contains("\"result\"") && !text.contains("\"isError\":true") => {}
+                    other => lost.push(format!("{other:?}")),
+                }
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            lost
+        });
+        let traffic = Self { on, done, calls };
+        traffic.goes_on();
+        traffic
+    }
+
+    /// Waits for further calls to be over.
+    fn goes_on(&self) {
+        let so_far = self.done.load(Ordering::Relaxed);
+        wait::expect("calls", || self.done.load(Ordering::Relaxed) > so_far + 3);
+    }
+
+    fn ends_without_loss(self) {
+        self.on.store(false, Ordering::Relaxed);
+        let lost = self.calls.join().expect("the traffic ends");
+        assert_eq!(lost, [""; 0], "of {}", self.done.load(Ordering::Relaxed));
+    }
+}
+
+#[test]
+fn what_is_pushed_goes_out_in_stages_and_back_and_no_call_is_lost() {
+    let plane = Plane::start();
+    let (canary, other) = (plane.member("canary"), plane.member("other"));
+    let traffic = [&canary, &other].map(Traffic::through);
+    plane.push(&["b", "up"]);
+    sees(&canary, &["b", "up"]);
+    sees(&other, &["b", "up"]);
+    plane.does(&["rollout", "--to", "canary", "--note", "try it"], "version 3 is for stage 1 of 1");
+    plane.push(&["c", "up"]);
+    sees(&canary, &["c", "up"]);
+    wait::expect("the canary to tell of it", || plane.known("canary")["version"] == 3);
+    assert_eq!(plane.known("other")["wanted"], 2);
+    assert_eq!(served(&other), ["b", "up"]);
+    plane.does(&["abort"], "version 2 is for all gateways again");
+    sees(&canary, &["b", "up"]);
+    assert_eq!(plane.cli(&["promote"]).code(), Some(1), "no rollout is open");
+    plane.does(&["rollout", "--to", "zone=none", "--to", "zone=test", "--version", "3"], "stage 1 of 2");
+    plane.does(&["promote"], "version 3 is for stage 2 of 2");
+    sees(&canary, &["c", "up"]);
+    sees(&other, &["c", "up"]);
+    plane.does(&["promote"], "version 3 is for all gateways");
+    wait::expect("both to tell how they are", || {
+        ["canary", "other"].iter().all(|name| {
+            let known = plane.known(name);
+            known["state"] == "current" && known["counts"]["requests"].as_u64() > Some(3)
+        })
+    });
+    let table = plane.cli(&["list"]);
+    assert!(table.stdout.contains("canary") && table.stdout.contains("zone=test"), "{}", table.stdout);
+    traffic.into_iter().for_each(Traffic::ends_without_loss);
+}
+
+#[test]
+fn whoever_is_killed_the_others_go_on() {
+    let mut plane = Plane::start();
+    let (mut first, other) = (plane.member("first"), plane.member("other"));
+    let calls = Traffic::through(&other);
+    plane.gateway.process().kill();
+    calls.goes_on();
+    first.restart();
+    assert_eq!(served(&first), ["up"], "it begins with what it was given last");
+    plane.gateway.restart();
+    plane.push(&["b", "up"]);
+    sees(&other, &["b", "up"]);
+    sees(&first, &["b", "up"]);
+    first.process().kill();
+    plane.push(&["c", "up"]);
+    sees(&other, &["c", "up"]);
+    calls.goes_on();
+    first.restart();
+    sees(&first, &["c", "up"]);
+    plane.does(&["remove", "first"], "the gateway first is removed");
+    plane.push(&["d", "up"]);
+    sees(&other, &["d", "up"]);
+    wait::expect("the removed one to be told", || first.log().contains("this is no gateway of the fleet"));
+    assert_eq!(served(&first), ["c", "up"], "it goes on with what it has");
+    calls.ends_without_loss();
+}
+
+/// Whether a request asks for a snapshot.
+fn asks(request: &[u8]) -> bool {
+    request.starts_with(b"GET /fleet/v1/snapshot")
+}
+
+#[test]
+fn nothing_that_is_forged_or_replayed_is_served() {
+    let plane = Plane::start();
+    let between = Between::before(plane.gateway.port());
+    let member = plane.member_at(&between.url(), "one");
+    let calls = Traffic::through(&member);
+    let is_given = |answer: &[u8]| answer.starts_with(b"HTTP/1.1 200");
+    let given = move |seen: &[(Vec<u8>, Vec<u8>)]| {
+        seen.iter().rev().find(|(request, answer)| asks(request) && is_given(answer)).cloned()
+    };
+    let (proven, first) = given(&between.seen()).expect("a snapshot was given");
+    plane.push(&["b", "up"]);
+    sees(&member, &["b", "up"]);
+    let rejects = |why: &str| {
+        wait::expect(why, || plane.known("one")["rejected"].as_str().is_some_and(|said| said.contains(why)));
+        assert_eq!(served(&member), ["b", "up"]);
+    };
+    between.changing(move |request, answer| {
+        if asks(request) {
+            answer.clone_from(&first);
+        }
+    });
+    plane.push(&["c", "up"]);
+    rejects("is older than what is in force");
+    between.changing(|request, answer| {
+        let text = String::from_utf8_lossy(answer).replace("127.0.0.1", "127.0.0.9");
+        if asks(request) {
+            *answer = text.into_bytes();
+        }
+    });
+    rejects("is not signed by the control plane's key");
+    between.passing();
+    sees(&member, &["c", "up"]);
+    wait::expect("nothing to be rejected", || plane.known("one")["rejected"].is_null());
+    calls.ends_without_loss();
+    // What it proved itself by counts no more, and neither does its token.
+    let again = send_bytes(&format!("127.0.0.1:{}", plane.gateway.port()), &proven);
+    assert_eq!(again.status, 401);
+    let elsewhere = member.folder().join("elsewhere").display().to_string();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--data-dir", &elsewhere, "--control", &plane.url()];
+    let ran = member.cli(&arguments);
+    assert_eq!(ran.code(), Some(1), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("the enrolment token is not valid, or no longer"), "{}", ran.stderr);
+    let token = String::from_utf8_lossy(&proven).contains("pce_");
+    assert!(!token, "a token is not sent");
+}
