@@ -31,6 +31,8 @@ pub(crate) mod secrets;
 pub(crate) mod session;
 #[cfg(feature = "control")]
 pub(crate) mod settings;
+#[cfg(feature = "control")]
+pub(crate) mod trial;
 pub(crate) mod who;
 
 pub use answer::{described, key as described_key};

@@ -26,6 +26,7 @@ pub(crate) enum Governing {
     Writing(super::Writing),
     ShowTools,
     Explain,
+    Simulate,
     /// Entries of the registry are reviewed.
     Reviewing(Reviewing),
     /// The registry is read or written, at its own door.

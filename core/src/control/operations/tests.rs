@@ -174,6 +174,7 @@ mod described {
         ---- PATCH /v0.1/servers/{name}/versions/{version}/status
         ---- PATCH /v0.1/servers/{name}/status
         ---- POST /v0.1/publish
+        AAA- POST /admin/v1/simulate
         "#);
     }
 }

@@ -7,6 +7,7 @@ mod inventory;
 mod me;
 mod once;
 mod overview;
+mod simulate;
 mod tools;
 
 use super::control::Asked;
@@ -33,6 +34,7 @@ impl<H: Host> Gateway<H> {
             Governing::ShowVariant => self.show_variant(asked).await,
             Governing::Writing(does) => self.write_entry(does, asked).await,
             Governing::ShowTools => self.show_tools(asked).await,
+            Governing::Simulate => self.simulate_for(asked).await,
             Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::Fleet(order) => self.order(order, asked).await,
