@@ -93,6 +93,7 @@ install_ministack() {
     environment "$1" -r "$here/lambda/ministack.txt" -r "$here/lambda/infrastructure/requirements.txt"
 }
 install_schemathesis() { environment "$1" -r "$here/admin/requirements.txt"; }
+install_scim() { environment "$1" -r "$here/admin/scim.txt"; }
 install_checkov() { environment "$1" -r "$here/lambda/infrastructure/checkov.txt"; }
 install_moto() { environment "$1" -r "$here/lambda/moto.txt"; }
 
@@ -181,4 +182,5 @@ part image "$(cat "$here"/../infra/{container/node,cloudflare-containers}/packag
 part python "$(requirements "$here/interop/requirements.txt" "$here/interop/constraints.txt")" install_python
 part registry "$(requirements "$here/interop/"{requirements,registry}.txt "$here/interop/older_python.py")" install_registry_client
 part schemathesis "$(requirements "$here/admin/requirements.txt")" install_schemathesis
+part scim "$(requirements "$here/admin/scim.txt")" install_scim
 say "ready in $cache"

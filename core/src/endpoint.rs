@@ -53,6 +53,9 @@ pub(crate) enum Endpoint {
     SignIn(Step),
     /// `/connect/{server}`, `/oauth/callback`, `/oauth/client-metadata.json`: users connect accounts at servers.
     Connect(Linking),
+    /// `/scim/v2/...`: the identity provider says who is there, and who has left.
+    #[cfg(feature = "control")]
+    Scim,
     /// `/console/...`: those who govern sign in and out.
     #[cfg(feature = "control")]
     Console(ConsoleStep),
@@ -121,6 +124,8 @@ pub(crate) fn find(
         #[cfg(feature = "control")]
         _ if ConsoleStep::at(path).is_some() => Some(Endpoint::Console(ConsoleStep::at(path)?.1)),
         #[cfg(feature = "control")]
+        _ if control::scim::is_scim(path) => Some(Endpoint::Scim),
+        #[cfg(feature = "control")]
         _ if control::console::is_console(path) => Some(Endpoint::Assets),
         _ if resource::asked_about(path).is_some() => Some(Endpoint::Resource),
         _ if Step::at(path).is_some() => Some(Endpoint::SignIn(Step::at(path)?.1)),
@@ -161,6 +166,8 @@ pub(crate) fn route(path: &str) -> &'static str {
         None if resource::asked_about(path).is_some() => resource::WELL_KNOWN,
         #[cfg(feature = "control")]
         None if control::console::is_console(path) => "/console/",
+        #[cfg(feature = "control")]
+        None if control::scim::is_scim(path) => control::scim::route(path).unwrap_or("/scim/v2/"),
         None => control::operations::route(path),
     }
 }

@@ -117,6 +117,9 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) connections: Connections,
     /// Who grants access to servers.
     pub(crate) grantors: Grantors,
+    /// Who is still there, as the identity provider has said.
+    #[cfg(feature = "control")]
+    pub(crate) directory: crate::flow::directory::Directories,
     /// What the URLs of the gateway begin with, where the configuration does not say.
     pub(crate) address: OnceLock<String>,
     /// The calls that wait for a stateless agent's answers, by where they wait.
@@ -232,6 +235,8 @@ impl<H: Host> Gateway<H> {
             sign_ins: SignIns::default(),
             connections: Connections::default(),
             grantors: Grantors::default(),
+            #[cfg(feature = "control")]
+            directory: crate::flow::directory::Directories::default(),
             address: OnceLock::new(),
             parked: Mutex::default(),
             spent: Mutex::default(),

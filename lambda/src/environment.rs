@@ -145,6 +145,7 @@ impl Environment {
         gateway.set_keys(ring(&keys));
         self.host.reading().by(gateway.clone());
         self.configure(&gateway);
+        gateway.look_at_directory().await;
         *self.seen() = Seen { looked: began, paused: 0, version, keys, own_due: began + KEYS_FRESH };
         Ok(gateway)
     }
@@ -242,6 +243,7 @@ impl Environment {
             self.configure(gateway);
             self.seen().version = newest.stamp.version;
         }
+        gateway.look_at_directory().await;
         Ok(())
     }
 

@@ -239,6 +239,8 @@ async fn keep_looking(
 ) {
     let mut trouble = String::new();
     loop {
+        // Another process may have written to the folder.
+        gateway.look_at_directory().await;
         let ends = tokio::select! {
             () = tokio::time::sleep(LOOK) => false,
             _ = &mut stopped => true,

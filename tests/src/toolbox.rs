@@ -164,6 +164,11 @@ pub fn schemathesis() -> PathBuf {
     installed("schemathesis/bin/schemathesis")
 }
 
+/// What tries a SCIM server by the RFCs.
+pub fn scim() -> PathBuf {
+    installed("scim/bin/scim")
+}
+
 /// The emulator of AWS.
 pub fn ministack() -> PathBuf {
     installed("ministack/bin/ministack")

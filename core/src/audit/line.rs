@@ -172,6 +172,7 @@ fn auth(kind: AuthKind) -> &'static str {
         AuthKind::Operator => "operator",
         AuthKind::Admin => "admin",
         AuthKind::Session => "session",
+        AuthKind::Directory => "directory",
         AuthKind::Token => "oauth",
     }
 }
@@ -179,8 +180,8 @@ fn auth(kind: AuthKind) -> &'static str {
 /// Returns the way of proving who somebody is that a line calls so.
 #[cfg(feature = "control")]
 pub(crate) fn auth_named(word: &str) -> Option<AuthKind> {
-    use AuthKind::{Admin, Anonymous, ApiKey, Operator, Session, SharedKey, Token};
-    let all = [Anonymous, ApiKey, SharedKey, Operator, Admin, Session, Token];
+    use AuthKind::{Admin, Anonymous, ApiKey, Directory, Operator, Session, SharedKey, Token};
+    let all = [Anonymous, ApiKey, SharedKey, Operator, Admin, Session, Token, Directory];
     all.into_iter().find(|kind| auth(*kind) == word)
 }
 

@@ -608,7 +608,7 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 34] = [
+    const PLACES: [(&str, &str); 35] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
         ("Instances", "gateway: { instances: { zzzzzz: 1 } }"),
@@ -640,6 +640,7 @@ mod tests {
         ("PrivateRegistry", "registry: { zzzzzz: 1 }"),
         ("Console", "console: { zzzzzz: 1 }"),
         ("ConsoleClient", "console: { sign_in: { zzzzzz: 1 } }"),
+        ("Scim", "console: { scim: { zzzzzz: 1 } }"),
         ("Roles", "console: { roles: { zzzzzz: 1 } }"),
         ("RoleHolder", "console: { roles: { admin: [{ zzzzzz: 1 }] } }"),
         ("Variant", "variants: { a: { v: { zzzzzz: 1 } } }"),

@@ -22,6 +22,31 @@ pub(super) struct ConsoleText {
     /// How long somebody stays signed in: from 1m to 168h.
     #[schemars(extend("default" = "8h"))]
     session: Option<DurationText>,
+    /// How the identity provider says who is there, who is in which group, and who has left (SCIM 2.0, at `/scim/v2/`).
+    scim: Option<ScimText>,
+}
+
+/// How the identity provider writes to the directory.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "Scim")]
+pub(super) struct ScimText {
+    /// The secret that it presents as a bearer token.
+    token: SecretReference,
+    /// Whose users they are: the provider, by its name in `auth.issuers`. Where nothing is said, the one at which people sign
+    /// in at the console.
+    issuer: Option<String>,
+    /// Which attribute of a user is the subject (`sub`) of their tokens.
+    subject: Option<SubjectText>,
+}
+
+/// An attribute of a user in the directory.
+#[derive(JsonSchema)]
+#[schemars(rename = "ScimSubject", extend("default" = "externalId"))]
+pub(super) enum SubjectText {
+    #[schemars(rename = "externalId")]
+    ExternalId,
+    #[schemars(rename = "userName")]
+    UserName,
 }
 
 /// How people sign in at the console.
@@ -61,11 +86,13 @@ pub(super) struct RolesText {
     member: Option<Vec<HolderText>>,
 }
 
-/// What makes somebody hold a role: a claim of their token.
+/// What makes somebody hold a role: a claim of their token, or a group of the directory.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, transform = refuse_nulls, rename = "RoleHolder", extend("minProperties" = 1, "maxProperties" = 1))]
 pub(super) struct HolderText {
     /// A claim and its value, such as `{ groups: platform }`; a claim with several values has each.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
     claim: Option<BTreeMap<String, String>>,
+    /// A group that the identity provider provisions, by its display name.
+    group: Option<String>,
 }

@@ -68,7 +68,7 @@ mod yaml;
 pub use approving::{Approving, Changed};
 pub use cases::{Case, read_cases};
 #[cfg(feature = "control")]
-pub use console::{Console, ConsoleSignIn, Holder};
+pub use console::{Attribute, Console, ConsoleSignIn, Holder, Scim};
 #[cfg(feature = "control")]
 pub use edit::{Edit, NotEdited, Section, Written, edit, written};
 pub use elicitation::{Elicitation, Forms};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::console::{Console, ConsoleSignIn, DEFAULT_SESSION, Holder};
+use super::console::{Attribute, Console, ConsoleSignIn, DEFAULT_SESSION, Holder, Scim};
 use super::item::{At, Item};
 use super::native::read_duration;
 use super::native_agents::read_claim;
@@ -13,6 +13,7 @@ use super::policy::{Auth, Match, SignIn};
 use super::problem::Report;
 use super::secret::SecretUse;
 use crate::control::Role;
+use crate::secrets::SecretName;
 
 /// How long somebody may stay signed in.
 pub(super) const SESSIONS: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(7 * 24));
@@ -21,6 +22,8 @@ pub(super) const SESSIONS: (Duration, Duration) = (Duration::from_mins(1), Durat
 #[derive(Debug, Clone, Default)]
 pub(super) struct ConsoleDraft {
     sign_in: Option<At<SignInDraft>>,
+    /// How the provider writes to the directory.
+    scim: Option<At<ScimDraft>>,
     /// The rest.
     rest: Console,
 }
@@ -34,6 +37,14 @@ enum SignInDraft {
     Own(Box<SignIn>, At<String>),
 }
 
+/// How the provider writes to the directory.
+#[derive(Debug, Clone)]
+struct ScimDraft {
+    token: At<SecretName>,
+    issuer: Option<At<String>>,
+    subject: Attribute,
+}
+
 /// Reads the section.
 pub(super) fn read_console(item: &Item<'_>, report: &mut Report<'_>) -> ConsoleDraft {
     let Some(mut fields) = item.fields(report) else { return ConsoleDraft::default() };
@@ -41,14 +52,41 @@ pub(super) fn read_console(item: &Item<'_>, report: &mut Report<'_>) -> ConsoleD
     let roles = fields.take_even_null("roles").map(|item| read_roles(&item, report)).unwrap_or_default();
     let members = fields.take_even_null("members").and_then(|item| item.flag(report));
     let session = fields.take_even_null("session").and_then(|item| read_duration(&item, SESSIONS, report));
+    let scim = fields.take_even_null("scim").and_then(|item| read_scim(&item, report));
     fields.finish(report);
     let rest = Console {
         sign_in: None,
         roles,
         members: members.is_some_and(|members| members.value),
         session: session.map_or(DEFAULT_SESSION, |session| session.value),
+        scim: None,
     };
-    ConsoleDraft { sign_in, rest }
+    ConsoleDraft { sign_in, scim, rest }
+}
+
+fn read_scim(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<ScimDraft>> {
+    let place = item.place();
+    let mut fields = item.fields(report)?;
+    let token = fields.take_even_null("token").map(|item| read_secret(&item, report));
+    let issuer = fields.take("issuer").and_then(|item| item.text(report));
+    let subject = fields.take("subject").map(|item| {
+        item.parsed("`externalId` or `userName`", report, |text| match text {
+            "externalId" => Some(Attribute::ExternalId),
+            "userName" => Some(Attribute::UserName),
+            _ => None,
+        })
+    });
+    fields.finish(report);
+    let Some(token) = token else {
+        report.error(&place, "`scim` needs a `token`");
+        report.hint("for example `token: { secret: scim }`: what the identity provider presents");
+        return None;
+    };
+    let subject = match subject {
+        Some(subject) => subject?.value,
+        None => Attribute::ExternalId,
+    };
+    Some(At { value: ScimDraft { token: token?, issuer, subject }, place })
 }
 
 fn read_sign_in(item: &Item<'_>, report: &mut Report<'_>) -> Option<At<SignInDraft>> {
@@ -109,14 +147,19 @@ fn read_holder(item: &Item<'_>, report: &mut Report<'_>) -> Option<Holder> {
     let place = item.place();
     let mut fields = item.fields(report)?;
     let claim = fields.take_even_null("claim");
+    let group = fields.take("group").and_then(|item| item.text(report));
     let mark = report.mark();
     fields.finish(report);
-    let Some(claim) = claim else {
-        if report.mark() == mark {
-            report.error(&place, "expected a `claim`");
-            report.hint("for example `{ claim: { groups: platform } }`");
+    let claim = match (claim, group) {
+        (Some(claim), None) => claim,
+        (None, Some(group)) => return Some(Holder::Group(group.value)),
+        _ => {
+            if report.mark() == mark {
+                report.error(&place, "expected a `claim` or a `group`");
+                report.hint("for example `{ claim: { groups: platform } }`");
+            }
+            return None;
         }
-        return None;
     };
     match read_claim(&claim, report)? {
         Match::Claim(name, value) => Some(Holder::Claim(name, value)),
@@ -131,7 +174,18 @@ pub(super) fn resolve_console(
     has_address: bool,
     report: &mut Report<'_>,
 ) -> Console {
-    let ConsoleDraft { sign_in, rest } = draft.value.clone();
+    let ConsoleDraft { sign_in, scim, rest } = draft.value.clone();
+    let at_sign_in = match sign_in.as_ref().map(|sign_in| &sign_in.value) {
+        Some(SignInDraft::Own(_, issuer)) => Some(issuer.value.clone()),
+        Some(SignInDraft::Shared) => auth.sign_in.as_ref().map(|client| client.issuer.clone()),
+        None => None,
+    };
+    let scim = scim.and_then(|scim| resolve_scim(scim, auth, at_sign_in, report));
+    let by_group = |(_, holders): &(Role, Vec<Holder>)| holders.iter().any(|h| matches!(h, Holder::Group(_)));
+    if scim.is_none() && rest.roles.iter().any(by_group) {
+        report.warn(&draft.place, "nobody is in a group: there is no `scim`, by which it is said who is");
+    }
+    let rest = Console { scim, ..rest };
     let Some(At { value: sign_in, place }) = sign_in else {
         if !rest.roles.is_empty() || rest.members {
             report.warn(&draft.place, "nobody signs in at the console, so nobody has a role");
@@ -174,6 +228,31 @@ pub(super) fn resolve_console(
     Console { sign_in, ..rest }
 }
 
+fn resolve_scim(
+    At { value: draft, place }: At<ScimDraft>,
+    auth: &Auth,
+    at_sign_in: Option<String>,
+    report: &mut Report<'_>,
+) -> Option<Scim> {
+    let issuer = match (draft.issuer, at_sign_in) {
+        (Some(named), _) => {
+            if !auth.issuers.iter().any(|known| known.name == named.value) {
+                report
+                    .error(&named.place, format!("no issuer in `auth.issuers` is called {:?}", named.value));
+                return None;
+            }
+            named.value
+        }
+        (None, Some(issuer)) => issuer,
+        (None, None) => {
+            report.error(&place, "`scim` needs an `issuer`: whose users the directory has");
+            return None;
+        }
+    };
+    let At { value: token, place } = draft.token;
+    Some(Scim { token, place: (place.at.line, place.at.column), issuer, subject: draft.subject })
+}
+
 /// Returns where the console needs secrets.
 pub(super) fn uses_of_console(file: &str, console: &Console) -> Vec<SecretUse> {
     let own = console.sign_in.iter().filter(|sign_in| !sign_in.is_shared);
@@ -187,7 +266,15 @@ pub(super) fn uses_of_console(file: &str, console: &Console) -> Vec<SecretUse> {
             until: "nobody can sign in at the console",
         })
     };
-    own.filter_map(|sign_in| used(&sign_in.client)).collect()
+    let scim = console.scim.iter().map(|scim| SecretUse {
+        name: scim.token.clone(),
+        file: file.to_owned(),
+        line: scim.place.0,
+        column: scim.place.1,
+        field: "console.scim.token".to_owned(),
+        until: "the identity provider cannot say who has left",
+    });
+    own.filter_map(|sign_in| used(&sign_in.client)).chain(scim).collect()
 }
 
 #[cfg(test)]
@@ -287,11 +374,27 @@ mod tests {
         insta::assert_snapshot!(check("{ sign_in: true, roles: { owner: [], admin: [{}, { clam: 1 }] } }"), @r#"
         p.yaml:8:21: warning: console.sign_in: nobody who signs in is let in: there are no `roles`, and `members` are not let in
         p.yaml:8:36: error: console.roles.owner: unknown key "owner"; known: admin, operator, auditor, member
-        p.yaml:8:55: error: console.roles.admin[0]: expected a `claim`
+        p.yaml:8:55: error: console.roles.admin[0]: expected a `claim` or a `group`
           hint: for example `{ claim: { groups: platform } }`
-        p.yaml:8:61: error: console.roles.admin[1].clam: unknown key "clam"; known: claim
+        p.yaml:8:61: error: console.roles.admin[1].clam: unknown key "clam"; known: claim, group
           hint: did you mean `claim`?
         "#);
+        insta::assert_snapshot!(check("{ sign_in: true, members: true, scim: { token: { secret: x } }, roles: { admin: [{ group: Ops }] } }"), @"");
+        insta::assert_snapshot!(check("{ sign_in: true, roles: { admin: [{ group: Ops }, { group: A, claim: { b: c } }] } }"), @"
+        p.yaml:8:10: warning: console: nobody is in a group: there is no `scim`, by which it is said who is
+        p.yaml:8:60: error: console.roles.admin[1]: expected a `claim` or a `group`
+          hint: for example `{ claim: { groups: platform } }`
+        ");
+        insta::assert_snapshot!(check("{ scim: { token: { secret: x } } }"), @"p.yaml:8:18: error: console.scim: `scim` needs an `issuer`: whose users the directory has");
+        insta::assert_snapshot!(check("{ sign_in: true, members: true, scim: { issuer: other, token: { secret: x } } }"), @r#"p.yaml:8:58: error: console.scim.issuer: no issuer in `auth.issuers` is called "other""#);
+        insta::assert_snapshot!(check("{ sign_in: true, members: true, scim: { subject: email, token: x } }"), @r#"
+        p.yaml:8:59: error: console.scim.subject: expected `externalId` or `userName`, found "email"
+        p.yaml:8:73: error: console.scim.token: expected `{ secret: NAME }`, found a text
+        "#);
+        insta::assert_snapshot!(check("{ sign_in: true, members: true, scim: { subject: userName } }"), @"
+        p.yaml:8:48: error: console.scim: `scim` needs a `token`
+          hint: for example `token: { secret: scim }`: what the identity provider presents
+        ");
         insta::assert_snapshot!(check(""), @"
         p.yaml:8:8: error: console: expected a map, found nothing
           hint: remove the key, or write `{}` after it

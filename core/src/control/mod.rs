@@ -22,6 +22,8 @@ pub(crate) mod operations;
 #[cfg(feature = "control")]
 pub mod registry;
 pub(crate) mod request;
+#[cfg(feature = "control")]
+pub(crate) mod scim;
 pub(crate) mod secrets;
 #[cfg(feature = "control")]
 pub(crate) mod session;

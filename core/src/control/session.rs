@@ -12,11 +12,13 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::answer::{Fault, moment};
+use super::scim::{Directory, Presence};
 use super::who::{Operator, Role};
-use crate::config::{Console, Holder, Issuer, Policy, SignIn};
+use crate::config::{Console, Holder, Issuer, Policy, Scim, SignIn};
 use crate::identity::{agent_of_claims, claims_asked};
 use crate::oauth::Claims;
 use crate::ports::{Entropy, RecordKey};
+use crate::sorted::SortedSet;
 
 /// The collection in which sessions lie.
 pub(crate) const SESSIONS: &str = "session";
@@ -56,6 +58,8 @@ pub(crate) struct Session {
 pub(crate) struct Standard<'a> {
     pub(crate) console: &'a Console,
     pub(crate) policy: &'a Policy,
+    /// The directory, where the identity provider writes one.
+    pub(crate) directory: Option<(&'a Scim, &'a Directory)>,
     /// What stands for the settings by which one signs in at the provider now, and by the admin credential.
     pub(crate) judged_by: (Option<&'a str>, Option<&'a str>),
     pub(crate) now: u64,
@@ -153,13 +157,19 @@ impl Session {
         if self.by == By::AdminKey {
             return Some(Operator { session, ..Operator::admin() });
         }
+        let presence = standard.directory.map(|(scim, directory)| directory.presence(scim, &self.principal));
+        let groups = match presence {
+            None => None,
+            Some(Presence::There(groups)) => groups,
+            Some(Presence::Left | Presence::Unknown) => return None,
+        };
         let claims = Claims::known(&self.claims);
         let is_known = |name: &str| self.claims.iter().any(|(known, _)| known == name);
         let agent = agent_of_claims(standard.policy, &claims, is_known);
         Some(Operator {
             principal: self.principal.clone(),
             name: self.name.clone(),
-            role: role_of(standard.console, &claims)?,
+            role: role_of(standard.console, &claims, groups)?,
             agents: agent.into_iter().map(|agent| agent.name.clone()).collect(),
             session,
         })
@@ -181,8 +191,11 @@ impl Session {
 }
 
 /// Returns the first role that somebody holds; none where they are not let in.
-fn role_of(console: &Console, claims: &Claims) -> Option<Role> {
-    let holds = |Holder::Claim(name, value): &Holder| claims.has(name, value);
+fn role_of(console: &Console, claims: &Claims, groups: Option<&SortedSet<Arc<str>>>) -> Option<Role> {
+    let holds = |holder: &Holder| match holder {
+        Holder::Claim(name, value) => claims.has(name, value),
+        Holder::Group(name) => groups.is_some_and(|groups| groups.contains(&**name)),
+    };
     let held =
         |role: &Role| console.roles.iter().any(|(of, holders)| of == role && holders.iter().any(holds));
     Role::ALL.into_iter().find(held).or_else(|| console.members.then_some(Role::Member))
@@ -207,7 +220,8 @@ pub(crate) fn part_of_list(query: Option<&str>) -> Result<(Option<String>, usize
 
 fn is_asked(console: &Console, policy: &Policy, name: &str, value: &str) -> bool {
     let mut of_roles = console.roles.iter().flat_map(|(_, holders)| holders);
-    of_roles.any(|Holder::Claim(n, v)| n == name && v == value) || crate::identity::asks(policy, name, value)
+    of_roles.any(|holder| matches!(holder, Holder::Claim(n, v) if n == name && v == value))
+        || crate::identity::asks(policy, name, value)
 }
 
 fn millis(console: &Console) -> u64 {

@@ -135,13 +135,29 @@ impl<H: Host> Gateway<H> {
         outcome: Result<(), (StatusCode, &str)>,
     ) {
         let Some(method) = described(&head.method, head.uri.path()) else { return };
-        let refusal = outcome.err().map(|(status, detail)| {
-            let code = if status.is_server_error() { code::INTERNAL } else { code::INVALID_REQUEST };
-            Refusal::new(code, detail.to_owned()).with_status(status)
-        });
+        let refusal = outcome.err().map(|(status, detail)| refusal_of(status, detail));
         self.record_of(method, refusal.as_ref().map_or(Ok(()), Err), |entry| Entry {
             principal: Some(principal.into()),
             auth,
+            ..entry
+        });
+    }
+
+    /// Records what an identity provider wrote to the directory, and of whom.
+    #[cfg(feature = "control")]
+    pub(super) fn record_provisioning(
+        &self,
+        head: &Parts,
+        name: Option<&str>,
+        outcome: Result<(), (StatusCode, &str)>,
+    ) {
+        let Some(method) = described(&head.method, head.uri.path()) else { return };
+        let refusal = outcome.err().map(|(status, detail)| refusal_of(status, detail));
+        let is_it = refusal.as_ref().is_none_or(|refusal| refusal.status != StatusCode::UNAUTHORIZED);
+        self.record_of(method, refusal.as_ref().map_or(Ok(()), Err), |entry| Entry {
+            principal: is_it.then(|| "scim".into()),
+            auth: if is_it { AuthKind::Directory } else { AuthKind::Anonymous },
+            name: name.map(Into::into),
             ..entry
         });
     }
@@ -231,8 +247,13 @@ impl<H: Host> Gateway<H> {
     }
 }
 
+fn refusal_of(status: StatusCode, detail: &str) -> Refusal {
+    let code = if status.is_server_error() { code::INTERNAL } else { code::INVALID_REQUEST };
+    Refusal::new(code, detail.to_owned()).with_status(status)
+}
+
 /// What requests are called in entries, besides the operations of the admin API.
-const KNOWN: [&str; 33] = [
+const KNOWN: [&str; 41] = [
     "POST /mcp",
     "GET /mcp",
     "DELETE /mcp",
@@ -261,6 +282,14 @@ const KNOWN: [&str; 33] = [
     "POST /console/sign-in",
     "GET /console/signed-in",
     "POST /console/sign-out",
+    "POST /scim/v2/Users",
+    "PUT /scim/v2/Users/{id}",
+    "PATCH /scim/v2/Users/{id}",
+    "DELETE /scim/v2/Users/{id}",
+    "POST /scim/v2/Groups",
+    "PUT /scim/v2/Groups/{id}",
+    "PATCH /scim/v2/Groups/{id}",
+    "DELETE /scim/v2/Groups/{id}",
     "POST /fleet/v1/enrol",
     "GET /fleet/v1/snapshot",
     "POST /fleet/v1/report",

@@ -131,6 +131,11 @@ impl<H: Host> Gateway<H> {
         let session =
             Session::of_claims((&principal, &claims), judged_by, (&config.console, &config.policy), now);
         let record = |outcome| self.record_governing(head, (&principal, AuthKind::Session), outcome);
+        if let Err(denial) = self.is_welcome(at.snapshot, &principal).await {
+            let refusal = denial.refusal();
+            record(Err((refusal.status, &refusal.message)));
+            return page_error(refusal.status, "You are let in no more. Ask whoever runs this gateway.");
+        }
         if self.operator_by(&session, "", at.snapshot).is_none() {
             record(Err((StatusCode::FORBIDDEN, "has no role, and members are not let in")));
             let why = "You are signed in, and have no role here. Ask whoever runs this gateway for one.";
@@ -222,7 +227,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Ends a session; returns what it was, nothing where there was none.
-    async fn end(&self, digest: &str) -> Result<Option<Session>, Fault> {
+    pub(super) async fn end(&self, digest: &str) -> Result<Option<Session>, Fault> {
         let store = self.record_store()?;
         loop {
             let Some(text) = store.get(key_of(digest)).await? else { return Ok(None) };
@@ -247,6 +252,10 @@ impl<H: Host> Gateway<H> {
             Ok(store) => store.get(key_of(&digest)).await,
             Err(fault) => return Some(Err(fault)),
         };
+        // Where it has never been read, nobody is known to be there.
+        if !self.has_directory(&snapshot) {
+            self.look_at_directory().await;
+        }
         match text {
             Ok(text) => Ok(self.operator_by(&Session::parse(&text?)?, &digest, &snapshot)).transpose(),
             Err(error) => Some(Err(error.into())),
@@ -257,9 +266,11 @@ impl<H: Host> Gateway<H> {
     fn operator_by(&self, session: &Session, digest: &str, snapshot: &Snapshot) -> Option<Operator> {
         let at_provider = of_console(snapshot).map(|(sign_in, issuer, _)| judged_by(issuer, &sign_in.client));
         let by_key = self.0.admin_key.load().as_ref().map(|admin| self.0.sealer.name(&admin.fingerprint()));
+        let directory = self.directory();
         session.operator(
             digest,
             &Standard {
+                directory: snapshot.config.console.scim.as_ref().map(|scim| (scim, &*directory)),
                 console: &snapshot.config.console,
                 policy: &snapshot.config.policy,
                 judged_by: (at_provider.as_deref(), by_key.as_deref()),

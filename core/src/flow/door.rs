@@ -40,6 +40,14 @@ impl<H: Host> Gateway<H> {
             Some(proof) => Ok(proof),
             None => self.proof(head, snapshot).await,
         };
+        #[cfg(feature = "control")]
+        let proof = match proof {
+            Ok(proof) if self.may_have_left(snapshot, &proof) => {
+                let principal = proof.principal.clone().unwrap_or_default();
+                Box::pin(self.still_there(snapshot, &principal)).await.map(|()| proof)
+            }
+            judged => judged,
+        };
         let known = proof.and_then(|proof| Ok((identify(policy, &proof)?, proof)));
         let own = [key_header(auth, policy.dialect), auth.tag_header.clone(), Some(header::AUTHORIZATION)];
         for name in own.into_iter().flatten() {
@@ -120,9 +128,12 @@ impl<H: Host> Gateway<H> {
         let same: Vec<_> = auth.issuers.iter().filter(is_as_before).collect();
         let signs_in = |principal: &str| same.iter().any(|issuer| issuer.has_named(principal));
         let counts = |principal: &str| {
-            is_agents(principal)
+            let is_let_in = is_agents(principal)
                 || signs_in(principal)
-                || (auth.shared_key.is_some() && principal == Proof::SHARED)
+                || (auth.shared_key.is_some() && principal == Proof::SHARED);
+            #[cfg(feature = "control")]
+            let is_let_in = is_let_in && !self.has_left(&snapshot, principal);
+            is_let_in
         };
         self.0.hub.keep_principals(counts);
         self.0.held.keep_callers(|proof| {

@@ -16,6 +16,8 @@ mod console;
 mod control;
 mod converse;
 mod devices;
+#[cfg(feature = "control")]
+pub(crate) mod directory;
 mod discover;
 mod documents;
 mod door;
@@ -49,6 +51,8 @@ mod rest;
 mod roster;
 mod rounds;
 mod safe;
+#[cfg(feature = "control")]
+mod scim;
 pub(crate) mod secrets;
 mod serve;
 mod sessions;

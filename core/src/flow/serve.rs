@@ -83,6 +83,8 @@ impl<H: Host> Gateway<H> {
             #[cfg(feature = "control")]
             Some(Endpoint::Assets) => return self.show_console(head),
             #[cfg(feature = "control")]
+            Some(Endpoint::Scim) => return Box::pin(self.provision(head, body)).await,
+            #[cfg(feature = "control")]
             Some(Endpoint::Console(step)) => return Box::pin(self.console(head, body, step)).await,
             Some(Endpoint::Resource) if !snapshot.config.auth.issuers.is_empty() => {
                 return endpoint::resource(head, &snapshot);

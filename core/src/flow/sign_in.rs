@@ -241,6 +241,12 @@ impl<H: Host> Gateway<H> {
             other => other,
         };
         let SignedIn { principal, bearer, .. } = signed_in;
+        #[cfg(feature = "control")]
+        if let Err(denial) = self.is_welcome(at.snapshot, &principal).await {
+            let refusal = denial.refusal();
+            self.record_user(head, at.snapshot, (&principal, &bearer), Err(&refusal));
+            return page_error(refusal.status, "You are let in no more. Ask whoever runs this gateway.");
+        }
         self.record_user(head, at.snapshot, (&principal, &bearer), Ok(()));
         match errand {
             Errand::Agent(pending) => at.authority.signed_in(pending, &principal, bearer),
@@ -320,6 +326,10 @@ impl<H: Host> Gateway<H> {
         let is_still = at.issuer.has_named(&grant.principal)
             && grant.bearer.is_of(at.issuer)
             && grant.bearer.suits(&at.snapshot.config.policy);
+        #[cfg(feature = "control")]
+        if self.is_welcome(at.snapshot, &grant.principal).await.is_err() {
+            return refuse(Failure::new("invalid_grant", "the user is let in no more"));
+        }
         if !is_still {
             return refuse(Failure::new(
                 "invalid_grant",

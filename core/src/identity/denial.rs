@@ -26,6 +26,9 @@ pub(crate) enum Denial {
     Unavailable(Arc<str>),
     /// Its key is valid, and made for an agent that the policy does not know.
     UnknownAgent(Arc<str>),
+    /// It is somebody who has left, or of whom that cannot be told.
+    #[cfg(feature = "control")]
+    Absent(StatusCode, &'static str),
 }
 
 impl Denial {
@@ -50,6 +53,8 @@ impl Denial {
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("Service Unavailable: the identity provider {issuer} cannot be asked; try again"),
             ),
+            #[cfg(feature = "control")]
+            Self::Absent(status, why) => (*status, (*why).into()),
             Self::UnknownAgent(agent) => {
                 let agent = agent.escape_debug();
                 (
@@ -77,6 +82,8 @@ impl Denial {
             Self::Malformed(_) => r#", error="invalid_request""#,
             Self::Scope(_) => r#", error="insufficient_scope""#,
             Self::UnknownAgent(_) | Self::Unavailable(_) => return reply,
+            #[cfg(feature = "control")]
+            Self::Absent(..) => return reply,
         };
         let described = described.map(|described| format!(", {described}")).unwrap_or_default();
         let challenge = format!(r#"Bearer realm="portcullis"{error}{described}"#);
@@ -97,6 +104,8 @@ impl Denial {
             | Self::Scope(_)
             | Self::Unavailable(_)
             | Self::Unseen => return None,
+            #[cfg(feature = "control")]
+            Self::Absent(..) => return None,
         };
         let mut reply = body::json(status, text);
         reply

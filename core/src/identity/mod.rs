@@ -77,6 +77,8 @@ pub enum AuthKind {
     Token,
     /// With a session of the console, which is nobody's who calls a server.
     Session,
+    /// With the token by which an identity provider writes to the directory; nobody calls a server with it.
+    Directory,
 }
 
 /// Whose something is that a caller is given to bring back: it opens for nobody else. A client's name is no part of it,
@@ -154,7 +156,7 @@ impl Identity {
             }
             AuthKind::Operator => of_name(policy, &self.agent.name)?.clone(),
             AuthKind::Anonymous if config.auth.required => return None,
-            AuthKind::Admin | AuthKind::Session => return None,
+            AuthKind::Admin | AuthKind::Session | AuthKind::Directory => return None,
             AuthKind::Token => {
                 let principal = self.principal.as_deref()?;
                 let is_taken = config.auth.issuers.iter().any(|issuer| issuer.has_named(principal));
@@ -185,7 +187,11 @@ impl Identity {
     /// Returns the same caller, now that its client and its tag are known.
     pub(crate) fn claiming(&self, policy: &Policy, client: Option<Arc<str>>, tag: Option<Arc<str>>) -> Self {
         let agent = match self.auth {
-            AuthKind::ApiKey | AuthKind::Operator | AuthKind::Admin | AuthKind::Session => self.agent.clone(),
+            AuthKind::ApiKey
+            | AuthKind::Operator
+            | AuthKind::Admin
+            | AuthKind::Session
+            | AuthKind::Directory => self.agent.clone(),
             // What the policy has for it alone stays, whatever it says besides.
             AuthKind::Token if self.is_final(policy) => self.agent.clone(),
             AuthKind::Token => {

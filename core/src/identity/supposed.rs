@@ -101,7 +101,9 @@ fn guesses<'g>(
             if all.is_empty() { Err(Unrecorded::Tag) } else { Ok(all) }
         }
         AuthKind::Token => tokens((now, then), traces, agrees),
-        AuthKind::Operator | AuthKind::Admin | AuthKind::Session => Ok(vec![Guess::default()]),
+        AuthKind::Operator | AuthKind::Admin | AuthKind::Session | AuthKind::Directory => {
+            Ok(vec![Guess::default()])
+        }
     }
 }
 
@@ -218,7 +220,7 @@ fn known((config, now): (&Config, &Config), traces: &Traces<'_>, guess: &Guess<'
                 None => return stranger("what holds for it alone is for another agent".to_owned(), "agents"),
             }
         }
-        AuthKind::Admin | AuthKind::Session => {
+        AuthKind::Admin | AuthKind::Session | AuthKind::Directory => {
             return stranger("who governs is nobody who calls".to_owned(), "auth");
         }
     };

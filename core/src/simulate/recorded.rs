@@ -72,7 +72,7 @@ impl<'l> Call<'l> {
         let (_, kind) = METHODS.iter().find(|(known, _)| *known == method)?;
         let auth = auth_named(&text("auth")?)?;
         let name = text("name").filter(|name| name.len() < WHOLE && !name.contains(REDACTED))?;
-        if matches!(auth, AuthKind::Admin | AuthKind::Session) {
+        if matches!(auth, AuthKind::Admin | AuthKind::Session | AuthKind::Directory) {
             return None;
         }
         let fate = match &*text("decision")? {

@@ -1,6 +1,8 @@
 //! Those who govern sign in at the console, and what a session is good for: its own console, and nothing else.
 #![cfg(feature = "control")]
 
+mod directory;
+
 use serde_json::Value;
 
 use super::*;
