@@ -81,6 +81,13 @@ install_python() {
     environment "$1" -r "$here/interop/requirements.txt" -c "$here/interop/constraints.txt"
 }
 
+# Of its text only the notation of type parameters is changed, which Python has since 3.12. What it needs is in the folder `python`.
+install_registry_client() {
+    "$cache/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --ignore-requires-python \
+        --target "$1" -r "$here/interop/registry.txt" &&
+        "$cache/python/bin/python" "$here/interop/older_python.py" "$1/mcpreg"
+}
+
 # Their packages want different versions of the same ones, so each has an environment of its own.
 install_ministack() {
     environment "$1" -r "$here/lambda/ministack.txt" -r "$here/lambda/infrastructure/requirements.txt"
@@ -172,5 +179,6 @@ part console "$(cat "$here"/../console/package{,-lock}.json | sum)" install_cons
 part edge "$(cat "$here/edge/package.json" "$here/edge/package-lock.json" | sum)" install_edge
 part image "$(cat "$here"/../infra/{container/node,cloudflare-containers}/package*.json | sum)" install_image
 part python "$(requirements "$here/interop/requirements.txt" "$here/interop/constraints.txt")" install_python
+part registry "$(requirements "$here/interop/"{requirements,registry}.txt "$here/interop/older_python.py")" install_registry_client
 part schemathesis "$(requirements "$here/admin/requirements.txt")" install_schemathesis
 say "ready in $cache"

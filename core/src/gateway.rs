@@ -311,7 +311,11 @@ impl<H: Host> Gateway<H> {
         });
         let now = self.host().now();
         let silent = self.is_late().then(|| "has not answered yet".to_owned());
+        let is_apart = self.keeps_apart(&snapshot);
         let served = snapshot.servers.values().map(|server| {
+            if is_apart {
+                return server.readiness_apart();
+            }
             if server.is_stand_in() {
                 return server.readiness_of_stand_in();
             }
@@ -521,7 +525,7 @@ const NOT_APPROVED: &str = "has to be approved (`portcullis approve`) before any
 impl Server {
     /// Returns the state of one that is its users' each.
     fn readiness_of_stand_in(&self) -> Readiness {
-        let reason = if self.settings.is_on_behalf() {
+        self.readiness_elsewhere(if self.settings.is_on_behalf() {
             "acts on behalf of whoever signed in, each by a token of their own"
         } else if self.settings.is_per_agent() {
             "is started for each agent, when it is needed"
@@ -529,7 +533,15 @@ impl Server {
             "is started for each of its users, when they need it"
         } else {
             "acts for its users, each with a connection of their own"
-        };
+        })
+    }
+
+    /// Returns the state of a server that is started in each identity's own gateway.
+    fn readiness_apart(&self) -> Readiness {
+        self.readiness_elsewhere("is reached from each identity's own gateway, when they need it")
+    }
+
+    fn readiness_elsewhere(&self, reason: &str) -> Readiness {
         Readiness {
             server: self.name.to_string(),
             status: "up",

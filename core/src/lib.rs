@@ -73,7 +73,7 @@ pub mod testing;
 
 pub use approval::{Approval, Approvals, Definition, Sighting};
 pub use catalog::inspect;
-pub use flow::{Drawers, Looked, Messenger, NoToken, Rest, Wanted, refuse_lines, serve_lines};
+pub use flow::{Drawers, Looked, Messenger, NOBODY, NoToken, Rest, Wanted, refuse_lines, serve_lines};
 #[cfg(feature = "control")]
 pub use flow::{Governed, NotGoverned};
 pub use front::admin::AdminKey;

@@ -47,6 +47,11 @@ const METHODS: [&str; 18] = [
     "tools/list",
 ];
 
+/// Returns a method as it is named to observers.
+pub(crate) fn known_method(method: &str) -> &'static str {
+    METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER)
+}
+
 /// Which part the gateway had in an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -299,7 +304,7 @@ impl Record {
         let header = |name: &str| headers?.get(name)?.to_str().ok();
         let parent = in_meta.as_deref().or_else(|| header("traceparent")).and_then(SpanContext::parse);
         let tracestate = header("tracestate").filter(|_| in_meta.is_none()).map(Into::into);
-        let method = METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER);
+        let method = known_method(method);
         let mut open = Open::new((observer, clock), Side::Server, (id, method), parent);
         open.noted = noted.map(Box::new);
         open.piped = headers.is_none();

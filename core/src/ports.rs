@@ -23,6 +23,7 @@ use crate::config::{Audit, Command};
 use crate::control::Asset;
 use crate::control::StoreError;
 use crate::error::Unreachable;
+use crate::gateway::SealKeys;
 use crate::metrics::{Gauge, Metrics};
 use crate::names::ServerName;
 use crate::oauth::{PrivateKey, PublicKey};
@@ -260,6 +261,57 @@ pub trait Owners: Send + Sync {
     ) -> BoxFuture<'static, Result<Reply, Unreachable>> {
         self.hand_over(owner, request)
     }
+
+    /// Returns the keys that an owner seals with, where they are not those of this instance.
+    fn keys_of(&self, _owner: &str) -> Option<SealKeys> {
+        None
+    }
+
+    /// Takes a place among what an owner answers at a time, before anything of a request is read, and waits for it within
+    /// reason; it is given back when it is dropped. Returns nothing where the owner has too much to do.
+    fn place_at(&self, _owner: &str, _whole: Answered) -> BoxFuture<'static, Option<OwnersPlace>> {
+        Box::pin(std::future::ready(Some(Box::new(()) as OwnersPlace)))
+    }
+}
+
+/// A place among what an owner answers at a time.
+pub type OwnersPlace = Box<dyn std::any::Any + Send>;
+
+/// How an answer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// It ends once there is nothing more to say.
+    Whole,
+    /// It is a stream on which an agent listens for as long as it likes.
+    Listening,
+}
+
+/// A gateway that is an identity's own, as a host that makes such keeps it.
+#[cfg(feature = "control")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceRecord {
+    /// By what it is known.
+    pub id: String,
+    /// The principal whose it is.
+    pub principal: String,
+    /// Whether it runs.
+    pub runs: bool,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub made: u64,
+    /// When it was asked last, in milliseconds since the Unix epoch; nothing where that is not known any more.
+    pub asked: Option<u64>,
+    /// How many requests it is answering.
+    pub requests: usize,
+}
+
+/// The gateways that are identities' own, for whoever governs.
+#[cfg(feature = "control")]
+pub trait Instances: Send + Sync {
+    /// Returns all of them, also those that were put away, by their ids.
+    fn list(&self) -> BoxFuture<'_, Result<Vec<InstanceRecord>, StoreError>>;
+
+    /// Ends one and removes all that it held; tells whether there was one. Its identity's next request makes another.
+    fn remove(&self, id: String) -> BoxFuture<'_, Result<bool, StoreError>>;
 }
 
 /// What all instances know of the servers, kept by one of them.
@@ -434,6 +486,12 @@ pub trait Host:
 
     /// Returns to whom an isolate hands what needs an owner; to nobody, unless the platform says otherwise.
     fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        None
+    }
+
+    /// Returns the gateways that are identities' own; there are none, unless the platform says otherwise.
+    #[cfg(feature = "control")]
+    fn instances(&self) -> Option<&Arc<dyn Instances>> {
         None
     }
 

@@ -18,6 +18,7 @@ use rusqlite::params;
 use crate::database::Database;
 use crate::history::Recorder;
 use crate::host::Machine;
+use crate::instances::Instances;
 use crate::store::apart;
 
 /// How often the database is looked at.
@@ -41,8 +42,14 @@ fn read(database: &Database) -> anyhow::Result<Approvals> {
     Ok(approvals.into_iter().collect())
 }
 
-/// Gives a gateway what is approved in a data folder whenever that changes. What cannot be read changes nothing.
-pub(crate) fn follow(gateway: Gateway<Machine>, folder: PathBuf) {
+/// Returns what is approved, as texts: server and approval.
+pub(crate) fn texts(approvals: &Approvals) -> Vec<(String, String)> {
+    approvals.all().into_iter().map(|(server, approval)| (server.to_string(), approval.to_text())).collect()
+}
+
+/// Gives a gateway, and those that are identities' own, what is approved in a data folder whenever that changes. What cannot be
+/// read changes nothing.
+pub(crate) fn follow((gateway, apart): (Gateway<Machine>, Option<Arc<Instances>>), folder: PathBuf) {
     tokio::spawn(async move {
         gateway.look_at_registry().await;
         let (mut looking, mut trouble) = (Looking { folder, database: None, seen: None }, String::new());
@@ -58,6 +65,9 @@ pub(crate) fn follow(gateway: Gateway<Machine>, folder: PathBuf) {
                 Ok(found) => {
                     trouble.clear();
                     if let Some(approvals) = found {
+                        if let Some(apart) = &apart {
+                            apart.approve(texts(&approvals));
+                        }
                         gateway.set_approvals(approvals);
                     }
                 }

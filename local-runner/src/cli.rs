@@ -27,10 +27,10 @@ pub(crate) use fleet::{
 };
 #[cfg(target_os = "linux")]
 pub(crate) use gate::{Gate, GateSockets};
-pub(crate) use host::{Host, Inside, Logs, Prepare, Running, Stop};
+pub(crate) use host::{Host, Inside, Instance, Logs, Prepare, Running, Stop};
 pub(crate) use remote::{
-    AdminCredential, Connections, ConnectionsOf, EndConnections, KeysOf, ListConnections, Pull, Push,
-    Rollback, Versions,
+    AdminCredential, Connections, ConnectionsOf, EndConnections, Instances, KeysOf, ListConnections,
+    ListInstances, Pull, Push, RemoveInstance, Rollback, Versions,
 };
 pub(crate) use secrets::{ChangeSecret, ListSecrets, Secrets, SecretsOf};
 
@@ -182,6 +182,12 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis connections list\n  portcullis connections list --url https://mcp.example.com\n  portcullis connections rm user:corp:ana\n\nUsers themselves connect and disconnect on the gateway's page /connect/SERVER."
     )]
     Connections(Connections),
+    /// List and remove the gateways that are identities' own, where each has one
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  portcullis instances list --url https://mcp.example.com\n  portcullis instances rm 0f3a9c41d27be605 --url https://mcp.example.com\n\nEach identity has one where the configuration says `gateway: { isolation: per-identity }`."
+    )]
+    Instances(Instances),
     /// Push the configuration to a gateway that runs elsewhere; it is put in force, or refused as a whole
     #[command(
         after_help = "Examples:\n  PORTCULLIS_ADMIN_KEY=... portcullis push --to https://mcp.example.com --note 'tickets for interns'\n  portcullis push --config gateway/ --to https://mcp.example.com --admin-key-file admin.key\n\nA push builds on the version that was last pulled or pushed from the same folder, which is noted there in\n.portcullis-remote.json; where another is in force by now, it is refused."
@@ -205,6 +211,9 @@ pub(crate) enum Command {
     /// A server that answers over HTTP in a network of its own, on standard input and output
     #[command(hide = true)]
     Inside(Inside),
+    /// The gateway that is one identity's own, as another starts it
+    #[command(hide = true)]
+    Instance(Instance),
     /// The built-in demo MCP server, on standard input and output
     #[command(hide = true)]
     Demo,

@@ -15,9 +15,9 @@ use portcullis_core::names::ServerName;
 use portcullis_core::oauth::PrivateKey;
 use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
-    AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, ConnectionStore, Definitions, Entropy,
-    Host, KeyStore, Meetings, NotSigned, Observe, Quotas, RecordStore, Rendezvous, SecretStore, SeedSigned,
-    Signatures, Signed, TokenFamilies, Upstream,
+    self, AuditQuery, AuditSink, Background, Chunks, Clock, ConfigStore, ConnectionStore, Definitions,
+    Entropy, Host, KeyStore, Meetings, NotSigned, Observe, Owners, Quotas, RecordStore, Rendezvous,
+    SecretStore, SeedSigned, Signatures, Signed, TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -26,6 +26,7 @@ use crate::approvals::Kept;
 use crate::audit::Trail;
 use crate::connections::Connections;
 use crate::hosting::packages::Packages;
+use crate::instances::{Apart, Instances};
 use crate::process::Processes;
 use crate::secrets::Safe;
 use crate::store::Store;
@@ -44,6 +45,8 @@ pub(crate) struct Machine {
     secrets: Option<Arc<dyn SecretStore>>,
     connections: Option<Arc<dyn ConnectionStore>>,
     definitions: Option<Arc<dyn Definitions>>,
+    owners: Option<Arc<dyn Owners>>,
+    instances: Option<Arc<dyn ports::Instances>>,
 }
 
 /// Where configurations, keys and records lie, and how far token families have come.
@@ -69,6 +72,8 @@ impl Machine {
             connections: None,
             definitions: None,
             trail: None,
+            owners: None,
+            instances: None,
         }
     }
 
@@ -83,6 +88,25 @@ impl Machine {
     pub(crate) fn audited(self, audit: &Trail, trail: Arc<dyn AuditQuery>) -> Self {
         let processes = self.processes.recorded(audit.clone());
         Self { audit: Some(Arc::new(audit.clone())), trail: Some(trail), processes, ..self }
+    }
+
+    /// Makes the machine of an identity's own gateway: its trail is kept elsewhere, and so are its secrets; its hosted servers are
+    /// written down in its own folder, and packages are those that were prepared for all.
+    pub(crate) fn apart(
+        trail: &Trail,
+        secrets: Arc<dyn SecretStore>,
+        (own, packages): (&Path, &Path),
+    ) -> Self {
+        let machine = Self::new().given(secrets);
+        let processes = machine.processes.recorded(trail.clone()).noted_in(own);
+        let processes = processes.unpacking(Packages::of(packages));
+        Self { audit: Some(Arc::new(trail.clone())), processes, ..machine }
+    }
+
+    /// Makes the same machine with gateways that are identities' own.
+    pub(crate) fn keeping_apart(self, instances: &Arc<Instances>) -> Self {
+        let apart = Arc::new(Apart(instances.clone()));
+        Self { owners: Some(apart.clone()), instances: Some(apart), ..self }
     }
 
     /// Makes the same machine with the stores of a data folder.
@@ -204,6 +228,14 @@ impl Host for Machine {
 
     fn connections(&self) -> Option<&Arc<dyn ConnectionStore>> {
         self.connections.as_ref()
+    }
+
+    fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        self.owners.as_ref()
+    }
+
+    fn instances(&self) -> Option<&Arc<dyn ports::Instances>> {
+        self.instances.as_ref()
     }
 
     fn definitions(&self) -> Option<&Arc<dyn Definitions>> {

@@ -20,6 +20,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::database::{Database, signed};
 use crate::host::Machine;
+use crate::instances::Instances;
 use crate::secrets::{self, Seen};
 
 /// How often the database is looked at.
@@ -132,7 +133,7 @@ struct Known {
 /// What may be otherwise than before.
 #[derive(Default)]
 struct News {
-    ring: KeyRing,
+    records: Vec<KeyRecord>,
     secrets: Vec<SecretName>,
 }
 
@@ -173,7 +174,7 @@ impl Known {
         let seen = secrets::seen(&store.0)?;
         let changed = secrets::changed(&self.secrets, &seen);
         (self.version, self.secrets) = (Some(version), seen);
-        Ok(Some(News { ring: KeyRing::new(records), secrets: changed }))
+        Ok(Some(News { records, secrets: changed }))
     }
 
     /// Writes down uses that were not written down yet.
@@ -187,16 +188,33 @@ impl Known {
     }
 }
 
-/// Gives a gateway the keys of a data folder, and goes on doing so whenever they change.
+impl News {
+    /// Puts them in force: those that are let in by a key that no longer counts are seen off by the gateway before those that are
+    /// identities' own do.
+    fn take(self, gateway: &Gateway<Machine>, apart: Option<&Arc<Instances>>) {
+        gateway.set_keys(KeyRing::new(self.records.clone()));
+        gateway.secrets_changed(&self.secrets);
+        if let Some(apart) = apart {
+            apart.know_keys(self.records);
+            apart.secrets_changed(&self.secrets);
+        }
+    }
+}
+
+/// Gives a gateway, and those that are identities' own, the keys of a data folder, and goes on doing so whenever they change.
 ///
 /// Fails where they cannot be read at first; later, that changes nothing.
-pub(crate) fn follow(gateway: Gateway<Machine>, folder: &Path) -> anyhow::Result<Following> {
+pub(crate) fn follow(
+    gateway: Gateway<Machine>,
+    apart: Option<Arc<Instances>>,
+    folder: &Path,
+) -> anyhow::Result<Following> {
     let mut known = Known::new(folder);
     if let Some(news) = known.look(now()).context("cannot read the API keys")? {
-        gateway.set_keys(news.ring);
+        News { secrets: Vec::new(), ..news }.take(&gateway, apart.as_ref());
     }
     let (stop, stopped) = tokio::sync::oneshot::channel();
-    let task = tokio::spawn(keep_looking(gateway, known, stopped));
+    let task = tokio::spawn(keep_looking((gateway, apart), known, stopped));
     Ok(Following { stop, task })
 }
 
@@ -215,7 +233,7 @@ impl Following {
 }
 
 async fn keep_looking(
-    gateway: Gateway<Machine>,
+    (gateway, apart): (Gateway<Machine>, Option<Arc<Instances>>),
     mut known: Known,
     mut stopped: tokio::sync::oneshot::Receiver<()>,
 ) {
@@ -237,8 +255,7 @@ async fn keep_looking(
             Ok(news) => {
                 trouble.clear();
                 if let Some(news) = news {
-                    gateway.set_keys(news.ring);
-                    gateway.secrets_changed(&news.secrets);
+                    news.take(&gateway, apart.as_ref());
                 }
             }
             Err(error) => {

@@ -16,6 +16,7 @@ mod host;
 mod hosting;
 mod http;
 mod init;
+mod instances;
 mod keyring;
 mod keys;
 mod live;

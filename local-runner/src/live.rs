@@ -5,6 +5,7 @@
 //! a change comes into force once two looks agree on it. **What has an error changes nothing.**
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::config::{Severity, Source};
@@ -16,6 +17,8 @@ use tokio::time::sleep;
 
 use crate::database::Database;
 use crate::host::Machine;
+use crate::instances::Instances;
+use crate::instances::words::{Given, refuse_unserved};
 use crate::source::{self, Place};
 use crate::versions::Versions;
 
@@ -31,29 +34,29 @@ pub(crate) enum Guarded {
     ByKeys,
 }
 
+/// Whom a configuration is given: the gateway, and those that are identities' own.
+type Followers = (Gateway<Machine>, Option<Arc<Instances>>);
+
 /// What a look at the configuration found: its files, or why there is none.
 type Look = Result<Vec<Source>, String>;
 
-/// Puts what the configuration at `place` says in force whenever it changes, and at once on SIGHUP.
-pub(crate) fn follow(
-    gateway: Gateway<Machine>,
-    place: Place,
-    guarded: Guarded,
-) -> anyhow::Result<JoinHandle<()>> {
+/// Puts what the configuration at `place` says in force whenever it changes, and at once on SIGHUP; gateways that are
+/// identities' own are given it too.
+pub(crate) fn follow(to: Followers, place: Place, guarded: Guarded) -> anyhow::Result<JoinHandle<()>> {
     let hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
         match place {
             Place::Files { path, sources } => {
-                keep_looking((&gateway, guarded), &path, Ok(sources), hangups).await;
+                keep_looking((&to, guarded), &path, Ok(sources), hangups).await;
             }
-            Place::Store(folder) => keep_looking_at_store(&gateway, &folder).await,
+            Place::Store(folder) => keep_looking_at_store(&to, &folder).await,
             Place::Nowhere => without_a_file(hangups).await,
         }
     }))
 }
 
 /// Puts what other processes push to the data folder in force.
-async fn keep_looking_at_store(gateway: &Gateway<Machine>, folder: &Path) {
+async fn keep_looking_at_store((gateway, apart): &Followers, folder: &Path) {
     let (mut looked, mut trouble) = (Looking::default(), String::new());
     loop {
         sleep(LOOK).await;
@@ -67,7 +70,15 @@ async fn keep_looking_at_store(gateway: &Gateway<Machine>, folder: &Path) {
         match found {
             Ok(newest) => {
                 trouble.clear();
-                newest.inspect(|newest| drop(gateway.look_again(newest)));
+                if let Some(newest) = newest {
+                    gateway.look_again(&newest);
+                    let is_in_force = gateway
+                        .version_in_force()
+                        .is_some_and(|(version, _)| version == newest.stamp.version);
+                    if let Some(apart) = apart.as_ref().filter(|_| is_in_force) {
+                        apart.configure(Given::pushed(&newest.text));
+                    }
+                }
             }
             Err(error) => {
                 let error = format!("{error:#}");
@@ -114,12 +125,7 @@ async fn without_a_file(mut hangups: Signal) {
     }
 }
 
-async fn keep_looking(
-    to: (&Gateway<Machine>, Guarded),
-    path: &Path,
-    mut in_force: Look,
-    mut hangups: Signal,
-) {
+async fn keep_looking(to: (&Followers, Guarded), path: &Path, mut in_force: Look, mut hangups: Signal) {
     let mut last = in_force.clone();
     loop {
         let asked = tokio::select! {
@@ -143,7 +149,7 @@ async fn look(path: &Path) -> Look {
 }
 
 /// Puts a configuration in force, or says why not.
-fn apply((gateway, guarded): (&Gateway<Machine>, Guarded), found: &Look) {
+fn apply(((gateway, apart), guarded): (&Followers, Guarded), found: &Look) {
     let sources = match found {
         Ok(sources) => sources,
         Err(error) => return tracing::error!("the configuration stays as it is: {error}"),
@@ -164,7 +170,13 @@ fn apply((gateway, guarded): (&Gateway<Machine>, Guarded), found: &Look) {
              restart with --insecure, or on a loopback address"
         );
     }
+    if let Err(error) = refuse_unserved(&parsed.config) {
+        return tracing::error!("the configuration stays as it is: {error}");
+    }
     let changes = gateway.reload(parsed.config);
+    if let Some(apart) = apart {
+        apart.configure(Given::files(sources));
+    }
     tracing::info!("the configuration was read again: {}", in_words(&changes));
 }
 

@@ -9,6 +9,7 @@ use portcullis_core::control::{self, Managed, Means, Strangers};
 use portcullis_core::names::ServerName;
 use std::time::Duration;
 
+use crate::instances::words::Given;
 use crate::versions::Versions;
 
 /// What `--config` says for a configuration that is pushed.
@@ -27,6 +28,21 @@ pub(crate) struct Found {
     pub(crate) place: Place,
     /// What the gateway knows of where it comes from.
     pub(crate) managed: Managed,
+}
+
+impl Found {
+    /// Returns it as it is passed on to gateways that are identities' own.
+    pub(crate) fn given(&self) -> anyhow::Result<Given> {
+        Ok(match (&self.place, &self.managed) {
+            (Place::Files { sources, .. }, _) => Given::files(sources),
+            (Place::Store(folder), Managed::ByStore(known)) => {
+                let newest = Versions::make(folder)?.newest()?;
+                let in_force = newest.filter(|newest| newest.stamp.version == known.version);
+                in_force.map_or_else(Given::default, |in_force| Given::pushed(&in_force.text))
+            }
+            _ => Given::default(),
+        })
+    }
 }
 
 /// Where a configuration is read.

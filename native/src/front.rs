@@ -24,6 +24,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use portcullis_core::body::{Body, Reply, Whole};
 use portcullis_core::config::Limits;
 use portcullis_core::error::Unreachable;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::pace::{Patient, paced};
@@ -48,6 +49,16 @@ pub fn serve_connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot turn off delay");
     }
+    serve_stream(answer, stream, (peer, limits), connections);
+}
+
+/// Does the same for a connection of another process of this machine.
+pub(crate) fn serve_stream(
+    answer: Answer,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    (peer, limits): (impl std::fmt::Display + Send + 'static, Limits),
+    connections: &GracefulShutdown,
+) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         // A length beside a coding is dropped before it can be seen here, and what follows such a request may be part
         // of it to others: nothing follows (RFC 9112 §6.1).
@@ -84,7 +95,7 @@ fn incoming(body: Incoming) -> Body {
 }
 
 /// A body of core's, as hyper sends it.
-struct Outgoing(Body);
+pub(crate) struct Outgoing(pub(crate) Body);
 
 impl http_body::Body for Outgoing {
     type Data = Whole;

@@ -5,6 +5,7 @@
 mod client;
 mod front;
 mod guard;
+mod local;
 mod pace;
 mod signatures;
 mod signing;
@@ -14,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub use client::HttpClient;
 pub use front::{Answer, serve_connection};
 pub use guard::is_public;
+pub use local::{ask_local, serve_local};
 pub use signatures::verifies;
 pub use signing::{sign, sign_with_seed};
 

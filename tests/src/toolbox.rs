@@ -154,6 +154,11 @@ pub fn python() -> PathBuf {
     installed("python/bin/python")
 }
 
+/// The folder of a client of the MCP Registry API, for [`python`].
+pub fn registry_client() -> PathBuf {
+    installed("registry")
+}
+
 /// What tries an API by its description.
 pub fn schemathesis() -> PathBuf {
     installed("schemathesis/bin/schemathesis")

@@ -1,8 +1,12 @@
 //! The registry: published to, read, imported from another gateway, reviewed; and strict mode, which serves nothing else.
 
+use std::process::Command;
+
 use portcullis_tests::agent::Agent;
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::{Request, Response};
+use portcullis_tests::process;
+use portcullis_tests::toolbox;
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
@@ -74,4 +78,44 @@ fn what_is_imported_waits_for_a_review_and_strict_mode_serves_nothing_else() {
     let rejected = send(&strict, "POST", "/admin/v1/registry/com.example%2Fsums/1.0.0/reject", &Value::Null);
     assert_eq!(rejected.status, 200);
     wait::expect("the server to be gone", || !tools().contains("sums__"));
+}
+
+/// A client that we did not write reads and publishes, and the official schema accepts every entry.
+#[test]
+fn a_client_of_the_registry_api_reads_and_publishes() {
+    let upstream = Upstream::fixture(&[]);
+    let config = format!(
+        "version: 1\nregistry: {{ public: true }}\nservers: {{ first: {{ url: \"{}\" }} }}\n",
+        upstream.url()
+    );
+    let gateway = gateway(&config);
+    wait::expect("the server to be up", || read(&gateway, "/readyz")["servers"]["first"]["status"] == "up");
+    let base = gateway.url_of("");
+    let mut client = Command::new(toolbox::python());
+    client.arg(toolbox::interop("clients/registry.py")).args([
+        base.trim_end_matches('/'),
+        ADMIN_KEY,
+        "https://sums.example/mcp",
+    ]);
+    client.env("PYTHONPATH", toolbox::registry_client());
+    let finished = process::run(client, b"", wait::PATIENCE);
+    assert!(finished.status.success(), "{}", finished.stderr);
+    let seen: Value = serde_json::from_str(&finished.stdout).expect("JSON");
+    let shown = read(&gateway, "/v0.1/servers/local.portcullis%2Ffirst/versions/latest");
+    let own = shown["server"]["version"].as_str().expect("a version");
+    let expected = json!({
+        "listed": ["com.example/sums@1.0.0", "com.example/sums@1.1.0", format!("local.portcullis/first@{own}")],
+        "versions": ["1.1.0", "1.0.0"],
+        "latest": "1.1.0",
+        "found": ["1.1.0"],
+        "unknown": "not found",
+        "changed version": 400,
+        "scraped": 3,
+        "status": "deprecated",
+        "removed": ["1.1.0"],
+        "latest then": "1.0.0",
+        "all": 2,
+        "valid": 3,
+    });
+    assert_eq!(seen, expected);
 }

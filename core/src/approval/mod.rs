@@ -149,6 +149,11 @@ impl Approvals {
         lock(&self.0).get(server).cloned()
     }
 
+    /// Returns all there are, by server.
+    pub fn all(&self) -> Vec<(ServerName, Arc<Approval>)> {
+        lock(&self.0).iter().map(|(server, approval)| (server.clone(), approval.clone())).collect()
+    }
+
     /// Approves what a server says in place of what was approved before, or nothing any more.
     pub(crate) fn set(&self, server: ServerName, approval: Option<Arc<Approval>>) {
         let mut all = lock(&self.0);

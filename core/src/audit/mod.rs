@@ -11,6 +11,8 @@ mod entry;
 mod line;
 mod moment;
 mod noted;
+#[cfg(feature = "control")]
+mod passed;
 mod query;
 mod redact;
 mod row;

@@ -18,7 +18,7 @@ use super::hosting::HostEntry;
 use super::hosting_schema::HostSchema;
 use super::item::At;
 use super::listing::ListingText;
-use super::model::Naming;
+use super::model::{Naming, Sharing};
 use super::native_sign_on::OAuthEntry;
 use super::quantity::{DURATION_PATTERN, SIZE_PATTERN};
 
@@ -45,6 +45,10 @@ pub(super) const HEADER_COUNTS: (u64, u64) = (16, 10_000);
 pub(super) const MESSAGE_LIMITS: (u64, u64) = (64 << 10, 1 << 30);
 /// The least and the greatest number of things that go on at a time.
 pub(super) const COUNTS: (u64, u64) = (1, 1_000_000);
+/// The shortest and the longest time after which an identity's instance is put away.
+pub(super) const INSTANCE_TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
+/// The least and the most memory of an identity's instance, in bytes.
+pub(super) const INSTANCE_MEMORY: (u64, u64) = (64 << 20, 1 << 40);
 
 /// The configuration of a Portcullis gateway.
 #[derive(JsonSchema)]
@@ -129,6 +133,33 @@ pub(super) struct GatewayEntry {
     /// How it is with approvals of servers that say nothing else themselves.
     #[schemars(with = "Option<ApprovingSchema>")]
     pub(super) approval: Option<Approving>,
+    /// What callers share: `shared` is one gateway for all; `per-identity` gives each identity one of its own, made when it first
+    /// comes. It needs a host that can make them; back to `shared` takes a restart.
+    #[schemars(with = "Option<SharingText>", extend("default" = "shared"))]
+    pub(super) isolation: Option<At<Sharing>>,
+    /// The gateways of identities, where each has its own.
+    pub(super) instances: Option<InstancesEntry>,
+}
+
+/// The gateways of identities, where each has its own: when they end, and what they may use.
+#[derive(Debug, Clone, Default, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Instances")]
+pub(super) struct InstancesEntry {
+    /// After which time without a request one is put away; the next request brings it back.
+    #[schemars(with = "Option<DurationText>", extend("default" = "10m"))]
+    pub(super) idle: Option<At<Duration>>,
+    /// The most that run at a time.
+    #[schemars(range(min = COUNTS.0, max = COUNTS.1), extend("default" = 64))]
+    pub(super) most: Option<At<u64>>,
+    /// The most requests that one answers at a time. As many more wait for their turn; what is beyond is refused with 503.
+    #[schemars(range(min = COUNTS.0, max = COUNTS.1), extend("default" = 64))]
+    pub(super) requests: Option<At<u64>>,
+    /// The memory that one may use with all that it starts: bytes, or a text such as `1GiB`.
+    #[schemars(with = "Option<SizeText>", extend("default" = "1GiB"))]
+    pub(super) memory: Option<At<u64>>,
+    /// The most processes and threads that one may have with all that it starts.
+    #[schemars(range(min = COUNTS.0, max = COUNTS.1), extend("default" = 512))]
+    pub(super) pids: Option<At<u64>>,
 }
 
 /// How much may go on at a time.
@@ -274,6 +305,14 @@ enum HttpKindText {
 enum NamingText {
     Prefix,
     None,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "Sharing", rename_all = "kebab-case")]
+#[expect(dead_code, reason = "describes texts in the schema")]
+enum SharingText {
+    Shared,
+    PerIdentity,
 }
 
 /// A text, or a secret. A number or a boolean counts as the text that it is written as.
@@ -569,9 +608,10 @@ mod tests {
     }
 
     /// Definitions of objects with keys of their own, and where a file has one.
-    const PLACES: [(&str, &str); 33] = [
+    const PLACES: [(&str, &str); 34] = [
         ("Gateway", "gateway: { zzzzzz: 1 }"),
         ("Limits", "gateway: { limits: { zzzzzz: 1 } }"),
+        ("Instances", "gateway: { instances: { zzzzzz: 1 } }"),
         ("Server", "servers: { a: { zzzzzz: 1 } }"),
         ("Elicitation", "servers: { a: { elicitation: { zzzzzz: 1 } } }"),
         ("Host", "servers: { a: { host: { zzzzzz: 1 } } }"),

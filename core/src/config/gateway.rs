@@ -3,9 +3,9 @@
 use url::Url;
 
 use super::endpoint::parse_url;
-use super::file::{GatewayEntry, LimitsEntry};
+use super::file::{GatewayEntry, InstancesEntry, LimitsEntry};
 use super::item::At;
-use super::model::{Gateway, Limits};
+use super::model::{Gateway, Instances, Limits};
 use super::problem::{Report, quote};
 
 /// Resolves the section; what is wrong stays at its default and is reported.
@@ -22,6 +22,20 @@ pub(super) fn resolve_gateway(entry: &GatewayEntry, report: &mut Report<'_>) -> 
         allowed_origins: resolve_origins(entry.allowed_origins.as_deref().unwrap_or_default(), report),
         instructions: entry.instructions.as_ref().map(|text| text.value.clone()),
         approval: entry.approval.unwrap_or_default(),
+        sharing: entry.isolation.as_ref().map_or(defaults.sharing, |sharing| sharing.value),
+        instances: entry.instances.as_ref().map_or(defaults.instances, resolve_instances),
+    }
+}
+
+fn resolve_instances(entry: &InstancesEntry) -> Instances {
+    let defaults = Instances::default();
+    let pids = entry.pids.as_ref().and_then(|pids| u32::try_from(pids.value).ok());
+    Instances {
+        idle: entry.idle.as_ref().map_or(defaults.idle, |idle| idle.value),
+        most: number(entry.most.as_ref(), defaults.most),
+        requests: number(entry.requests.as_ref(), defaults.requests),
+        memory: entry.memory.as_ref().map_or(defaults.memory, |memory| memory.value),
+        pids: pids.unwrap_or(defaults.pids),
     }
 }
 

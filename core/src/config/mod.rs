@@ -81,7 +81,7 @@ pub(crate) use item::nearest;
 pub use listing::Listing;
 #[cfg(feature = "control")]
 pub use model::Files;
-pub use model::{Command, Config, Endpoint, Gateway, Limits, Naming, Server, Transport};
+pub use model::{Command, Config, Endpoint, Gateway, Instances, Limits, Naming, Server, Sharing, Transport};
 pub use overlay::overlay_source;
 pub use policy::{
     Agent, Argument, Audit, Auth, Dialect, Fixed, Group, Introspection, Issuer, ItemKind,

@@ -109,6 +109,41 @@ pub struct Gateway {
     pub instructions: Option<String>,
     /// How it is with approvals of servers that say nothing else.
     pub approval: Approving,
+    /// What callers share.
+    pub sharing: Sharing,
+    /// The gateways of identities, where each has its own.
+    pub instances: Instances,
+}
+
+/// What callers share of a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sharing {
+    /// One gateway is for all.
+    #[default]
+    Shared,
+    /// Each identity has one of its own.
+    PerIdentity,
+}
+
+/// The gateways of identities, where each has its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instances {
+    /// After which time without a request one is put away.
+    pub idle: Duration,
+    /// The most that run at a time.
+    pub most: usize,
+    /// The most requests that one answers at a time; as many more wait.
+    pub requests: usize,
+    /// The memory that one may use with all that it starts, in bytes.
+    pub memory: u64,
+    /// The most processes and threads that one may have with all that it starts.
+    pub pids: u32,
+}
+
+impl Default for Instances {
+    fn default() -> Self {
+        Self { idle: Duration::from_mins(10), most: 64, requests: 64, memory: 1 << 30, pids: 512 }
+    }
 }
 
 impl Default for Gateway {
@@ -124,6 +159,8 @@ impl Default for Gateway {
             allowed_origins: Vec::new(),
             instructions: None,
             approval: Approving::default(),
+            sharing: Sharing::Shared,
+            instances: Instances::default(),
         }
     }
 }

@@ -6,11 +6,12 @@ use super::approving::Approving;
 use super::elicitation::Elicitation;
 use super::file::{
     AuthEntry, CACHE_LIMIT, COUNTS, CommandEntry, GatewayEntry, HEAD_LIMITS, HEADER_COUNTS, HttpKind,
-    LimitsEntry, MESSAGE_LIMITS, NAME_LIMITS, PAGE_SIZES, REQUEST_LIMITS, ServerEntry, TIMEOUT_LIMIT,
+    INSTANCE_MEMORY, INSTANCE_TIMES, InstancesEntry, LimitsEntry, MESSAGE_LIMITS, NAME_LIMITS, PAGE_SIZES,
+    REQUEST_LIMITS, ServerEntry, TIMEOUT_LIMIT,
 };
 use super::hosting::HostEntry;
 use super::item::{At, Item};
-use super::model::Naming;
+use super::model::{Naming, Sharing};
 use super::native_policy::take_sections;
 use super::native_sign_on::OAuthEntry;
 use super::node::Value;
@@ -53,9 +54,31 @@ fn read_gateway(item: &Item<'_>, report: &mut Report<'_>) -> Option<GatewayEntry
         allowed_origins: fields.take("allowed_origins").and_then(|item| item.texts(report)),
         instructions: fields.take("instructions").and_then(|item| item.text(report)),
         approval: fields.take("approval").and_then(|item| Approving::read(&item, report)),
+        isolation: fields
+            .take("isolation")
+            .and_then(|item| item.parsed("`shared` or `per-identity`", report, parse_sharing)),
+        instances: fields.take("instances").and_then(|item| read_instances(&item, report)),
     };
     fields.finish(report);
     Some(entry)
+}
+
+fn parse_sharing(text: &str) -> Option<Sharing> {
+    match text {
+        "shared" => Some(Sharing::Shared),
+        "per-identity" => Some(Sharing::PerIdentity),
+        _ => None,
+    }
+}
+
+fn read_instances(item: &Item<'_>, report: &mut Report<'_>) -> Option<InstancesEntry> {
+    let mut fields = item.fields(report)?;
+    let idle = fields.take("idle").and_then(|item| read_duration(&item, INSTANCE_TIMES, report));
+    let memory = fields.take("memory").and_then(|item| read_size(&item, INSTANCE_MEMORY, "1GiB", report));
+    let mut count = |key: &'static str| fields.take(key).and_then(|item| read_number(&item, COUNTS, report));
+    let (most, requests, pids) = (count("most"), count("requests"), count("pids"));
+    fields.finish(report);
+    Some(InstancesEntry { idle, most, requests, memory, pids })
 }
 
 fn read_limits(item: &Item<'_>, report: &mut Report<'_>) -> Option<LimitsEntry> {

@@ -231,49 +231,60 @@ impl<H: Host> Gateway<H> {
     }
 }
 
+/// What requests are called in entries, besides the operations of the admin API.
+const KNOWN: [&str; 33] = [
+    "POST /mcp",
+    "GET /mcp",
+    "DELETE /mcp",
+    "POST /mcp/servers/{server}",
+    "GET /mcp/servers/{server}",
+    "DELETE /mcp/servers/{server}",
+    "POST /mcp/groups/{group}",
+    "GET /mcp/groups/{group}",
+    "DELETE /mcp/groups/{group}",
+    "GET /sse",
+    "POST /messages",
+    "GET /healthz",
+    "GET /healthcheck",
+    "GET /readyz",
+    "GET /metrics",
+    "HEAD /metrics",
+    "GET /oauth/authorize",
+    "POST /oauth/consent",
+    "GET /oauth/signed-in",
+    "POST /oauth/token",
+    "POST /oauth/register",
+    "POST /oauth/revoke",
+    "GET /connect/{server}",
+    "POST /connect/{server}",
+    "GET /console/sign-in",
+    "POST /console/sign-in",
+    "GET /console/signed-in",
+    "POST /console/sign-out",
+    "POST /fleet/v1/enrol",
+    "GET /fleet/v1/snapshot",
+    "POST /fleet/v1/report",
+    "GET /oauth/callback",
+    "GET /oauth/client-metadata.json",
+];
+
+/// What stands for every request that is not known.
+const ANOTHER: &str = "another request";
+
+/// Returns what a request is called in entries, by that text.
+#[cfg(feature = "control")]
+pub(crate) fn described_as(text: &str) -> Option<&'static str> {
+    KNOWN.into_iter().chain([ANOTHER]).find(|known| *known == text)
+}
+
 /// Names a request by its method and its path's pattern; nothing where the path leads nowhere.
 fn described(method: &Method, path: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 33] = [
-        "POST /mcp",
-        "GET /mcp",
-        "DELETE /mcp",
-        "POST /mcp/servers/{server}",
-        "GET /mcp/servers/{server}",
-        "DELETE /mcp/servers/{server}",
-        "POST /mcp/groups/{group}",
-        "GET /mcp/groups/{group}",
-        "DELETE /mcp/groups/{group}",
-        "GET /sse",
-        "POST /messages",
-        "GET /healthz",
-        "GET /healthcheck",
-        "GET /readyz",
-        "GET /metrics",
-        "HEAD /metrics",
-        "GET /oauth/authorize",
-        "POST /oauth/consent",
-        "GET /oauth/signed-in",
-        "POST /oauth/token",
-        "POST /oauth/register",
-        "POST /oauth/revoke",
-        "GET /connect/{server}",
-        "POST /connect/{server}",
-        "GET /console/sign-in",
-        "POST /console/sign-in",
-        "GET /console/signed-in",
-        "POST /console/sign-out",
-        "POST /fleet/v1/enrol",
-        "GET /fleet/v1/snapshot",
-        "POST /fleet/v1/report",
-        "GET /oauth/callback",
-        "GET /oauth/client-metadata.json",
-    ];
     let route = endpoint::route(path);
     if let Some(name) = operations::described(method.as_str(), path) {
         return Some(name);
     }
     let is_it = |known: &&str| known.split_once(' ').is_some_and(|(m, r)| m == method.as_str() && r == route);
-    KNOWN.into_iter().find(is_it).or((!route.is_empty()).then_some("another request"))
+    KNOWN.into_iter().find(is_it).or((!route.is_empty()).then_some(ANOTHER))
 }
 
 #[cfg(test)]

@@ -334,7 +334,11 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Returns what is to be said of a document that can be served; refuses one with an error.
-    async fn examined(&self, document: &Document, strangers: Strangers) -> Result<Vec<Problem>, Fault> {
+    pub(super) async fn examined(
+        &self,
+        document: &Document,
+        strangers: Strangers,
+    ) -> Result<Vec<Problem>, Fault> {
         let problems = self.problems_of(document, strangers).await;
         if has_error(&problems) { Err(Fault::invalid(&problems)) } else { Ok(problems) }
     }

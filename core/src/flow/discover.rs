@@ -100,6 +100,9 @@ impl<H: Host> Gateway<H> {
     /// Begins to keep servers, each until its shared link is given up; in a place that is put away while nobody asks, and
     /// where they act for a user, only while somebody listens.
     pub(crate) fn begin(&self, keepers: Vec<Keeper>) {
+        if self.keeps_apart(&self.snapshot()) {
+            return;
+        }
         let place = self.host().place();
         let keepers = keepers.into_iter().filter(|(server, _)| !server.is_stand_in());
         #[cfg(feature = "hosting")]
@@ -384,7 +387,9 @@ impl<H: Host> Gateway<H> {
     /// Says which servers agents no longer wait for.
     pub(crate) async fn name_the_late(self) {
         self.host().sleep(Duration::from_millis(SETTLING)).await;
-        for server in self.snapshot().servers.values().filter(|server| server.status() == Status::Starting) {
+        let snapshot = self.snapshot();
+        let awaited = snapshot.servers.values().filter(|_| !self.keeps_apart(&snapshot));
+        for server in awaited.filter(|server| server.status() == Status::Starting) {
             tracing::warn!(server = %server.name, "server has not answered yet; its tools are left out until it does");
         }
     }

@@ -16,11 +16,11 @@ use super::park::may_be_asked_in;
 use crate::body::{self, Body, Reply};
 use crate::error::{Refusal, Unreachable, code};
 use crate::front::{Caller, Inbound, meta};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, SealKeys};
 use crate::identity::{Owner, Proof};
 use crate::plan;
 use crate::ports::{Host, Owners, Place};
-use crate::session::{Interaction, Purpose};
+use crate::session::{Interaction, Purpose, Sealer};
 use crate::wire::version::Era;
 
 /// Carries what goes along with a request, from one instance of this host to another.
@@ -196,6 +196,22 @@ impl<H: Host> Gateway<H> {
 
     /// Returns a request as it is handed over. What it says of the caller is sealed: it may be written down where it waits.
     fn handed(&self, head: &Parts, raw: Bytes, nonce: Option<u64>) -> http::Request<Body> {
+        self.handed_under(None, head, raw, nonce)
+    }
+
+    /// Returns a request as it is handed to an owner that may have keys of its own.
+    pub(super) fn handed_to(&self, owner: &str, head: &Parts, raw: Bytes) -> http::Request<Body> {
+        let keys = self.host().owners().and_then(|owners| owners.keys_of(owner));
+        self.handed_under(keys.as_ref(), head, raw, None)
+    }
+
+    fn handed_under(
+        &self,
+        keys: Option<&SealKeys>,
+        head: &Parts,
+        raw: Bytes,
+        nonce: Option<u64>,
+    ) -> http::Request<Body> {
         let proof = head.extensions.get::<Proof>().cloned().unwrap_or_default();
         let mut request = http::Request::new(Body::Full(raw.into()));
         request.method_mut().clone_from(&head.method);
@@ -205,7 +221,12 @@ impl<H: Host> Gateway<H> {
         for name in CONNECTION {
             request.headers_mut().remove(name);
         }
-        let along = self.0.sealer.pack(self.host(), Purpose::Handed, &Handed { proof, nonce });
+        let handed = Handed { proof, nonce };
+        let along = match keys {
+            // It has keys of its own, which open nothing of others.
+            Some(keys) => Sealer::new(&keys.first, &[]).pack(self.host(), Purpose::Handed, &handed),
+            None => self.0.sealer.pack(self.host(), Purpose::Handed, &handed),
+        };
         request.headers_mut().insert(HANDED, HeaderValue::from_str(&along).expect("ASCII"));
         request
     }

@@ -2,6 +2,7 @@
 
 mod addressee;
 mod admit;
+mod apart;
 mod approvals;
 mod ask;
 mod audited;
@@ -78,6 +79,9 @@ use crate::ports::{Chunks, Host};
 use crate::upstream::Server;
 
 pub(crate) use addressee::Addressee;
+pub use apart::NOBODY;
+#[cfg(feature = "control")]
+pub(crate) use audited::described_as;
 pub(crate) use bearers::Issuers;
 pub use connections::NoToken;
 pub use control::Looked;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, Sharing};
 use crate::gateway::{Gateway, Snapshot};
 use crate::ports::Host;
 use crate::succession::{Changes, Succession};
@@ -23,6 +23,11 @@ impl<H: Host> Gateway<H> {
         let _one_at_a_time = lock(&self.0.reloading);
         let before = self.snapshot();
         let mut config = config;
+        if self.keeps_apart(&before) && config.gateway.sharing == Sharing::Shared {
+            // Nothing is kept here that could be shared.
+            tracing::warn!("each identity keeps a gateway of its own until this one is started anew");
+            config.gateway.sharing = Sharing::PerIdentity;
+        }
         if self.0.keeps_approvals {
             config.approvals = before.config.approvals.clone();
             config.listed = before.config.listed.clone();

@@ -105,6 +105,7 @@ impl<H: Host> Gateway<H> {
         if let Err(refusal) = self.is_recordable() {
             return body::refused(None, &refusal);
         }
+        let is_for_another = self.is_for_another(head, &snapshot);
         let who = match self.let_in(head, &snapshot).await {
             Ok(who) => who,
             Err(refused) => return *refused,
@@ -114,6 +115,9 @@ impl<H: Host> Gateway<H> {
             Ok(place) => place,
             Err(refusal) => return self.turn_away(head, Some(&who), &refusal),
         };
+        if is_for_another {
+            return in_place(Box::pin(self.answer_apart(head, body, &who)).await, place);
+        }
         let answer = match endpoint {
             // An endpoint at which there is nothing for the caller is as one that is not there.
             Some(Endpoint::Mcp(scope)) if !snapshot.has_anything_for(&who, &scope) => {
@@ -526,7 +530,7 @@ impl<H: Host> Gateway<H> {
         let snapshot = self.snapshot();
         // What is an identity's own is read when that identity comes.
         let is_settled = |server: &Arc<Server>| server.settled.has_fired() || !snapshot.is_shared(server);
-        self.is_late() || snapshot.servers.values().all(is_settled)
+        self.is_late() || self.keeps_apart(&snapshot) || snapshot.servers.values().all(is_settled)
     }
 }
 

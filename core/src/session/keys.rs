@@ -3,6 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
 use crate::gateway::SealKeys;
 
 /// A text that is no seal key. It is never repeated.
@@ -11,6 +14,18 @@ use crate::gateway::SealKeys;
 pub struct NotSealKeys;
 
 impl SealKeys {
+    /// Returns the keys of an identity's own instance: whoever has them learns nothing of these, or of another's.
+    #[must_use]
+    pub fn of_instance(&self, principal: &str) -> Self {
+        let derive = |key: &[u8; 32]| {
+            let mut hash = Hmac::<Sha256>::new_from_slice(key).expect("a key may have any length");
+            hash.update(b"portcullis instance v1\0");
+            hash.update(principal.as_bytes());
+            hash.finalize().into_bytes().into()
+        };
+        Self { first: derive(&self.first), others: self.others.iter().map(derive).collect() }
+    }
+
     /// Reads one key or several, separated by commas: base64 of 32 bytes each. The first seals; the others only open.
     pub fn parse(text: &str) -> Result<Self, NotSealKeys> {
         let keys = text.trim().split(',').map(|key| {
@@ -26,6 +41,14 @@ impl SealKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instance_has_keys_of_its_own() {
+        let keys = SealKeys { first: [1; 32], others: vec![[2; 32]] };
+        let (one, other) = (keys.of_instance("key:a"), keys.of_instance("key:b"));
+        assert_eq!(one.first, keys.of_instance("key:a").first);
+        assert!(one.first != other.first && one.first != keys.first && one.others[0] != one.first);
+    }
 
     #[test]
     fn keys_are_read_and_refused() {

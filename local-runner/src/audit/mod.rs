@@ -25,9 +25,11 @@ use portcullis_core::config::{Audit, OnFailure};
 use portcullis_core::ports::{AuditSink, AuditState};
 use portcullis_native::now;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedSender;
 
 pub(crate) use reading::{Reading, Shelf};
 
+use crate::instances::words::Told;
 use crate::otlp::Telemetry;
 use drafts::Drafts;
 use queue::{QUEUE, Queue};
@@ -35,6 +37,10 @@ use writer::Writer;
 
 /// How many bytes of arguments may wait with them; of those beyond there is only the digest.
 const ARGUMENTS: usize = 32 << 20;
+/// How large arguments may be that are passed on to another process, in bytes; of larger ones only the digest is.
+const PASSED: usize = 64 << 10;
+/// How often it is looked whether there is room for what is passed on.
+const ROOM: Duration = Duration::from_millis(5);
 /// How long the last entries may take when the gateway stops.
 const LAST: Duration = Duration::from_secs(3);
 
@@ -45,7 +51,9 @@ pub(crate) struct Trail(Arc<Kept>);
 struct Kept {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    _limited: Signal,
+    _limited: Option<Signal>,
+    /// Who keeps the trail, where that is another process.
+    keeper: Option<UnboundedSender<Told>>,
 }
 
 /// What both sides know.
@@ -139,7 +147,31 @@ impl Trail {
         let shared = Arc::new(Shared::new(audit)?);
         let writer = Writer::new(folder, shared.clone(), telemetry);
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
-        Ok(Self(Arc::new(Kept { shared, _limited: limited, thread: Mutex::new(Some(thread)) })))
+        let (limited, thread) = (Some(limited), Mutex::new(Some(thread)));
+        Ok(Self(Arc::new(Kept { shared, _limited: limited, thread, keeper: None })))
+    }
+
+    /// Passes all that is recorded on to the process that keeps the trail.
+    pub(crate) fn passed_on(audit: &Audit, keeper: UnboundedSender<Told>) -> anyhow::Result<Self> {
+        let (shared, thread) = (Arc::new(Shared::new(audit)?), Mutex::default());
+        Ok(Self(Arc::new(Kept { shared, _limited: None, thread, keeper: Some(keeper) })))
+    }
+
+    /// Records what an identity's own gateway has passed on, as that identity's; what is no entry is left out.
+    pub(crate) fn take(&self, passed: &str, principal: Option<&Arc<str>>) {
+        let gateway = self.0.shared.gateway.get().cloned().unwrap_or_default();
+        match Entry::of_passed(passed, principal, &gateway) {
+            Some(entry) if self.0.shared.settings().enabled => self.record(entry),
+            Some(_) => {}
+            None => tracing::warn!("an identity's gateway has passed on what is no entry of the trail"),
+        }
+    }
+
+    /// Waits until there is room, so that whoever passes on much waits and nobody's entries are lost by it.
+    pub(crate) async fn has_room(&self) {
+        while self.0.shared.queue.waiting() > QUEUE / 4 {
+            tokio::time::sleep(ROOM).await;
+        }
     }
 
     /// Says at which gateway what is noted happens.
@@ -201,6 +233,14 @@ impl AuditSink for Trail {
 
     fn record(&self, mut entry: Entry) {
         let shared = &self.0.shared;
+        if let Some(keeper) = &self.0.keeper {
+            if entry.arguments.held() > PASSED {
+                entry.arguments.forget();
+            }
+            // Where nobody keeps it any more this process ends too.
+            let _ = keeper.send(Told::Entry(entry.to_passed()));
+            return;
+        }
         let size = entry.arguments.held();
         if size > 0 && shared.held.fetch_add(size, Ordering::Relaxed) + size > ARGUMENTS {
             shared.held.fetch_sub(size, Ordering::Relaxed);

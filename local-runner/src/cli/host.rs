@@ -97,3 +97,13 @@ pub(crate) struct Prepare {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct Instance {
+    /// Its own folder
+    #[arg(long)]
+    pub(crate) home: PathBuf,
+    /// Where packages lie that were prepared for all
+    #[arg(long)]
+    pub(crate) packages: PathBuf,
+}

@@ -137,3 +137,43 @@ pub(crate) struct KeysOf {
     #[command(flatten)]
     pub(crate) credential: AdminCredential,
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Instances {
+    /// List the gateways that are identities' own
+    #[command(after_help = "Example:\n  portcullis instances list --url https://mcp.example.com")]
+    List(ListInstances),
+    /// End one and remove all that it held; its identity's next request makes another
+    #[command(
+        after_help = "Example:\n  portcullis instances rm 0f3a9c41d27be605 --url https://mcp.example.com"
+    )]
+    Rm(RemoveInstance),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListInstances {
+    #[command(flatten)]
+    pub(crate) of: InstancesOf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveInstance {
+    /// Which, as `instances list` shows it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) of: InstancesOf,
+}
+
+/// Whose instances a command is about.
+#[derive(Debug, Args)]
+pub(crate) struct InstancesOf {
+    /// A gateway that runs
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: http::Uri,
+    #[command(flatten)]
+    pub(crate) credential: AdminCredential,
+}

@@ -21,6 +21,8 @@ mod host;
 mod hosted;
 mod import;
 mod inside;
+mod instance;
+mod instances;
 mod keys;
 mod push;
 mod secrets;
@@ -43,8 +45,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::audit::{Shelf, Trail};
 use crate::cli::{Cli, Command, Setup};
 use crate::host::Machine;
+use crate::instances::Instances;
+use crate::instances::words::refuse_unserved;
 use crate::observer::Observer;
 use crate::otlp::Telemetry;
+use crate::secrets::Safe;
 use crate::source::{Found, Place};
 use crate::{approvals, data, demo, source};
 
@@ -72,6 +77,8 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Keys(command) => unless_stopped(keys::run(command)).await,
         Command::Secrets(command) => unless_stopped(Box::pin(secrets::run(command))).await,
         Command::Connections(command) => unless_stopped(connections::run(command)).await,
+        Command::Instances(command) => unless_stopped(instances::run(command)).await,
+        Command::Instance(args) => Box::pin(instance::run(args)).await,
         Command::Push(args) => unless_stopped(Box::pin(push::push(args))).await,
         Command::Pull(args) => unless_stopped(Box::pin(push::pull(args))).await,
         Command::Rollback(args) => unless_stopped(Box::pin(push::rollback(args))).await,
@@ -132,11 +139,16 @@ struct Local {
     folder: PathBuf,
     /// What is recorded; nothing where the command answers nobody else.
     trail: Option<Trail>,
+    /// The gateways that are identities' own; nothing where the command makes none.
+    apart: Option<Arc<Instances>>,
 }
 
 impl Local {
     /// Ends what goes on beside the gateway.
     async fn end(&self, within: Duration) {
+        if let Some(apart) = &self.apart {
+            apart.stop().await;
+        }
         self.machine.stop_processes(within).await;
         if let Some(trail) = &self.trail {
             trail.stop();
@@ -191,9 +203,39 @@ fn start_recorded(
         Ok((machine.keeping(folder).audited(&trail, shelf), Some(trail)))
     })?;
     if is_by_files {
-        approvals::follow(local.gateway.clone(), local.folder.clone());
+        approvals::follow((local.gateway.clone(), None), local.folder.clone());
     }
     Ok(local)
+}
+
+/// Does the same, where identities may have gateways of their own.
+fn start_front(
+    setup: &Setup,
+    found: Found,
+    exposure: Exposure,
+    (machine, telemetry): (Machine, Option<Arc<Telemetry>>),
+) -> anyhow::Result<Local> {
+    refuse_unserved(&found.parsed.config)?;
+    let (is_by_files, given) = (matches!(found.managed, Managed::ByFiles(_)), found.given()?);
+    let mut apart = None;
+    let local = start_with(setup, found, exposure, |folder, audit| {
+        let trail = Trail::begin(folder, audit, telemetry).context("the audit trail")?;
+        let keys = data::seal_keys(folder)?;
+        let secrets = Arc::new(Safe::new(folder, &keys));
+        let instances = Instances::new(folder, keys, trail.clone(), secrets);
+        instances.configure(given);
+        if is_by_files {
+            instances.approve(approvals::texts(&approvals::all(folder)?));
+        }
+        let machine = machine.keeping(folder).audited(&trail, Arc::new(Shelf::new(folder)));
+        let machine = machine.keeping_apart(&instances);
+        apart = Some(instances);
+        Ok((machine, Some(trail)))
+    })?;
+    if is_by_files {
+        approvals::follow((local.gateway.clone(), apart.clone()), local.folder.clone());
+    }
+    Ok(Local { apart, ..local })
 }
 
 fn start_with(
@@ -222,10 +264,11 @@ fn start_with(
     if let Some(trail) = &trail {
         trail.happens_at(gateway.id());
     }
-    Ok(Local { gateway, machine, origin: found.origin, place: found.place, folder, trail })
+    Ok(Local { gateway, machine, origin: found.origin, place: found.place, folder, trail, apart: None })
 }
 
-fn started_by() -> Vec<String> {
+/// Returns the gateways that have started this one as their server.
+pub(crate) fn started_by() -> Vec<String> {
     let chain = std::env::var("PORTCULLIS_VIA").unwrap_or_default();
     chain.split(',').map(str::trim).filter(|hop| !hop.is_empty()).map(str::to_owned).collect()
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use super::{admin_key, counted, find, governed, is_remote, observed, report, say, start_recorded, stopped};
+use super::{admin_key, counted, find, governed, is_remote, observed, report, say, start_front, stopped};
 use crate::cli::Serve;
 use crate::host::Machine;
 use crate::live::{self, Guarded};
@@ -40,10 +40,15 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
     let asked_for = control.is_some() || metrics.is_some() || telemetry.is_some() || admin_key().is_some();
     let machine = if asked_for { observed(telemetry.clone()) } else { Machine::new() };
     let auth = found.parsed.config.auth.clone();
-    let mut local = start_recorded(&args.setup, found, exposed, (machine, telemetry))?;
+    let mut local = start_front(&args.setup, found, exposed, (machine, telemetry))?;
     let (gateway, place) = (local.gateway.clone(), std::mem::take(&mut local.place));
-    gateway.set_address(&format!("http://{}", reachable(address)));
-    let keys = keys::follow(gateway.clone(), &local.folder)?;
+    let own = format!("http://{}", reachable(address));
+    gateway.set_address(&own);
+    let apart = local.apart.clone();
+    let keys = keys::follow(gateway.clone(), apart.clone(), &local.folder)?;
+    if let Some(apart) = &apart {
+        apart.begin(own, exposed == Exposure::Network);
+    }
     let pulling = match control {
         Some(url) => Some(governed::follow(gateway.clone(), url, &args.control).await?),
         None => None,
@@ -55,7 +60,7 @@ pub(super) async fn run(args: Serve, telemetry: Option<Arc<Telemetry>>) -> anyho
         tokio::spawn(http::serve_metrics(gateway.clone(), listener, exposure));
     }
     let announcing = tokio::spawn(announce(gateway.clone()));
-    let following = live::follow(gateway.clone(), place, guarded)?;
+    let following = live::follow((gateway.clone(), apart), place, guarded)?;
     let (stopped, closed) = (stopped()?, terminal_closed()?);
     let stop = async {
         tokio::select! { () = stopped => {}, () = closed => {} }

@@ -44,7 +44,7 @@ pub(super) async fn run(args: &Stdio, telemetry: Option<Arc<Telemetry>>) -> anyh
         }
     };
     let gateway = local.gateway.clone();
-    let following = live::follow(gateway.clone(), std::mem::take(&mut local.place), Guarded::No)?;
+    let following = live::follow((gateway.clone(), None), std::mem::take(&mut local.place), Guarded::No)?;
     let who = args.agent.as_deref().map_or_else(Proof::default, Proof::of_agent);
     let (ended, input_ended) = tokio::sync::oneshot::channel::<()>();
     let lines = lines.chain(stream::once(async move { drop(ended) }).filter_map(async |()| None));

@@ -19,6 +19,7 @@
 //! **What a description demands is enforced, or the server is not started.** What this machine can do is found once, by doing
 //! it, when a server first needs it.
 
+pub(crate) mod apart;
 mod bubblewrap;
 mod container;
 mod engine;
@@ -26,7 +27,7 @@ mod engine;
 mod filter;
 #[cfg(target_os = "linux")]
 pub(crate) mod gate;
-mod groups;
+pub(crate) mod groups;
 mod leftovers;
 mod marks;
 pub(crate) mod packages;

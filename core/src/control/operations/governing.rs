@@ -10,6 +10,8 @@ pub(crate) enum Governing {
     ShowMe,
     ShowSessions,
     EndSession,
+    ShowInstances,
+    RemoveInstance,
     /// Something is ordered of the fleet.
     Fleet(super::Order),
     ShowOverview,
@@ -66,5 +68,18 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Governing::EndSession,
         Audience::Each,
         about("ends a session").gives(&[(204, "")]),
+    ),
+    govern(
+        "GET /admin/v1/instances",
+        Governing::ShowInstances,
+        Audience::Own,
+        about("lists the gateways that are identities' own")
+            .gives(&[(200, "{items: Instance[], next: null}")]),
+    ),
+    govern(
+        "DELETE /admin/v1/instances/{id}",
+        Governing::RemoveInstance,
+        Audience::OwnWrites,
+        about("ends an identity's own gateway and removes all that it held").gives(&[(204, "")]),
     ),
 ];

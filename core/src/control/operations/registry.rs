@@ -77,8 +77,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "POST /admin/v1/registry/{name}/{version}/approve",
         Reviewing::ApproveEntry,
         Audience::Writers,
-        about("approves what was shown, by its digest")
-            .takes("{digest: string}")
+        about("approves what was shown, by its digest; with `add` a server of that name becomes part of the configuration")
+            .takes("{digest: string, add?: string}")
             .gives(&[(200, "ReviewedEntry")]),
     ),
     reviewing(

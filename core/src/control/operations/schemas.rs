@@ -77,6 +77,10 @@ const GOVERNING: &[(&str, &str)] = &[
          current: boolean}",
     ),
     (
+        "Instance",
+        "{id: string, principal: string, state: 'running'|'resting', made: time, last_request: time|null, requests: integer}",
+    ),
+    (
         "Me",
         "{principal: string, name?: string, role: Role, agents: string[], \
      gateway: {version: string, host: 'local'|'worker'|'function', configured_by: 'store'|'files', source?: string, \

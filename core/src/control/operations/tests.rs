@@ -127,6 +127,8 @@ mod described {
         AAAA GET /admin/v1/me
         AAAo GET /admin/v1/sessions
         Aooo DELETE /admin/v1/sessions/{id}
+        AAAo GET /admin/v1/instances
+        AA-o DELETE /admin/v1/instances/{id}
         AAA- GET /admin/v1/gateways
         AAA- GET /admin/v1/gateways/{id}
         A--- DELETE /admin/v1/gateways/{id}

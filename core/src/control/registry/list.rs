@@ -4,9 +4,11 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::entry::{Entry, Review, Status, latest, shown};
+use super::entry::{Entry, OFFICIAL, Review, Status, latest, shown};
+use super::version::Version;
 use crate::audit::parse_time;
 use crate::control::answer::Fault;
+use crate::control::operations::number;
 
 /// How many entries are shown at a time, and at most.
 const LISTED: (usize, usize) = (30, 100);
@@ -61,7 +63,7 @@ impl Asked {
                 }
                 "search" if !value.is_empty() => asked.search = Some(value.to_lowercase()),
                 "updated_since" => {
-                    let time = parse_time(&value);
+                    let time = moment(&value);
                     let expected = "expected a time such as 2026-07-28T12:00:00Z";
                     asked.since = Some(time.ok_or_else(|| Fault::field("updated_since", expected))?);
                     asked.deleted = true;
@@ -76,7 +78,7 @@ impl Asked {
     }
 
     /// Returns the same for the versions of one server, all at once.
-    pub(crate) fn of_versions(self) -> Self {
+    fn of_versions(self) -> Self {
         Self { after: None, limit: usize::MAX, search: None, since: None, version: Wanted::All, ..self }
     }
 
@@ -172,6 +174,19 @@ pub(crate) fn page(mut entries: Vec<Entry>, asked: &Asked) -> Value {
     json!({ "servers": servers, "metadata": metadata })
 }
 
+/// Returns the versions of one server that are asked for, what was published last first.
+pub(crate) fn versions(entries: Vec<Entry>, asked: Asked) -> Value {
+    let mut page = page(entries, &asked.of_versions());
+    if let Some(servers) = page["servers"].as_array_mut() {
+        let age = |one: &Value| {
+            let published = one["_meta"][OFFICIAL]["publishedAt"].as_str().unwrap_or_default().to_owned();
+            (published, Version::of(one["server"]["version"].as_str().unwrap_or_default()))
+        };
+        crate::sorted::sort_by(servers, |one, other| age(other).cmp(&age(one)));
+    }
+    page
+}
+
 /// Returns one version of a server out of all that the caller sees of it; the newest where that is asked for.
 pub(crate) fn version(mut versions: Vec<Entry>, wanted: &str, asked: &Asked) -> Option<Value> {
     crate::sorted::sort_by(&mut versions, |one, other| place(one).cmp(&place(other)));
@@ -182,6 +197,23 @@ pub(crate) fn version(mut versions: Vec<Entry>, wanted: &str, asked: &Asked) -> 
     };
     let (index, entry) = versions.iter().enumerate().find(is_meant)?;
     (asked.deleted || entry.status != Status::Deleted).then(|| shown(entry, newest == Some(index)))
+}
+
+/// Reads a time of RFC 3339, in UTC or with an offset.
+fn moment(text: &str) -> Option<u64> {
+    parse_time(text).or_else(|| {
+        let (time, offset) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
+        let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+        let number = |text: &str, most: u64| number(text).filter(|number| *number <= most && text.len() == 2);
+        let offset_of = (number(hours, 23)? * 60 + number(minutes, 59)?) * 60_000;
+        let at = parse_time(&format!("{time}Z"))?;
+        match offset.as_bytes().first()? {
+            // A plus that was not encoded in a query is a space.
+            b'+' | b' ' => at.checked_sub(offset_of),
+            b'-' => at.checked_add(offset_of),
+            _ => None,
+        }
+    })
 }
 
 fn place(entry: &Entry) -> (&str, &str) {
@@ -260,6 +292,35 @@ mod tests {
             }
             assert_eq!(all.join(" "), whole);
         }
+    }
+
+    #[test]
+    fn times_have_an_offset_or_none() {
+        let noon = moment("2026-07-28T12:00:00Z");
+        assert!(noon.is_some());
+        for same in
+            ["2026-07-28T12:00:00+00:00", "2026-07-28T14:30:00.000000+02:30", "2026-07-28T14:30:00 02:30"]
+        {
+            assert_eq!(moment(same), noon, "{same}");
+        }
+        assert_eq!(moment("2026-07-28T11:00:00-01:00"), noon);
+        for odd in [
+            "2026-07-28T12:00:00",
+            "2026-07-28T12:00:00+2:00",
+            "2026-07-28T12:00:00+24:00",
+            "+00:00",
+            "é00:00",
+        ] {
+            assert_eq!(moment(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn of_versions_the_last_one_comes_first() {
+        let of_one = || entries().into_iter().filter(|entry| entry.name() == "b.example/x").collect();
+        let all = |query: &str| names(&versions(of_one(), Asked::read(Some(query)).unwrap()));
+        insta::assert_snapshot!(all("limit=1"), @"b.example/x@1.10.0* b.example/x@1.9.0");
+        insta::assert_snapshot!(all("include_deleted=true"), @"b.example/x@2.0.0 b.example/x@1.10.0* b.example/x@1.9.0");
     }
 
     #[test]

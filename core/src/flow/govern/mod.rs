@@ -1,6 +1,7 @@
 //! What a gateway answers that governs: each operation of `control/operations/governing.rs`, one arm each.
 
 mod fleet;
+mod instances;
 mod inventory;
 mod me;
 mod overview;
@@ -31,6 +32,8 @@ impl<H: Host> Gateway<H> {
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::Fleet(order) => self.order(order, asked).await,
             Governing::EndSession => self.end_session_of(asked.value(), asked).await,
+            Governing::ShowInstances => self.show_instances(asked).await,
+            Governing::RemoveInstance => self.remove_instance(asked).await,
             Governing::Reviewing(does) => self.reviewing(does, asked).await,
             // These have a door of their own.
             Governing::Listing(_) => Err(Fault::nowhere()),

@@ -2,9 +2,12 @@
 //!
 //! **Nobody reads more than they may reach**, unless the registry is everybody's; and nobody writes whose key or role does not say so.
 
+mod added;
 mod entries;
 mod imports;
 mod reviews;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 use std::sync::Arc;
@@ -64,6 +67,14 @@ impl Caller {
             Self::Agent(who) => (who.principal.clone().unwrap_or_default(), who.auth),
         }
     }
+
+    fn into_reader(self) -> Reader {
+        match self {
+            Self::Governor(by) if by.role == Role::Member => Reader::Member(by.agents),
+            Self::Governor(_) => Reader::All,
+            Self::Agent(who) => Reader::Agent(who),
+        }
+    }
 }
 
 impl<H: Host> Gateway<H> {
@@ -114,20 +125,28 @@ impl<H: Host> Gateway<H> {
     ) -> Result<Reply, Fault> {
         let Does::Govern(Governing::Listing(does)) = operation.does else { return Err(Fault::nowhere()) };
         let names = names(&place.values)?;
-        if matches!(does, Listing::ListServers | Listing::ListVersions | Listing::ShowServerVersion) {
-            let reader = match self.reader(head).await? {
-                Ok(reader) => reader,
-                Err(refused) => return Ok(*refused),
-            };
-            return self.read_registry(head, (does, &names), &reader).await;
+        if reads(does) && self.0.snapshot.load().config.registry.public {
+            return self.read_registry(head, (does, &names), &Reader::All).await;
         }
-        let caller = match self.caller(head).await? {
-            Ok(caller) => caller,
-            Err(refused) => return Ok(*refused),
-        };
+        match self.caller(head).await? {
+            Ok(caller) => self.at_registry_for(head, body, (does, &names), caller).await,
+            Err(refused) => Ok(*refused),
+        }
+    }
+
+    async fn at_registry_for(
+        &self,
+        head: &Parts,
+        body: Body,
+        (does, names): (Listing, &[String]),
+        caller: Caller,
+    ) -> Result<Reply, Fault> {
+        if reads(does) {
+            return self.read_registry(head, (does, names), &caller.into_reader()).await;
+        }
         let (principal, auth) = caller.named();
         let done = match self.writer(caller) {
-            Ok(writer) => self.write_registry(body, (does, &names), &writer).await,
+            Ok(writer) => self.write_registry(body, (does, names), &writer).await,
             Err(fault) => Err(fault),
         };
         let outcome = done.as_ref().map(|_| ()).map_err(|fault| (fault.status, &*fault.detail));
@@ -145,17 +164,6 @@ impl<H: Host> Gateway<H> {
         }
         let snapshot = self.snapshot();
         Ok(self.let_in(head, &snapshot).await.map(Caller::Agent))
-    }
-
-    async fn reader(&self, head: &mut Parts) -> Result<Result<Reader, Box<Reply>>, Fault> {
-        if self.0.snapshot.load().config.registry.public {
-            return Ok(Ok(Reader::All));
-        }
-        Ok(self.caller(head).await?.map(|caller| match caller {
-            Caller::Governor(operator) if operator.role == Role::Member => Reader::Member(operator.agents),
-            Caller::Governor(_) => Reader::All,
-            Caller::Agent(who) => Reader::Agent(who),
-        }))
     }
 
     /// Returns the writer that a caller is, or why it is none.
@@ -226,7 +234,7 @@ impl<H: Host> Gateway<H> {
         let said = match (does, names) {
             (Listing::ListVersions, [name]) => {
                 let versions = self.seen_entries(head, reader, &place(name, "")?).await?;
-                let page = list::page(versions, &asked.of_versions());
+                let page = list::versions(versions, asked);
                 if page["metadata"]["count"] == 0 {
                     return Err(unknown());
                 }
@@ -240,6 +248,11 @@ impl<H: Host> Gateway<H> {
         };
         Ok(answer(StatusCode::OK, &said))
     }
+}
+
+/// Tells whether nothing is changed by it.
+fn reads(does: Listing) -> bool {
+    matches!(does, Listing::ListServers | Listing::ListVersions | Listing::ShowServerVersion)
 }
 
 /// Returns the names in a path, decoded.

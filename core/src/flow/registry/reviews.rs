@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::json;
 
+use super::added::Added;
 use super::{gone, json_body, names, place};
 use crate::body::Reply;
 use crate::control::answer::{Fault, answer};
@@ -31,7 +32,10 @@ impl<H: Host> Gateway<H> {
                 let seen = said["digest"].as_str();
                 let seen =
                     seen.ok_or_else(|| Fault::field("digest", "expected the digest of what is approved"))?;
-                let entry = self.approve_entry(asked.operator, &key_of(asked)?, seen).await?;
+                let place = key_of(asked)?;
+                let there = self.entry(&place).await?.ok_or_else(gone)?;
+                let added = Added::read(&said["add"], &there)?;
+                let entry = self.approve_entry(asked.operator, (&place, seen), added.as_ref()).await?;
                 Ok(answer(StatusCode::OK, &reviewed(&entry, &[])))
             }
             Reviewing::RejectEntry => {

@@ -8,6 +8,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::added::Added;
 use super::entries::ATTEMPTS;
 use super::{Writer, busy, gone, place};
 use crate::body::Reply;
@@ -29,8 +30,10 @@ impl<H: Host> Gateway<H> {
         let new = Entry::new(server, &writer.by.principal, self.host().now());
         let key = place(new.name(), new.version())?;
         let written = self.swap_entry(&key, |there| match there {
-            Some(there) if there.server == new.server => Ok(Some(there)),
-            Some(there) if there.review == Review::Rejected && there.by == new.by => Ok(Some(new.clone())),
+            Some(there) if there.review == Review::Rejected && (writer.governs || there.by == new.by) => {
+                Ok(Some(new.clone()))
+            }
+            Some(there) if there.review != Review::Rejected && there.server == new.server => Ok(Some(there)),
             Some(_) => {
                 let detail =
                     "this version was published already, and a version is never changed: publish another";
@@ -39,8 +42,11 @@ impl<H: Host> Gateway<H> {
             None => Ok(Some(new.clone())),
         });
         let mut entry = written.await?.unwrap_or(new);
-        if writer.governs && entry.review != Review::Rejected {
-            entry = self.approve_entry(&writer.by, &key, &digest(&entry.server)).await?;
+        if writer.governs && entry.review == Review::Pending {
+            let digest = digest(&entry.server);
+            entry = self.approve_entry(&writer.by, (&key, &digest), None).await?;
+        } else if writer.governs {
+            self.list_in_force(&key, &writer.by).await?;
         }
         Ok(answer(StatusCode::OK, &shown(&entry, false)))
     }
@@ -103,11 +109,20 @@ impl<H: Host> Gateway<H> {
         matches!(&*lock(&self.0.managed), Managed::ByStore(_))
     }
 
-    /// Approves what waits of an entry, as it was shown: `digest` is that of what the reviewer saw.
-    pub(super) async fn approve_entry(&self, by: &Operator, place: &str, seen: &str) -> Result<Entry, Fault> {
+    /// Approves what waits of an entry, as it was shown: `seen` is the digest of what the reviewer saw. What is added of it is in
+    /// the version with which it counts.
+    pub(super) async fn approve_entry(
+        &self,
+        by: &Operator,
+        (place, seen): (&str, &str),
+        added: Option<&Added>,
+    ) -> Result<Entry, Fault> {
         if self.is_stored() && self.stored()?.0.newest().await?.is_none() {
             let detail = "nothing was pushed to this gateway yet, and what the registry has approved is part of what is";
             return Err(Fault::new(StatusCode::CONFLICT, "no-version", detail));
+        }
+        if let Some(added) = added {
+            self.may_be_added(&self.entry(place).await?.ok_or_else(gone)?, added).await?;
         }
         let now = self.host().now();
         let written = self.swap_entry(place, |there| {
@@ -124,6 +139,9 @@ impl<H: Host> Gateway<H> {
             Ok(Some(entry))
         });
         let entry = written.await?.ok_or_else(gone)?;
+        if let Some(added) = added {
+            self.write_listed(place, approved(&entry), (by, Some(added))).await?;
+        }
         self.list_in_force(place, by).await?;
         Ok(entry)
     }
@@ -152,10 +170,7 @@ impl<H: Host> Gateway<H> {
         }
         for _ in 0..ATTEMPTS {
             let entry = self.entry(key).await?;
-            let approved = entry.as_ref().filter(|entry| entry.counts()).map(|entry| {
-                Approved { digest: digest(&entry.server), identities: entry.identities.clone() }.to_text()
-            });
-            self.write_listed(key, approved, by).await?;
+            self.write_listed(key, entry.as_ref().and_then(approved), (by, None)).await?;
             if self.entry(key).await? == entry {
                 return Ok(());
             }
@@ -165,11 +180,16 @@ impl<H: Host> Gateway<H> {
 
     /// Has strict mode forget an entry, before the record says so.
     pub(super) async fn withhold(&self, key: &str, by: &Operator) -> Result<(), Fault> {
-        if self.is_stored() { self.write_listed(key, None, by).await } else { Ok(()) }
+        if self.is_stored() { self.write_listed(key, None, (by, None)).await } else { Ok(()) }
     }
 
     /// Has the next version of the configuration say what is approved of an entry.
-    async fn write_listed(&self, key: &str, approved: Option<String>, by: &Operator) -> Result<(), Fault> {
+    async fn write_listed(
+        &self,
+        key: &str,
+        approved: Option<String>,
+        (by, added): (&Operator, Option<&Added>),
+    ) -> Result<(), Fault> {
         let (store, strangers) = self.stored()?;
         for _ in 0..ATTEMPTS {
             let Some(newest) = store.newest().await? else { return Ok(()) };
@@ -178,8 +198,10 @@ impl<H: Host> Gateway<H> {
                 Some(text) => document.listed.insert(key.to_owned(), text.clone()),
                 None => document.listed.remove(key),
             };
-            if before == approved {
-                return Ok(());
+            match added {
+                Some(added) => self.add_to(&mut document, added)?,
+                None if before == approved => return Ok(()),
+                None => {}
             }
             let note = format!("registry: {key}");
             if self.store_next(store, newest, strangers, NextVersion { document, note, by }).await? {
@@ -212,6 +234,12 @@ impl<H: Host> Gateway<H> {
         self.set_listed(approved);
         Ok(())
     }
+}
+
+/// Returns what a version says of an entry, where it counts.
+fn approved(entry: &Entry) -> Option<String> {
+    let identities = entry.identities.clone();
+    entry.counts().then(|| Approved { digest: digest(&entry.server), identities }.to_text())
 }
 
 fn check(server: &Value) -> Result<(), Fault> {

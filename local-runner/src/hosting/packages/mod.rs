@@ -30,7 +30,7 @@ pub(crate) use record::Record;
 pub(crate) use runner::of_command;
 
 /// What packages lie in, below the data folder.
-const FOLDER: &str = "packages";
+pub(crate) const FOLDER: &str = "packages";
 /// How many characters of the digest are part of a folder's name.
 const SHOWN: usize = 16;
 
