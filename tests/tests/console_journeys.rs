@@ -182,6 +182,39 @@ fn who_changes_a_rule_sees_what_comes_of_it_at_a_connected_client() {
 }
 
 #[test]
+fn who_governs_by_forms_sees_what_comes_of_it_at_a_connected_client() {
+    let gateway = governed(&before_demo(CODER));
+    let server = demo();
+    let server = match server["url"].as_str() {
+        Some(url) => ["--at", url].map(str::to_owned),
+        None => ["--command".to_owned(), format!("'{}' demo", toolbox::gateway().display())],
+    };
+    let seen = browse("govern", &gateway.url_of(""), &["--key", KEY, &server[0], &server[1]]);
+    assert_eq!(seen["refused"], true, "what is not seen cannot be called: {seen}");
+    assert!(seen["answer"].as_str().is_some_and(|said| said.contains("hello from the console")), "{seen}");
+    let description = seen["told"].as_str().expect("a description");
+    assert!(description.ends_with("For the shop only."), "{seen}");
+    let preview: Value =
+        seen["preview"].as_str().and_then(|said| serde_json::from_str(said).ok()).expect("JSON");
+    assert_eq!(preview["description"], description, "what was shown before is what the client sees");
+    let asked = |path: &str| {
+        let asked = Request::get(&gateway.url_of(path)).header("Authorization", format!("Bearer {KEY}"));
+        asked.send().json()
+    };
+    let newest = asked("/admin/v1/config");
+    assert_eq!(
+        newest["version"], 6,
+        "each change was a version, the approval and the way back too: {newest}"
+    );
+    let before = asked("/admin/v1/config/versions/4");
+    let text = before["files"]["portcullis.yaml"].as_str().expect("a text");
+    assert!(
+        text.contains("# What a coder may reach.") && text.contains("shout"),
+        "what people wrote stays: {text}"
+    );
+}
+
+#[test]
 fn the_keyboard_is_enough() {
     let gateway = governed("version: 1\nagents:\n  coder: { allow: ['*'] }\n");
     let seen = browse("keyboard", &gateway.url_of(""), &["--key", KEY]);

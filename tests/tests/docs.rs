@@ -35,6 +35,7 @@ const OTHERS: [(&str, &str); 28] = [
     ("portcullis host prepare", "fetches packages; `packages.rs` runs it"),
     ("kubectl ", "needs a cluster; `tests/lambda/infrastructure.sh` checks the objects"),
     ("npm install --global wrangler", "is npm's"),
+    ("FEATURES=control wrangler ", "is Cloudflare's, and needs an account"),
     ("wrangler ", "is Cloudflare's; `edge_docs.rs` runs those that need no account"),
     ("PORTCULLIS_ADMIN_KEY=try-it portcullis", "asks the Worker that `edge_docs.rs` runs"),
     ("portcullis tools --url http://127.0.0.1:8787", "asks the same Worker"),

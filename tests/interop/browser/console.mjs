@@ -149,8 +149,12 @@ const JOURNEYS = {
     await go("Servers");
     await button("Add a server").click();
     await dialog().getByRole("textbox", { name: "Name" }).fill("second");
-    await dialog().getByRole("radio", { name: "A program on the gateway's machine" }).click();
-    await dialog().getByRole("textbox", { name: "Command" }).fill(said("command"));
+    if (said("at")) {
+      await dialog().getByRole("textbox", { name: "Address" }).fill(said("at"));
+    } else {
+      await dialog().getByRole("radio", { name: "A program on the gateway's machine" }).click();
+      await dialog().getByRole("textbox", { name: "Command" }).fill(said("command"));
+    }
     await putInForce("Add the server");
     await heading("second").waitFor();
     await page.locator(".status.ok", { hasText: "up" }).first().waitFor();
