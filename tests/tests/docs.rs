@@ -17,7 +17,7 @@ use portcullis_tests::wait::PATIENCE;
 use tempfile::TempDir;
 
 /// Commands of other programs, by their beginning, and why they are not run here.
-const OTHERS: [(&str, &str); 28] = [
+const OTHERS: [(&str, &str); 29] = [
     (
         "portcullis push --config edge --to https://portcullis.example",
         "asks the Worker that `edge_docs.rs` runs",
