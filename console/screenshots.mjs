@@ -13,7 +13,7 @@ const load = createRequire(`${packages}/package.json`);
 const { chromium } = load("playwright-core");
 const axe = load.resolve("axe-core/axe.min.js");
 const PAGES = { overview: "", audit: "audit?since=30d", servers: "servers", server: "servers/demo", "add-server": "servers?add=form", tools: "tools", tool: "tools/demo__echo", customise: "tools/demo__echo?tab=customise",
-  agents: "agents", agent: "agents/coder?show=all", groups: "groups", registry: "registry", connect: "connect", keys: "keys", connections: "connections", secrets: "secrets", sessions: "sessions", approvals: "approvals", approval: "approvals/demo", configuration: "configuration", versions: "configuration?tab=versions" };
+  agents: "agents", agent: "agents/coder?show=all", groups: "groups", registry: "registry", fleet: "fleet", connect: "connect", keys: "keys", connections: "connections", secrets: "secrets", sessions: "sessions", approvals: "approvals", approval: "approvals/demo", configuration: "configuration", versions: "configuration?tab=versions" };
 /** Of which there are pictures on a phone. */
 const PHONE = ["overview", "agent"];
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"];
@@ -36,8 +36,12 @@ async function look(name, theme) {
 }
 
 async function settled() {
-  await page.waitForSelector("h1");
-  await page.waitForFunction(() => document.querySelector(".bones, .spin") === null);
+  try {
+    await page.waitForSelector("h1");
+    await page.waitForFunction(() => document.querySelector(".bones, .spin") === null);
+  } catch (error) {
+    throw new Error(`${page.url()} shows ${JSON.stringify(await page.innerText("body"))} and says ${JSON.stringify(errors)}`, { cause: error });
+  }
 }
 
 await page.goto(`${url}/console/`);
@@ -50,7 +54,12 @@ for (const [name, path] of Object.entries(PAGES)) {
   await page.goto(`${url}/console/${path}`);
   await settled();
   seen[name] = await page.innerText("main");
-  for (const theme of ["light", "dark"]) { await page.emulateMedia({ colorScheme: theme }); await look(name, theme); }
+  for (const theme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme: theme });
+    // What lies below a dialog and what it shows is not always painted anew.
+    if (await page.getByRole("dialog").count() > 0) { await page.reload(); await settled(); }
+    await look(name, theme);
+  }
 }
 await page.emulateMedia({ colorScheme: "light" });
 await page.setViewportSize({ width: 390, height: 800 });

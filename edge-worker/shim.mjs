@@ -73,4 +73,28 @@ export const Families = class {
   }
   alarm() { return this.storage.deleteAll(); }
 };
+
+// What the control plane notes, an object for each collection. A text takes the place of the one that was read, as above.
+export const Records = class {
+  constructor({ storage }) {
+    this.sql = storage.sql;
+    this.sql.exec('CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, text TEXT NOT NULL, until REAL) WITHOUT ROWID');
+  }
+  text(key) { return this.sql.exec('SELECT text FROM records WHERE key = ?', key).toArray()[0]?.text ?? null; }
+  async fetch(request) {
+    const [wanted, key, ...rest] = await request.json();
+    if (wanted === 'get') return Response.json(this.text(key));
+    if (wanted === 'page') {
+      const select = 'SELECT key, text FROM records WHERE ?1 IS NULL OR key > ?1 ORDER BY key LIMIT ?2';
+      return Response.json([...this.sql.exec(select, key, rest[0]).raw()]);
+    }
+    const [read, next, until] = rest;
+    // What is over makes room first.
+    if (read === null) this.sql.exec('DELETE FROM records WHERE until <= ?', Date.now());
+    if (this.text(key) !== read) return new Response(null, { status: 409 });
+    if (next === null) this.sql.exec('DELETE FROM records WHERE key = ?', key);
+    else this.sql.exec('INSERT OR REPLACE INTO records (key, text, until) VALUES (?, ?, ?)', key, next, until);
+    return new Response(null);
+  }
+};
 export const Connections = object('Connections');

@@ -48,24 +48,23 @@ async function back(to: number) {
 }
 
 /** Says that a new version is in force, and how to take it back. */
-export function inForce(what: string, { data }: Answer<Written>, before?: string | null) {
+function inForce(what: string, { data }: Answer<Written>) {
   reconfigured();
-  const version = Number(String(before ?? "").replaceAll('"', ""));
+  const version = data.version - 1;
   toast(`${what}: version ${data.version} is in force`, version > 0 ? () => void back(version).catch((error: Error) => toast(error.message)) : undefined);
 }
 
 /** Adds an entry. */
 export async function add(section: Section, name: string, settings: Settings) {
-  const answer = await ask<Written>("POST", section, { body: { name, settings }, once: true });
-  inForce(`${name} is added`, answer, `${answer.data.version - 1}`);
+  inForce(`${name} is added`, await ask<Written>("POST", section, { body: { name, settings }, once: true }));
 }
 
 /** Writes an entry anew, as long as the configuration is the one that was looked at. */
 export async function write(section: Section, name: string, settings: Settings, etag: string | null) {
-  inForce(`${name} is changed`, await ask<Written>("PUT", `${section}/${enc(name)}`, { body: { settings }, ifMatch: etag ?? "*" }), etag);
+  inForce(`${name} is changed`, await ask<Written>("PUT", `${section}/${enc(name)}`, { body: { settings }, ifMatch: etag ?? "*" }));
 }
 
 /** Takes an entry away. */
 export async function remove(section: Section, name: string, etag: string | null) {
-  inForce(`${name} is removed`, await ask<Written>("DELETE", `${section}/${enc(name)}`, { ifMatch: etag ?? "*" }), etag);
+  inForce(`${name} is removed`, await ask<Written>("DELETE", `${section}/${enc(name)}`, { ifMatch: etag ?? "*" }));
 }

@@ -33,6 +33,7 @@ const PAGES: { name: string; pages: Page[] }[] = [
   ] },
   { name: "Gateway", pages: [
     { at: "configuration", name: "Configuration", icon: "config", readers: true, show: lazy(() => import("./pages/configuration.tsx")) },
+    { at: "fleet", name: "Fleet", icon: "fleet", readers: true, show: lazy(() => import("./pages/fleet.tsx")) },
     { at: "sessions", name: "Signed in", icon: "people", show: lazy(() => import("./pages/sessions.tsx")) },
   ] },
 ];

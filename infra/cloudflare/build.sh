@@ -6,12 +6,13 @@
 # Makes the toolchain where it is missing (infra/wasm-toolchain.sh); no other program has to be installed. `wrangler`
 # runs it before `dev` and `deploy`. Nothing is built twice.
 #
-# Settings: those of infra/wasm-toolchain.sh; CARGO_TARGET_DIR.
+# Settings: those of infra/wasm-toolchain.sh; CARGO_TARGET_DIR; FEATURES=control for a Worker that is a control plane too;
+# OUT, another folder than edge-worker/build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 target=${CARGO_TARGET_DIR:-$PWD/target}
-out=$PWD/edge-worker/build
+out=${OUT:-$PWD/edge-worker/build}
 
 # With the ordinary toolchain, and in a folder of its own.
 CARGO_TARGET_DIR=$target/bindgen cargo build --quiet --locked --manifest-path infra/cloudflare/bindgen/Cargo.toml
@@ -27,6 +28,7 @@ done
 export RUSTFLAGS
 # Half of the usual stack, whose end traps: addresses of what lies behind it are shorter then. An eighth was enough for all scenarios that were tried on it.
 CARGO_TARGET_DIR=$target/wasm-core cargo rustc --quiet --locked --profile edge --package portcullis-edge --lib \
+    --features "${FEATURES:-}" \
     --target wasm32-unknown-unknown -- -C link-arg=-zstack-size="${STACK:-524288}"
 
 wasm=$target/wasm-core/wasm32-unknown-unknown/edge/portcullis_edge.wasm

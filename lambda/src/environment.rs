@@ -33,6 +33,8 @@ const MOMENT: u64 = 1000;
 const PAUSE: u64 = 1000;
 /// How often it is looked while an answer is given: whoever listens may lose the right to.
 const LOOK: Duration = Duration::from_secs(5);
+/// How long what the control plane said is taken for what it says, in milliseconds.
+const SAID: u64 = 5000;
 /// How long the gateway's own keys are taken for those that count, in milliseconds.
 const KEYS_FRESH: u64 = 5 * 60 * 1000;
 /// Once they have not been read for so long, in milliseconds, that is done before anything is answered.
@@ -64,6 +66,8 @@ struct Seen {
     keys: Vec<Kept>,
     /// When the gateway's own keys are to be read again.
     own_due: u64,
+    /// When the control plane is to be asked again.
+    plane_due: u64,
 }
 
 impl Environment {
@@ -104,8 +108,25 @@ impl Environment {
         loop {
             tokio::time::sleep(LOOK).await;
             if let Some(gateway) = self.gateway.get() {
+                self.ask_plane(gateway).await;
                 self.look_again(gateway, FRESH).await;
             }
+        }
+    }
+
+    /// Asks the control plane for what this gateway is to serve, where there is one and that was not done lately. Nobody's
+    /// answer waits for it.
+    async fn ask_plane(&self, gateway: &Gateway<Function>) {
+        let Some(control) = &self.settings.control else { return };
+        {
+            let (now, mut seen) = (self.host.now(), self.seen());
+            if now < seen.plane_due {
+                return;
+            }
+            seen.plane_due = now + SAID;
+        }
+        if let Err(why) = gateway.attend(&control.url, control.token.as_deref(), "function").await {
+            tracing::warn!(%why, "the control plane cannot be followed for now: the gateway goes on with what it has");
         }
     }
 
@@ -114,6 +135,7 @@ impl Environment {
     pub(crate) async fn finish(&self) {
         self.write_trail().await;
         if let Some(gateway) = self.gateway.get() {
+            self.ask_plane(gateway).await;
             self.look_again(gateway, FRESH).await;
             self.read_keys_again(gateway, 0).await;
         }
@@ -146,7 +168,15 @@ impl Environment {
         self.host.reading().by(gateway.clone());
         self.configure(&gateway);
         gateway.look_at_directory().await;
-        *self.seen() = Seen { looked: began, paused: 0, version, keys, own_due: began + KEYS_FRESH };
+        *self.seen() =
+            Seen { looked: began, paused: 0, version, keys, own_due: began + KEYS_FRESH, plane_due: 0 };
+        if let Some(control) = &self.settings.control {
+            gateway.governed_by(&control.url);
+            // There is nothing to serve yet.
+            if version == 0 {
+                self.ask_plane(&gateway).await;
+            }
+        }
         Ok(gateway)
     }
 

@@ -16,7 +16,7 @@ use portcullis_core::pipe::PipeEnd;
 use portcullis_core::ports::{
     AuditQuery, AuditSink, Background, CatalogStore, Chunks, Clock, ConfigStore, ConnectionStore, Entropy,
     Host, KeyStore, KeyWrap, Meetings, NotSigned, Once, Place, Quotas, RecordStore, Rendezvous, SecretStore,
-    Signatures, Signed, TokenFamilies, Upstream,
+    SeedSigned, Signatures, Signed, TokenFamilies, Upstream,
 };
 use portcullis_core::quota::{Counted, Exhausted, Hold, Tallies};
 use portcullis_native::HttpClient;
@@ -209,6 +209,14 @@ impl Host for Function {
 
     fn sign(&self, key: PrivateKey, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, NotSigned>> {
         Box::pin(std::future::ready(portcullis_native::sign(&key, &message)))
+    }
+
+    fn sign_with_seed(
+        &self,
+        seed: [u8; 32],
+        message: Vec<u8>,
+    ) -> BoxFuture<'_, Result<SeedSigned, NotSigned>> {
+        Box::pin(std::future::ready(portcullis_native::sign_with_seed(&seed, &message)))
     }
 
     fn variable(&self, name: &str) -> Option<String> {

@@ -24,10 +24,26 @@ pub(crate) struct Settings {
     /// The KMS keys that wrap what connections are sealed under: the first one does, all of them open; without any, the seal
     /// keys wrap.
     pub(crate) connection_keys: Vec<String>,
+    /// The control plane that says what is served, where one does.
+    pub(crate) control: Option<Control>,
     /// Whether callers that prove nothing are admitted.
     pub(crate) strangers: Strangers,
     /// How answers are given.
     pub(crate) answers: Answers,
+}
+
+/// Who says what is served.
+pub(crate) struct Control {
+    /// The control plane's URL.
+    pub(crate) url: String,
+    /// The token to join its fleet with, needed once.
+    pub(crate) token: Option<String>,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Control({})", self.url)
+    }
 }
 
 /// How answers are given.
@@ -66,10 +82,18 @@ impl Settings {
             Some("1" | "true" | "yes") => Strangers::Admitted,
             _ => Strangers::KeptOut,
         };
+        let token = text("PORTCULLIS_ENROLMENT");
+        let control = text("PORTCULLIS_CONTROL").map(|url| Control { url, token });
+        if control.is_some() && table.is_none() {
+            bail!(
+                "PORTCULLIS_CONTROL needs PORTCULLIS_TABLE, the name of a DynamoDB table: what the control plane says is kept \
+                 there"
+            );
+        }
         let (secrets, secrets_key) = (text("PORTCULLIS_SECRET_PREFIX"), text("PORTCULLIS_SECRET_KMS_KEY"));
         let connection_keys =
             text("PORTCULLIS_CONNECTION_KMS_KEY").as_deref().map(listed).unwrap_or_default();
-        Ok(Self { table, file, own, secrets, secrets_key, connection_keys, strangers, answers })
+        Ok(Self { table, file, own, secrets, secrets_key, connection_keys, control, strangers, answers })
     }
 }
 
@@ -124,6 +148,7 @@ mod tests {
         insta::assert_snapshot!(check(&[]), @"there is no configuration: set PORTCULLIS_TABLE to the name of a DynamoDB table, or PORTCULLIS_CONFIG to the name of a file in the function's package");
         insta::assert_snapshot!(check(&[file, ("PORTCULLIS_SEAL_KEY", " ")]), @"there is no PORTCULLIS_SEAL_KEY, which seals what agents carry: make one with `openssl rand -base64 32`, or set PORTCULLIS_SEAL_KEY_SECRET to the name of the secret that has it");
         insta::assert_snapshot!(check(&[file, ("PORTCULLIS_SEAL_KEY", "x")]), @"PORTCULLIS_SEAL_KEY: expected base64 of 32 bytes, several separated by commas; make one with `openssl rand -base64 32`");
+        insta::assert_snapshot!(check(&[file, key, ("PORTCULLIS_CONTROL", "https://control.example.com")]), @"PORTCULLIS_CONTROL needs PORTCULLIS_TABLE, the name of a DynamoDB table: what the control plane says is kept there");
         insta::assert_snapshot!(check(&[file, key, ("PORTCULLIS_ANSWERS", "buffered")]), @"PORTCULLIS_ANSWERS is neither `streamed` nor `whole`: unset it to answer as each front takes it");
         insta::assert_snapshot!(check(&[file, key, ("PORTCULLIS_TABLE", "")]), @r#"None Some("portcullis.yaml") AsFront"#);
         insta::assert_snapshot!(check(&[file, key, ("PORTCULLIS_TABLE", "t"), ("PORTCULLIS_ANSWERS", "whole")]), @r#"Some("t") Some("portcullis.yaml") Whole"#);

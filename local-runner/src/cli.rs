@@ -9,6 +9,7 @@ mod gate;
 mod host;
 mod remote;
 mod secrets;
+mod simulate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub(crate) use remote::{
     ListInstances, Pull, Push, RemoveInstance, Rollback, Versions,
 };
 pub(crate) use secrets::{ChangeSecret, ListSecrets, Secrets, SecretsOf};
+pub(crate) use simulate::Simulate;
 
 /// One URL in front of all your MCP servers.
 ///
@@ -149,6 +151,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis explain --as coder github__create_issue --args '{\"repo\": \"shop\"}'\n  portcullis explain --as coder github/create_issue\n  portcullis explain --client Cursor --resource repo://readme"
     )]
     Explain(Explain),
+    /// Say what a draft would change of the calls that were recorded; exit code 1 where one would be refused, or may be
+    #[command(
+        after_help = "Examples:\n  portcullis simulate --config draft.yaml\n  portcullis simulate --config draft.yaml --since 24h --json\n  portcullis simulate --config draft/ --url https://mcp.example.com\n  portcullis simulate --approve tickets --tool create_ticket"
+    )]
+    Simulate(Simulate),
     /// Approve what a server says of itself; what it says otherwise from then on is held back
     #[command(
         after_help = "Examples:\n  portcullis approve\n  portcullis approve tickets\n  portcullis approve tickets --diff\n  portcullis approve tickets --tool create_ticket --yes\n  portcullis approve tickets --url https://mcp.example.com\n\nBound are all tools, prompts, resources and templates, the instructions, and the command or URL. What becomes of what\nchanges, `approval` of a server or of the gateway says: `changed: approved`, `hide` or `warn`, and `required: true`."

@@ -14,6 +14,7 @@
 //                  queues since it was last asked for
 //   stored         true: GET /stored lists what the store holds, what is said about each text before it
 //   objects        true: what is sent to /objects/BINDING/NAME goes to the object of that name
+//   control        true: it is a control plane too, as `FEATURES=control` builds it into edge-worker/build-control
 //   measured       true: GET /memory says how many bytes WebAssembly has; it never gives any back, so that is the most it
 //                  ever had
 import { readFileSync, watchFile, writeFileSync } from 'node:fs';
@@ -22,12 +23,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const modules = createRequire(join(process.env.PORTCULLIS_EDGE_MODULES, 'package.json'));
-const { buildSync } = modules('esbuild');
+const { build } = modules('esbuild');
 const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
 const {
   configuration, secrets = {}, persist, port = 0, without = [], counting, failures = 0, fronts, counted = false,
-  stored = false, measured = false, objects = false,
+  stored = false, measured = false, objects = false, control = false,
 } = JSON.parse(process.argv[2]);
 const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
 const instead = {
@@ -108,10 +109,16 @@ const watching = measured ? `
     return made;
   };
 ` : '';
-const bundle = (contents) => buildSync({
+const built = join(folder, control ? 'build-control' : 'build');
+const elsewhere = {
+  name: 'elsewhere',
+  setup: ({ onResolve }) => onResolve({ filter: /build\/index\.js$/ }, () => ({ path: join(built, 'index.js') })),
+};
+const bundle = async (contents) => (await build({
   stdin: { contents, resolveDir: folder }, banner: { js: watching }, bundle: true, format: 'esm', write: false, external: ['*.wasm'], logLevel: 'error',
-}).outputFiles[0].text;
-const wasm = readFileSync(join(folder, 'build/index_bg.wasm'));
+  plugins: [elsewhere],
+})).outputFiles[0].text;
+const wasm = readFileSync(join(built, 'index_bg.wasm'));
 const compatibilityDate = '2026-10-01';
 const compatibilityFlags = ['enable_request_signal'];
 const kept = (all) => Object.fromEntries(Object.entries(all).filter(([name]) => !without.includes(name)));
@@ -124,7 +131,7 @@ const options = convertV4MiniflareOptions({
   workers: [{
     name: 'portcullis',
     modules: [
-      { type: 'ESModule', path: 'worker.js', contents: bundle(entry) },
+      { type: 'ESModule', path: 'worker.js', contents: await bundle(entry) },
       { type: 'CompiledWasm', path: 'index_bg.wasm', contents: wasm },
     ],
     compatibilityDate,
@@ -137,6 +144,7 @@ const options = convertV4MiniflareOptions({
       CONFIGURATIONS: { className: 'Configurations', useSQLite: true },
       UPSTREAMS: { className: 'Upstreams', useSQLite: true },
       FAMILIES: { className: 'Families', useSQLite: true },
+      RECORDS: { className: 'Records', useSQLite: true },
       CONNECTIONS: { className: 'Connections', useSQLite: true },
      }),
     queueProducers: kept({ ENTRIES: { queueName: 'entries' } }),
@@ -166,11 +174,11 @@ if (fronts) {
     ...secrets,
     DOOR: url.href.slice(0, -1),
     STORES: 'STORE ENTRIES ARCHIVE',
-    OBJECTS: 'CONNECTIONS CONVERSATIONS COUNTS CONFIGURATIONS TRAIL UPSTREAMS FAMILIES',
+    OBJECTS: 'CONNECTIONS CONVERSATIONS COUNTS CONFIGURATIONS TRAIL UPSTREAMS FAMILIES RECORDS',
   };
   const text = (value) => JSON.stringify(value);
   const list = (all) => `[${all.join(', ')}]`;
-  writeFileSync(join(fronts, 'worker.js'), bundle("export { default } from '../tests/edge/front.mjs';"));
+  writeFileSync(join(fronts, 'worker.js'), await bundle("export { default } from '../tests/edge/front.mjs';"));
   writeFileSync(join(fronts, 'index_bg.wasm'), wasm);
   writeFileSync(join(fronts, 'front.capnp'), `
 using Workerd = import "/workerd/workerd.capnp";

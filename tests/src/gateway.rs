@@ -166,6 +166,12 @@ impl Builder {
         self.of_worker("port", json!(port)).of_function("port", json!(port))
     }
 
+    /// It is a control plane too: other hosts are always, a Worker is built so.
+    #[must_use]
+    pub fn governing(self) -> Self {
+        self.of_worker("control", json!(true))
+    }
+
     /// Sets what `tests/edge/serve.mjs` takes besides.
     #[must_use]
     pub fn of_worker(mut self, name: &'static str, value: Value) -> Self {
@@ -246,7 +252,11 @@ impl Builder {
 
     /// The Worker: variables are its secrets, the data folder is where its stores and objects lie.
     fn serve_worker(&self) -> Command {
-        toolbox::build_worker();
+        if self.of_worker.get("control") == Some(&json!(true)) {
+            toolbox::build_governing_worker();
+        } else {
+            toolbox::build_worker();
+        }
         let mut secrets = BTreeMap::from([("PORTCULLIS_INSECURE", "1"), ("PORTCULLIS_SEAL_KEY", SEAL_KEY)]);
         secrets.extend(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let mut settings = json!({

@@ -51,6 +51,7 @@ pub mod hosting;
 pub mod http;
 pub mod issuer;
 pub mod keyring;
+pub mod plane;
 pub mod process;
 pub mod provider;
 pub mod scenario;

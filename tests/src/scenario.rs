@@ -119,6 +119,21 @@ pub fn fixture(arguments: &[&str]) -> Value {
     server
 }
 
+/// The configuration of the demonstration server, which the program has: itself, or behind a gateway that runs for as long as
+/// the test program.
+pub fn demo() -> Value {
+    static RUNNING: Mutex<Vec<Gateway>> = Mutex::new(Vec::new());
+    let program = json!({ "command": [toolbox::gateway(), "demo"] });
+    if Host::chosen() == Host::Local {
+        return program;
+    }
+    let config = json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "demo": program } });
+    let gateway = Gateway::with(&config.to_string()).on(Host::Local).start();
+    let server = json!({ "url": gateway.url() });
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(gateway);
+    server
+}
+
 /// The configuration of a fixture server on standard input and output.
 pub fn stdio_fixture(arguments: &[&str]) -> Value {
     let mut command = vec![toolbox::fixture().display().to_string(), "--stdio".to_owned()];

@@ -74,6 +74,7 @@ impl StandIn {
         let gateway = Gateway::with(&config.to_string()).env("PORTCULLIS_ADMIN_KEY", "the admin's key");
         // Of a function, two environments take turns: each step comes to another than the one before.
         let gateway = gateway.at_port(port).of_function("environments", json!(2));
+        let gateway = if console.is_some() { gateway.governing() } else { gateway };
         let gateway = further(gateway).start_with_secret("idp", Provider::secret());
         Self { gateway, origin, provider }
     }

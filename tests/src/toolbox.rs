@@ -105,7 +105,18 @@ pub fn build_worker() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
         if given("PORTCULLIS_EDGE_BUILT").is_none() {
-            run_build();
+            run_build(&[]);
+        }
+    });
+}
+
+/// The same of the Worker that is a control plane too.
+pub fn build_governing_worker() {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        if given("PORTCULLIS_EDGE_BUILT").is_none() {
+            let out = repository("edge-worker/build-control");
+            run_build(&[("FEATURES", "control"), ("OUT", &out.display().to_string())]);
         }
     });
 }
@@ -242,8 +253,9 @@ pub(crate) fn target() -> PathBuf {
     deps.parent().expect("deps has a folder").to_owned()
 }
 
-fn run_build() {
+fn run_build(settings: &[(&str, &str)]) {
     let mut build = Command::new("bash");
+    build.envs(settings.iter().copied());
     build.arg(repository("infra/cloudflare/build.sh"));
     // Where the tests' own cargo builds, and not with its settings.
     if let Some(folder) = target().parent() {

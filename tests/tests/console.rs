@@ -7,6 +7,7 @@ use std::process::Command;
 
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
+use portcullis_tests::scenario::demo;
 use portcullis_tests::toolbox;
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ fn folder() -> PathBuf {
 }
 
 fn gateway() -> Gateway {
-    Gateway::with("").configured_remotely().env("PORTCULLIS_ADMIN_KEY", KEY).start()
+    Gateway::with("").configured_remotely().governing().env("PORTCULLIS_ADMIN_KEY", KEY).start()
 }
 
 #[test]
@@ -115,11 +116,13 @@ fn every_file_that_a_page_names_is_served_with_the_policy() {
 #[test]
 fn whoever_has_the_admin_key_signs_in_and_uses_every_page() {
     let gateway = gateway();
-    let program = toolbox::gateway();
-    let program = json!(program);
-    let rules = "groups:\n  read: { demo: [echo] }\nagents:\n  coder: { allow: [read] }\n  default: { deny: ['*'] }\n";
-    let text = format!("version: 1\nservers:\n  demo: {{ command: [{program}, demo] }}\n{rules}");
-    let body = json!({ "files": { "portcullis.yaml": text } });
+    let config = json!({
+        "version": 1,
+        "servers": { "demo": demo() },
+        "groups": { "read": { "demo": ["echo"] } },
+        "agents": { "coder": { "allow": ["read"] }, "default": { "deny": ["*"] } },
+    });
+    let body = json!({ "files": { "portcullis.yaml": config.to_string() } });
     let pushed = Request::new("PUT", &gateway.url_of("/admin/v1/config"))
         .header("Authorization", format!("Bearer {KEY}"))
         .header("If-None-Match", "*")

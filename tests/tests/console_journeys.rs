@@ -14,6 +14,7 @@ use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::Request;
 use portcullis_tests::process::{self, Finished};
 use portcullis_tests::provider::Provider;
+use portcullis_tests::scenario::demo;
 use portcullis_tests::stand_in::StandIn;
 use portcullis_tests::toolbox;
 use serde_json::{Value, json};
@@ -40,7 +41,8 @@ fn browse(journey: &str, url: &str, who: &[&str]) -> Value {
 
 /// Starts a gateway that is configured by its console, with this configuration in force.
 fn governed(config: &str) -> Gateway {
-    let gateway = Gateway::with("").configured_remotely().env("PORTCULLIS_ADMIN_KEY", KEY).start();
+    let gateway =
+        Gateway::with("").configured_remotely().governing().env("PORTCULLIS_ADMIN_KEY", KEY).start();
     let pushed = Request::new("PUT", &gateway.url_of("/admin/v1/config"))
         .header("Authorization", format!("Bearer {KEY}"))
         .header("If-None-Match", "*")
@@ -52,10 +54,7 @@ fn governed(config: &str) -> Gateway {
 
 /// A configuration with the demo as its server.
 fn before_demo(rest: &str) -> String {
-    let program = json!(toolbox::gateway());
-    format!(
-        "version: 1\n# What a coder may reach.\nservers:\n  demo: {{ command: [{program}, demo] }}\n{rest}"
-    )
+    format!("version: 1\n# What a coder may reach.\nservers:\n  demo: {}\n{rest}", demo())
 }
 
 const CODER: &str = "agents:\n  coder: { allow: ['*'] }\n  default: { deny: ['*'] }\n";
@@ -180,6 +179,39 @@ fn who_changes_a_rule_sees_what_comes_of_it_at_a_connected_client() {
         "each change was a version, the approval and the way back too: {config}"
     );
     assert_eq!(config["files"]["portcullis.yaml"], before_demo(CODER));
+}
+
+#[test]
+fn who_governs_by_forms_sees_what_comes_of_it_at_a_connected_client() {
+    let gateway = governed(&before_demo(CODER));
+    let server = demo();
+    let server = match server["url"].as_str() {
+        Some(url) => ["--at", url].map(str::to_owned),
+        None => ["--command".to_owned(), format!("'{}' demo", toolbox::gateway().display())],
+    };
+    let seen = browse("govern", &gateway.url_of(""), &["--key", KEY, &server[0], &server[1]]);
+    assert_eq!(seen["refused"], true, "what is not seen cannot be called: {seen}");
+    assert!(seen["answer"].as_str().is_some_and(|said| said.contains("hello from the console")), "{seen}");
+    let description = seen["told"].as_str().expect("a description");
+    assert!(description.ends_with("For the shop only."), "{seen}");
+    let preview: Value =
+        seen["preview"].as_str().and_then(|said| serde_json::from_str(said).ok()).expect("JSON");
+    assert_eq!(preview["description"], description, "what was shown before is what the client sees");
+    let asked = |path: &str| {
+        let asked = Request::get(&gateway.url_of(path)).header("Authorization", format!("Bearer {KEY}"));
+        asked.send().json()
+    };
+    let newest = asked("/admin/v1/config");
+    assert_eq!(
+        newest["version"], 6,
+        "each change was a version, the approval and the way back too: {newest}"
+    );
+    let before = asked("/admin/v1/config/versions/4");
+    let text = before["files"]["portcullis.yaml"].as_str().expect("a text");
+    assert!(
+        text.contains("# What a coder may reach.") && text.contains("shout"),
+        "what people wrote stays: {text}"
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ use portcullis_tests::wait::PATIENCE;
 use tempfile::TempDir;
 
 /// Commands of other programs, by their beginning, and why they are not run here.
-const OTHERS: [(&str, &str); 27] = [
+const OTHERS: [(&str, &str); 29] = [
     (
         "portcullis push --config edge --to https://portcullis.example",
         "asks the Worker that `edge_docs.rs` runs",
@@ -35,6 +35,7 @@ const OTHERS: [(&str, &str); 27] = [
     ("portcullis host prepare", "fetches packages; `packages.rs` runs it"),
     ("kubectl ", "needs a cluster; `tests/lambda/infrastructure.sh` checks the objects"),
     ("npm install --global wrangler", "is npm's"),
+    ("FEATURES=control wrangler ", "is Cloudflare's, and needs an account"),
     ("wrangler ", "is Cloudflare's; `edge_docs.rs` runs those that need no account"),
     ("PORTCULLIS_ADMIN_KEY=try-it portcullis", "asks the Worker that `edge_docs.rs` runs"),
     ("portcullis tools --url http://127.0.0.1:8787", "asks the same Worker"),
@@ -46,6 +47,7 @@ const OTHERS: [(&str, &str); 27] = [
     ("benches/", "measures for minutes, on a machine that does nothing else"),
     ("claude mcp add", "is Claude Code's"),
     ("portcullis audit ", "reads what a gateway has recorded; `audit.rs` runs it"),
+    ("portcullis simulate ", "tries what a gateway has recorded; `simulate.rs` runs it"),
     ("openssl rand -base64 32", "is OpenSSL's, which need not be installed"),
     ("cargo run --package portcullis-core --example schema", "is what the library compares the schema with"),
 ];

@@ -62,7 +62,7 @@ fn the_walkthrough_works() {
     let (_running, url) = develop(page.folder(), start);
     page.is_at(&url, &PLACES);
     let needs_account = |command: &&String| {
-        ACCOUNT.iter().any(|other| command.starts_with(other)) || *command == "wrangler deploy"
+        ACCOUNT.iter().any(|other| command.starts_with(other)) || command.ends_with("wrangler deploy")
     };
     let mut ran = 0;
     for command in commands.iter().filter(|command| *command != start && !needs_account(command)) {

@@ -8,99 +8,10 @@ use std::thread::{self, JoinHandle};
 use portcullis_tests::agent::Agent;
 use portcullis_tests::between::Between;
 use portcullis_tests::gateway::Gateway;
-use portcullis_tests::http::{Request, Response, send_bytes};
-use portcullis_tests::process::Finished;
-use portcullis_tests::upstream::{Upstream, free_port};
+use portcullis_tests::http::{Response, send_bytes};
+use portcullis_tests::plane::{Plane, sees, served};
 use portcullis_tests::wait;
-use serde_json::{Value, json};
-
-const ADMIN_KEY: &str = "the admin's key";
-
-/// The control plane, and the server that its configurations are about.
-struct Plane {
-    gateway: Gateway,
-    server: Upstream,
-}
-
-impl Plane {
-    /// One that has pushed a configuration with the server `up`.
-    fn start() -> Self {
-        let gateway =
-            Gateway::with("version: 1\n").configured_remotely().env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY);
-        let plane = Self { gateway: gateway.at_port(free_port()).start(), server: Upstream::fixture(&[]) };
-        plane.push(&["up"]);
-        plane
-    }
-
-    fn url(&self) -> String {
-        self.gateway.url_of("")
-    }
-
-    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Value {
-        let request = Request::new(method, &self.gateway.url_of(&format!("/admin/v1/{path}")));
-        let request = request.header("Authorization", format!("Bearer {ADMIN_KEY}"));
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
-        let response = if body.is_empty() { request.send() } else { request.body(body).send() };
-        assert!((200..300).contains(&response.status), "{method} {path}: {}", response.text());
-        response.json()
-    }
-
-    /// Pushes a configuration in which the server goes by these names.
-    fn push(&self, names: &[&str]) {
-        let server = json!({ "url": self.server.url() });
-        let servers: serde_json::Map<_, _> =
-            names.iter().map(|name| ((*name).to_owned(), server.clone())).collect();
-        let config = json!({ "version": 1, "servers": servers }).to_string();
-        let headers = [("Content-Type", "application/yaml"), ("If-Match", "*")];
-        self.ask("PUT", "config", &headers, &config);
-    }
-
-    fn cli(&self, arguments: &[&str]) -> Finished {
-        self.gateway.cli(&[&["fleet"], arguments, &["--url", &self.url()]].concat())
-    }
-
-    fn does(&self, arguments: &[&str], says: &str) {
-        let ran = self.cli(arguments);
-        assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout, ran.stderr);
-        assert!(ran.stderr.contains(says), "{}{}", ran.stdout, ran.stderr);
-    }
-
-    fn token(&self, name: &str) -> String {
-        let ran = self.cli(&["enrol", name, "--label", "zone=test"]);
-        assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout, ran.stderr);
-        ran.stdout.trim().to_owned()
-    }
-
-    /// A governed gateway that reaches its control plane at `url`.
-    fn member_at(&self, url: &str, name: &str) -> Gateway {
-        let member = Gateway::with("version: 1\n").configured_remotely().arg("--control").arg(url);
-        let member = member.env("PORTCULLIS_ENROLMENT", &self.token(name)).start();
-        sees(&member, &["up"]);
-        member
-    }
-
-    fn member(&self, name: &str) -> Gateway {
-        self.member_at(&self.url(), name)
-    }
-
-    /// What is known of a gateway.
-    fn known(&self, name: &str) -> Value {
-        let ran = self.cli(&["list", "--json"]);
-        let listed: Value = serde_json::from_str(&ran.stdout).expect("JSON");
-        let all = listed["gateways"].as_array().cloned().unwrap_or_default();
-        all.into_iter().find(|one| one["name"] == name).unwrap_or_default()
-    }
-}
-
-/// The names under which a gateway serves the server.
-fn served(gateway: &Gateway) -> Vec<String> {
-    let tools = Agent::modern(gateway.url()).tools();
-    tools.iter().filter_map(|tool| tool.strip_suffix("__echo")).map(str::to_owned).collect()
-}
-
-fn sees(gateway: &Gateway, names: &[&str]) {
-    wait::expect(&format!("{names:?} to be served"), || served(gateway) == names);
-}
+use serde_json::json;
 
 /// Calls of an agent that end only when they are told to.
 struct Traffic {

@@ -1,9 +1,10 @@
 // What servers say now against what was approved, and the decision about it.
 import { ask, enc } from "../api.ts";
 import { changed, useData, useTask } from "../data.ts";
-import { useMe } from "../me.tsx";
+import { useApi, useMe } from "../me.tsx";
 import { Link, path, usePath } from "../router.tsx";
 import { Button, Card, Code, Empty, Head, Load, Note, Status, Trouble, type Tone } from "../ui/kit.tsx";
+import { Simulate } from "../ui/simulate.tsx";
 import { toast } from "../ui/toasts.tsx";
 
 type Summary = { server: string; state: string; detail: string; approved: string | null };
@@ -42,6 +43,7 @@ function List() {
 
 function One({ server }: { server: string }) {
   const me = useMe();
+  const has = useApi();
   const at = `approvals/${enc(server)}`;
   const one = useData<Whole>(at);
   const approve = useTask(async (digest: string) => {
@@ -65,6 +67,7 @@ function One({ server }: { server: string }) {
       <div className="stack">
         {approve.error && <Trouble error={approve.error} retry={one.reload} />}
         {forget.error && <Trouble error={forget.error} />}
+        {digest && one.data?.approved && one.data.state === "changed" && has("post simulate") && <Card title="If it is approved"><Simulate trial={{ approve: { server } }} /></Card>}
         <Load of={one} what="such server">{(data) => <Shown data={data} />}</Load>
       </div>
     </>

@@ -83,7 +83,7 @@ function Editor({ current, etag }: { current: Whole; etag: string | null }) {
       </div>
       <Dialog title="What changes" wide open={pushing} onClose={() => setPushing(false)}>
         <Differences before={current.files} after={files} />
-        {has("post simulate") && <Simulate files={files} />}
+        {has("post simulate") && <Simulate trial={{ files, overlays: current.overlays }} />}
         <Field label="Note" value={note} onChange={setNote} hint="Why, for whoever reads the history." />
         {push.error && <Trouble error={push.error} />}
         <div className="foot"><Button onPress={() => setPushing(false)}>Go on editing</Button>

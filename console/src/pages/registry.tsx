@@ -42,7 +42,7 @@ export default function Registry() {
             <tr key={`${entry.name} ${entry.version}`}><td className="wrap"><b>{entry.name}</b>{entry.status !== "active" && <> <Tag tone="warn">{entry.status}</Tag></>}<div className="muted small wrap">{entry.server.description}</div></td>
               <td className="num">{entry.version}</td><td><Status tone={REVIEWS[entry.review]?.[0] ?? "idle"}>{REVIEWS[entry.review]?.[1] ?? entry.review}</Status></td>
               <td className="num">{when(entry.updated)}</td><td className="wrap muted">{entry.source ?? entry.by}</td>
-              <td className="actions"><Button small look="plain" aria-label={`Look at ${entry.name} ${entry.version}`} onPress={() => setShown(entry)}>{entry.review === "pending" && writes ? "Review" : "Details"}</Button></td></tr>
+              <td className="actions"><Button small look="plain" aria-label={`${entry.review === "pending" && writes ? "Review" : "Details"} of ${entry.name} ${entry.version}`} onPress={() => setShown(entry)}>{entry.review === "pending" && writes ? "Review" : "Details"}</Button></td></tr>
           ))}</Table>}
       </Load>
       {shown && <Review entry={shown} onClose={() => setShown(undefined)} />}

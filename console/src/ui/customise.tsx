@@ -1,8 +1,9 @@
 // What agents see of a tool, changed: its name, its text, its arguments; and what comes out, as it is typed.
 import { useState } from "react";
-import { useTask } from "../data.ts";
-import { add, type Json, type Schema, type Settings, type Tool } from "../inventory.ts";
+import { useData, useTask } from "../data.ts";
+import { add, remove, write, type Json, type Schema, type Settings, type Tool, type Variant } from "../inventory.ts";
 import { navigate, path } from "../router.tsx";
+import { SettingsDialog } from "./settings.tsx";
 import { Button, Card, Check, Code, Field, Note, Segments, Select, Trouble } from "./kit.tsx";
 
 type Way = "keep" | "append" | "rewrite";
@@ -38,7 +39,7 @@ export function Customise({ tool, taken }: { tool: Tool; taken: string[] }) {
     await add("variants", `${tool.server}/${name}`, settings);
     navigate(path("tools", exposed));
   });
-  if (tool.variant) return <Note>This is a customised tool already: change it in the configuration, or customise <code>{tool.upstream_name}</code>.</Note>;
+  if (tool.variant) return <Existing tool={tool} />;
   return (
     <form className="stack" onSubmit={(event) => { event.preventDefault(); void save.run(); }}>
       <Field label="Its name" value={name} onChange={setName} required mono placeholder={`my_${tool.upstream_name}`} error={isTaken ? "There is a tool of this name." : undefined} hint={name === "" ? "Letters, digits, _ and -." : `Agents see ${exposed}.`} />
@@ -57,6 +58,31 @@ export function Customise({ tool, taken }: { tool: Tool; taken: string[] }) {
       {save.error && <Trouble error={save.error} />}
       <div className="form-foot"><Button look="primary" type="submit" busy={save.busy} isDisabled={name === "" || isTaken}>Put in force</Button></div>
     </form>
+  );
+}
+
+/** A tool that is customised already: as it is written, and the way back. */
+function Existing({ tool }: { tool: Tool }) {
+  const variants = useData<{ items: Variant[] }>("variants");
+  const [editing, setEditing] = useState(false);
+  const one = variants.data?.items.find(({ name, from, settings }) => {
+    const [server, ...rest] = name.split("/");
+    return settings && server === tool.server && from === tool.upstream_name && tool.name.endsWith(rest.join("/"));
+  });
+  const end = useTask(async () => {
+    if (one) await remove("variants", one.name, null);
+    navigate("/tools");
+  });
+  if (!one?.settings) return <Note>This is a customised tool: change it in the configuration, or customise the tool that it is made from, <code>{tool.upstream_name}</code>.</Note>;
+  return (
+    <div className="stack">
+      <Note>Made from <code>{tool.upstream_name}</code> of {tool.server}.</Note>
+      <Code label="How it is customised" text={JSON.stringify(one.settings, null, 2)} />
+      {end.error && <Trouble error={end.error} />}
+      <div className="form-foot"><Button look="danger" busy={end.busy} onPress={() => void end.run()}>Remove it</Button><Button onPress={() => setEditing(true)}>Change it</Button></div>
+      {editing && <SettingsDialog title={`How ${one.name} is customised`} settings={one.settings} hint="As in portcullis.yaml: from, title, description, arguments, result." onClose={() => setEditing(false)}
+        onSave={(settings) => write("variants", one.name, settings, null)} />}
+    </div>
   );
 }
 

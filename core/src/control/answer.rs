@@ -12,6 +12,8 @@ use super::who::Role;
 use super::{Document, Kept, Stamp, StoreError};
 use crate::audit::time_text;
 use crate::body::{self, Reply};
+#[cfg(feature = "control")]
+use crate::config::{NotEdited, Origin};
 use crate::config::{Problem, Severity};
 
 /// The media type of errors (RFC 9457).
@@ -60,6 +62,15 @@ impl Fault {
         };
         let fault = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-configuration", detail);
         Self { errors: problems.iter().map(described).collect(), ..fault }
+    }
+
+    /// Makes the fault of an entry that cannot be changed without loss.
+    #[cfg(feature = "control")]
+    pub(crate) fn not_edited(why: &NotEdited) -> Self {
+        let Origin { file, line, field } = &why.origin;
+        let error = json!({ "file": &**file, "line": line, "field": field, "message": why.message });
+        let fault = Self::new(StatusCode::CONFLICT, "not-editable", why.to_string());
+        Self { errors: vec![error], ..fault }
     }
 
     /// Makes the fault of who did not know of the version in force.

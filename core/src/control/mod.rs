@@ -21,6 +21,8 @@ pub(crate) mod listing;
 pub(crate) mod operations;
 #[cfg(feature = "control")]
 pub mod registry;
+#[cfg(feature = "control")]
+pub(crate) mod repeated;
 pub(crate) mod request;
 #[cfg(feature = "control")]
 pub(crate) mod scim;
@@ -29,6 +31,8 @@ pub(crate) mod secrets;
 pub(crate) mod session;
 #[cfg(feature = "control")]
 pub(crate) mod settings;
+#[cfg(feature = "control")]
+pub(crate) mod trial;
 pub(crate) mod who;
 
 pub use answer::{described, key as described_key};

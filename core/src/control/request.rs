@@ -142,6 +142,38 @@ impl NewKey {
     }
 }
 
+/// An entry of the configuration that is to be written.
+#[cfg(feature = "control")]
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NewEntry {
+    /// Its name, where the path does not say it.
+    pub(crate) name: Option<String>,
+    pub(crate) settings: serde_json::Value,
+    pub(crate) note: Option<String>,
+}
+
+#[cfg(feature = "control")]
+impl NewEntry {
+    /// Reads the body of a write; one that adds has the name.
+    pub(crate) fn read(headers: &HeaderMap, body: &[u8], adds: bool) -> Result<Self, Fault> {
+        expect_json(headers)?;
+        let known: &[&str] = if adds { &["name", "settings", "note"] } else { &["settings", "note"] };
+        let object = object(body, known)?;
+        let settings = object.get("settings").filter(|settings| settings.is_object());
+        let settings = settings.and_then(|settings| serde_json::from_str(settings.text()).ok());
+        let name = text(&object, "name", LONGEST_NAME)?.filter(|name| !adds || !name.trim().is_empty());
+        if adds && name.is_none() {
+            return Err(Fault::field("name", "expected a name"));
+        }
+        let expected = "expected an object, as the native format has it";
+        Ok(Self {
+            name,
+            settings: settings.ok_or_else(|| Fault::field("settings", expected))?,
+            note: text(&object, "note", LONGEST)?,
+        })
+    }
+}
+
 /// What somebody wants to know of the policy.
 #[cfg(feature = "control")]
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -105,7 +105,6 @@ fn is_key(pair: &str) -> bool {
 }
 
 /// Returns settings with what was not shown put back from the settings that they replace.
-#[cfg_attr(not(test), expect(dead_code, reason = "entries are not written yet"))]
 pub(crate) fn restored(new: Value, old: Option<&Value>) -> Result<Value, Fault> {
     let shown = old.map(shown);
     restore(new, old, shown.as_ref(), "settings")

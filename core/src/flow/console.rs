@@ -22,7 +22,7 @@ use crate::control::session::{
 };
 use crate::control::who::{Operator, Role};
 use crate::endpoint::{self, ConsoleStep};
-use crate::front::gate::is_here;
+use crate::front::gate::{is_here, own_origins};
 use crate::gateway::{Gateway, Snapshot};
 use crate::identity::AuthKind;
 use crate::oauth::server::answer::{onward, redirect};
@@ -369,9 +369,7 @@ fn reached(head: &Parts, snapshot: &Snapshot) -> Reached {
     let here = host_of(head).filter(|host| is_here(host));
     let mut origins: Vec<_> =
         public.map(|public| public.origin().ascii_serialization()).into_iter().collect();
-    if let Some(here) = here.filter(|_| snapshot.gate.is_loopback_only()) {
-        origins.push(format!("http://{here}"));
-    }
+    origins.extend(host_of(head).into_iter().flat_map(own_origins));
     let plainly = match at_public {
         Some(public) => public.scheme() == "http",
         None => here.is_some(),

@@ -173,11 +173,14 @@ impl<H: Host> Gateway<H> {
             reach,
             values: place.values,
         };
+        #[cfg(feature = "control")]
+        return Box::pin(self.done_once((operation, head), &asked)).await;
+        #[cfg(not(feature = "control"))]
         self.done(operation.does, &asked).await
     }
 
     /// Does what an operation is.
-    async fn done(&self, does: Does, asked: &Asked<'_>) -> Result<Reply, Fault> {
+    pub(super) async fn done(&self, does: Does, asked: &Asked<'_>) -> Result<Reply, Fault> {
         match does {
             Does::ShowConfiguration => self.show_newest(asked).await,
             Does::Push => self.push(asked).await,
@@ -280,7 +283,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Stores a document as the next version, and puts it in force.
-    async fn store(
+    pub(super) async fn store(
         &self,
         store: &dyn ConfigStore,
         (newest, condition, strangers): (Option<Revision>, Condition, Strangers),

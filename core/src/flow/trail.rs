@@ -31,13 +31,18 @@ pub(super) enum Reading {
 }
 
 impl<H: Host> Gateway<H> {
-    /// Answers with what the trail holds.
-    pub(super) async fn read_trail(&self, asked: &Asked<'_>, what: Reading) -> Result<Reply, Fault> {
+    /// Returns the trail, where it can be read.
+    pub(super) fn readable_trail(&self) -> Result<&Arc<dyn AuditQuery>, Fault> {
         let none = || {
             let detail = "this gateway keeps no audit trail that it could read";
             Fault::new(StatusCode::NOT_FOUND, "no-trail", detail)
         };
-        let trail = self.host().trail().ok_or_else(none)?;
+        self.host().trail().ok_or_else(none)
+    }
+
+    /// Answers with what the trail holds.
+    pub(super) async fn read_trail(&self, asked: &Asked<'_>, what: Reading) -> Result<Reply, Fault> {
+        let trail = self.readable_trail()?;
         let query = Query::parse(asked.query.unwrap_or_default(), self.host().now())?;
         let mut reply = match what {
             Reading::Page => body::json(StatusCode::OK, trail.page(query).await?.to_json()),

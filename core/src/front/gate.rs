@@ -77,7 +77,11 @@ impl Gate {
         }
         let origin =
             names::single(headers, &header::ORIGIN).map_err(|_| forbidden("`Origin` must appear once"))?;
-        if !origin.is_none_or(|origin| self.trusts(origin)) {
+        let is_own = |origin: &str| {
+            let host = host.or(absolute).filter(|_| is_governing(target.path()));
+            host.is_some_and(|host| own_origins(host).any(|own| own.eq_ignore_ascii_case(origin)))
+        };
+        if !origin.is_none_or(|origin| self.trusts(origin) || is_own(origin)) {
             return Err(forbidden(
                 "web pages of that `Origin` may not call this gateway; add it to `gateway.allowed_origins`",
             ));
@@ -151,6 +155,20 @@ impl Gate {
     pub(crate) fn check_start(&self) -> Result<(), Refusal> {
         self.check_chain(&self.started_by.iter().map(String::as_str).collect::<Vec<_>>())
     }
+}
+
+/// Tells whether a path is the console's or the admin API's.
+fn is_governing(path: &str) -> bool {
+    path.starts_with("/console/") || path.starts_with("/admin/v1/")
+}
+
+/// Returns the origins of pages that a gateway which is reached under this `Host` gives out itself: a browser names there what it
+/// has connected to. By TLS nobody else has a page of that name; without it, that holds of this machine's own names alone.
+///
+/// For the console, whose cookies are bound to their host, so that another name that leads here has none of them.
+pub(crate) fn own_origins(host: &str) -> impl Iterator<Item = String> {
+    let plainly = is_here(host).then(|| format!("http://{host}"));
+    [format!("https://{host}")].into_iter().chain(plainly)
 }
 
 /// Returns the name of a `Host`, without its port and the brackets of IPv6.
@@ -245,6 +263,32 @@ mod tests {
         check(&gate, "mcp.example.com", "https://mcp.example.com:444", 403);
         check(&gate, "mcp.example.com", "http://localhost", 403);
         check(&gate, "other.example.com", "", 403);
+    }
+
+    #[test]
+    fn pages_that_the_gateway_gave_out_govern_it_and_call_nothing_else() {
+        let gate = gate(Exposure::Network, None);
+        let check = |path: &'static str, host: &'static str, origin: &'static str, expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            let is_served = gate.check(&headers, &http::Uri::from_static(path)).is_ok();
+            assert_eq!(is_served, expected, "{path} {host} {origin}");
+        };
+        for path in ["/console/assets/a.js", "/console/sign-out", "/admin/v1/me"] {
+            check(path, "gw.example", "https://gw.example", true);
+            check(path, "gw.example:8443", "https://gw.example:8443", true);
+            check(path, "127.0.0.1:8787", "http://127.0.0.1:8787", true);
+            // A name that was made to lead here has no certificate.
+            check(path, "evil.test", "http://evil.test", false);
+            check(path, "gw.example", "https://evil.test", false);
+            check(path, "gw.example:8443", "https://gw.example", false);
+            check(path, "127.0.0.1:8787", "http://127.0.0.1:3000", false);
+            check(path, "gw.example", "null", false);
+        }
+        for path in ["/mcp", "/console", "/oauth/token"] {
+            check(path, "gw.example", "https://gw.example", false);
+        }
     }
 
     #[test]

@@ -19,12 +19,10 @@ pub use report::{Calls, Listed, Report, Stands, Unread};
 use crate::approval::Approval;
 use crate::catalog::Kind;
 use crate::config::{Config, ItemKind, Origin};
-use crate::control::Managed;
 use crate::gateway::Gateway;
 use crate::identity::{KeyRing, Known, Stranger, Unrecorded, suppositions};
 use crate::names::ServerName;
 use crate::ports::Host;
-use crate::upstream::lock;
 use recorded::{Call, Fate};
 use report::{Counted, Sort};
 use world::{Verdict, World};
@@ -96,7 +94,7 @@ pub enum NotSeen {
 }
 
 impl<H: Host> Gateway<H> {
-    /// Begins to try recorded calls against a configuration, whose approvals are its own.
+    /// Begins to try recorded calls against another configuration; what was approved stays so.
     pub fn simulate(&self, draft: Config) -> Simulation {
         self.simulate_with(draft, None)
     }
@@ -128,11 +126,9 @@ impl<H: Host> Gateway<H> {
     ) -> Simulation {
         let snapshot = self.snapshot();
         let mut draft = draft;
-        if matches!(&*lock(&self.0.managed), Managed::ByFiles(_)) {
-            // What files say has no approvals: the host keeps them.
-            draft.approvals = snapshot.config.approvals.clone();
-            draft.listed = snapshot.config.listed.clone();
-        }
+        // Whoever says what is in files says nothing of these: they stay.
+        draft.approvals = snapshot.config.approvals.clone();
+        draft.listed = snapshot.config.listed.clone();
         Simulation {
             now: World::new(snapshot.supposing(Config::clone(&snapshot.config), None)),
             then: World::new(snapshot.supposing(draft, approved)),

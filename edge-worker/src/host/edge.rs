@@ -33,6 +33,8 @@ use super::families::Families;
 use super::glue::{randomize, signs, verifies};
 use super::notebook::Notes;
 use super::objects::{Catalog, Conversations};
+#[cfg(feature = "control")]
+use super::records::Records;
 use super::secrets;
 use super::sent::send;
 use super::told::settled;
@@ -72,6 +74,8 @@ pub(crate) struct Edge {
     variables: Option<SendWrapper<Bindings>>,
     secrets: Option<Arc<dyn SecretStore>>,
     families: Option<Arc<dyn TokenFamilies>>,
+    #[cfg(feature = "control")]
+    records: Option<Arc<dyn portcullis_core::ports::RecordStore>>,
     connections: Option<Arc<dyn ConnectionStore>>,
     meetings: Meetings,
     counts: Option<Counts>,
@@ -108,6 +112,8 @@ impl Edge {
             variables: Some(SendWrapper::new(bindings.clone())),
             secrets: Some(secrets::of(bindings)),
             families: Families::of(bindings),
+            #[cfg(feature = "control")]
+            records: Records::of(bindings),
             connections: connections::of(bindings),
             ..Self::default()
         }
@@ -264,6 +270,16 @@ impl Host for Edge {
 
     fn secrets(&self) -> Option<&Arc<dyn SecretStore>> {
         self.secrets.as_ref()
+    }
+
+    #[cfg(feature = "control")]
+    fn assets(&self) -> &'static [portcullis_core::control::Asset] {
+        portcullis_console::FILES
+    }
+
+    #[cfg(feature = "control")]
+    fn records(&self) -> Option<&Arc<dyn portcullis_core::ports::RecordStore>> {
+        self.records.as_ref()
     }
 
     fn token_families(&self) -> Option<&Arc<dyn TokenFamilies>> {

@@ -191,7 +191,10 @@ export class Line {
 // What cannot be an answer is none, and no error of whoever made it.
 const response = (body, status, fields) => {
   try {
-    return new Response(body, { status, headers: headers(fields) });
+    const said = headers(fields);
+    // What is compressed by now is sent as it is.
+    const encodeBody = said.some(([name]) => name === 'content-encoding') ? 'manual' : 'automatic';
+    return new Response(body, { status, headers: said, encodeBody });
   } catch (error) {
     console.error('an answer cannot be given', error);
     return new Response(null, { status: 502 });

@@ -13,6 +13,8 @@ mod families;
 mod glue;
 mod notebook;
 mod objects;
+#[cfg(feature = "control")]
+mod records;
 mod scribe;
 mod secrets;
 mod sent;

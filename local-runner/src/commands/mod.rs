@@ -27,6 +27,7 @@ mod keys;
 mod push;
 mod secrets;
 mod serve;
+mod simulate;
 mod stdio;
 mod tools;
 
@@ -73,6 +74,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Approve(args) => unless_stopped(Box::pin(approve::run(args))).await,
         Command::History(args) => history::run(&args),
         Command::Explain(args) => unless_stopped(Box::pin(explain::run(args))).await,
+        Command::Simulate(args) => unless_stopped(Box::pin(simulate::run(args))).await,
         Command::Audit(args) => unless_stopped(audit::run(args)).await,
         Command::Keys(command) => unless_stopped(keys::run(command)).await,
         Command::Secrets(command) => unless_stopped(Box::pin(secrets::run(command))).await,

@@ -85,7 +85,7 @@ fn behind(url: &str, seen: u64, answer: &Value) -> String {
 }
 
 /// Says what is wrong with a configuration, with the paths of its files here.
-fn complain_about(folder: &Path, answer: &Value) {
+pub(super) fn complain_about(folder: &Path, answer: &Value) {
     let list = |key: &str| answer[key].as_array().cloned().unwrap_or_default();
     for problem in list("errors").iter().chain(&list("problems")) {
         let text = |key: &str| problem[key].as_str().unwrap_or_default();
@@ -204,7 +204,7 @@ pub(super) async fn versions(args: Versions) -> anyhow::Result<ExitCode> {
 }
 
 /// Reads the configuration at a path; returns its folder, too.
-fn read(path: &Path) -> anyhow::Result<(PathBuf, Document)> {
+pub(super) fn read(path: &Path) -> anyhow::Result<(PathBuf, Document)> {
     let mut document = Document::default();
     let mut folder = PathBuf::new();
     for source in source::look(path)? {

@@ -21,8 +21,12 @@ pub(crate) enum Governing {
     ShowAgent,
     ShowGroups,
     ShowVariants,
+    ShowGroup,
+    ShowVariant,
+    Writing(super::Writing),
     ShowTools,
     Explain,
+    Simulate,
     /// Entries of the registry are reviewed.
     Reviewing(Reviewing),
     /// The registry is read or written, at its own door.

@@ -1,7 +1,39 @@
 //! The operations that say what there is and how it is: servers, groups, variants, agents, tools.
 
-use super::Audience::{Own, Readers};
+use super::Audience::{Own, Readers, Writers};
 use super::Operation;
+use crate::config::Section;
+
+/// What is written of one entry of the configuration, by the section that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writing {
+    Add(Section),
+    Set(Section),
+    Remove(Section),
+}
+
+const fn add(name: &'static str, section: Section) -> Operation {
+    let does = about("adds it to the configuration, as its next version, provided that this has no error")
+        .takes("{name: string, settings: {*: any}, note?: string|null}")
+        .heeds()
+        .gives(&[(201, "Written")]);
+    govern(name, Governing::Writing(Writing::Add(section)), Writers, does)
+}
+
+const fn set(name: &'static str, section: Section) -> Operation {
+    let does = about("changes it in the configuration, whose other entries and comments stay; what is shown as `[redacted]` stays")
+        .takes("{settings: {*: any}, note?: string|null}")
+        .needs_condition()
+        .gives(&[(200, "Written")]);
+    govern(name, Governing::Writing(Writing::Set(section)), Writers, does)
+}
+
+const fn remove(name: &'static str, section: Section) -> Operation {
+    let does = about("removes it from the configuration, provided that nothing else needs it")
+        .needs_condition()
+        .gives(&[(200, "Written")]);
+    govern(name, Governing::Writing(Writing::Remove(section)), Writers, does)
+}
 use super::described::{Param, about, param};
 use super::governing::{Governing, PART, govern};
 
@@ -61,6 +93,31 @@ pub(super) const OPERATIONS: &[Operation] = &[
             .asks(PART)
             .gives(&[(200, "{items: Variant[], next: string|null}")]),
     ),
+    govern(
+        "GET /admin/v1/groups/{name}",
+        Governing::ShowGroup,
+        Readers,
+        about("describes a group; the `ETag` is the configuration's").gives(&[(200, "Group")]),
+    ),
+    govern(
+        "GET /admin/v1/variants/{name}",
+        Governing::ShowVariant,
+        Readers,
+        about("describes a variant; the `ETag` is the configuration's").gives(&[(200, "Variant")]),
+    )
+    .taking_rest(),
+    add("POST /admin/v1/servers", Section::Servers),
+    set("PUT /admin/v1/servers/{name}", Section::Servers),
+    remove("DELETE /admin/v1/servers/{name}", Section::Servers),
+    add("POST /admin/v1/groups", Section::Groups),
+    set("PUT /admin/v1/groups/{name}", Section::Groups),
+    remove("DELETE /admin/v1/groups/{name}", Section::Groups),
+    add("POST /admin/v1/variants", Section::Variants),
+    set("PUT /admin/v1/variants/{name}", Section::Variants).taking_rest(),
+    remove("DELETE /admin/v1/variants/{name}", Section::Variants).taking_rest(),
+    add("POST /admin/v1/agents", Section::Agents),
+    set("PUT /admin/v1/agents/{name}", Section::Agents),
+    remove("DELETE /admin/v1/agents/{name}", Section::Agents),
     govern(
         "GET /admin/v1/tools",
         Governing::ShowTools,

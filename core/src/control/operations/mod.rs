@@ -33,6 +33,8 @@ mod schemas;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "control")]
+mod trying;
 
 use super::who::Role;
 
@@ -41,6 +43,8 @@ use described::Description;
 pub(crate) use fleet::Order;
 #[cfg(feature = "control")]
 pub(crate) use governing::Governing;
+#[cfg(feature = "control")]
+pub(crate) use inventory::Writing;
 #[cfg(feature = "control")]
 pub(crate) use registry::{Listing, Reviewing};
 
@@ -58,6 +62,8 @@ const TABLES: &[&[Operation]] = &[
     inventory::OPERATIONS,
     #[cfg(feature = "control")]
     registry::OPERATIONS,
+    #[cfg(feature = "control")]
+    trying::OPERATIONS,
 ];
 
 /// What is done. What is behind the feature `control` is one of [`Governing`].

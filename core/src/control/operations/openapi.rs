@@ -8,17 +8,19 @@ use super::{Does, Governing, Last, Operation, Reach, all, schemas};
 use crate::control::who::Role;
 
 /// What every operation may be refused with, and why.
-const REFUSALS: [(u16, &str); 11] = [
+const REFUSALS: [(u16, &str); 13] = [
     (400, "The request is malformed: `errors` names the fields."),
     (401, "The admin credential, or a session, is missing or wrong."),
     (403, "The role may not do this, or the request came to a host that this gateway is not."),
     (404, "There is no such thing here, or none that the caller may see."),
+    (405, "Another method is answered there: `Allow` names it."),
     (409, "It cannot be done as things are."),
     (412, "The condition does not hold."),
     (413, "The body is too large."),
     (415, "The body is of another kind."),
     (422, "What it says is not possible: `errors` names the places."),
     (428, "A condition is needed."),
+    (429, "It was tried too often: `Retry-After` says when to try again."),
     (503, "A store or a server does not answer."),
 ];
 
@@ -96,6 +98,7 @@ pub(super) fn id(does: Does) -> String {
         Does::Govern(Governing::Fleet(order)) => format!("{order:?}"),
         Does::Govern(Governing::Reviewing(does)) => format!("{does:?}"),
         Does::Govern(Governing::Listing(does)) => format!("{does:?}"),
+        Does::Govern(Governing::Writing(does)) => format!("{does:?}").replace(['(', ')'], ""),
         Does::Govern(does) => format!("{does:?}"),
         other => format!("{other:?}"),
     };
@@ -133,6 +136,9 @@ fn parameters(one: &Operation) -> Vec<Value> {
             json!({ "name": name, "in": "header", "description": says, "schema": { "type": "string" } }),
         );
     };
+    if one.method() == "POST" && one.audience != super::Audience::Outside {
+        header("Idempotency-Key", "Has the request done once: the answer is given again for a day.");
+    }
     match one.description.condition {
         Condition::None => {}
         Condition::Heeded => header("If-Match", "The `ETag` that the request builds on, or `*`."),

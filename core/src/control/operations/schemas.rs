@@ -1,8 +1,14 @@
 //! What the answers are made of, by name, in the notation of `notation.rs`. Parts with many have lists of their own in [`ALL`].
 
 /// Every named schema.
-pub(super) const ALL: &[&[(&str, &str)]] =
-    &[EXISTING, GOVERNING, super::fleet::SCHEMAS, REGISTRY, super::inventory::SCHEMAS];
+pub(super) const ALL: &[&[(&str, &str)]] = &[
+    EXISTING,
+    GOVERNING,
+    super::fleet::SCHEMAS,
+    REGISTRY,
+    super::inventory::SCHEMAS,
+    super::trying::SCHEMAS,
+];
 
 /// What was there before.
 const EXISTING: &[(&str, &str)] = &[

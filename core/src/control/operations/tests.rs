@@ -88,18 +88,18 @@ mod described {
         );
     }
 
-    /// `A` all of it, `o` one's own, `-` nothing: of admin, operator, auditor, member.
-    #[test]
-    fn the_matrix_of_roles() {
-        let cell = |one: &Operation, role| match one.audience.reach(role) {
+    fn row(one: &'static Operation) -> String {
+        let cell = |role| match one.audience.reach(role) {
             Some(Reach::All) => 'A',
             Some(Reach::Own) => 'o',
             None => '-',
         };
-        let row = |one: &'static Operation| {
-            let cells: String = Role::ALL.into_iter().map(|role| cell(one, role)).collect();
-            format!("{cells} {}", one.name)
-        };
+        format!("{} {}", Role::ALL.into_iter().map(cell).collect::<String>(), one.name)
+    }
+
+    /// `A` all of it, `o` one's own, `-` nothing: of admin, operator, auditor, member.
+    #[test]
+    fn the_matrix_of_roles() {
         let matrix: Vec<_> = all().map(row).collect();
         insta::assert_snapshot!(matrix.join("\n"), @r#"
         AAA- GET /admin/v1/config
@@ -147,6 +147,20 @@ mod described {
         AAAo GET /admin/v1/agents/{name}
         AAA- GET /admin/v1/groups
         AAA- GET /admin/v1/variants
+        AAA- GET /admin/v1/groups/{name}
+        AAA- GET /admin/v1/variants/{name}
+        AA-- POST /admin/v1/servers
+        AA-- PUT /admin/v1/servers/{name}
+        AA-- DELETE /admin/v1/servers/{name}
+        AA-- POST /admin/v1/groups
+        AA-- PUT /admin/v1/groups/{name}
+        AA-- DELETE /admin/v1/groups/{name}
+        AA-- POST /admin/v1/variants
+        AA-- PUT /admin/v1/variants/{name}
+        AA-- DELETE /admin/v1/variants/{name}
+        AA-- POST /admin/v1/agents
+        AA-- PUT /admin/v1/agents/{name}
+        AA-- DELETE /admin/v1/agents/{name}
         AAAo GET /admin/v1/tools
         AAAo POST /admin/v1/explain
         AAA- GET /admin/v1/registry
@@ -160,6 +174,7 @@ mod described {
         ---- PATCH /v0.1/servers/{name}/versions/{version}/status
         ---- PATCH /v0.1/servers/{name}/status
         ---- POST /v0.1/publish
+        AAA- POST /admin/v1/simulate
         "#);
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::super::control::Asked;
 use crate::body::Reply;
 use crate::catalog::Scope;
-use crate::config::{Agent, Section, Source, Written, written};
+use crate::config::{Agent, Section, Source, Variant, Written, written};
 use crate::control::answer::{Fault, answer, tag};
 use crate::control::inventory::{Known, agent, group, variant};
 use crate::control::listing::Listing;
@@ -104,6 +104,31 @@ impl Inventory {
         };
         names.into_iter().map(describe).collect()
     }
+
+    fn groups(&self) -> Vec<(String, Value)> {
+        let written = self.written(Section::Groups);
+        let groups = &self.snapshot.config.policy.groups;
+        let in_force = groups.values().map(|group| group.name.clone());
+        let describe = |name: String| {
+            let of = groups.values().find(|group| is_same(&group.name, &name));
+            let item = group(of, &name, find(&written, &name));
+            (name, item)
+        };
+        distinct(in_force.chain(written.iter().map(|of| of.name.clone()))).into_iter().map(describe).collect()
+    }
+
+    fn variants(&self) -> Vec<(String, Value)> {
+        let written = self.written(Section::Variants);
+        let variants = &self.snapshot.config.variants;
+        let named = |of: &Variant| format!("{}/{}", of.server, of.name);
+        let in_force = variants.iter().map(named);
+        let describe = |name: String| {
+            let of = variants.iter().find(|of| is_same(&named(of), &name));
+            let item = variant(of, &name, find(&written, &name));
+            (name, item)
+        };
+        distinct(in_force.chain(written.iter().map(|of| of.name.clone()))).into_iter().map(describe).collect()
+    }
 }
 
 impl<H: Host> Gateway<H> {
@@ -164,37 +189,35 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn show_groups(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let listing = Listing::read(asked.query, &[])?;
         let inventory = self.inventory().await?;
-        let written = inventory.written(Section::Groups);
-        let groups = &inventory.snapshot.config.policy.groups;
-        let in_force = groups.values().map(|group| group.name.clone());
-        let names = distinct(in_force.chain(written.iter().map(|of| of.name.clone())));
-        let describe = |name: String| {
-            let of = groups.values().find(|group| is_same(&group.name, &name));
-            let item = group(of, &name, find(&written, &name));
-            (name, item)
-        };
-        Ok(tag(listing.answer(names.into_iter().map(describe).collect()), inventory.version))
+        Ok(tag(listing.answer(inventory.groups()), inventory.version))
+    }
+
+    pub(super) async fn show_group(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let (name, inventory) = (decoded(asked)?, self.inventory().await?);
+        Ok(tag(one_of(&inventory.groups(), &name)?, inventory.version))
     }
 
     pub(super) async fn show_variants(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let listing = Listing::read(asked.query, &[])?;
         let inventory = self.inventory().await?;
-        let written = inventory.written(Section::Variants);
-        let variants = &inventory.snapshot.config.variants;
-        let in_force = variants.iter().map(|of| format!("{}/{}", of.server, of.name));
-        let names = distinct(in_force.chain(written.iter().map(|of| of.name.clone())));
-        let describe = |name: String| {
-            let of = variants.iter().find(|of| is_same(&format!("{}/{}", of.server, of.name), &name));
-            let item = variant(of, &name, find(&written, &name));
-            (name, item)
-        };
-        Ok(tag(listing.answer(names.into_iter().map(describe).collect()), inventory.version))
+        Ok(tag(listing.answer(inventory.variants()), inventory.version))
     }
+
+    pub(super) async fn show_variant(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let (name, inventory) = (decoded(asked)?, self.inventory().await?);
+        Ok(tag(one_of(&inventory.variants(), &name)?, inventory.version))
+    }
+}
+
+fn one_of(items: &[(String, Value)], name: &str) -> Result<Reply, Fault> {
+    let found = items.iter().find(|(known, _)| is_same(known, name));
+    found.map(|(_, said)| answer(StatusCode::OK, said)).ok_or_else(|| missing("entry"))
 }
 
 /// Reads the name that a path ends with.
 pub(super) fn decoded(asked: &Asked<'_>) -> Result<String, Fault> {
-    endpoint::decode(asked.value()).ok_or_else(Fault::nowhere)
+    let parts = asked.value().split('/').map(endpoint::decode);
+    Ok(parts.collect::<Option<Vec<_>>>().ok_or_else(Fault::nowhere)?.join("/"))
 }
 
 pub(super) fn missing(what: &'static str) -> Fault {
@@ -207,7 +230,7 @@ pub(super) fn missing(what: &'static str) -> Fault {
 }
 
 /// Names are equal without case.
-fn is_same(one: &str, other: &str) -> bool {
+pub(super) fn is_same(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
 }
 

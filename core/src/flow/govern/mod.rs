@@ -1,10 +1,13 @@
 //! What a gateway answers that governs: each operation of `control/operations/governing.rs`, one arm each.
 
+mod entries;
 mod fleet;
 mod instances;
 mod inventory;
 mod me;
+mod once;
 mod overview;
+mod simulate;
 mod tools;
 
 use super::control::Asked;
@@ -27,7 +30,11 @@ impl<H: Host> Gateway<H> {
             Governing::ShowAgent => self.show_agent(asked).await,
             Governing::ShowGroups => self.show_groups(asked).await,
             Governing::ShowVariants => self.show_variants(asked).await,
+            Governing::ShowGroup => self.show_group(asked).await,
+            Governing::ShowVariant => self.show_variant(asked).await,
+            Governing::Writing(does) => self.write_entry(does, asked).await,
             Governing::ShowTools => self.show_tools(asked).await,
+            Governing::Simulate => self.simulate_for(asked).await,
             Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::Fleet(order) => self.order(order, asked).await,

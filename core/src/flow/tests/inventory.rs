@@ -6,9 +6,11 @@ use serde_json::Value;
 use super::control::sorted;
 use super::{ask, modern_server};
 use crate::body::Body;
+use crate::control::Managed;
 use crate::control::who::{Operator, Role};
 use crate::gateway::Gateway;
 use crate::testing::{Memory, gateway, modern};
+use crate::upstream::lock;
 
 const FILE: &str = "version: 1
 servers:
@@ -40,7 +42,24 @@ impl Stage {
         stage
     }
 
-    fn send(&self, role: Role, (method, path): (Method, &str), (kind, body): (&str, &str)) -> (u16, Value) {
+    fn send(&self, role: Role, asked: (Method, &str), body: (&str, &str)) -> (u16, Value) {
+        self.send_if(Some("*"), role, asked, body)
+    }
+
+    fn send_with(
+        &self,
+        headers: &[(&'static str, &str)],
+        role: Role,
+        (method, path): (Method, &str),
+        (kind, body): (&str, &str),
+    ) -> (u16, Value) {
+        let request = Request::builder().method(method).uri(format!("/admin/v1/{path}"));
+        let request = request.header(header::CONTENT_TYPE, kind);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.ask(request, role, body)
+    }
+
+    fn ask(&self, request: http::request::Builder, role: Role, body: &str) -> (u16, Value) {
         let operator = Operator {
             principal: "user:https://idp.test:ana".into(),
             role,
@@ -48,14 +67,23 @@ impl Stage {
             name: None,
             session: None,
         };
-        let request = Request::builder().method(method).uri(format!("/admin/v1/{path}"));
-        let request = request.header(header::CONTENT_TYPE, kind).header(header::IF_MATCH, "*");
         let (head, ()) = request.body(()).expect("a request").into_parts();
         let body = Body::Full(bytes::Bytes::from(body.to_owned()).into());
         let reply = self.host.run(self.gateway.administer_for(&head, body, &operator));
         let status = reply.status().as_u16();
         let body = self.host.run(reply.into_body().collect(usize::MAX)).expect("a body");
         (status, sorted(serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    fn send_if(
+        &self,
+        condition: Option<&str>,
+        role: Role,
+        asked: (Method, &str),
+        body: (&str, &str),
+    ) -> (u16, Value) {
+        let headers: Vec<_> = condition.into_iter().map(|condition| ("if-match", condition)).collect();
+        self.send_with(&headers, role, asked, body)
     }
 
     fn get(&self, role: Role, path: &str) -> Value {
@@ -133,4 +161,110 @@ fn how_it_is_with_everything_is_told_at_a_glance() {
     let stage = Stage::new();
     insta::assert_snapshot!(stage.get(Role::Auditor, "overview"), @r#"{"agents":["ana","default"],"audit":null,"configuration":{"version":1},"servers":[{"name":"a","status":"up","tools":1},{"name":"c","reason":"needs the secret \"k\", which is not set: `portcullis secrets set k`","status":"down","tools":0}],"totals":null}"#);
     insta::assert_snapshot!(stage.get(Role::Member, "overview"), @r#"{"agents":["ana-laptop"],"audit":null,"configuration":null,"servers":[{"name":"a","status":"up","tools":1}],"totals":null}"#);
+}
+
+/// A member may write none, an auditor neither; what is written is the next version, and nothing else in the file has changed.
+#[test]
+fn an_entry_is_written_and_all_else_stays() {
+    let stage = Stage::new();
+    let body = r#"{"settings":{"url":"http://a.test/mcp","headers":{"X-Key":"[redacted]"},"timeout":"5s"},"note":"slow"}"#;
+    let write = |role, method, path: &str, body: &str| {
+        let (status, said) = stage.send(role, (method, path), ("application/json", body));
+        format!("{status} {} {} {}", said["version"], said["note"], said["detail"])
+    };
+    insta::assert_snapshot!(write(Role::Auditor, Method::PUT, "servers/a", body), @r#"403 null null "the role `auditor` may not do this""#);
+    insta::assert_snapshot!(write(Role::Operator, Method::PUT, "servers/A", body), @r#"200 2 "slow" null"#);
+    insta::assert_snapshot!(write(Role::Operator, Method::POST, "servers", r#"{"name":"d","settings":{"url":"http://d.test/mcp"}}"#), @r#"201 3 "added the server d" null"#);
+    insta::assert_snapshot!(write(Role::Operator, Method::POST, "servers", r#"{"name":"D","settings":{"url":"http://d.test/mcp"}}"#), @r#"409 null null "D is there already: change it with PUT""#);
+    insta::assert_snapshot!(write(Role::Operator, Method::POST, "variants", r#"{"name":"a/whisper","settings":{"from":"echo"}}"#), @r#"201 4 "added the variant a/whisper" null"#);
+    insta::assert_snapshot!(write(Role::Operator, Method::DELETE, "variants/a/shout", ""), @r#"200 5 "removed the variant a/shout" null"#);
+    insta::assert_snapshot!(write(Role::Operator, Method::PUT, "agents/default", r#"{"settings":{"allow":["echoes"]}}"#), @r#"200 6 "changed the agent default" null"#);
+    insta::assert_snapshot!(write(Role::Operator, Method::DELETE, "servers/none", ""), @r#"404 null null "there is no server of that name""#);
+    // What would not be a configuration is none.
+    insta::assert_snapshot!(write(Role::Operator, Method::DELETE, "groups/echoes", ""), @r#"422 null null "the configuration has 2 errors; nothing has changed""#);
+    insta::assert_snapshot!(write(Role::Operator, Method::POST, "groups", r#"{"name":"x","settings":{"a":["[redacted]"]}}"#), @r#"422 null null "settings.a[0]: what `[redacted]` stands for is not known here; write the value, or a reference such as `${secret:NAME}`""#);
+    insta::assert_snapshot!(write(Role::Operator, Method::POST, "variants", r#"{"name":"x","settings":{"from":"echo"}}"#), @r#"400 null null "name: expected `SERVER/NAME`""#);
+    let kept = stage.get(Role::Admin, "config");
+    insta::assert_snapshot!(kept["files"]["portcullis.yaml"].as_str().unwrap_or_default(), @r#"
+    version: 1
+    servers:
+      # what we cannot do without
+      a: { url: 'http://a.test/mcp', headers: { X-Key: abc }, timeout: "5s" }
+      b: { url: 'http://b.test/mcp', enabled: false }
+      c: { url: 'http://c.test/mcp', headers: { X-Ref: 'Bearer ${secret:k}' } }
+      d: { url: "http://d.test/mcp" }
+    groups: { echoes: { a: [echo] } }
+    variants: { a: { whisper: { from: echo } } }
+    agents:
+      ana: { match: [{ api_key: ana-laptop }], allow: [echoes] }
+      default: { allow: [echoes] }
+    "#);
+    let back =
+        stage.send(Role::Operator, (Method::POST, "config/rollback"), ("application/json", r#"{"to":1}"#));
+    assert_eq!(back.0, 200, "{}", back.1);
+    assert_eq!(stage.get(Role::Admin, "config")["files"]["portcullis.yaml"], FILE);
+}
+
+#[test]
+fn a_write_that_builds_on_another_version_is_refused() {
+    let stage = Stage::new();
+    let send = |condition: Option<&str>| {
+        let body = r#"{"settings":{"a":["*"]}}"#;
+        stage.send_if(condition, Role::Operator, (Method::PUT, "groups/echoes"), ("application/json", body)).0
+    };
+    assert_eq!(send(None), 428);
+    assert_eq!(send(Some("\"7\"")), 412);
+    assert_eq!(send(Some("\"1\"")), 200);
+    assert_eq!(send(Some("\"1\"")), 200, "the same again changes nothing");
+}
+
+/// What is read from files of the machine's is written there, and nowhere else.
+#[test]
+fn files_of_the_host_are_not_written() {
+    let stage = Stage::new();
+    *lock(&stage.gateway.0.managed) = Managed::ByFiles("the file /etc/p.yaml".into());
+    let (status, said) = stage.send(
+        Role::Admin,
+        (Method::POST, "groups"),
+        ("application/json", r#"{"name":"x","settings":{"a":["*"]}}"#),
+    );
+    assert_eq!((status, said["code"].as_str()), (409, Some("configured-by-files")), "{said}");
+    let shown = stage.get(Role::Admin, "groups/echoes");
+    assert_eq!(shown["settings"], serde_json::json!({ "a": ["echo"] }));
+}
+
+#[test]
+fn what_is_asked_twice_is_done_once() {
+    let stage = Stage::new();
+    let send = |key: &str, path: &str, body: &str| {
+        let extra = [("idempotency-key", key)];
+        let (status, said) =
+            stage.send_with(&extra, Role::Operator, (Method::POST, path), ("application/json", body));
+        format!("{status} {} {}", said["version"], said["detail"])
+    };
+    let body = r#"{"name":"x","settings":{"a":["*"]}}"#;
+    insta::assert_snapshot!(send("k1", "groups", body), @"201 2 null");
+    insta::assert_snapshot!(send("k1", "groups", body), @"201 2 null");
+    insta::assert_snapshot!(send("k1", "groups", r#"{"name":"y","settings":{"a":["*"]}}"#), @r#"422 null "the `Idempotency-Key` was used for another request""#);
+    insta::assert_snapshot!(send("k2", "groups", body), @r#"409 null "x is there already: change it with PUT""#);
+    insta::assert_snapshot!(send("k2", "groups", r#"{"name":"y","settings":{"a":["*"]}}"#), @"201 3 null");
+    insta::assert_snapshot!(send("", "groups", body), @r#"400 null "Idempotency-Key: expected 1 to 255 characters""#);
+    // A key is shown once, whatever is asked again.
+    let extra = [("idempotency-key", "k3")];
+    let make = || {
+        stage.send_with(
+            &extra,
+            Role::Operator,
+            (Method::POST, "keys"),
+            ("application/json", r#"{"agent":"ana-laptop"}"#),
+        )
+    };
+    let (first, again) = (make(), make());
+    assert_eq!((first.0, again.0), (201, 409), "{}", again.1);
+    assert!(
+        again.1["detail"].as_str().is_some_and(|said| said.contains(first.1["id"].as_str().unwrap())),
+        "{}",
+        again.1
+    );
+    assert_eq!(stage.get(Role::Operator, "keys")["keys"].as_array().map(Vec::len), Some(1));
 }

@@ -1,0 +1,34 @@
+//! The operations that try a configuration before it is in force.
+
+use super::described::about;
+use super::governing::{Governing, govern};
+use super::{Audience, Operation};
+
+pub(super) const OPERATIONS: &[Operation] = &[govern(
+    "POST /admin/v1/simulate",
+    Governing::Simulate,
+    Audience::Readers,
+    about("says what would become of recorded calls, and of what agents are listed, with other files, or with a definition approved")
+        .takes("Trial")
+        .gives(&[(200, "Simulated")]),
+)];
+
+pub(super) const SCHEMAS: &[(&str, &str)] = &[
+    (
+        "Trial",
+        "{files?: {*: string}, overlays?: {*: string}, approve?: {server: string, tool?: string|null}, since?: string, \
+         cursor?: string|null}",
+    ),
+    (
+        "Simulated",
+        "{considered: integer, skipped: integer, refused: SimulatedCalls[], allowed: SimulatedCalls[], \
+         unknown: SimulatedCalls[], left_out: integer, \
+         listed: {agent: string, added: string[], removed: string[], changed: string[]}[], assumed: string[], \
+         unread: {server: string, reason: string}[], remarks: string[], next: string|null}",
+    ),
+    (
+        "SimulatedCalls",
+        "{agent: string, kind: 'tool'|'prompt'|'resource', name: string, server: string|null, times: integer, last: time, \
+         rule: string, origin: {file: string, line: integer, field: string}|null}",
+    ),
+];
