@@ -24,7 +24,7 @@ const page = await context.newPage();
 page.setDefaultTimeout(20_000);
 const violations = [], errors = [], seen = {};
 // That nobody is signed in is what the console asks first.
-page.on("console", (message) => { if (message.type() === "error" && !message.text().includes("401")) errors.push(message.text()); });
+page.on("console", (message) => { if (message.type() === "error" && !message.text().includes("401")) errors.push(`${message.text()} ${message.location().url}`); });
 page.on("pageerror", (error) => errors.push(String(error)));
 
 async function look(name, theme) {

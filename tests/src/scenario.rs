@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -122,16 +122,14 @@ pub fn fixture(arguments: &[&str]) -> Value {
 /// The configuration of the demonstration server, which the program has: itself, or behind a gateway that runs for as long as
 /// the test program.
 pub fn demo() -> Value {
-    static RUNNING: Mutex<Vec<Gateway>> = Mutex::new(Vec::new());
+    static RUNNING: OnceLock<Gateway> = OnceLock::new();
     let program = json!({ "command": [toolbox::gateway(), "demo"] });
     if Host::chosen() == Host::Local {
         return program;
     }
     let config = json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "demo": program } });
-    let gateway = Gateway::with(&config.to_string()).on(Host::Local).start();
-    let server = json!({ "url": gateway.url() });
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(gateway);
-    server
+    let gateway = RUNNING.get_or_init(|| Gateway::with(&config.to_string()).on(Host::Local).start());
+    json!({ "url": gateway.url() })
 }
 
 /// The configuration of a fixture server on standard input and output.

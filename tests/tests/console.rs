@@ -23,7 +23,12 @@ fn folder() -> PathBuf {
 }
 
 fn gateway() -> Gateway {
-    Gateway::with("").configured_remotely().governing().env("PORTCULLIS_ADMIN_KEY", KEY).start()
+    Gateway::with("")
+        .configured_remotely()
+        .governing()
+        .keeping_secret("token", "value")
+        .env("PORTCULLIS_ADMIN_KEY", KEY)
+        .start()
 }
 
 #[test]

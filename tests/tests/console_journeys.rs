@@ -20,7 +20,7 @@ use portcullis_tests::toolbox;
 use serde_json::{Value, json};
 
 const KEY: &str = "the-admin-key-of-this-test";
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// Has somebody do something at the console of a gateway; returns what they saw.
 fn browse(journey: &str, url: &str, who: &[&str]) -> Value {

@@ -60,7 +60,7 @@ async function connected(key) {
   await read();
   /** Waits until what the client was told of is so, without asking. */
   const until = async (what, holds) => {
-    for (const end = Date.now() + 30_000; !holds(tools); await new Promise((resolve) => { setTimeout(resolve, 20); }))
+    for (const end = Date.now() + 90_000; !holds(tools); await new Promise((resolve) => { setTimeout(resolve, 20); }))
       if (Date.now() > end) throw new Error(`${what}: it was told ${told} times, and has ${tools}`);
   };
   return { client, until };
@@ -90,7 +90,9 @@ async function approve(server) {
   await go("Approvals");
   await page.getByRole("link", { name: server, exact: true }).click();
   await button("Approve what is shown").click();
-  await page.locator(".status.ok", { hasText: "Approved" }).waitFor();
+  await page.locator(".status.ok", { hasText: "Approved" }).waitFor({ timeout: 90_000 }).catch(async (error) => {
+    throw new Error(`the page says ${await page.innerText("main")}`, { cause: error });
+  });
 }
 
 /** Goes back to the first version. */
