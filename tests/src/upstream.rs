@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::process::Background;
 use crate::toolbox;
@@ -127,6 +128,14 @@ impl Upstream {
 
 /// A port that nothing listens on at this moment.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port is free");
-    listener.local_addr().expect("a bound listener has an address").port()
+    // None of those that the system gives to whoever asks for any: one of them could be taken before it is used.
+    const FIRST: u32 = 12_000;
+    const MANY: u32 = 18_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let from = std::process::id().wrapping_mul(97);
+    let ports = (0..MANY)
+        .map(|_| FIRST + from.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % MANY)
+        .filter_map(|port| u16::try_from(port).ok());
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.into_iter().find(is_free).expect("a loopback port is free")
 }
