@@ -11,7 +11,7 @@ use super::document::Malformed;
 use super::who::Role;
 use super::{Document, Kept, Stamp, StoreError};
 use crate::audit::time_text;
-use crate::body::{self, Reply};
+use crate::body::{self, CollectError, Reply};
 #[cfg(feature = "control")]
 use crate::config::{NotEdited, Origin};
 use crate::config::{Problem, Severity};
@@ -33,6 +33,16 @@ pub(crate) struct Fault {
     version: Option<u64>,
     /// When to try again, in seconds, where that is the matter.
     retry_after: Option<u64>,
+}
+
+impl From<CollectError> for Fault {
+    fn from(error: CollectError) -> Self {
+        let status = match error {
+            CollectError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            CollectError::Broken(_) => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, "body", error.to_string())
+    }
 }
 
 impl Fault {

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::trail::Reading;
-use crate::body::{Body, CollectError, Reply};
+use crate::body::{Body, Reply};
 use crate::config::{Parsed, Problem, Processes, Severity};
 use crate::control::answer::{Fault, answer, described, in_short, key, stamped, tag, whole};
 use crate::control::decide::{Write, write};
@@ -158,13 +158,7 @@ impl<H: Host> Gateway<H> {
         };
         let reach = operation.audience.reach(operator.role).ok_or_else(|| Fault::role(operator.role))?;
         let limit = self.0.snapshot.load().config.gateway.request_limit;
-        let body = body.collect(limit).await.map_err(|error| {
-            let status = match error {
-                CollectError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                CollectError::Broken(_) => StatusCode::BAD_REQUEST,
-            };
-            Fault::new(status, "body", error.to_string())
-        })?;
+        let body = body.collect(limit).await?;
         let asked = Asked {
             headers: &head.headers,
             query: head.uri.query(),

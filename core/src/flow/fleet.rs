@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::body::{self, Body, CollectError, Reply};
+use crate::body::{self, Body, Reply};
 use crate::control::Managed;
 use crate::control::answer::{Fault, kept_from_caches};
 use crate::control::fleet::asked::{Enrols, Step, no_enrolment, poll, unknown};
@@ -58,13 +58,7 @@ impl<H: Host> Gateway<H> {
             return endpoint::only(step.method());
         }
         let answered = async {
-            let body = body.collect(LARGEST).await.map_err(|error| {
-                let status = match error {
-                    CollectError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                    CollectError::Broken(_) => StatusCode::BAD_REQUEST,
-                };
-                Fault::new(status, "body", error.to_string())
-            })?;
+            let body = body.collect(LARGEST).await?;
             let with = (&**records, &own);
             match step {
                 Step::Enrol => self.enrol(with, head, &body).await,

@@ -16,7 +16,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::body::{self, Body, CollectError, Reply};
+use crate::body::{self, Body, Reply};
 use crate::control::answer::{Fault, answer};
 use crate::control::operations::{Does, Governing, Listing, Operation, Place};
 use crate::control::registry::entry::key;
@@ -212,13 +212,7 @@ impl<H: Host> Gateway<H> {
 
     async fn registry_body(&self, body: Body) -> Result<Value, Fault> {
         let limit = self.0.snapshot.load().config.gateway.request_limit;
-        let body = body.collect(limit).await.map_err(|error| {
-            let status = match error {
-                CollectError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                CollectError::Broken(_) => StatusCode::BAD_REQUEST,
-            };
-            Fault::new(status, "body", error.to_string())
-        })?;
+        let body = body.collect(limit).await?;
         json_body(&body)
     }
 

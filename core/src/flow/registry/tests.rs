@@ -345,7 +345,7 @@ fn an_entry_that_would_run_something_else_is_not_added() {
     let package = json!({
         "registryType": "npm", "identifier": "@example/a", "version": "1.0.0", "transport": { "type": "stdio" },
         "runtimeHint": "sh", "runtimeArguments": [{ "type": "positional", "value": "-c" }],
-        "environmentVariables": [{ "name": "NODE_OPTIONS", "value": "--require /tmp/x" }],
+        "environmentVariables": [{ "name": "NODE_OPTIONS", "value": "--require /x" }],
     });
     let server =
         json!({ "name": "a.example/a", "version": "1.0.0", "description": "d", "packages": [package] });
