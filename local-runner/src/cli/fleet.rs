@@ -25,7 +25,8 @@ gateway goes on with it whether or not the control plane is there.";
 #[derive(Debug, Args)]
 pub(crate) struct Control {
     /// The control plane that says what is served, also where it cannot be reached: then it is what it gave last
-    #[arg(long = "control", env = "PORTCULLIS_CONTROL", value_name = "URL")]
+    // Named apart: the values of what `audit` takes everywhere, `--url` among it, are known to the program's root too.
+    #[arg(id = "control", long = "control", env = "PORTCULLIS_CONTROL", value_name = "URL")]
     pub(crate) url: Option<String>,
     /// A file with the token of `portcullis fleet enrol`, needed once [default: what `PORTCULLIS_ENROLMENT` says]
     #[arg(long, value_name = "FILE")]
