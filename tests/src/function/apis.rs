@@ -48,10 +48,11 @@ async fn answer(function: &Function, number: u64, request: Request<Incoming>) ->
             let Some(client) = function.state().answers(number, id) else {
                 return State::refusal(StatusCode::GONE, "there is no such request, or it was answered");
             };
-            respond(function, request, client).await
+            respond(function, request, client, || function.state().has_given(number, id)).await
         }
         (&Method::POST, ["2018-06-01", "runtime", "invocation", id, "error"]) => {
             if let Some(client) = function.state().answers(number, id) {
+                function.state().has_given(number, id);
                 client.send(front::failed()).ok();
             }
             noted(function, request).await
@@ -95,16 +96,17 @@ fn accepted() -> Told {
     told
 }
 
-/// Passes an answer on to the client.
+/// Passes an answer on to the client; calls `has_given` before the client could know that it has all of it.
 async fn respond(
     function: &Function,
     request: Request<Incoming>,
     client: oneshot::Sender<front::Reply>,
+    has_given: impl FnOnce(),
 ) -> Told {
     let streams = request.headers().get(MODE).is_some_and(|mode| mode == "streaming");
     let begins = request.headers().get("content-type").is_some_and(|kind| kind == INTEGRATION);
     match (streams, begins, function.settings.front) {
-        (true, true, Front::Url) => stream(request.into_body(), client).await,
+        (true, true, Front::Url) => stream(request.into_body(), client, has_given).await,
         (false, _, _) => {
             let body = request
                 .into_body()
@@ -115,10 +117,12 @@ async fn respond(
             if body.len() > LARGEST {
                 return State::refusal(StatusCode::PAYLOAD_TOO_LARGE, "the answer is larger than 6 MB");
             }
+            has_given();
             client.send(front::whole(&body).unwrap_or_else(front::failed)).ok();
         }
         _ => {
             function.say("an answer streams where it cannot");
+            has_given();
             client.send(front::failed()).ok();
         }
     }
@@ -126,7 +130,7 @@ async fn respond(
 }
 
 /// Passes an answer on as it comes, to its end, whether or not the client takes it.
-async fn stream(mut body: Incoming, client: oneshot::Sender<front::Reply>) {
+async fn stream(mut body: Incoming, client: oneshot::Sender<front::Reply>, has_given: impl FnOnce()) {
     let mut prelude = BytesMut::new();
     let mut client = Some(client);
     let (mut sender, mut receiver) = front::channel();
@@ -159,6 +163,7 @@ async fn stream(mut body: Incoming, client: oneshot::Sender<front::Reply>) {
             }
         }
     }
+    has_given();
 }
 
 /// Returns what stands before the delimiter, and what comes after it.

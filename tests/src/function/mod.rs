@@ -27,10 +27,6 @@ use tokio::sync::{Notify, oneshot};
 use self::front::Reply;
 use self::state::{Job, State};
 
-/// How long a request waits for an environment that has given its answer and is not ready yet: less than that, and a test of
-/// one agent is answered by several environments where the machine is busy, each of which learns of changes in its own time.
-const READY_SOON: Duration = Duration::from_secs(2);
-
 /// How a function is set up.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,21 +134,23 @@ impl Function {
         let id = job.id.clone();
         let mut started = None;
         let environment = loop {
-            let ready = self.ready.notified();
+            let mut ready = std::pin::pin!(self.ready.notified());
             let taken = self.state().take(job, &self.settings);
             job = match taken {
                 Ok(environment) => break environment,
                 Err(job) => job,
             };
             match started {
-                // One that is about to be ready is waited for.
-                None if self.state().is_one_about_to_be_ready() => {
-                    if tokio::time::timeout(READY_SOON, ready).await.is_err() {
-                        started = self.start_one_more().await;
+                None => {
+                    let soon = self.state().ready_soon();
+                    if let Some(patience) = soon {
+                        let became_ready = tokio::time::timeout(patience, &mut ready).await.is_ok();
+                        if became_ready || self.state().ready_soon() > soon {
+                            continue;
+                        }
                     }
-                    continue;
+                    started = self.start_one_more().await;
                 }
-                None => started = self.start_one_more().await,
                 // It could not even begin.
                 Some(environment) if !self.state().has(environment) => return front::failed(),
                 Some(_) => {}

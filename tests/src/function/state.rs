@@ -15,6 +15,12 @@ use tokio::sync::oneshot;
 use super::Settings;
 use super::front::Reply;
 
+/// How long a request waits for an environment that has given its answer and is not ready yet: less than that, and a test of
+/// one agent is answered by several environments where the machine is busy, each of which learns of changes in its own time.
+const READY_SOON: Duration = Duration::from_secs(2);
+/// How long it waits for an answer that is being given to come to its end, which a stream may do at any time, or never.
+const GIVEN_SOON: Duration = Duration::from_millis(100);
+
 /// What an environment is told.
 pub(super) type Told = Response<Full<Bytes>>;
 
@@ -59,6 +65,16 @@ impl Job {
     }
 }
 
+/// How far the answer to a request is.
+#[derive(Debug)]
+enum Answer {
+    Awaited(oneshot::Sender<Reply>),
+    /// It has begun.
+    Begun,
+    /// All of it was given.
+    Given,
+}
+
 /// All environments, by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -72,8 +88,7 @@ struct Environment {
     /// The runtime asks for events.
     runtime: VecDeque<oneshot::Sender<Told>>,
     extension: Extension,
-    /// The answers that are awaited; none where one is being given.
-    jobs: BTreeMap<String, Option<oneshot::Sender<Reply>>>,
+    jobs: BTreeMap<String, Answer>,
     stopped: bool,
     /// Counts the requests.
     requests: u64,
@@ -148,14 +163,21 @@ impl State {
             extension.send(job.to_extension(deadline)).ok();
             environment.extension = Extension::Registered;
         }
-        environment.jobs.insert(job.id, Some(job.answer));
+        environment.jobs.insert(job.id, Answer::Awaited(job.answer));
         Ok(number)
     }
 
-    /// Tells whether an environment has given its answer, and not asked for the next event.
-    pub(super) fn is_one_about_to_be_ready(&self) -> bool {
-        let answered = |env: &Environment| !env.jobs.is_empty() && env.jobs.values().all(Option::is_none);
-        self.environments.values().any(answered)
+    /// How long to wait for an environment that answers, or has answered, and has not asked for the next event.
+    pub(super) fn ready_soon(&self) -> Option<Duration> {
+        let soon = |environment: &Environment| {
+            let of_each = environment.jobs.values().map(|answer| match answer {
+                Answer::Awaited(_) => None,
+                Answer::Begun => Some(GIVEN_SOON),
+                Answer::Given => Some(READY_SOON),
+            });
+            of_each.min().flatten()
+        };
+        self.environments.values().filter_map(soon).max()
     }
 
     /// Takes note that the runtime asks for the next event.
@@ -183,14 +205,29 @@ impl State {
 
     /// Takes who awaits the answer to a request, whose answer comes now.
     pub(super) fn answers(&mut self, number: u64, id: &str) -> Option<oneshot::Sender<Reply>> {
-        self.environments.get_mut(&number)?.jobs.get_mut(id)?.take()
+        let answer = self.environments.get_mut(&number)?.jobs.get_mut(id)?;
+        match std::mem::replace(answer, Answer::Begun) {
+            Answer::Awaited(client) => Some(client),
+            begun => {
+                *answer = begun;
+                None
+            }
+        }
+    }
+
+    /// Takes note that all of an answer was given.
+    pub(super) fn has_given(&mut self, number: u64, id: &str) {
+        let answer = self.environments.get_mut(&number).and_then(|environment| environment.jobs.get_mut(id));
+        if let Some(answer @ Answer::Begun) = answer {
+            *answer = Answer::Given;
+        }
     }
 
     /// Forgets what has been answered, and stops an environment that has nothing to do.
     fn settle(&mut self, number: u64, at_a_time: usize) {
         let Some(environment) = self.environments.get_mut(&number) else { return };
         if at_a_time > 1 {
-            return environment.jobs.retain(|_, answer| answer.is_some());
+            return environment.jobs.retain(|_, answer| matches!(answer, Answer::Awaited(_)));
         }
         if environment.runtime.is_empty() || matches!(environment.extension, Extension::Registered) {
             return;
