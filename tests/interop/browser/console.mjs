@@ -95,6 +95,16 @@ async function approve(server) {
   });
 }
 
+/** Tries the tool that is looked at as an agent; returns what the console shows. */
+async function tryIt(agent, message) {
+  await page.getByRole("tab", { name: "Try" }).click();
+  await page.getByRole("button", { name: /As the agent/ }).click();
+  await page.getByRole("option", { name: agent, exact: true }).click();
+  await page.getByRole("textbox", { name: "message" }).fill(message);
+  await button("Call").click();
+  return page.getByRole("region", { name: "The answer" }).innerText();
+}
+
 /** Goes back to the first version. */
 async function rollBack() {
   await go("Configuration");
@@ -172,6 +182,7 @@ const JOURNEYS = {
     await button("Put in force").click();
     await page.getByRole("heading", { name: "demo__shout" }).waitFor();
     await until("the customised tool appears", (tools) => tools.includes("demo__shout"));
+    const tried = await tryIt("coder", "tried at the console");
     const told = (await client.listTools()).tools.find(({ name }) => name === "demo__shout");
     const answer = JSON.stringify(await client.callTool({ name: "demo__shout", arguments: { message: "hello from the console" } }));
     await approve("demo");
@@ -183,7 +194,7 @@ const JOURNEYS = {
     await rollBack();
     await until("all is as before", (tools) => tools.includes("demo__add") && !tools.includes("second__echo") && !tools.includes("demo__shout"));
     await client.close();
-    return { refused, preview, told: told.description, answer };
+    return { refused, preview, told: told.description, answer, tried };
   },
   /** Does without a mouse: past the menu, into a dialog, out of it again. */
   async keyboard() {

@@ -27,6 +27,7 @@ pub(crate) enum Governing {
     ShowTools,
     Explain,
     Simulate,
+    CallTool,
     /// Entries of the registry are reviewed.
     Reviewing(Reviewing),
     /// The registry is read or written, at its own door.

@@ -175,6 +175,7 @@ mod described {
         ---- PATCH /v0.1/servers/{name}/status
         ---- POST /v0.1/publish
         AAA- POST /admin/v1/simulate
+        AA-- POST /admin/v1/tools/call
         "#);
     }
 }

@@ -1,17 +1,27 @@
-//! The operations that try a configuration before it is in force.
+//! The operations that try something: a configuration before it is in force, a tool as an agent.
 
 use super::described::about;
 use super::governing::{Governing, govern};
 use super::{Audience, Operation};
 
-pub(super) const OPERATIONS: &[Operation] = &[govern(
-    "POST /admin/v1/simulate",
-    Governing::Simulate,
-    Audience::Readers,
-    about("says what would become of recorded calls, and of what agents are listed, with other files, or with a definition approved")
-        .takes("Trial")
-        .gives(&[(200, "Simulated")]),
-)];
+pub(super) const OPERATIONS: &[Operation] = &[
+    govern(
+        "POST /admin/v1/simulate",
+        Governing::Simulate,
+        Audience::Readers,
+        about("says what would become of recorded calls, and of what agents are listed, with other files, or with a definition approved")
+            .takes("Trial")
+            .gives(&[(200, "Simulated")]),
+    ),
+    govern(
+        "POST /admin/v1/tools/call",
+        Governing::CallTool,
+        Audience::Writers,
+        about("calls a tool as an agent, for real; rules, approvals and limits hold, and the trail names the agent and who tried")
+            .takes("{agent?: string|null, name: string, arguments?: {*: any}|null}")
+            .gives(&[(200, "Called")]),
+    ),
+];
 
 pub(super) const SCHEMAS: &[(&str, &str)] = &[
     (
@@ -26,6 +36,7 @@ pub(super) const SCHEMAS: &[(&str, &str)] = &[
          listed: {agent: string, added: string[], removed: string[], changed: string[]}[], assumed: string[], \
          unread: {server: string, reason: string}[], remarks: string[], next: string|null}",
     ),
+    ("Called", "{result: any}|{error: {message: string, code?: any, *: any}}"),
     (
         "SimulatedCalls",
         "{agent: string, kind: 'tool'|'prompt'|'resource', name: string, server: string|null, times: integer, last: time, \

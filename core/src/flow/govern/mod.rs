@@ -9,6 +9,7 @@ mod once;
 mod overview;
 mod simulate;
 mod tools;
+mod trying;
 
 use super::control::Asked;
 use crate::body::Reply;
@@ -35,6 +36,7 @@ impl<H: Host> Gateway<H> {
             Governing::Writing(does) => self.write_entry(does, asked).await,
             Governing::ShowTools => self.show_tools(asked).await,
             Governing::Simulate => self.simulate_for(asked).await,
+            Governing::CallTool => self.call_tool(asked).await,
             Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::Fleet(order) => self.order(order, asked).await,
