@@ -102,7 +102,7 @@ async function tryIt(agent, message) {
   await page.getByRole("option", { name: agent, exact: true }).click();
   await page.getByRole("textbox", { name: "message" }).fill(message);
   await button("Call").click();
-  return page.getByRole("region", { name: "The answer" }).innerText();
+  return page.getByRole("region", { name: "The answer", exact: true }).innerText();
 }
 
 /** Goes back to the first version. */

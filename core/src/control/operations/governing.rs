@@ -28,6 +28,9 @@ pub(crate) enum Governing {
     Explain,
     Simulate,
     CallTool,
+    ShowStatistics,
+    Watch,
+    ShowIdentities,
     /// Entries of the registry are reviewed.
     Reviewing(Reviewing),
     /// The registry is read or written, at its own door.

@@ -1,5 +1,6 @@
 //! What a gateway answers that governs: each operation of `control/operations/governing.rs`, one arm each.
 
+mod activity;
 mod entries;
 mod fleet;
 mod instances;
@@ -37,6 +38,9 @@ impl<H: Host> Gateway<H> {
             Governing::ShowTools => self.show_tools(asked).await,
             Governing::Simulate => self.simulate_for(asked).await,
             Governing::CallTool => self.call_tool(asked).await,
+            Governing::ShowStatistics => self.show_statistics(asked).await,
+            Governing::Watch => self.watch_traffic(asked).await,
+            Governing::ShowIdentities => self.show_identities(asked).await,
             Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::Fleet(order) => self.order(order, asked).await,
