@@ -2,7 +2,7 @@
 import { useData } from "../data.ts";
 import type { Circuit } from "../inventory.ts";
 import { useLive, type Live } from "../live.ts";
-import { useApi, useMe } from "../me.tsx";
+import { useMe } from "../me.tsx";
 import { Link, path } from "../router.tsx";
 import { Graph, Spark, type Node } from "../ui/graph.tsx";
 import { Card, Empty, Head, Load, Note, Status, Table, when, type Tone } from "../ui/kit.tsx";
@@ -28,8 +28,7 @@ export default function Overview() {
 
 function Shown({ overview: { servers, agents, totals, configuration, audit } }: { overview: Overview }) {
   const { reads } = useMe();
-  const has = useApi();
-  const isLive = reads && has("get live");
+  const isLive = reads && audit !== null;
   const live = useLive(isLive);
   const up = servers.filter(({ status }) => status === "up");
   const ill = servers.filter((server) => server.status === "down" || server.circuit);
@@ -48,7 +47,7 @@ function Shown({ overview: { servers, agents, totals, configuration, audit } }: 
       {servers.length === 0 ? <div className="card"><Empty icon="servers" title="No servers yet" actions={<Link className="button primary" to="/servers?add=form">Add a server</Link>}>
         A server is something that offers tools. Its tools appear here and at every agent that may use them.</Empty></div> :
         <Now live={live} isLive={isLive} agents={agents} servers={servers} />}
-      {reads && has("get statistics") && <Lately />}
+      {reads && <Lately />}
       {ill.length > 0 && <Card title="What is wrong" flush>
         <Table label="Servers that are not well" heads={["Server", "State", "Why"]}>{ill.map((server) => (
           <tr key={server.name}><td>{reads ? <Link to={path("servers", server.name)}>{server.name}</Link> : <b>{server.name}</b>}</td>
@@ -63,19 +62,19 @@ const ms = (value: number | null) => (value === null ? "–" : value < 10 ? valu
 
 /** What was called in the last hour, as the trail has it. */
 function Lately() {
-  const { data } = useData<{ since: string; servers: Activity[]; agents: Activity[] }>("statistics", { every: 60_000 });
-  if (!data || data.servers.length + data.agents.length === 0) return null;
+  const lately = useData<{ since: string; servers: Activity[]; agents: Activity[] }>("statistics", { every: 60_000 });
+  if (lately.error?.status === 404) return null;
   const heads = (what: string) => [what, "Calls", "Failed", "Refused", "Median, ms", "95 of 100 within, ms"];
   const row = (to: string) => (one: Activity) => (
     <tr key={one.name}><td><Link to={path(to, one.name)}>{one.name}</Link></td><td className="num">{one.calls.toLocaleString()}</td><td className="num">{one.errors.toLocaleString()}</td>
       <td className="num">{one.denied.toLocaleString()}</td><td className="num">{ms(one.p50_ms)}</td><td className="num">{ms(one.p95_ms)}</td></tr>
   );
-  return (
+  return <Load of={lately} what="statistics">{(data) => data.servers.length + data.agents.length === 0 ? null : (
     <Card title="Lately" actions={<span className="muted small">since {when(data.since)}</span>} flush>
       {data.servers.length > 0 && <Table label="What servers did lately" heads={heads("Server")}>{data.servers.map(row("servers"))}</Table>}
       {data.agents.length > 0 && <Table label="What agents did lately" heads={heads("Agent")}>{data.agents.map(row("agents"))}</Table>}
     </Card>
-  );
+  )}</Load>;
 }
 
 /** The last minute. */
