@@ -510,7 +510,8 @@ mod tests {
         root.build();
         let mut read = 0;
         let mut all = vec![root];
-        while let Some(mut command) = all.pop() {
+        while let Some(command) = all.pop() {
+            let mut command = command.term_width(0);
             let help = command.render_long_help().to_string();
             let said = help
                 .lines()

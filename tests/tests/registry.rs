@@ -102,7 +102,8 @@ fn what_its_page_says_can_be_done() {
         .header("Content-Type", "application/json")
         .body(json!({ "files": { "portcullis.yaml": config } }).to_string())
         .send();
-    assert_eq!(pushed.status, 201, "{}", pushed.text());
+    let status = pushed.status;
+    assert_eq!(status, 201, "{}", pushed.text());
 
     let page = std::fs::read_to_string(toolbox::repository("docs/registry.md")).expect("it is there");
     let server_json = governed.folder().join("server.json").display().to_string();
