@@ -161,12 +161,10 @@ async fn set_status(args: SetStatus) -> anyhow::Result<()> {
         None => format!("/v0.1/servers/{}/status", segment(&args.name)),
     };
     let shown = ask(&admin(&args.of)?, Method::PATCH, &path, Some(&body)).await?;
+    let count = shown["updatedCount"].as_u64().and_then(|count| usize::try_from(count).ok());
     tell(&args.of, &shown, || match version {
         Some(version) => format!("{} {version} is {status}", args.name),
-        None => {
-            let count = shown["updatedCount"].as_u64().and_then(|count| usize::try_from(count).ok());
-            format!("{} is {status}, in {}", args.name, counted(count.unwrap_or(0), "version"))
-        }
+        None => format!("{} is {status}, in {}", args.name, counted(count.unwrap_or(0), "version")),
     });
     Ok(())
 }
