@@ -31,6 +31,10 @@ pub(crate) enum Governing {
     ShowStatistics,
     Watch,
     ShowIdentities,
+    /// A configuration is compared with a version.
+    Compare,
+    /// A version is compared with another.
+    CompareVersions,
     /// Entries of the registry are reviewed.
     Reviewing(Reviewing),
     /// The registry is read or written, at its own door.

@@ -176,6 +176,8 @@ mod described {
         ---- POST /v0.1/publish
         AAA- POST /admin/v1/simulate
         AA-- POST /admin/v1/tools/call
+        AAA- POST /admin/v1/config/diff
+        AAA- GET /admin/v1/config/versions/{version}/diff
         AAA- GET /admin/v1/statistics
         AAA- GET /admin/v1/live
         AAA- GET /admin/v1/identities

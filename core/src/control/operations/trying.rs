@@ -1,6 +1,6 @@
 //! The operations that try something: a configuration before it is in force, a tool as an agent.
 
-use super::described::about;
+use super::described::{about, param};
 use super::governing::{Governing, govern};
 use super::{Audience, Operation};
 
@@ -21,9 +21,30 @@ pub(super) const OPERATIONS: &[Operation] = &[
             .takes("{agent?: string|null, name: string, arguments?: {*: any}|null}")
             .gives(&[(200, "Called")]),
     ),
+    govern(
+        "POST /admin/v1/config/diff",
+        Governing::Compare,
+        Audience::Readers,
+        about("says how a configuration differs from a version, `from`, or from the newest one")
+            .takes("{from?: integer|null, files: {*: string}, overlays?: {*: string}}")
+            .gives(&[(200, "Difference")]),
+    ),
+    govern(
+        "GET /admin/v1/config/versions/{version}/diff",
+        Governing::CompareVersions,
+        Audience::Readers,
+        about("says how another version differs from this one")
+            .asks(&[param("to", "integer", "the other version, instead of the newest one")])
+            .gives(&[(200, "Difference")]),
+    ),
 ];
 
 pub(super) const SCHEMAS: &[(&str, &str)] = &[
+    (
+        "Difference",
+        "{files: {name: string, unified: string}[], changes: {what: \
+         'server'|'group'|'variant'|'agent'|'setting'|'overlay', name: string, kind: 'added'|'removed'|'changed'}[]}",
+    ),
     (
         "Trial",
         "{files?: {*: string}, overlays?: {*: string}, approve?: {server: string, tool?: string|null}, since?: string, \

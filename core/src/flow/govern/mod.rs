@@ -1,6 +1,7 @@
 //! What a gateway answers that governs: each operation of `control/operations/governing.rs`, one arm each.
 
 mod activity;
+mod difference;
 mod entries;
 mod fleet;
 mod instances;
@@ -41,6 +42,8 @@ impl<H: Host> Gateway<H> {
             Governing::ShowStatistics => self.show_statistics(asked).await,
             Governing::Watch => self.watch_traffic(asked).await,
             Governing::ShowIdentities => self.show_identities(asked).await,
+            Governing::Compare => self.compare(asked).await,
+            Governing::CompareVersions => self.compare_versions(asked).await,
             Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::Fleet(order) => self.order(order, asked).await,
