@@ -287,7 +287,8 @@ impl<H: Host> Gateway<H> {
         let snapshot = self.0.snapshot.load();
         let (limits, own) = (snapshot.config.gateway.limits, snapshot.config.gateway.instances.requests);
         // Nobody counts before an object that is an identity's own gateway.
-        let requests = if self.is_an_owner_apart(&snapshot) { limits.requests.min(own) } else { limits.requests };
+        let requests =
+            if self.is_an_owner_apart(&snapshot) { limits.requests.min(own) } else { limits.requests };
         Limits { message: limits.message.min(self.0.host.largest_message()), requests, ..limits }
     }
 

@@ -121,7 +121,8 @@ impl Stage {
         let gateway = how(builder.of_worker("planned", json!(true))).start();
         let keys = ["one", "two"].map(|agent| {
             let made = gateway.cli(&["keys", "create", "--json", "--agent", agent]);
-            let made: Value = serde_json::from_str(&made.stdout).unwrap_or_else(|_| panic!("{}", made.stderr));
+            let made: Value =
+                serde_json::from_str(&made.stdout).unwrap_or_else(|_| panic!("{}", made.stderr));
             (made["id"].as_str().expect("an id").to_owned(), made["key"].as_str().expect("a key").to_owned())
         });
         Self { gateway, sessions, keys, _servers: asking }
@@ -158,7 +159,8 @@ impl Stage {
         let key = asked["inputRequests"].as_object().and_then(|all| all.keys().next()).expect("a question");
         let said = if field == "ok" { json!(true) } else { json!("blue") };
         let mut answer = call;
-        answer["inputResponses"] = json!({ key.as_str(): { "action": "accept", "content": { field: said } } });
+        answer["inputResponses"] =
+            json!({ key.as_str(): { "action": "accept", "content": { field: said } } });
         answer["requestState"] = asked["requestState"].clone();
         answer
     }
@@ -234,7 +236,8 @@ fn what_one_has_is_worth_nothing_at_the_other() {
     let before = stage.session(0);
     for path in ["/memory", "/storage"] {
         let url = stage.gateway.url_of(path);
-        let request = Request::new("DELETE", &url).header("authorization", format!("Bearer {}", stage.keys[0].1));
+        let request =
+            Request::new("DELETE", &url).header("authorization", format!("Bearer {}", stage.keys[0].1));
         assert_eq!(request.send().status, 404);
     }
     assert_eq!(stage.session(0), before);
@@ -262,7 +265,14 @@ fn one_that_is_removed_leaves_nothing() {
     let stage = Stage::new(&json!({}), Builder::governing);
     let (mine, others) = (stage.session(0), stage.session(1));
     let parked = [stage.asked(0, ASKING[1]), stage.asked(1, ASKING[1])];
-    assert!([0, 1].iter().all(|&of| stage.stored(of) != json!([])), "a parked call is stored");
+    for of in [0, 1] {
+        let session = stage.agent(of).handshake(LEGACY);
+        let end = Request::new("DELETE", stage.gateway.url())
+            .header("authorization", format!("Bearer {}", stage.keys[of].1))
+            .header("mcp-session-id", session.session().expect("a session"));
+        assert_eq!(end.send().status, 200);
+        assert_ne!(stage.stored(of), json!([]), "that a session has ended is stored");
+    }
     let held = stage.hold(0);
     let instance = stage.instance(0).expect("it is listed");
     assert_eq!((&instance["state"], &instance["requests"]), (&json!("running"), &json!(1)), "{instance}");
@@ -275,6 +285,7 @@ fn one_that_is_removed_leaves_nothing() {
     assert_eq!(stage.instance(0), None);
     assert_eq!(stage.admin("DELETE", &format!("instances/{id}")).status, 404);
     assert_eq!(stage.stored(0), json!([]));
+    assert_ne!(stage.stored(1), json!([]));
 
     assert!(stage.instance(1).is_some(), "the other is there");
     assert_eq!(stage.session(1), others);

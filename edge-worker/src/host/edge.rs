@@ -31,9 +31,9 @@ use super::counts::Counts;
 use super::event::{Event, now};
 use super::families::Families;
 use super::glue::{randomize, signs, verifies};
-use super::notebook::Notes;
 #[cfg(feature = "control")]
 use super::instances::Identities;
+use super::notebook::Notes;
 use super::objects::{Catalog, Conversations};
 #[cfg(feature = "control")]
 use super::records::Records;
