@@ -50,8 +50,7 @@ impl KeyStore {
         let writing = self.0.connection.unchecked_transaction()?;
         writing.execute(insert, values)?;
         if let Some(owner) = owner {
-            writing
-                .execute("INSERT INTO api_key_owners (id, owner) VALUES (?1, ?2)", params![id, owner])?;
+            writing.execute("INSERT INTO api_key_owners (id, owner) VALUES (?1, ?2)", params![id, owner])?;
         }
         writing.commit()?;
         Ok(())

@@ -33,7 +33,6 @@ pub struct Proof {
     pub(super) bearer: Option<Arc<Bearer>>,
     /// Whose the key is that it was proved with, where that is somebody's.
     #[cfg(feature = "control")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) owner: Option<Arc<str>>,
 }
 
