@@ -27,15 +27,12 @@ fn orders(marker: &Path) -> Vec<(&'static str, &'static str, Value)> {
             "runtimeHint": "touch", "runtimeArguments": [{ "type": "positional", "value": marker }],
         }],
     });
-    let mut with_change = files.clone();
-    with_change["from"] = 0.into();
     vec![
         ("POST", "/admin/v1/servers", draft.clone()),
         ("PUT", "/admin/v1/servers/new", draft),
         ("PUT", "/admin/v1/config", files.clone()),
         ("POST", "/admin/v1/config/rollback", json!({ "to": 1 })),
         ("POST", "/admin/v1/config/check", files.clone()),
-        ("POST", "/admin/v1/config/diff", files.clone()),
         ("POST", "/admin/v1/simulate", files),
         ("POST", "/admin/v1/registry/imports", json!({})),
         ("POST", "/v0.1/publish", package),
@@ -43,7 +40,7 @@ fn orders(marker: &Path) -> Vec<(&'static str, &'static str, Value)> {
 }
 
 /// The paths that only try something: whoever may read may try, and nothing starts.
-const TRIES: [&str; 3] = ["/admin/v1/config/check", "/admin/v1/config/diff", "/admin/v1/simulate"];
+const TRIES: [&str; 2] = ["/admin/v1/config/check", "/admin/v1/simulate"];
 
 /// Nobody but who may write the configuration has anything started, and nobody by trying.
 #[test]
@@ -172,7 +169,7 @@ fn case_37_nobody_changes_the_trail_by_governing() {
     let front = governed_by("member");
     let member = Governor::of(&front, "member");
     let forged = "x\n{\"time\":\"2020-01-01T00:00:00.000Z\",\"id\":1,\"method\":\"audit/lost\"}\r\u{2028}\u{1b}[2J\u{202e}\u{7f}\u{85}";
-    let in_path: String = forged.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let in_path = forged.bytes().fold(String::new(), |path, byte| format!("{path}%{byte:02X}"));
     for body in
         [json!({ "agent": forged }), json!({ "agent": "engineer", "comment": forged }), json!({ forged: 1 })]
     {

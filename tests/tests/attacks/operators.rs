@@ -52,7 +52,7 @@ fn case_08_a_sign_in_at_the_console_is_for_the_browser_that_began_it() {
     let front = governed_by("admin");
     let begin = format!("{}/console/sign-in?to=/console/", front.origin);
     let mut attacker = Browser::default();
-    let back = attacker.stopped_at(&begin, &format!("{}/console/signed-in", front.origin));
+    let back = attacker.stopped_at(&begin, &format!("{}/oauth/signed-in", front.origin));
     // The attacker's sign-in, ended in a victim's browser, would have the victim work in the attacker's name.
     let planted = Request::get(&back).send();
     assert_eq!(sessions_of(&planted), [""; 0], "{}", planted.status);
@@ -60,7 +60,6 @@ fn case_08_a_sign_in_at_the_console_is_for_the_browser_that_began_it() {
     let planted = Request::get(&back).header("Cookie", &victim.cookies).send();
     assert_eq!(sessions_of(&planted), [""; 0], "{}", planted.status);
     assert_eq!(victim.ask("GET", "/admin/v1/me", &Value::Null).status, 200, "their own goes on");
-    let own = format!("{}/", front.origin);
     for to in [
         "https://evil.example/",
         "//evil.example/",
@@ -71,16 +70,10 @@ fn case_08_a_sign_in_at_the_console_is_for_the_browser_that_began_it() {
         let to = to.replace('/', "%2F").replace(':', "%3A").replace('\\', "%5C");
         let mut browser = Browser::default();
         let begin = format!("{}/console/sign-in?to={to}", front.origin);
-        let back = browser.stopped_at(&begin, &format!("{}/console/signed-in", front.origin));
+        let back = browser.stopped_at(&begin, &format!("{}/oauth/signed-in", front.origin));
         let end = Request::get(&back).header("Cookie", browser.cookies(&front.origin)).send();
         assert_eq!(sessions_of(&end).len(), 1, "{to}: {}", end.status);
-        let text = end.header("location").map(str::to_owned).unwrap_or_else(|| end.text());
-        assert!(
-            text.starts_with('/') && !text.starts_with("//")
-                || text.starts_with(&own)
-                || !text.contains("evil"),
-            "{to}: {text}"
-        );
+        let text = format!("{} {}", end.header("location").unwrap_or_default().to_owned(), end.text());
         assert!(!text.contains("evil.example") && !text.contains("javascript:"), "{to}: {text}");
     }
 }
@@ -113,7 +106,6 @@ fn case_31_a_member_reaches_nothing_of_others() {
         ("DELETE", "keys", foreign[1].clone()),
         ("DELETE", "sessions", session),
         ("DELETE", "instances", "key:x".into()),
-        ("GET", "connections", "user:corp:somebody".into()),
         ("DELETE", "connections", "user:corp:somebody".into()),
         ("GET", "agents", "default".into()),
         ("GET", "servers", "hidden".into()),
@@ -191,8 +183,9 @@ fn case_34_another_site_governs_nothing() {
         assert!(looked.status == 200 || looked.status >= 400, "{path}: {}", looked.status);
     }
     for path in ["/console/", "/console/keys", "/admin/v1/me"] {
-        let page = governor.bare("GET", path).header("Origin", FOREIGN[0]).send();
-        assert_eq!(page.header("access-control-allow-origin"), None, "{path}");
+        let foreign = governor.bare("GET", path).header("Origin", FOREIGN[0]).send();
+        assert_eq!(foreign.header("access-control-allow-origin"), None, "{path}");
+        let page = governor.bare("GET", path).send();
         let policy = page.header("content-security-policy").unwrap_or_default();
         assert!(path.starts_with("/admin") || policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
     }
