@@ -30,6 +30,8 @@ module "plan" {
   connections_under_kms = var.connections_under_kms
   log_retention         = var.log_retention
   log_level             = var.log_level
+  control_plane         = var.control_plane
+  enrolment             = var.enrolment
   cloudfront            = var.cloudfront
   domain_name           = var.domain_name
   certificate_arn       = var.certificate_arn

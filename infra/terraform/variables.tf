@@ -81,6 +81,19 @@ variable "log_level" {
   default     = "info"
 }
 
+variable "control_plane" {
+  description = "The URL of the control plane that says what is served; without one the function is configured by what is pushed to it."
+  type        = string
+  default     = null
+}
+
+variable "enrolment" {
+  description = "The token of `portcullis fleet enrol`. It is good once, and can go when the function has joined."
+  type        = string
+  default     = null
+  sensitive   = true
+}
+
 variable "alarm_topic" {
   description = "The ARN of an SNS topic that alarms go to; without one they can only be looked at."
   type        = string

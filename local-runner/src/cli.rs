@@ -1,12 +1,14 @@
 //! The command line.
 
 mod approve;
+mod audit;
 mod bridge;
 mod evaluate;
 mod fleet;
 #[cfg(target_os = "linux")]
 mod gate;
 mod host;
+mod registry;
 mod remote;
 mod secrets;
 mod simulate;
@@ -15,12 +17,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use portcullis_core::audit::{Decision, Moment};
+use clap::{Args, Parser, Subcommand};
+use portcullis_core::audit::Moment;
 use serde_json::value::RawValue;
 use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) use approve::{Approve, History};
+pub(crate) use audit::{Audit, AuditCommand, Export, Format, Query, Tail, Verify, Wanted};
 pub(crate) use bridge::{Bridge, TOKEN};
 pub(crate) use evaluate::Evaluate;
 pub(crate) use fleet::{
@@ -29,6 +32,9 @@ pub(crate) use fleet::{
 #[cfg(target_os = "linux")]
 pub(crate) use gate::{Gate, GateSockets};
 pub(crate) use host::{Host, Inside, Instance, Logs, Prepare, Running, Stop};
+pub(crate) use registry::{
+    ApproveEntry, ImportEntries, ListEntries, OfRegistry, OneEntry, Publish, Registry, Review, SetStatus,
+};
 pub(crate) use remote::{
     AdminCredential, Connections, ConnectionsOf, EndConnections, Instances, KeysOf, ListConnections,
     ListInstances, Pull, Push, RemoveInstance, Rollback, Versions,
@@ -206,12 +212,17 @@ pub(crate) enum Command {
     /// Put an earlier version of a gateway's configuration in force again, as a new version
     #[command(after_help = "Example:\n  portcullis rollback --to 3 --url https://mcp.example.com")]
     Rollback(Rollback),
-    /// List the versions of a gateway's configuration
-    #[command(after_help = "Example:\n  portcullis versions --url https://mcp.example.com")]
+    /// List the versions of a gateway's configuration, or show how one differs from another
+    #[command(
+        after_help = "Examples:\n  portcullis versions --url https://mcp.example.com\n  portcullis versions --diff 3 --url https://mcp.example.com\n  portcullis versions --diff 3 --to 4 --url https://mcp.example.com"
+    )]
     Versions(Versions),
     /// Govern other gateways from a control plane: who joins, and which version goes where
     #[command(subcommand, after_help = fleet::EXAMPLES)]
     Fleet(Fleet),
+    /// The private registry of a gateway: which servers there are, and which of them were approved
+    #[command(subcommand, after_help = registry::EXAMPLES)]
+    Registry(Registry),
     /// Print the JSON Schema of the native configuration
     #[command(after_help = "Example:\n  portcullis schema > portcullis.schema.json")]
     Schema,
@@ -314,125 +325,8 @@ pub(crate) struct Import {
     pub(crate) output: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Audit {
-    /// Where the gateway keeps its data [default: the user's data folder]
-    #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR", global = true)]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// A gateway that runs: its trail is read, not that of the data folder
-    #[arg(long, value_name = "URL", global = true)]
-    pub(crate) url: Option<http::Uri>,
-    #[command(flatten)]
-    pub(crate) credential: AdminCredential,
-    #[command(subcommand)]
-    pub(crate) command: AuditCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Print the last entries
-    #[command(after_help = "Example:\n  portcullis audit tail --follow -n 20")]
-    Tail(Tail),
-    /// Print the entries that are asked for
-    #[command(after_help = "Example:\n  portcullis audit query --server github --decision denied --since 7d")]
-    Query(Query),
-    /// Check that no line was altered, removed or moved; exit code 1 and the place where one was
-    #[command(after_help = "Example:\n  portcullis audit verify")]
-    Verify(Verify),
-    /// Write the entries that are asked for to a file
-    #[command(
-        after_help = "Example:\n  portcullis audit export --format csv --since 2026-07-01 --output july.csv"
-    )]
-    Export(Export),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Verify {
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Tail {
-    /// Go on printing what comes
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// How many entries to begin with
-    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 10)]
-    pub(crate) lines: u64,
-    /// Print JSON lines
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Which entries.
-#[derive(Debug, Args)]
-pub(crate) struct Wanted {
-    /// Only of this agent
-    #[arg(long, value_name = "NAME")]
-    pub(crate) agent: Option<String>,
-    /// Only about this server
-    #[arg(long, value_name = "NAME")]
-    pub(crate) server: Option<String>,
-    /// Only about this tool, prompt or resource, as agents name it
-    #[arg(long, value_name = "NAME")]
-    pub(crate) tool: Option<String>,
-    /// Only with this method, such as tools/call
-    #[arg(long, value_name = "METHOD")]
-    pub(crate) method: Option<String>,
-    /// Only what was decided so
-    #[arg(long, value_name = "DECISION", value_parser = decision)]
-    pub(crate) decision: Option<Decision>,
-    /// Only from then on: 2026-07-28, 2026-07-28T12:00:00Z, or 90s, 15m, 24h, 7d ago
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub(crate) since: Option<Moment>,
-    /// Only before then
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub(crate) until: Option<Moment>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Query {
-    #[command(flatten)]
-    pub(crate) wanted: Wanted,
-    /// The most entries, the last ones
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) limit: u64,
-    /// Print JSON lines
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Export {
-    #[command(flatten)]
-    pub(crate) wanted: Wanted,
-    /// The format
-    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
-    pub(crate) format: Format,
-    /// The file to write [default: standard output]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-}
-
-/// How entries are exported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// JSON lines, as they stand in the trail
-    Jsonl,
-    /// A table that is safe to open in a spreadsheet
-    Csv,
-}
-
 fn moment(text: &str) -> Result<Moment, String> {
     Moment::parse(text).ok_or_else(|| Moment::EXPECTED.to_owned())
-}
-
-fn decision(text: &str) -> Result<Decision, String> {
-    let all = [Decision::Allowed, Decision::Denied, Decision::Failed];
-    let found = all.into_iter().find(|decision| decision.as_str() == text);
-    found.ok_or_else(|| "expected allowed, denied or failed".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -600,7 +494,83 @@ pub(crate) struct RevokeKey {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    #[test]
+    fn no_two_arguments_are_taken_for_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    /// What `audit` takes everywhere is known to the root too: another argument of that id and of another type would panic here.
+    #[test]
+    fn every_example_in_a_help_can_be_read() {
+        let mut root = Cli::command();
+        root.build();
+        let mut read = 0;
+        let mut all = vec![root];
+        while let Some(command) = all.pop() {
+            let mut command = command.term_width(0);
+            let help = command.render_long_help().to_string();
+            let said = help
+                .lines()
+                .map(str::trim)
+                .filter(|line| line.starts_with("portcullis ") && !line.contains(" -- "));
+            for line in said {
+                let line = line.split(['>', '<', '|']).next().unwrap_or_default();
+                let words = words(line.split("   ").next().unwrap_or_default());
+                let found = Cli::try_parse_from(&words);
+                let is_help = |error: &clap::Error| !error.use_stderr();
+                assert!(found.as_ref().err().is_none_or(is_help), "{line}: {}", found.unwrap_err());
+                read += 1;
+            }
+            all.extend(command.get_subcommands().cloned());
+        }
+        assert!(read > 80, "{read} examples were found");
+    }
+
+    /// Takes a line apart as a shell does, as far as examples need that.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut quoted) = (Vec::new(), false);
+        for part in line.split('\'') {
+            if quoted {
+                words.push(part.to_owned());
+            } else {
+                words.extend(part.split_whitespace().map(str::to_owned));
+            }
+            quoted = !quoted;
+        }
+        words
+    }
+
+    #[test]
+    fn what_the_registry_is_told_is_read() {
+        let check = |line: &str| {
+            let line = format!("portcullis registry {line}");
+            Cli::try_parse_from(line.split(' ')).map(|cli| format!("{:?}", cli.command.expect("a command")))
+        };
+        let approve = check("approve a/b 1.0.0 --add c --url http://127.0.0.1:9000").expect("it is whole");
+        for part in
+            [r#"name: "a/b""#, r#"version: "1.0.0""#, r#"add: Some("c")"#, "url: http://127.0.0.1:9000/"]
+        {
+            assert!(approve.contains(part), "{part}: {approve}");
+        }
+        let import = check("import https://r.example.com --url http://g.test").expect("it is whole");
+        assert!(
+            import.contains("source: https://r.example.com/") && import.contains("url: http://g.test/"),
+            "{import}"
+        );
+        assert!(check("status a/b deprecated --url http://g.test").is_ok());
+        for wrong in [
+            "list",
+            "approve a/b --url http://g.test",
+            "list --review maybe --url http://g.test",
+            "publish --url http://g.test",
+        ] {
+            assert!(check(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn lifetimes_are_read() {

@@ -17,6 +17,7 @@ use portcullis_tests::provider::Provider;
 use portcullis_tests::scenario::demo;
 use portcullis_tests::stand_in::StandIn;
 use portcullis_tests::toolbox;
+use portcullis_tests::upstream::Upstream;
 use serde_json::{Value, json};
 
 const KEY: &str = "the-admin-key-of-this-test";
@@ -39,14 +40,14 @@ fn browse(journey: &str, url: &str, who: &[&str]) -> Value {
     serde_json::from_str(&told.stdout).expect("a line of JSON")
 }
 
-/// Starts a gateway that is configured by its console, with this configuration in force.
+/// Starts a gateway that is configured by its console, with this configuration in force; `ORIGIN` in it is where it is.
 fn governed(config: &str) -> Gateway {
     let gateway =
         Gateway::with("").configured_remotely().governing().env("PORTCULLIS_ADMIN_KEY", KEY).start();
     let pushed = Request::new("PUT", &gateway.url_of("/admin/v1/config"))
         .header("Authorization", format!("Bearer {KEY}"))
         .header("If-None-Match", "*")
-        .json(&json!({ "files": { "portcullis.yaml": config } }))
+        .json(&json!({ "files": { "portcullis.yaml": config.replace("ORIGIN", &gateway.url_of("")) } }))
         .send();
     assert!(pushed.status < 300, "{}", pushed.text());
     gateway
@@ -58,6 +59,9 @@ fn before_demo(rest: &str) -> String {
 }
 
 const CODER: &str = "agents:\n  coder: { allow: ['*'] }\n  default: { deny: ['*'] }\n";
+
+/// A configuration without a server.
+const CODER_ALONE: &str = "version: 1\nagents:\n  coder: { allow: ['*'] }\n";
 
 /// Returns the texts that a client is told.
 fn told<'v>(clients: &'v Value, name: &str) -> Vec<&'v str> {
@@ -215,8 +219,20 @@ fn who_governs_by_forms_sees_what_comes_of_it_at_a_connected_client() {
 }
 
 #[test]
+fn who_connects_an_account_sees_what_it_offers_at_a_connected_client() {
+    let granting = Provider::with_pages();
+    let server = Upstream::protected(2, granting.issuer());
+    // Where the gateway cannot know by itself how it is reached, people could be led anywhere.
+    let config = format!("{CODER_ALONE}gateway: {{ public_url: 'ORIGIN' }}\n");
+    let gateway = governed(&config);
+    let seen = browse("connect", &gateway.url_of(""), &["--key", KEY, "--at", server.url()]);
+    let own = format!("ann of {}", granting.issuer());
+    assert!(seen["answer"].as_str().is_some_and(|said| said.contains(&own)), "{seen}");
+}
+
+#[test]
 fn the_keyboard_is_enough() {
-    let gateway = governed("version: 1\nagents:\n  coder: { allow: ['*'] }\n");
+    let gateway = governed(CODER_ALONE);
     let seen = browse("keyboard", &gateway.url_of(""), &["--key", KEY]);
     assert_eq!(seen, json!({ "first": "Skip to the page", "next": "New key", "within": true }));
 }

@@ -17,7 +17,7 @@ use portcullis_tests::wait::PATIENCE;
 use tempfile::TempDir;
 
 /// Commands of other programs, by their beginning, and why they are not run here.
-const OTHERS: [(&str, &str); 29] = [
+const OTHERS: [(&str, &str); 30] = [
     (
         "portcullis push --config edge --to https://portcullis.example",
         "asks the Worker that `edge_docs.rs` runs",
@@ -48,6 +48,7 @@ const OTHERS: [(&str, &str); 29] = [
     ("claude mcp add", "is Claude Code's"),
     ("portcullis audit ", "reads what a gateway has recorded; `audit.rs` runs it"),
     ("portcullis simulate ", "tries what a gateway has recorded; `simulate.rs` runs it"),
+    ("portcullis registry ", "asks a registry and reads another; `registry.rs` runs what its page says"),
     ("openssl rand -base64 32", "is OpenSSL's, which need not be installed"),
     ("cargo run --package portcullis-core --example schema", "is what the library compares the schema with"),
 ];

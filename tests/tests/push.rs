@@ -113,6 +113,19 @@ fn a_configuration_is_pushed_pulled_and_put_back() {
     let notes: Vec<_> =
         versions["versions"].as_array().unwrap().iter().map(|one| one["note"].as_str().unwrap()).collect();
     assert_eq!(notes, ["back to version 1", "", "", "the first"]);
+    let compared = |arguments: &[&str]| {
+        stage.gateway.cli(&[&["versions", "--url", &stage.origin(), "--diff"], arguments].concat())
+    };
+    let forth = compared(&["1", "--to", "2"]);
+    check(&forth, 0, "+++ portcullis.yaml\n@@ ");
+    for said in ["server two is added", "server one is removed"] {
+        assert!(forth.stderr.contains(said), "{said}: {}", forth.stderr);
+    }
+    check(&compared(&["1"]), 0, "both versions say the same");
+    check(&compared(&["9"]), 1, "there is no version 9");
+    let json: Value = serde_json::from_str(&compared(&["2", "--to", "1", "--json"]).stdout).unwrap();
+    let first = json!({ "what": "server", "name": "one", "kind": "added" });
+    assert_eq!(json["changes"][0], first, "{json}");
 
     stage.gateway.restart();
     assert!(stage.tools().contains(&"one__echo".to_owned()), "the newest version is served after a restart");

@@ -80,6 +80,97 @@ fn what_is_imported_waits_for_a_review_and_strict_mode_serves_nothing_else() {
     wait::expect("the server to be gone", || !tools().contains("sums__"));
 }
 
+/// Runs every command of the registry's page, one after the other, with these two in place of those that the page names.
+#[test]
+fn what_its_page_says_can_be_done() {
+    let upstream = Upstream::fixture(&[]);
+    let other = gateway("version: 1\nregistry: { public: true }\n");
+    let weather = {
+        let mut entry = entry("1.0.0", upstream.url());
+        entry["name"] = "com.example/weather".into();
+        entry
+    };
+    assert_eq!(send(&other, "POST", "/v0.1/publish", &weather).status, 200);
+    let base = |of: &Gateway| of.url_of("").trim_end_matches('/').to_owned();
+    let source = &base(&other);
+    let builder = Gateway::with("version: 1\n").configured_remotely().env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY);
+    let governed = builder.file("server.json", &entry("1.0.0", upstream.url()).to_string()).start();
+    let config = json!({ "version": 1, "registry": { "sources": [source] } }).to_string();
+    let pushed = Request::new("PUT", &governed.url_of("/admin/v1/config"))
+        .header("Authorization", format!("Bearer {ADMIN_KEY}"))
+        .header("If-Match", "*")
+        .header("Content-Type", "application/json")
+        .body(json!({ "files": { "portcullis.yaml": config } }).to_string())
+        .send();
+    let status = pushed.status;
+    assert_eq!(status, 201, "{}", pushed.text());
+
+    let page = std::fs::read_to_string(toolbox::repository("docs/registry.md")).expect("it is there");
+    let server_json = governed.folder().join("server.json").display().to_string();
+    let mut said = Vec::new();
+    for line in page.lines().filter_map(|line| line.strip_prefix("portcullis ")) {
+        let line = line.replace("https://mcp.example.com", &base(&governed));
+        let line = line.replace("https://registry.example.com", source).replace("server.json", &server_json);
+        let words: Vec<_> = line
+            .split('"')
+            .enumerate()
+            .flat_map(|(n, part)| if n % 2 == 1 { vec![part] } else { part.split_whitespace().collect() })
+            .collect();
+        let ran = governed.cli(&words);
+        assert_eq!(ran.code(), Some(0), "{line}: {}{}", ran.stdout, ran.stderr);
+        said.push(ran.stdout.replace(source, "SOURCE"));
+    }
+    let said = said.concat();
+    for expected in [
+        "com.example/sums 1.0.0 is published and approved",
+        "com.example/sums  1.0.0    approved  active  admin",
+        "com.example/sums 1.0.0 is deprecated",
+        "com.example/sums is active, in 1 version",
+        "com.example/sums 1.0.0 is deleted",
+        "1 wait for a review, 0 are as they were, 0 are no server.json",
+        "com.example/weather  1.0.0    pending",
+        "entry     com.example/weather 1.0.0",
+        "com.example/weather 1.0.0 is approved, and served as \"weather\" from now on",
+        "com.example/weather 1.0.0 is rejected",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
+
+#[test]
+fn the_command_line_approves_what_was_looked_at_and_says_what_is_wrong() {
+    let upstream = Upstream::fixture(&[]);
+    let other = gateway("version: 1\nregistry: { public: true }\n");
+    let source = other.url_of("");
+    let source = source.trim_end_matches('/');
+    assert_eq!(send(&other, "POST", "/v0.1/publish", &entry("1.0.0", upstream.url())).status, 200);
+    let gateway = gateway(&format!("version: 1\nregistry: {{ sources: [\"{source}\"] }}\n"));
+    let url = gateway.url_of("");
+    let run = |words: &[&str]| {
+        let ran = gateway.cli(&[&["registry"], words, &["--url", &url]].concat());
+        (ran.code(), format!("{}{}", ran.stdout, ran.stderr))
+    };
+    let imported = run(&["import", source, "--json"]);
+    assert_eq!(imported.0, Some(0), "{}", imported.1);
+    let one = ["com.example/sums", "1.0.0"];
+    let refused = |words: &[&str], why: &str| {
+        let (code, said) = run(words);
+        assert!(code == Some(1) && said.contains(why), "{words:?}: {code:?} {said}");
+    };
+    refused(&["approve", one[0], one[1]], "Say --yes where nobody can be asked");
+    refused(&["approve", one[0], one[1], "--digest", "another"], "not what was shown");
+    refused(&["approve", "com.example/none", "1.0.0", "--yes"], "the registry has no com.example/none");
+    refused(&["status", one[0], one[1], "gone"], "expected one of active, deprecated, deleted");
+    gateway.write("wrong.json", &entry("^1", upstream.url()).to_string());
+    let wrong = gateway.folder().join("wrong.json").display().to_string();
+    refused(&["publish", &wrong], "version");
+    let listed: Value = serde_json::from_str(&run(&["list", "--json"]).1).expect("JSON");
+    let digest = listed[0]["digest"].as_str().expect("something waits");
+    let approved = run(&["approve", one[0], one[1], "--digest", digest]);
+    assert_eq!(approved.0, Some(0), "{}", approved.1);
+    refused(&["approve", one[0], one[1], "--yes"], "it is approved as it is");
+}
+
 /// A client that we did not write reads and publishes, and the official schema accepts every entry.
 #[test]
 fn a_client_of_the_registry_api_reads_and_publishes() {

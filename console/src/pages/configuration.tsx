@@ -1,8 +1,7 @@
 // The configuration: written and checked here, and every version that there was.
-import { useMemo, useRef, useState } from "react";
+import { useRef, useState } from "react";
 import { ask, read, type ProblemField } from "../api.ts";
 import { changed, useData, useTask } from "../data.ts";
-import { diff } from "../diff.ts";
 import { useApi, useMe } from "../me.tsx";
 import { useQuery } from "../router.tsx";
 import { Button, Card, Dialog, Empty, Field, Head, Load, Note, Segments, Tabs, Tag, Trouble } from "../ui/kit.tsx";
@@ -57,6 +56,9 @@ function Editor({ current, etag }: { current: Whole; etag: string | null }) {
   const isChanged = JSON.stringify(files) !== JSON.stringify(current.files);
   const check = useTask(async () =>
     (await ask<{ valid: boolean; problems: ProblemField[] }>("POST", "config/check", { body: { files, overlays: current.overlays } })).data);
+  const compare = useTask(async () =>
+    (await ask<Difference>("POST", "config/diff", { body: { ...(current.version > 0 && { from: current.version }), files, overlays: current.overlays } })).data);
+  const review = () => { setPushing(true); compare.clear(); void compare.run(); };
   const push = useTask(async () => {
     const body: Push = { files, overlays: current.overlays, note };
     const condition = current.version === 0 ? { ifNoneMatch: "*" } : { ifMatch: etag ?? `"${current.version}"` };
@@ -79,10 +81,11 @@ function Editor({ current, etag }: { current: Whole; etag: string | null }) {
       <div className="form-foot">
         {isChanged && <Button look="plain" onPress={() => setFiles(start)}>Discard</Button>}
         <Button busy={check.busy} onPress={() => void check.run()}>Check</Button>
-        {configures && <Button look="primary" isDisabled={!isChanged} onPress={() => setPushing(true)}>Review and put in force</Button>}
+        {configures && <Button look="primary" isDisabled={!isChanged} onPress={review}>Review and put in force</Button>}
       </div>
       <Dialog title="What changes" wide open={pushing} onClose={() => setPushing(false)}>
-        <Differences before={current.files} after={files} />
+        {compare.error && <Trouble error={compare.error} />}
+        {compare.result ? <Differences of={compare.result} /> : compare.busy && <div className="bones" role="status" aria-label="Comparing"><span /><span /><span /></div>}
         {has("post simulate") && <Simulate trial={{ files, overlays: current.overlays }} />}
         <Field label="Note" value={note} onChange={setNote} hint="Why, for whoever reads the history." />
         {push.error && <Trouble error={push.error} />}
@@ -107,17 +110,30 @@ function TextEditor({ label, text, onChange, marked }: { label: string; text: st
   );
 }
 
-function Differences({ before, after }: { before: Files; after: Files }) {
-  const changes = useMemo(() => [...new Set([...Object.keys(before), ...Object.keys(after)])].sort()
-    .map((name) => ({ name, lines: diff(before[name] ?? "", after[name] ?? "") })).filter(({ lines }) => lines.length > 0), [before, after]);
-  if (changes.length === 0) return <Note>The files say the same.</Note>;
-  return <>{changes.map(({ name, lines }) => (
-    <Card key={name} title={name} flush>
-      <div className="diff" tabIndex={0} role="region" aria-label={`What changes in ${name}`}>
-        {lines.map(({ kind, text }, at) => <div key={at} className={kind}>{{ add: "+ ", del: "- ", same: "  ", gap: "" }[kind]}{text}</div>)}
-      </div>
-    </Card>
-  ))}</>;
+type Difference = {
+  files: { name: string; unified: string }[];
+  changes: { what: "server" | "group" | "variant" | "agent" | "setting" | "overlay"; name: string; kind: "added" | "removed" | "changed" }[];
+};
+
+const TONES = { added: "ok", removed: "bad", changed: "warn" } as const;
+const KINDS: Record<string, string> = { "+": "add", "-": "del", "@": "gap", "\\": "gap" };
+
+/** What changes, as the gateway tells it: by name, and line by line. */
+function Differences({ of: { files, changes } }: { of: Difference }) {
+  if (files.length === 0) return <Note>The files say the same.</Note>;
+  return <>
+    {changes.length === 0 ? <Note>Nothing but comments, order or spelling changes.</Note> :
+      <ul className="card list" aria-label="What changes">{changes.map(({ what, name, kind }) => (
+        <li key={`${what} ${name}`}><Tag tone={TONES[kind]}>{kind}</Tag><span className="grow wrap">{what} <b>{name}</b></span></li>
+      ))}</ul>}
+    {files.map(({ name, unified }) => (
+      <Card key={name} title={name} flush>
+        <div className="diff" tabIndex={0} role="region" aria-label={`What changes in ${name}`}>
+          {unified.split("\n").slice(0, -1).map((line, at) => <div key={at} className={KINDS[line[0] ?? ""] ?? "same"}>{line}</div>)}
+        </div>
+      </Card>
+    ))}
+  </>;
 }
 
 function Versions({ current }: { current: number }) {
@@ -126,8 +142,7 @@ function Versions({ current }: { current: number }) {
   const [shown, setShown] = useState<number>();
   const look = useTask(async (version: number) => {
     setShown(version);
-    const [one, newest] = await Promise.all([read<Whole>(`config/versions/${version}`), read<Whole>("config")]);
-    return { one, newest };
+    return read<Difference>(`config/versions/${current}/diff?to=${version}`);
   });
   const back = useTask(async (version: number) => { await goBack(version, current); setShown(undefined); });
   return (
@@ -141,7 +156,8 @@ function Versions({ current }: { current: number }) {
       ))}</ul>
       <Dialog title={configures ? `Back to version ${shown}` : `What version ${shown} says otherwise`} wide open={shown !== undefined} onClose={() => setShown(undefined)}>
         {look.error && <Trouble error={look.error} />}
-        {look.result && <Differences before={look.result.newest.files} after={look.result.one.files} />}
+        {look.busy && <div className="bones" role="status" aria-label="Comparing"><span /><span /><span /></div>}
+        {look.result && <Differences of={look.result} />}
         {back.error && <Trouble error={back.error} />}
         <div className="foot"><Button onPress={() => setShown(undefined)}>Close</Button>
           {configures && <Button look="primary" busy={back.busy} isDisabled={!look.result} onPress={() => shown !== undefined && void back.run(shown)}>Roll back</Button>}</div>

@@ -147,10 +147,13 @@ function Form({ onClose }: { onClose: () => void }) {
   const [credential, setCredential] = useState("");
   const [header, setHeader] = useState("Authorization");
   const [variable, setVariable] = useState("");
+  const [account, setAccount] = useState("none");
   const place = kind === "url" ? header : variable;
   const value = place === "Authorization" ? `Bearer ${credential}` : credential;
   const given = credential !== "" && place !== "" ? { [kind === "url" ? "headers" : "env"]: { [place]: value } } : {};
-  const settings: Settings = { ...(kind === "url" ? { url: where.trim() } : { command: split(where) }), ...given };
+  const oauth: { [key: string]: Json } = account === "everyone" ? { for: "everyone" } : {};
+  const signIn: Settings = kind === "url" && account !== "none" ? { auth: { oauth } } : given;
+  const settings: Settings = { ...(kind === "url" ? { url: where.trim() } : { command: split(where) }), ...signIn };
   const save = useTask(async () => { await addAll([{ name, settings }], "all"); onClose(); navigate(path("servers", name)); });
   return (
     <form className="stack" onSubmit={(event) => { event.preventDefault(); void save.run(); }}>
@@ -158,10 +161,13 @@ function Form({ onClose }: { onClose: () => void }) {
       <div className="field"><span className="label">It is</span><div><Segments label="It is" value={kind} onChange={setKind} options={[{ id: "url", name: "A service elsewhere" }, { id: "command", name: "A program on the gateway's machine" }]} /></div></div>
       {kind === "url" ? <Field label="Address" value={where} onChange={setWhere} required mono placeholder="https://mcp.example.com/mcp" /> :
         <Field label="Command" value={where} onChange={setWhere} required mono placeholder="npx -y @modelcontextprotocol/server-memory" />}
-      <div className="columns">
+      {kind === "url" && <div className="field"><span className="label">It asks for</span><div><Segments label="It asks for" value={account} onChange={setAccount}
+        options={[{ id: "none", name: "A credential, or nothing" }, { id: "everyone", name: "One account for all" }, { id: "user", name: "Each user's account" }]} /></div>
+        {account !== "none" && <span className="hint">{account === "everyone" ? "You connect it once it is added, with the admin key." : "Each user is led to connect when they call it first."} Its authorization server is found by itself.</span>}</div>}
+      {(kind !== "url" || account === "none") && <div className="columns">
         {kind === "url" ? <Field label="Header of the credential" value={header} onChange={setHeader} /> : <Field label="Variable of the credential" value={variable} onChange={setVariable} mono placeholder="API_TOKEN" />}
         <Field label="Credential" type="password" value={credential} onChange={setCredential} autoComplete="new-password" hint="Kept as a secret of its own; the configuration only names it." />
-      </div>
+      </div>}
       {save.error && <Trouble error={save.error} />}
       <div className="foot"><Button onPress={onClose}>Cancel</Button><Button look="primary" type="submit" busy={save.busy} isDisabled={name === "" || where === ""}>Add the server</Button></div>
     </form>

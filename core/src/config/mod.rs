@@ -70,7 +70,7 @@ pub use cases::{Case, read_cases};
 #[cfg(feature = "control")]
 pub use console::{Attribute, Console, ConsoleSignIn, Holder, Scim};
 #[cfg(feature = "control")]
-pub use edit::{Edit, NotEdited, Section, Written, edit, written};
+pub use edit::{Edit, NotEdited, Section, Written, edit, settings, written};
 pub use elicitation::{Elicitation, Forms};
 pub use file::schema;
 pub use hosting::{

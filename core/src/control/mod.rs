@@ -10,6 +10,8 @@ pub(crate) mod console;
 #[cfg(feature = "control")]
 pub(crate) mod cookie;
 pub(crate) mod decide;
+#[cfg(feature = "control")]
+pub(crate) mod difference;
 mod document;
 #[cfg(feature = "control")]
 pub mod fleet;

@@ -58,7 +58,7 @@ impl<'r> Asked<'r> {
     }
 
     /// Returns the number that the path ends with.
-    fn number(&self) -> Result<u64, Fault> {
+    pub(super) fn number(&self) -> Result<u64, Fault> {
         operations::number(self.value()).ok_or_else(Fault::nowhere)
     }
 

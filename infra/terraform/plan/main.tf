@@ -156,6 +156,8 @@ locals {
       PORTCULLIS_LOG              = var.log_level
     },
     var.connections_under_kms ? { PORTCULLIS_CONNECTION_KMS_KEY = var.key_arn } : {},
+    var.control_plane == null ? {} : { PORTCULLIS_CONTROL = var.control_plane },
+    var.enrolment == null ? {} : { PORTCULLIS_ENROLMENT = var.enrolment },
     local.tenants ? { PORTCULLIS_ANSWERS = "streamed" } : {},
   )
 

@@ -32,6 +32,8 @@ output "identity_statements" {
 
 output "environment" {
   value = local.environment
+  # An enrolment is among it.
+  sensitive = true
 }
 
 output "alarms" {

@@ -96,6 +96,23 @@ variable "log_level" {
   type = string
 }
 
+variable "control_plane" {
+  type = string
+  validation {
+    condition     = var.control_plane == null || can(regex("^https://\\S+$", var.control_plane))
+    error_message = "A control plane is reached by https."
+  }
+}
+
+variable "enrolment" {
+  type      = string
+  sensitive = true
+  validation {
+    condition     = var.enrolment == null || var.control_plane != null
+    error_message = "An enrolment is for joining a control plane, whose URL is missing."
+  }
+}
+
 variable "cloudfront" {
   type = bool
   validation {

@@ -80,6 +80,12 @@ pub(crate) struct Versions {
     /// The most versions, the newest first
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) limit: u64,
+    /// Instead of the list, how another version differs from this one: the newest, or the one that --to names
+    #[arg(long, value_name = "VERSION", conflicts_with = "limit")]
+    pub(crate) diff: Option<u64>,
+    /// The other version
+    #[arg(id = "compared", long = "to", value_name = "VERSION", requires = "diff")]
+    pub(crate) to: Option<u64>,
     #[command(flatten)]
     pub(crate) credential: AdminCredential,
     /// Print JSON

@@ -87,7 +87,9 @@ impl Admin {
         text: String,
     ) -> anyhow::Result<Response<Chunks>> {
         let mut request = Request::new(Whole::from(text));
-        let uri = format!("{}/admin/v1/{path}", self.url);
+        // The registry has a door of its own.
+        let root = if path.starts_with('/') { "" } else { "/admin/v1/" };
+        let uri = format!("{}{root}{path}", self.url);
         (*request.method_mut(), *request.uri_mut()) = (method, uri.parse()?);
         request.headers_mut().insert(header::AUTHORIZATION, self.bearer.clone());
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -2,11 +2,10 @@
 //!
 //! **What is approved is what was shown**: its digest goes along, and what the server says by then has to have it.
 
-use std::io::{IsTerminal as _, Write as _, stdin};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderValue, Method, Request, header};
@@ -18,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::admin::Admin;
-use super::{find, say, start_keeping, table};
+use super::{ask_for, find, say, start_keeping, table};
 use crate::cli::Approve;
 use crate::host::Machine;
 
@@ -124,7 +123,7 @@ async fn of_server(args: &Approve, door: &Door, server: &str) -> anyhow::Result<
     let path = format!("approvals/{}", spelt(server));
     let mut shown = door.ask(Method::GET, &path, None).await?;
     if args.forget {
-        ask_for(args, &format!("Approve nothing of {server} any more?"))?;
+        ask_for(args.yes, &format!("Approve nothing of {server} any more?"))?;
         shown = door.ask(Method::DELETE, &path, None).await?;
         return Ok(end(args, &shown, &format!("nothing of {server} is approved any more")));
     }
@@ -134,7 +133,7 @@ async fn of_server(args: &Approve, door: &Door, server: &str) -> anyhow::Result<
     if shown["launch_approved"] == false {
         // Nothing is known of what it offers before it may be reached.
         eprintln!("portcullis: {server} is reached by\n  {}", text(&shown, "launch"));
-        ask_for(args, "Approve that?")?;
+        ask_for(args.yes, "Approve that?")?;
         door.ask(Method::PUT, &path, Some(json!({ "digest": shown["digest"] }))).await?;
         shown = until_read(door, &path).await?;
     }
@@ -149,7 +148,7 @@ async fn of_server(args: &Approve, door: &Door, server: &str) -> anyhow::Result<
         Some(tool) => format!("Approve the tool {tool} of {server} as it is?"),
         None => format!("Approve all of this of {server}?"),
     };
-    ask_for(args, &question)?;
+    ask_for(args.yes, &question)?;
     let mut body = json!({ "digest": shown["digest"] });
     if let Some(tool) = &args.tool {
         body["tool"] = tool.as_str().into();
@@ -195,24 +194,6 @@ async fn until_read(door: &Door, path: &str) -> anyhow::Result<Value> {
         }
         sleep(LOOK).await;
     }
-}
-
-/// Asks whether that is meant; without a terminal it has to be said beforehand.
-fn ask_for(args: &Approve, question: &str) -> anyhow::Result<()> {
-    if args.yes {
-        return Ok(());
-    }
-    if !stdin().is_terminal() {
-        bail!("{question} Say --yes where nobody can be asked");
-    }
-    eprint!("{question} [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    stdin().read_line(&mut answer).context("the answer cannot be read")?;
-    if !matches!(answer.trim(), "y" | "Y" | "yes") {
-        bail!("nothing is approved");
-    }
-    Ok(())
 }
 
 /// Shows what is to be approved: what has changed since, or everything where nothing was approved.

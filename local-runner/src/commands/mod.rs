@@ -25,13 +25,14 @@ mod instance;
 mod instances;
 mod keys;
 mod push;
+mod registry;
 mod secrets;
 mod serve;
 mod simulate;
 mod stdio;
 mod tools;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _, stdin};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -85,6 +86,7 @@ pub(crate) async fn run(cli: Cli, telemetry: Option<Arc<Telemetry>>) -> anyhow::
         Command::Pull(args) => unless_stopped(Box::pin(push::pull(args))).await,
         Command::Rollback(args) => unless_stopped(Box::pin(push::rollback(args))).await,
         Command::Versions(args) => unless_stopped(Box::pin(push::versions(args))).await,
+        Command::Registry(command) => unless_stopped(Box::pin(registry::run(command))).await,
         Command::Fleet(command) => unless_stopped(Box::pin(fleet::run(command))).await,
         Command::Schema => {
             say(format_args!("{}", SCHEMA.trim_end()));
@@ -112,6 +114,24 @@ fn say(line: impl std::fmt::Display) {
 /// Counts things as people do: `1 server`, `2 servers`.
 pub(crate) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Asks whether that is meant, unless it was said beforehand; without a terminal it has to be.
+fn ask_for(is_said: bool, question: &str) -> anyhow::Result<()> {
+    if is_said {
+        return Ok(());
+    }
+    if !stdin().is_terminal() {
+        anyhow::bail!("{question} Say --yes where nobody can be asked");
+    }
+    eprint!("{question} [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer).context("the answer cannot be read")?;
+    if !matches!(answer.trim(), "y" | "Y" | "yes") {
+        anyhow::bail!("nothing is approved");
+    }
+    Ok(())
 }
 
 /// Writes rows under their heads, each column as wide as it has to be.

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use http::{Method, header};
+use portcullis_core::audit::visible;
 use portcullis_core::control::{Document, digest};
 use portcullis_core::sorted::SortedMap;
 use serde_json::{Map, Value, json};
@@ -190,6 +191,9 @@ pub(super) async fn rollback(args: Rollback) -> anyhow::Result<ExitCode> {
 
 pub(super) async fn versions(args: Versions) -> anyhow::Result<ExitCode> {
     let admin = Admin::new(&args.url, &args.credential)?;
+    if let Some(from) = args.diff {
+        return compare(&admin, from, &args).await;
+    }
     let path = format!("config/versions?limit={}", args.limit);
     let Answered { body, .. } = admin.ask((Method::GET, &path), &[], None, &[]).await?;
     if args.json {
@@ -200,6 +204,30 @@ pub(super) async fn versions(args: Versions) -> anyhow::Result<ExitCode> {
     let row = |version: &Value| ["version", "at", "by", "note"].map(|key| text(&version[key]));
     let versions = body["versions"].as_array().cloned().unwrap_or_default();
     table(["VERSION", "AT", "BY", "NOTE"], versions.iter().map(row));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows how another version differs from one.
+async fn compare(admin: &Admin, from: u64, args: &Versions) -> anyhow::Result<ExitCode> {
+    let to = args.to.map(|to| format!("?to={to}")).unwrap_or_default();
+    let path = format!("config/versions/{from}/diff{to}");
+    let Answered { body, .. } = admin.ask((Method::GET, &path), &[], None, &[]).await?;
+    if args.json {
+        say(format_args!("{body:#}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    for file in body["files"].as_array().into_iter().flatten() {
+        let name = text(&file["name"]);
+        say(format_args!("--- {name}\n+++ {name}\n{}", text(&file["unified"]).trim_end_matches('\n')));
+    }
+    for change in body["changes"].as_array().into_iter().flatten() {
+        let [kind, what, name] = ["kind", "what", "name"].map(|key| text(&change[key]));
+        eprintln!("portcullis: {what} {} is {kind}", visible(&name));
+    }
+    if body["files"].as_array().is_none_or(Vec::is_empty) {
+        eprintln!("portcullis: both versions say the same");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -30,6 +30,14 @@ async function go(name) {
   await settled();
 }
 
+/** Signs in at the pages of an identity provider, and consents. */
+async function atProvider(pages, person) {
+  await pages.locator("input[name=login]").fill(person);
+  await pages.locator("input[name=password]").fill(person);
+  await pages.locator("button[type=submit]").click();
+  await pages.locator("input[name=prompt][value=consent] ~ button[type=submit]").click();
+}
+
 async function signIn() {
   await page.goto(`${url}/console/`);
   await page.getByRole("heading", { name: "Portcullis", level: 1 }).waitFor();
@@ -38,10 +46,7 @@ async function signIn() {
     await button("Sign in with the key").click();
   } else {
     await page.getByRole("link", { name: "Sign in with your organisation" }).click();
-    await page.locator("input[name=login]").fill(said("person"));
-    await page.locator("input[name=password]").fill(said("person"));
-    await page.locator("button[type=submit]").click();
-    await page.locator("input[name=prompt][value=consent] ~ button[type=submit]").click();
+    await atProvider(page, said("person"));
   }
   await heading("Overview").waitFor();
   await settled();
@@ -185,6 +190,32 @@ const JOURNEYS = {
     await client.close();
     return { refused, preview, told: told.description, answer };
   },
+  /** Adds a server that asks for an account, and connects one for all, while an agent is connected. */
+  async connect() {
+    const { client, until } = await connectedCoder();
+    await go("Servers");
+    await button("Add a server").first().click();
+    await dialog().getByRole("textbox", { name: "Name" }).fill("notes");
+    await dialog().getByRole("textbox", { name: "Address" }).fill(said("at"));
+    await dialog().getByRole("radio", { name: "One account for all" }).click();
+    await putInForce("Add the server");
+    await heading("notes").waitFor();
+    const opened = context.waitForEvent("page");
+    await page.getByRole("link", { name: "Connect", exact: true }).first().click();
+    const pages = await opened;
+    await pages.locator("input[name=key]").fill(said("key"));
+    await pages.locator("button[value=connect]").click();
+    await atProvider(pages, "ann");
+    await pages.getByRole("heading", { name: "Connected" }).waitFor();
+    await pages.close();
+    await page.locator(".status.ok", { hasText: "up" }).first().waitFor();
+    await until("its tools appear", (tools) => tools.includes("notes__whoami"));
+    const answer = JSON.stringify(await client.callTool({ name: "notes__whoami", arguments: {} }));
+    await go("Connections");
+    await tableRow("everyone").waitFor();
+    await client.close();
+    return { answer };
+  },
   /** Does without a mouse: past the menu, into a dialog, out of it again. */
   async keyboard() {
     await page.goto(`${url}/console/keys`);
@@ -244,4 +275,6 @@ try {
   process.exitCode = 1;
 } finally {
   await browser.close();
+  // A client of a journey that has failed would go on listening.
+  process.exit();
 }

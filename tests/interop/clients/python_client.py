@@ -120,7 +120,7 @@ class Browser:
 
     async def visit(self, url):
         """Follows an authorization request to where it leads back."""
-        async with httpx2.AsyncClient(trust_env=False) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
             for _ in range(10):
                 if url.startswith(REDIRECT):
                     self.back = httpx2.URL(url).params

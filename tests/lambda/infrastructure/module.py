@@ -18,7 +18,7 @@ MODULE = REPOSITORY / "infra/terraform"
 # What each kind of deployment is called by the module's variables.
 VARIABLES = {
     "plain": {},
-    "signed": {"url_auth": "AWS_IAM", "secrets_from_afar": False, "connections_under_kms": False, "architecture": "x86_64"},
+    "signed": {"url_auth": "AWS_IAM", "secrets_from_afar": False, "connections_under_kms": False, "architecture": "x86_64", "control_plane": "https://control.example.com", "enrolment": "a-token"},
     "tenant": {"isolation": "tenant"},
     "front": {
         "cloudfront": True,
@@ -44,6 +44,8 @@ GIVEN = {
     "connections_under_kms": True,
     "log_retention": 30,
     "log_level": "info",
+    "control_plane": None,
+    "enrolment": None,
     "cloudfront": False,
     "domain_name": None,
     "certificate_arn": None,

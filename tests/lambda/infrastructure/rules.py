@@ -14,7 +14,7 @@ WITHOUT_RESOURCE = {"secretsmanager:ListSecrets"}
 TOPIC = arn("sns", "alarms")
 KINDS = {
     "plain": {},
-    "signed": {"UrlAuth": "AWS_IAM", "SecretsFromAfar": "no", "ConnectionsUnderKms": "no", "Architecture": "x86_64", "AlarmTopic": TOPIC},
+    "signed": {"UrlAuth": "AWS_IAM", "SecretsFromAfar": "no", "ConnectionsUnderKms": "no", "Architecture": "x86_64", "AlarmTopic": TOPIC, "ControlPlane": "https://control.example.com", "Enrolment": "a-token"},
     "tenant": {"Isolation": "tenant", "IdentityRole": "yes"},
     "front": {
         "CloudFront": "yes",
@@ -128,7 +128,9 @@ def function(made):
 def variables(made):
     answers = {"PORTCULLIS_ANSWERS": "streamed"} if made.condition("Tenants") else {}
     wraps = {"PORTCULLIS_CONNECTION_KMS_KEY": arn("kms", "key/k")} if made.condition("WrapsConnections") else {}
-    return answers | wraps | {
+    governed = {"PORTCULLIS_CONTROL": "https://control.example.com", "PORTCULLIS_ENROLMENT": "a-token"}
+    joins = governed if made.condition("Joins") else {}
+    return answers | wraps | joins | {
         "PORTCULLIS_TABLE": "portcullis",
         "PORTCULLIS_SEAL_KEY_SECRET": secret_arn("portcullis/gateway/seal-key"),
         "PORTCULLIS_ADMIN_KEY_SECRET": secret_arn("portcullis/gateway/admin-key"),

@@ -46,6 +46,9 @@ impl Section {
     }
 }
 
+/// Every section.
+const SECTIONS: [Section; 4] = [Section::Servers, Section::Groups, Section::Variants, Section::Agents];
+
 fn names_something(name: &str) -> bool {
     name.split('/').all(|part| !part.trim().is_empty()) && !name.chars().any(char::is_control)
 }
@@ -86,6 +89,35 @@ pub fn written(sources: &[Source], section: Section) -> Vec<Written> {
         Written { origin, ..entry }
     }));
     entries
+}
+
+/// Returns what is set outside of the sections, such as `gateway`, by its key. Of a file that cannot be read there is nothing.
+pub fn settings(sources: &[Source]) -> Vec<Written> {
+    let beside = Beside::of(sources);
+    let (mut found, mut foreign) = (Vec::new(), Vec::new());
+    for source in sources {
+        let Ok((syntax, node)) = read(source) else { continue };
+        match kind(beside, &node, syntax, source) {
+            Some(Kind::Native) => found.extend(settings_of(&node, Some(&source.path))),
+            Some(_) => foreign.push(source.clone()),
+            None => {}
+        }
+    }
+    if !foreign.is_empty() {
+        let node = read_as(&to_yaml(&import(&foreign)), Syntax::Yaml);
+        found.extend(node.iter().flat_map(|node| settings_of(node, None)));
+    }
+    found
+}
+
+fn settings_of(node: &Node, path: Option<&str>) -> Vec<Written> {
+    let is_section = |name: &str| name == "version" || SECTIONS.iter().any(|section| section.key() == name);
+    let written = |(name, at, node): (&str, Position, &Node)| Written {
+        name: name.to_owned(),
+        origin: path.map(|path| origin(path, at, &[name])),
+        settings: Tree::of(node).to_json(),
+    };
+    entries_of(Some(node)).filter(|(name, ..)| !is_section(name)).map(written).collect()
 }
 
 /// Returns where the servers of a foreign file stand.

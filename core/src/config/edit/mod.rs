@@ -26,7 +26,7 @@ use super::policy::Origin;
 use super::problem::quote;
 use super::source::{Beside, Kind, Source, kind};
 use crate::names::without_case;
-pub use entries::{Section, Written, written};
+pub use entries::{Section, Written, settings, written};
 use text::{Bar, Text};
 use tree::Tree;
 

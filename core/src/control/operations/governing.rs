@@ -27,6 +27,10 @@ pub(crate) enum Governing {
     ShowTools,
     Explain,
     Simulate,
+    /// A configuration is compared with a version.
+    Compare,
+    /// A version is compared with another.
+    CompareVersions,
     /// Entries of the registry are reviewed.
     Reviewing(Reviewing),
     /// The registry is read or written, at its own door.

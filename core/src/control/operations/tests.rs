@@ -175,6 +175,8 @@ mod described {
         ---- PATCH /v0.1/servers/{name}/status
         ---- POST /v0.1/publish
         AAA- POST /admin/v1/simulate
+        AAA- POST /admin/v1/config/diff
+        AAA- GET /admin/v1/config/versions/{version}/diff
         "#);
     }
 }

@@ -1,5 +1,6 @@
 //! What a gateway answers that governs: each operation of `control/operations/governing.rs`, one arm each.
 
+mod difference;
 mod entries;
 mod fleet;
 mod instances;
@@ -35,6 +36,8 @@ impl<H: Host> Gateway<H> {
             Governing::Writing(does) => self.write_entry(does, asked).await,
             Governing::ShowTools => self.show_tools(asked).await,
             Governing::Simulate => self.simulate_for(asked).await,
+            Governing::Compare => self.compare(asked).await,
+            Governing::CompareVersions => self.compare_versions(asked).await,
             Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::Fleet(order) => self.order(order, asked).await,

@@ -175,6 +175,32 @@ fn a_way_back_is_a_version_of_its_own() {
 }
 
 #[test]
+fn versions_and_drafts_are_compared() {
+    let stage = Stage::new();
+    let draft = |from: &str, text: &str| {
+        let body = format!("{{{from}\"files\":{{\"portcullis.yaml\":{}}}}}", Value::from(text));
+        stage.json(Method::POST, "config/diff", &body)
+    };
+    let first = draft("", ONE);
+    insta::assert_snapshot!(first.body, @r#"{"changes":[{"kind":"added","name":"a","what":"server"}],"files":[{"name":"portcullis.yaml","unified":"@@ -0,0 +1,3 @@\n+version: 1\n+servers:\n+  a: { url: http://a.test/mcp }\n"}]}"#);
+    stage.push("*", ONE);
+    stage.push("*", TWO);
+    insta::assert_snapshot!(draft("", TWO).body, @r#"{"changes":[],"files":[]}"#);
+    let forth = draft("\"from\":1,", TWO);
+    insta::assert_snapshot!(forth.body, @r#"{"changes":[{"kind":"removed","name":"a","what":"server"},{"kind":"added","name":"b","what":"server"}],"files":[{"name":"portcullis.yaml","unified":"@@ -1,3 +1,3 @@\n version: 1\n servers:\n-  a: { url: http://a.test/mcp }\n+  b: { url: http://b.test/mcp }\n"}]}"#);
+    assert_eq!(stage.json(Method::GET, "config/versions/1/diff", "").body, forth.body);
+    let back = stage.json(Method::GET, "config/versions/2/diff?to=1", "").body;
+    assert!(back.contains(r#""kind":"removed","name":"b","what":"server""#), "{back}");
+    assert_eq!(draft("", "servers: [").status, 200, "what could not be served can be compared");
+    assert_eq!(draft("\"from\":7,", TWO).status, 404);
+    for path in ["config/versions/1/diff?to=7", "config/versions/7/diff", "config/versions/x/diff"] {
+        assert_eq!(stage.json(Method::GET, path, "").status, 404, "{path}");
+    }
+    assert_eq!(stage.json(Method::GET, "config/versions/1/diff?to=x", "").status, 400);
+    assert_eq!(stage.servers(), ["b"], "to compare is not to push");
+}
+
+#[test]
 fn keys_are_made_and_revoked() {
     let stage = Stage::new();
     let made = stage.json(Method::POST, "keys", r#"{"agent":"default","comment":"a laptop"}"#);

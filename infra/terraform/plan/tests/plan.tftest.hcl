@@ -16,6 +16,8 @@ variables {
   connections_under_kms = true
   log_retention         = 30
   log_level             = "info"
+  control_plane         = null
+  enrolment             = null
   cloudfront            = false
   domain_name           = null
   certificate_arn       = null
