@@ -142,8 +142,8 @@ mod tests {
         let said = serde_json::to_string(&owned).expect("texts and numbers are JSON");
         assert_eq!(serde_json::from_str::<KeyRecord>(&said).expect("a key"), owned);
         let ring = KeyRing::new([record(1), owned]);
-        let owner = |number: u8| ring.owner_of(&record(number).principal());
-        assert_eq!([owner(1), owner(2), owner(3)], [None, Some("user:corp:ann"), None]);
+        let whose = |number: u8| ring.owner_of(&record(number).principal());
+        assert_eq!([whose(1), whose(2), whose(3)], [None, Some("user:corp:ann"), None]);
     }
 
     #[test]
