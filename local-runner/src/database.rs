@@ -26,6 +26,10 @@ const SCHEMA: &str = "
         used    INTEGER,
         comment TEXT
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS api_key_owners (
+        id    TEXT PRIMARY KEY,
+        owner TEXT NOT NULL
+    ) STRICT;
     CREATE TABLE IF NOT EXISTS configurations (
         version INTEGER PRIMARY KEY CHECK (version > 0),
         at      INTEGER NOT NULL,

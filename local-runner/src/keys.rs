@@ -43,17 +43,22 @@ impl KeyStore {
 
     /// Keeps a key.
     pub(crate) fn add(&self, record: &KeyRecord) -> anyhow::Result<()> {
-        let KeyRecord { id, agent, hash, created, expires, revoked, comment } = record;
+        let KeyRecord { id, agent, hash, created, expires, revoked, comment, owner } = record;
         let insert = "INSERT INTO api_keys (id, agent, hash, created, expires, revoked, comment) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let (created, expires, revoked) = (signed(*created), expires.map(signed), revoked.map(signed));
         let values = params![id, agent, hash.as_bytes(), created, expires, revoked, comment];
-        self.0.connection.execute(insert, values)?;
+        let writing = self.0.connection.unchecked_transaction()?;
+        writing.execute(insert, values)?;
+        if let Some(owner) = owner {
+            writing.execute("INSERT INTO api_key_owners (id, owner) VALUES (?1, ?2)", params![id, owner])?;
+        }
+        writing.commit()?;
         Ok(())
     }
 
     /// Returns every key, the oldest first.
     pub(crate) fn all(&self) -> anyhow::Result<Vec<Kept>> {
-        let select = "SELECT id, agent, hash, created, expires, revoked, comment, used FROM api_keys ORDER BY created, id";
+        let select = "SELECT id, agent, hash, created, expires, revoked, comment, used, owner FROM api_keys LEFT JOIN api_key_owners USING (id) ORDER BY created, id";
         let mut statement = self.0.connection.prepare_cached(select)?;
         let kept = statement.query_map([], kept)?.collect::<rusqlite::Result<_>>()?;
         Ok(kept)
@@ -95,6 +100,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
         expires: time("expires")?,
         revoked: time("revoked")?,
         comment: row.get("comment")?,
+        owner: row.get("owner")?,
     };
     Ok(Kept { record, used: time("used")? })
 }
@@ -111,7 +117,7 @@ pub(crate) fn create(
     let expires =
         expires.map(|after| now.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)));
     let (id, agent) = (hash.id().into(), agent.into());
-    let record = KeyRecord { id, agent, hash, created: now, expires, revoked: None, comment };
+    let record = KeyRecord { id, agent, hash, created: now, expires, revoked: None, comment, owner: None };
     store.add(&record)?;
     Ok((key, record))
 }

@@ -19,6 +19,8 @@ mod attacks {
     mod fixed;
     mod foreign;
     mod governed;
+    mod governing;
+    mod governors;
     mod groups;
     mod header_mismatch;
     mod host_confusion;
@@ -27,6 +29,7 @@ mod attacks {
     mod mix_up;
     mod naming;
     mod no_process;
+    mod operators;
     mod passthrough;
     mod phishing;
     mod poisoning;

@@ -243,6 +243,7 @@ pub fn key(kept: &Kept, now: u64) -> Value {
     json!({
         "id": record.id,
         "agent": record.agent,
+        "owner": record.owner,
         "state": state,
         "created": moment(record.created),
         "expires": record.expires.map(moment),

@@ -1,6 +1,9 @@
 //! Requests that are sent again: by which key one is known (`Idempotency-Key`), and what was answered the first time.
 //!
-//! **An answer that has a secret is not kept**, nor one that is long: then it is said what was made.
+//! **An answer that has a secret is not kept**, nor one that is long: then it is said what was made. **What is kept is bounded**:
+//! whoever uses many keys waits for the next hour.
+
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -15,6 +18,9 @@ use crate::wire::http as names;
 pub(crate) const KEPT: u64 = 24 * 60 * 60 * 1000;
 /// For how long a request may be under way, in milliseconds: whoever does it may have gone away.
 const UNDER_WAY: u64 = 60_000;
+/// How many keys somebody may use in each hour; so that what is kept of them is bounded.
+const MOST: u32 = 500;
+const HOUR: u64 = 60 * 60 * 1000;
 /// The longest key, in characters.
 const LONGEST: usize = 255;
 /// The longest answer that is kept, in bytes.
@@ -64,6 +70,22 @@ pub(crate) fn key_of(headers: &HeaderMap, principal: &str) -> Result<Option<Reco
         return Err(malformed("expected 1 to 255 characters"));
     }
     Ok(Some(RecordKey::new("idempotency", digest(&format!("{principal}\n{key}")))))
+}
+
+/// Returns where it is counted how many keys somebody uses in this hour.
+pub(crate) fn count_of(principal: &str, now: u64) -> RecordKey {
+    RecordKey::new("idempotency-count", digest(&format!("{principal}\n{}", now / HOUR)))
+}
+
+/// Counts another key; refuses it where there are too many.
+pub(crate) fn counted(count: Option<&str>, now: u64) -> Result<String, Fault> {
+    let count: u32 = count.and_then(|count| count.parse().ok()).unwrap_or(0);
+    if count < MOST {
+        return Ok((count + 1).to_string());
+    }
+    let mut fault = Fault::too_often(Duration::from_millis(HOUR - now % HOUR));
+    fault.detail = format!("{MOST} keys in `Idempotency-Key` were used within the hour");
+    Err(fault)
 }
 
 /// Returns what tells a request from any other.
@@ -132,6 +154,22 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_counted_by_the_hour() {
+        let (now, later) = (HOUR * 1000 + 10_000, HOUR * 1001);
+        assert_eq!(count_of("ann", now), count_of("ann", later - 1));
+        assert_ne!(count_of("ann", now), count_of("ann", later));
+        assert_ne!(count_of("ann", now), count_of("bob", now));
+        assert_eq!(counted(None, now).ok().as_deref(), Some("1"));
+        assert_eq!(counted(Some("499"), now).ok().as_deref(), Some("500"));
+        let fault = counted(Some("500"), now).expect_err("one too many");
+        let reply = fault.reply();
+        assert_eq!(
+            (reply.status(), &reply.headers()["retry-after"]),
+            (StatusCode::TOO_MANY_REQUESTS, &"3590".parse().expect("ASCII"))
+        );
+    }
 
     #[test]
     fn a_request_is_known_again() {

@@ -70,6 +70,11 @@ impl<'r> Asked<'r> {
         self.reach == Reach::All || self.operator.agents.iter().any(|own| **own == *agent)
     }
 
+    /// Tells whether a key is theirs to see and revoke.
+    fn reaches_key(&self, key: &KeyRecord) -> bool {
+        self.reach == Reach::All || key.owner.as_ref() == Some(&self.operator.principal)
+    }
+
     /// Tells whether what is a principal's is theirs to see and change.
     pub(super) fn reaches_principal(&self, principal: &str) -> bool {
         self.reach == Reach::All || *self.operator.principal == *principal
@@ -364,7 +369,7 @@ impl<H: Host> Gateway<H> {
     async fn show_keys(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let now = self.host().now();
         let kept = self.key_store()?.all().await?;
-        let reached = kept.iter().filter(|kept| asked.reaches_agent(&kept.record.agent));
+        let reached = kept.iter().filter(|kept| asked.reaches_key(&kept.record));
         let keys: Vec<_> = reached.map(|kept| key(kept, now)).collect();
         Ok(answer(StatusCode::OK, &json!({ "keys": keys })))
     }
@@ -381,7 +386,8 @@ impl<H: Host> Gateway<H> {
         let secret = ApiKey::generate(self.host());
         let hash = secret.hash();
         let (id, agent) = (hash.id().into(), agent.into());
-        let record = KeyRecord { id, agent, hash, created: now, expires, revoked: None, comment };
+        let owner = (asked.reach == Reach::Own).then(|| asked.operator.principal.clone());
+        let record = KeyRecord { id, agent, hash, created: now, expires, revoked: None, comment, owner };
         let store = self.key_store()?;
         store.add(record.clone()).await?;
         self.read_keys(store).await?;
@@ -397,7 +403,7 @@ impl<H: Host> Gateway<H> {
         let store = self.key_store()?;
         let unknown = || Fault::new(StatusCode::NOT_FOUND, "no-key", "there is no key with that id");
         if asked.reach == Reach::Own {
-            let is_theirs = |kept: &Kept| *kept.record.id == *id && asked.reaches_agent(&kept.record.agent);
+            let is_theirs = |kept: &Kept| *kept.record.id == *id && asked.reaches_key(&kept.record);
             store.all().await?.iter().find(|kept| is_theirs(kept)).ok_or_else(unknown)?;
         }
         let revoked = store.revoke(id.to_owned(), now).await?;

@@ -16,7 +16,7 @@ use crate::control::answer::Fault;
 use crate::control::scim::{Directory, Former, Kind, Presence};
 use crate::control::session::{SESSIONS, Session, new_id};
 use crate::gateway::{Gateway, Snapshot};
-use crate::identity::{Denial, Proof};
+use crate::identity::{Denial, KeyRecord, Proof};
 use crate::ports::{Host, RecordKey, RecordStore};
 
 /// Where what those were called lies who are gone.
@@ -121,7 +121,7 @@ impl<H: Host> Gateway<H> {
 
     /// Tells whether it is to be judged whether who has proved something is still there.
     pub(super) fn may_have_left(&self, snapshot: &Snapshot, proof: &Proof) -> bool {
-        let (Some(scim), Some(principal)) = (&snapshot.config.console.scim, &proof.principal) else {
+        let (Some(scim), Some(principal)) = (&snapshot.config.console.scim, proof.stands_with()) else {
             return false;
         };
         !matches!(self.0.directory.known.load().presence(scim, principal), Presence::There(_))
@@ -154,6 +154,22 @@ impl<H: Host> Gateway<H> {
             self.look_at_directory().await;
         }
         self.still_there(snapshot, principal).await
+    }
+
+    /// Returns the keys whose owners have not left, for gateways that have no directory. Where that cannot be told, nothing is.
+    pub(super) async fn whose_owners_are_there(
+        &self,
+        mut keys: Vec<KeyRecord>,
+    ) -> Result<Vec<KeyRecord>, Fault> {
+        let snapshot = self.snapshot();
+        if snapshot.config.console.scim.is_none() || keys.iter().all(|key| key.owner.is_none()) {
+            return Ok(keys);
+        }
+        if !self.has_directory(&snapshot) {
+            self.read_directory().await?;
+        }
+        keys.retain(|key| key.owner.as_ref().is_none_or(|owner| !self.has_left(&snapshot, owner)));
+        Ok(keys)
     }
 
     /// Returns the directory that is held.

@@ -43,7 +43,7 @@ impl<H: Host> Gateway<H> {
         #[cfg(feature = "control")]
         let proof = match proof {
             Ok(proof) if self.may_have_left(snapshot, &proof) => {
-                let principal = proof.principal.clone().unwrap_or_default();
+                let principal = proof.stands_with().cloned().unwrap_or_default();
                 Box::pin(self.still_there(snapshot, &principal)).await.map(|()| proof)
             }
             judged => judged,
@@ -132,7 +132,8 @@ impl<H: Host> Gateway<H> {
                 || signs_in(principal)
                 || (auth.shared_key.is_some() && principal == Proof::SHARED);
             #[cfg(feature = "control")]
-            let is_let_in = is_let_in && !self.has_left(&snapshot, principal);
+            let is_let_in =
+                is_let_in && !self.has_left(&snapshot, ring.owner_of(principal).unwrap_or(principal));
             is_let_in
         };
         self.0.hub.keep_principals(counts);

@@ -161,6 +161,7 @@ impl<H: Host> Gateway<H> {
         let version = course.version_for(&member.name, &member.labels, newest);
         let Some(revision) = store.revision(version).await? else { return Ok(None) };
         let keys = self.key_store()?.all().await?.into_iter().map(|kept| kept.record).collect();
+        let keys = self.whose_owners_are_there(keys).await?;
         let next_key = own.next.as_ref().map(|(key, _)| key.clone());
         let content = Content { version, document: revision.text, keys, next_key };
         let mut member = member.clone();

@@ -166,7 +166,7 @@ impl<H: Host> Gateway<H> {
                 let admin = self.0.admin_key.load_full();
                 admin.is_some_and(|admin| admin.is(key)).then(|| EVERYONE.into())
             }
-            Asked::ApiKey => self.principal_of(key, snapshot),
+            Asked::ApiKey => self.principal_of(key, snapshot).await,
         };
         let expected = intent.principal.as_ref().filter(|_| at.consent.whose == Whose::User);
         if let Some(principal) = proved.filter(|proved| expected.is_none_or(|expected| expected == proved)) {
@@ -178,12 +178,20 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Returns who somebody is by a credential of theirs.
-    fn principal_of(&self, key: &str, snapshot: &Snapshot) -> Option<Arc<str>> {
+    #[cfg_attr(
+        not(feature = "control"),
+        expect(clippy::unused_async, reason = "who has left may have to be read from a store")
+    )]
+    pub(super) async fn principal_of(&self, key: &str, snapshot: &Snapshot) -> Option<Arc<str>> {
         let evidence = Evidence::of_text(key);
-        match authenticate(&snapshot.config.auth, &self.0.keys.load(), &evidence, self.host().now()) {
-            Ok(Shown::Proved(proof)) => proof.principal,
-            _ => None,
+        let shown = authenticate(&snapshot.config.auth, &self.0.keys.load(), &evidence, self.host().now());
+        let Ok(Shown::Proved(proof)) = shown else { return None };
+        #[cfg(feature = "control")]
+        if self.may_have_left(snapshot, &proof) {
+            let owner = proof.stands_with()?;
+            Box::pin(self.still_there(snapshot, owner)).await.ok()?;
         }
+        proof.principal
     }
 
     /// Goes on for somebody who has signed in at the identity provider.

@@ -31,6 +31,9 @@ pub struct Proof {
     pub(super) tag: Option<Arc<str>>,
     /// What its token says.
     pub(super) bearer: Option<Arc<Bearer>>,
+    /// Whose the key is that it was proved with, where that is somebody's.
+    #[cfg(feature = "control")]
+    pub(super) owner: Option<Arc<str>>,
 }
 
 /// What a request shows of its caller.
@@ -60,7 +63,13 @@ impl Proof {
     /// Returns the proof of a caller whose token has been verified, as a user of that name.
     pub(crate) fn of_bearer(principal: &str, bearer: Bearer, tag: Option<Arc<str>>) -> Self {
         let (principal, bearer) = (Some(principal.into()), Some(Arc::new(bearer)));
-        Self { principal, auth: AuthKind::Token, agent: None, tag, bearer }
+        Self { principal, auth: AuthKind::Token, tag, bearer, ..Self::default() }
+    }
+
+    /// Returns who has to be let in for it to count: the key's owner, or who has proved it.
+    #[cfg(feature = "control")]
+    pub(crate) fn stands_with(&self) -> Option<&Arc<str>> {
+        self.owner.as_ref().or(self.principal.as_ref())
     }
 
     /// Tells whether its token, where it is of one, was judged as its issuer is configured now.
@@ -181,7 +190,15 @@ pub(crate) fn authenticate<'h>(
     let record = ring.find(&key, now).ok_or_else(refused)?;
     let principal = Some(record.principal());
     let agent = Some(record.agent.clone());
-    Ok(Shown::Proved(Proof { principal, auth: AuthKind::ApiKey, agent, tag, bearer: None }))
+    Ok(Shown::Proved(Proof {
+        principal,
+        auth: AuthKind::ApiKey,
+        agent,
+        tag,
+        bearer: None,
+        #[cfg(feature = "control")]
+        owner: record.owner.clone(),
+    }))
 }
 
 /// Tells whether a credential is the key that all callers share.

@@ -29,6 +29,9 @@ pub struct KeyRecord {
     pub revoked: Option<u64>,
     /// What it is for, in its maker's words.
     pub comment: Option<String>,
+    /// Whose it is, by their principal: it counts for as long as they are let in. A key that nobody owns is the operator's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Arc<str>>,
 }
 
 /// Which keys are known.
@@ -84,6 +87,13 @@ impl KeyRing {
         Some(&held.record.agent)
     }
 
+    /// Returns whose the key is by which somebody has proved to be this.
+    #[cfg(feature = "control")]
+    pub(crate) fn owner_of(&self, principal: &str) -> Option<&str> {
+        let id = principal.strip_prefix("key:")?;
+        self.0.values().find(|held| *held.record.id == *id)?.record.owner.as_deref()
+    }
+
     /// Goes on noting uses where another ring did.
     pub(crate) fn succeed(&mut self, before: &Self) {
         for (hash, held) in &mut self.0 {
@@ -121,6 +131,19 @@ mod tests {
         assert_eq!([1, 2, 3, 4].map(|number| ring.has(&key(number).0)), [true, true, true, false]);
         assert!(ring.agent_of(&record(2).principal(), 99).is_some());
         assert!(ring.agent_of(&record(2).principal(), 100).is_none() && ring.agent_of("1", 50).is_none());
+    }
+
+    #[test]
+    fn a_key_that_nobody_owns_is_kept_as_before() {
+        let said = serde_json::to_string(&record(1)).expect("texts and numbers are JSON");
+        assert!(!said.contains("owner"), "{said}");
+        assert_eq!(serde_json::from_str::<KeyRecord>(&said).expect("a key"), record(1));
+        let owned = KeyRecord { owner: Some("user:corp:ann".into()), ..record(2) };
+        let said = serde_json::to_string(&owned).expect("texts and numbers are JSON");
+        assert_eq!(serde_json::from_str::<KeyRecord>(&said).expect("a key"), owned);
+        let ring = KeyRing::new([record(1), owned]);
+        let whose = |number: u8| ring.owner_of(&record(number).principal());
+        assert_eq!([whose(1), whose(2), whose(3)], [None, Some("user:corp:ann"), None]);
     }
 
     #[test]

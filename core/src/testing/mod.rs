@@ -84,6 +84,7 @@ pub fn key(number: u8) -> (ApiKey, KeyRecord) {
         expires: None,
         revoked: None,
         comment: None,
+        owner: None,
     };
     (key, record)
 }

@@ -162,6 +162,7 @@ pub async fn key_store(store: &dyn KeyStore) {
     let commented = KeyRecord {
         expires: Some(99),
         comment: Some("Ana's \"laptop\" ✓\n".to_owned()),
+        owner: Some("user:corp:it's ana ✓".into()),
         created: 2,
         ..key(2).1
     };

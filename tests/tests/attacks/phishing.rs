@@ -35,7 +35,7 @@ const NO_PAGES: [&str; 12] = [
 ];
 
 /// Parameters that ask for a page to be visited.
-fn visit(url: &str) -> Value {
+pub(crate) fn visit(url: &str) -> Value {
     json!({ "mode": "url", "message": "Please sign in", "url": url, "elicitationId": "e1" })
 }
 
@@ -46,7 +46,7 @@ fn form(name: &str, field: &Value) -> Value {
 }
 
 /// A server whose questions come in rounds. Its state comes before its questions, which is no order that anybody has to keep.
-fn asks_in_rounds() -> Hostile {
+pub(crate) fn asks_in_rounds() -> Hostile {
     Hostile::modern(|exchange| {
         if !exchange.is_call() {
             return Ok(Done::Behave);
@@ -165,7 +165,7 @@ impl Scene {
 }
 
 /// Calls a tool and accepts whatever it asks; answers the parameters of what was asked, and the text in the end.
-fn converse(agent: &Agent, tool: &str, ask: &Value) -> (Vec<Value>, String) {
+pub(crate) fn converse(agent: &Agent, tool: &str, ask: &Value) -> (Vec<Value>, String) {
     let mut params = json!({ "name": tool, "arguments": { "ask": ask } });
     let mut asked = Vec::new();
     if agent.session().is_some() {

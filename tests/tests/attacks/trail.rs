@@ -14,7 +14,7 @@ fn gateway() -> Gateway {
     Gateway::start(&format!("version: 1\naudit: {audit}\nservers:\n  s: {}\n", fixture(&[])))
 }
 
-fn file(gateway: &Gateway) -> PathBuf {
+pub(crate) fn file(gateway: &Gateway) -> PathBuf {
     let find = || {
         let folder = fs::read_dir(gateway.data_dir().join("audit")).ok()?;
         let mut paths = folder.flatten().map(|entry| entry.path());
@@ -23,7 +23,7 @@ fn file(gateway: &Gateway) -> PathBuf {
     wait::until(wait::PATIENCE, find).expect("there are lines")
 }
 
-fn lines(gateway: &Gateway, count: usize) -> Vec<String> {
+pub(crate) fn lines(gateway: &Gateway, count: usize) -> Vec<String> {
     let read = || {
         let text = fs::read_to_string(file(gateway)).expect("text");
         text.lines().map(str::to_owned).collect::<Vec<_>>()

@@ -10,9 +10,12 @@ use super::super::control::Asked;
 use crate::body::{self, Body, Reply};
 use crate::control::answer::{Fault, kept_from_caches};
 use crate::control::operations::Operation;
-use crate::control::repeated::{Again, Given, KEPT, Known, key_of, request};
+use crate::control::repeated::{Again, Given, KEPT, Known, count_of, counted, key_of, request};
 use crate::gateway::Gateway;
-use crate::ports::{Host, RecordKey};
+use crate::ports::{Host, RecordKey, RecordStore};
+
+/// How often a key is counted that others count at the same time.
+const ATTEMPTS: usize = 16;
 
 impl<H: Host> Gateway<H> {
     /// Does what an operation is, unless it was done before.
@@ -30,7 +33,7 @@ impl<H: Host> Gateway<H> {
         let told = request(operation.name, head.uri.query(), &asked.body);
         let path = head.uri.path();
         let begun = Known::begun(request(path, None, told.as_bytes()), self.host().now());
-        match self.begin_once(&key, &begun).await? {
+        match self.begin_once(&key, &begun, &asked.operator.principal).await? {
             Again::Answered(given) => Ok(given_again(given)),
             Again::Do => {
                 let done = self.done(operation.does, asked).await;
@@ -40,7 +43,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Takes note that a request is being done, unless it is known.
-    async fn begin_once(&self, key: &RecordKey, begun: &Known) -> Result<Again, Fault> {
+    async fn begin_once(&self, key: &RecordKey, begun: &Known, principal: &str) -> Result<Again, Fault> {
         let store = self.record_store()?;
         let now = self.host().now();
         let read = store.get(key.clone()).await?;
@@ -49,11 +52,29 @@ impl<H: Host> Gateway<H> {
         {
             return Ok(answered);
         }
+        if read.is_none() {
+            self.count_key(store, principal, now).await?;
+        }
         if store.replace(key.clone(), read, Some(begun.to_text()), Some(now + KEPT)).await? {
             return Ok(Again::Do);
         }
         let known = store.get(key.clone()).await?.as_deref().and_then(Known::parse);
         known.map_or(Ok(Again::Do), |known| known.again(begun.request(), now))
+    }
+
+    /// Counts a key of somebody's, or refuses it.
+    async fn count_key(&self, store: &dyn RecordStore, principal: &str, now: u64) -> Result<(), Fault> {
+        let key = count_of(principal, now);
+        for _ in 0..ATTEMPTS {
+            let read = store.get(key.clone()).await?;
+            let next = counted(read.as_deref(), now)?;
+            // It is kept for as long as what it counts, so that a clock that is put back counts on.
+            if store.replace(key.clone(), read, Some(next), Some(now + KEPT)).await? {
+                return Ok(());
+            }
+        }
+        let detail = "too many requests with an `Idempotency-Key` come at once; try again";
+        Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail))
     }
 
     /// Keeps the answer; what came to nothing may be tried again.

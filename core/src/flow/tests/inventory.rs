@@ -9,6 +9,7 @@ use crate::body::Body;
 use crate::control::Managed;
 use crate::control::who::{Operator, Role};
 use crate::gateway::Gateway;
+use crate::ports::{Clock as _, RecordStore as _};
 use crate::testing::{Memory, gateway, modern};
 use crate::upstream::lock;
 
@@ -24,6 +25,9 @@ agents:
   ana: { match: [{ api_key: ana-laptop }], allow: [echoes] }
   default: { deny: ['*'] }
 ";
+
+/// What is checked, and changes nothing.
+const CHECKED: &str = r#"{"files":{"portcullis.yaml":"version: 1\n"}}"#;
 
 struct Stage {
     host: Memory,
@@ -306,4 +310,32 @@ fn a_tool_is_tried_as_an_agent_by_whoever_governs() {
     403 "the role `member` may not do this"
     POST /admin/v1/tools/call Admin (None, Some("user:https://idp.test:ana"), None) denied
     "#);
+}
+
+/// Whoever uses ever new keys is stopped, and is still told what was answered before.
+#[test]
+fn keys_of_requests_are_bounded() {
+    let stage = Stage::new();
+    let send = |key: &str| {
+        let extra = [("idempotency-key", key)];
+        let (status, said) = stage.send_with(
+            &extra,
+            Role::Operator,
+            (Method::POST, "config/check"),
+            ("application/json", CHECKED),
+        );
+        assert!(status == 200 || said["code"] == "too-often", "{status} {said}");
+        status
+    };
+    let kept = |collection: &'static str| {
+        stage.host.run(stage.host.store().page(collection, None, 2000)).expect("records").len()
+    };
+    for number in 0..500 {
+        assert_eq!(send(&format!("k{number}")), 200, "{number}");
+    }
+    assert_eq!((kept("idempotency"), kept("idempotency-count")), (500, 1));
+    assert_eq!([send("other"), send("k0")], [429, 200]);
+    assert_eq!(kept("idempotency"), 500, "nothing is kept of what was refused");
+    stage.host.run(stage.host.sleep(std::time::Duration::from_hours(1)));
+    assert_eq!(send("other"), 200);
 }

@@ -6,6 +6,8 @@ use super::super::*;
 use super::{CONSOLE, SESSION, governed};
 use crate::config::{Attribute, Holder, Scim};
 use crate::control::Role;
+use crate::identity::KeyRing;
+use crate::ports::KeyStore as _;
 use crate::testing::ADMIN_KEY;
 
 const TOKEN: &str = "the directory's token";
@@ -110,6 +112,73 @@ fn leaving_ends_access_at_once() {
     assert_eq!(stage.list(&access), "200 tools");
     assert_eq!(stage.set(&format!("{USERS}/{id}"), "externalId", &"ann-2".into()), 200);
     assert_eq!(stage.list(&access), left);
+}
+
+/// A key that somebody made for themselves leaves with them; one that nobody owns is the company's.
+#[test]
+fn keys_leave_with_their_owners() {
+    let stage = stage();
+    let id = stage.make(USERS, &json!({ "userName": "ann", "externalId": "ann" }));
+    let one = format!("{USERS}/{id}");
+    lock(&stage.provider.claims).insert("groups", r#"["eng"]"#.into());
+    let mut browser = Browser::default();
+    stage.sign_in(&mut browser, "");
+    let made = |answered: Answered| {
+        assert_eq!(answered.status, 201, "{answered:?}");
+        let said: Value = serde_json::from_str(&answered.text).expect("JSON");
+        let text = |name: &str| said[name].as_str().map(str::to_owned);
+        (text("id").expect("an id"), text("key").expect("a key"), text("owner"))
+    };
+    let for_engineers = r#"{"agent":"engineer"}"#;
+    let own = made(stage.ask(&mut browser, Method::POST, "/admin/v1/keys", for_engineers));
+    let admin = format!("Bearer {ADMIN_KEY}");
+    let admin = [("authorization", &*admin), ("content-type", "application/json")];
+    let companys = stage.send(Method::POST, "/admin/v1/keys", &admin, for_engineers.into());
+    let companys = made(companys);
+    assert_eq!((own.2.as_deref(), &companys.2), (Some("user:corp:ann"), &None));
+    let listed = |browser: &mut Browser| {
+        let said: Value =
+            serde_json::from_str(&stage.ask(browser, Method::GET, "/admin/v1/keys", "").text).expect("JSON");
+        let keys = said["keys"].as_array().expect("a list").iter();
+        keys.map(|key| key["id"].as_str().expect("an id").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&mut browser), [&*own.0], "theirs alone, though both are the same agent");
+    let foreign = stage.ask(&mut browser, Method::DELETE, &format!("/admin/v1/keys/{}", companys.0), "");
+    let nobodys = stage.ask(&mut browser, Method::DELETE, "/admin/v1/keys/0000000000", "");
+    assert_eq!((foreign.status, &foreign.text), (404, &nobodys.text));
+    assert_eq!(stage.ask(&mut browser, Method::POST, "/admin/v1/keys", r#"{"agent":"default"}"#).status, 404);
+    let both = || [stage.list(&own.1), stage.list(&companys.1)];
+    assert_eq!(both(), ["200 tools"; 2]);
+    let proof = |key: &str| stage.host.run(stage.gateway.principal_of(key, &stage.gateway.snapshot()));
+    assert!(proof(&own.1).is_some());
+    let for_the_fleet = || {
+        let keys = stage.host.run(stage.host.store().all()).expect("keys");
+        let keys = keys.into_iter().map(|kept| kept.record).collect();
+        let keys = stage.host.run(stage.gateway.whose_owners_are_there(keys)).expect("a directory");
+        keys.iter().map(|key| key.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(for_the_fleet().len(), 2);
+    assert_eq!(stage.set(&one, "active", &false.into()), 200);
+    let left = "403 Forbidden: the identity provider says that this user has left";
+    assert_eq!(both(), [left, "200 tools"]);
+    assert_eq!(proof(&own.1), None, "it connects no account either");
+    assert_eq!(for_the_fleet(), [&*companys.0]);
+    // An instance that has read nothing yet reads first.
+    let other = Stage {
+        gateway: gateway_with(&stage.host, &["a"], provisioned(Attribute::ExternalId)),
+        host: stage.host.clone(),
+        provider: stage.provider.clone(),
+    };
+    let keys = stage.host.run(stage.host.store().all()).expect("keys");
+    other.gateway.set_keys(KeyRing::new(keys.into_iter().map(|kept| kept.record)));
+    assert_eq!(other.list(&own.1), left);
+    assert_eq!(stage.set(&one, "active", &true.into()), 200);
+    assert_eq!(both(), ["200 tools"; 2], "they are there again");
+    // They sign in again, and revoke it.
+    let mut again = Browser::default();
+    stage.sign_in(&mut again, "");
+    assert_eq!(stage.ask(&mut again, Method::DELETE, &format!("/admin/v1/keys/{}", own.0), "").status, 200);
+    assert!(stage.list(&own.1).starts_with("401"));
 }
 
 #[test]
