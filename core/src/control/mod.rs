@@ -14,6 +14,8 @@ pub(crate) mod decide;
 pub(crate) mod difference;
 mod document;
 #[cfg(feature = "control")]
+pub(crate) mod evaluation;
+#[cfg(feature = "control")]
 pub mod fleet;
 #[cfg(feature = "control")]
 pub(crate) mod inventory;
