@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::answer::Fault;
 
 /// The collection that reports lie in, by the name of the server that was evaluated.
-pub(crate) const REPORTS: &str = "evaluation";
+pub const REPORTS: &str = "evaluation";
 /// The largest report that is taken, in bytes.
 pub(crate) const LARGEST: usize = 256 << 10;
 /// The form of reports that is known.
