@@ -370,28 +370,26 @@ fn what_runs_is_approved_after_it_was_evaluated_and_found_not_dangerous() {
         waiting["review"], "pending",
         "an admin's publishing approves nothing that nobody has watched"
     );
-    let approve = |digest: &Value, add: &str| {
+    let approve = |digest: &Value| {
         let path = "/admin/v1/registry/a.example%2Fweather/1.0.0/approve";
-        stage.send(Method::POST, path, ADMIN_KEY, &json!({ "digest": digest, "add": add }))
+        stage.send(Method::POST, path, ADMIN_KEY, &json!({ "digest": digest }))
     };
     let digest = &waiting["digest"];
-    let refused = approve(digest, "weather");
+    let refused = approve(digest);
     assert_eq!((refused.0, &refused.1["code"]), (409, &json!("not-evaluated")), "{}", refused.1);
-    assert_eq!(approve(&json!("another"), "weather").0, 412);
+    assert_eq!(approve(&json!("another")).0, 412);
 
     let report = |at: &str, verdict: &str| {
         let report = json!({ "format": 1, "server": "weather", "identity": "npm:weather@1.0.0", "at": at, "verdict": verdict, "risks": [] });
         stage.send(Method::PUT, "/admin/v1/evaluations/weather", ADMIN_KEY, &report)
     };
     assert_eq!(report("2026-01-01T00:00:00Z", "dangerous").0, 200);
-    let refused = approve(digest, "weather").1["detail"].to_string();
+    let refused = approve(digest).1["detail"].to_string();
     assert!(refused.contains("was found dangerous"), "{refused}");
     assert_eq!(report("2026-01-02T00:00:00Z", "review").0, 200);
     assert_eq!(stage.reviewed("a.example/weather/1.0.0")["evaluations"][0]["verdict"], "review");
-    let approved = approve(digest, "weather");
+    let approved = approve(digest);
     assert_eq!((approved.0, &approved.1["review"]), (200, &json!("approved")), "{}", approved.1);
-    let text = stage.text();
-    assert!(text.contains("npm: weather@1.0.0") && text.contains("required: true"), "{text}");
     assert_eq!(stage.get("/admin/v1/evaluations/weather", ADMIN_KEY).1["verdict"], "review");
     assert_eq!(stage.get("/admin/v1/evaluations/other", ADMIN_KEY).0, 404);
     assert_eq!(stage.get("/admin/v1/evaluations", ADMIN_KEY).1["items"][0]["server"], "weather");
@@ -404,4 +402,11 @@ fn what_runs_is_approved_after_it_was_evaluated_and_found_not_dangerous() {
         "approved",
         "nobody can watch what runs elsewhere"
     );
+    let added = stage.approve(
+        "a.example/far",
+        json!({ "digest": stage.reviewed("a.example/far/1.0.0")["approved_digest"], "add": "far" }),
+    );
+    assert_eq!(added.0, 200, "{}", added.1);
+    let text = stage.text();
+    assert!(text.contains("far") && text.contains("required: true"), "its definitions are pinned: {text}");
 }
