@@ -177,6 +177,10 @@ mod described {
         AAA- POST /admin/v1/simulate
         AAA- POST /admin/v1/config/diff
         AAA- GET /admin/v1/config/versions/{version}/diff
+        AAA- GET /admin/v1/hosted
+        AAA- GET /admin/v1/evaluations
+        AAA- GET /admin/v1/evaluations/{server}
+        AA-- PUT /admin/v1/evaluations/{server}
         "#);
     }
 }
