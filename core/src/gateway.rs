@@ -284,8 +284,12 @@ impl<H: Host> Gateway<H> {
 
     /// Returns how much may go on at a time, as the configuration in force says and the platform can bear.
     pub fn limits(&self) -> Limits {
-        let limits = self.0.snapshot.load().config.gateway.limits;
-        Limits { message: limits.message.min(self.0.host.largest_message()), ..limits }
+        let snapshot = self.0.snapshot.load();
+        let (limits, own) = (snapshot.config.gateway.limits, snapshot.config.gateway.instances.requests);
+        // Nobody counts before an object that is an identity's own gateway.
+        let requests =
+            if self.is_an_owner_apart(&snapshot) { limits.requests.min(own) } else { limits.requests };
+        Limits { message: limits.message.min(self.0.host.largest_message()), requests, ..limits }
     }
 
     /// Tells whether agents on HTTP+SSE hold streams here. Where nothing runs between requests, somebody has to look from

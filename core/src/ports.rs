@@ -489,6 +489,12 @@ pub trait Host:
         None
     }
 
+    /// Returns to whom it is handed what an identity asks that has a gateway of its own; to whom an isolate hands the rest,
+    /// unless the platform says otherwise.
+    fn identities(&self) -> Option<&Arc<dyn Owners>> {
+        self.owners()
+    }
+
     /// Returns the gateways that are identities' own; there are none, unless the platform says otherwise.
     #[cfg(feature = "control")]
     fn instances(&self) -> Option<&Arc<dyn Instances>> {

@@ -21,6 +21,7 @@ const OPTIONAL: &[(&str, &str)] = &[
         "CONVERSATIONS",
         "servers cannot ask in the middle of a call, and there are no streams to listen on and no HTTP+SSE",
     ),
+    ("IDENTITIES", "with `isolation: per-identity` every request is refused"),
     ("CONNECTIONS", "users cannot be connected to servers that ask for a token of theirs"),
     ("UPSTREAMS", "each instance asks each server what it offers when it starts"),
     ("COUNTS", "each instance counts for itself, so that limits are looser than they say"),
@@ -61,7 +62,12 @@ impl Bindings {
 
     /// Returns what the Worker is not bound to, and what is lost by that.
     pub(crate) fn missing(&self) -> Vec<(&'static str, &'static str)> {
-        OPTIONAL.iter().copied().filter(|(name, _)| self.objects(name).is_none()).collect()
+        OPTIONAL.iter().copied().filter(|(name, _)| self.is_unbound(name)).collect()
+    }
+
+    /// Tells whether there is no such binding: what an instance does without is null.
+    fn is_unbound(&self, name: &str) -> bool {
+        Reflect::get(&self.0, &JsValue::from_str(name)).is_ok_and(|bound| bound.is_undefined())
     }
 
     /// Returns the store that all isolates read.

@@ -61,7 +61,8 @@ impl Place {
             return Ok(gateway);
         }
         let (held, catalog) = match self.bindings.store() {
-            Some(store) => read(&store, true).await?,
+            // What others have read of servers is nothing to whoever reads them alone.
+            Some(store) => read(&store, self.bindings.objects("UPSTREAMS").is_some()).await?,
             None => (Held::default(), None),
         };
         let (config, managed) = self.begin(&held).await?;

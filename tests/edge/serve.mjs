@@ -15,6 +15,8 @@
 //   stored         true: GET /stored lists what the store holds, what is said about each text before it
 //   objects        true: what is sent to /objects/BINDING/NAME goes to the object of that name
 //   control        true: it is a control plane too, as `FEATURES=control` builds it into edge-worker/build-control
+//   planned        true: an identity's gateway fails as the header `planned` says: `traps` leaves its WebAssembly unusable, `aborts`
+//                  has the platform end it, with `stored` it says what it has stored
 //   measured       true: GET /memory says how many bytes WebAssembly has; it never gives any back, so that is the most it
 //                  ever had
 import { readFileSync, watchFile, writeFileSync } from 'node:fs';
@@ -28,7 +30,7 @@ const { Miniflare, convertV4MiniflareOptions } = modules('miniflare');
 
 const {
   configuration, secrets = {}, persist, port = 0, without = [], counting, failures = 0, fronts, counted = false,
-  stored = false, measured = false, objects = false, control = false,
+  stored = false, measured = false, objects = false, control = false, planned = false,
 } = JSON.parse(process.argv[2]);
 const folder = fileURLToPath(new URL('../../edge-worker', import.meta.url));
 const instead = {
@@ -39,10 +41,20 @@ const instead = {
 };
 // The Worker itself, but for a consumer and objects that fail.
 const entry = `
-  import worker from './shim.mjs';
+  import worker, { Identities } from './shim.mjs';
   export * from './shim.mjs';
   let failures = ${failures};
   export class Failing { fetch() { ${instead[counting]} } }
+  export class Doomed extends Identities {
+    fetch(request) {
+      const planned = request.headers.get('planned');
+      if (planned === 'aborts') this.given[0].abort('planned');
+      // What is asked of it lies outside its memory.
+      if (planned === 'traps') return this.run((inner) => Object.assign(Object.create(inner), { __wbg_ptr: -16 }).close(null));
+      if (planned === 'stored') return Response.json([...this.given[0].storage.kv.list()]);
+      return super.fetch(request);
+    }
+  }
   const queue = async (...batch) => {
     const failing = failures > 0 ? failures-- : 0;
     const fail = (when) => { console.log('planned failure', when); throw new Error('planned'); };
@@ -145,6 +157,7 @@ const options = convertV4MiniflareOptions({
       UPSTREAMS: { className: 'Upstreams', useSQLite: true },
       FAMILIES: { className: 'Families', useSQLite: true },
       RECORDS: { className: 'Records', useSQLite: true },
+      IDENTITIES: { className: planned ? 'Doomed' : 'Identities', useSQLite: true },
       CONNECTIONS: { className: 'Connections', useSQLite: true },
      }),
     queueProducers: kept({ ENTRIES: { queueName: 'entries' } }),
@@ -174,7 +187,7 @@ if (fronts) {
     ...secrets,
     DOOR: url.href.slice(0, -1),
     STORES: 'STORE ENTRIES ARCHIVE',
-    OBJECTS: 'CONNECTIONS CONVERSATIONS COUNTS CONFIGURATIONS TRAIL UPSTREAMS FAMILIES RECORDS',
+    OBJECTS: 'CONNECTIONS CONVERSATIONS IDENTITIES COUNTS CONFIGURATIONS TRAIL UPSTREAMS FAMILIES RECORDS',
   };
   const text = (value) => JSON.stringify(value);
   const list = (all) => `[${all.join(', ')}]`;

@@ -38,7 +38,12 @@ impl<H: Host> Gateway<H> {
     pub(crate) fn keeps_apart(&self, snapshot: &Snapshot) -> bool {
         snapshot.config.gateway.sharing == Sharing::PerIdentity
             && self.host().place() == Place::Process
-            && self.host().owners().is_some()
+            && self.host().identities().is_some()
+    }
+
+    /// Tells whether this is an identity's own gateway that other instances of this host hand requests to.
+    pub(crate) fn is_an_owner_apart(&self, snapshot: &Snapshot) -> bool {
+        snapshot.config.gateway.sharing == Sharing::PerIdentity && self.host().place() == Place::Owner
     }
 
     /// Has the caller's own instance answer a request.
@@ -48,7 +53,7 @@ impl<H: Host> Gateway<H> {
         let answered =
             if head.method == Method::GET || is_listening() { Answered::Listening } else { Answered::Whole };
         // Before the body is read: whoever sends many slowly takes only what is its own.
-        let place = match self.host().owners() {
+        let place = match self.host().identities() {
             Some(owners) => owners.place_at(&owner, answered).await,
             None => Some(Box::new(()) as OwnersPlace),
         };
@@ -64,7 +69,7 @@ impl<H: Host> Gateway<H> {
             Ok(raw) => raw,
             Err(refusal) => return self.turn_away(head, Some(who), &refusal),
         };
-        let Some(owners) = self.host().owners() else {
+        let Some(owners) = self.host().identities() else {
             let why = "each identity is to have a gateway of its own, and this one makes none: its operator has to start it \
                        anew, or on a host that can";
             let refusal = Refusal::new(code::INTERNAL, why).with_status(StatusCode::SERVICE_UNAVAILABLE);

@@ -201,7 +201,7 @@ impl<H: Host> Gateway<H> {
 
     /// Returns a request as it is handed to an owner that may have keys of its own.
     pub(super) fn handed_to(&self, owner: &str, head: &Parts, raw: Bytes) -> http::Request<Body> {
-        let keys = self.host().owners().and_then(|owners| owners.keys_of(owner));
+        let keys = self.host().identities().and_then(|owners| owners.keys_of(owner));
         self.handed_under(keys.as_ref(), head, raw, None)
     }
 

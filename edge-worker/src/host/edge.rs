@@ -31,6 +31,8 @@ use super::counts::Counts;
 use super::event::{Event, now};
 use super::families::Families;
 use super::glue::{randomize, signs, verifies};
+#[cfg(feature = "control")]
+use super::instances::Identities;
 use super::notebook::Notes;
 use super::objects::{Catalog, Conversations};
 #[cfg(feature = "control")]
@@ -65,6 +67,9 @@ impl Stores {
 pub(crate) struct Edge {
     place: Place,
     owners: Option<Arc<dyn Owners>>,
+    identities: Option<Arc<dyn Owners>>,
+    #[cfg(feature = "control")]
+    instances: Option<Arc<dyn portcullis_core::ports::Instances>>,
     catalog: Option<Arc<dyn CatalogStore>>,
     notebook: Option<Arc<dyn Notebook>>,
     sink: Option<Sink>,
@@ -86,7 +91,11 @@ pub(crate) struct Edge {
 impl Edge {
     /// The isolate in which a Worker answers: any request may come to it.
     pub(crate) fn isolate(bindings: &Bindings) -> Self {
-        Self { owners: Conversations::of(bindings), ..Self::object(Place::Isolate, bindings) }
+        Self {
+            owners: Conversations::of(bindings, "CONVERSATIONS"),
+            identities: Conversations::of(bindings, "IDENTITIES"),
+            ..Self::object(Place::Isolate, bindings)
+        }
     }
 
     /// An object that holds conversations.
@@ -114,6 +123,8 @@ impl Edge {
             families: Families::of(bindings),
             #[cfg(feature = "control")]
             records: Records::of(bindings),
+            #[cfg(feature = "control")]
+            instances: Identities::of(bindings),
             connections: connections::of(bindings),
             ..Self::default()
         }
@@ -325,6 +336,15 @@ impl Host for Edge {
 
     fn owners(&self) -> Option<&Arc<dyn Owners>> {
         self.owners.as_ref()
+    }
+
+    fn identities(&self) -> Option<&Arc<dyn Owners>> {
+        self.identities.as_ref()
+    }
+
+    #[cfg(feature = "control")]
+    fn instances(&self) -> Option<&Arc<dyn portcullis_core::ports::Instances>> {
+        self.instances.as_ref()
     }
 
     fn notebook(&self) -> Option<&Arc<dyn Notebook>> {

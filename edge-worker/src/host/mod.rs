@@ -11,6 +11,8 @@ mod edge;
 mod event;
 mod families;
 mod glue;
+#[cfg(feature = "control")]
+mod instances;
 mod notebook;
 mod objects;
 #[cfg(feature = "control")]

@@ -30,12 +30,13 @@ const READER: &str = "all";
 /// The largest answer of another instance that is read at once, and the largest request that is handed over.
 const WHOLE: usize = 64 << 20;
 
-/// The objects that hold conversations.
+/// The objects that hold conversations, or are identities' own gateways.
 pub(super) struct Conversations(SendWrapper<JsValue>);
 
 impl Conversations {
-    pub(super) fn of(bindings: &Bindings) -> Option<Arc<dyn Owners>> {
-        let namespace = bindings.objects("CONVERSATIONS")?;
+    /// Returns those of that binding.
+    pub(super) fn of(bindings: &Bindings, name: &str) -> Option<Arc<dyn Owners>> {
+        let namespace = bindings.objects(name)?;
         Some(Arc::new(Self(SendWrapper::new(namespace))))
     }
 }

@@ -1,6 +1,7 @@
 //! `portcullis-bindgen WASM FOLDER`: makes `index.js` and `index_bg.wasm` in the folder.
 
 mod alike;
+mod several;
 mod short;
 mod smaller;
 
@@ -24,5 +25,5 @@ fn main() -> Result<(), Box<dyn Error>> {
     let text = std::fs::read_to_string(&script)?.replace("import source ", "import ");
     let (module, text) = short::shortened(&std::fs::read(&wasm)?, &text)?;
     std::fs::write(&wasm, smaller::smaller(&module)?)?;
-    Ok(std::fs::write(script, text)?)
+    Ok(std::fs::write(script, several::several(&text)?)?)
 }
