@@ -27,6 +27,10 @@ pub(crate) enum Governing {
     ShowTools,
     Explain,
     Simulate,
+    ShowHosted,
+    ShowEvaluations,
+    ShowEvaluation,
+    KeepEvaluation,
     /// A configuration is compared with a version.
     Compare,
     /// A version is compared with another.

@@ -97,10 +97,16 @@ mod described {
         format!("{} {}", Role::ALL.into_iter().map(cell).collect::<String>(), one.name)
     }
 
+    #[test]
+    fn no_role_opens_what_has_a_door_of_its_own() {
+        let mut outside = all().filter(|one| one.audience == Audience::Outside);
+        assert!(outside.all(|one| row(one).starts_with("---- ")));
+    }
+
     /// `A` all of it, `o` one's own, `-` nothing: of admin, operator, auditor, member.
     #[test]
     fn the_matrix_of_roles() {
-        let matrix: Vec<_> = all().map(row).collect();
+        let matrix: Vec<_> = all().filter(|one| one.audience != Audience::Outside).map(row).collect();
         insta::assert_snapshot!(matrix.join("\n"), @r#"
         AAA- GET /admin/v1/config
         AA-- PUT /admin/v1/config
@@ -167,16 +173,13 @@ mod described {
         AA-- POST /admin/v1/registry/imports
         AA-- POST /admin/v1/registry/{name}/{version}/approve
         AA-- POST /admin/v1/registry/{name}/{version}/reject
-        ---- GET /v0.1/servers
-        ---- GET /v0.1/servers/{name}/versions
-        ---- GET /v0.1/servers/{name}/versions/{version}
-        ---- DELETE /v0.1/servers/{name}/versions/{version}
-        ---- PATCH /v0.1/servers/{name}/versions/{version}/status
-        ---- PATCH /v0.1/servers/{name}/status
-        ---- POST /v0.1/publish
         AAA- POST /admin/v1/simulate
         AAA- POST /admin/v1/config/diff
         AAA- GET /admin/v1/config/versions/{version}/diff
+        AAA- GET /admin/v1/hosted
+        AAA- GET /admin/v1/evaluations
+        AAA- GET /admin/v1/evaluations/{server}
+        AA-- PUT /admin/v1/evaluations/{server}
         "#);
     }
 }

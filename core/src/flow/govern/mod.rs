@@ -2,6 +2,7 @@
 
 mod difference;
 mod entries;
+mod evaluations;
 mod fleet;
 mod instances;
 mod inventory;
@@ -38,6 +39,10 @@ impl<H: Host> Gateway<H> {
             Governing::Simulate => self.simulate_for(asked).await,
             Governing::Compare => self.compare(asked).await,
             Governing::CompareVersions => self.compare_versions(asked).await,
+            Governing::ShowHosted => self.show_hosted(asked).await,
+            Governing::ShowEvaluations => self.show_evaluations(asked).await,
+            Governing::ShowEvaluation => self.show_evaluation(asked).await,
+            Governing::KeepEvaluation => self.keep_evaluation(asked).await,
             Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::Fleet(order) => self.order(order, asked).await,
