@@ -76,6 +76,13 @@ impl Approved {
     }
 }
 
+impl Server {
+    /// Returns what the server is, as strict mode compares it; nothing where nobody could say.
+    pub fn identity(&self) -> Option<String> {
+        identity(self)
+    }
+}
+
 impl Config {
     /// Returns the servers that are not served because the registry does not have them.
     pub fn unlisted(&self) -> SortedSet<ServerName> {

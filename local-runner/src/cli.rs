@@ -136,7 +136,7 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Start a server alone, where it can do no harm, and see what it does; exit code 1 where it is dangerous
     #[command(
-        after_help = "Examples:\n  portcullis evaluate github --html github.html\n  portcullis evaluate github --calls all --record\n  portcullis evaluate --list\n\nThe server gets no secret of yours and none of your files: what it finds in their place is made for it."
+        after_help = "Examples:\n  portcullis evaluate github --html github.html\n  portcullis evaluate github --calls all --record\n  portcullis evaluate github --url https://mcp.example.com\n  portcullis evaluate --list\n\nThe server gets no secret of yours and none of your files: what it finds in their place is made for it."
     )]
     Evaluate(Evaluate),
     /// Convert files of Claude Desktop, Cursor, VS Code and MCPX to the native format, or begin with a file of your own

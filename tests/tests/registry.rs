@@ -171,6 +171,28 @@ fn the_command_line_approves_what_was_looked_at_and_says_what_is_wrong() {
     refused(&["approve", one[0], one[1], "--yes"], "it is approved as it is");
 }
 
+#[test]
+fn what_was_found_of_a_server_is_known_to_the_gateway_with_that_folder_and_to_one_that_is_told() {
+    let demo = json!({ "demo": { "command": [toolbox::gateway(), "demo"] } });
+    let here = gateway(&json!({ "version": 1, "servers": demo }).to_string());
+    let elsewhere = gateway("version: 1\n");
+    let ran = here.cli(&["evaluate", "demo", "--calls", "none", "--url", &elsewhere.url_of("")]);
+    assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout, ran.stderr);
+    for gateway in [&here, &elsewhere] {
+        let listed = send(gateway, "GET", "/admin/v1/evaluations", &Value::Null).json();
+        assert_eq!(listed["items"][0]["server"], "demo", "{listed}");
+        let whole = send(gateway, "GET", "/admin/v1/evaluations/demo", &Value::Null).json();
+        assert_eq!((&whole["verdict"], &whole["format"]), (&json!("trustworthy"), &json!(1)), "{whole}");
+    }
+    let none = send(&elsewhere, "GET", "/admin/v1/evaluations/other", &Value::Null);
+    assert_eq!(none.status, 404);
+    assert_eq!(
+        send(&here, "GET", "/admin/v1/hosted", &Value::Null).json()["items"],
+        json!([]),
+        "it hosts none"
+    );
+}
+
 /// A client that we did not write reads and publishes, and the official schema accepts every entry.
 #[test]
 fn a_client_of_the_registry_api_reads_and_publishes() {

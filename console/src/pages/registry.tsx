@@ -6,6 +6,7 @@ import { diff } from "../diff.ts";
 import { add, type Settings } from "../inventory.ts";
 import { useEdits, useMe } from "../me.tsx";
 import { navigate, path, useQuery } from "../router.tsx";
+import { Verdict, type Evaluation } from "../ui/evaluation.tsx";
 import { wrong } from "../ui/settings.tsx";
 import { Button, Card, Code, Dialog, Empty, Field, Head, Load, Note, Search, Segments, Status, Table, Tag, Trouble, when, type Tone } from "../ui/kit.tsx";
 import { toast } from "../ui/toasts.tsx";
@@ -15,6 +16,7 @@ type Entry = {
   name: string; version: string; server: ServerJson; status: string; status_message: string | null; published: string; updated: string; by: string;
   source: string | null; review: "pending" | "approved" | "rejected"; reviewed_by: string | null; proposed: ServerJson | null; digest: string | null;
   approved_digest: string | null; identities: string[]; resembles: string | null; settings: Settings | null;
+  evaluations?: Evaluation[];
 };
 const REVIEWS: Record<string, [Tone, string]> = { pending: ["warn", "Waits for a review"], approved: ["ok", "Approved"], rejected: ["bad", "Rejected"] };
 const FILTERS = [["all", "All"], ["pending", "To review"], ["approved", "Approved"], ["rejected", "Rejected"]].map(([id = "", name = ""]) => ({ id, name }));
@@ -80,6 +82,7 @@ function Review({ entry, onClose }: { entry: Entry; onClose: () => void }) {
         {entry.reviewed_by && <><dt>Reviewed by</dt><dd>{entry.reviewed_by}</dd></>}
         {entry.identities.length > 0 && <><dt>Stands for</dt><dd>{entry.identities.map((one) => <div key={one}><code>{one}</code></div>)}</dd></>}
       </dl>
+      {(entry.evaluations ?? []).map((one) => <p key={one.identity}><Verdict of={one} /> <code>{one.identity}</code> <span className="muted">{one.risks.high} high, {one.risks.medium} medium, {one.risks.low} low</span></p>)}
       {lines.length > 0 && <Card title="What it says now that it did not" flush><div className="diff" tabIndex={0} role="region" aria-label="What has changed">
         {lines.map((line, index) => <div key={index} className={line.kind}>{{ add: "+ ", del: "- ", same: "  ", gap: "" }[line.kind]}{line.text}</div>)}</div></Card>}
       <Code label="The server.json" text={text(entry.proposed ?? entry.server)} />

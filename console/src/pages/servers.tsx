@@ -3,9 +3,10 @@ import { useMemo, useState } from "react";
 import { ask, enc } from "../api.ts";
 import { changed, useData, useTask } from "../data.ts";
 import { add, place, remove, write, type Json, type Server, type Settings, type Tool } from "../inventory.ts";
-import { useEdits, useMe } from "../me.tsx";
+import { useApi, useEdits, useMe } from "../me.tsx";
 import { pasted, split, type Pasted } from "../pasted.ts";
 import { Link, navigate, path, usePath, useQuery } from "../router.tsx";
+import { Evaluated } from "../ui/evaluation.tsx";
 import { SettingsDialog } from "../ui/settings.tsx";
 import { Button, Card, Check, Code, Confirm, Dialog, Empty, Field, Head, Load, Note, Search, Segments, Status, Table, Tabs, Tag, Trouble, type Tone } from "../ui/kit.tsx";
 
@@ -58,6 +59,7 @@ function Approved({ server }: { server: Server }) {
 function One({ name }: { name: string }) {
   const { reads } = useMe();
   const edits = useEdits();
+  const evaluates = useApi()("get evaluations");
   const server = useData<Server>(`servers/${enc(name)}`, { every: 3000 });
   const tools = useData<{ items: Tool[] }>(`tools?server=${enc(name)}`, { every: 10_000 });
   const [editing, setEditing] = useState(false);
@@ -82,6 +84,7 @@ function One({ name }: { name: string }) {
                   <div className="muted wrap">{tool.description}</div></div></li>
               ))}</ul>}
           </Card>
+          {reads && evaluates && <Evaluated server={one.name} />}
           {reads && one.settings && <Card title="Settings" actions={<span className="muted small">{place(one.origin)}</span>}><Code label="The settings, as JSON" text={JSON.stringify(one.settings, null, 2)} /></Card>}
         </div>
       )}</Load>

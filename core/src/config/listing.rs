@@ -18,6 +18,8 @@ pub struct Listing {
     pub publish: Vec<String>,
     /// The registries that are trusted to be in the own network: imports from others reach public addresses alone.
     pub sources: Vec<String>,
+    /// Whether packages and images are approved only after they were evaluated.
+    pub require_evaluation: bool,
 }
 
 /// The registry of servers, at `/v0.1`.
@@ -37,6 +39,10 @@ pub(super) struct ListingText {
     publish: Option<Vec<String>>,
     /// URLs of registries in the own network. What is imported from others comes from public addresses alone.
     sources: Option<Vec<String>>,
+    /// Whether an entry with packages or images is approved only where each of them was evaluated and not found dangerous. What is
+    /// added from the registry then serves only definitions that were approved, too.
+    #[schemars(extend("default" = false))]
+    require_evaluation: Option<bool>,
 }
 
 impl Listing {
@@ -44,16 +50,19 @@ impl Listing {
     pub(super) fn read(item: &Item<'_>, report: &mut Report<'_>) -> Self {
         let Some(mut fields) = item.fields(report) else {
             // What was meant to narrow access must not come to nothing.
-            return Self { strict: true, ..Self::default() };
+            return Self { strict: true, require_evaluation: true, ..Self::default() };
         };
         let strict = fields.take("strict").map(|item| item.flag(report).is_none_or(|strict| strict.value));
         let public = fields.take("public").and_then(|item| item.flag(report));
         let publish = fields.take("publish").and_then(|item| item.texts(report)).unwrap_or_default();
         let sources = fields.take("sources").and_then(|item| item.texts(report)).unwrap_or_default();
+        let evaluated =
+            fields.take("require_evaluation").map(|item| item.flag(report).is_none_or(|flag| flag.value));
         fields.finish(report);
         Self {
             strict: strict.unwrap_or_default(),
             public: public.is_some_and(|public| public.value),
+            require_evaluation: evaluated.unwrap_or_default(),
             publish: publish.into_iter().map(|agent| agent.value).collect(),
             sources: sources.iter().map(|url| url.value.trim_end_matches('/').to_owned()).collect(),
         }

@@ -16,6 +16,8 @@ pub(crate) mod decide;
 pub(crate) mod difference;
 mod document;
 #[cfg(feature = "control")]
+pub(crate) mod evaluation;
+#[cfg(feature = "control")]
 pub mod fleet;
 #[cfg(feature = "control")]
 pub(crate) mod inventory;
@@ -44,6 +46,8 @@ pub use answer::{described, key as described_key};
 pub use console::Asset;
 pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_files, understand_text};
 pub use document::{Document, Malformed, with_approvals};
+#[cfg(feature = "control")]
+pub use evaluation::REPORTS;
 pub use kept::{Appended, Kept, Revision, Revoked, Stamp, StoreError, digest};
 #[cfg(feature = "control")]
 pub use operations::page::page as admin_page;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Setup;
+use super::{AdminCredential, Setup};
 use crate::evaluate::report::Calls;
 
 #[derive(Debug, Args)]
@@ -30,6 +30,11 @@ pub(crate) struct Evaluate {
     /// Also write the report as a page
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    /// Also send the report to a gateway that runs, whose registry may ask for it
+    #[arg(long, value_name = "URL", conflicts_with = "list")]
+    pub(crate) url: Option<http::Uri>,
+    #[command(flatten)]
+    pub(crate) credential: AdminCredential,
     /// Show the newest report that is kept, and evaluate nothing
     #[arg(long)]
     pub(crate) show: bool,

@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+use http::Method;
 use portcullis_core::config::{Command, Config, Transport};
+use portcullis_core::control::REPORTS;
 use portcullis_core::names::ServerName;
+use portcullis_core::ports::{RecordKey, RecordStore as _};
 
+use super::admin::Admin;
 use super::{find, say, table};
 use crate::cli::Evaluate;
 use crate::data;
@@ -18,9 +22,14 @@ use crate::evaluate::terminal::{self, Colours};
 use crate::evaluate::{self, Subject, html};
 use crate::hosting::packages::Packages;
 use crate::moment::{Moment, Offset};
+use crate::store::Store;
+
+/// How often a report is written that somebody else was quicker with.
+const ATTEMPTS: usize = 5;
 
 pub(super) async fn run(args: Evaluate) -> anyhow::Result<ExitCode> {
-    let folder = data::folder(args.setup.data_dir.clone())?.join("evaluations");
+    let data = data::folder(args.setup.data_dir.clone())?;
+    let folder = data.join("evaluations");
     if args.list {
         list(&folder, args.server.as_deref());
         return Ok(ExitCode::SUCCESS);
@@ -33,8 +42,14 @@ pub(super) async fn run(args: Evaluate) -> anyhow::Result<ExitCode> {
         let found = find(&args.setup)?;
         let report = evaluate(&args, &name, &found.parsed.config).await?;
         keep(&folder.join(name.as_str()), &report)?;
+        tell_gateway(&data, &report).await?;
         report
     };
+    if let Some(url) = &args.url {
+        let path = format!("evaluations/{name}");
+        let body = serde_json::to_value(&report)?;
+        Admin::new(url, &args.credential)?.ask((Method::PUT, &path), &[], Some(&body), &[]).await?;
+    }
     if let Some(path) = &args.html {
         fs::write(path, html::render(&report)).with_context(|| path.display().to_string())?;
     }
@@ -79,7 +94,8 @@ async fn evaluate(args: &Evaluate, name: &ServerName, config: &Config) -> anyhow
         record: args.record,
         unconfined: args.unconfined,
     };
-    Box::pin(evaluate::evaluate(&subject, moment())).await
+    let report = Box::pin(evaluate::evaluate(&subject, moment())).await?;
+    Ok(Report { identity: server.identity(), ..report })
 }
 
 /// Returns the program that would fetch a server from a registry as it starts.
@@ -103,6 +119,21 @@ fn keep(folder: &Path, report: &Report) -> anyhow::Result<()> {
         fs::write(&path, serde_json::to_vec_pretty(report)?)
     };
     write().with_context(|| path.display().to_string())
+}
+
+/// Has a gateway with this data folder know the report.
+async fn tell_gateway(data: &Path, report: &Report) -> anyhow::Result<()> {
+    let store = Store::new(data.to_owned());
+    let key = || RecordKey::new(REPORTS, report.server.as_str());
+    let text = serde_json::to_string(report)?;
+    for _ in 0..ATTEMPTS {
+        let read = store.get(key()).await.map_err(|error| anyhow!("the data folder {error}"))?;
+        let written = store.replace(key(), read, Some(text.clone()), None).await;
+        if written.map_err(|error| anyhow!("the data folder {error}"))? {
+            return Ok(());
+        }
+    }
+    bail!("others write the report of {} as well: try again", report.server)
 }
 
 /// Lists the reports that are kept, the newest first.

@@ -148,6 +148,8 @@ pub(crate) async fn evaluate(subject: &Subject<'_>, at: String) -> anyhow::Resul
     Ok(Report {
         format: FORMAT,
         server: subject.server.to_string(),
+        // Who knows its settings says it.
+        identity: None,
         at,
         took: observed.clock.now(),
         portcullis: env!("CARGO_PKG_VERSION").to_owned(),

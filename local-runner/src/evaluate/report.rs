@@ -13,6 +13,9 @@ pub(crate) struct Report {
     pub(crate) format: u32,
     /// The server's name in the configuration.
     pub(crate) server: String,
+    /// Which package or image it is, as the registry knows servers; nothing where it is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) identity: Option<String>,
     /// When it was evaluated (RFC 3339).
     pub(crate) at: String,
     /// How long that took, in milliseconds.

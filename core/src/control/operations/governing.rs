@@ -31,6 +31,10 @@ pub(crate) enum Governing {
     ShowStatistics,
     Watch,
     ShowIdentities,
+    ShowHosted,
+    ShowEvaluations,
+    ShowEvaluation,
+    KeepEvaluation,
     /// A configuration is compared with a version.
     Compare,
     /// A version is compared with another.

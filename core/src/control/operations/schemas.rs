@@ -106,6 +106,7 @@ const REGISTRY: &[(&str, &str)] = &[
         "{name: string, version: string, server: ServerJson, status: 'active'|'deprecated'|'deleted', \
          status_message: string|null, published: time, updated: time, by: string, source: string|null, \
          review: 'pending'|'approved'|'rejected', reviewed_by: string|null, proposed: ServerJson|null, digest: string|null, \
-         approved_digest: string|null, identities: string[], resembles: string|null, settings: any}",
+         approved_digest: string|null, identities: string[], resembles: string|null, settings: any, \
+         evaluations?: Evaluation[]}",
     ),
 ];

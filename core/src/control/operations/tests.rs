@@ -97,10 +97,18 @@ mod described {
         format!("{} {}", Role::ALL.into_iter().map(cell).collect::<String>(), one.name)
     }
 
+    #[test]
+    fn no_role_opens_what_has_a_door_of_its_own() {
+        let mut outside = all().filter(|one| one.audience == Audience::Outside);
+        assert!(outside.all(|one| row(one).starts_with("---- ")));
+    }
+
     /// `A` all of it, `o` one's own, `-` nothing: of admin, operator, auditor, member.
     #[test]
     fn the_matrix_of_roles() {
-        let matrix: Vec<_> = all().take_while(|one| !is_first_trial(one)).map(row).collect();
+        let is_inside = |one: &&Operation| one.audience != Audience::Outside;
+        let matrix: Vec<_> =
+            all().take_while(|one| !is_first_trial(one)).filter(is_inside).map(row).collect();
         insta::assert_snapshot!(matrix.join("\n"), @r#"
         AAA- GET /admin/v1/config
         AA-- PUT /admin/v1/config
@@ -167,13 +175,6 @@ mod described {
         AA-- POST /admin/v1/registry/imports
         AA-- POST /admin/v1/registry/{name}/{version}/approve
         AA-- POST /admin/v1/registry/{name}/{version}/reject
-        ---- GET /v0.1/servers
-        ---- GET /v0.1/servers/{name}/versions
-        ---- GET /v0.1/servers/{name}/versions/{version}
-        ---- DELETE /v0.1/servers/{name}/versions/{version}
-        ---- PATCH /v0.1/servers/{name}/versions/{version}/status
-        ---- PATCH /v0.1/servers/{name}/status
-        ---- POST /v0.1/publish
         "#);
     }
 
@@ -190,6 +191,10 @@ mod described {
         AA-- POST /admin/v1/tools/call
         AAA- POST /admin/v1/config/diff
         AAA- GET /admin/v1/config/versions/{version}/diff
+        AAA- GET /admin/v1/hosted
+        AAA- GET /admin/v1/evaluations
+        AAA- GET /admin/v1/evaluations/{server}
+        AA-- PUT /admin/v1/evaluations/{server}
         AAA- GET /admin/v1/statistics
         AAA- GET /admin/v1/live
         AAA- GET /admin/v1/identities

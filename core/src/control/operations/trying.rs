@@ -1,7 +1,7 @@
 //! The operations that try something: a configuration before it is in force, a tool as an agent.
 
 use super::described::{about, param};
-use super::governing::{Governing, govern};
+use super::governing::{Governing, PART, govern};
 use super::{Audience, Operation};
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -37,9 +37,54 @@ pub(super) const OPERATIONS: &[Operation] = &[
             .asks(&[param("to", "integer", "the other version, instead of the newest one")])
             .gives(&[(200, "Difference")]),
     ),
+    govern(
+        "GET /admin/v1/hosted",
+        Governing::ShowHosted,
+        Audience::Readers,
+        about("lists the servers that this gateway hosts, what they are, and what was found when they were evaluated")
+            .asks(PART)
+            .gives(&[(200, "{items: Hosted[], next: string|null}")]),
+    ),
+    govern(
+        "GET /admin/v1/evaluations",
+        Governing::ShowEvaluations,
+        Audience::Readers,
+        about("lists the reports of evaluations that are kept, the newest of each server")
+            .asks(PART)
+            .gives(&[(200, "{items: Evaluation[], next: string|null}")]),
+    ),
+    govern(
+        "GET /admin/v1/evaluations/{server}",
+        Governing::ShowEvaluation,
+        Audience::Readers,
+        about("returns the report of a server's evaluation").gives(&[(200, "Report")]),
+    ),
+    govern(
+        "PUT /admin/v1/evaluations/{server}",
+        Governing::KeepEvaluation,
+        Audience::Writers,
+        about("keeps the report of an evaluation, as `portcullis evaluate --json` prints it")
+            .takes("Report")
+            .gives(&[(200, "Evaluation")]),
+    ),
 ];
 
 pub(super) const SCHEMAS: &[(&str, &str)] = &[
+    (
+        "Evaluation",
+        "{server: string, identity: string|null, at: time, verdict: 'trustworthy'|'review'|'dangerous', \
+         risks: {high: integer, medium: integer, low: integer}}",
+    ),
+    (
+        "Report",
+        "{format: integer, server: string, identity?: string|null, at: time, verdict: 'trustworthy'|'review'|'dangerous', \
+         *: any}",
+    ),
+    (
+        "Hosted",
+        "{name: string, status: 'up'|'starting'|'down'|'off', reason?: string, identity: string|null, host: any, \
+         evaluation: Evaluation|null}",
+    ),
     (
         "Difference",
         "{files: {name: string, unified: string}[], changes: {what: \

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::control::Asked;
 use crate::body::Reply;
 use crate::catalog::Scope;
-use crate::config::{Agent, Section, Source, Variant, Written, written};
+use crate::config::{self, Agent, Section, Source, Variant, Written, written};
 use crate::control::answer::{Fault, answer, tag};
+use crate::control::evaluation::{Evaluation, newest};
 use crate::control::inventory::{Known, agent, group, variant};
 use crate::control::listing::Listing;
 use crate::control::operations::Reach;
@@ -19,6 +20,7 @@ use crate::control::{Document, Managed};
 use crate::endpoint;
 use crate::gateway::{Gateway, Readiness, Snapshot};
 use crate::identity::{Somebody, suppose};
+use crate::names::ServerName;
 use crate::ports::{Host, Place};
 use crate::sorted::{self, SortedSet};
 use crate::upstream::lock;
@@ -171,6 +173,34 @@ impl<H: Host> Gateway<H> {
         Ok(tag(answer(StatusCode::OK, &said), inventory.version))
     }
 
+    pub(super) async fn show_hosted(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
+        let listing = Listing::read(asked.query, &[])?;
+        let (inventory, evaluations) = (self.inventory().await?, self.evaluations().await?);
+        let (readiness, written) = (self.readiness(), inventory.written(Section::Servers));
+        let servers = &inventory.snapshot.config.servers;
+        let hosted = servers.iter().filter(|(_, config)| config.hosting().is_some());
+        let describe = |(name, config): (&ServerName, &config::Server)| {
+            let mut said = inventory.server(name.as_str(), &readiness, &written, Reach::All);
+            let identity = config.identity();
+            let evaluation = match &identity {
+                Some(identity) => newest(&evaluations, identity),
+                None => evaluations.iter().find(|one| is_same(one.server(), name.as_str())),
+            };
+            let mut item = json!({
+                "name": name.as_str(),
+                "status": said["status"].take(),
+                "identity": identity,
+                "host": said["settings"]["host"].take(),
+                "evaluation": evaluation.map(Evaluation::summary),
+            });
+            if let Some(reason) = said["reason"].as_str() {
+                item["reason"] = reason.into();
+            }
+            (name.to_string(), item)
+        };
+        Ok(tag(listing.answer(hosted.map(describe).collect()), inventory.version))
+    }
+
     pub(super) async fn show_agents(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let listing = Listing::read(asked.query, &[])?;
         let inventory = self.inventory().await?;
@@ -223,6 +253,7 @@ pub(super) fn decoded(asked: &Asked<'_>) -> Result<String, Fault> {
 pub(super) fn missing(what: &'static str) -> Fault {
     let (code, detail) = match what {
         "server" => ("no-server", "there is no server of that name"),
+        "evaluation" => ("no-report", "no report is kept of a server of that name"),
         "agent" => ("no-agent", "there is no agent of that name"),
         _ => ("no-entry", "there is nothing of that name"),
     };

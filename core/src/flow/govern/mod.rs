@@ -3,6 +3,7 @@
 mod activity;
 mod difference;
 mod entries;
+mod evaluations;
 mod fleet;
 mod instances;
 mod inventory;
@@ -44,6 +45,10 @@ impl<H: Host> Gateway<H> {
             Governing::ShowIdentities => self.show_identities(asked).await,
             Governing::Compare => self.compare(asked).await,
             Governing::CompareVersions => self.compare_versions(asked).await,
+            Governing::ShowHosted => self.show_hosted(asked).await,
+            Governing::ShowEvaluations => self.show_evaluations(asked).await,
+            Governing::ShowEvaluation => self.show_evaluation(asked).await,
+            Governing::KeepEvaluation => self.keep_evaluation(asked).await,
             Governing::Explain => self.explain_for(asked).await,
             Governing::ShowSessions => self.show_sessions(asked).await,
             Governing::Fleet(order) => self.order(order, asked).await,

@@ -3,7 +3,7 @@
 //! **Nothing is replaced**: where there is a server of that name, none is added.
 
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::{Edit, edit};
 use crate::control::answer::Fault;
@@ -23,8 +23,9 @@ pub(super) struct Added {
 }
 
 impl Added {
-    /// Reads what a review says is to be added of an entry: `add`, the name that the server gets.
-    pub(super) fn read(said: &Value, entry: &Entry) -> Result<Option<Self>, Fault> {
+    /// Reads what a review says is to be added of an entry: `add`, the name that the server gets. Of one that is pinned every
+    /// definition has to be approved before it is served.
+    pub(super) fn read(said: &Value, entry: &Entry, is_pinned: bool) -> Result<Option<Self>, Fault> {
         if said.is_null() {
             return Ok(None);
         }
@@ -34,9 +35,13 @@ impl Added {
             return Err(Fault::field("add", "the entry was deleted"));
         }
         let settings = translate::settings(entry.approvable().unwrap_or(&entry.server));
-        let settings = settings.ok_or_else(|| {
+        let mut settings = settings.ok_or_else(|| {
             Fault::field("add", "the entry has neither a remote nor a package that could be served")
         })?;
+        if is_pinned {
+            // It serves what was approved of its definitions, and nothing before that.
+            settings["approval"] = json!({ "required": true });
+        }
         Ok(Some(Self { name: name.to_string(), settings }))
     }
 }

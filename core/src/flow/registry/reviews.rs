@@ -7,8 +7,10 @@ use super::added::Added;
 use super::{gone, json_body, names, place};
 use crate::body::Reply;
 use crate::control::answer::{Fault, answer};
+use crate::control::evaluation::{Evaluation, newest};
 use crate::control::operations::Reviewing;
 use crate::control::registry::entry::{Entry, reviewed};
+use crate::control::registry::identities;
 use crate::control::registry::list::Reviews;
 use crate::flow::control::Asked;
 use crate::gateway::Gateway;
@@ -34,7 +36,8 @@ impl<H: Host> Gateway<H> {
                     seen.ok_or_else(|| Fault::field("digest", "expected the digest of what is approved"))?;
                 let place = key_of(asked)?;
                 let there = self.entry(&place).await?.ok_or_else(gone)?;
-                let added = Added::read(&said["add"], &there)?;
+                let added =
+                    Added::read(&said["add"], &there, self.snapshot().config.registry.require_evaluation)?;
                 let entry = self.approve_entry(asked.operator, (&place, seen), added.as_ref()).await?;
                 Ok(answer(StatusCode::OK, &reviewed(&entry, &[])))
             }
@@ -50,7 +53,15 @@ impl<H: Host> Gateway<H> {
         let entries = self.entries("").await?;
         let known: Vec<_> = entries.iter().filter(|entry| entry.is_shown()).map(Entry::name).collect();
         let (items, next) = wanted.of(&entries);
-        let items: Vec<_> = items.into_iter().map(|entry| reviewed(entry, &known)).collect();
+        let evaluations = self.evaluations().await?;
+        let item = |entry: &Entry| {
+            let mut said = reviewed(entry, &known);
+            let identities = identities::of(entry.approvable().unwrap_or(&entry.server));
+            let found = identities.iter().filter_map(|identity| newest(&evaluations, identity));
+            said["evaluations"] = found.map(Evaluation::summary).collect();
+            said
+        };
+        let items: Vec<_> = items.into_iter().map(item).collect();
         Ok(answer(StatusCode::OK, &json!({ "items": items, "next": next })))
     }
 }

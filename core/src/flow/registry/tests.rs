@@ -357,3 +357,56 @@ fn an_entry_that_would_run_something_else_is_not_added() {
     assert!(refused.1.to_string().contains("NODE_OPTIONS"), "{}", refused.1);
     assert_eq!(stage.reviewed("a.example/a/1.0.0")["review"], "pending");
 }
+
+#[test]
+fn what_runs_is_approved_after_it_was_evaluated_and_found_not_dangerous() {
+    let stage = Stage::new("version: 1\nregistry: { require_evaluation: true }\n");
+    let package = json!({ "registryType": "npm", "identifier": "weather", "version": "1.0.0", "transport": { "type": "stdio" } });
+    let server = json!({ "name": "a.example/weather", "version": "1.0.0", "description": "Weather", "packages": [package] });
+    let published = stage.send(Method::POST, "/v0.1/publish", ADMIN_KEY, &server);
+    assert_eq!(published.0, 200, "{}", published.1);
+    let waiting = stage.reviewed("a.example/weather/1.0.0");
+    assert_eq!(
+        waiting["review"], "pending",
+        "an admin's publishing approves nothing that nobody has watched"
+    );
+    let approve = |digest: &Value| {
+        let path = "/admin/v1/registry/a.example%2Fweather/1.0.0/approve";
+        stage.send(Method::POST, path, ADMIN_KEY, &json!({ "digest": digest }))
+    };
+    let digest = &waiting["digest"];
+    let refused = approve(digest);
+    assert_eq!((refused.0, &refused.1["code"]), (409, &json!("not-evaluated")), "{}", refused.1);
+    assert_eq!(approve(&json!("another")).0, 412);
+
+    let report = |at: &str, verdict: &str| {
+        let report = json!({ "format": 1, "server": "weather", "identity": "npm:weather@1.0.0", "at": at, "verdict": verdict, "risks": [] });
+        stage.send(Method::PUT, "/admin/v1/evaluations/weather", ADMIN_KEY, &report)
+    };
+    assert_eq!(report("2026-01-01T00:00:00Z", "dangerous").0, 200);
+    let refused = approve(digest).1["detail"].to_string();
+    assert!(refused.contains("was found dangerous"), "{refused}");
+    assert_eq!(report("2026-01-02T00:00:00Z", "review").0, 200);
+    assert_eq!(stage.reviewed("a.example/weather/1.0.0")["evaluations"][0]["verdict"], "review");
+    let approved = approve(digest);
+    assert_eq!((approved.0, &approved.1["review"]), (200, &json!("approved")), "{}", approved.1);
+    assert_eq!(stage.get("/admin/v1/evaluations/weather", ADMIN_KEY).1["verdict"], "review");
+    assert_eq!(stage.get("/admin/v1/evaluations/other", ADMIN_KEY).0, 404);
+    assert_eq!(stage.get("/admin/v1/evaluations", ADMIN_KEY).1["items"][0]["server"], "weather");
+
+    let remote = json!({ "name": "a.example/far", "version": "1.0.0", "description": "Elsewhere", "remotes": [
+        { "type": "streamable-http", "url": "https://far.example/mcp" }] });
+    assert_eq!(stage.send(Method::POST, "/v0.1/publish", ADMIN_KEY, &remote).0, 200);
+    assert_eq!(
+        stage.reviewed("a.example/far/1.0.0")["review"],
+        "approved",
+        "nobody can watch what runs elsewhere"
+    );
+    let added = stage.approve(
+        "a.example/far",
+        json!({ "digest": stage.reviewed("a.example/far/1.0.0")["approved_digest"], "add": "far" }),
+    );
+    assert_eq!(added.0, 200, "{}", added.1);
+    let text = stage.text();
+    assert!(text.contains("far") && text.contains("required: true"), "its definitions are pinned: {text}");
+}

@@ -13,6 +13,7 @@ use super::entries::ATTEMPTS;
 use super::{Writer, busy, gone, place};
 use crate::body::Reply;
 use crate::control::answer::{Fault, answer};
+use crate::control::evaluation::expect_passed;
 use crate::control::registry::entry::{Entry, Review, Status, digest, key, shown};
 use crate::control::registry::{identities, wrongs};
 use crate::control::who::Operator;
@@ -42,8 +43,12 @@ impl<H: Host> Gateway<H> {
             None => Ok(Some(new.clone())),
         });
         let mut entry = written.await?.unwrap_or(new);
+        let digest = digest(&entry.server);
         if writer.governs && entry.review == Review::Pending {
-            let digest = digest(&entry.server);
+            // What has to be evaluated first waits, as what others publish does.
+            if self.expect_evaluated(&entry, &digest).await.is_err() {
+                return Ok(answer(StatusCode::OK, &shown(&entry, false)));
+            }
             entry = self.approve_entry(&writer.by, (&key, &digest), None).await?;
         } else if writer.governs {
             self.list_in_force(&key, &writer.by).await?;
@@ -121,6 +126,7 @@ impl<H: Host> Gateway<H> {
             let detail = "nothing was pushed to this gateway yet, and what the registry has approved is part of what is";
             return Err(Fault::new(StatusCode::CONFLICT, "no-version", detail));
         }
+        self.expect_evaluated(&self.entry(place).await?.ok_or_else(gone)?, seen).await?;
         if let Some(added) = added {
             self.may_be_added(&self.entry(place).await?.ok_or_else(gone)?, added).await?;
         }
@@ -144,6 +150,16 @@ impl<H: Host> Gateway<H> {
         }
         self.list_in_force(place, by).await?;
         Ok(entry)
+    }
+
+    /// Refuses to approve what should have been evaluated before.
+    async fn expect_evaluated(&self, entry: &Entry, seen: &str) -> Result<(), Fault> {
+        let waiting = entry.approvable().unwrap_or(&entry.server);
+        // Of what was not shown nothing is said but that.
+        if !self.snapshot().config.registry.require_evaluation || digest(waiting) != seen {
+            return Ok(());
+        }
+        expect_passed(&identities::of(waiting), &self.evaluations().await?)
     }
 
     /// Rejects what waits of an entry, or takes its approval back.
