@@ -12,6 +12,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+#[cfg(feature = "control")]
+use crate::error::code;
+#[cfg(feature = "control")]
+use crate::front::modern::named_by;
 use crate::names::ServerName;
 use crate::observe::{Ended, Exchange, OTHER, Operation, Side};
 
@@ -49,6 +53,18 @@ pub struct Metrics {
     served_sessions: Histograms<3>,
     asked_sessions: Histograms<3>,
     running: AtomicI64,
+}
+
+/// What was counted of requests of agents since the gateway started.
+#[cfg(feature = "control")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Totals {
+    /// Those that went to a server.
+    pub(crate) requests: u64,
+    /// Those of them that ended with an error.
+    pub(crate) errors: u64,
+    /// Those that led to no server, as nothing permits them or there is no such thing, and those over a limit.
+    pub(crate) denied: u64,
 }
 
 /// A value of the moment.
@@ -159,14 +175,24 @@ impl Metrics {
         }
     }
 
-    /// Returns how many requests of agents were answered that concern a server, and how many of them with an error.
+    /// Returns what was counted of requests of agents.
     #[cfg(feature = "control")]
-    pub(crate) fn totals(&self) -> (u64, u64) {
-        let mut totals = (0, 0);
-        for series in self.served.series.load().iter().filter(|series| !series.labels[1].is_empty()) {
+    pub(crate) fn totals(&self) -> Totals {
+        let limited = code::LIMITED.to_string();
+        let mut totals = Totals::default();
+        for series in self.served.series.load().iter() {
             let count: u64 = series.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum();
-            totals.0 += count;
-            totals.1 += if series.labels[6].is_empty() { 0 } else { count };
+            let [method, server, .., error, _] = series.labels.each_ref().map(|label| &**label);
+            let is_call = named_by(method).is_some();
+            match (server, error) {
+                (_, error) if *error == limited => totals.denied += count,
+                ("", "") => {}
+                ("", _) => totals.denied += if is_call { count } else { 0 },
+                (_, error) => {
+                    totals.requests += count;
+                    totals.errors += if error.is_empty() { 0 } else { count };
+                }
+            }
         }
         totals
     }

@@ -134,6 +134,12 @@ fn whoever_has_the_admin_key_signs_in_and_uses_every_page() {
         .json(&body)
         .send();
     assert!(pushed.status < 300, "{}", pushed.text());
+    let body = json!({ "agent": "coder", "name": "demo__echo", "arguments": { "message": "seen" } });
+    let tried = Request::new("POST", &gateway.url_of("/admin/v1/tools/call"))
+        .header("Authorization", format!("Bearer {KEY}"))
+        .json(&body)
+        .send();
+    assert_eq!(tried.json()["result"]["content"][0]["text"], "seen");
     let told = Command::new(toolbox::node())
         .arg(folder().join("screenshots.mjs"))
         .arg("--chromium")
@@ -150,7 +156,7 @@ fn whoever_has_the_admin_key_signs_in_and_uses_every_page() {
     assert_eq!(said["violations"], Value::Array(Vec::new()), "what is closed to somebody");
     assert_eq!(said["errors"], Value::Array(Vec::new()), "what the browser complains about");
     for (page, expected) in [
-        ("overview", "demo"),
+        ("overview", "demo\t1\t0\t0\t"),
         ("server", "Adds two numbers"),
         ("tool", "Returns the message"),
         ("agent", "1 of 5 tools"),

@@ -196,6 +196,7 @@ fn who_governs_by_forms_sees_what_comes_of_it_at_a_connected_client() {
     let seen = browse("govern", &gateway.url_of(""), &["--key", KEY, &server[0], &server[1]]);
     assert_eq!(seen["refused"], true, "what is not seen cannot be called: {seen}");
     assert!(seen["answer"].as_str().is_some_and(|said| said.contains("hello from the console")), "{seen}");
+    assert!(seen["tried"].as_str().is_some_and(|said| said.contains("tried at the console")), "{seen}");
     let description = seen["told"].as_str().expect("a description");
     assert!(description.ends_with("For the shop only."), "{seen}");
     let preview: Value =

@@ -3,10 +3,10 @@ import { useState } from "react";
 import { ask, enc } from "../api.ts";
 import { useData, useTask } from "../data.ts";
 import { add, place, remove, write, type Agent, type Explanation, type PolicyRule, type Settings, type Tool } from "../inventory.ts";
-import { useEdits, useMe } from "../me.tsx";
+import { useApi, useEdits, useMe } from "../me.tsx";
 import { Link, navigate, path, usePath, useQuery } from "../router.tsx";
 import { SettingsDialog } from "../ui/settings.tsx";
-import { Button, Card, Confirm, Dialog, Empty, Field, Head, Load, Note, Search, Segments, Status, Table, Tag, Trouble } from "../ui/kit.tsx";
+import { Button, Card, Confirm, Dialog, Empty, Field, Head, Load, Note, Search, Segments, Status, Table, Tag, Trouble, when } from "../ui/kit.tsx";
 
 export default function Agents() {
   const [, name] = usePath();
@@ -53,6 +53,7 @@ const Rules = ({ rules }: { rules: PolicyRule[] | undefined }) => (
 function One({ name }: { name: string }) {
   const { reads } = useMe();
   const edits = useEdits();
+  const has = useApi();
   const agent = useData<Agent>(`agents/${enc(name)}`, { every: 10_000 });
   const [doing, setDoing] = useState<"rules" | "settings" | "remove">();
   const end = useTask(async () => { await remove("agents", name, agent.etag); navigate("/agents"); });
@@ -75,6 +76,7 @@ function One({ name }: { name: string }) {
           </Card>
         ) : null}</Load>
         {agent.data && <Sees agent={name} />}
+        {reads && has("get identities") && <Callers agent={name} />}
       </div>
       {doing === "rules" && agent.data?.settings && <Edit agent={agent.data} etag={agent.etag} onClose={() => setDoing(undefined)} />}
       {doing === "settings" && agent.data?.settings && <SettingsDialog title={`Settings of ${name}`} settings={agent.data.settings} onClose={() => setDoing(undefined)}
@@ -83,6 +85,23 @@ function One({ name }: { name: string }) {
         Keys for it are refused from then on. You can go back to the version before.
       </Confirm>
     </>
+  );
+}
+
+type Identity = { principal: string | null; agent: string | null; auth: string; last_seen: string; calls: number };
+
+/** Who was an agent in the last days, as the trail has it. */
+function Callers({ agent }: { agent: string }) {
+  const { data } = useData<{ items: Identity[]; since: string }>("identities");
+  const items = data?.items.filter((one) => one.agent === agent) ?? [];
+  if (!data || items.length === 0) return null;
+  return (
+    <Card title="Who was it" actions={<span className="muted small">since {when(data.since)}</span>} flush>
+      <Table label={`Who was ${agent}`} heads={["Who", "Known by", "Calls", "Last seen"]}>{items.map((one) => (
+        <tr key={`${one.principal} ${one.auth}`}><td className="wrap">{one.principal ?? <span className="muted">nobody in particular</span>}</td><td>{one.auth.replaceAll("_", " ")}</td>
+          <td className="num">{one.calls.toLocaleString()}</td><td className="num">{when(one.last_seen)}</td></tr>
+      ))}</Table>
+    </Card>
   );
 }
 

@@ -2,14 +2,14 @@
 import { useData } from "../data.ts";
 import type { Circuit } from "../inventory.ts";
 import { useLive, type Live } from "../live.ts";
-import { useApi, useMe } from "../me.tsx";
+import { useMe } from "../me.tsx";
 import { Link, path } from "../router.tsx";
 import { Graph, Spark, type Node } from "../ui/graph.tsx";
-import { Card, Empty, Head, Load, Note, Status, Table, type Tone } from "../ui/kit.tsx";
+import { Card, Empty, Head, Load, Note, Status, Table, when, type Tone } from "../ui/kit.tsx";
 
 type Server = { name: string; status: string; reason?: string; tools: number; circuit?: Circuit };
 type Overview = {
-  servers: Server[]; agents: string[]; totals: { calls: number; errors: number; denied: number | null; since: string | null } | null;
+  servers: Server[]; agents: string[]; totals: { calls: number; errors: number; denied: number; since: string | null } | null;
   configuration: { version: number | null; refused?: { version: number; reason: string } } | null;
   audit: { recorded: number; waiting: number; lost: number; trouble: string | null } | null;
 };
@@ -28,8 +28,8 @@ export default function Overview() {
 
 function Shown({ overview: { servers, agents, totals, configuration, audit } }: { overview: Overview }) {
   const { reads } = useMe();
-  const has = useApi();
-  const live = useLive(has("get live"));
+  const isLive = reads && audit !== null;
+  const live = useLive(isLive);
   const up = servers.filter(({ status }) => status === "up");
   const ill = servers.filter((server) => server.status === "down" || server.circuit);
   const since = totals?.since ? `since ${new Date(totals.since).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}` : "since it started";
@@ -42,11 +42,12 @@ function Shown({ overview: { servers, agents, totals, configuration, audit } }: 
         <div><dt>Tools</dt><dd>{servers.reduce((sum, server) => sum + server.tools, 0)}</dd></div>
         {totals && <div title={since}><dt>Calls</dt><dd>{totals.calls.toLocaleString()}</dd></div>}
         {totals && <div title={since}><dt>Failed</dt><dd>{totals.errors.toLocaleString()}</dd></div>}
-        {totals?.denied !== undefined && totals?.denied !== null && <div title={since}><dt>Refused</dt><dd>{totals.denied.toLocaleString()}</dd></div>}
+        {totals && <div title={since}><dt>Refused</dt><dd>{totals.denied.toLocaleString()}</dd></div>}
       </dl>
       {servers.length === 0 ? <div className="card"><Empty icon="servers" title="No servers yet" actions={<Link className="button primary" to="/servers?add=form">Add a server</Link>}>
         A server is something that offers tools. Its tools appear here and at every agent that may use them.</Empty></div> :
-        <Now live={live} isLive={has("get live")} agents={agents} servers={servers} />}
+        <Now live={live} isLive={isLive} agents={agents} servers={servers} />}
+      {reads && <Lately />}
       {ill.length > 0 && <Card title="What is wrong" flush>
         <Table label="Servers that are not well" heads={["Server", "State", "Why"]}>{ill.map((server) => (
           <tr key={server.name}><td>{reads ? <Link to={path("servers", server.name)}>{server.name}</Link> : <b>{server.name}</b>}</td>
@@ -54,6 +55,26 @@ function Shown({ overview: { servers, agents, totals, configuration, audit } }: 
         ))}</Table></Card>}
     </div>
   );
+}
+
+type Activity = { name: string; calls: number; errors: number; denied: number; p50_ms: number | null; p95_ms: number | null };
+const ms = (value: number | null) => (value === null ? "–" : value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString());
+
+/** What was called in the last hour, as the trail has it. */
+function Lately() {
+  const lately = useData<{ since: string; servers: Activity[]; agents: Activity[] }>("statistics", { every: 60_000 });
+  if (lately.error?.status === 404) return null;
+  const heads = (what: string) => [what, "Calls", "Failed", "Refused", "Median, ms", "95 of 100 within, ms"];
+  const row = (to: string) => (one: Activity) => (
+    <tr key={one.name}><td><Link to={path(to, one.name)}>{one.name}</Link></td><td className="num">{one.calls.toLocaleString()}</td><td className="num">{one.errors.toLocaleString()}</td>
+      <td className="num">{one.denied.toLocaleString()}</td><td className="num">{ms(one.p50_ms)}</td><td className="num">{ms(one.p95_ms)}</td></tr>
+  );
+  return <Load of={lately} what="statistics">{(data) => data.servers.length + data.agents.length === 0 ? null : (
+    <Card title="Lately" actions={<span className="muted small">since {when(data.since)}</span>} flush>
+      {data.servers.length > 0 && <Table label="What servers did lately" heads={heads("Server")}>{data.servers.map(row("servers"))}</Table>}
+      {data.agents.length > 0 && <Table label="What agents did lately" heads={heads("Agent")}>{data.agents.map(row("agents"))}</Table>}
+    </Card>
+  )}</Load>;
 }
 
 /** The last minute. */

@@ -51,7 +51,12 @@ impl Listing {
     }
 
     /// Answers with the part of a list that is asked for; each item comes with what it is ordered by.
-    pub(crate) fn answer(&self, mut items: Vec<(String, Value)>) -> Reply {
+    pub(crate) fn answer(&self, items: Vec<(String, Value)>) -> Reply {
+        answer(StatusCode::OK, &self.part(items))
+    }
+
+    /// Returns that part, as it is answered.
+    pub(crate) fn part(&self, mut items: Vec<(String, Value)>) -> Value {
         sorted::sort_by(&mut items, |one, other| one.0.cmp(&other.0));
         let from = items.partition_point(|(key, _)| self.after.as_ref().is_some_and(|after| key <= after));
         let mut rest = items.split_off(from);
@@ -59,7 +64,7 @@ impl Listing {
         rest.truncate(self.most);
         let next = rest.last().filter(|_| is_cut).map(|(key, _)| URL_SAFE_NO_PAD.encode(key));
         let items: Vec<_> = rest.into_iter().map(|(_, item)| item).collect();
-        answer(StatusCode::OK, &json!({ "items": items, "next": next }))
+        json!({ "items": items, "next": next })
     }
 }
 

@@ -3,6 +3,8 @@
 //! Everything here is pure: a request and what the store holds come in, what to store or to answer comes out. Only
 //! `flow/control.rs` waits for the store. **Without an admin credential none of it is there.**
 
+#[cfg(feature = "control")]
+pub(crate) mod activity;
 pub(crate) mod answer;
 pub(crate) mod approvals;
 #[cfg(feature = "control")]

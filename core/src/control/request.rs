@@ -216,6 +216,31 @@ impl Question {
     }
 }
 
+/// A tool that is to be called as an agent.
+#[cfg(feature = "control")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TriedCall {
+    pub(crate) agent: Option<String>,
+    pub(crate) name: String,
+    /// As JSON text.
+    pub(crate) arguments: Option<String>,
+}
+
+#[cfg(feature = "control")]
+impl TriedCall {
+    /// Reads the body of a call.
+    pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Fault> {
+        expect_json(headers)?;
+        let object = object(body, &["agent", "name", "arguments"])?;
+        let name = text(&object, "name", LONGEST)?.filter(|name| !name.is_empty());
+        Ok(Self {
+            agent: text(&object, "agent", LONGEST_NAME)?,
+            name: name.ok_or_else(|| Fault::field("name", "expected the name of a tool"))?,
+            arguments: arguments(&object)?,
+        })
+    }
+}
+
 /// Returns the arguments of a call, as JSON text.
 #[cfg(feature = "control")]
 pub(crate) fn arguments(object: &Object<'_>) -> Result<Option<String>, Fault> {

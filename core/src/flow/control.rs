@@ -41,6 +41,9 @@ pub enum Looked {
 /// A request whose body is there.
 pub(super) struct Asked<'r> {
     pub(super) headers: &'r HeaderMap,
+    /// What the host says of the request.
+    #[cfg(feature = "control")]
+    pub(super) extensions: &'r http::Extensions,
     pub(super) query: Option<&'r str>,
     pub(super) body: Bytes,
     /// Who asks.
@@ -166,6 +169,8 @@ impl<H: Host> Gateway<H> {
         let body = body.collect(limit).await?;
         let asked = Asked {
             headers: &head.headers,
+            #[cfg(feature = "control")]
+            extensions: &head.extensions,
             query: head.uri.query(),
             body,
             operator,

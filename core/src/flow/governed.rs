@@ -20,6 +20,7 @@ use crate::control::{
     Appended, Document, InStore, Managed, Revision, Revoked, Stamp, digest, understand_text,
 };
 use crate::gateway::Gateway;
+use crate::metrics::Totals;
 use crate::oauth::PublicKey;
 use crate::ports::{Host, RecordKey, Signed};
 use crate::session::Purpose;
@@ -360,7 +361,7 @@ impl<H: Host> Gateway<H> {
         let mut said = serde_json::Map::new();
         let observer = self.host().observer();
         if let Some(metrics) = observer.as_ref().and_then(|observer| observer.metrics(&mut Vec::new())) {
-            let (requests, errors) = metrics.totals();
+            let Totals { requests, errors, .. } = metrics.totals();
             said.insert("requests".into(), requests.into());
             said.insert("errors".into(), errors.into());
         }

@@ -160,7 +160,8 @@ impl<H: Host> Gateway<H> {
         behind.into_iter().fold(own, |all, hop| format!("{all}, {hop}"))
     }
 
-    async fn mcp_message(
+    /// Answers a message of MCP, of a caller who is known.
+    pub(super) async fn mcp_message(
         &self,
         head: &Parts,
         body: Body,

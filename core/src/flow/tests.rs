@@ -1,5 +1,6 @@
 //! Whole requests against servers that are scripts: what is answered, what was sent, and that nothing else was.
 
+mod activity;
 mod approvals;
 mod audited;
 mod bearers;

@@ -98,6 +98,13 @@ impl Proof {
     pub fn of_agent(name: &str) -> Self {
         Self { auth: AuthKind::Operator, agent: Some(name.into()), ..Self::default() }
     }
+
+    /// Returns the proof of somebody who governs and tries what an agent may; without a name, what strangers may.
+    #[cfg(feature = "control")]
+    pub(crate) fn of_trial(principal: &Arc<str>, agent: Option<&str>) -> Self {
+        let (principal, agent) = (Some(principal.clone()), agent.map(Into::into));
+        Self { principal, auth: AuthKind::Operator, agent, ..Self::default() }
+    }
 }
 
 impl<'h> Evidence<'h> {

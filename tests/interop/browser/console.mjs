@@ -100,6 +100,16 @@ async function approve(server) {
   });
 }
 
+/** Tries the tool that is looked at as an agent; returns what the console shows. */
+async function tryIt(agent, message) {
+  await page.getByRole("tab", { name: "Try" }).click();
+  await page.getByRole("button", { name: /As the agent/ }).click();
+  await page.getByRole("option", { name: agent, exact: true }).click();
+  await page.getByRole("textbox", { name: "message" }).fill(message);
+  await button("Call").click();
+  return page.getByRole("region", { name: "The answer", exact: true }).innerText();
+}
+
 /** Goes back to the first version. */
 async function rollBack() {
   await go("Configuration");
@@ -177,6 +187,7 @@ const JOURNEYS = {
     await button("Put in force").click();
     await page.getByRole("heading", { name: "demo__shout" }).waitFor();
     await until("the customised tool appears", (tools) => tools.includes("demo__shout"));
+    const tried = await tryIt("coder", "tried at the console");
     const told = (await client.listTools()).tools.find(({ name }) => name === "demo__shout");
     const answer = JSON.stringify(await client.callTool({ name: "demo__shout", arguments: { message: "hello from the console" } }));
     await approve("demo");
@@ -188,7 +199,7 @@ const JOURNEYS = {
     await rollBack();
     await until("all is as before", (tools) => tools.includes("demo__add") && !tools.includes("second__echo") && !tools.includes("demo__shout"));
     await client.close();
-    return { refused, preview, told: told.description, answer };
+    return { refused, preview, told: told.description, answer, tried };
   },
   /** Adds a server that asks for an account, and connects one for all, while an agent is connected. */
   async connect() {

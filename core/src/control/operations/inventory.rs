@@ -145,7 +145,7 @@ pub(super) const SCHEMAS: &[(&str, &str)] = &[
     (
         "Overview",
         "{servers: {name: string, status: 'up'|'starting'|'down', reason?: string, tools: integer, circuit?: Circuit}[], \
-         agents: string[], totals: {calls: integer, errors: integer, denied: integer|null, since: time|null}|null, \
+         agents: string[], totals: {calls: integer, errors: integer, denied: integer, since: time|null}|null, \
          configuration: {version: integer|null, refused?: {version: integer, reason: string}}|null, \
          audit: {recorded: integer, waiting: integer, lost: integer, trouble: string|null}|null}",
     ),

@@ -10,6 +10,8 @@
 //! the page anew. A path outside `/admin/v1/` has a door of its own ([`Audience::Outside`]) and is described here all the same.
 
 #[cfg(feature = "control")]
+mod activity;
+#[cfg(feature = "control")]
 mod described;
 #[cfg(not(feature = "control"))]
 #[path = "undescribed.rs"]
@@ -64,6 +66,8 @@ const TABLES: &[&[Operation]] = &[
     registry::OPERATIONS,
     #[cfg(feature = "control")]
     trying::OPERATIONS,
+    #[cfg(feature = "control")]
+    activity::OPERATIONS,
 ];
 
 /// What is done. What is behind the feature `control` is one of [`Governing`].

@@ -8,6 +8,7 @@ pub(super) const ALL: &[&[(&str, &str)]] = &[
     REGISTRY,
     super::inventory::SCHEMAS,
     super::trying::SCHEMAS,
+    super::activity::SCHEMAS,
 ];
 
 /// What was there before.

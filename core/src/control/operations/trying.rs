@@ -1,4 +1,4 @@
-//! The operations that try a configuration before it is in force.
+//! The operations that try something: a configuration before it is in force, a tool as an agent.
 
 use super::described::{about, param};
 use super::governing::{Governing, PART, govern};
@@ -12,6 +12,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
         about("says what would become of recorded calls, and of what agents are listed, with other files, or with a definition approved")
             .takes("Trial")
             .gives(&[(200, "Simulated")]),
+    ),
+    govern(
+        "POST /admin/v1/tools/call",
+        Governing::CallTool,
+        Audience::Writers,
+        about("calls a tool as an agent, for real; rules, approvals and limits hold, and the trail names the agent and who tried")
+            .takes("{agent?: string|null, name: string, arguments?: {*: any}|null}")
+            .gives(&[(200, "Called")]),
     ),
     govern(
         "POST /admin/v1/config/diff",
@@ -94,6 +102,7 @@ pub(super) const SCHEMAS: &[(&str, &str)] = &[
          listed: {agent: string, added: string[], removed: string[], changed: string[]}[], assumed: string[], \
          unread: {server: string, reason: string}[], remarks: string[], next: string|null}",
     ),
+    ("Called", "{result: any}|{error: {message: string, code?: any, *: any}}"),
     (
         "SimulatedCalls",
         "{agent: string, kind: 'tool'|'prompt'|'resource', name: string, server: string|null, times: integer, last: time, \

@@ -1,5 +1,6 @@
 //! What a gateway answers that governs: each operation of `control/operations/governing.rs`, one arm each.
 
+mod activity;
 mod difference;
 mod entries;
 mod evaluations;
@@ -11,6 +12,7 @@ mod once;
 mod overview;
 mod simulate;
 mod tools;
+mod trying;
 
 use super::control::Asked;
 use crate::body::Reply;
@@ -37,6 +39,10 @@ impl<H: Host> Gateway<H> {
             Governing::Writing(does) => self.write_entry(does, asked).await,
             Governing::ShowTools => self.show_tools(asked).await,
             Governing::Simulate => self.simulate_for(asked).await,
+            Governing::CallTool => self.call_tool(asked).await,
+            Governing::ShowStatistics => self.show_statistics(asked).await,
+            Governing::Watch => self.watch_traffic(asked).await,
+            Governing::ShowIdentities => self.show_identities(asked).await,
             Governing::Compare => self.compare(asked).await,
             Governing::CompareVersions => self.compare_versions(asked).await,
             Governing::ShowHosted => self.show_hosted(asked).await,

@@ -9,6 +9,7 @@ use crate::control::answer::{Fault, answer, moment};
 use crate::control::inventory::circuit;
 use crate::control::operations::Reach;
 use crate::gateway::{Gateway, Readiness};
+use crate::metrics::Totals;
 use crate::ports::Host;
 
 impl<H: Host> Gateway<H> {
@@ -43,9 +44,9 @@ impl<H: Host> Gateway<H> {
     fn totals(&self, since: u64) -> Value {
         let observer = self.host().observer();
         let totals = observer.and_then(|observer| Some(observer.metrics(&mut Vec::new())?.totals()));
-        let Some((calls, errors)) = totals else { return Value::Null };
+        let Some(Totals { requests, errors, denied }) = totals else { return Value::Null };
         let since = (since > 0).then(|| moment(since));
-        json!({ "calls": calls, "errors": errors, "denied": null, "since": since })
+        json!({ "calls": requests, "errors": errors, "denied": denied, "since": since })
     }
 
     fn configuration_in_force(&self) -> Value {

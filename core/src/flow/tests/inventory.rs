@@ -273,6 +273,45 @@ fn what_is_asked_twice_is_done_once() {
     assert_eq!(stage.get(Role::Operator, "keys")["keys"].as_array().map(Vec::len), Some(1));
 }
 
+#[test]
+fn a_tool_is_tried_as_an_agent_by_whoever_governs() {
+    let stage = Stage::new();
+    let trail = stage.host.keep_trail();
+    let call = |role: Role, body: &str| {
+        let (status, said) =
+            stage.send(role, (Method::POST, "tools/call"), ("application/json", &body.replace('\'', "\"")));
+        let said = if status == 200 { said } else { said["detail"].clone() };
+        let line = |entry: &crate::audit::Entry| {
+            let who = (entry.agent.as_deref(), entry.principal.as_deref(), entry.client.as_deref());
+            format!("{} {:?} {who:?} {}", entry.method, entry.auth, entry.decision.as_str())
+        };
+        let entries: Vec<_> = trail.take().iter().map(line).collect();
+        format!("{status} {said}\n{}", entries.join("\n"))
+    };
+    insta::assert_snapshot!(call(Role::Operator, "{'agent':'ana','name':'a__echo','arguments':{'n':1.0}}"), @r#"
+    200 {"result":{"big":1.2345678901234568e+29,"content":[],"resultType":"complete"}}
+    tools/call Operator (Some("ana"), Some("user:https://idp.test:ana"), Some("portcullis-admin")) allowed
+    POST /admin/v1/tools/call Admin (None, Some("user:https://idp.test:ana"), None) allowed
+    "#);
+    insta::assert_snapshot!(call(Role::Admin, "{'name':'a__echo'}"), @r#"
+    200 {"error":{"code":-32602,"message":"Unknown tool: a__echo"}}
+    tools/call Operator (Some("default"), Some("user:https://idp.test:ana"), Some("portcullis-admin")) denied
+    POST /admin/v1/tools/call Admin (None, Some("user:https://idp.test:ana"), None) allowed
+    "#);
+    insta::assert_snapshot!(call(Role::Admin, "{'agent':'nobody','name':'a__echo'}"), @r#"
+    404 "no agent is called \"nobody\"; agents: ana, default"
+    POST /admin/v1/tools/call Admin (None, Some("user:https://idp.test:ana"), None) denied
+    "#);
+    insta::assert_snapshot!(call(Role::Admin, "{'agent':'ana','name':'a__echo','arguments':7}"), @r#"
+    400 "arguments: expected an object"
+    POST /admin/v1/tools/call Admin (None, Some("user:https://idp.test:ana"), None) denied
+    "#);
+    insta::assert_snapshot!(call(Role::Member, "{'agent':'ana-laptop','name':'a__echo'}"), @r#"
+    403 "the role `member` may not do this"
+    POST /admin/v1/tools/call Admin (None, Some("user:https://idp.test:ana"), None) denied
+    "#);
+}
+
 /// Whoever uses ever new keys is stopped, and is still told what was answered before.
 #[test]
 fn keys_of_requests_are_bounded() {
