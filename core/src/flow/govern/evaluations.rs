@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::super::control::Asked;
-use super::inventory::{decoded, is_same, missing};
+use super::inventory::{decoded, missing};
 use crate::body::Reply;
 use crate::control::answer::{Fault, answer};
 use crate::control::evaluation::{Evaluation, LARGEST, REPORTS};
@@ -37,10 +37,11 @@ impl<H: Host> Gateway<H> {
     }
 
     pub(super) async fn show_evaluation(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
-        let name = decoded(asked)?;
-        let all = self.evaluations().await?;
-        let found = all.iter().find(|one| is_same(one.server(), &name));
-        found.map(|one| answer(StatusCode::OK, one.report())).ok_or_else(|| missing("evaluation"))
+        let name = ServerName::parse(&decoded(asked)?).map_err(|_| missing("evaluation"))?;
+        let store = self.host().records().ok_or_else(|| missing("evaluation"))?;
+        let kept = store.get(RecordKey::new(REPORTS, name.as_str())).await?;
+        let found = kept.and_then(|text| Evaluation::read(&text)).ok_or_else(|| missing("evaluation"))?;
+        Ok(answer(StatusCode::OK, found.report()))
     }
 
     pub(super) async fn keep_evaluation(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
