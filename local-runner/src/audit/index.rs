@@ -30,6 +30,7 @@ const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     PRAGMA cache_size = -1024;
+    BEGIN IMMEDIATE;
     CREATE TABLE IF NOT EXISTS segments (
         first INTEGER PRIMARY KEY,
         last INTEGER NOT NULL,
@@ -41,6 +42,7 @@ const SCHEMA: &str = "
         decisions TEXT NOT NULL
     ) STRICT;
     CREATE TABLE IF NOT EXISTS texts (first INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+    COMMIT;
 ";
 
 /// The lines of a database of an earlier version, which had a row for each, as segments of one line.
@@ -137,17 +139,23 @@ fn open(path: &Path) -> anyhow::Result<Connection> {
     Ok(connection)
 }
 
-/// Opens the database to read it, also while another process writes it.
-pub(super) fn open_to_read(path: &Path) -> anyhow::Result<Connection> {
+/// Opens the database to read it, also while another process writes it; `None` while there is nothing to read yet.
+pub(super) fn open_to_read(path: &Path) -> anyhow::Result<Option<Connection>> {
+    if !path.exists() {
+        return Ok(None);
+    }
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY)?;
-    // Who reads changes nothing: a gateway of an earlier version may still be running.
-    if is_earlier(&connection)? && !has(&connection, "segments")? {
+    // Who reads changes nothing: a gateway of an earlier version may still be running, or one is only making its tables.
+    if !has(&connection, "segments")? {
+        if !is_earlier(&connection)? {
+            return Ok(None);
+        }
         for (table, select) in EARLIER {
             connection.execute_batch(&format!("CREATE TEMP VIEW {table} AS {select}"))?;
         }
     }
-    Ok(connection)
+    Ok(Some(connection))
 }
 
 /// Gives the segments that may have what is wanted beyond a cursor to `read`, one after the other in the order that is
@@ -408,6 +416,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_only_being_made_has_nothing_to_read() {
+        let path = std::env::temp_dir().join(format!("portcullis-index-made-{}.db", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        assert!(open_to_read(&path).unwrap().is_none());
+        assert!(!path.exists());
+        std::fs::write(&path, "").unwrap();
+        assert!(open_to_read(&path).unwrap().is_none());
+        open(&path).unwrap();
+        assert_eq!(found(&open_to_read(&path).unwrap().unwrap(), &Query::default(), None), (vec![], 0));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
     fn the_lines_of_an_earlier_version_are_read_and_carried_over() {
         let path = std::env::temp_dir().join(format!("portcullis-index-{}.db", std::process::id()));
         let _ = std::fs::remove_file(&path);
@@ -423,11 +444,11 @@ mod tests {
             assert!((1..).zip(&lines).all(|(id, line)| beside.line(id) == Some(line.as_bytes())));
             assert_eq!(beside.line(4), None);
         };
-        check(&open_to_read(&path).unwrap());
+        check(&open_to_read(&path).unwrap().unwrap());
         assert!(is_earlier(&connection).unwrap());
         check(&open(&path).unwrap());
         assert!(!is_earlier(&connection).unwrap());
-        check(&open_to_read(&path).unwrap());
+        check(&open_to_read(&path).unwrap().unwrap());
         // A process of the earlier version has gone on.
         let fewer = "DELETE FROM segments WHERE first = 3; DELETE FROM texts WHERE first = 3";
         connection.execute_batch(fewer).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use portcullis_core::audit::{
@@ -64,16 +64,18 @@ impl Found {
 impl Reading {
     /// Opens the trail of a data folder.
     pub(crate) fn open(data: &Path) -> anyhow::Result<Self> {
+        Self::of(data)?.with_context(|| {
+            let data = data.display();
+            format!("there is no audit trail in {data} yet: a gateway writes it once it is asked something")
+        })
+    }
+
+    /// Opens the trail of a data folder; `None` while no gateway has written one.
+    fn of(data: &Path) -> anyhow::Result<Option<Self>> {
         let (folder, database) = (files::folder(data), index::path(data));
-        if !database.exists() {
-            bail!(
-                "there is no audit trail in {} yet: a gateway writes it once it is asked something",
-                data.display()
-            );
-        }
         let opened = index::open_to_read(&database);
         let connection = opened.with_context(|| format!("cannot read {}", database.display()))?;
-        Ok(Self { folder, database, connection })
+        Ok(connection.map(|connection| Self { folder, database, connection }))
     }
 
     /// Returns a page of the lines that are wanted. A cursor is the number of an entry.
@@ -180,11 +182,8 @@ impl Shelf {
     ) -> BoxFuture<'_, Result<T, Unreadable>> {
         let data = self.0.clone();
         let read = tokio::task::spawn_blocking(move || {
-            if !index::path(&data).exists() {
-                return Ok(T::default());
-            }
-            let reading = Reading::open(&data).map_err(|error| Unreadable::Failed(format!("{error:#}")))?;
-            work(&reading)
+            let reading = Reading::of(&data).map_err(|error| Unreadable::Failed(format!("{error:#}")))?;
+            reading.map_or_else(|| Ok(T::default()), |reading| work(&reading))
         });
         read.map(|done| done.unwrap_or_else(|error| Err(Unreadable::Failed(error.to_string())))).boxed()
     }
