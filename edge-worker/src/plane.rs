@@ -66,9 +66,8 @@ impl Plane {
 
     /// Tells whether it is to be asked now, by this instance.
     pub(crate) fn is_due(&self) -> bool {
-        let is_due = |Control { host, due, .. }: &Control| {
-            host.place() == Place::Isolate && host.now() >= due.get()
-        };
+        let is_due =
+            |Control { host, due, .. }: &Control| host.place() == Place::Isolate && host.now() >= due.get();
         self.0.as_ref().is_some_and(is_due)
     }
 
