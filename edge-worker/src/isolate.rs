@@ -27,7 +27,7 @@ const OLD: u64 = 20_000;
 pub(crate) struct Place {
     bindings: Bindings,
     host: Edge,
-    plane: Result<Plane, Unserved>,
+    plane: Plane,
     made: RefCell<Option<Made>>,
     /// The catalog as it was published last.
     published: RefCell<Bytes>,
@@ -63,7 +63,6 @@ impl Place {
             }
             return Ok(gateway);
         }
-        let plane = self.plane.as_ref().map_err(Clone::clone)?;
         let (held, catalog) = match self.bindings.store() {
             // What others have read of servers is nothing to whoever reads them alone.
             Some(store) => read(&store, self.bindings.objects("UPSTREAMS").is_some()).await?,
@@ -86,7 +85,8 @@ impl Place {
         self.host.configure(&gateway.audit());
         let looked = Cell::new(self.host.now());
         self.made.replace(Some(Made { gateway: gateway.clone(), held, looked }));
-        plane.begin(&gateway).await;
+        #[cfg(feature = "control")]
+        self.plane.begin(&gateway).await;
         Ok(gateway)
     }
 
@@ -130,7 +130,7 @@ impl Place {
         if let Some(stamp) = &held.stamp {
             return Ok(Some(Revision { stamp: stamp.clone(), text: held.text.clone() }));
         }
-        if self.is_governed() {
+        if self.plane.governs() {
             tracing::error!("what was put into the store is refused: the control plane says what is served");
             return self.host.newest().await.map_err(|error| error.to_string());
         }
@@ -152,7 +152,7 @@ impl Place {
         if let Some(made) = &*made {
             self.host.configure(&made.gateway.audit());
         }
-        made.as_ref().is_some_and(|made| self.is_old(made)) || self.host.lags() || self.plane_due().is_some()
+        made.as_ref().is_some_and(|made| self.is_old(made)) || self.host.lags() || self.plane.is_due()
     }
 
     /// Does, after an answer, what there is to do.
@@ -161,21 +161,13 @@ impl Place {
             self.host.flush().await;
         }
         self.refresh().await;
-        if let Some(plane) = self.plane_due() {
+        #[cfg(feature = "control")]
+        if self.plane.is_due() {
             let gateway = self.made.borrow().as_ref().map(|made| made.gateway.clone());
             if let Some(gateway) = gateway {
-                plane.ask(&gateway).await;
+                self.plane.ask(&gateway).await;
             }
         }
-    }
-
-    fn is_governed(&self) -> bool {
-        self.plane.as_ref().is_ok_and(Plane::governs)
-    }
-
-    /// Returns the control plane, where it is to be asked now.
-    fn plane_due(&self) -> Option<&Plane> {
-        self.plane.as_ref().ok().filter(|plane| plane.is_due())
     }
 
     fn is_old(&self, made: &Made) -> bool {
@@ -304,6 +296,7 @@ fn served(parsed: Parsed) -> Result<Config, Unserved> {
 fn options(config: Config, managed: Managed, bindings: &Bindings) -> Result<Options, Unserved> {
     let admin_key = bindings.text("PORTCULLIS_ADMIN_KEY").as_deref().and_then(AdminKey::new);
     let seal_keys = seal_keys(bindings)?;
+    Plane::check(bindings)?;
     let exposure = Exposure::Network;
     Ok(Options { config, seal_keys, exposure, started_by: Vec::new(), admin_key, managed })
 }

@@ -20,6 +20,8 @@ use crate::isolate::Unserved;
 const SAID: u64 = 5000;
 /// How long it is asked at most: the platform ends what goes on for 30 seconds after an answer.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// The variable with its URL.
+const URL: &str = "PORTCULLIS_CONTROL";
 /// What keeps that a Worker is in a fleet, and what it is given.
 const KEEPERS: [&str; 2] = ["CONFIGURATIONS", "RECORDS"];
 
@@ -35,18 +37,31 @@ struct Control {
     host: Edge,
 }
 
+fn set(bindings: &Bindings, name: &str) -> Option<String> {
+    bindings.text(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
 impl Plane {
-    /// Returns the one that the bindings name. A Worker that could not keep what it is told serves nothing.
-    pub(crate) fn of(bindings: &Bindings, host: &Edge) -> Result<Self, Unserved> {
-        let text = |name: &str| bindings.text(name).filter(|text| !text.is_empty());
-        let Some(url) = text("PORTCULLIS_CONTROL") else { return Ok(Self(None)) };
+    /// Returns the one that the bindings name.
+    pub(crate) fn of(bindings: &Bindings, host: &Edge) -> Self {
+        let control = |url| {
+            let token = set(bindings, "PORTCULLIS_ENROLMENT");
+            Control { url, token, due: Cell::default(), host: host.clone() }
+        };
+        Self(set(bindings, URL).map(control))
+    }
+
+    /// Tells whether a gateway with these bindings may serve: one that could not keep what it is told may not.
+    pub(crate) fn check(bindings: &Bindings) -> Result<(), Unserved> {
+        if set(bindings, URL).is_none() {
+            return Ok(());
+        }
         if let Some(missing) = KEEPERS.into_iter().find(|name| bindings.objects(name).is_none()) {
             return Err(format!(
-                "PORTCULLIS_CONTROL needs the binding {missing}: what the control plane says is kept there"
+                "{URL} needs the binding {missing}: what the control plane says is kept there"
             ));
         }
-        let (token, due, host) = (text("PORTCULLIS_ENROLMENT"), Cell::default(), host.clone());
-        Ok(Self(Some(Control { url, token, due, host })))
+        Ok(())
     }
 
     /// Tells whether nobody else says what is served.

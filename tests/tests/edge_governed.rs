@@ -28,7 +28,7 @@ fn what_is_pushed_reaches_a_worker_in_stages_and_back_and_no_call_is_lost() {
     let traffic = [&worker, &other].map(Traffic::through);
     plane.push(&["b", "up"]);
     sees(&worker, &["b", "up"]);
-    plane.does(&["rollout", "--to", "worker", "--to", "zone=test"], "the version that is pushed next");
+    plane.does(&["rollout", "--to", "worker", "--to", "zone=test"], "version 3 is for stage 1 of 2");
     plane.push(&["c", "up"]);
     sees(&worker, &["c", "up"]);
     let is_told = |version: u64| {
@@ -43,7 +43,7 @@ fn what_is_pushed_reaches_a_worker_in_stages_and_back_and_no_call_is_lost() {
     assert_eq!((&known["host"], &known["labels"]["zone"]), (&json!("worker"), &json!("test")), "{known}");
     assert!(known["counts"].is_object() && known["rejected"].is_null(), "{known}");
     let servers = known["servers"].as_array().expect("it tells of its servers");
-    assert!(servers.iter().any(|server| server["name"] == "up" && server["status"] == "ready"), "{known}");
+    assert!(servers.iter().any(|server| server["name"] == "up" && server["status"] == "up"), "{known}");
     plane.does(&["abort"], "version 2 is for all gateways again");
     sees(&worker, &["b", "up"]);
     is_told(2);
