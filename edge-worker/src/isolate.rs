@@ -69,7 +69,8 @@ impl Place {
             None => (Held::default(), None),
         };
         let (config, managed) = self.begin(&held).await?;
-        if let Some(made) = &*self.made.borrow() {
+        let mut slot = self.made.borrow_mut();
+        if let Some(made) = &*slot {
             // Another request was quicker.
             return Ok(made.gateway.clone());
         }
@@ -83,8 +84,8 @@ impl Place {
             gateway.take_catalog(catalog.as_bytes());
         }
         self.host.configure(&gateway.audit());
-        let looked = Cell::new(self.host.now());
-        self.made.replace(Some(Made { gateway: gateway.clone(), held, looked }));
+        *slot = Some(Made { gateway: gateway.clone(), held, looked: Cell::new(self.host.now()) });
+        drop(slot);
         #[cfg(feature = "control")]
         self.plane.begin(&gateway).await;
         Ok(gateway)

@@ -15,10 +15,8 @@ impl Plane {
     }
 
     pub(crate) fn check(bindings: &Bindings) -> Result<(), Unserved> {
-        match bindings.text("PORTCULLIS_CONTROL") {
-            Some(url) if !url.is_empty() => Err("PORTCULLIS_CONTROL needs `FEATURES=control`".into()),
-            _ => Ok(()),
-        }
+        let control = bindings.text("PORTCULLIS_CONTROL");
+        control.map_or(Ok(()), |_| Err("PORTCULLIS_CONTROL needs `FEATURES=control`".into()))
     }
 
     pub(crate) fn governs(&self) -> bool {
