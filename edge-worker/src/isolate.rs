@@ -69,8 +69,7 @@ impl Place {
             None => (Held::default(), None),
         };
         let (config, managed) = self.begin(&held).await?;
-        let mut slot = self.made.borrow_mut();
-        if let Some(made) = &*slot {
+        if let Some(made) = &*self.made.borrow() {
             // Another request was quicker.
             return Ok(made.gateway.clone());
         }
@@ -84,8 +83,8 @@ impl Place {
             gateway.take_catalog(catalog.as_bytes());
         }
         self.host.configure(&gateway.audit());
-        *slot = Some(Made { gateway: gateway.clone(), held, looked: Cell::new(self.host.now()) });
-        drop(slot);
+        let looked = Cell::new(self.host.now());
+        self.made.replace(Some(Made { gateway: gateway.clone(), held, looked }));
         #[cfg(feature = "control")]
         self.plane.begin(&gateway).await;
         Ok(gateway)
