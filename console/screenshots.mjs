@@ -25,9 +25,12 @@ const violations = [], errors = [], seen = {};
 page.on("console", (message) => { if (message.type() === "error" && !message.text().includes("401")) errors.push(`${message.text()} ${message.location().url}`); });
 page.on("pageerror", (error) => errors.push(String(error)));
 
+const frames = () => page.evaluate(() => new Promise((done) => { requestAnimationFrame(() => requestAnimationFrame(done)); }));
 const painter = await context.newCDPSession(page);
 /** What is seen, in a form that takes a third of what a PNG does. */
 async function picture() {
+  // What was changed is painted a frame later.
+  await frames();
   const { data } = await painter.send("Page.captureScreenshot", { format: "webp", quality: 85 });
   return Buffer.from(data, "base64");
 }
@@ -40,17 +43,24 @@ async function look(name, theme) {
   for (const { id, nodes } of found.violations) violations.push(`${name} ${theme}: ${id} ${nodes.map((node) => node.html.slice(0, 160)).join(" | ")}`);
 }
 
+/** What was asked and is not answered yet, but for the stream of what goes through. */
+const pending = new Set();
+page.on("request", (request) => { if (!request.url().endsWith("/live")) pending.add(request); });
+for (const end of ["requestfinished", "requestfailed"]) page.on(end, (request) => pending.delete(request));
+
+/** Waits until a page has all that it asks for: for some frames nothing is on its way. */
 async function settled() {
-  try {
-    await page.waitForSelector("h1");
-    await page.waitForFunction(() => document.querySelector(".bones, .spin") === null);
-  } catch (error) {
-    throw new Error(`${page.url()} shows ${JSON.stringify(await page.innerText("body"))} and says ${JSON.stringify(errors)}`, { cause: error });
+  await page.waitForSelector("h1");
+  for (let calm = 0, end = Date.now() + 30_000; calm < 4;) {
+    await frames();
+    const isDone = pending.size === 0 && await page.evaluate(() => document.querySelector(".bones, .spin") === null);
+    calm = isDone ? calm + 1 : 0;
+    if (Date.now() > end) throw new Error(`${page.url()} shows ${JSON.stringify(await page.innerText("body"))} and says ${JSON.stringify(errors)}`);
   }
 }
 
 await page.goto(`${url}/console/`);
-await settled();
+await page.waitForSelector("h1");
 for (const theme of ["light", "dark"]) { await page.emulateMedia({ colorScheme: theme }); await look("sign-in", theme); }
 await page.getByLabel("Admin key").fill(key);
 await page.getByRole("button", { name: "Sign in with the key" }).click();
@@ -58,6 +68,7 @@ await page.getByRole("heading", { name: "Overview", level: 1 }).waitFor();
 for (const [name, path] of Object.entries(PAGES)) {
   await page.goto(`${url}/console/${path}`);
   await settled();
+  if (pictures && name === "overview") await page.locator(".status.ok", { hasText: "live" }).waitFor();
   seen[name] = await page.innerText("main");
   for (const theme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme: theme });

@@ -1,6 +1,7 @@
 //! The console, in a real browser, before the real gateway: who signs in sees every page, in both themes, and none of them is closed
 //! to anybody. What is served is what the sources say.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -162,18 +163,14 @@ fn evaluate(gateway: &Gateway, server: &Value) {
 fn fill(gateway: &Gateway, everything: &Value) {
     let tickets = json!({
         "url": "https://tickets.example.com/mcp", "headers": { "Authorization": { "secret": "tickets-key" } } });
-    let config = json!({
-        "version": 1,
-        "registry": { "require_evaluation": true },
-        "servers": { "demo": demo(), "everything": everything, "tickets": tickets },
-        "groups": { "read": { "demo": ["echo"] } },
-        "agents": {
-            "coder": { "allow": ["read"] },
-            "reviewer": { "allow": ["demo/*", "everything/*"], "deny": ["everything/get-env"] },
-            "default": { "deny": ["*"] },
-        },
-    });
-    ask(gateway, "PUT", "/admin/v1/config", &json!({ "files": { "portcullis.yaml": config.to_string() } }));
+    let config = format!(
+        "version: 1\nregistry: {{ require_evaluation: true }}\n\nservers:\n  demo: {}\n  everything: {everything}\n  tickets: \
+         {tickets}\n\ngroups:\n  read:\n    demo: [echo]\n\nagents:\n  coder: {{ allow: [read] }}\n  # Looks at what others \
+         have made.\n  reviewer: {{ allow: [demo/*, everything/*], deny: [everything/get-env] }}\n  default: {{ deny: ['*'] \
+         }}\n",
+        demo()
+    );
+    ask(gateway, "PUT", "/admin/v1/config", &json!({ "files": { "portcullis.yaml": config } }));
     for (agent, comment) in [("coder", "Laptop of Ana"), ("reviewer", "CI")] {
         ask(gateway, "POST", "/admin/v1/keys", &json!({ "agent": agent, "comment": comment }));
     }
@@ -186,6 +183,9 @@ fn fill(gateway: &Gateway, everything: &Value) {
     ] {
         let entry = json!({ "name": name, "version": version, "description": description, way: ways });
         ask(gateway, "POST", "/v0.1/publish", &entry);
+    }
+    if Host::chosen() == Host::Local {
+        ask(gateway, "PUT", "/admin/v1/secrets/notes-token", &json!({ "value": "a value" }));
     }
     ask(gateway, "POST", "/admin/v1/enrolments", &json!({ "name": "us-1", "labels": { "zone": "us" } }));
     let shown = ask(gateway, "GET", "/admin/v1/approvals/demo", &Value::Null);
@@ -220,8 +220,11 @@ fn whoever_has_the_admin_key_signs_in_and_uses_every_page() {
     if is_evaluated {
         evaluate(&gateway, &everything);
     }
+    // The pictures of docs/img/console/ are taken so.
+    let pictures = std::env::var_os("PORTCULLIS_PICTURES");
     let told = Command::new(toolbox::node())
         .arg(folder().join("screenshots.mjs"))
+        .args(pictures.iter().flat_map(|folder| [OsStr::new("--pictures"), folder]))
         .arg("--chromium")
         .arg(toolbox::chromium())
         .arg("--url")

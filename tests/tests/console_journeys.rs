@@ -30,6 +30,7 @@ fn browse(journey: &str, url: &str, who: &[&str]) -> Value {
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/browser/console.mjs"))
         .args([journey, "--url", url.trim_end_matches('/')])
         .args(who)
+        .args(if Host::chosen() == Host::Local { &[][..] } else { &["--rests", "yes"] })
         .arg("--chromium")
         .arg(toolbox::chromium())
         .arg("--packages")

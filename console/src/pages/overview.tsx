@@ -70,10 +70,10 @@ function Lately() {
       <td className="num">{one.denied.toLocaleString()}</td><td className="num">{ms(one.p50_ms)}</td><td className="num">{ms(one.p95_ms)}</td></tr>
   );
   return <Load of={lately} what="statistics">{(data) => data.servers.length + data.agents.length === 0 ? null : (
-    <Card title="Lately" actions={<span className="muted small">since {when(data.since)}</span>} flush>
+    <Card title="Lately" actions={<span className="muted small">since {when(data.since)}</span>} flush><div className="even">
       {data.servers.length > 0 && <Table label="What servers did lately" heads={heads("Server")}>{data.servers.map(row("servers"))}</Table>}
       {data.agents.length > 0 && <Table label="What agents did lately" heads={heads("Agent")}>{data.agents.map(row("agents"))}</Table>}
-    </Card>
+    </div></Card>
   )}</Load>;
 }
 

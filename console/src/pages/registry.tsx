@@ -8,7 +8,7 @@ import { useEdits, useMe } from "../me.tsx";
 import { navigate, path, useQuery } from "../router.tsx";
 import { Verdict, type Evaluation } from "../ui/evaluation.tsx";
 import { wrong } from "../ui/settings.tsx";
-import { Button, Card, Code, Dialog, Empty, Field, Head, Load, Note, Search, Segments, Status, Table, Tag, Trouble, when, type Tone } from "../ui/kit.tsx";
+import { Button, Card, Code, Dialog, Empty, Field, Head, Load, Note, Search, Segments, Status, Table, Tag, Trouble, when, Wide, type Tone } from "../ui/kit.tsx";
 import { toast } from "../ui/toasts.tsx";
 
 type ServerJson = { name: string; description: string; version: string; title?: string; websiteUrl?: string; repository?: { url?: string } };
@@ -41,11 +41,11 @@ export default function Registry() {
       <Load of={entries} what="registry">{({ items }) => items.length === 0 ?
         <div className="card"><Empty icon="registry" title={review === "pending" ? "Nothing waits for a review" : "Nothing is registered yet"} actions={review === "pending" ? undefined : actions}>
           {review === "pending" ? "What is imported from another registry, or published by an agent, waits here." : "Import from another registry, such as the public one, or publish the server.json of a server of your own."}</Empty></div> :
-        <Table label="Entries" heads={["Name", "Version", "Review", "Changed", "From", <span className="sr">Actions</span>]}>
+        <Table label="Entries" heads={["Name", "Version", "Review", <Wide>Changed</Wide>, <Wide>From</Wide>, <span className="sr">Actions</span>]}>
           {items.filter(fits).map((entry) => (
             <tr key={`${entry.name} ${entry.version}`}><td className="wrap"><b>{entry.name}</b>{entry.status !== "active" && <> <Tag tone="warn">{entry.status}</Tag></>}<div className="muted small wrap">{entry.server.description}</div></td>
               <td className="num">{entry.version}</td><td><Status tone={REVIEWS[entry.review]?.[0] ?? "idle"}>{REVIEWS[entry.review]?.[1] ?? entry.review}</Status></td>
-              <td className="num">{when(entry.updated)}</td><td className="wrap muted">{entry.source ?? entry.by}</td>
+              <td className="num wide-only">{when(entry.updated)}</td><td className="wrap muted wide-only">{entry.source ?? entry.by}</td>
               <td className="actions"><Button small look="plain" aria-label={`${entry.review === "pending" && writes ? "Review" : "Details"} of ${entry.name} ${entry.version}`} onPress={() => setShown(called(entry))}>{entry.review === "pending" && writes ? "Review" : "Details"}</Button></td></tr>
           ))}</Table>}
       </Load>

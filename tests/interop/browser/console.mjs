@@ -1,7 +1,7 @@
 // The console, as somebody who governs uses it in a real browser.
 //
 //     node console.mjs JOURNEY --chromium PATH --packages FOLDER --url URL [--key KEY] [--person NAME] [--command LINE]
-//         [--entry JSON --evaluate JSON]
+//         [--entry JSON --evaluate JSON] [--rests yes]
 //
 // Signs in, with the admin key or at the identity provider, does what the journey says, and prints what was seen as JSON. What does
 // not come to pass within the patience of the browser is an error, with what the page says.
@@ -65,12 +65,17 @@ async function connected(key) {
   client.setNotificationHandler(ToolListChangedNotificationSchema, async () => { told += 1; await read(); });
   await client.connect(new StreamableHTTPClientTransport(new URL(`${url}/mcp`), { requestInit: { headers: { Authorization: `Bearer ${key}` } } }));
   await read();
-  /** Waits until what the client was told of is so, without asking. */
-  const until = async (what, holds) => {
-    for (const end = Date.now() + 90_000; !holds(tools); await new Promise((resolve) => { setTimeout(resolve, 20); }))
+  /** Waits until what the client has is so; `look` is what it does meanwhile. */
+  const wait = async (what, holds, look) => {
+    for (const end = Date.now() + 90_000; !holds(tools); await look())
       if (Date.now() > end) throw new Error(`${what}: it was told ${told} times, and has ${tools}`);
   };
-  return { client, until };
+  const pause = (time) => new Promise((resolve) => { setTimeout(resolve, time); });
+  /** Waits until what the client was told of is so, without asking. */
+  const hears = (what, holds) => wait(what, holds, () => pause(20));
+  /** The same, but that it asks by and by where its stream may rest, and hears of news by the half minute. */
+  const until = said("rests") ? (what, holds) => wait(what, holds, async () => { await read(); await pause(500); }) : hears;
+  return { client, until, hears };
 }
 
 const tableRow = (name) => page.getByRole("row").filter({ hasText: name });
@@ -124,7 +129,7 @@ async function rollBack() {
 const JOURNEYS = {
   /** Restricts an agent in the text of the configuration, while its client is connected; asks why; approves, reads the trail, goes back. */
   async write() {
-    const { client, until } = await connectedCoder();
+    const { client, hears: until } = await connectedCoder();
     await until("it sees all", (tools) => tools.includes("demo__add") && tools.includes("demo__echo"));
     await go("Configuration");
     const text = page.getByRole("textbox", { name: "portcullis.yaml" });
