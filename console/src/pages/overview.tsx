@@ -17,7 +17,10 @@ const TONES: Record<string, Tone> = { up: "ok", down: "bad" };
 const toneOf = (server: Server): Tone => (server.circuit ? "warn" : TONES[server.status] ?? "idle");
 
 export default function Overview() {
+  const { reads } = useMe();
   const overview = useData<Overview>("overview", { every: 3000 });
+  // Asked for at once, though it is shown only below what the overview says.
+  useData<Lately>(reads ? "statistics" : null);
   return (
     <>
       <Head title="Overview">Who calls what through this gateway right now, and how it is.</Head>
@@ -58,11 +61,12 @@ function Shown({ overview: { servers, agents, totals, configuration, audit } }: 
 }
 
 type Activity = { name: string; calls: number; errors: number; denied: number; p50_ms: number | null; p95_ms: number | null };
+type Lately = { since: string; servers: Activity[]; agents: Activity[] };
 const ms = (value: number | null) => (value === null ? "–" : value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString());
 
 /** What was called in the last hour, as the trail has it. */
 function Lately() {
-  const lately = useData<{ since: string; servers: Activity[]; agents: Activity[] }>("statistics", { every: 60_000 });
+  const lately = useData<Lately>("statistics", { every: 60_000 });
   if (lately.error?.status === 404) return null;
   const heads = (what: string) => [what, "Calls", "Failed", "Refused", "Median, ms", "95 of 100 within, ms"];
   const row = (to: string) => (one: Activity) => (
