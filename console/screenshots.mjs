@@ -14,6 +14,8 @@ const { chromium } = load("playwright-core");
 const axe = load.resolve("axe-core/axe.min.js");
 const PAGES = { overview: "", audit: "audit?since=30d", servers: "servers", server: "servers/demo", evaluated: "servers/everything", "add-server": "servers?add=form", tools: "tools", tool: "tools/demo__echo", customise: "tools/demo__echo?tab=customise",
   agents: "agents", agent: "agents/coder?show=all", groups: "groups", registry: "registry", review: "registry?entry=com.example%2Ffiles+1.0.0", fleet: "fleet", connect: "connect", keys: "keys", connections: "connections", secrets: "secrets", sessions: "sessions", approvals: "approvals", approval: "approvals/demo", configuration: "configuration", versions: "configuration?tab=versions" };
+/** At which a phone is looked at as closely as a screen. */
+const CLOSER = ["overview", "agent", "evaluated", "review"];
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"];
 
 const browser = await chromium.launch({ executablePath, args: FLAGS });
@@ -35,9 +37,14 @@ async function picture() {
   return Buffer.from(data, "base64");
 }
 
+async function take(name, theme) {
+  if (!pictures) return;
+  mkdirSync(pictures, { recursive: true });
+  writeFileSync(`${pictures}/${name}-${theme}.webp`, await picture());
+}
+
 async function look(name, theme) {
-  const shot = async (suffix) => { if (pictures) { mkdirSync(pictures, { recursive: true }); writeFileSync(`${pictures}/${name}-${suffix}.webp`, await picture()); } };
-  await shot(theme);
+  await take(name, theme);
   await page.evaluate(readFileSync(axe, "utf8"));
   const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   for (const { id, nodes } of found.violations) violations.push(`${name} ${theme}: ${id} ${nodes.map((node) => node.html.slice(0, 160)).join(" | ")}`);
@@ -84,7 +91,7 @@ for (const [name, path] of Object.entries(PAGES)) {
   await settled();
   const wide = await page.evaluate(() => Math.max(...[document.documentElement, ...document.querySelectorAll("main .card, main svg.graph")].map((one) => one.scrollWidth)));
   if (wide > 375) violations.push(`${name} on a phone: it is ${wide} wide`);
-  await look(name, "phone");
+  await (CLOSER.includes(name) ? look : take)(name, "phone");
 }
 console.log(JSON.stringify({ violations, errors, seen }));
 await browser.close();

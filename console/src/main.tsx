@@ -141,6 +141,13 @@ function App() {
     return () => void signedOut.delete(leave);
   }, []);
   const me = who.data;
+  // What pages offer depends on it, and should not move while somebody presses. What is shown first goes first.
+  const [isSettled, setSettled] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(true), 500);
+    return () => clearTimeout(timer);
+  }, []);
+  useData(isSettled && me && !out ? "openapi.json" : null);
   const page = me && pagesFor(me).flatMap(({ pages }) => pages).find(({ at }) => at === here);
   useEffect(() => { document.title = `${out ? "Sign in" : me ? page?.name ?? "Not found" : "…"} · Portcullis`; }, [page, out, me]);
   if (out) return <SignIn onDone={() => { setOut(false); void who.reload(); }} />;

@@ -93,7 +93,7 @@ function Review({ entry, onClose }: { entry: Entry; onClose: () => void }) {
         {lines.map((line, index) => <div key={index} className={line.kind}>{{ add: "+ ", del: "- ", same: "  ", gap: "" }[line.kind]}{line.text}</div>)}</div></Card>}
       <Code label="The server.json" text={text(entry.proposed ?? entry.server)} />
       {entry.settings && <details><summary>Settings of such a server</summary><Code label="Settings" text={JSON.stringify(entry.settings, null, 2)} /></details>}
-      {mayServe && <Field label="Its name here" value={name} onChange={setName} hint="Where it is served here, its tools are called so. Where an evaluation is asked for, nothing of it is served before its definitions are approved, too." />}
+      {mayServe && <Field label="Its name here" value={name} onChange={setName} required hint="Where it is served here, its tools are called so. Where an evaluation is asked for, nothing of it is served before its definitions are approved, too." />}
       {decide.error && <Trouble error={decide.error} />}
       <div className="foot">
         {writes && entry.review !== "rejected" && <Button look="danger" busy={decide.busy} onPress={() => void decide.run("reject")}>{isApproved ? "Take the approval back" : "Reject"}</Button>}

@@ -40,7 +40,7 @@ function List() {
           <Table label="Servers" heads={["Name", "State", <Wide>Reached by</Wide>, "Tools", "Definitions"]}>
             {items.filter(({ name }) => name.toLowerCase().includes(search.toLowerCase())).map((server) => (
               <tr key={server.name}><td><Link to={path("servers", server.name)}>{server.name}</Link></td>
-                <td><StateOf server={server} /><div className="muted small wrap">{server.circuit?.reason ?? server.reason}</div></td>
+                <td className="wrap"><StateOf server={server} /><div className="muted small wrap">{server.circuit?.reason ?? server.reason}</div></td>
                 <td className="wrap wide-only"><Tag>{KINDS[server.kind] ?? server.kind}</Tag> <code className="muted">{server.url ?? server.command?.join(" ")}</code></td>
                 <td className="num">{server.tools}</td><td><Approved server={server} /></td></tr>
             ))}</Table>

@@ -244,6 +244,7 @@ const JOURNEYS = {
     await dialog().getByRole("textbox", { name: "Its server.json" }).fill(said("entry"));
     await putInForce("Publish");
     await review.click();
+    await dialog().getByRole("textbox", { name: "Its name here" }).waitFor();
     await button("Approve what is shown", dialog()).click();
     const refused = await dialog().getByRole("alert").innerText();
     const [program, ...command] = JSON.parse(said("evaluate"));
