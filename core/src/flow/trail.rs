@@ -1,6 +1,6 @@
 //! The audit trail as those who run the gateway read it over HTTP: in pages, as a whole, and whether its chains hold.
 //!
-//! **Nobody reads it but who governs.**
+//! **Nobody reads it but who governs**, and a member what is theirs (`govern/theirs.rs`).
 
 use std::sync::Arc;
 
@@ -40,14 +40,21 @@ impl<H: Host> Gateway<H> {
         self.host().trail().ok_or_else(none)
     }
 
+    /// Returns the trail for who asks: where there are no members, everybody reads all of it.
+    #[cfg(not(feature = "control"))]
+    #[expect(clippy::unused_async, reason = "what is a member's is read from a store")]
+    async fn trail_of(&self, _: &Asked<'_>) -> Result<Arc<dyn AuditQuery>, Fault> {
+        self.readable_trail().cloned()
+    }
+
     /// Answers with what the trail holds.
     pub(super) async fn read_trail(&self, asked: &Asked<'_>, what: Reading) -> Result<Reply, Fault> {
-        let trail = self.readable_trail()?;
+        let trail = self.trail_of(asked).await?;
         let query = Query::parse(asked.query.unwrap_or_default(), self.host().now())?;
         let mut reply = match what {
             Reading::Page => body::json(StatusCode::OK, trail.page(query).await?.to_json()),
-            Reading::Export => export(trail.clone(), query).await?,
-            Reading::Verify => verify(&**trail, query).await?,
+            Reading::Export => export(trail, query).await?,
+            Reading::Verify => verify(&*trail, query).await?,
         };
         reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(reply)
