@@ -66,9 +66,18 @@ async function settled() {
   }
 }
 
+/** Looks as a phone does. */
+async function narrow() {
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 375, height: 780 });
+}
+
 await page.goto(`${url}/console/`);
 await page.waitForSelector("h1");
 for (const theme of ["light", "dark"]) { await page.emulateMedia({ colorScheme: theme }); await look("sign-in", theme); }
+await narrow();
+await take("sign-in", "phone");
+await page.setViewportSize({ width: 1280, height: 800 });
 await page.getByLabel("Admin key").fill(key);
 await page.getByRole("button", { name: "Sign in with the key" }).click();
 await page.getByRole("heading", { name: "Overview", level: 1 }).waitFor();
@@ -84,8 +93,7 @@ for (const [name, path] of Object.entries(PAGES)) {
     await look(name, theme);
   }
 }
-await page.emulateMedia({ colorScheme: "light" });
-await page.setViewportSize({ width: 375, height: 780 });
+await narrow();
 for (const [name, path] of Object.entries(PAGES)) {
   await page.goto(`${url}/console/${path}`);
   await settled();

@@ -11,18 +11,18 @@ import { Toasts } from "./ui/toasts.tsx";
 import "./styles.css";
 
 type Module = { default: ComponentType };
-type Page = { at: string; name: string; icon: IconName; part: Part; readers?: boolean };
+type Page = { at: string; name: string; icon: IconName; part: Part; readers?: boolean; own?: string };
 /** A page's module, which is fetched once. React's `lazy` shows its fallback for 300 ms at least, and the page asks for nothing before. */
 type Part = { show?: ComponentType; load: () => Promise<void> };
 function page(load: () => Promise<Module>): { part: Part } {
   const part: Part = { load: async () => { part.show ??= (await load()).default; } };
   return { part };
 }
-/** The pages, in the order of the menu. `readers` are for who may read all. */
+/** The pages, in the order of the menu. `readers` are for who may read all; `own` is what others call one of which they see what is theirs. */
 const PAGES: { name: string; pages: Page[] }[] = [
   { name: "Traffic", pages: [
     { at: "", name: "Overview", icon: "overview", ...page(() => import("./pages/overview.tsx")) },
-    { at: "audit", name: "Audit", icon: "audit", readers: true, ...page(() => import("./pages/audit.tsx")) },
+    { at: "audit", name: "Audit", own: "Your activity", icon: "audit", ...page(() => import("./pages/audit.tsx")) },
   ] },
   { name: "What there is", pages: [
     { at: "servers", name: "Servers", icon: "servers", readers: true, ...page(() => import("./pages/servers.tsx")) },
@@ -47,7 +47,7 @@ const PAGES: { name: string; pages: Page[] }[] = [
 // The page that is opened first is fetched while the gateway is asked who is there.
 void PAGES.flatMap(({ pages }) => pages).find(({ at }) => at === location.pathname.split("/")[2])?.part.load().catch(() => undefined);
 const pagesFor = (me: Me) => PAGES
-  .map(({ name, pages }) => ({ name, pages: pages.filter(({ readers }) => !readers || rightsOf(me).reads) }))
+  .map(({ name, pages }) => ({ name, pages: pages.filter(({ readers }) => !readers || rightsOf(me).reads).map((one) => ({ ...one, name: rightsOf(me).reads ? one.name : one.own ?? one.name })) }))
   .filter(({ pages }) => pages.length > 0);
 
 const theme = () => localStorage.getItem("theme") ?? "auto";

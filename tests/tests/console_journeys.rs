@@ -169,6 +169,8 @@ fn a_role_is_offered_what_it_may_do() {
         assert!(seen.get(page).is_none(), "{page} is not a member's: {seen}");
     }
     assert!(seen["Keys"].to_string().contains("New key"), "their own keys are: {seen}");
+    assert!(seen["Your activity"].is_array(), "what they did is: {seen}");
+    assert!(!seen["Your activity"].to_string().contains("Verify"), "the chain is not: {seen}");
 }
 
 #[test]

@@ -55,7 +55,8 @@ function shown(nodes: Node[], busy: Set<string>, most: number): Node[] {
   return nodes.toSorted((one, other) => rank(other) - rank(one)).slice(0, most);
 }
 
-export function Graph({ agents, servers, edges }: { agents: Node[]; servers: Node[]; edges: Edge[] }) {
+/** `withServers` are for who has pages of them. */
+export function Graph({ agents, servers, edges, withServers }: { agents: Node[]; servers: Node[]; edges: Edge[]; withServers: boolean }) {
   const isNarrow = useSyncExternalStore(followPhone, () => phone.matches);
   const by = (side: "agent" | "server", name: string) => edges.filter((edge) => edge[side] === name);
   const most = isNarrow ? NARROW.most : MOST;
@@ -64,7 +65,7 @@ export function Graph({ agents, servers, edges }: { agents: Node[]; servers: Nod
   const { hub, box } = layout;
   const nodes = [
     ...left.map((node, at) => ({ node, place: layout.left[at], to: "agents", edges: by("agent", node.name) })),
-    ...right.map((node, at) => ({ node, place: layout.right[at], to: "servers", edges: by("server", node.name) })),
+    ...right.map((node, at) => ({ node, place: layout.right[at], to: withServers ? "servers" : undefined, edges: by("server", node.name) })),
   ];
   const more = [["agents", agents.length - left.length], ["servers", servers.length - right.length]].filter(([, count]) => Number(count) > 0);
   return (
@@ -92,17 +93,16 @@ function Line({ line, edges }: { line: string; edges: Edge[] }) {
   );
 }
 
-function Box({ x, y, wide, node, to, isHot }: { x: number; y: number; wide: number; node: Node; to: string; isHot: boolean }) {
-  return (
-    <Link to={path(to, node.name)}>
-      <g className={isHot ? "node hot" : "node"}>
-        <rect x={x} y={y - TALL / 2} width={wide} height={TALL} rx={8} />
-        {node.tone && <circle className={node.tone} cx={x + 16} cy={y} r={4.5} />}
-        <text x={x + (node.tone ? 30 : 14)} y={y - 2}>{cut(node.name, 24)}</text>
-        <text className="sub" x={x + (node.tone ? 30 : 14)} y={y + 13}>{cut(node.sub, 34)}</text>
-      </g>
-    </Link>
+function Box({ x, y, wide, node, to, isHot }: { x: number; y: number; wide: number; node: Node; to: string | undefined; isHot: boolean }) {
+  const box = (
+    <g className={isHot ? "node hot" : "node"}>
+      <rect x={x} y={y - TALL / 2} width={wide} height={TALL} rx={8} />
+      {node.tone && <circle className={node.tone} cx={x + 16} cy={y} r={4.5} />}
+      <text x={x + (node.tone ? 30 : 14)} y={y - 2}>{cut(node.name, 24)}</text>
+      <text className="sub" x={x + (node.tone ? 30 : 14)} y={y + 13}>{cut(node.sub, 34)}</text>
+    </g>
   );
+  return to ? <Link to={path(to, node.name)}>{box}</Link> : box;
 }
 
 /** A line of what was, the newest right. */
