@@ -51,7 +51,8 @@ export async function ask<T>(method: string, path: string, options: Options = {}
 
 function problem(response: Response, text: string): Problem {
   const said = parse(text) as Record<string, unknown> | undefined;
-  const detail = said?.["detail"] ?? said?.["title"] ?? said?.["error"] ?? response.statusText;
+  const error = said?.["error"];
+  const detail = said?.["detail"] ?? said?.["title"] ?? (error as { message?: string } | undefined)?.message ?? error ?? response.statusText;
   const code = typeof said?.["code"] === "string" ? said["code"] : String(response.status);
   if (response.status === 401) signedOut.forEach((listener) => listener());
   return new Problem(response.status, code, String(detail), (said?.["errors"] as ProblemField[] | undefined) ?? []);

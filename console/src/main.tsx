@@ -1,5 +1,5 @@
 // The console: who is there, the frame around every page, and which path is which page.
-import { StrictMode, lazy, Suspense, useEffect, useState, type ComponentType } from "react";
+import { StrictMode, useEffect, useRef, useState, type ComponentType } from "react";
 import { createRoot } from "react-dom/client";
 import { ask, signedOut } from "./api.ts";
 import { forget, useData, useTask } from "./data.ts";
@@ -10,35 +10,44 @@ import { Icon, type IconName } from "./ui/icons.tsx";
 import { Toasts } from "./ui/toasts.tsx";
 import "./styles.css";
 
-type Page = { at: string; name: string; icon: IconName; show: ComponentType; readers?: boolean };
-/** The pages, in the order of the menu. `readers` are for who may read all. */
+type Module = { default: ComponentType };
+type Page = { at: string; name: string; icon: IconName; part: Part; readers?: boolean; own?: string };
+/** A page's module, which is fetched once. React's `lazy` shows its fallback for 300 ms at least, and the page asks for nothing before. */
+type Part = { show?: ComponentType; load: () => Promise<void> };
+function page(load: () => Promise<Module>): { part: Part } {
+  const part: Part = { load: async () => { part.show ??= (await load()).default; } };
+  return { part };
+}
+/** The pages, in the order of the menu. `readers` are for who may read all; `own` is what others call one of which they see what is theirs. */
 const PAGES: { name: string; pages: Page[] }[] = [
   { name: "Traffic", pages: [
-    { at: "", name: "Overview", icon: "overview", show: lazy(() => import("./pages/overview.tsx")) },
-    { at: "audit", name: "Audit", icon: "audit", readers: true, show: lazy(() => import("./pages/audit.tsx")) },
+    { at: "", name: "Overview", icon: "overview", ...page(() => import("./pages/overview.tsx")) },
+    { at: "audit", name: "Audit", own: "Your activity", icon: "audit", ...page(() => import("./pages/audit.tsx")) },
   ] },
   { name: "What there is", pages: [
-    { at: "servers", name: "Servers", icon: "servers", readers: true, show: lazy(() => import("./pages/servers.tsx")) },
-    { at: "tools", name: "Tools", icon: "tools", show: lazy(() => import("./pages/tools.tsx")) },
-    { at: "registry", name: "Registry", icon: "registry", readers: true, show: lazy(() => import("./pages/registry.tsx")) },
-    { at: "approvals", name: "Approvals", icon: "check", readers: true, show: lazy(() => import("./pages/approvals.tsx")) },
-    { at: "secrets", name: "Secrets", icon: "secrets", readers: true, show: lazy(() => import("./pages/secrets.tsx")) },
+    { at: "servers", name: "Servers", icon: "servers", readers: true, ...page(() => import("./pages/servers.tsx")) },
+    { at: "tools", name: "Tools", icon: "tools", ...page(() => import("./pages/tools.tsx")) },
+    { at: "registry", name: "Registry", icon: "registry", readers: true, ...page(() => import("./pages/registry.tsx")) },
+    { at: "approvals", name: "Approvals", icon: "check", readers: true, ...page(() => import("./pages/approvals.tsx")) },
+    { at: "secrets", name: "Secrets", icon: "secrets", readers: true, ...page(() => import("./pages/secrets.tsx")) },
   ] },
   { name: "Who may what", pages: [
-    { at: "agents", name: "Agents", icon: "agents", show: lazy(() => import("./pages/agents.tsx")) },
-    { at: "groups", name: "Groups", icon: "groups", readers: true, show: lazy(() => import("./pages/groups.tsx")) },
-    { at: "keys", name: "Keys", icon: "keys", show: lazy(() => import("./pages/keys.tsx")) },
-    { at: "connections", name: "Connections", icon: "connections", show: lazy(() => import("./pages/connections.tsx")) },
-    { at: "connect", name: "Connect a client", icon: "connect", show: lazy(() => import("./pages/connect.tsx")) },
+    { at: "agents", name: "Agents", icon: "agents", ...page(() => import("./pages/agents.tsx")) },
+    { at: "groups", name: "Groups", icon: "groups", readers: true, ...page(() => import("./pages/groups.tsx")) },
+    { at: "keys", name: "Keys", icon: "keys", ...page(() => import("./pages/keys.tsx")) },
+    { at: "connections", name: "Connections", icon: "connections", ...page(() => import("./pages/connections.tsx")) },
+    { at: "connect", name: "Connect a client", icon: "connect", ...page(() => import("./pages/connect.tsx")) },
   ] },
   { name: "Gateway", pages: [
-    { at: "configuration", name: "Configuration", icon: "config", readers: true, show: lazy(() => import("./pages/configuration.tsx")) },
-    { at: "fleet", name: "Fleet", icon: "fleet", readers: true, show: lazy(() => import("./pages/fleet.tsx")) },
-    { at: "sessions", name: "Signed in", icon: "people", show: lazy(() => import("./pages/sessions.tsx")) },
+    { at: "configuration", name: "Configuration", icon: "config", readers: true, ...page(() => import("./pages/configuration.tsx")) },
+    { at: "fleet", name: "Fleet", icon: "fleet", readers: true, ...page(() => import("./pages/fleet.tsx")) },
+    { at: "sessions", name: "Signed in", icon: "people", ...page(() => import("./pages/sessions.tsx")) },
   ] },
 ];
+// The page that is opened first is fetched while the gateway is asked who is there.
+void PAGES.flatMap(({ pages }) => pages).find(({ at }) => at === location.pathname.split("/")[2])?.part.load().catch(() => undefined);
 const pagesFor = (me: Me) => PAGES
-  .map(({ name, pages }) => ({ name, pages: pages.filter(({ readers }) => !readers || rightsOf(me).reads) }))
+  .map(({ name, pages }) => ({ name, pages: pages.filter(({ readers }) => !readers || rightsOf(me).reads).map((one) => ({ ...one, name: rightsOf(me).reads ? one.name : one.own ?? one.name })) }))
   .filter(({ pages }) => pages.length > 0);
 
 const theme = () => localStorage.getItem("theme") ?? "auto";
@@ -112,6 +121,15 @@ function Foot({ me, onLeave }: { me: Me; onLeave: () => void }) {
 /** Where the gateway is, for whoever has several of them open. */
 const placeOf = ({ gateway }: Me) => (gateway.public_url ?? location.host).replace(/^https?:\/\//, "");
 
+function Fetched({ part }: { part: Part }) {
+  const fetched = useTask(part.load);
+  const { show: Show } = part;
+  const run = useRef(fetched.run);
+  useEffect(() => { if (part.show === undefined) void run.current(); }, [part]);
+  if (Show) return <Show />;
+  return fetched.error ? <Trouble error={fetched.error} retry={() => void fetched.run()} /> : <div className="bones"><span /><span /></div>;
+}
+
 function App() {
   const [here = ""] = usePath();
   const [out, setOut] = useState(false);
@@ -123,11 +141,17 @@ function App() {
     return () => void signedOut.delete(leave);
   }, []);
   const me = who.data;
+  // What pages offer depends on it, and should not move while somebody presses. What is shown first goes first.
+  const [isSettled, setSettled] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(true), 500);
+    return () => clearTimeout(timer);
+  }, []);
+  useData(isSettled && me && !out ? "openapi.json" : null);
   const page = me && pagesFor(me).flatMap(({ pages }) => pages).find(({ at }) => at === here);
   useEffect(() => { document.title = `${out ? "Sign in" : me ? page?.name ?? "Not found" : "…"} · Portcullis`; }, [page, out, me]);
   if (out) return <SignIn onDone={() => { setOut(false); void who.reload(); }} />;
   if (me === undefined) return who.error ? <main className="welcome"><Trouble error={who.error} retry={who.reload} /></main> : null;
-  const Show = page?.show;
   const leave = () => setOut(true);
   const brand = <Link to="/" className="brand"><img src={ICON} width={24} height={24} alt="" /><span>Portcullis<small>{placeOf(me)}</small></span></Link>;
   return (
@@ -139,9 +163,7 @@ function App() {
         <Nav me={me} here={here} onGo={() => setMenu(false)} /><Foot me={me} onLeave={leave} />
       </Dialog>
       <main className="page" id="main" tabIndex={-1}>
-        <Suspense fallback={<div className="bones"><span /><span /></div>}>
-          {Show ? <Show /> : <><h1>There is no such page for you</h1><p><Link to="/">Back to the overview</Link></p></>}
-        </Suspense>
+        {page ? <Fetched key={page.at} part={page.part} /> : <><h1>There is no such page for you</h1><p><Link to="/">Back to the overview</Link></p></>}
       </main>
       <Toasts />
     </div></WhoIs>

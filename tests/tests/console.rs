@@ -1,17 +1,21 @@
 //! The console, in a real browser, before the real gateway: who signs in sees every page, in both themes, and none of them is closed
 //! to anybody. What is served is what the sources say.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use portcullis_tests::gateway::Gateway;
+use portcullis_tests::gateway::{Gateway, Host};
 use portcullis_tests::http::Request;
+use portcullis_tests::process;
 use portcullis_tests::scenario::demo;
 use portcullis_tests::toolbox;
 use serde_json::{Value, json};
 
 const KEY: &str = "the-admin-key-of-this-test";
+const PATIENCE: Duration = Duration::from_mins(4);
 /// The most bytes of all scripts and styles together, compressed.
 const BUDGET: u64 = 250_000;
 
@@ -118,30 +122,112 @@ fn every_file_that_a_page_names_is_served_with_the_policy() {
     }
 }
 
+/// Asks the admin API as an admin.
+fn ask(gateway: &Gateway, method: &'static str, path: &str, body: &Value) -> Value {
+    let asked = Request::new(method, &gateway.url_of(path)).header("Authorization", format!("Bearer {KEY}"));
+    let asked = if path.ends_with("/config") { asked.header("If-None-Match", "*") } else { asked };
+    let answer = if method == "GET" { asked } else { asked.json(body) }.send();
+    assert!(answer.status < 300, "{path}: {}", answer.text());
+    answer.json()
+}
+
+/// The server that shows everything, where the gateway can reach it; a gateway beside it where it can start no programs.
+fn everything() -> (Value, Option<Gateway>) {
+    let script = toolbox::node_module("@modelcontextprotocol/server-everything/dist/index.js");
+    let program = json!({ "command": [toolbox::node(), script] });
+    if Host::chosen() == Host::Local {
+        return (program, None);
+    }
+    let config =
+        json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "everything": program } });
+    let there = Gateway::with(&config.to_string()).on(Host::Local).start();
+    (json!({ "url": there.url() }), Some(there))
+}
+
+/// Has a server evaluated by the command, which sends what it found.
+fn evaluate(gateway: &Gateway, server: &Value) {
+    let here = toolbox::scratch();
+    let config = json!({ "version": 1, "servers": { "everything": server } }).to_string();
+    fs::write(here.path().join("portcullis.yaml"), config).expect("a file can be written");
+    let mut command = Command::new(toolbox::gateway());
+    command
+        .args(["evaluate", "everything", "--data-dir", "data", "--url"])
+        .arg(gateway.url_of("").trim_end_matches('/'))
+        .env("PORTCULLIS_ADMIN_KEY", KEY)
+        .current_dir(here.path());
+    let told = process::run(command, &[], PATIENCE);
+    assert!(told.status.success(), "{}{}", told.stdout, told.stderr);
+}
+
+/// Fills a gateway with what pages show: servers that are up and down, agents with keys, secrets, entries to review, a fleet.
+fn fill(gateway: &Gateway, everything: &Value) {
+    let tickets = json!({
+        "url": "https://tickets.example.com/mcp", "headers": { "Authorization": { "secret": "tickets-key" } } });
+    let config = format!(
+        "version: 1\nregistry: {{ require_evaluation: true }}\n\nservers:\n  demo: {}\n  everything: {everything}\n  tickets: \
+         {tickets}\n\ngroups:\n  read:\n    demo: [echo]\n\nagents:\n  coder: {{ allow: [read] }}\n  # Looks at what others \
+         have made.\n  reviewer: {{ allow: [demo/*, everything/*], deny: [everything/get-env] }}\n  default: {{ deny: ['*'] \
+         }}\n",
+        demo()
+    );
+    ask(gateway, "PUT", "/admin/v1/config", &json!({ "files": { "portcullis.yaml": config } }));
+    for (agent, comment) in [("coder", "Laptop of Ana"), ("reviewer", "CI")] {
+        ask(gateway, "POST", "/admin/v1/keys", &json!({ "agent": agent, "comment": comment }));
+    }
+    let remotes = json!([{ "type": "streamable-http", "url": "https://tickets.example.com/mcp" }]);
+    let packages = json!([{ "registryType": "npm", "identifier": "@example/files", "version": "1.0.0",
+                            "transport": { "type": "stdio" } }]);
+    for (name, version, description, (way, ways)) in [
+        ("com.example/tickets", "1.2.0", "Tickets of the shop", ("remotes", remotes)),
+        ("com.example/files", "1.0.0", "Reads and writes the files of a folder", ("packages", packages)),
+    ] {
+        let entry = json!({ "name": name, "version": version, "description": description, way: ways });
+        ask(gateway, "POST", "/v0.1/publish", &entry);
+    }
+    if Host::chosen() == Host::Local {
+        ask(gateway, "PUT", "/admin/v1/secrets/notes-token", &json!({ "value": "a value" }));
+    }
+    // A Worker signs nothing, and governs no others.
+    if Host::chosen() != Host::Edge {
+        ask(gateway, "POST", "/admin/v1/enrolments", &json!({ "name": "us-1", "labels": { "zone": "us" } }));
+    }
+    let shown = ask(gateway, "GET", "/admin/v1/approvals/demo", &Value::Null);
+    ask(gateway, "PUT", "/admin/v1/approvals/demo", &json!({ "digest": shown["digest"] }));
+}
+
+/// Uses tools as agents would, with what is refused and what fails.
+fn use_tools(gateway: &Gateway) {
+    let call = |agent: &str, name: &str, arguments: Value| {
+        let body = json!({ "agent": agent, "name": name, "arguments": arguments });
+        Request::new("POST", &gateway.url_of("/admin/v1/tools/call"))
+            .header("Authorization", format!("Bearer {KEY}"))
+            .json(&body)
+            .send()
+            .json()
+    };
+    let seen = call("coder", "demo__echo", json!({ "message": "seen" }));
+    assert_eq!(seen["result"]["content"][0]["text"], "seen");
+    call("coder", "demo__add", json!({ "a": 1, "b": 2 }));
+    call("reviewer", "everything__get-sum", json!({ "a": 1, "b": 2 }));
+    call("reviewer", "everything__get-env", json!({}));
+}
+
 #[test]
 fn whoever_has_the_admin_key_signs_in_and_uses_every_page() {
     let gateway = gateway();
-    let config = json!({
-        "version": 1,
-        "servers": { "demo": demo() },
-        "groups": { "read": { "demo": ["echo"] } },
-        "agents": { "coder": { "allow": ["read"] }, "default": { "deny": ["*"] } },
-    });
-    let body = json!({ "files": { "portcullis.yaml": config.to_string() } });
-    let pushed = Request::new("PUT", &gateway.url_of("/admin/v1/config"))
-        .header("Authorization", format!("Bearer {KEY}"))
-        .header("If-None-Match", "*")
-        .json(&body)
-        .send();
-    assert!(pushed.status < 300, "{}", pushed.text());
-    let body = json!({ "agent": "coder", "name": "demo__echo", "arguments": { "message": "seen" } });
-    let tried = Request::new("POST", &gateway.url_of("/admin/v1/tools/call"))
-        .header("Authorization", format!("Bearer {KEY}"))
-        .json(&body)
-        .send();
-    assert_eq!(tried.json()["result"]["content"][0]["text"], "seen");
+    let (everything, _there) = everything();
+    fill(&gateway, &everything);
+    use_tools(&gateway);
+    // What runs elsewhere cannot be watched, so that only here it was evaluated.
+    let is_evaluated = Host::chosen() == Host::Local;
+    if is_evaluated {
+        evaluate(&gateway, &everything);
+    }
+    // The pictures of docs/img/console/ are taken so.
+    let pictures = std::env::var_os("PORTCULLIS_PICTURES");
     let told = Command::new(toolbox::node())
         .arg(folder().join("screenshots.mjs"))
+        .args(pictures.iter().flat_map(|folder| [OsStr::new("--pictures"), folder]))
         .arg("--chromium")
         .arg(toolbox::chromium())
         .arg("--url")
@@ -156,12 +242,17 @@ fn whoever_has_the_admin_key_signs_in_and_uses_every_page() {
     assert_eq!(said["violations"], Value::Array(Vec::new()), "what is closed to somebody");
     assert_eq!(said["errors"], Value::Array(Vec::new()), "what the browser complains about");
     for (page, expected) in [
-        ("overview", "demo\t1\t0\t0\t"),
+        ("overview", "demo\t1\t0\t"),
         ("server", "Adds two numbers"),
         ("tool", "Returns the message"),
-        ("agent", "1 of 5 tools"),
+        ("evaluated", if is_evaluated { "gives away the environment" } else { "get-sum" }),
+        ("agent", "1 of "),
         ("groups", "demo/echo"),
         ("approval", "echo"),
+        ("review", "com.example/files"),
+        ("secrets", "tickets-key"),
+        ("keys", "Laptop of Ana"),
+        ("fleet", if Host::chosen() == Host::Edge { "" } else { "us-1" }),
         ("versions", "in force"),
     ] {
         let text = said["seen"][page].as_str().unwrap_or_default();

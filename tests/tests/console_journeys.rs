@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use portcullis_tests::client::{Client, Step};
-use portcullis_tests::gateway::Gateway;
+use portcullis_tests::gateway::{Gateway, Host};
 use portcullis_tests::http::Request;
 use portcullis_tests::process::{self, Finished};
 use portcullis_tests::provider::Provider;
@@ -30,6 +30,7 @@ fn browse(journey: &str, url: &str, who: &[&str]) -> Value {
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/browser/console.mjs"))
         .args([journey, "--url", url.trim_end_matches('/')])
         .args(who)
+        .args(if Host::chosen() == Host::Local { &[][..] } else { &["--rests", "yes"] })
         .arg("--chromium")
         .arg(toolbox::chromium())
         .arg("--packages")
@@ -168,6 +169,8 @@ fn a_role_is_offered_what_it_may_do() {
         assert!(seen.get(page).is_none(), "{page} is not a member's: {seen}");
     }
     assert!(seen["Keys"].to_string().contains("New key"), "their own keys are: {seen}");
+    assert!(seen["Your activity"].is_array(), "what they did is: {seen}");
+    assert!(!seen["Your activity"].to_string().contains("Verify"), "the chain is not: {seen}");
 }
 
 #[test]
@@ -229,6 +232,56 @@ fn who_connects_an_account_sees_what_it_offers_at_a_connected_client() {
     let seen = browse("connect", &gateway.url_of(""), &["--key", KEY, "--at", server.url()]);
     let own = format!("ann of {}", granting.issuer());
     assert!(seen["answer"].as_str().is_some_and(|said| said.contains(&own)), "{seen}");
+}
+
+/// A server that its makers publish as a package and offer at a URL, where this is its configuration; as a registry says it.
+fn offered(package: (&str, &str), server: &Value) -> (Gateway, Value) {
+    let config = json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "files": server } });
+    let there = Gateway::with(&config.to_string()).on(Host::Local).start();
+    let (name, version) = package;
+    let entry = json!({
+        "name": "com.example/files", "version": "1.0.0", "description": "Reads and writes the files of a folder",
+        "remotes": [{ "type": "streamable-http", "url": there.url() }],
+        "packages": [{ "registryType": "npm", "identifier": name, "version": version, "transport": { "type": "stdio" } }],
+    });
+    (there, entry)
+}
+
+#[test]
+fn who_approves_what_was_evaluated_sees_it_at_a_connected_client() {
+    let (here, given) = (toolbox::scratch(), toolbox::scratch());
+    let given = given.path().canonicalize().expect("the folder is there").display().to_string();
+    let package @ (name, version) = ("@modelcontextprotocol/server-filesystem", "2026.8.31");
+    let script = toolbox::node_module(&format!("{name}/dist/index.js"));
+    let (_there, entry) = offered(package, &json!({ "command": [toolbox::node(), script, given] }));
+    let host = json!({ "npm": format!("{name}@{version}") });
+    let servers = json!({ "files": { "args": [given], "host": host } });
+    let config = json!({ "version": 1, "servers": servers });
+    fs::write(here.path().join("portcullis.yaml"), config.to_string()).expect("a file can be written");
+    let at = |name: &str| here.path().join(name).display().to_string();
+    let (config, data) = (at("portcullis.yaml"), at("data"));
+    let setup = ["--config", &config, "--data-dir", &data];
+    let mut prepare = Command::new(toolbox::gateway());
+    prepare.args(["host", "prepare"]).args(setup);
+    let prepared = process::run(prepare, &[], PATIENCE);
+    assert!(prepared.status.success(), "{}", prepared.stderr);
+    let gateway = governed(&format!("{CODER_ALONE}registry: {{ require_evaluation: true }}\n"));
+    let url = gateway.url_of("");
+    let program = toolbox::gateway().display().to_string();
+    let evaluate =
+        json!([&[&program, "evaluate", "files", "--url", url.trim_end_matches('/')], &setup[..]].concat());
+    let (entry, evaluate) = (entry.to_string(), evaluate.to_string());
+    let seen = browse("evaluate", &url, &["--key", KEY, "--entry", &entry, "--evaluate", &evaluate]);
+    let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
+    assert!(text("refused").contains("was not evaluated"), "{seen}");
+    assert!(text("verdict").starts_with("trustworthy, evaluated"), "{seen}");
+    let report = text("report");
+    assert!(
+        report.contains("Nothing was found that speaks against it") && report.contains("least"),
+        "{seen}"
+    );
+    assert_eq!(seen["held"], json!([]), "nothing is served before its definitions are approved");
+    assert!(text("answer").contains(&given), "{seen}");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 import { useState } from "react";
 import { query, read } from "../api.ts";
 import { useData, useTask } from "../data.ts";
+import { useMe } from "../me.tsx";
 import { useQuery } from "../router.tsx";
 import { Button, Code, Dialog, Empty, Head, Load, Note, Search, Select, Status, Trouble, type Tone } from "../ui/kit.tsx";
 
-type Entry = { time: string; id: number; agent?: string; method?: string; server?: string; name?: string; decision: string; rule?: string; error?: string; duration_ms?: number; is_error?: boolean };
+type Entry = { time: string; id?: number; agent?: string; method?: string; server?: string; name?: string; decision: string; rule?: string; error?: string; duration_ms?: number; is_error?: boolean };
 type Page = { entries: Entry[]; cursor?: string };
 type Verdict = { writer: string; whole: boolean; entries: number; hash?: string; breach?: unknown };
 const TONES: Record<string, Tone> = { allowed: "ok", denied: "warn", failed: "bad" };
@@ -27,10 +28,11 @@ export default function Audit() {
   const asked = { since: before(since), decision: decision === "any" ? "" : decision, agent, server, tool };
   const page = useData<Page>(query("audit", { ...asked, limit: 200 }), { every: 10_000 });
   const [open, setOpen] = useState<Entry>();
+  const { reads } = useMe();
   return (
     <>
-      <Head title="Audit" actions={<><Verify /><a className="button" href={`/admin/v1/${query("audit/export", asked)}`} download="audit.jsonl">Export</a></>}>
-        Every connection, call, refusal and failure, in a chain that shows if anything was altered.
+      <Head title={reads ? "Audit" : "Your activity"} actions={<>{reads && <Verify />}<a className="button" href={`/admin/v1/${query("audit/export", asked)}`} download="audit.jsonl">Export</a></>}>
+        {reads ? "Every connection, call, refusal and failure, in a chain that shows if anything was altered." : "What was done here with the keys that you have made, and by you."}
       </Head>
       <div className="row">
         <Select label="Since" hideLabel value={since} onChange={setSince} options={SINCE} />
@@ -44,15 +46,15 @@ export default function Audit() {
         <Empty icon="audit" title="Nothing was recorded">No entry fits. Look further back or ask for less, or let an agent call something.</Empty> :
         <div className="table-wrap" role="region" aria-label="Entries" tabIndex={0}><table>
           <thead><tr><th>Time</th><th>Decision</th><th>Agent</th><th>What</th><th className="right">ms</th><th>Why</th><th><span className="sr">Details</span></th></tr></thead>
-          <tbody>{entries.map((entry) => (
-            <tr key={`${entry.time} ${entry.id}`}>
+          <tbody>{entries.map((entry, at) => (
+            <tr key={`${entry.time} ${entry.id ?? at}`}>
               <td className="nowrap num">{new Date(entry.time).toLocaleString()}</td>
               <td><Status tone={TONES[entry.decision] ?? "idle"}>{entry.decision}</Status></td>
               <td>{entry.agent}</td>
               <td className="wrap"><code>{entry.name ?? entry.method}</code></td>
               <td className="right num">{entry.duration_ms === undefined ? "" : Math.round(entry.duration_ms)}</td>
               <td className="wrap muted">{entry.error ?? entry.rule}</td>
-              <td className="actions"><Button small look="plain" aria-label={`Details of entry ${entry.id}`} onPress={() => setOpen(entry)}>Details</Button></td>
+              <td className="actions"><Button small look="plain" aria-label={`Details of ${entry.id === undefined ? `${entry.name ?? entry.method} at ${entry.time}` : `entry ${entry.id}`}`} onPress={() => setOpen(entry)}>Details</Button></td>
             </tr>
           ))}</tbody></table></div>}
       </Load>

@@ -6,7 +6,7 @@ import { useMe } from "../me.tsx";
 import { Button, Code, Confirm, Dialog, Empty, Field, Head, Load, Note, Select, Status, Trouble } from "../ui/kit.tsx";
 import { toast } from "../ui/toasts.tsx";
 
-type Key = { id: string; agent: string; state?: string; comment?: string; created?: string; expires?: string; last_used?: string; revoked?: string };
+type Key = { id: string; agent: string; owner?: string | null; state?: string; comment?: string; created?: string; expires?: string; last_used?: string; revoked?: string };
 const LASTS = [["30", "30 days"], ["90", "90 days"], ["365", "A year"], ["0", "Until it is revoked"]].map(([id = "", name = ""]) => ({ id, name }));
 const day = (time?: string | null) => (time === undefined || time === null ? "–" : new Date(time).toLocaleDateString());
 
@@ -30,11 +30,11 @@ export default function Keys() {
         <Empty icon="keys" title="No keys yet" actions={make}>{mayMake ? "Make one for an agent, and give it to the client that the agent runs in." :
           me.role === "member" ? "No agent is yours. An admin says in the configuration whose agents are whose." : "Nobody has made a key for an agent."}</Empty> :
         <div className="table-wrap" role="region" aria-label="Keys" tabIndex={0}><table>
-          <thead><tr><th>Agent</th><th>Key</th><th>State</th><th>Made</th><th>Expires</th><th>Last used</th><th><span className="sr">Actions</span></th></tr></thead>
+          <thead><tr><th>Agent</th><th>Key</th>{me.reads && <th>Whose</th>}<th>State</th><th>Made</th><th>Expires</th><th>Last used</th><th><span className="sr">Actions</span></th></tr></thead>
           <tbody>{data.keys.map((key) => {
             const state = key.state ?? (key.revoked ? "revoked" : "valid");
             return (
-              <tr key={key.id}><td><b>{key.agent}</b>{key.comment && <div className="muted small">{key.comment}</div>}</td><td><code>{key.id}</code></td>
+              <tr key={key.id}><td><b>{key.agent}</b>{key.comment && <div className="muted small">{key.comment}</div>}</td><td><code>{key.id}</code></td>{me.reads && <td className="wrap">{key.owner ?? <span className="muted">the organisation’s</span>}</td>}
                 <td><Status tone={state === "valid" ? "ok" : "idle"}>{state}</Status></td>
                 <td className="num">{day(key.created)}</td><td className="num">{day(key.expires)}</td><td className="num">{day(key.last_used)}</td>
                 <td className="actions">{state === "valid" && (me.writes || me.role === "member") && <Button small look="danger" aria-label={`Revoke ${key.id}`} onPress={() => setEnding(key)}>Revoke</Button>}</td></tr>

@@ -3,12 +3,12 @@ import { useMemo, useState } from "react";
 import { ask, enc } from "../api.ts";
 import { changed, useData, useTask } from "../data.ts";
 import { diff } from "../diff.ts";
-import { add, type Settings } from "../inventory.ts";
+import { reconfigured, type Settings } from "../inventory.ts";
 import { useEdits, useMe } from "../me.tsx";
 import { navigate, path, useQuery } from "../router.tsx";
 import { Verdict, type Evaluation } from "../ui/evaluation.tsx";
 import { wrong } from "../ui/settings.tsx";
-import { Button, Card, Code, Dialog, Empty, Field, Head, Load, Note, Search, Segments, Status, Table, Tag, Trouble, when, type Tone } from "../ui/kit.tsx";
+import { Button, Card, Code, Dialog, Empty, Field, Head, Load, Note, Search, Segments, Status, Table, Tag, Trouble, when, Wide, type Tone } from "../ui/kit.tsx";
 import { toast } from "../ui/toasts.tsx";
 
 type ServerJson = { name: string; description: string; version: string; title?: string; websiteUrl?: string; repository?: { url?: string } };
@@ -20,6 +20,7 @@ type Entry = {
 };
 const REVIEWS: Record<string, [Tone, string]> = { pending: ["warn", "Waits for a review"], approved: ["ok", "Approved"], rejected: ["bad", "Rejected"] };
 const FILTERS = [["all", "All"], ["pending", "To review"], ["approved", "Approved"], ["rejected", "Rejected"]].map(([id = "", name = ""]) => ({ id, name }));
+const called = ({ name, version }: Entry) => `${name} ${version}`;
 const refresh = () => changed("registry", "servers");
 
 export default function Registry() {
@@ -27,10 +28,11 @@ export default function Registry() {
   const [review, setReview] = useQuery("review", "all");
   const [search, setSearch] = useQuery("q");
   const entries = useData<{ items: Entry[] }>(review === "all" ? "registry" : `registry?review=${review}`, { every: 10_000 });
-  const [shown, setShown] = useState<Entry>();
+  const [shown, setShown] = useQuery("entry");
   const [doing, setDoing] = useState<"import" | "publish">();
   const actions = writes && <><Button onPress={() => setDoing("import")}>Import</Button><Button look="primary" icon="plus" onPress={() => setDoing("publish")}>Publish</Button></>;
   const fits = (entry: Entry) => `${entry.name} ${entry.server.description}`.toLowerCase().includes(search.toLowerCase());
+  const open = entries.data?.items.find((entry) => called(entry) === shown);
   return (
     <>
       <Head title="Registry" actions={actions}>The servers that people here may use. Clients read it at <code>/v0.1/servers</code>, each seeing what it may reach.</Head>
@@ -39,15 +41,15 @@ export default function Registry() {
       <Load of={entries} what="registry">{({ items }) => items.length === 0 ?
         <div className="card"><Empty icon="registry" title={review === "pending" ? "Nothing waits for a review" : "Nothing is registered yet"} actions={review === "pending" ? undefined : actions}>
           {review === "pending" ? "What is imported from another registry, or published by an agent, waits here." : "Import from another registry, such as the public one, or publish the server.json of a server of your own."}</Empty></div> :
-        <Table label="Entries" heads={["Name", "Version", "Review", "Changed", "From", <span className="sr">Actions</span>]}>
+        <Table label="Entries" heads={["Name", "Version", "Review", <Wide>Changed</Wide>, <Wide>From</Wide>, <span className="sr">Actions</span>]}>
           {items.filter(fits).map((entry) => (
             <tr key={`${entry.name} ${entry.version}`}><td className="wrap"><b>{entry.name}</b>{entry.status !== "active" && <> <Tag tone="warn">{entry.status}</Tag></>}<div className="muted small wrap">{entry.server.description}</div></td>
               <td className="num">{entry.version}</td><td><Status tone={REVIEWS[entry.review]?.[0] ?? "idle"}>{REVIEWS[entry.review]?.[1] ?? entry.review}</Status></td>
-              <td className="num">{when(entry.updated)}</td><td className="wrap muted">{entry.source ?? entry.by}</td>
-              <td className="actions"><Button small look="plain" aria-label={`${entry.review === "pending" && writes ? "Review" : "Details"} of ${entry.name} ${entry.version}`} onPress={() => setShown(entry)}>{entry.review === "pending" && writes ? "Review" : "Details"}</Button></td></tr>
+              <td className="num wide-only">{when(entry.updated)}</td><td className="wrap muted wide-only">{entry.source ?? entry.by}</td>
+              <td className="actions"><Button small look="plain" aria-label={`${entry.review === "pending" && writes ? "Review" : "Details"} of ${entry.name} ${entry.version}`} onPress={() => setShown(called(entry))}>{entry.review === "pending" && writes ? "Review" : "Details"}</Button></td></tr>
           ))}</Table>}
       </Load>
-      {shown && <Review entry={shown} onClose={() => setShown(undefined)} />}
+      {open && <Review key={`${called(open)} ${open.digest}`} entry={open} onClose={() => setShown("")} />}
       {doing === "import" && <Import onClose={() => setDoing(undefined)} />}
       {doing === "publish" && <Publish onClose={() => setDoing(undefined)} />}
     </>
@@ -58,17 +60,21 @@ function Review({ entry, onClose }: { entry: Entry; onClose: () => void }) {
   const { writes } = useMe();
   const edits = useEdits();
   const at = `registry/${enc(entry.name)}/${enc(entry.version)}`;
-  const decide = useTask(async (how: "approve" | "reject") => {
-    await ask("POST", `${at}/${how}`, how === "approve" ? { body: { digest: entry.digest } } : {});
+  const [name, setName] = useState(nameFor(entry));
+  // What is approved already is approved once more, for the server that it adds.
+  const digest = entry.digest ?? entry.approved_digest;
+  const decide = useTask(async (how: "approve" | "reject" | "add") => {
+    await ask("POST", `${at}/${how === "reject" ? how : "approve"}`, how === "reject" ? {} : { body: { digest, ...(how === "add" ? { add: name } : {}) } });
     refresh();
     onClose();
-    toast(`${entry.name} ${entry.version} is ${how === "approve" ? "approved" : "rejected"}`);
+    toast(`${entry.name} ${entry.version} is ${{ approve: "approved", reject: "rejected", add: `served here as ${name}` }[how]}`);
+    if (how === "add") {
+      reconfigured();
+      navigate(path("servers", name));
+    }
   });
-  const serve = useTask(async () => {
-    const name = entry.name.split("/").at(-1)?.replaceAll(/[^A-Za-z0-9_-]+/g, "-") ?? "server";
-    await add("servers", name, entry.settings ?? {});
-    navigate(path("servers", name));
-  });
+  const isApproved = entry.review === "approved";
+  const mayServe = edits && entry.settings !== null && entry.status !== "deleted" && entry.review !== "rejected";
   const text = (server: ServerJson | null) => JSON.stringify(server, null, 2);
   const lines = useMemo(() => (entry.proposed ? diff(text(entry.server), text(entry.proposed)) : []), [entry]);
   return (
@@ -87,16 +93,19 @@ function Review({ entry, onClose }: { entry: Entry; onClose: () => void }) {
         {lines.map((line, index) => <div key={index} className={line.kind}>{{ add: "+ ", del: "- ", same: "  ", gap: "" }[line.kind]}{line.text}</div>)}</div></Card>}
       <Code label="The server.json" text={text(entry.proposed ?? entry.server)} />
       {entry.settings && <details><summary>Settings of such a server</summary><Code label="Settings" text={JSON.stringify(entry.settings, null, 2)} /></details>}
+      {mayServe && <Field label="Its name here" value={name} onChange={setName} required hint="Where it is served here, its tools are called so. Where an evaluation is asked for, nothing of it is served before its definitions are approved, too." />}
       {decide.error && <Trouble error={decide.error} />}
-      {serve.error && <Trouble error={serve.error} />}
       <div className="foot">
-        {edits && entry.settings && entry.review === "approved" && <Button busy={serve.busy} onPress={() => void serve.run()}>Serve it here</Button>}
-        {writes && entry.review !== "rejected" && <Button look="danger" busy={decide.busy} onPress={() => void decide.run("reject")}>{entry.review === "approved" ? "Take the approval back" : "Reject"}</Button>}
-        {writes && entry.digest && entry.review !== "approved" && <Button look="primary" busy={decide.busy} onPress={() => void decide.run("approve")}>Approve what is shown</Button>}
+        {writes && entry.review !== "rejected" && <Button look="danger" busy={decide.busy} onPress={() => void decide.run("reject")}>{isApproved ? "Take the approval back" : "Reject"}</Button>}
+        {mayServe && <Button busy={decide.busy} isDisabled={name === ""} onPress={() => void decide.run("add")}>{isApproved ? "Serve it here" : "Approve and serve it here"}</Button>}
+        {writes && entry.digest && !isApproved && <Button look="primary" busy={decide.busy} onPress={() => void decide.run("approve")}>Approve what is shown</Button>}
       </div>
     </Dialog>
   );
 }
+
+/** What a server of an entry is called here, unless somebody says otherwise. */
+const nameFor = ({ name }: Entry) => name.split("/").at(-1)?.replaceAll(/[^A-Za-z0-9_-]+/g, "-") ?? "server";
 
 function Import({ onClose }: { onClose: () => void }) {
   const [url, setUrl] = useState("");
@@ -128,7 +137,7 @@ function Publish({ onClose }: { onClose: () => void }) {
     await ask("POST", "/v0.1/publish", { body: JSON.parse(text) as unknown });
     refresh();
     onClose();
-    toast("It is published, and approved");
+    toast("It is published");
   });
   return (
     <Dialog title="Publish a server" wide open onClose={onClose}>

@@ -8,7 +8,7 @@ import { pasted, split, type Pasted } from "../pasted.ts";
 import { Link, navigate, path, usePath, useQuery } from "../router.tsx";
 import { Evaluated } from "../ui/evaluation.tsx";
 import { SettingsDialog } from "../ui/settings.tsx";
-import { Button, Card, Check, Code, Confirm, Dialog, Empty, Field, Head, Load, Note, Search, Segments, Status, Table, Tabs, Tag, Trouble, type Tone } from "../ui/kit.tsx";
+import { Button, Card, Check, Code, Confirm, Dialog, Empty, Field, Head, Load, Note, Search, Segments, Status, Table, Tabs, Tag, Trouble, Wide, type Tone } from "../ui/kit.tsx";
 
 const TONES: Record<string, Tone> = { up: "ok", starting: "idle", down: "bad", off: "idle" };
 const KINDS: Record<string, string> = { http: "Remote", sse: "Remote, SSE", stdio: "Program", hosted: "Hosted", unknown: "Unknown" };
@@ -37,11 +37,11 @@ function List() {
           A server offers tools: GitHub, a database, a program on this machine. Give its address or its command, or paste what its documentation says.</Empty></div> :
         <div className="stack">
           {items.length > 6 && <div className="row"><Search label="Search servers" value={search} onChange={setSearch} /></div>}
-          <Table label="Servers" heads={["Name", "State", "Reached by", "Tools", "Definitions"]}>
+          <Table label="Servers" heads={["Name", "State", <Wide>Reached by</Wide>, "Tools", "Definitions"]}>
             {items.filter(({ name }) => name.toLowerCase().includes(search.toLowerCase())).map((server) => (
               <tr key={server.name}><td><Link to={path("servers", server.name)}>{server.name}</Link></td>
-                <td><StateOf server={server} /><div className="muted small wrap">{server.circuit?.reason ?? server.reason}</div></td>
-                <td className="wrap"><Tag>{KINDS[server.kind] ?? server.kind}</Tag> <code className="muted">{server.url ?? server.command?.join(" ")}</code></td>
+                <td className="wrap"><StateOf server={server} /><div className="muted small wrap">{server.circuit?.reason ?? server.reason}</div></td>
+                <td className="wrap wide-only"><Tag>{KINDS[server.kind] ?? server.kind}</Tag> <code className="muted">{server.url ?? server.command?.join(" ")}</code></td>
                 <td className="num">{server.tools}</td><td><Approved server={server} /></td></tr>
             ))}</Table>
         </div>}
@@ -77,6 +77,7 @@ function One({ name }: { name: string }) {
         <div className="stack">
           <Why server={one} />
           <Facts server={one} />
+          {reads && evaluates && <Evaluated server={one.name} />}
           <Card title={`Tools (${tools.data?.items.length ?? one.tools})`} flush>
             {tools.data?.items.length === 0 ? <Empty icon="tools" title="It offers no tools">{one.status === "up" ? "Not every server has some: it may have prompts or resources." : "They appear once it is up."}</Empty> :
               <ul className="list">{tools.data?.items.map((tool) => (
@@ -84,7 +85,6 @@ function One({ name }: { name: string }) {
                   <div className="muted wrap">{tool.description}</div></div></li>
               ))}</ul>}
           </Card>
-          {reads && evaluates && <Evaluated server={one.name} />}
           {reads && one.settings && <Card title="Settings" actions={<span className="muted small">{place(one.origin)}</span>}><Code label="The settings, as JSON" text={JSON.stringify(one.settings, null, 2)} /></Card>}
         </div>
       )}</Load>

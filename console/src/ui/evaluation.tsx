@@ -20,8 +20,9 @@ export function Verdict({ of: { verdict, at } }: { of: Pick<Evaluation, "verdict
 export function Evaluated({ server }: { server: string }) {
   const all = useData<{ items: Evaluation[] }>("evaluations");
   const found = all.data?.items.find((one) => one.server === server);
-  const { data } = useData<Report>(found ? `evaluations/${enc(server)}` : null);
-  if (data === undefined) return null;
+  const { data, error } = useData<Report>(found ? `evaluations/${enc(server)}` : null);
+  const isComing = all.error === undefined && error === undefined && (all.data === undefined || found !== undefined);
+  if (data === undefined) return isComing ? <div className="bones" role="status" aria-label="Reading the evaluation"><span /></div> : null;
   const risks = data.risks ?? [];
   return (
     <Card title="What it did when it was evaluated" actions={<Verdict of={data} />}>

@@ -1,4 +1,5 @@
 // Who calls what, as a picture: agents, the gateway, servers. What carries something moves.
+import { useSyncExternalStore } from "react";
 import type { Edge } from "../live.ts";
 import { Link, path } from "../router.tsx";
 import type { Tone } from "./kit.tsx";
@@ -6,40 +7,80 @@ import type { Tone } from "./kit.tsx";
 export type Node = { name: string; sub: string; tone?: Tone };
 
 const WIDE = 960, TALL = 40, GAP = 10, BOX = 230, MOST = 12;
+/** On a phone everything stands below each other, beside a line that leads through the gateway. */
+const NARROW = { wide: 320, most: 6, trunk: 9, from: 26, hub: 44, apart: 16 };
 const cut = (text: string, most: number) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
-/** The middles of so many nodes, one below the other in the middle of the picture. */
-const rows = (count: number, height: number) => Array.from({ length: count }, (_, at) => height / 2 + (at - (count - 1) / 2) * (TALL + GAP));
 
-/** The nodes that are shown where there are many: those that carry something, and those that are not well, first. */
-function shown(nodes: Node[], busy: Set<string>): Node[] {
-  if (nodes.length <= MOST) return nodes;
-  const rank = ({ name, tone }: Node) => (busy.has(name) ? 2 : 0) + (tone && tone !== "ok" ? 1 : 0);
-  return nodes.toSorted((one, other) => rank(other) - rank(one)).slice(0, MOST);
+type Place = { x: number; y: number; line: string };
+type Layout = { wide: number; height: number; box: number; hub: { x: number; y: number; width: number; height: number }; left: Place[]; right: Place[] };
+
+/** Agents at the left, servers at the right, the gateway between them. */
+function beside(agents: number, servers: number): Layout {
+  const height = Math.max(agents, servers, 2) * (TALL + GAP) + 20;
+  const hub = { x: WIDE / 2 - 65, y: height / 2 - 30, width: 130, height: 60 };
+  const rows = (count: number) => Array.from({ length: count }, (_, at) => height / 2 + (at - (count - 1) / 2) * (TALL + GAP));
+  const curve = (x: number, y: number, u: number, v: number) => `M${x} ${y} C${(x + u) / 2} ${y} ${(x + u) / 2} ${v} ${u} ${v}`;
+  return {
+    wide: WIDE, height, box: BOX, hub,
+    left: rows(agents).map((y) => ({ x: 1, y, line: curve(BOX, y, hub.x, height / 2) })),
+    right: rows(servers).map((y) => ({ x: WIDE - BOX - 1, y, line: curve(hub.x + hub.width, height / 2, WIDE - BOX, y) })),
+  };
 }
 
-export function Graph({ agents, servers, edges }: { agents: Node[]; servers: Node[]; edges: Edge[] }) {
+/** Agents above the gateway, servers below it. */
+function below(agents: number, servers: number): Layout {
+  const { wide, trunk, from, apart } = NARROW;
+  const rows = (count: number, top: number) => Array.from({ length: count }, (_, at) => top + TALL / 2 + 1 + at * (TALL + GAP));
+  const tall = (count: number) => count * (TALL + GAP) - GAP + apart;
+  const hub = { x: 1, y: tall(agents), width: wide - 2, height: NARROW.hub };
+  const end = hub.y + hub.height;
+  return {
+    wide, height: end + tall(servers) + 2, box: wide - from - 1, hub,
+    left: rows(agents, 0).map((y) => ({ x: from, y, line: `M${from} ${y} H${trunk + 8} Q${trunk} ${y} ${trunk} ${y + 8} V${hub.y}` })),
+    right: rows(servers, end + apart).map((y) => ({ x: from, y, line: `M${trunk} ${end} V${y - 8} Q${trunk} ${y} ${trunk + 8} ${y} H${from}` })),
+  };
+}
+
+/** Whether the page is as narrow as a phone's. */
+const phone = matchMedia("(max-width: 720px)");
+const followPhone = (listener: () => void) => {
+  phone.addEventListener("change", listener);
+  return () => phone.removeEventListener("change", listener);
+};
+
+/** The nodes that are shown where there are many: those that carry something, and those that are not well, first. */
+function shown(nodes: Node[], busy: Set<string>, most: number): Node[] {
+  if (nodes.length <= most) return nodes;
+  const rank = ({ name, tone }: Node) => (busy.has(name) ? 2 : 0) + (tone && tone !== "ok" ? 1 : 0);
+  return nodes.toSorted((one, other) => rank(other) - rank(one)).slice(0, most);
+}
+
+/** `withServers` are for who has pages of them. */
+export function Graph({ agents, servers, edges, withServers }: { agents: Node[]; servers: Node[]; edges: Edge[]; withServers: boolean }) {
+  const isNarrow = useSyncExternalStore(followPhone, () => phone.matches);
   const by = (side: "agent" | "server", name: string) => edges.filter((edge) => edge[side] === name);
-  const left = shown(agents, new Set(edges.map(({ agent }) => agent))), right = shown(servers, new Set(edges.map(({ server }) => server)));
-  const height = Math.max(left.length, right.length, 2) * (TALL + GAP) + 20;
-  const hub = { x: WIDE / 2 - 65, y: height / 2 - 30 };
-  const more = [agents.length - left.length, servers.length - right.length];
+  const most = isNarrow ? NARROW.most : MOST;
+  const left = shown(agents, new Set(edges.map(({ agent }) => agent)), most), right = shown(servers, new Set(edges.map(({ server }) => server)), most);
+  const layout = (isNarrow ? below : beside)(left.length, right.length);
+  const { hub, box } = layout;
+  const nodes = [
+    ...left.map((node, at) => ({ node, place: layout.left[at], to: "agents", edges: by("agent", node.name) })),
+    ...right.map((node, at) => ({ node, place: layout.right[at], to: withServers ? "servers" : undefined, edges: by("server", node.name) })),
+  ];
+  const more = [["agents", agents.length - left.length], ["servers", servers.length - right.length]].filter(([, count]) => Number(count) > 0);
   return (
-    <div className="graph-wrap">
-      <svg className="graph" viewBox={`0 0 ${WIDE} ${height}`} role="group" aria-label="Agents, the gateway, and servers">
-        {rows(left.length, height).map((y, at) => <Line key={left[at]?.name} from={[BOX, y]} to={[hub.x, height / 2]} edges={by("agent", left[at]?.name ?? "")} />)}
-        {rows(right.length, height).map((y, at) => <Line key={right[at]?.name} from={[hub.x + 130, height / 2]} to={[WIDE - BOX, y]} edges={by("server", right[at]?.name ?? "")} />)}
-        <g className="hub"><rect x={hub.x} y={hub.y} width={130} height={60} rx={10} /><text x={WIDE / 2} y={height / 2 + 5} textAnchor="middle">Portcullis</text></g>
-        {rows(left.length, height).map((y, at) => <Box key={left[at]?.name} x={1} y={y} node={left[at]} to="agents" isHot={by("agent", left[at]?.name ?? "").length > 0} />)}
-        {rows(right.length, height).map((y, at) => <Box key={right[at]?.name} x={WIDE - BOX - 1} y={y} node={right[at]} to="servers" isHot={by("server", right[at]?.name ?? "").length > 0} />)}
+    <>
+      <svg className={isNarrow ? "graph narrow" : "graph"} viewBox={`0 0 ${layout.wide} ${layout.height}`} role="group" aria-label="Agents, the gateway, and servers">
+        {nodes.map(({ node, place, to, edges: own }) => place && <Line key={`${to} ${node.name}`} line={place.line} edges={own} />)}
+        <g className="hub"><rect {...hub} rx={10} /><text x={hub.x + hub.width / 2} y={hub.y + hub.height / 2 + 5} textAnchor="middle">Portcullis</text></g>
+        {nodes.map(({ node, place, to, edges: own }) => place && <Box key={`${to} ${node.name}`} x={place.x} y={place.y} wide={box} node={node} to={to} isHot={own.length > 0} />)}
       </svg>
-      {more.some((count) => count > 0) && <p className="muted small">{[["agents", more[0]], ["servers", more[1]]].filter(([, count]) => Number(count) > 0).map(([what, count]) => `${count} more ${what}`).join(", ")}</p>}
-    </div>
+      {more.length > 0 && <p className="muted small">{more.map(([what, count]) => `${count} more ${what}`).join(", ")}</p>}
+    </>
   );
 }
 
-function Line({ from: [x, y], to: [u, v], edges }: { from: [number, number]; to: [number, number]; edges: Edge[] }) {
-  const middle = (x + u) / 2;
-  const line = `M${x} ${y} C${middle} ${y} ${middle} ${v} ${u} ${v}`;
+function Line({ line, edges }: { line: string; edges: Edge[] }) {
   const calls = edges.reduce((all, edge) => all + edge.calls + edge.denied, 0);
   const bad = edges.some((edge) => edge.errors + edge.denied > 0) ? " bad" : "";
   return (
@@ -52,18 +93,16 @@ function Line({ from: [x, y], to: [u, v], edges }: { from: [number, number]; to:
   );
 }
 
-function Box({ x, y, node, to, isHot }: { x: number; y: number; node: Node | undefined; to: string; isHot: boolean }) {
-  if (node === undefined) return null;
-  return (
-    <Link to={path(to, node.name)}>
-      <g className={isHot ? "node hot" : "node"}>
-        <rect x={x} y={y - TALL / 2} width={BOX} height={TALL} rx={8} />
-        {node.tone && <circle className={node.tone} cx={x + 16} cy={y} r={4.5} />}
-        <text x={x + (node.tone ? 30 : 14)} y={y - 2}>{cut(node.name, 24)}</text>
-        <text className="sub" x={x + (node.tone ? 30 : 14)} y={y + 13}>{cut(node.sub, 34)}</text>
-      </g>
-    </Link>
+function Box({ x, y, wide, node, to, isHot }: { x: number; y: number; wide: number; node: Node; to: string | undefined; isHot: boolean }) {
+  const box = (
+    <g className={isHot ? "node hot" : "node"}>
+      <rect x={x} y={y - TALL / 2} width={wide} height={TALL} rx={8} />
+      {node.tone && <circle className={node.tone} cx={x + 16} cy={y} r={4.5} />}
+      <text x={x + (node.tone ? 30 : 14)} y={y - 2}>{cut(node.name, 24)}</text>
+      <text className="sub" x={x + (node.tone ? 30 : 14)} y={y + 13}>{cut(node.sub, 34)}</text>
+    </g>
   );
+  return to ? <Link to={path(to, node.name)}>{box}</Link> : box;
 }
 
 /** A line of what was, the newest right. */

@@ -1,5 +1,5 @@
 // The parts that pages are made of. Behaviour is the component library's; looks are styles.css.
-import { useId, useState, type ReactNode } from "react";
+import { isValidElement, type ReactNode, useId, useState } from "react";
 import {
   Button as AriaButton, Checkbox, Dialog as AriaDialog, FieldError, Heading, Input, Label, ListBox, ListBoxItem, Modal,
   ModalOverlay, Popover, SearchField, Select as AriaSelect, SelectValue, Tab, TabList, TabPanel, Tabs as AriaTabs, Text,
@@ -195,11 +195,15 @@ export function Card({ title, actions, children, flush }: { title?: ReactNode; a
   );
 }
 
+/** The head of a column that a phone has no room for; its cells are `wide-only`. */
+export const Wide = ({ children }: { children: ReactNode }) => children;
+const isWide = (head: ReactNode) => isValidElement(head) && head.type === Wide;
+
 /** A table, which scrolls by itself where it is wider than the page. */
 export function Table({ label, heads, children }: { label: string; heads: ReactNode[]; children: ReactNode }) {
   return (
     <div className="table-wrap" role="region" aria-label={label} tabIndex={0}><table>
-      <thead><tr>{heads.map((head, at) => <th key={at}>{head}</th>)}</tr></thead><tbody>{children}</tbody></table></div>
+      <thead><tr>{heads.map((head, at) => <th key={at} className={isWide(head) ? "wide-only" : ""}>{head}</th>)}</tr></thead><tbody>{children}</tbody></table></div>
   );
 }
 

@@ -157,9 +157,9 @@ impl Gate {
     }
 }
 
-/// Tells whether a path is the console's or the admin API's.
+/// Tells whether a path is the console's, the admin API's, or the registry's, to which the console publishes.
 fn is_governing(path: &str) -> bool {
-    path.starts_with("/console/") || path.starts_with("/admin/v1/")
+    ["/console/", "/admin/v1/", "/v0.1/"].iter().any(|root| path.starts_with(root))
 }
 
 /// Returns the origins of pages that a gateway which is reached under this `Host` gives out itself: a browser names there what it
@@ -275,7 +275,7 @@ mod tests {
             let is_served = gate.check(&headers, &http::Uri::from_static(path)).is_ok();
             assert_eq!(is_served, expected, "{path} {host} {origin}");
         };
-        for path in ["/console/assets/a.js", "/console/sign-out", "/admin/v1/me"] {
+        for path in ["/console/assets/a.js", "/console/sign-out", "/admin/v1/me", "/v0.1/publish"] {
             check(path, "gw.example", "https://gw.example", true);
             check(path, "gw.example:8443", "https://gw.example:8443", true);
             check(path, "127.0.0.1:8787", "http://127.0.0.1:8787", true);

@@ -1,9 +1,11 @@
 // The console, as somebody who governs uses it in a real browser.
 //
 //     node console.mjs JOURNEY --chromium PATH --packages FOLDER --url URL [--key KEY] [--person NAME] [--command LINE]
+//         [--entry JSON --evaluate JSON] [--rests yes]
 //
 // Signs in, with the admin key or at the identity provider, does what the journey says, and prints what was seen as JSON. What does
 // not come to pass within the patience of the browser is an error, with what the page says.
+import { execFileSync } from "node:child_process";
 import { createRequire } from "node:module";
 
 const said = (name) => { const at = process.argv.indexOf(`--${name}`); return at < 0 ? undefined : process.argv[at + 1]; };
@@ -63,12 +65,17 @@ async function connected(key) {
   client.setNotificationHandler(ToolListChangedNotificationSchema, async () => { told += 1; await read(); });
   await client.connect(new StreamableHTTPClientTransport(new URL(`${url}/mcp`), { requestInit: { headers: { Authorization: `Bearer ${key}` } } }));
   await read();
-  /** Waits until what the client was told of is so, without asking. */
-  const until = async (what, holds) => {
-    for (const end = Date.now() + 90_000; !holds(tools); await new Promise((resolve) => { setTimeout(resolve, 20); }))
+  /** Waits until what the client has is so; `look` is what it does meanwhile. */
+  const wait = async (what, holds, look) => {
+    for (const end = Date.now() + 90_000; !holds(tools); await look())
       if (Date.now() > end) throw new Error(`${what}: it was told ${told} times, and has ${tools}`);
   };
-  return { client, until };
+  const pause = (time) => new Promise((resolve) => { setTimeout(resolve, time); });
+  /** Waits until what the client was told of is so, without asking. */
+  const hears = (what, holds) => wait(what, holds, () => pause(20));
+  /** The same, but that it asks by and by where its stream may rest, and hears of news by the half minute. */
+  const until = said("rests") ? (what, holds) => wait(what, holds, async () => { await read(); await pause(500); }) : hears;
+  return { client, until, hears };
 }
 
 const tableRow = (name) => page.getByRole("row").filter({ hasText: name });
@@ -122,7 +129,7 @@ async function rollBack() {
 const JOURNEYS = {
   /** Restricts an agent in the text of the configuration, while its client is connected; asks why; approves, reads the trail, goes back. */
   async write() {
-    const { client, until } = await connectedCoder();
+    const { client, hears: until } = await connectedCoder();
     await until("it sees all", (tools) => tools.includes("demo__add") && tools.includes("demo__echo"));
     await go("Configuration");
     const text = page.getByRole("textbox", { name: "portcullis.yaml" });
@@ -226,6 +233,38 @@ const JOURNEYS = {
     await tableRow("everyone").waitFor();
     await client.close();
     return { answer };
+  },
+  /** Publishes a server that is only approved once it was evaluated, has that done, looks at what was found, serves it, approves what it says. */
+  async evaluate() {
+    const { client, until } = await connectedCoder();
+    const entry = JSON.parse(said("entry"));
+    const review = button(`Review of ${entry.name} ${entry.version}`);
+    await go("Registry");
+    await button("Publish").first().click();
+    await dialog().getByRole("textbox", { name: "Its server.json" }).fill(said("entry"));
+    await putInForce("Publish");
+    await review.click();
+    await dialog().getByRole("textbox", { name: "Its name here" }).waitFor();
+    await button("Approve what is shown", dialog()).click();
+    const refused = await dialog().getByRole("alert").innerText();
+    const [program, ...command] = JSON.parse(said("evaluate"));
+    execFileSync(program, command, { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, PORTCULLIS_ADMIN_KEY: said("key") } });
+    await page.reload();
+    await settled();
+    const verdict = await dialog().locator(".status").first().innerText();
+    await dialog().getByRole("textbox", { name: "Its name here" }).fill("files");
+    await putInForce("Approve and serve it here");
+    await heading("files").waitFor();
+    const report = await page.getByRole("region", { name: "What it did when it was evaluated" }).innerText();
+    await page.getByRole("link", { name: "Look at what has changed" }).click();
+    await page.locator(".status.warn", { hasText: "To be approved" }).waitFor();
+    const held = (await client.listTools()).tools.map(({ name }) => name);
+    await button("Approve what is shown").click();
+    await page.locator(".status.ok", { hasText: "Approved" }).waitFor();
+    await until("its tools appear", (tools) => tools.includes("files__list_allowed_directories"));
+    const answer = JSON.stringify(await client.callTool({ name: "files__list_allowed_directories", arguments: {} }));
+    await client.close();
+    return { refused, verdict, report, held, answer };
   },
   /** Does without a mouse: past the menu, into a dialog, out of it again. */
   async keyboard() {
