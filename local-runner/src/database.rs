@@ -30,6 +30,10 @@ const SCHEMA: &str = "
         id    TEXT PRIMARY KEY,
         owner TEXT NOT NULL
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS api_key_makers (
+        id    TEXT PRIMARY KEY,
+        maker TEXT NOT NULL
+    ) STRICT;
     CREATE TABLE IF NOT EXISTS configurations (
         version INTEGER PRIMARY KEY CHECK (version > 0),
         at      INTEGER NOT NULL,

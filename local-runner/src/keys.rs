@@ -43,7 +43,7 @@ impl KeyStore {
 
     /// Keeps a key.
     pub(crate) fn add(&self, record: &KeyRecord) -> anyhow::Result<()> {
-        let KeyRecord { id, agent, hash, created, expires, revoked, comment, owner } = record;
+        let KeyRecord { id, agent, hash, created, expires, revoked, comment, owner, created_by } = record;
         let insert = "INSERT INTO api_keys (id, agent, hash, created, expires, revoked, comment) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let (created, expires, revoked) = (signed(*created), expires.map(signed), revoked.map(signed));
         let values = params![id, agent, hash.as_bytes(), created, expires, revoked, comment];
@@ -52,13 +52,16 @@ impl KeyStore {
         if let Some(owner) = owner {
             writing.execute("INSERT INTO api_key_owners (id, owner) VALUES (?1, ?2)", params![id, owner])?;
         }
+        if let Some(maker) = created_by {
+            writing.execute("INSERT INTO api_key_makers (id, maker) VALUES (?1, ?2)", params![id, maker])?;
+        }
         writing.commit()?;
         Ok(())
     }
 
     /// Returns every key, the oldest first.
     pub(crate) fn all(&self) -> anyhow::Result<Vec<Kept>> {
-        let select = "SELECT id, agent, hash, created, expires, revoked, comment, used, owner FROM api_keys LEFT JOIN api_key_owners USING (id) ORDER BY created, id";
+        let select = "SELECT id, agent, hash, created, expires, revoked, comment, used, owner, maker FROM api_keys LEFT JOIN api_key_owners USING (id) LEFT JOIN api_key_makers USING (id) ORDER BY created, id";
         let mut statement = self.0.connection.prepare_cached(select)?;
         let kept = statement.query_map([], kept)?.collect::<rusqlite::Result<_>>()?;
         Ok(kept)
@@ -101,6 +104,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
         revoked: time("revoked")?,
         comment: row.get("comment")?,
         owner: row.get("owner")?,
+        created_by: row.get("maker")?,
     };
     Ok(Kept { record, used: time("used")? })
 }
@@ -117,7 +121,17 @@ pub(crate) fn create(
     let expires =
         expires.map(|after| now.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)));
     let (id, agent) = (hash.id().into(), agent.into());
-    let record = KeyRecord { id, agent, hash, created: now, expires, revoked: None, comment, owner: None };
+    let record = KeyRecord {
+        id,
+        agent,
+        hash,
+        created: now,
+        expires,
+        revoked: None,
+        comment,
+        owner: None,
+        created_by: None,
+    };
     store.add(&record)?;
     Ok((key, record))
 }

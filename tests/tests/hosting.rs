@@ -13,6 +13,8 @@ mod instances;
 mod leftovers;
 #[path = "hosting/places.rs"]
 mod places;
+#[path = "hosting/told.rs"]
+mod told;
 
 use std::fs;
 use std::net::TcpListener;
@@ -28,6 +30,7 @@ use portcullis_tests::wait;
 use serde_json::{Value, json};
 
 use places::Place;
+use told::hosted_servers_are_told;
 
 /// A gateway before the hostile server at a place, and an agent that calls it.
 struct Stage {
@@ -312,6 +315,18 @@ at!(gvisor:
     nothing_stays_behind,
     what_a_killed_gateway_leaves_is_swept,
 );
+
+mod of_hosted {
+    #[test]
+    fn bubblewrap() {
+        super::hosted_servers_are_told(&super::Place::bubblewrap());
+    }
+
+    #[test]
+    fn podman() {
+        super::hosted_servers_are_told(&super::Place::podman());
+    }
+}
 
 #[test]
 fn where_nothing_can_be_enforced_nothing_is_started() {

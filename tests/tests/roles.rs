@@ -141,6 +141,79 @@ fn every_role_may_do_what_the_matrix_says_and_nothing_else() {
     assert_eq!(found.len(), expected.len(), "each operation has one row");
 }
 
+/// Reads what an operation answers without a word, but for when it counts from.
+fn reading(pattern: &str) -> String {
+    let path = path_of(pattern);
+    // Otherwise it counts from a moment that goes by.
+    if path.ends_with("/statistics") || path.ends_with("/identities") {
+        return format!("{path}?since=2026-01-01");
+    }
+    path
+}
+
+#[test]
+fn what_is_read_again_and_has_not_changed_is_not_said_again() {
+    let stage = Stage::new();
+    let (key, _) = stage.key(&Who::Key);
+    let document = stage.get(&Who::Key, "openapi.json").json();
+    let mut tried = 0;
+    for (method, pattern) in operations(&document) {
+        let described = &document["paths"][&pattern][method.to_lowercase()]["responses"];
+        if described.get("304").is_none() {
+            continue;
+        }
+        let path = reading(&pattern);
+        let first = stage.request(&Who::Key, "GET", &path).send();
+        if first.status != 200 {
+            assert!(path.contains("none"), "{path}: {}", first.status);
+            continue;
+        }
+        tried += 1;
+        let tag = first.header("etag").unwrap_or_else(|| panic!("{path} has no tag")).to_owned();
+        let again = |tag: &str| {
+            let answer = stage.request(&Who::Key, "GET", &path).header("If-None-Match", tag).send();
+            (answer.status, answer.header("etag").map(str::to_owned), answer.text().is_empty())
+        };
+        assert_eq!(again(&tag), (304, Some(tag.clone()), true), "{path}");
+        assert_eq!(again("\"other\""), (200, Some(tag), false), "{path}");
+    }
+    assert!(tried > 25, "{tried}");
+    let keys = || stage.get(&Who::Key, "keys").header("etag").map(str::to_owned);
+    let before = keys();
+    assert_eq!(stage.request(&Who::Key, "DELETE", &format!("/admin/v1/keys/{key}")).send().status, 200);
+    assert_ne!(keys(), before, "what has changed is said");
+}
+
+#[test]
+fn a_write_builds_on_what_was_read() {
+    let stage = Stage::new();
+    let read = stage.get(&Who::Key, "servers/up");
+    let tag = read.header("etag").expect("a tag").to_owned();
+    let settings = json!({ "settings": read.json()["settings"], "note": "as it was" });
+    let write = |tag: &str, settings: &Value| {
+        stage.request(&Who::Key, "PUT", "/admin/v1/servers/up").header("If-Match", tag).json(settings).send()
+    };
+    let mut other = settings.clone();
+    other["settings"]["timeout"] = json!("31s");
+    assert_eq!(write(&tag, &other).status, 200);
+    assert_eq!(write(&tag, &settings).status, 412, "somebody has written since");
+}
+
+#[test]
+fn a_key_says_who_made_it_and_whose_it_is() {
+    let stage = Stage::new();
+    let [otto, ann] = ["otto", "ann"].map(|name| stage.signs_in(name));
+    let made = [&Who::Key, &otto, &ann].map(|who| stage.key(who).0);
+    let listed = stage.get(&Who::Key, "keys").json();
+    let keys = listed["keys"].as_array().expect("keys");
+    let told = made.map(|id| {
+        let key = keys.iter().find(|key| key["id"] == id).unwrap_or_else(|| panic!("no {id} in {listed}"));
+        (key["created_by"].clone(), key["owner"].clone())
+    });
+    let (of_otto, of_ann) = (json!("user:corp:otto"), json!("user:corp:ann"));
+    assert_eq!(told, [(json!("admin"), Value::Null), (of_otto, Value::Null), (of_ann.clone(), of_ann)]);
+}
+
 /// The words of the calls that a member is told of: the digest of the arguments stands for them.
 fn entries(stage: &Stage, who: &Who, query: &str) -> Vec<Value> {
     let page = stage.get(who, &format!("audit?method=tools/call{query}"));

@@ -244,6 +244,7 @@ pub fn key(kept: &Kept, now: u64) -> Value {
         "id": record.id,
         "agent": record.agent,
         "owner": record.owner,
+        "created_by": record.created_by,
         "state": state,
         "created": moment(record.created),
         "expires": record.expires.map(moment),

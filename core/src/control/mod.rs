@@ -41,6 +41,8 @@ pub(crate) mod settings;
 pub(crate) mod theirs;
 #[cfg(feature = "control")]
 pub(crate) mod trial;
+#[cfg(feature = "control")]
+pub(crate) mod unchanged;
 pub(crate) mod who;
 
 pub use answer::{described, key as described_key};

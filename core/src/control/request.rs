@@ -34,7 +34,9 @@ impl Condition {
             (Some(tag), None) => {
                 // What lies between may have weakened the tag, which is a number all the same.
                 let tag = tag.strip_prefix("W/").unwrap_or(tag);
-                let version = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')?.parse().ok());
+                let version = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+                // What follows says which answer had it, and is no matter here.
+                let version = version.and_then(|tag| tag.split('.').next()?.parse().ok());
                 let version = version.ok_or_else(|| {
                     malformed("`If-Match` must be `*` or the ETag of a version, such as `\"3\"`")
                 })?;
@@ -327,9 +329,10 @@ mod tests {
         assert_eq!(check(&[]), Ok(None));
         assert_eq!(check(&[(header::IF_MATCH, "\"3\"")]), Ok(Some(Condition::Version(3))));
         assert_eq!(check(&[(header::IF_MATCH, "W/\"3\"")]), Ok(Some(Condition::Version(3))));
+        assert_eq!(check(&[(header::IF_MATCH, "\"3.AVq9\"")]), Ok(Some(Condition::Version(3))));
         assert_eq!(check(&[(header::IF_MATCH, "*")]), Ok(Some(Condition::Any)));
         assert_eq!(check(&[(header::IF_NONE_MATCH, "*")]), Ok(Some(Condition::Version(0))));
-        for odd in ["3", "\"\"", "\"x\"", "\"1\", \"2\"", "\"-1\""] {
+        for odd in ["3", "\".3\"", "\"\"", "\"x\"", "\"1\", \"2\"", "\"-1\""] {
             assert_eq!(check(&[(header::IF_MATCH, odd)]), Err(400), "{odd}");
         }
         assert_eq!(check(&[(header::IF_MATCH, "*"), (header::IF_NONE_MATCH, "*")]), Err(400));

@@ -387,7 +387,9 @@ impl<H: Host> Gateway<H> {
         let hash = secret.hash();
         let (id, agent) = (hash.id().into(), agent.into());
         let owner = (asked.reach == Reach::Own).then(|| asked.operator.principal.clone());
-        let record = KeyRecord { id, agent, hash, created: now, expires, revoked: None, comment, owner };
+        let created_by = Some(asked.operator.principal.clone());
+        let record =
+            KeyRecord { id, agent, hash, created: now, expires, revoked: None, comment, owner, created_by };
         let store = self.key_store()?;
         store.add(record.clone()).await?;
         self.read_keys(store).await?;

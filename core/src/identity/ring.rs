@@ -32,6 +32,9 @@ pub struct KeyRecord {
     /// Whose it is, by their principal: it counts for as long as they are let in. A key that nobody owns is the operator's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Arc<str>>,
+    /// Who made it, by their principal, where that is known. It says nothing of whether the key counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<Arc<str>>,
 }
 
 /// Which keys are known.
@@ -136,7 +139,7 @@ mod tests {
     #[test]
     fn a_key_that_nobody_owns_is_kept_as_before() {
         let said = serde_json::to_string(&record(1)).expect("texts and numbers are JSON");
-        assert!(!said.contains("owner"), "{said}");
+        assert!(!said.contains("owner") && !said.contains("created_by"), "{said}");
         assert_eq!(serde_json::from_str::<KeyRecord>(&said).expect("a key"), record(1));
         let owned = KeyRecord { owner: Some("user:corp:ann".into()), ..record(2) };
         let said = serde_json::to_string(&owned).expect("texts and numbers are JSON");

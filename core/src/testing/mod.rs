@@ -85,6 +85,7 @@ pub fn key(number: u8) -> (ApiKey, KeyRecord) {
         revoked: None,
         comment: None,
         owner: None,
+        created_by: None,
     };
     (key, record)
 }

@@ -163,6 +163,7 @@ pub async fn key_store(store: &dyn KeyStore) {
         expires: Some(99),
         comment: Some("Ana's \"laptop\" ✓\n".to_owned()),
         owner: Some("user:corp:it's ana ✓".into()),
+        created_by: Some("admin".into()),
         created: 2,
         ..key(2).1
     };

@@ -139,12 +139,23 @@ fn parameters(one: &Operation) -> Vec<Value> {
     if one.method() == "POST" && one.audience != super::Audience::Outside {
         header("Idempotency-Key", "Has the request done once: the answer is given again for a day.");
     }
+    if is_tagged(one) {
+        header("If-None-Match", "The `ETag` of an answer that is known: it is not said again.");
+    }
     match one.description.condition {
         Condition::None => {}
         Condition::Heeded => header("If-Match", "The `ETag` that the request builds on, or `*`."),
         Condition::Needed => header("If-Match", "The `ETag` that the request builds on, or `*`; needed."),
     }
     all
+}
+
+/// Tells whether an answer has a tag by which it is known.
+fn is_tagged(one: &Operation) -> bool {
+    let is_document = |(_, what): &(u16, &str)| !what.is_empty() && !what.contains('/');
+    one.method() == "GET"
+        && one.audience != super::Audience::Outside
+        && one.description.answers.iter().any(is_document)
 }
 
 fn responses(one: &Operation) -> Value {
@@ -161,6 +172,11 @@ fn responses(one: &Operation) -> Value {
             }),
         };
         said.insert(status.to_string(), described);
+    }
+    if is_tagged(one) {
+        let tag = json!({ "description": "What an answer is known by.", "schema": { "type": "string" } });
+        said["200"]["headers"] = json!({ "ETag": tag });
+        said.insert("304".into(), json!({ "description": "It is as it was when it had this `ETag`." }));
     }
     for (status, _) in REFUSALS {
         said.insert(status.to_string(), json!({ "$ref": format!("#/components/responses/{status}") }));

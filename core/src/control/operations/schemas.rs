@@ -34,12 +34,12 @@ const EXISTING: &[(&str, &str)] = &[
     ),
     (
         "Key",
-        "{id: string, agent: string, owner: string|null, state: 'valid'|'expired'|'revoked', created: time, expires: time|null, \
+        "{id: string, agent: string, owner: string|null, created_by: string|null, state: 'valid'|'expired'|'revoked', created: time, expires: time|null, \
          revoked: time|null, last_used: time|null, comment: string|null}",
     ),
     (
         "NewKey",
-        "{id: string, agent: string, owner: string|null, state: 'valid', created: time, expires: time|null, revoked: null, last_used: null, \
+        "{id: string, agent: string, owner: string|null, created_by: string|null, state: 'valid', created: time, expires: time|null, revoked: null, last_used: null, \
          comment: string|null, key: string, agent_known: boolean}",
     ),
     (

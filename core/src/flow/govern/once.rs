@@ -1,4 +1,5 @@
-//! Requests with an `Idempotency-Key` are done once: who sends one again gets the same answer.
+//! Requests with an `Idempotency-Key` are done once: who sends one again gets the same answer. Who reads again what has not changed
+//! gets none.
 //!
 //! **Of several that come at once, one is done**: whoever writes the record first.
 
@@ -9,8 +10,9 @@ use http::{HeaderValue, Method, StatusCode};
 use super::super::control::Asked;
 use crate::body::{self, Body, Reply};
 use crate::control::answer::{Fault, kept_from_caches};
-use crate::control::operations::Operation;
+use crate::control::operations::{Does, Operation};
 use crate::control::repeated::{Again, Given, KEPT, Known, count_of, counted, key_of, request};
+use crate::control::unchanged::{Tagged, unless_known};
 use crate::gateway::Gateway;
 use crate::ports::{Host, RecordKey, RecordStore};
 
@@ -24,6 +26,13 @@ impl<H: Host> Gateway<H> {
         (operation, head): (&Operation, &Parts),
         asked: &Asked<'_>,
     ) -> Result<Reply, Fault> {
+        if head.method == Method::GET {
+            let tagged = match operation.does {
+                Does::Govern(_) => Tagged::Partly,
+                _ => Tagged::Wholly,
+            };
+            return Ok(unless_known(self.done(operation.does, asked).await?, asked.headers, tagged));
+        }
         if head.method != Method::POST {
             return self.done(operation.does, asked).await;
         }
