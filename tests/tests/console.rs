@@ -26,8 +26,19 @@ fn folder() -> PathBuf {
         .join("console")
 }
 
+/// Where programs are found by their names: a picture shows those, and not where they lie on this machine.
+fn found() -> String {
+    let own = toolbox::gateway();
+    let folders = [own.parent(), Some(&*toolbox::node_modules().join(".bin")), toolbox::node().parent()]
+        .map(|folder| folder.expect("it lies in a folder").to_owned());
+    let known = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::env::join_paths(folders.into_iter().chain(std::env::split_paths(&known)));
+    all.expect("no folder has a colon").into_string().expect("paths are text")
+}
+
 fn gateway() -> Gateway {
     Gateway::with("")
+        .env("PATH", &found())
         .configured_remotely()
         .governing()
         .keeping_secret("token", "value")
@@ -133,14 +144,13 @@ fn ask(gateway: &Gateway, method: &'static str, path: &str, body: &Value) -> Val
 
 /// The server that shows everything, where the gateway can reach it; a gateway beside it where it can start no programs.
 fn everything() -> (Value, Option<Gateway>) {
-    let script = toolbox::node_module("@modelcontextprotocol/server-everything/dist/index.js");
-    let program = json!({ "command": [toolbox::node(), script] });
+    let program = json!({ "command": ["mcp-server-everything"] });
     if Host::chosen() == Host::Local {
         return (program, None);
     }
     let config =
         json!({ "version": 1, "gateway": { "naming": "none" }, "servers": { "everything": program } });
-    let there = Gateway::with(&config.to_string()).on(Host::Local).start();
+    let there = Gateway::with(&config.to_string()).env("PATH", &found()).on(Host::Local).start();
     (json!({ "url": there.url() }), Some(there))
 }
 
@@ -154,6 +164,7 @@ fn evaluate(gateway: &Gateway, server: &Value) {
         .args(["evaluate", "everything", "--data-dir", "data", "--url"])
         .arg(gateway.url_of("").trim_end_matches('/'))
         .env("PORTCULLIS_ADMIN_KEY", KEY)
+        .env("PATH", found())
         .current_dir(here.path());
     let told = process::run(command, &[], PATIENCE);
     assert!(told.status.success(), "{}{}", told.stdout, told.stderr);
@@ -161,14 +172,15 @@ fn evaluate(gateway: &Gateway, server: &Value) {
 
 /// Fills a gateway with what pages show: servers that are up and down, agents with keys, secrets, entries to review, a fleet.
 fn fill(gateway: &Gateway, everything: &Value) {
+    let here = Host::chosen() == Host::Local;
+    let demo = if here { json!({ "command": ["portcullis", "demo"] }) } else { demo() };
     let tickets = json!({
         "url": "https://tickets.example.com/mcp", "headers": { "Authorization": { "secret": "tickets-key" } } });
     let config = format!(
-        "version: 1\nregistry: {{ require_evaluation: true }}\n\nservers:\n  demo: {}\n  everything: {everything}\n  tickets: \
+        "version: 1\nregistry: {{ require_evaluation: true }}\n\nservers:\n  demo: {demo}\n  everything: {everything}\n  tickets: \
          {tickets}\n\ngroups:\n  read:\n    demo: [echo]\n\nagents:\n  coder: {{ allow: [read] }}\n  # Looks at what others \
          have made.\n  reviewer: {{ allow: [demo/*, everything/*], deny: [everything/get-env] }}\n  default: {{ deny: ['*'] \
-         }}\n",
-        demo()
+         }}\n"
     );
     ask(gateway, "PUT", "/admin/v1/config", &json!({ "files": { "portcullis.yaml": config } }));
     for (agent, comment) in [("coder", "Laptop of Ana"), ("reviewer", "CI")] {
@@ -184,7 +196,7 @@ fn fill(gateway: &Gateway, everything: &Value) {
         let entry = json!({ "name": name, "version": version, "description": description, way: ways });
         ask(gateway, "POST", "/v0.1/publish", &entry);
     }
-    if Host::chosen() == Host::Local {
+    if here {
         ask(gateway, "PUT", "/admin/v1/secrets/notes-token", &json!({ "value": "a value" }));
     }
     // A Worker signs nothing, and governs no others.
