@@ -103,12 +103,17 @@ fn rank(sorted: &[f64], percent: usize) -> Option<f64> {
 pub(crate) struct Statistics {
     servers: BTreeMap<String, Count>,
     agents: BTreeMap<String, Count>,
+    /// Of the gateways that are governed from here.
+    gateways: BTreeMap<String, Count>,
 }
 
 impl Statistics {
-    /// Takes a line of the trail.
-    pub(crate) fn take(&mut self, line: &str) {
+    /// Takes a line of the trail, which is this gateway's own where no other is named.
+    pub(crate) fn take(&mut self, line: &str, gateway: Option<&str>) {
         let Some(seen) = Seen::call(line) else { return };
+        if let Some(name) = gateway {
+            self.gateways.entry(name.to_owned()).or_default().take(&seen);
+        }
         for (counts, name) in [(&mut self.servers, &seen.server), (&mut self.agents, &seen.agent)] {
             // What was refused because it is not there leads to no server.
             if !name.is_empty() {
@@ -122,7 +127,12 @@ impl Statistics {
         let all = |counts: BTreeMap<String, Count>| {
             counts.into_iter().map(|(name, count)| count.described(&name)).collect::<Vec<_>>()
         };
-        json!({ "since": time_text(since), "servers": all(self.servers), "agents": all(self.agents) })
+        json!({
+            "since": time_text(since),
+            "servers": all(self.servers),
+            "agents": all(self.agents),
+            "gateways": all(self.gateways),
+        })
     }
 }
 
@@ -237,7 +247,7 @@ mod tests {
     fn calls_are_counted_and_timed() {
         let mut statistics = Statistics::default();
         for line in lines() {
-            statistics.take(&line);
+            statistics.take(&line, Some("eu-1"));
         }
         let of = |name: &str, denied: u64| {
             let (p50, p95) = (11.5, 100.0);

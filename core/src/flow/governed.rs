@@ -185,11 +185,16 @@ impl<H: Host> Gateway<H> {
         let looked = self.pull(0).await;
         let rejected = looked.as_ref().err().filter(|(_, is_theirs)| *is_theirs).map(|(why, _)| &*why.0);
         self.report(rejected).await?;
+        self.send_trail(&mut None).await?;
         looked.map_err(|(why, _)| why)
     }
 
-    /// Follows the control plane for as long as the gateway runs.
+    /// Follows the control plane for as long as the gateway runs, and forwards the audit trail to it.
     pub async fn follow_fleet(&self) {
+        future::join(self.follow_plane(), self.forward_trail()).await;
+    }
+
+    async fn follow_plane(&self) {
         let (mut pause, mut trouble, mut rejected) = (PAUSES.0, String::new(), None);
         // What is there is told first, so that the control plane knows of it.
         loop {
@@ -225,8 +230,7 @@ impl<H: Host> Gateway<H> {
     /// it is about what was given.
     pub async fn pull(&self, wait: u64) -> Result<Governed, (NotGoverned, bool)> {
         let ours = |error| (error, false);
-        let none = || (NotGoverned("this gateway is in no fleet".into()), false);
-        let (read, known) = self.noted_membership().await.map_err(ours)?.ok_or_else(none)?;
+        let (read, known) = self.own_membership().await.map_err(ours)?;
         let target = format!("/fleet/v1/snapshot?version={}&wait={wait}", known.number);
         let request = self.proven_request(&known, (Method::GET, &target), Vec::new()).await.map_err(ours)?;
         let patience = PATIENCE + Duration::from_secs(wait);
@@ -336,8 +340,7 @@ impl<H: Host> Gateway<H> {
 
     /// Tells the control plane how things are.
     pub async fn report(&self, rejected: Option<&str>) -> Result<(), NotGoverned> {
-        let none = || NotGoverned("this gateway is in no fleet".into());
-        let (_, known) = self.noted_membership().await?.ok_or_else(none)?;
+        let known = self.own_membership().await?.1;
         let servers: Vec<_> = self.readiness().into_iter().map(|server| {
             json!({ "name": server.server, "status": server.status, "reason": server.reason, "tools": server.tools })
         }).collect();
@@ -350,10 +353,24 @@ impl<H: Host> Gateway<H> {
             "counts": self.counts(),
             "program": env!("CARGO_PKG_VERSION"),
         });
-        let body = body.to_string().into_bytes();
-        let request = self.proven_request(&known, (Method::POST, "/fleet/v1/report"), body).await?;
+        self.tell_plane((Method::POST, "/fleet/v1/report"), body.to_string().into_bytes()).await.map(|_| ())
+    }
+
+    async fn own_membership(&self) -> Result<(String, Membership), NotGoverned> {
+        let none = || NotGoverned("this gateway is in no fleet".into());
+        self.noted_membership().await?.ok_or_else(none)
+    }
+
+    /// Tells the control plane something; returns what it answers.
+    pub(super) async fn tell_plane(
+        &self,
+        to: (Method, &str),
+        body: Vec<u8>,
+    ) -> Result<bytes::Bytes, NotGoverned> {
+        let known = self.own_membership().await?.1;
+        let request = self.proven_request(&known, to, body).await?;
         let (status, _, body) = self.asked_of_plane(request, PATIENCE).await?;
-        if status.is_success() { Ok(()) } else { Err(NotGoverned(said(&known.url, status, &body))) }
+        if status.is_success() { Ok(body) } else { Err(NotGoverned(said(&known.url, status, &body))) }
     }
 
     /// Returns what has been counted since the gateway began, as far as somebody counts.
