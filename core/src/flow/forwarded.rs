@@ -237,7 +237,9 @@ impl<H: Host> Trails<H> {
         let mut text = page.to_json();
         if from.iter().any(Option::is_some) {
             text.truncate(text.len() - 1);
-            text.push_str(&format!(",\"gateways\":{}}}", json!(from)));
+            text.push_str(",\"gateways\":");
+            text.push_str(&json!(from).to_string());
+            text.push('}');
         }
         Ok(text)
     }
@@ -325,7 +327,10 @@ impl<H: Host> Trails<H> {
         let is_newest = query.order == Order::Newest;
         'parts: while let Some(part) = listing.next().await? {
             if part.beside.at > settled {
-                if is_newest { continue } else { break }
+                if is_newest {
+                    continue;
+                }
+                break;
             }
             if is_newest && query.since.is_some_and(|since| part.beside.at.saturating_add(AHEAD) < since) {
                 break;

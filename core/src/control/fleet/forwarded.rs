@@ -186,7 +186,7 @@ impl Forwarded {
                 wrong.get_or_insert_with(|| "what came is no line of a trail".to_owned());
                 continue;
             };
-            let writer = known.goes_on(id, &link, line, &mut wrong);
+            let writer = known.goes_on(id, &link, digest(line.as_bytes()), &mut wrong);
             match gathered.iter_mut().find(|(known, ..)| *known == writer) {
                 Some((.., text)) => {
                     text.push_str(line);
@@ -211,7 +211,7 @@ impl Forwarded {
     }
 
     /// Has a line go on from the chain that it follows, or begin another; returns whose chain that is.
-    fn goes_on(&mut self, id: &str, link: &Link, line: &str, wrong: &mut Option<String>) -> String {
+    fn goes_on(&mut self, id: &str, link: &Link, hash: String, wrong: &mut Option<String>) -> String {
         let follows =
             |known: &Known| known.reach.head.chain == Chain { last: link.id - 1, hash: link.prev.clone() };
         let at = self.chains.iter().position(|known| link.id > 0 && follows(known));
@@ -226,7 +226,7 @@ impl Forwarded {
             let head = Head { first: link.clone(), chain: Chain::default() };
             Known { writer, reach: Reach { head, began: 0 } }
         };
-        known.reach.head.chain = Chain { last: link.id, hash: digest(line.as_bytes()) };
+        known.reach.head.chain = Chain { last: link.id, hash };
         let writer = known.writer.clone();
         self.chains.push(known);
         if self.chains.len() > CHAINS {
