@@ -19,16 +19,22 @@ const ADMIN: &str = "the admin's key";
 /// A tool that asks its user whether it may.
 const ASKS: &str = "s__test_input_required_result_request_state";
 
-/// A gateway with two callers.
+/// A gateway with callers.
 struct Stage {
     gateway: Gateway,
+    config: Value,
     /// Id and text of each one's key.
-    keys: [(String, String); 2],
+    keys: Vec<(String, String)>,
 }
 
 impl Stage {
-    /// With these bounds of instances.
+    /// With two callers and these bounds of instances.
     fn new(instances: &Value) -> Self {
+        Self::of(2, instances)
+    }
+
+    /// With so many callers, the first two of which have called.
+    fn of(callers: usize, instances: &Value) -> Self {
         let builder = Gateway::with("");
         let data = builder.folder().join("data");
         let config = json!({
@@ -44,12 +50,13 @@ impl Stage {
         let builder = builder.file("portcullis.yaml", &config.to_string());
         let mut gateway = builder.env("PORTCULLIS_ADMIN_KEY", ADMIN).start();
         gateway.set_secret("own", "the secret's value");
-        let keys = ["one", "two"].map(|agent| {
+        let key = |agent| {
             let made = gateway.cli(&["keys", "create", "--json", "--agent", agent]);
             let made: Value = serde_json::from_str(&made.stdout).expect("a key");
             (made["id"].as_str().expect("an id").to_owned(), made["key"].as_str().expect("a key").to_owned())
-        });
-        let stage = Self { gateway, keys };
+        };
+        let keys = ["one", "two"].into_iter().cycle().take(callers).map(key).collect();
+        let stage = Self { gateway, config, keys };
         for of in [0, 1] {
             let is_there = || {
                 let is_let_in = stage.agent(of).post("tools/list", json!({})).send().status == 200;
@@ -226,4 +233,94 @@ fn one_that_nobody_asks_is_put_away_and_one_that_is_removed_leaves_nothing() {
     wait::expect("its next request makes another", || {
         stage.agent(0).post("tools/list", json!({})).send().status == 200 && home.is_dir()
     });
+}
+
+#[test]
+fn another_configuration_counts_in_what_runs_and_takes_nothing_from_it() {
+    let mut stage = Stage::new(&json!({ "requests": 1 }));
+    let of_mine = stage.agent(0).handshake(LEGACY);
+    assert_eq!(text(&of_mine.call("s__count", &json!({}))), "1");
+    let (processes, kept) = (stage.processes(0), stage.home(0).join("kept"));
+    let wrote = stage.agent(0).call("spy__write", &json!({ "path": kept }));
+    assert_eq!(text(&wrote), "written");
+    stage.config["servers"]["more"] = json!({ "command": toolbox::fixture(), "args": ["--stdio"] });
+    stage.config["agents"]["one"] = json!({ "allow": ["*"], "deny": ["s/echo"] });
+    stage.config["servers"].as_object_mut().expect("servers").remove("spy");
+    stage.config["gateway"]["instances"]["requests"] = json!(2);
+    stage.gateway.write("portcullis.yaml", &stage.config.to_string());
+    wait::expect("its instance serves what is in force now", || {
+        let tools = stage.agent(0).tools();
+        let has = |name: &str| tools.iter().any(|tool| tool == name);
+        has("more__count") && !has("spy__view") && !has("s__echo") && has("s__count")
+    });
+    let denied = stage.agent(0).error("tools/call", json!({ "name": "s__echo", "arguments": {} }));
+    assert!(denied["code"].is_i64(), "{denied}");
+    assert!(stage.agent(1).tools().iter().any(|tool| tool == "s__echo"), "to the other it is not refused");
+    // It is the same process with the same session, server and files.
+    assert_eq!(text(&of_mine.call("s__count", &json!({}))), "2");
+    assert_eq!((stage.processes(0), kept.exists()), (processes, true));
+    // One is under way and one is answered; with one place it would wait, and be refused.
+    let params = json!({ "name": "s__sleep", "arguments": { "ms": 60_000 } });
+    let under_way = stage.agent(0).post("tools/call", params).begin();
+    wait::expect("the call is under way", || stage.instance(0).expect("one")["requests"] == 1);
+    assert_eq!(stage.says(0, "s__count"), "3", "it has a place of its own");
+    drop(under_way);
+}
+
+#[test]
+fn a_key_that_is_revoked_ends_what_its_instance_does_and_nothing_of_the_others() {
+    let stage = Stage::new(&json!({}));
+    let listening = |of: usize| {
+        let params = json!({ "notifications": { "toolsListChanged": true } });
+        let response = stage.agent(of).post("subscriptions/listen", params).send();
+        assert_eq!(response.status, 200);
+        let mut events = response.events();
+        assert!(events.next().is_some(), "the acknowledgement");
+        events
+    };
+    let (mine, mut of_other) = (listening(0), listening(1));
+    let session = stage.agent(0).handshake(LEGACY);
+    let revoked = stage.gateway.cli(&["keys", "revoke", &stage.keys[0].0]);
+    assert_eq!(revoked.code(), Some(0), "{}", revoked.stderr);
+    let last = mine.last().expect("it says goodbye").json();
+    assert_eq!(last["result"]["resultType"], "complete", "{last}");
+    for refused in [stage.agent(0).post("tools/list", json!({})), session.post("tools/list", json!({}))] {
+        assert_eq!(refused.send().status, 401);
+    }
+    wait::expect("nobody asks its instance anything", || {
+        stage.instance(0).is_some_and(|instance| instance["requests"] == 0)
+    });
+    assert_eq!(stage.says(1, "s__count"), "1");
+    let mut config = stage.config.clone();
+    config["servers"]["more"] = json!({ "command": toolbox::fixture(), "args": ["--stdio"] });
+    stage.gateway.write("portcullis.yaml", &config.to_string());
+    assert!(of_other.next().is_some(), "the other's stream goes on");
+}
+
+#[test]
+fn no_more_run_than_may_and_who_floods_sends_none_away() {
+    let stage = Stage::of(6, &json!({ "most": 2, "requests": 2 }));
+    let running = || (0..6).filter(|of| !stage.processes(*of).is_empty()).count();
+    let params = || json!({ "name": "s__sleep", "arguments": { "ms": 60_000 } });
+    let two = stage.processes(1);
+    assert_eq!(stage.says(1, "s__count"), "1");
+    let held: Vec<_> = (0..40).map(|_| stage.agent(0).post("tools/call", params()).begin()).collect();
+    wait::expect("the flood is there", || stage.instance(0).expect("one")["requests"] == 2);
+    assert_eq!((stage.says(1, "s__count"), stage.processes(1)), ("2".to_owned(), two));
+    drop(held);
+    wait::expect("it is over", || stage.instance(0).expect("one")["requests"] == 0);
+    // All at once, each until it is answered.
+    std::thread::scope(|scope| {
+        for of in 2..6 {
+            let stage = &stage;
+            scope.spawn(move || {
+                wait::expect("each has its turn", || {
+                    stage.agent(of).post("tools/list", json!({})).send().status == 200
+                });
+            });
+        }
+    });
+    assert!((1..=2).contains(&running()), "{} run", running());
+    let listed = (0..6).filter(|of| stage.instance(*of).is_some_and(|one| one["state"] == "running")).count();
+    assert_eq!(listed, running());
 }

@@ -25,12 +25,14 @@ const REMOVED: u64 = 1000;
 const LONGEST: usize = 256 << 10;
 
 /// A larger page takes fewer calls of the operating system for a long text, and more of the disk for a short one.
-const SCHEMA: &str = "
+const SETTINGS: &str = "
     PRAGMA page_size = 8192;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     PRAGMA cache_size = -1024;
-    BEGIN IMMEDIATE;
+";
+
+const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS segments (
         first INTEGER PRIMARY KEY,
         last INTEGER NOT NULL,
@@ -42,7 +44,6 @@ const SCHEMA: &str = "
         decisions TEXT NOT NULL
     ) STRICT;
     CREATE TABLE IF NOT EXISTS texts (first INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
-    COMMIT;
 ";
 
 /// The lines of a database of an earlier version, which had a row for each, as segments of one line.
@@ -134,8 +135,8 @@ fn open(path: &Path) -> anyhow::Result<Connection> {
     std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
-    connection.execute_batch(SCHEMA)?;
-    carry_over(&mut connection)?;
+    connection.execute_batch(SETTINGS)?;
+    make(&mut connection)?;
     Ok(connection)
 }
 
@@ -248,14 +249,12 @@ fn is_earlier(connection: &Connection) -> rusqlite::Result<bool> {
     has(connection, "entries")
 }
 
-/// Makes segments of what a database of an earlier version has.
-fn carry_over(connection: &mut Connection) -> anyhow::Result<()> {
-    if !is_earlier(connection)? {
-        return Ok(());
-    }
+/// Makes the tables, and segments of what a database of an earlier version has: whoever reads sees its lines before and after.
+fn make(connection: &mut Connection) -> anyhow::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been faster.
-    if is_earlier(&transaction)? {
+    transaction.execute_batch(SCHEMA)?;
+    let was_earlier = is_earlier(&transaction)?;
+    if was_earlier {
         let last = last(&transaction)?;
         for (table, select) in EARLIER {
             transaction.execute(&format!("INSERT INTO {table} {select} WHERE id > ?1"), [last])?;
@@ -263,8 +262,10 @@ fn carry_over(connection: &mut Connection) -> anyhow::Result<()> {
         transaction.execute_batch("DROP TABLE entries")?;
     }
     transaction.commit()?;
-    // Else the log beside the database stays as large as all that was carried over.
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    if was_earlier {
+        // Else the log beside the database stays as large as all that was carried over.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    }
     Ok(())
 }
 
@@ -360,7 +361,7 @@ mod tests {
 
     /// Puts segments of these sizes into a database, of two agents in turn, and returns their lines.
     fn written(connection: &mut Connection, sizes: &[u64]) -> Vec<String> {
-        connection.execute_batch(SCHEMA).unwrap();
+        make(connection).unwrap();
         let transaction = connection.transaction().unwrap();
         let (mut chain, mut all) = (Chain::default(), Vec::new());
         for (agent, size) in ["coder", "ci"].into_iter().cycle().zip(sizes) {

@@ -75,21 +75,53 @@ struct Instance {
     id: String,
     owner: String,
     note: Note,
-    /// Requests that it answers, and how many wait for their turn.
-    turns: Arc<Semaphore>,
+    places: Mutex<Places>,
+    /// How many wait for their turn.
     waiting: AtomicUsize,
-    /// Streams on which agents listen.
-    streams: Arc<Semaphore>,
     /// How many requests are on their way to it or back.
     running: AtomicUsize,
     /// When it was asked last, in milliseconds since the Unix epoch.
     asked: AtomicU64,
     /// Held while it is started or ended.
     process: tokio::sync::Mutex<Option<Process>>,
-    /// Whether there is a process, for whoever only looks.
+    /// Whether there is a process, or one is being started, for whoever only looks.
     runs: AtomicBool,
     /// Whether it was removed: the next request makes another.
     is_gone: AtomicBool,
+}
+
+/// What an instance has room for at a time.
+#[derive(Clone)]
+struct Places {
+    /// How much of either.
+    size: usize,
+    /// Requests that it answers.
+    turns: Arc<Semaphore>,
+    /// Streams on which agents listen.
+    streams: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new(size: usize) -> Self {
+        let room = || Arc::new(Semaphore::new(size));
+        Self { size, turns: room(), streams: room() }
+    }
+}
+
+impl Instance {
+    /// Returns its places. Where their number has changed they are others: what goes on in those before ends by itself.
+    fn places(&self, size: usize) -> Places {
+        let mut places = lock(&self.places);
+        if places.size != size {
+            *places = Places::new(size);
+        }
+        places.clone()
+    }
+
+    /// Tells whether nobody asks it anything.
+    fn is_resting(&self) -> bool {
+        self.running.load(Ordering::Relaxed) == 0
+    }
 }
 
 /// A request that an instance is answering, or a stream.
@@ -99,6 +131,23 @@ impl Drop for Use {
     fn drop(&mut self) {
         self.0.asked.store(now(), Ordering::Relaxed);
         self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An instance that is being started: where nobody waits for that any more, it does not run.
+struct Starting<'i>(Option<&'i Instance>);
+
+impl Starting<'_> {
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        if let Some(instance) = self.0 {
+            instance.runs.store(false, Ordering::Relaxed);
+        }
     }
 }
 
@@ -231,9 +280,8 @@ impl Instances {
             id: id_of(owner),
             owner: owner.to_owned(),
             note,
-            turns: Arc::new(Semaphore::new(requests)),
+            places: Mutex::new(Places::new(requests)),
             waiting: AtomicUsize::new(0),
-            streams: Arc::new(Semaphore::new(requests)),
             running: AtomicUsize::new(0),
             asked: AtomicU64::new(now()),
             process: tokio::sync::Mutex::default(),
@@ -247,24 +295,15 @@ impl Instances {
     /// Takes a place at an instance.
     async fn place(&self, owner: &str, answered: Answered) -> Option<OwnersPlace> {
         let instance = self.of(owner).inspect_err(|error| tracing::error!("{error:#}")).ok()?;
+        let places = instance.places(self.bounds().requests);
         let permit: OwnedSemaphorePermit = match answered {
-            Answered::Listening => instance.streams.clone().try_acquire_owned().ok()?,
-            Answered::Whole => match instance.turns.clone().try_acquire_owned() {
+            Answered::Listening => places.streams.try_acquire_owned().ok()?,
+            Answered::Whole => match places.turns.clone().try_acquire_owned() {
                 Ok(permit) => permit,
-                Err(_) => self.wait_at(&instance).await?,
+                Err(_) => wait_at(&instance, places).await?,
             },
         };
         Some(Box::new(permit))
-    }
-
-    async fn wait_at(&self, instance: &Arc<Instance>) -> Option<OwnedSemaphorePermit> {
-        let most = self.bounds().requests;
-        let more = |waiting: usize| (waiting < most).then_some(waiting + 1);
-        instance.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        let waiting = Waiting(instance.clone());
-        let permit = tokio::time::timeout(QUEUED, instance.turns.clone().acquire_owned()).await;
-        drop(waiting);
-        permit.ok()?.ok()
     }
 
     /// Has an instance answer a request.
@@ -303,6 +342,7 @@ impl Instances {
         }
         self.end(instance, &mut process).await;
         self.make_room(instance).await?;
+        let starting = Starting(Some(instance));
         let started = self.start(instance).await;
         let started = started.map_err(|error| {
             tracing::error!(instance = %instance.id, "an identity's gateway could not be started: {error:#}");
@@ -310,7 +350,7 @@ impl Instances {
         })?;
         let socket = started.socket.clone();
         *process = Some(started);
-        instance.runs.store(true, Ordering::Relaxed);
+        starting.done();
         tracing::info!(instance = %instance.id, "an identity's gateway was started");
         Ok(Some(socket))
     }
@@ -354,26 +394,30 @@ impl Instances {
         self.end(instance, &mut process).await;
     }
 
-    /// Puts the instance away that has not been asked for longest, where as many run as may.
+    /// Lets an instance run: where as many do as may, the one is put away that has not been asked for longest.
     async fn make_room(&self, besides: &Arc<Instance>) -> Result<(), Unreachable> {
         let most = self.bounds().most;
         loop {
-            let all: Vec<_> = lock(&self.known).values().cloned().collect();
-            let others = all.iter().filter(|other| !Arc::ptr_eq(other, besides));
-            let running: Vec<_> = others.filter(|other| other.runs.load(Ordering::Relaxed)).collect();
-            if running.len() < most {
-                return Ok(());
-            }
-            let resting = running.iter().filter(|other| other.running.load(Ordering::Relaxed) == 0);
-            let longest = resting.min_by_key(|other| other.asked.load(Ordering::Relaxed));
+            let longest = {
+                // Of several that are asked at once each finds those that were let in before.
+                let known = lock(&self.known);
+                let others = known.values().filter(|other| !Arc::ptr_eq(other, besides));
+                let running: Vec<_> = others.filter(|other| other.runs.load(Ordering::Relaxed)).collect();
+                if running.len() < most {
+                    besides.runs.store(true, Ordering::Relaxed);
+                    return Ok(());
+                }
+                let resting = running.into_iter().filter(|other| other.is_resting());
+                resting.min_by_key(|other| other.asked.load(Ordering::Relaxed)).cloned()
+            };
             let Some(longest) = longest else {
                 return Err(Unreachable::new(WHOM, format!("cannot be started: {most} are at work already")));
             };
-            let Ok(mut process) = longest.process.try_lock() else {
-                tokio::task::yield_now().await;
-                continue;
-            };
-            self.end(longest, &mut process).await;
+            // Somebody else may be ending it, or it may have been asked meanwhile.
+            let mut process = longest.process.lock().await;
+            if longest.is_resting() {
+                self.end(&longest, &mut process).await;
+            }
         }
     }
 
@@ -384,7 +428,7 @@ impl Instances {
         for instance in all {
             let is_idle = || {
                 let asked = instance.asked.load(Ordering::Relaxed);
-                instance.running.load(Ordering::Relaxed) == 0 && now().saturating_sub(asked) >= idle
+                instance.is_resting() && now().saturating_sub(asked) >= idle
             };
             if !instance.runs.load(Ordering::Relaxed) || !is_idle() {
                 continue;
@@ -438,6 +482,16 @@ impl Instances {
         };
         Ok(self.shelf.all()?.into_iter().map(record).collect())
     }
+}
+
+/// Waits for a turn at an instance that is busy, where not as many do already.
+async fn wait_at(instance: &Arc<Instance>, places: Places) -> Option<OwnedSemaphorePermit> {
+    let more = |waiting: usize| (waiting < places.size).then_some(waiting + 1);
+    instance.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+    let waiting = Waiting(instance.clone());
+    let permit = tokio::time::timeout(QUEUED, places.turns.acquire_owned()).await;
+    drop(waiting);
+    permit.ok()?.ok()
 }
 
 /// Somebody who waits for their turn.
