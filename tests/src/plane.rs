@@ -24,8 +24,9 @@ impl Plane {
     pub fn start() -> Self {
         let gateway =
             Gateway::with("version: 1\n").configured_remotely().env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY);
-        let gateway = gateway.on(Host::Local);
-        let plane = Self { gateway: gateway.at_port(free_port()).start(), server: Upstream::fixture(&[]) };
+        let server = Upstream::fixture(&[]);
+        let gateway = gateway.on(Host::Local).env("UPSTREAM_OF_THE_FLEET", server.url());
+        let plane = Self { gateway: gateway.at_port(free_port()).start(), server };
         plane.push(&["up"]);
         plane
     }
@@ -33,6 +34,11 @@ impl Plane {
     /// Its URL, without a path.
     pub fn url(&self) -> String {
         self.gateway.url_of("")
+    }
+
+    /// The URL of the server that its configurations are about.
+    pub fn upstream(&self) -> String {
+        self.server.url().to_owned()
     }
 
     /// Asks its admin API; panics where that is refused.

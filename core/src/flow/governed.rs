@@ -227,11 +227,14 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Asks the control plane once, which may wait for so many seconds, and takes what it gives. With an error comes whether
-    /// it is about what was given.
+    /// it is about what was given. **What was refused is tried once more when the gateway has begun anew**: until then what it
+    /// depends on stays as it is, the environment and the program.
     pub async fn pull(&self, wait: u64) -> Result<Governed, (NotGoverned, bool)> {
         let ours = |error| (error, false);
         let (read, known) = self.own_membership().await.map_err(ours)?;
-        let target = format!("/fleet/v1/snapshot?version={}&wait={wait}", known.number);
+        let again = known.refused.is_some() && !self.has_asked();
+        let (number, wait) = if again { (0, 0) } else { (known.number, wait) };
+        let target = format!("/fleet/v1/snapshot?version={number}&wait={wait}");
         let request = self.proven_request(&known, (Method::GET, &target), Vec::new()).await.map_err(ours)?;
         let patience = PATIENCE + Duration::from_secs(wait);
         let (status, signature, body) = self.asked_of_plane(request, patience).await.map_err(ours)?;
@@ -241,13 +244,29 @@ impl<H: Host> Gateway<H> {
             _ => return Err((NotGoverned(said(&known.url, status, &body)), false)),
         }
         let signer = self.signer(&known, &body, signature.as_deref()).await;
-        match known.judge(&body, signer) {
-            Judged::Same => Ok(Governed::Same),
-            Judged::Refused(why) => {
+        let judged = known.judge(&body, signer);
+        self.note_asked();
+        match (judged, Snapshot::read(&body).filter(|_| again)) {
+            (Judged::Same, Some(snapshot)) => {
+                self.take(snapshot, Membership { refused: None, ..known }, read).await.map_err(ours)
+            }
+            (Judged::Same, None) => Ok(Governed::Same),
+            (Judged::Refused(why), _) => {
                 let why = format!("what came from {} {why}", known.url);
                 Err((NotGoverned(why), true))
             }
-            Judged::Take(snapshot, next) => self.take(*snapshot, *next, read).await.map_err(ours),
+            (Judged::Take(snapshot, next), _) => self.take(*snapshot, *next, read).await.map_err(ours),
+        }
+    }
+
+    /// Tells whether the control plane has given something since this gateway began.
+    fn has_asked(&self) -> bool {
+        matches!(&*lock(&self.0.managed), Managed::ByStore(known) if known.asked)
+    }
+
+    fn note_asked(&self) {
+        if let Managed::ByStore(known) = &mut *lock(&self.0.managed) {
+            known.asked = true;
         }
     }
 
