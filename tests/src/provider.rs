@@ -88,6 +88,11 @@ impl Provider {
         Request::post(&format!("{}/test/sign", self.issuer())).json(token).send().text()
     }
 
+    /// Says who comes from now on, where nobody signs in in pages.
+    pub fn comes(&self, who: &str) {
+        Request::post(&format!("{}/test/user", self.issuer())).json(&who.into()).send();
+    }
+
     /// Has it go on with other keys.
     pub fn rotate(&self) {
         Request::post(&format!("{}/test/rotate", self.issuer())).send();

@@ -7,6 +7,8 @@ use crate::http::{Request, Response};
 use crate::provider::Provider;
 use crate::upstream::free_port;
 
+/// The credential of who governs it.
+const ADMIN_KEY: &str = "the admin's key";
 const VERIFIER: &str = "a-verifier-that-is-long-enough-for-all-purposes";
 /// Its challenge, as S256 has it.
 const CHALLENGE: &str = "Wkk7QXBRuHO9ED7lZJWtCeCZ1E0kcYBquDrmTCtUtFU";
@@ -42,6 +44,25 @@ impl StandIn {
         Self::make(provider, (&json!({}), Some(console)), |gateway| gateway)
     }
 
+    /// The same before these servers, and what it serves is pushed to it.
+    pub fn governed_remotely(
+        provider: impl FnOnce(&str) -> Provider,
+        servers: &Value,
+        console: &Value,
+    ) -> Self {
+        let front = Self::make(provider, (servers, Some(console)), Builder::configured_remotely);
+        let text = std::fs::read_to_string(front.gateway.folder().join("portcullis.yaml")).expect("its text");
+        let pushed = Request::new("PUT", &format!("{}/admin/v1/config", front.origin))
+            .header("Authorization", format!("Bearer {ADMIN_KEY}"))
+            .header("If-None-Match", "*")
+            .header("Content-Type", "application/yaml")
+            .body(text)
+            .send();
+        let status = pushed.status;
+        assert_eq!(status, 201, "{}", pushed.text());
+        front
+    }
+
     fn make(
         provider: impl FnOnce(&str) -> Provider,
         (servers, console): (&Value, Option<&Value>),
@@ -71,7 +92,7 @@ impl StandIn {
         if let Some(console) = console {
             config["console"] = console.clone();
         }
-        let gateway = Gateway::with(&config.to_string()).env("PORTCULLIS_ADMIN_KEY", "the admin's key");
+        let gateway = Gateway::with(&config.to_string()).env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY);
         // Of a function, two environments take turns: each step comes to another than the one before.
         let gateway = gateway.at_port(port).of_function("environments", json!(2));
         let gateway = if console.is_some() { gateway.governing() } else { gateway };

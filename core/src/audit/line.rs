@@ -283,6 +283,12 @@ fn part(number: u64) -> u8 {
     (number % 10) as u8
 }
 
+/// Tells whether a text of a line may be what is left of a longer one.
+pub(super) fn may_be_cut(text: &str) -> bool {
+    // The longest character has four bytes.
+    text.len() + 4 > TEXT
+}
+
 /// Cuts a text that is longer than any that tells something.
 fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(TEXT)]

@@ -1,6 +1,9 @@
 //! What is asked of a trail that can be read again, and the pages that it is answered in.
 //!
-//! Where lines lie is the host's. What a query means is decided here, so that every host answers it alike.
+//! Where lines lie is the host's. What a query means is decided here, so that every host answers it alike. **Whose entries they
+//! are is no parameter**: who answers a request narrows it, and nobody who asks can widen it.
+
+use std::sync::Arc;
 
 use memchr::memmem;
 use url::form_urlencoded;
@@ -41,6 +44,8 @@ pub struct Query {
     pub method: Option<String>,
     /// With this decision.
     pub decision: Option<String>,
+    /// Of one of these principals.
+    pub principals: Option<Vec<Arc<str>>>,
     /// From this moment on, in milliseconds since the Unix epoch.
     pub since: Option<u64>,
     /// Before this moment.
@@ -61,6 +66,7 @@ impl Default for Query {
             tool: None,
             method: None,
             decision: None,
+            principals: None,
             since: None,
             until: None,
             order: Order::default(),
@@ -147,14 +153,19 @@ impl Query {
 
     /// Tells whether nothing is asked of lines: then one is wanted even where it is no entry.
     pub fn wants_all(&self) -> bool {
-        self.texts().iter().all(|text| text.is_none()) && self.since.is_none() && self.until.is_none()
+        let is_any = self.texts().iter().all(|text| text.is_none()) && self.principals.is_none();
+        is_any && self.since.is_none() && self.until.is_none()
     }
 
     /// Tells whether one of some lines may be wanted, by their bytes alone.
     pub fn may_be_in(&self, lines: &str) -> bool {
         // What stands for itself in a line is there byte by byte.
-        let plain = self.texts().into_iter().flatten().filter(|text| is_plain(text));
-        plain.into_iter().all(|text| memmem::find(lines.as_bytes(), text.as_bytes()).is_some())
+        let may_have =
+            |text: &str| !is_plain(text) || memmem::find(lines.as_bytes(), text.as_bytes()).is_some();
+        let mut texts = self.texts().into_iter().flatten();
+        let principals = self.principals.as_ref();
+        texts.all(|text| may_have(text))
+            && principals.is_none_or(|all| all.iter().any(|principal| may_have(principal)))
     }
 
     fn texts(&self) -> [&Option<String>; 5] {
@@ -182,6 +193,7 @@ impl Query {
             && is("name", &self.tool)
             && is("method", &self.method)
             && is("decision", &self.decision)
+            && self.principals.as_ref().is_none_or(|all| all.iter().any(|principal| row.is_of(principal)))
             && is_then()
     }
 }
@@ -326,6 +338,37 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_of_the_principal_that_it_names_and_of_no_other() {
+        let line = |principal: &str| {
+            let principal = Some(principal).filter(|name| !name.is_empty()).map(Arc::from);
+            Entry { principal, ..Entry::default() }.line(1, FIRST, &Writing::default())
+        };
+        let check = |own: &[&str], principal: &str| {
+            let principals = Some(own.iter().map(|own| Arc::from(*own)).collect());
+            let query = Query { principals, ..Query::default() };
+            assert!(!query.wants_all());
+            query.matches(&line(principal))
+        };
+        assert!(
+            check(&["user:corp:ann", "key:1"], "user:corp:ann")
+                && check(&["user:corp:ann", "key:1"], "key:1")
+        );
+        assert!(check(&["user:corp:\u{202e}a\"n"], "user:corp:\u{202e}a\"n"));
+        for other in ["user:corp:an", "user:corp:ann ", "user:corp:Ann", "key:12", "admin", ""] {
+            assert!(!check(&["user:corp:ann", "key:1"], other), "{other}");
+        }
+        assert!(!check(&[], "user:corp:ann") && !check(&[], "") && !check(&[""], ""));
+        // What a terminal is shown alike is not the same.
+        assert!(!check(&["user:corp:\\u0001"], "user:corp:\u{1}"));
+        // Of a name that was cut nobody can tell whose it is.
+        let long = format!("user:corp:{}", "a".repeat(2000));
+        assert!(!check(&[&long], &long) && !check(&[&long[..1024]], &long));
+        assert!(check(&[&long[..1000]], &long[..1000]));
+        let among = Query { principals: Some(vec!["key:1".into()]), ..Query::parse("agent=x", NOW).unwrap() };
+        assert!(!among.matches(&line("key:1")), "it narrows what is asked for");
+    }
+
+    #[test]
     fn a_page_has_lines_as_they_are() {
         let lines = vec!["{\"duration_ms\":0.000}".to_owned(), "torn\"".to_owned()];
         let page = Page { lines, next: Some("7".into()), follow: None };
@@ -358,7 +401,9 @@ mod tests {
             let [since, until] = times.map(|time| time.map(u64::from));
             let order = if oldest { Order::Oldest } else { Order::Newest };
             let decision = oldest.then(|| "failed".to_owned());
-            let query = Query { agent, server, tool, method, decision, since, until, order, limit, cursor };
+            let principals = None;
+            let query =
+                Query { agent, server, tool, method, decision, principals, since, until, order, limit, cursor };
             prop_assert_eq!(Query::parse(&query.to_text(), NOW).unwrap(), query);
         }
     }

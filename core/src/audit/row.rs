@@ -1,6 +1,7 @@
 //! A line that is read again: for people, for tables, for filters.
 
 use super::entry::Searched;
+use super::line::may_be_cut;
 use super::moment::parse_time;
 use super::text::visible;
 use crate::wire::json::Json;
@@ -48,6 +49,12 @@ impl<'l> Row<'l> {
         let Some(value) = self.0.get(name) else { return String::new() };
         let text = value.as_str();
         visible(text.as_deref().unwrap_or(value.text())).into_owned()
+    }
+
+    /// Tells whether it is about what this principal did. A name that may have been cut is nobody's.
+    pub(super) fn is_of(&self, principal: &str) -> bool {
+        let is_whole = !principal.is_empty() && !may_be_cut(principal);
+        is_whole && self.0.get("principal").and_then(Json::as_str).is_some_and(|said| said == principal)
     }
 
     /// Returns its number in the chain; nothing where it has none.

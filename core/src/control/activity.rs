@@ -254,7 +254,8 @@ mod tests {
             json!({ "name": name, "calls": 22, "errors": 2, "denied": denied, "p50_ms": p50, "p95_ms": p95 })
         };
         let since = "1970-01-01T00:00:00.000Z";
-        let expected = json!({ "since": since, "servers": [of("git", 0)], "agents": [of("ana", 1)] });
+        let (servers, agents, gateways) = ([of("git", 0)], [of("ana", 1)], [of("eu-1", 1)]);
+        let expected = json!({ "since": since, "servers": servers, "agents": agents, "gateways": gateways });
         assert_eq!(statistics.described(0), expected);
     }
 

@@ -38,6 +38,8 @@ pub(crate) mod session;
 #[cfg(feature = "control")]
 pub(crate) mod settings;
 #[cfg(feature = "control")]
+pub(crate) mod theirs;
+#[cfg(feature = "control")]
 pub(crate) mod trial;
 pub(crate) mod who;
 

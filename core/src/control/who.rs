@@ -45,7 +45,7 @@ pub(crate) struct Operator {
     pub(crate) name: Option<Arc<str>>,
     /// What they may do.
     pub(crate) role: Role,
-    /// The agents that are theirs: those whose keys a member may make and whose activity a member sees.
+    /// The agents that are theirs: those whose keys a member may make.
     pub(crate) agents: Vec<Arc<str>>,
     /// The session that they ask with, by the digest of its id; none for who sends a credential.
     pub(crate) session: Option<Arc<str>>,

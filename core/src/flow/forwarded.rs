@@ -13,6 +13,7 @@ use http::StatusCode;
 use http::request::Parts;
 use serde_json::json;
 
+use super::control::Asked;
 use super::fleet::{FLEET, understood, write};
 use crate::audit::{Gathering, Order, Page, Query, Unreadable, Verdict, Verdicts, Verifier};
 use crate::body::Reply;
@@ -22,6 +23,7 @@ use crate::control::fleet::forwarded::{Batch, Forwarded, Part, Position, gateway
 use crate::control::fleet::member::Member;
 use crate::control::fleet::merged::{Both, Reached, Side, merged};
 use crate::control::fleet::new_id;
+use crate::control::operations::Reach;
 use crate::gateway::Gateway;
 use crate::ports::{AuditQuery, Host, Place, RecordKey, RecordStore};
 use crate::sorted::SortedMap;
@@ -90,6 +92,14 @@ impl<H: Host> Gateway<H> {
     /// Returns everything that can be read here.
     pub(super) fn readable_trail(&self) -> Result<Arc<dyn AuditQuery>, Fault> {
         Ok(Arc::new(self.trails(Of::All)?))
+    }
+
+    /// Returns what can be read here by who asks.
+    pub(super) async fn readable(&self, asked: &Asked<'_>, of: Of) -> Result<Readable<H>, Fault> {
+        if asked.reach == Reach::All {
+            return Ok(Readable::All(self.trails(of)?));
+        }
+        Ok(Readable::Theirs(self.trail_of(asked, of).await?))
     }
 
     /// Returns the trails that can be read here: where this gateway governs others, theirs too.
@@ -195,6 +205,42 @@ struct Found {
 /// A page, and of which gateway each of its lines is; nothing for this one's.
 pub(super) type Told = (Page, Vec<Option<String>>);
 
+/// A trail as far as somebody may read it.
+pub(super) enum Readable<H: Host> {
+    /// All that there is.
+    All(Trails<H>),
+    /// What is theirs, wherever it was recorded.
+    Theirs(Arc<dyn AuditQuery>),
+}
+
+impl<H: Host> Readable<H> {
+    /// Returns a page, and whose lines it has.
+    pub(super) async fn read(&self, query: Query) -> Result<Told, Unreadable> {
+        match self {
+            Self::All(trails) => trails.read(query).await,
+            Self::Theirs(trail) => {
+                let page = trail.page(query).await?;
+                let from = vec![None; page.lines.len()];
+                Ok((page, from))
+            }
+        }
+    }
+
+    /// Returns a page as it is told: with the names of the gateways whose lines it has, where it has any of others.
+    pub(super) async fn told(&self, query: Query) -> Result<String, Unreadable> {
+        let (page, from) = self.read(query).await?;
+        let mut text = page.to_json();
+        if from.iter().any(Option::is_some) {
+            let names: Vec<_> = from.iter().map(|name| name.as_deref().unwrap_or_default()).collect();
+            text.truncate(text.len() - 1);
+            text.push_str(",\"gateways\":");
+            text.push_str(&json!(names).to_string());
+            text.push('}');
+        }
+        Ok(text)
+    }
+}
+
 impl<H: Host> AuditQuery for Trails<H> {
     fn page(&self, query: Query) -> BoxFuture<'_, Result<Page, Unreadable>> {
         async move { Ok(self.read(query).await?.0) }.boxed()
@@ -231,21 +277,8 @@ impl<H: Host> Trails<H> {
         }
     }
 
-    /// Returns a page as it is told: with the names of the gateways whose lines it has, where it has any of others.
-    pub(super) async fn told(&self, query: Query) -> Result<String, Unreadable> {
-        let (page, from) = self.read(query).await?;
-        let mut text = page.to_json();
-        if from.iter().any(Option::is_some) {
-            text.truncate(text.len() - 1);
-            text.push_str(",\"gateways\":");
-            text.push_str(&json!(from).to_string());
-            text.push('}');
-        }
-        Ok(text)
-    }
-
     /// Returns a page, and whose lines it has.
-    pub(super) async fn read(&self, query: Query) -> Result<Told, Unreadable> {
+    async fn read(&self, query: Query) -> Result<Told, Unreadable> {
         let known = self.known().await?;
         let only = matches!(self.of, Of::Gateway(_));
         if known.is_empty() && !only {

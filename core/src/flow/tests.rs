@@ -20,12 +20,15 @@ mod narrow;
 mod on_behalf;
 mod own;
 mod policy;
+mod recorded;
 mod roles;
 mod secrets;
 mod sessions;
 mod sign_in;
 mod sign_on;
 mod succession;
+#[cfg(feature = "control")]
+mod theirs;
 mod trail;
 mod users;
 

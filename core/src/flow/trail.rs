@@ -1,6 +1,6 @@
 //! The audit trail as those who run the gateway read it over HTTP: in pages, as a whole, and whether its chains hold.
 //!
-//! **Nobody reads it but who governs.**
+//! **Nobody reads it but who governs**, and a member what is theirs (`govern/theirs.rs`).
 
 use std::sync::Arc;
 
@@ -42,15 +42,22 @@ impl<H: Host> Gateway<H> {
         self.host().trail().ok_or_else(none)
     }
 
+    /// Returns the trail for who asks: where there are no members, everybody reads all of it.
+    #[cfg(not(feature = "control"))]
+    #[expect(clippy::unused_async, reason = "what is a member's is read from a store")]
+    async fn trail_of(&self, _: &Asked<'_>) -> Result<Arc<dyn AuditQuery>, Fault> {
+        self.own_trail().cloned()
+    }
+
     /// Answers with what the trail holds.
     #[cfg(not(feature = "control"))]
     pub(super) async fn read_trail(&self, asked: &Asked<'_>, what: Reading) -> Result<Reply, Fault> {
-        let trail = self.own_trail()?;
+        let trail = self.trail_of(asked).await?;
         let query = Query::parse(asked.query.unwrap_or_default(), self.host().now())?;
         let reply = match what {
             Reading::Page => body::json(StatusCode::OK, trail.page(query).await?.to_json()),
-            Reading::Export => export(trail.clone(), query).await?,
-            Reading::Verify => verify(&**trail, query).await?,
+            Reading::Export => export(trail, query).await?,
+            Reading::Verify => verify(&*trail, query).await?,
         };
         Ok(kept_from_caches(reply))
     }
@@ -59,12 +66,11 @@ impl<H: Host> Gateway<H> {
     #[cfg(feature = "control")]
     pub(super) async fn read_trail(&self, asked: &Asked<'_>, what: Reading) -> Result<Reply, Fault> {
         let (of, rest) = Of::read(asked.query.unwrap_or_default());
-        let trails = self.trails(of)?;
         let query = Query::parse(&rest, self.host().now())?;
         let reply = match what {
-            Reading::Page => body::json(StatusCode::OK, trails.told(query).await?),
-            Reading::Export => export(Arc::new(trails), query).await?,
-            Reading::Verify => verify(&trails, query).await?,
+            Reading::Page => body::json(StatusCode::OK, self.readable(asked, of).await?.told(query).await?),
+            Reading::Export => export(self.trail_of(asked, of).await?, query).await?,
+            Reading::Verify => verify(&*self.trail_of(asked, of).await?, query).await?,
         };
         Ok(kept_from_caches(reply))
     }

@@ -47,6 +47,9 @@ pub(crate) enum Purpose {
     Connect(ConnectPart),
     /// What one instance of a host says of a caller to another.
     Handed,
+    /// A place in the audit trail, as somebody is told it who reads what is theirs.
+    #[cfg(feature = "control")]
+    Cursor,
     /// The seed of a key that signs in a fleet.
     #[cfg(feature = "control")]
     Fleet,
@@ -108,6 +111,8 @@ impl Purpose {
             Self::DataKey => b"data-key",
             Self::Handed => b"handed",
             #[cfg(feature = "control")]
+            Self::Cursor => b"cursor",
+            #[cfg(feature = "control")]
             Self::Fleet => b"fleet",
             Self::Connect(part) => match part {
                 ConnectPart::Ticket => b"connect ticket",
@@ -124,6 +129,8 @@ impl Purpose {
             Self::Session | Self::ServerRequest | Self::Task | Self::Upstream | Self::DataKey => 8 << 10,
             #[cfg(feature = "control")]
             Self::Fleet => 1 << 10,
+            #[cfg(feature = "control")]
+            Self::Cursor => 8 << 10,
             // It carries what a policy asks of claims.
             Self::SignIn(_) | Self::Connect(_) | Self::Handed => 32 << 10,
             // It carries a state of a server's own.

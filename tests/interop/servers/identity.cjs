@@ -5,16 +5,16 @@
 // | --http HOST:PORT | where it listens |
 // | --portcullis ORIGIN | a gateway that may have people sign in |
 // | --audience TEXT | for which tokens are made whatever resource is asked for, as with providers that know their APIs by names |
-// | --pages | people sign in and consent in pages; without, whoever comes is `ann`, and consents to everything |
+// | --pages | people sign in and consent in pages; without, whoever comes is `ann`, or who was named last, and consents to everything |
 // | --lifetime SECONDS | of access tokens |
 // | --first SECONDS | of access tokens that are not had by refreshing |
 //
-// `ann` is of the groups `eng` and `all`, `bob` and `eve` are of `eng`. Programs sign in as one of CLIENTS, or register; `device` has people enter a code, with --pages. PKCE is
+// `ann` is of the groups `eng` and `all`, `bob` and `eve` are of `eng`, `ada` is of `admins`, `otto` of `operators`, `aude` of `auditors`. Programs sign in as one of CLIENTS, or register; `device` has people enter a code, with --pages. PKCE is
 // required of all. Refresh tokens are used once: one that comes again ends all of its grant.
 //
 // Beyond the standard: POST /test/next says what becomes of the next request for tokens: `hold` (it is not looked at, nor
 // answered), `withhold` (it is done, and its answer held back), `fail` (500), or `break` (its connection ends).
-// POST /test/sign signs what it is given, POST /test/rotate changes the keys, GET /test/asked tells how
+// POST /test/user says who comes next, without --pages. POST /test/sign signs what it is given, POST /test/rotate changes the keys, GET /test/asked tells how
 // often the keys and the introspection were asked for, how many refresh tokens were used, how many grants were ended, and how many
 // requests for tokens went wrong as POST /test/next has said.
 'use strict';
@@ -23,7 +23,7 @@ const { createHmac, createPublicKey, createSign, generateKeyPairSync, randomUUID
 const { createServer } = require('node:http');
 const { Provider } = require('oidc-provider');
 
-const GROUPS = { ann: ['eng', 'all'], bob: ['eng'], eve: ['eng'], robot: ['eng'], guest: ['guests'], opaque: ['eng'] };
+const GROUPS = { ann: ['eng', 'all'], bob: ['eng'], eve: ['eng'], ada: ['admins'], otto: ['operators'], aude: ['auditors'], robot: ['eng'], guest: ['guests'], opaque: ['eng'] };
 const SECRET = 'a secret of the tests';
 const CLIENTS = ['robot', 'guest', 'opaque', 'gateway'].map((client_id) => ({
   client_id,
@@ -66,6 +66,7 @@ const lifetime = Number(option('--lifetime', '600'));
 const first = Number(option('--first', lifetime));
 const asked = { keys: 0, introspection: 0, refresh: 0, revoked: 0, wrong: 0 };
 let next = '';
+let user = 'ann';
 let issuer;
 let keys;
 let provider;
@@ -185,12 +186,13 @@ async function serve(request, response) {
   if (pathname === '/jwks') asked.keys += 1;
   if (pathname === '/token/introspection') asked.introspection += 1;
   if (pathname === '/test/asked') return response.end(JSON.stringify(asked));
+  if (pathname === '/test/user') return user = await body(request), response.end();
   if (pathname === '/test/next') return next = await body(request), response.end();
   if (pathname === '/token' && !goesOn(response)) return undefined;
   if (pathname === '/test/rotate') return rotate(), response.end();
   if (pathname === '/test/sign') return response.end(signed(await body(request)));
   if (!hasPages && pathname.startsWith('/interaction/')) {
-    return provider.interactionFinished(request, response, { login: { accountId: 'ann' }, consent: {} });
+    return provider.interactionFinished(request, response, { login: { accountId: user }, consent: {} });
   }
   return handle(request, response);
 }

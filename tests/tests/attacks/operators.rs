@@ -127,7 +127,7 @@ fn case_31_a_member_reaches_nothing_of_others() {
         ("PUT", "/admin/v1/config"),
         ("GET", "/admin/v1/secrets"),
         ("PUT", "/admin/v1/secrets/idp"),
-        ("GET", "/admin/v1/audit"),
+        ("GET", "/admin/v1/audit/verify"),
         ("GET", "/admin/v1/gateways"),
         ("POST", "/admin/v1/enrolments"),
     ] {

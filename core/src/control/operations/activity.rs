@@ -19,23 +19,23 @@ pub(super) const OPERATIONS: &[Operation] = &[
     govern(
         "GET /admin/v1/statistics",
         Governing::ShowStatistics,
-        Audience::Readers,
-        about("counts calls, per server, agent and governed gateway, in at most the newest 20000 entries of the trail; `since` is the moment from which on all are counted")
+        Audience::Own,
+        about("counts calls, per server, agent and governed gateway, in at most the newest 20000 entries of the trail, a member's in theirs; `since` is the moment from which on all are counted")
             .asks(SINCE)
             .gives(&[(200, "Statistics")]),
     ),
     govern(
         "GET /admin/v1/live",
         Governing::Watch,
-        Audience::Readers,
-        about("tells what goes through, as events `traffic` of `Traffic` each second while something does; ends after a minute, and goes on at `Last-Event-ID`")
+        Audience::Own,
+        about("tells what goes through, to a member what is theirs, as events `traffic` of `Traffic` each second while something does; ends after a minute, and goes on at `Last-Event-ID`")
             .gives(&[(200, "text/event-stream")]),
     ),
     govern(
         "GET /admin/v1/identities",
         Governing::ShowIdentities,
-        Audience::Readers,
-        about("lists who was there, by at most the newest 20000 entries of the trail; `since` is the moment from which on all are there")
+        Audience::Own,
+        about("lists who was there, by at most the newest 20000 entries of the trail, to a member by theirs; `since` is the moment from which on all are there")
             .asks(OF_IDENTITIES)
             .gives(&[(200, "{items: SeenIdentity[], next: string|null, since: time}")]),
     ),

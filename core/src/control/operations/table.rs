@@ -160,15 +160,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
     op(
         "GET /admin/v1/audit",
         Does::ReadTrail,
-        Audience::Readers,
-        about("returns a page of the audit trail")
+        Audience::Own,
+        about("returns a page of the audit trail; to a member, of their own entries, without their places in it")
             .asks(ENTRIES)
-            .gives(&[(200, "{entries: any[], cursor?: string, follow?: string, gateways?: (string|null)[]}")]),
+            .gives(&[(200, "{entries: any[], cursor?: string, follow?: string, gateways?: string[]}")]),
     ),
     op(
         "GET /admin/v1/audit/export",
         Does::ExportTrail,
-        Audience::Readers,
+        Audience::Own,
         about("returns every entry that is asked for, the oldest first, one a line")
             .asks(ENTRIES)
             .gives(&[(200, "application/jsonl")]),

@@ -128,8 +128,8 @@ mod described {
         AA-- DELETE /admin/v1/approvals/{server}
         AAAo GET /admin/v1/connections
         AA-o DELETE /admin/v1/connections/{principal}
-        AAA- GET /admin/v1/audit
-        AAA- GET /admin/v1/audit/export
+        AAAo GET /admin/v1/audit
+        AAAo GET /admin/v1/audit/export
         AAA- GET /admin/v1/audit/verify
         AAAA GET /admin/v1/openapi.json
         AAAA GET /admin/v1/me
@@ -195,9 +195,9 @@ mod described {
         AAA- GET /admin/v1/evaluations
         AAA- GET /admin/v1/evaluations/{server}
         AA-- PUT /admin/v1/evaluations/{server}
-        AAA- GET /admin/v1/statistics
-        AAA- GET /admin/v1/live
-        AAA- GET /admin/v1/identities
+        AAAo GET /admin/v1/statistics
+        AAAo GET /admin/v1/live
+        AAAo GET /admin/v1/identities
         ");
     }
 }

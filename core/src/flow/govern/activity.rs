@@ -38,14 +38,15 @@ impl<H: Host> Gateway<H> {
     pub(super) async fn show_statistics(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let listing = Listing::read(asked.query, &["since", "gateway"])?;
         let mut statistics = Statistics::default();
-        let since = self.read_since(&listing, "1h", |line, gateway| statistics.take(line, gateway)).await?;
+        let since =
+            self.read_since((asked, &listing), "1h", |line, gateway| statistics.take(line, gateway)).await?;
         Ok(answer(StatusCode::OK, &statistics.described(since)))
     }
 
     pub(super) async fn show_identities(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let listing = Listing::read(asked.query, &["since"])?;
         let mut identities = Identities::default();
-        let since = self.read_since(&listing, "7d", |line, _| identities.take(line)).await?;
+        let since = self.read_since((asked, &listing), "7d", |line, _| identities.take(line)).await?;
         let (items, since) = identities.described(since);
         let mut said = listing.part(items);
         said["since"] = json!(since);
@@ -55,19 +56,20 @@ impl<H: Host> Gateway<H> {
     /// Reads the trail from the newest entry back to a moment; returns from when on all was read.
     async fn read_since(
         &self,
-        listing: &Listing,
+        (asked, listing): (&Asked<'_>, &Listing),
         default: &str,
         mut take: impl FnMut(&str, Option<&str>),
     ) -> Result<u64, Fault> {
         let moment = Moment::parse(listing.get("since").unwrap_or(default));
         let moment = moment.ok_or_else(|| Fault::field("since", Moment::EXPECTED))?;
-        let trails = self.trails(listing.get("gateway").map_or(Of::All, Of::named))?;
+        let of = listing.get("gateway").map_or(Of::All, Of::named);
+        let trail = self.readable(asked, of).await?;
         let since = moment.before(self.host().now());
         let mut query =
             Query { since: Some(since), order: Order::Newest, limit: LONGEST_PAGE, ..Query::default() };
         let mut oldest = self.host().now();
         for _ in 0..PAGES {
-            let (page, from) = trails.read(query.clone()).await?;
+            let (page, from) = trail.read(query.clone()).await?;
             for (line, gateway) in page.lines.iter().zip(&from) {
                 take(line, gateway.as_deref());
             }
@@ -85,7 +87,7 @@ impl<H: Host> Gateway<H> {
 
     /// Answers with what goes through, as it does.
     pub(super) async fn watch_traffic(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
-        let trail = self.readable_trail()?;
+        let trail = self.trail_of(asked, Of::All).await?;
         let known = asked.headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         let newest = Query { limit: 1, order: Order::Newest, ..Query::default() };
         let at = match known.filter(|known| !known.is_empty()) {

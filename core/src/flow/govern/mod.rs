@@ -11,6 +11,7 @@ mod me;
 mod once;
 mod overview;
 mod simulate;
+mod theirs;
 mod tools;
 mod trying;
 

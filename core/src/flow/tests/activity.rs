@@ -1,67 +1,36 @@
 //! What goes through the gateway, as those who govern are told.
 
-use http::{Method, Request};
-
 use super::control::sorted;
-use super::*;
-use crate::audit::{Chain, Decision, Entry, Writing};
-use crate::config::Config;
-use crate::control::Managed;
-use crate::front::admin::AdminKey;
-use crate::front::gate::Exposure;
-use crate::gateway::{Options, SealKeys};
+use super::recorded::{Stage, lines};
+use crate::audit::Entry;
 use crate::identity::AuthKind;
 
 /// So many calls, a second after each other; every third was refused.
-fn lines(count: u64) -> Vec<String> {
-    let mut chain = Chain::default();
-    let entry = |id: u64| Entry {
-        time: 1_785_196_800_000 + id * 1000,
+fn calls(count: u64) -> Vec<String> {
+    lines(count, |id| Entry {
         agent: Some("ana".into()),
         principal: Some(format!("key:{}", id % 2).into()),
         auth: AuthKind::ApiKey,
-        method: "tools/call",
         server: (!id.is_multiple_of(3)).then(|| "a".into()),
-        decision: if id.is_multiple_of(3) { Decision::Denied } else { Decision::Allowed },
         is_error: Some(id == 5),
         duration: std::time::Duration::from_millis(id),
         ..Entry::default()
-    };
-    (1..=count).map(|_| chain.add(|id, prev| entry(id).line(id, prev, &Writing::default()))).collect()
+    })
 }
 
 fn asked(lines: Option<Vec<String>>, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
-    let host = Memory::new(modern_server);
-    if let Some(lines) = lines {
-        host.read_trail(lines);
-    }
-    let options = Options {
-        config: Config::default(),
-        seal_keys: SealKeys { first: [1; 32], others: Vec::new() },
-        exposure: Exposure::Loopback,
-        started_by: Vec::new(),
-        admin_key: AdminKey::new("k"),
-        managed: Managed::ByFiles("a file".into()),
-    };
-    let gateway = Gateway::start(host.clone(), options).expect("it starts");
-    let request = Request::builder().method(Method::GET).uri(format!("/admin/v1/{path}"));
-    let request = request.header(header::HOST, "localhost").header(header::AUTHORIZATION, "Bearer k");
-    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    let request = request.body(Body::default()).expect("a request");
-    let reply = host.run(Box::pin(gateway.serve(request)));
-    let status = reply.status().as_u16();
-    let body = host.run(reply.into_body().collect(usize::MAX)).expect("a body");
-    (status, String::from_utf8_lossy(&body).into_owned())
+    let stage = Stage::of(lines);
+    stage.text(stage.read(path, headers))
 }
 
 fn json(path: &str) -> String {
-    let (_, said) = asked(Some(lines(8)), path, &[]);
+    let (_, said) = asked(Some(calls(8)), path, &[]);
     sorted(serde_json::from_str(&said).expect("JSON")).to_string()
 }
 
 #[test]
 fn calls_are_counted_from_the_trail() {
-    insta::assert_snapshot!(json("statistics?since=2026-07-28T00:00:03Z"), @r#"{"agents":[{"calls":4,"denied":2,"errors":1,"name":"ana","p50_ms":5.0,"p95_ms":8.0}],"servers":[{"calls":4,"denied":0,"errors":1,"name":"a","p50_ms":5.0,"p95_ms":8.0}],"since":"2026-07-28T00:00:03.000Z"}"#);
+    insta::assert_snapshot!(json("statistics?since=2026-07-28T00:00:03Z"), @r#"{"agents":[{"calls":4,"denied":2,"errors":1,"name":"ana","p50_ms":5.0,"p95_ms":8.0}],"gateways":[],"servers":[{"calls":4,"denied":0,"errors":1,"name":"a","p50_ms":5.0,"p95_ms":8.0}],"since":"2026-07-28T00:00:03.000Z"}"#);
     insta::assert_snapshot!(json("statistics?since=soon"), @r#"{"code":"malformed","detail":"since: expected a date such as 2026-07-28, a moment such as 2026-07-28T12:00:00Z, or a time ago such as 24h","errors":[{"field":"since","message":"expected a date such as 2026-07-28, a moment such as 2026-07-28T12:00:00Z, or a time ago such as 24h"}],"status":400,"title":"Bad Request","type":"about:blank"}"#);
     assert_eq!(asked(None, "statistics", &[]).0, 404, "there is no trail");
 }
@@ -74,7 +43,7 @@ fn whoever_was_there_is_listed_in_parts() {
 #[test]
 fn a_stream_tells_what_comes_and_ends() {
     let told = |headers: &[(&str, &str)]| {
-        let (status, text) = asked(Some(lines(8)), "live", headers);
+        let (status, text) = asked(Some(calls(8)), "live", headers);
         let data = |line: &str| {
             let data =
                 line.strip_prefix("data: ").map(|data| sorted(serde_json::from_str(data).expect("JSON")));
