@@ -495,6 +495,15 @@ pub trait Host:
         self.owners()
     }
 
+    /// Tells whether this process is that owner's own without being handed anything, since the platform keeps owners apart, or why
+    /// it is not. It is told of every owner whose request was let in.
+    fn is_owned_by(&self, _owner: &str) -> Result<(), &'static str> {
+        Err(
+            "each identity is to have a gateway of its own, and this one makes none: its operator has to start it anew, or on a \
+             host that can",
+        )
+    }
+
     /// Returns the gateways that are identities' own; there are none, unless the platform says otherwise.
     #[cfg(feature = "control")]
     fn instances(&self) -> Option<&Arc<dyn Instances>> {

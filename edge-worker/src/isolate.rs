@@ -13,6 +13,7 @@ use wasm_bindgen::JsValue;
 use crate::bindings::Bindings;
 use crate::host::{CATALOG, CONFIGURATION, EDITION, Edge, KEYS, publish, read_all};
 use crate::json;
+use crate::plane::Plane;
 
 /// The variable with the configuration of a gateway whose store has none.
 const VARIABLE: &str = "PORTCULLIS_CONFIG";
@@ -26,6 +27,7 @@ const OLD: u64 = 20_000;
 pub(crate) struct Place {
     bindings: Bindings,
     host: Edge,
+    plane: Plane,
     made: RefCell<Option<Made>>,
     /// The catalog as it was published last.
     published: RefCell<Bytes>,
@@ -43,7 +45,8 @@ pub(crate) type Unserved = String;
 
 impl Place {
     pub(crate) fn new(bindings: Bindings, host: Edge) -> Self {
-        Self { bindings, host, made: RefCell::default(), published: RefCell::default() }
+        let plane = Plane::of(&bindings, &host);
+        Self { bindings, host, plane, made: RefCell::default(), published: RefCell::default() }
     }
 
     pub(crate) fn bindings(&self) -> &Bindings {
@@ -66,8 +69,7 @@ impl Place {
             None => (Held::default(), None),
         };
         let (config, managed) = self.begin(&held).await?;
-        let mut slot = self.made.borrow_mut();
-        if let Some(made) = &*slot {
+        if let Some(made) = &*self.made.borrow() {
             // Another request was quicker.
             return Ok(made.gateway.clone());
         }
@@ -81,7 +83,10 @@ impl Place {
             gateway.take_catalog(catalog.as_bytes());
         }
         self.host.configure(&gateway.audit());
-        *slot = Some(Made { gateway: gateway.clone(), held, looked: Cell::new(self.host.now()) });
+        let looked = Cell::new(self.host.now());
+        self.made.replace(Some(Made { gateway: gateway.clone(), held, looked }));
+        #[cfg(feature = "control")]
+        self.plane.begin(&gateway).await;
         Ok(gateway)
     }
 
@@ -125,6 +130,10 @@ impl Place {
         if let Some(stamp) = &held.stamp {
             return Ok(Some(Revision { stamp: stamp.clone(), text: held.text.clone() }));
         }
+        if self.plane.governs() {
+            tracing::error!("what was put into the store is refused: the control plane says what is served");
+            return self.host.newest().await.map_err(|error| error.to_string());
+        }
         let parsed = understand_text(&held.text, means);
         tell(&parsed.problems);
         let found = if parsed.is_refused() {
@@ -143,7 +152,7 @@ impl Place {
         if let Some(made) = &*made {
             self.host.configure(&made.gateway.audit());
         }
-        made.as_ref().is_some_and(|made| self.is_old(made)) || self.host.lags()
+        made.as_ref().is_some_and(|made| self.is_old(made)) || self.host.lags() || self.plane.is_due()
     }
 
     /// Does, after an answer, what there is to do.
@@ -152,6 +161,13 @@ impl Place {
             self.host.flush().await;
         }
         self.refresh().await;
+        #[cfg(feature = "control")]
+        if self.plane.is_due() {
+            let gateway = self.made.borrow().as_ref().map(|made| made.gateway.clone());
+            if let Some(gateway) = gateway {
+                self.plane.ask(&gateway).await;
+            }
+        }
     }
 
     fn is_old(&self, made: &Made) -> bool {
@@ -280,6 +296,7 @@ fn served(parsed: Parsed) -> Result<Config, Unserved> {
 fn options(config: Config, managed: Managed, bindings: &Bindings) -> Result<Options, Unserved> {
     let admin_key = bindings.text("PORTCULLIS_ADMIN_KEY").as_deref().and_then(AdminKey::new);
     let seal_keys = seal_keys(bindings)?;
+    Plane::check(bindings)?;
     let exposure = Exposure::Network;
     Ok(Options { config, seal_keys, exposure, started_by: Vec::new(), admin_key, managed })
 }

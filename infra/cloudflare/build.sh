@@ -6,8 +6,8 @@
 # Makes the toolchain where it is missing (infra/wasm-toolchain.sh); no other program has to be installed. `wrangler`
 # runs it before `dev` and `deploy`. Nothing is built twice.
 #
-# Settings: those of infra/wasm-toolchain.sh; CARGO_TARGET_DIR; FEATURES=control for a Worker that is a control plane too;
-# OUT, another folder than edge-worker/build.
+# Settings: those of infra/wasm-toolchain.sh; CARGO_TARGET_DIR; FEATURES=control for a Worker that is a control plane too,
+# or is governed by one; OUT, another folder than edge-worker/build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

@@ -23,6 +23,7 @@ use portcullis_native::HttpClient;
 
 use crate::settings;
 use crate::table::trail::Sink;
+use crate::tenancy::Tenancy;
 use crate::underway::Underway;
 
 /// Where requests are counted for all environments: [`Quotas`], as an object.
@@ -71,13 +72,19 @@ pub(crate) struct Function {
     meetings: Meetings,
     tallies: Tallies,
     reading: Reading,
+    tenancy: Tenancy,
 }
 
 impl Function {
     /// Makes the environment with what it shares with others.
     pub(crate) fn new(http: HttpClient, stores: Stores, reading: Reading, underway: Underway) -> Self {
         let (meetings, tallies) = (Meetings::default(), Tallies::default());
-        Self { http, stores, underway, meetings, tallies, reading }
+        Self { http, stores, underway, meetings, tallies, reading, tenancy: Tenancy::default() }
+    }
+
+    /// Returns whose it is.
+    pub(crate) fn tenancy(&self) -> &Tenancy {
+        &self.tenancy
     }
 
     /// Returns what is shared.
@@ -237,6 +244,10 @@ impl Host for Function {
 
     fn place(&self) -> Place {
         Place::Function
+    }
+
+    fn is_owned_by(&self, owner: &str) -> Result<(), &'static str> {
+        self.tenancy.is_owned_by(owner)
     }
 
     fn once(&self) -> Option<&Arc<dyn Once>> {

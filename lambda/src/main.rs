@@ -24,6 +24,7 @@ use crate::secrets::Manager;
 use crate::secrets::store::Store;
 use crate::settings::Settings;
 use crate::table::Table;
+use crate::tenancy::Tenancy;
 use crate::underway::Underway;
 
 mod answer;
@@ -38,6 +39,7 @@ mod runtime;
 mod secrets;
 mod settings;
 mod table;
+mod tenancy;
 mod underway;
 
 fn main() -> anyhow::Result<()> {
@@ -73,6 +75,7 @@ async fn run(platform: Platform, at_a_time: usize) -> anyhow::Result<()> {
         }
     };
     let host = Function::new(HttpClient::default(), stores, reading, underway.clone());
+    let tenancy = host.tenancy().clone();
     let environment = Arc::new(Environment::new(settings, host, underway, manager));
     let answered = Answered::default();
     match Extension::register(&platform).await {
@@ -90,8 +93,9 @@ async fn run(platform: Platform, at_a_time: usize) -> anyhow::Result<()> {
                                     request");
         }
     }
-    let invocations = (0..at_a_time.max(1))
-        .map(|_| tokio::spawn(answer_all(platform.clone(), environment.clone(), answered.clone())));
+    let invocations = (0..at_a_time.max(1)).map(|_| {
+        tokio::spawn(answer_all(platform.clone(), environment.clone(), tenancy.clone(), answered.clone()))
+    });
     let mut terminated = signal(SignalKind::terminate()).context("cannot wait for the end")?;
     tokio::select! {
         ended = futures::future::select_all(invocations) => ended.0?,
@@ -136,10 +140,12 @@ fn stores(
 async fn answer_all(
     platform: Platform,
     environment: Arc<Environment>,
+    tenancy: Tenancy,
     answered: Answered,
 ) -> anyhow::Result<()> {
     loop {
         let invocation = platform.next().await?;
+        tenancy.invoked_for(invocation.tenant.as_deref());
         let ticket = invocation.ticket.clone();
         let outcome = match event::request(&invocation.event) {
             Ok((request, front)) => {

@@ -22,6 +22,7 @@ use portcullis_core::body::Body;
 use serde_json::json;
 
 const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
+const TENANT: &str = "lambda-runtime-aws-tenant-id";
 const DEADLINE: &str = "lambda-runtime-deadline-ms";
 /// What is less is no time since 1970, but how long an invocation may take: `cargo lambda watch` has it so.
 const A_YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
@@ -50,6 +51,8 @@ pub(crate) struct Invocation {
     pub(crate) ticket: Ticket,
     /// When the platform ends it, in milliseconds since the Unix epoch.
     pub(crate) deadline: u64,
+    /// Which tenant it is of, where the platform keeps an environment for each.
+    pub(crate) tenant: Option<String>,
     /// The event, as JSON text.
     pub(crate) event: Bytes,
 }
@@ -97,7 +100,8 @@ impl Platform {
             text(DEADLINE).and_then(|text| text.parse().ok()).context("an invocation has no deadline")?;
         let deadline = if told < A_YEAR { portcullis_native::now() + told } else { told };
         let ticket = Ticket { request, invocation: head.headers.get(&INVOCATION_ID).cloned() };
-        Ok(Invocation { ticket, deadline, event: body.collect().await?.to_bytes() })
+        let tenant = text(TENANT).filter(|tenant| !tenant.is_empty()).map(str::to_owned);
+        Ok(Invocation { ticket, deadline, tenant, event: body.collect().await?.to_bytes() })
     }
 
     /// Answers an invocation; returns once the platform has the whole answer.

@@ -1,10 +1,15 @@
-//! A control plane on this machine, and what is asked of it.
+//! A control plane on this machine, what is asked of it, and calls that go through what it governs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
 
 use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
+use crate::between::{Between, Seen};
 use crate::gateway::{Builder, Gateway, Host};
-use crate::http::Request;
+use crate::http::{Request, Response};
 use crate::process::Finished;
 use crate::upstream::{Upstream, free_port};
 use crate::wait;
@@ -24,9 +29,8 @@ impl Plane {
     pub fn start() -> Self {
         let gateway =
             Gateway::with("version: 1\n").configured_remotely().env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY);
-        let server = Upstream::fixture(&[]);
-        let gateway = gateway.on(Host::Local).env("UPSTREAM_OF_THE_FLEET", server.url());
-        let plane = Self { gateway: gateway.at_port(free_port()).start(), server };
+        let gateway = gateway.on(Host::Local);
+        let plane = Self { gateway: gateway.at_port(free_port()).start(), server: Upstream::fixture(&[]) };
         plane.push(&["up"]);
         plane
     }
@@ -34,11 +38,6 @@ impl Plane {
     /// Its URL, without a path.
     pub fn url(&self) -> String {
         self.gateway.url_of("")
-    }
-
-    /// The URL of the server that its configurations are about.
-    pub fn upstream(&self) -> String {
-        self.server.url().to_owned()
     }
 
     /// Asks its admin API; panics where that is refused.
@@ -117,4 +116,63 @@ pub fn served(gateway: &Gateway) -> Vec<String> {
 #[track_caller]
 pub fn sees(gateway: &Gateway, names: &[&str]) {
     wait::expect(&format!("{names:?} to be served"), || served(gateway) == names);
+}
+
+/// Calls of an agent that end only when they are told to.
+#[derive(Debug)]
+pub struct Traffic {
+    on: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    calls: JoinHandle<Vec<String>>,
+}
+
+impl Traffic {
+    /// Calls the server `up` at a gateway again and again.
+    pub fn through(gateway: &Gateway) -> Self {
+        let (url, on, done) =
+            (gateway.url().to_owned(), Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let (goes_on, counted) = (on.clone(), done.clone());
+        let calls = thread::spawn(move || {
+            let (agent, mut lost) = (Agent::modern(&url), Vec::new());
+            while goes_on.load(Ordering::Relaxed) {
+                let params = json!({ "name": "up__echo", "arguments": { "text": "hi" } });
+                match agent.post("tools/call", params).try_send().map(Response::try_text) {
+                    Some(Ok(text)) if text.contains("\"result\"") && !text.contains("\"isError\":true") => {}
+                    other => lost.push(format!("{other:?}")),
+                }
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            lost
+        });
+        let traffic = Self { on, done, calls };
+        traffic.goes_on();
+        traffic
+    }
+
+    /// Waits for further calls to be over.
+    pub fn goes_on(&self) {
+        let so_far = self.done.load(Ordering::Relaxed);
+        wait::expect("calls", || self.done.load(Ordering::Relaxed) > so_far + 3);
+    }
+
+    /// Ends; each call has come to its result.
+    pub fn ends_without_loss(self) {
+        self.on.store(false, Ordering::Relaxed);
+        let lost = self.calls.join().expect("the traffic ends");
+        assert_eq!(lost, [""; 0], "of {}", self.done.load(Ordering::Relaxed));
+    }
+}
+
+/// Whether a request asks for a snapshot.
+pub fn asks(request: &[u8]) -> bool {
+    request.starts_with(b"GET /fleet/v1/snapshot")
+}
+
+/// The request that was given a snapshot last, as somebody in between saw it, and that snapshot.
+pub fn given(between: &Between) -> Seen {
+    let is_given = |answer: &[u8]| answer.starts_with(b"HTTP/1.1 200");
+    let seen = between.seen().into_iter().rev();
+    seen.into_iter()
+        .find(|(request, answer)| asks(request) && is_given(answer))
+        .expect("a snapshot was given")
 }

@@ -2,59 +2,14 @@
 //! whoever of them is killed, no call is lost elsewhere; and nothing that is forged or replayed is served.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
 
 use portcullis_tests::agent::Agent;
 use portcullis_tests::between::Between;
 use portcullis_tests::gateway::Gateway;
-use portcullis_tests::http::{Response, send_bytes};
-use portcullis_tests::plane::{Plane, sees, served};
+use portcullis_tests::http::send_bytes;
+use portcullis_tests::plane::{Plane, Traffic, asks, given, sees, served};
 use portcullis_tests::wait;
 use serde_json::{Value, json};
-
-/// Calls of an agent that end only when they are told to.
-struct Traffic {
-    on: Arc<AtomicBool>,
-    done: Arc<AtomicUsize>,
-    calls: JoinHandle<Vec<String>>,
-}
-
-impl Traffic {
-    fn through(gateway: &Gateway) -> Self {
-        let (url, on, done) =
-            (gateway.url().to_owned(), Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
-        let (goes_on, counted) = (on.clone(), done.clone());
-        let calls = thread::spawn(move || {
-            let (agent, mut lost) = (Agent::modern(&url), Vec::new());
-            while goes_on.load(Ordering::Relaxed) {
-                let params = json!({ "name": "up__echo", "arguments": { "text": "hi" } });
-                match agent.post("tools/call", params).try_send().map(Response::try_text) {
-                    Some(Ok(text)) if text.contains("\"result\"") && !text.contains("\"isError\":true") => {}
-                    other => lost.push(format!("{other:?}")),
-                }
-                counted.fetch_add(1, Ordering::Relaxed);
-            }
-            lost
-        });
-        let traffic = Self { on, done, calls };
-        traffic.goes_on();
-        traffic
-    }
-
-    /// Waits for further calls to be over.
-    fn goes_on(&self) {
-        let so_far = self.done.load(Ordering::Relaxed);
-        wait::expect("calls", || self.done.load(Ordering::Relaxed) > so_far + 3);
-    }
-
-    fn ends_without_loss(self) {
-        self.on.store(false, Ordering::Relaxed);
-        let lost = self.calls.join().expect("the traffic ends");
-        assert_eq!(lost, [""; 0], "of {}", self.done.load(Ordering::Relaxed));
-    }
-}
 
 #[test]
 fn what_is_pushed_goes_out_in_stages_and_back_and_no_call_is_lost() {
@@ -116,22 +71,13 @@ fn whoever_is_killed_the_others_go_on() {
     calls.ends_without_loss();
 }
 
-/// Whether a request asks for a snapshot.
-fn asks(request: &[u8]) -> bool {
-    request.starts_with(b"GET /fleet/v1/snapshot")
-}
-
 #[test]
 fn nothing_that_is_forged_or_replayed_is_served() {
     let plane = Plane::start();
     let between = Between::before(plane.gateway.port());
     let member = plane.member_at(&between.url(), "one");
     let calls = Traffic::through(&member);
-    let is_given = |answer: &[u8]| answer.starts_with(b"HTTP/1.1 200");
-    let given = move |seen: &[(Vec<u8>, Vec<u8>)]| {
-        seen.iter().rev().find(|(request, answer)| asks(request) && is_given(answer)).cloned()
-    };
-    let (proven, first) = given(&between.seen()).expect("a snapshot was given");
+    let (proven, first) = given(&between);
     plane.push(&["b", "up"]);
     sees(&member, &["b", "up"]);
     let rejects = |why: &str| {

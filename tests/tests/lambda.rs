@@ -343,3 +343,44 @@ fn a_call_whose_environment_is_killed_at_any_step_is_done_once_at_most() {
         assert!(outcomes.last().is_some_and(|outcome| outcome.answered), "{outcomes:?}");
     }
 }
+
+#[test]
+fn each_identity_has_an_environment_of_its_own_where_the_platform_keeps_tenants_apart() {
+    let upstream = Upstream::fixture(&["--era", "modern"]);
+    let function = || {
+        let config = json!({
+            "version": 1,
+            "gateway": { "isolation": "per-identity" },
+            "auth": { "required": true },
+            "servers": { "s": { "url": upstream.url() } },
+            "agents": { "one": { "allow": ["*"] } },
+        });
+        Gateway::with(&config.to_string()).on(Host::Lambda).env("PORTCULLIS_ADMIN_KEY", ADMIN_KEY)
+    };
+    let key = |gateway: &Gateway| {
+        let made = gateway.cli(&["keys", "create", "--json", "--agent", "one"]);
+        let made: Value = serde_json::from_str(&made.stdout).expect("a key");
+        made["key"].as_str().expect("a key").to_owned()
+    };
+    let listed = |gateway: &Gateway, (key, tenant): (&str, &str)| {
+        let agent = Agent::modern(gateway.url()).bearer(key).header("x-tenant", tenant);
+        let response = agent.post("tools/list", json!({})).send();
+        (response.status, response.text())
+    };
+    let apart = function().of_function("tenant", json!("x-tenant")).start();
+    let (one, two) = (key(&apart), key(&apart));
+    for (key, tenant) in [(&one, "a"), (&two, "b"), (&one, "a")] {
+        let (status, said) = listed(&apart, (key, tenant));
+        assert!(status == 200 && said.contains("s__echo"), "{tenant}: {status} {said}");
+    }
+    // Whoever comes as the tenant that another is finds the other's environment, and is not served by it; nor is anybody from then on.
+    for key in [&two, &one] {
+        let (status, said) = listed(&apart, (key, "a"));
+        assert!(status == 503 && said.contains("a key of API Gateway that is its own"), "{status} {said}");
+    }
+    assert_eq!(listed(&apart, (&two, "b")).0, 200, "the other tenant's goes on");
+
+    let shared = function().start();
+    let (status, said) = listed(&shared, (&key(&shared), "a"));
+    assert!(status == 503 && said.contains("`Isolation=tenant`"), "{status} {said}");
+}

@@ -25,6 +25,11 @@ pub const NOBODY: &str = "anonymous";
 /// The method by which an agent listens.
 const LISTEN: &str = "subscriptions/listen";
 
+/// Returns whose instance a caller's is.
+fn owner_of(who: &Identity) -> &str {
+    who.principal.as_deref().unwrap_or(NOBODY)
+}
+
 impl<H: Host> Gateway<H> {
     /// Tells whether a request belongs to an instance of its caller's own, which this one is not.
     pub(super) fn is_for_another(&self, head: &Parts, snapshot: &Snapshot) -> bool {
@@ -32,6 +37,11 @@ impl<H: Host> Gateway<H> {
             && self.host().place() != Place::Owner
             // Whoever was let in before has been handed over, or is the one that this process is for.
             && head.extensions.get::<Proof>().is_none()
+    }
+
+    /// Tells whether the caller's own instance is another than this one: the platform may keep callers apart itself.
+    pub(super) fn is_anothers(&self, who: &Identity) -> bool {
+        self.host().is_owned_by(owner_of(who)).is_err()
     }
 
     /// Tells whether this process lasts, and has each identity served by another: it keeps no server itself.
@@ -48,7 +58,7 @@ impl<H: Host> Gateway<H> {
 
     /// Has the caller's own instance answer a request.
     pub(super) async fn answer_apart(&self, head: &Parts, body: Body, who: &Identity) -> Reply {
-        let owner = who.principal.as_deref().unwrap_or(NOBODY).to_owned();
+        let owner = owner_of(who).to_owned();
         let is_listening = || head.headers.get(&names::METHOD).is_some_and(|method| method == LISTEN);
         let answered =
             if head.method == Method::GET || is_listening() { Answered::Listening } else { Answered::Whole };
@@ -70,8 +80,7 @@ impl<H: Host> Gateway<H> {
             Err(refusal) => return self.turn_away(head, Some(who), &refusal),
         };
         let Some(owners) = self.host().identities() else {
-            let why = "each identity is to have a gateway of its own, and this one makes none: its operator has to start it \
-                       anew, or on a host that can";
+            let why = self.host().is_owned_by(&owner).err().unwrap_or("it is to be asked again");
             let refusal = Refusal::new(code::INTERNAL, why).with_status(StatusCode::SERVICE_UNAVAILABLE);
             return self.unanswered(head, &raw, who, &refusal);
         };

@@ -112,6 +112,7 @@ impl<H: Host> Gateway<H> {
             Ok(who) => who,
             Err(refused) => return *refused,
         };
+        let is_for_another = self.is_anothers(&who) && is_for_another;
         let takes_place = head.extensions.get::<Piped>() != Some(&Piped::Tells);
         let place = match takes_place.then(|| self.take_place()).transpose() {
             Ok(place) => place,

@@ -310,6 +310,15 @@ impl Host for Edge {
         Box::pin(SendFuture::new(signing))
     }
 
+    #[cfg(feature = "control")]
+    fn sign_with_seed(
+        &self,
+        seed: [u8; 32],
+        message: Vec<u8>,
+    ) -> BoxFuture<'_, Result<portcullis_core::ports::SeedSigned, NotSigned>> {
+        Box::pin(SendFuture::new(super::seed::sign(seed, message)))
+    }
+
     fn connections(&self) -> Option<&Arc<dyn ConnectionStore>> {
         self.connections.as_ref()
     }

@@ -19,6 +19,8 @@ mod objects;
 mod records;
 mod scribe;
 mod secrets;
+#[cfg(feature = "control")]
+mod seed;
 mod sent;
 mod streams;
 mod told;

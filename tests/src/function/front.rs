@@ -142,7 +142,20 @@ async fn answer(function: &Arc<Function>, request: Request<Incoming>) -> Reply {
         return said(StatusCode::PAYLOAD_TOO_LARGE, "{\"message\":\"Request Entity Too Large\"}");
     };
     let event = event::of(&head, &body.to_bytes(), function.settings.front);
+    let value = |name: &String| Some(head.headers.get(name.as_str())?.to_str().ok()?.to_owned());
+    // What operators ask is a tenant's of its own.
+    let is_operators = !head.uri.path().starts_with("/mcp");
+    let tenant = function
+        .settings
+        .tenant
+        .as_ref()
+        .map(|name| value(name).or_else(|| is_operators.then(|| "operator".to_owned())));
+    if tenant == Some(None) {
+        return said(StatusCode::FORBIDDEN, "{\"message\":\"Forbidden\"}");
+    }
     // The request goes on when its client has gone.
     let function = function.clone();
-    tokio::spawn(async move { function.invoke(event).await }).await.unwrap_or_else(|_| failed())
+    tokio::spawn(async move { function.invoke(event, tenant.flatten()).await })
+        .await
+        .unwrap_or_else(|_| failed())
 }

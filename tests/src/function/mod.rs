@@ -59,6 +59,10 @@ pub struct Settings {
     /// How many environments there are at least; they take turns.
     #[serde(default = "one")]
     pub environments: usize,
+    /// The header that says of which tenant a request is, where each tenant has environments of its own. On the platform, API
+    /// Gateway says it, by the key that it was asked with.
+    #[serde(default)]
+    pub tenant: Option<String>,
 }
 
 /// What is before a function.
@@ -128,9 +132,9 @@ impl Function {
     }
 
     /// Has an environment answer an event.
-    async fn invoke(self: &Arc<Self>, event: String) -> Reply {
+    async fn invoke(self: &Arc<Self>, event: String, tenant: Option<String>) -> Reply {
         let (answer, answered) = oneshot::channel();
-        let mut job = Job::new(event, self.settings.timeout, answer);
+        let mut job = Job::new((event, tenant), self.settings.timeout, answer);
         let id = job.id.clone();
         let mut started = None;
         let environment = loop {

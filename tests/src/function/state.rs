@@ -29,15 +29,20 @@ pub(super) type Told = Response<Full<Bytes>>;
 pub(super) struct Job {
     pub(super) id: String,
     event: String,
+    tenant: Option<String>,
     timeout: u64,
     answer: oneshot::Sender<Reply>,
 }
 
 impl Job {
-    pub(super) fn new(event: String, timeout: u64, answer: oneshot::Sender<Reply>) -> Self {
+    pub(super) fn new(
+        (event, tenant): (String, Option<String>),
+        timeout: u64,
+        answer: oneshot::Sender<Reply>,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = format!("00000000-0000-4000-8000-{:012}", NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { id, event, timeout, answer }
+        Self { id, event, tenant, timeout, answer }
     }
 
     /// When its time is over that begins now, in milliseconds since the Unix epoch.
@@ -56,6 +61,10 @@ impl Job {
                 "arn:aws:lambda:eu-west-1:000000000000:function:portcullis",
             )
             .header("lambda-runtime-trace-id", "Root=1-00000000-000000000000000000000000;Sampled=0");
+        let told = match &self.tenant {
+            Some(tenant) => told.header("lambda-runtime-aws-tenant-id", tenant),
+            None => told,
+        };
         told.body(self.event.clone().into()).expect("an answer")
     }
 
@@ -85,6 +94,8 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 struct Environment {
     process: Option<i32>,
+    /// The tenant that it is for, once it was given a request.
+    tenant: Option<String>,
     /// The runtime asks for events.
     runtime: VecDeque<oneshot::Sender<Told>>,
     extension: Extension,
@@ -139,7 +150,9 @@ impl State {
 
     /// Gives a job to an environment that is ready, if there is one; returns its number.
     pub(super) fn take(&mut self, job: Job, settings: &Settings) -> Result<u64, Job> {
-        let ready = self.environments.iter().filter(|(_, env)| env.is_ready(settings.at_a_time));
+        let is_its = |env: &Environment| env.tenant.is_none() || env.tenant == job.tenant;
+        let ready =
+            self.environments.iter().filter(|(_, env)| env.is_ready(settings.at_a_time) && is_its(env));
         // The platform prefers the one that was used last; those that take turns, the one that was used least.
         let number = if settings.environments > 1 {
             let enough = self.environments.len() >= settings.environments;
@@ -155,6 +168,7 @@ impl State {
             environment.signal(Signal::SIGCONT);
         }
         environment.requests += 1;
+        environment.tenant.clone_from(&job.tenant);
         let deadline = job.deadline();
         if let Some(runtime) = environment.runtime.pop_front() {
             runtime.send(job.to_runtime(deadline)).ok();
