@@ -1,10 +1,15 @@
 //! A control plane and the gateways that it governs, under traffic: what is pushed reaches them, stage by stage and back;
 //! whoever of them is killed, no call is lost elsewhere; and nothing that is forged or replayed is served.
 
+use std::collections::BTreeSet;
+
+use portcullis_tests::agent::Agent;
 use portcullis_tests::between::Between;
+use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::send_bytes;
 use portcullis_tests::plane::{Plane, Traffic, asks, given, sees, served};
 use portcullis_tests::wait;
+use serde_json::{Value, json};
 
 #[test]
 fn what_is_pushed_goes_out_in_stages_and_back_and_no_call_is_lost() {
@@ -107,4 +112,98 @@ fn nothing_that_is_forged_or_replayed_is_served() {
     assert!(ran.stderr.contains("the enrolment token is not valid, or no longer"), "{}", ran.stderr);
     let token = String::from_utf8_lossy(&proven).contains("pce_");
     assert!(!token, "a token is not sent");
+}
+
+/// What the control plane has of a gateway's trail, line by line.
+fn forwarded(plane: &Plane, name: &str) -> Vec<String> {
+    let ran = plane.gateway.cli(&["audit", "export", "--url", &plane.url(), "--gateway", name]);
+    assert_eq!(ran.code(), Some(0), "{}", ran.stderr);
+    ran.stdout.lines().map(str::to_owned).collect()
+}
+
+/// What a gateway has recorded itself.
+fn recorded(gateway: &Gateway) -> Vec<String> {
+    let ran = gateway.cli(&["audit", "export"]);
+    assert_eq!(ran.code(), Some(0), "{}", ran.stderr);
+    ran.stdout.lines().map(str::to_owned).collect()
+}
+
+/// Calls a tool that often.
+fn calls(gateway: &Gateway, many: usize) {
+    let agent = Agent::modern(gateway.url());
+    for _ in 0..many {
+        agent.call("up__echo", &json!({ "text": "hi" }));
+    }
+}
+
+/// Waits for the control plane to have every line of a gateway's trail, and each once.
+fn has_all(plane: &Plane, name: &str, gateway: &Gateway) {
+    wait::expect(&format!("the trail of {name}"), || {
+        let (there, here) = (forwarded(plane, name), recorded(gateway));
+        assert!(there.len() <= here.len(), "nothing comes twice");
+        there == here
+    });
+}
+
+/// Every entry that the control plane shows, page by page.
+fn shown(plane: &Plane, order: &str) -> Vec<String> {
+    let (mut all, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = plane.ask("GET", &format!("audit?limit=7&order={order}{cursor}"), &[], "");
+        let gateways = page["gateways"].as_array().cloned().unwrap_or_default();
+        let entries = page["entries"].as_array().cloned().unwrap_or_default();
+        for (at, entry) in entries.iter().enumerate() {
+            let of = gateways.get(at).and_then(Value::as_str).filter(|name| !name.is_empty()).unwrap_or("-");
+            all.push(format!("{of} {} {}", entry["id"], entry["method"]));
+        }
+        let Some(next) = page["cursor"].as_str() else { return all };
+        cursor = format!("&cursor={next}");
+    }
+}
+
+#[test]
+fn what_gateways_record_is_read_at_their_control_plane_and_outlives_either() {
+    let mut plane = Plane::start();
+    let (mut one, other) = (plane.member("one"), plane.member("other"));
+    calls(&one, 5);
+    calls(&other, 3);
+    has_all(&plane, "one", &one);
+    plane.gateway.process().kill();
+    calls(&one, 4);
+    plane.gateway.restart();
+    let called = |line: &&String| line.contains("tools/call");
+    wait::expect("the calls to be written", || recorded(&one).iter().filter(called).count() == 9);
+    one.process().kill();
+    one.restart();
+    calls(&one, 2);
+    has_all(&plane, "one", &one);
+    has_all(&plane, "other", &other);
+
+    let verdicts = plane.ask("GET", "audit/verify", &[], "");
+    let writers = verdicts["writers"].as_array().cloned().unwrap_or_default();
+    let last = |name: &str| {
+        let own = |writer: &&Value| writer["writer"].as_str().is_some_and(|writer| writer.starts_with(name));
+        writers.iter().find(own).map(|writer| (writer["whole"].clone(), writer["last"].clone()))
+    };
+    assert_eq!(writers.len(), 3, "{verdicts}");
+    for (name, gateway) in [("one ", &one), ("other ", &other)] {
+        assert_eq!(last(name), Some((true.into(), recorded(gateway).len().into())), "{verdicts}");
+    }
+    let statistics = plane.ask("GET", "statistics", &[], "");
+    let counted = |name: &str| {
+        let all = statistics["gateways"].as_array().cloned().unwrap_or_default();
+        all.iter().find(|one| one["name"] == name).map_or(Value::Null, |one| one["calls"].clone())
+    };
+    assert_eq!((counted("one"), counted("other")), (11.into(), 3.into()), "{statistics}");
+    assert_eq!(statistics["agents"][0]["calls"], 14, "{statistics}");
+
+    // However it is read, each entry comes once.
+    let (newest, oldest) = (shown(&plane, "newest"), shown(&plane, "oldest"));
+    let distinct: BTreeSet<_> = newest.iter().collect();
+    assert_eq!(distinct.len(), newest.len());
+    assert_eq!(distinct, oldest.iter().collect());
+    assert!(newest.iter().any(|line| line.starts_with("- ")), "its own ones too");
+    assert_eq!(newest.iter().filter(|line| line.starts_with("one ")).count(), recorded(&one).len());
+    let found = plane.ask("GET", "audit?gateway=other&method=tools%2Fcall", &[], "");
+    assert_eq!(found["entries"].as_array().map(Vec::len), Some(3), "{found}");
 }

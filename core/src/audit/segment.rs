@@ -173,7 +173,7 @@ impl Segment {
     }
 
     /// Tells whether an entry may be in it that is wanted.
-    pub(super) fn may_hold(&self, query: &Query) -> bool {
+    pub(crate) fn may_hold(&self, query: &Query) -> bool {
         let beside = &self.beside;
         let has = |known: &Option<SortedSet<String>>, wanted: &Option<String>| match (known, wanted) {
             (Some(known), Some(wanted)) => known.contains(wanted),

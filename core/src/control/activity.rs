@@ -103,12 +103,17 @@ fn rank(sorted: &[f64], percent: usize) -> Option<f64> {
 pub(crate) struct Statistics {
     servers: BTreeMap<String, Count>,
     agents: BTreeMap<String, Count>,
+    /// Of the gateways that are governed from here.
+    gateways: BTreeMap<String, Count>,
 }
 
 impl Statistics {
-    /// Takes a line of the trail.
-    pub(crate) fn take(&mut self, line: &str) {
+    /// Takes a line of the trail, which is this gateway's own where no other is named.
+    pub(crate) fn take(&mut self, line: &str, gateway: Option<&str>) {
         let Some(seen) = Seen::call(line) else { return };
+        if let Some(name) = gateway {
+            self.gateways.entry(name.to_owned()).or_default().take(&seen);
+        }
         for (counts, name) in [(&mut self.servers, &seen.server), (&mut self.agents, &seen.agent)] {
             // What was refused because it is not there leads to no server.
             if !name.is_empty() {
@@ -122,7 +127,12 @@ impl Statistics {
         let all = |counts: BTreeMap<String, Count>| {
             counts.into_iter().map(|(name, count)| count.described(&name)).collect::<Vec<_>>()
         };
-        json!({ "since": time_text(since), "servers": all(self.servers), "agents": all(self.agents) })
+        json!({
+            "since": time_text(since),
+            "servers": all(self.servers),
+            "agents": all(self.agents),
+            "gateways": all(self.gateways),
+        })
     }
 }
 
@@ -237,14 +247,15 @@ mod tests {
     fn calls_are_counted_and_timed() {
         let mut statistics = Statistics::default();
         for line in lines() {
-            statistics.take(&line);
+            statistics.take(&line, Some("eu-1"));
         }
         let of = |name: &str, denied: u64| {
             let (p50, p95) = (11.5, 100.0);
             json!({ "name": name, "calls": 22, "errors": 2, "denied": denied, "p50_ms": p50, "p95_ms": p95 })
         };
         let since = "1970-01-01T00:00:00.000Z";
-        let expected = json!({ "since": since, "servers": [of("git", 0)], "agents": [of("ana", 1)] });
+        let (servers, agents, gateways) = ([of("git", 0)], [of("ana", 1)], [of("eu-1", 1)]);
+        let expected = json!({ "since": since, "servers": servers, "agents": agents, "gateways": gateways });
         assert_eq!(statistics.described(0), expected);
     }
 

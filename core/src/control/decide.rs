@@ -51,6 +51,8 @@ pub struct InStore {
     pub(crate) digest: String,
     /// The control plane that says what is served, where one does: nobody else writes then.
     pub governed: Option<String>,
+    /// Whether it has been asked since this gateway began.
+    pub(crate) asked: bool,
     /// The version that was refused since.
     pub(crate) refused: Option<Refused>,
 }

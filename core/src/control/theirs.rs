@@ -12,7 +12,7 @@ use crate::wire::message::ObjectWriter;
 /// What a line says of its place in the chain: it tells how much others do.
 const PLACE: [&str; 2] = ["id", "prev"];
 /// How long a cursor is made before it is sealed, so that its length tells nothing.
-const LENGTH: usize = 64;
+const LENGTH: usize = 384;
 
 /// Returns the principals whose entries are somebody's.
 pub(crate) fn principals(own: &Arc<str>, keys: &[Kept]) -> Vec<Arc<str>> {

@@ -253,7 +253,7 @@ fn refusal_of(status: StatusCode, detail: &str) -> Refusal {
 }
 
 /// What requests are called in entries, besides the operations of the admin API.
-const KNOWN: [&str; 41] = [
+const KNOWN: [&str; 42] = [
     "POST /mcp",
     "GET /mcp",
     "DELETE /mcp",
@@ -293,6 +293,7 @@ const KNOWN: [&str; 41] = [
     "POST /fleet/v1/enrol",
     "GET /fleet/v1/snapshot",
     "POST /fleet/v1/report",
+    "POST /fleet/v1/trail",
     "GET /oauth/callback",
     "GET /oauth/client-metadata.json",
 ];

@@ -29,6 +29,8 @@ use crate::upstream::lock;
 
 /// The largest body of a gateway's request, in bytes.
 const LARGEST: usize = 1 << 20;
+/// The largest one of a gateway of the fleet that forwards its trail.
+const LARGEST_TRAIL: usize = 32 << 20;
 /// How often it is looked whether there is something else for a gateway that waits.
 const LOOK: Duration = Duration::from_secs(1);
 /// For how long a nonce is remembered: longer than its time could count.
@@ -58,12 +60,17 @@ impl<H: Host> Gateway<H> {
             return endpoint::only(step.method());
         }
         let answered = async {
-            let body = body.collect(LARGEST).await?;
             let with = (&**records, &own);
+            let is_large = step == Step::Trail && self.may_be_member(&**records, head).await?;
+            let body = body.collect(if is_large { LARGEST_TRAIL } else { LARGEST }).await?;
             match step {
                 Step::Enrol => self.enrol(with, head, &body).await,
                 Step::Snapshot => self.give_snapshot(with, head, &body).await,
                 Step::Report => self.take_report(with, head, &body).await,
+                Step::Trail => {
+                    let member = self.proven(with, head, &body).await?;
+                    self.take_trail(&**records, &member, (head, &body)).await
+                }
             }
         };
         let answered = answered.await;
@@ -210,6 +217,12 @@ impl<H: Host> Gateway<H> {
         Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "others write what is known of this gateway"))
     }
 
+    /// Tells whether a request names a gateway of the fleet. It proves nothing: that is seen by the body.
+    async fn may_be_member(&self, records: &dyn RecordStore, head: &Parts) -> Result<bool, Fault> {
+        let Some(proof) = shown(head) else { return Ok(false) };
+        Ok(read::<Member>(records, GATEWAY, &proof.gateway).await?.is_some())
+    }
+
     /// Returns the gateway that a request proves to come from; the proof counts once.
     async fn proven(
         &self,
@@ -217,8 +230,7 @@ impl<H: Host> Gateway<H> {
         head: &Parts,
         body: &Bytes,
     ) -> Result<Member, Fault> {
-        let shown = head.headers.get(header::AUTHORIZATION).and_then(|shown| shown.to_str().ok());
-        let proof = shown.and_then(Proof::parse).ok_or_else(unknown)?;
+        let proof = shown(head).ok_or_else(unknown)?;
         let member: Member = read(records, GATEWAY, &proof.gateway).await?.ok_or_else(unknown)?;
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
         let message = proof.message(&own.fleet, (&head.method, target), body);
@@ -254,6 +266,11 @@ impl<H: Host> Gateway<H> {
         reply.headers_mut().insert(HeaderName::from_static(SIGNATURE), signature);
         Ok(reply)
     }
+}
+
+/// Reads what a gateway proves itself by.
+fn shown(head: &Parts) -> Option<Proof> {
+    Proof::parse(head.headers.get(header::AUTHORIZATION)?.to_str().ok()?)
 }
 
 /// Reads the signatures of a request, of which there are exactly so many.

@@ -185,11 +185,16 @@ impl<H: Host> Gateway<H> {
         let looked = self.pull(0).await;
         let rejected = looked.as_ref().err().filter(|(_, is_theirs)| *is_theirs).map(|(why, _)| &*why.0);
         self.report(rejected).await?;
+        self.send_trail(&mut None).await?;
         looked.map_err(|(why, _)| why)
     }
 
-    /// Follows the control plane for as long as the gateway runs.
+    /// Follows the control plane for as long as the gateway runs, and forwards the audit trail to it.
     pub async fn follow_fleet(&self) {
+        future::join(self.follow_plane(), self.forward_trail()).await;
+    }
+
+    async fn follow_plane(&self) {
         let (mut pause, mut trouble, mut rejected) = (PAUSES.0, String::new(), None);
         // What is there is told first, so that the control plane knows of it.
         loop {
@@ -222,12 +227,14 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Asks the control plane once, which may wait for so many seconds, and takes what it gives. With an error comes whether
-    /// it is about what was given.
+    /// it is about what was given. **What was refused is tried once more when the gateway has begun anew**: until then what it
+    /// depends on stays as it is, the environment and the program.
     pub async fn pull(&self, wait: u64) -> Result<Governed, (NotGoverned, bool)> {
         let ours = |error| (error, false);
-        let none = || (NotGoverned("this gateway is in no fleet".into()), false);
-        let (read, known) = self.noted_membership().await.map_err(ours)?.ok_or_else(none)?;
-        let target = format!("/fleet/v1/snapshot?version={}&wait={wait}", known.number);
+        let (read, known) = self.own_membership().await.map_err(ours)?;
+        let again = known.refused.is_some() && !self.has_asked();
+        let (number, wait) = if again { (0, 0) } else { (known.number, wait) };
+        let target = format!("/fleet/v1/snapshot?version={number}&wait={wait}");
         let request = self.proven_request(&known, (Method::GET, &target), Vec::new()).await.map_err(ours)?;
         let patience = PATIENCE + Duration::from_secs(wait);
         let (status, signature, body) = self.asked_of_plane(request, patience).await.map_err(ours)?;
@@ -237,13 +244,29 @@ impl<H: Host> Gateway<H> {
             _ => return Err((NotGoverned(said(&known.url, status, &body)), false)),
         }
         let signer = self.signer(&known, &body, signature.as_deref()).await;
-        match known.judge(&body, signer) {
-            Judged::Same => Ok(Governed::Same),
-            Judged::Refused(why) => {
+        let judged = known.judge(&body, signer);
+        self.note_asked();
+        match (judged, Snapshot::read(&body).filter(|_| again)) {
+            (Judged::Same, Some(snapshot)) => {
+                self.take(snapshot, Membership { refused: None, ..known }, read).await.map_err(ours)
+            }
+            (Judged::Same, None) => Ok(Governed::Same),
+            (Judged::Refused(why), _) => {
                 let why = format!("what came from {} {why}", known.url);
                 Err((NotGoverned(why), true))
             }
-            Judged::Take(snapshot, next) => self.take(*snapshot, *next, read).await.map_err(ours),
+            (Judged::Take(snapshot, next), _) => self.take(*snapshot, *next, read).await.map_err(ours),
+        }
+    }
+
+    /// Tells whether the control plane has given something since this gateway began.
+    fn has_asked(&self) -> bool {
+        matches!(&*lock(&self.0.managed), Managed::ByStore(known) if known.asked)
+    }
+
+    fn note_asked(&self) {
+        if let Managed::ByStore(known) = &mut *lock(&self.0.managed) {
+            known.asked = true;
         }
     }
 
@@ -336,8 +359,7 @@ impl<H: Host> Gateway<H> {
 
     /// Tells the control plane how things are.
     pub async fn report(&self, rejected: Option<&str>) -> Result<(), NotGoverned> {
-        let none = || NotGoverned("this gateway is in no fleet".into());
-        let (_, known) = self.noted_membership().await?.ok_or_else(none)?;
+        let known = self.own_membership().await?.1;
         let servers: Vec<_> = self.readiness().into_iter().map(|server| {
             json!({ "name": server.server, "status": server.status, "reason": server.reason, "tools": server.tools })
         }).collect();
@@ -350,10 +372,24 @@ impl<H: Host> Gateway<H> {
             "counts": self.counts(),
             "program": env!("CARGO_PKG_VERSION"),
         });
-        let body = body.to_string().into_bytes();
-        let request = self.proven_request(&known, (Method::POST, "/fleet/v1/report"), body).await?;
+        self.tell_plane((Method::POST, "/fleet/v1/report"), body.to_string().into_bytes()).await.map(|_| ())
+    }
+
+    async fn own_membership(&self) -> Result<(String, Membership), NotGoverned> {
+        let none = || NotGoverned("this gateway is in no fleet".into());
+        self.noted_membership().await?.ok_or_else(none)
+    }
+
+    /// Tells the control plane something; returns what it answers.
+    pub(super) async fn tell_plane(
+        &self,
+        to: (Method, &str),
+        body: Vec<u8>,
+    ) -> Result<bytes::Bytes, NotGoverned> {
+        let known = self.own_membership().await?.1;
+        let request = self.proven_request(&known, to, body).await?;
         let (status, _, body) = self.asked_of_plane(request, PATIENCE).await?;
-        if status.is_success() { Ok(()) } else { Err(NotGoverned(said(&known.url, status, &body))) }
+        if status.is_success() { Ok(body) } else { Err(NotGoverned(said(&known.url, status, &body))) }
     }
 
     /// Returns what has been counted since the gateway began, as far as somebody counts.

@@ -25,6 +25,10 @@ mod drawers;
 #[cfg(feature = "control")]
 mod fleet;
 #[cfg(feature = "control")]
+mod forwarded;
+#[cfg(feature = "control")]
+mod forwarding;
+#[cfg(feature = "control")]
 mod govern;
 #[cfg(feature = "control")]
 mod governed;

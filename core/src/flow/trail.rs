@@ -9,9 +9,11 @@ use futures::{StreamExt, stream};
 use http::{HeaderValue, StatusCode, header};
 
 use super::control::Asked;
+#[cfg(feature = "control")]
+use super::forwarded::Of;
 use crate::audit::{BadQuery, LONGEST_PAGE, Order, Page, Query, Unreadable};
 use crate::body::{self, Body, Reply};
-use crate::control::answer::Fault;
+use crate::control::answer::{Fault, kept_from_caches};
 use crate::error::Unreachable;
 use crate::gateway::Gateway;
 use crate::ports::{AuditQuery, Host};
@@ -31,8 +33,8 @@ pub(super) enum Reading {
 }
 
 impl<H: Host> Gateway<H> {
-    /// Returns the trail, where it can be read.
-    pub(super) fn readable_trail(&self) -> Result<&Arc<dyn AuditQuery>, Fault> {
+    /// Returns this gateway's own trail, where it can be read.
+    pub(super) fn own_trail(&self) -> Result<&Arc<dyn AuditQuery>, Fault> {
         let none = || {
             let detail = "this gateway keeps no audit trail that it could read";
             Fault::new(StatusCode::NOT_FOUND, "no-trail", detail)
@@ -44,20 +46,33 @@ impl<H: Host> Gateway<H> {
     #[cfg(not(feature = "control"))]
     #[expect(clippy::unused_async, reason = "what is a member's is read from a store")]
     async fn trail_of(&self, _: &Asked<'_>) -> Result<Arc<dyn AuditQuery>, Fault> {
-        self.readable_trail().cloned()
+        self.own_trail().cloned()
     }
 
     /// Answers with what the trail holds.
+    #[cfg(not(feature = "control"))]
     pub(super) async fn read_trail(&self, asked: &Asked<'_>, what: Reading) -> Result<Reply, Fault> {
         let trail = self.trail_of(asked).await?;
         let query = Query::parse(asked.query.unwrap_or_default(), self.host().now())?;
-        let mut reply = match what {
+        let reply = match what {
             Reading::Page => body::json(StatusCode::OK, trail.page(query).await?.to_json()),
             Reading::Export => export(trail, query).await?,
             Reading::Verify => verify(&*trail, query).await?,
         };
-        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Ok(reply)
+        Ok(kept_from_caches(reply))
+    }
+
+    /// Answers with what the trail holds; where this gateway governs others, with what theirs hold too.
+    #[cfg(feature = "control")]
+    pub(super) async fn read_trail(&self, asked: &Asked<'_>, what: Reading) -> Result<Reply, Fault> {
+        let (of, rest) = Of::read(asked.query.unwrap_or_default());
+        let query = Query::parse(&rest, self.host().now())?;
+        let reply = match what {
+            Reading::Page => body::json(StatusCode::OK, self.readable(asked, of).await?.told(query).await?),
+            Reading::Export => export(self.trail_of(asked, of).await?, query).await?,
+            Reading::Verify => verify(&*self.trail_of(asked, of).await?, query).await?,
+        };
+        Ok(kept_from_caches(reply))
     }
 }
 

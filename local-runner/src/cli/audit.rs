@@ -15,6 +15,9 @@ pub(crate) struct Audit {
     /// A gateway that runs: its trail is read, not that of the data folder
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) url: Option<http::Uri>,
+    /// Only what this gateway has recorded that the one at URL governs
+    #[arg(long, value_name = "NAME", global = true, requires = "url")]
+    pub(crate) gateway: Option<String>,
     #[command(flatten)]
     pub(crate) credential: AdminCredential,
     #[command(subcommand)]

@@ -27,7 +27,7 @@ const PATH: &str = "audit";
 
 pub(super) async fn run(args: Audit) -> anyhow::Result<ExitCode> {
     let trail = match &args.url {
-        Some(url) => Trail::Remote(Box::new(Admin::new(url, &args.credential)?)),
+        Some(url) => Trail::Remote(Box::new(Admin::new(url, &args.credential)?), args.gateway),
         None => Trail::Local(Reading::open(&data::folder(args.data_dir)?)?),
     };
     match args.command {
@@ -42,8 +42,8 @@ pub(super) async fn run(args: Audit) -> anyhow::Result<ExitCode> {
 enum Trail {
     /// That of a data folder.
     Local(Reading),
-    /// That of a gateway that runs.
-    Remote(Box<Admin>),
+    /// That of a gateway that runs, and of which of those that it governs.
+    Remote(Box<Admin>, Option<String>),
 }
 
 /// A page, as a gateway that runs writes it.
@@ -58,9 +58,9 @@ impl Trail {
     async fn page(&self, query: &Query) -> anyhow::Result<Page> {
         let admin = match self {
             Self::Local(reading) => return Ok(reading.page(query)?),
-            Self::Remote(admin) => admin,
+            Self::Remote(admin, gateway) => (admin, gateway),
         };
-        let text = admin.get(&format!("{PATH}?{}", query.to_text())).await?;
+        let text = admin.0.get(&path(PATH, query, admin.1.as_deref())).await?;
         let written: Written = serde_json::from_slice(&text).context("the answer is no page of a trail")?;
         // A line that is no entry comes as a string.
         let line = |entry: Box<RawValue>| match serde_json::from_str::<String>(entry.get()) {
@@ -74,12 +74,13 @@ impl Trail {
     async fn verify(&self) -> anyhow::Result<Vec<Verdict>> {
         let admin = match self {
             Self::Local(reading) => return Ok(vec![reading.verdict()?]),
-            Self::Remote(admin) => admin,
+            Self::Remote(admin, gateway) => (admin, gateway),
         };
         let mut all = Vec::new();
         let mut query = Query::default();
         loop {
-            let text = admin.get(&format!("{PATH}/verify?{}", query.to_text())).await?;
+            let path = path(&format!("{PATH}/verify"), &query, admin.1.as_deref());
+            let text = admin.0.get(&path).await?;
             let verdicts = Verdicts::parse(&text).context("the answer is no verdict on a trail")?;
             all.extend(verdicts.writers);
             match verdicts.next {
@@ -122,6 +123,13 @@ impl Trail {
         lines.reverse();
         Ok((lines, follow))
     }
+}
+
+/// Returns the path that answers a query.
+fn path(path: &str, query: &Query, gateway: Option<&str>) -> String {
+    let mut out = url::form_urlencoded::Serializer::new(query.to_text());
+    out.extend_pairs(gateway.map(|name| ("gateway", name)));
+    format!("{path}?{}", out.finish())
 }
 
 async fn tail(trail: &Trail, args: &Tail) -> anyhow::Result<ExitCode> {

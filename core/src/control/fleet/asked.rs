@@ -31,13 +31,16 @@ pub(crate) enum Step {
     Snapshot,
     /// `report`
     Report,
+    /// `trail`
+    Trail,
 }
 
 impl Step {
-    const ALL: [(&'static str, Self); 3] = [
+    const ALL: [(&'static str, Self); 4] = [
         ("/fleet/v1/enrol", Self::Enrol),
         ("/fleet/v1/snapshot", Self::Snapshot),
         ("/fleet/v1/report", Self::Report),
+        ("/fleet/v1/trail", Self::Trail),
     ];
 
     /// Finds what a path leads to, and the pattern that it follows.

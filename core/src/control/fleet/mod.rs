@@ -5,8 +5,10 @@
 //! ADR 0049.
 
 pub(crate) mod asked;
+pub(crate) mod forwarded;
 pub(crate) mod member;
 mod membership;
+pub(crate) mod merged;
 mod proof;
 pub(crate) mod rollout;
 mod snapshot;

@@ -4,8 +4,10 @@ use super::described::{Param, about, param};
 use super::governing::{Governing, govern};
 use super::{Audience, Operation};
 
-const SINCE: &[Param] =
-    &[param("since", "string", "from when on, a moment or a time ago; 1 hour where nothing is said")];
+const SINCE: &[Param] = &[
+    param("since", "string", "from when on, a moment or a time ago; 1 hour where nothing is said"),
+    param("gateway", "string", "of this gateway of the fleet, by name or id; of none where it is empty"),
+];
 
 const OF_IDENTITIES: &[Param] = &[
     param("since", "string", "from when on, a moment or a time ago; 7 days where nothing is said"),
@@ -18,7 +20,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "GET /admin/v1/statistics",
         Governing::ShowStatistics,
         Audience::Own,
-        about("counts calls, per server and agent, in at most the newest 20000 entries of the trail, a member's in theirs; `since` is the moment from which on all are counted")
+        about("counts calls, per server, agent and governed gateway, in at most the newest 20000 entries of the trail, a member's in theirs; `since` is the moment from which on all are counted")
             .asks(SINCE)
             .gives(&[(200, "Statistics")]),
     ),
@@ -40,7 +42,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
 ];
 
 pub(super) const SCHEMAS: &[(&str, &str)] = &[
-    ("Statistics", "{since: time, servers: Activity[], agents: Activity[]}"),
+    ("Statistics", "{since: time, servers: Activity[], agents: Activity[], gateways: Activity[]}"),
     (
         "Activity",
         "{name: string, calls: integer, errors: integer, denied: integer, p50_ms: number|null, p95_ms: number|null}",

@@ -10,6 +10,7 @@ const ENTRIES: &[Param] = &[
     param("tool", "string", "about this tool, prompt or resource, as agents name it"),
     param("method", "string", "with this method"),
     param("decision", "'allowed'|'denied'|'failed'", "with this decision"),
+    param("gateway", "string", "of this gateway of the fleet, by name or id; of none where it is empty"),
     param("since", "string", "from then on: a time, or how long ago, such as `7d`"),
     param("until", "string", "before then"),
     param("order", "'newest'|'oldest'", "in which order they come"),
@@ -162,7 +163,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Audience::Own,
         about("returns a page of the audit trail; to a member, of their own entries, without their places in it")
             .asks(ENTRIES)
-            .gives(&[(200, "{entries: any[], cursor?: string, follow?: string}")]),
+            .gives(&[(200, "{entries: any[], cursor?: string, follow?: string, gateways?: string[]}")]),
     ),
     op(
         "GET /admin/v1/audit/export",
@@ -177,7 +178,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Does::VerifyTrail,
         Audience::Readers,
         about("says whether the chains of the trail hold")
-            .asks(&[param("cursor", "string", "where an earlier answer told to go on")])
+            .asks(&[
+                param("cursor", "string", "where an earlier answer told to go on"),
+                param("gateway", "string", "of this gateway of the fleet, by name or id; of none where it is empty"),
+            ])
             .gives(&[(200, "{writers: Verdict[], cursor?: string}")]),
     ),
 ];

@@ -13,6 +13,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::super::control::Asked;
+use super::super::forwarded::Of;
 use crate::audit::{LONGEST_PAGE, Moment, Order, Query, Row, Unreadable};
 use crate::body::{Body, Reply};
 use crate::control::activity::{Identities, Statistics, Traffic};
@@ -35,16 +36,17 @@ const BEFORE: u64 = 2000;
 
 impl<H: Host> Gateway<H> {
     pub(super) async fn show_statistics(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
-        let listing = Listing::read(asked.query, &["since"])?;
+        let listing = Listing::read(asked.query, &["since", "gateway"])?;
         let mut statistics = Statistics::default();
-        let since = self.read_since((asked, &listing), "1h", |line| statistics.take(line)).await?;
+        let since =
+            self.read_since((asked, &listing), "1h", |line, gateway| statistics.take(line, gateway)).await?;
         Ok(answer(StatusCode::OK, &statistics.described(since)))
     }
 
     pub(super) async fn show_identities(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
         let listing = Listing::read(asked.query, &["since"])?;
         let mut identities = Identities::default();
-        let since = self.read_since((asked, &listing), "7d", |line| identities.take(line)).await?;
+        let since = self.read_since((asked, &listing), "7d", |line, _| identities.take(line)).await?;
         let (items, since) = identities.described(since);
         let mut said = listing.part(items);
         said["since"] = json!(since);
@@ -56,19 +58,20 @@ impl<H: Host> Gateway<H> {
         &self,
         (asked, listing): (&Asked<'_>, &Listing),
         default: &str,
-        mut take: impl FnMut(&str),
+        mut take: impl FnMut(&str, Option<&str>),
     ) -> Result<u64, Fault> {
         let moment = Moment::parse(listing.get("since").unwrap_or(default));
         let moment = moment.ok_or_else(|| Fault::field("since", Moment::EXPECTED))?;
-        let trail = self.trail_of(asked).await?;
+        let of = listing.get("gateway").map_or(Of::All, Of::named);
+        let trail = self.readable(asked, of).await?;
         let since = moment.before(self.host().now());
         let mut query =
             Query { since: Some(since), order: Order::Newest, limit: LONGEST_PAGE, ..Query::default() };
         let mut oldest = self.host().now();
         for _ in 0..PAGES {
-            let page = trail.page(query.clone()).await?;
-            for line in &page.lines {
-                take(line);
+            let (page, from) = trail.read(query.clone()).await?;
+            for (line, gateway) in page.lines.iter().zip(&from) {
+                take(line, gateway.as_deref());
             }
             if let Some(row) = page.lines.last().and_then(|line| Row::read(line)) {
                 oldest = row.searched().time;
@@ -84,7 +87,7 @@ impl<H: Host> Gateway<H> {
 
     /// Answers with what goes through, as it does.
     pub(super) async fn watch_traffic(&self, asked: &Asked<'_>) -> Result<Reply, Fault> {
-        let trail = self.trail_of(asked).await?;
+        let trail = self.trail_of(asked, Of::All).await?;
         let known = asked.headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         let newest = Query { limit: 1, order: Order::Newest, ..Query::default() };
         let at = match known.filter(|known| !known.is_empty()) {

@@ -9,6 +9,7 @@ use futures::FutureExt as _;
 use futures::future::{self, BoxFuture};
 
 use super::super::control::Asked;
+use super::super::forwarded::Of;
 use crate::audit::{Page, Query, Unreadable, Verdicts};
 use crate::control::answer::Fault;
 use crate::control::operations::Reach;
@@ -19,8 +20,12 @@ use crate::session::Purpose;
 
 impl<H: Host> Gateway<H> {
     /// Returns the trail as far as who asks may read it.
-    pub(in super::super) async fn trail_of(&self, asked: &Asked<'_>) -> Result<Arc<dyn AuditQuery>, Fault> {
-        let trail = self.readable_trail()?.clone();
+    pub(in super::super) async fn trail_of(
+        &self,
+        asked: &Asked<'_>,
+        of: Of,
+    ) -> Result<Arc<dyn AuditQuery>, Fault> {
+        let trail: Arc<dyn AuditQuery> = Arc::new(self.trails(of)?);
         if asked.reach == Reach::All {
             return Ok(trail);
         }

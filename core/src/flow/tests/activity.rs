@@ -30,7 +30,7 @@ fn json(path: &str) -> String {
 
 #[test]
 fn calls_are_counted_from_the_trail() {
-    insta::assert_snapshot!(json("statistics?since=2026-07-28T00:00:03Z"), @r#"{"agents":[{"calls":4,"denied":2,"errors":1,"name":"ana","p50_ms":5.0,"p95_ms":8.0}],"servers":[{"calls":4,"denied":0,"errors":1,"name":"a","p50_ms":5.0,"p95_ms":8.0}],"since":"2026-07-28T00:00:03.000Z"}"#);
+    insta::assert_snapshot!(json("statistics?since=2026-07-28T00:00:03Z"), @r#"{"agents":[{"calls":4,"denied":2,"errors":1,"name":"ana","p50_ms":5.0,"p95_ms":8.0}],"gateways":[],"servers":[{"calls":4,"denied":0,"errors":1,"name":"a","p50_ms":5.0,"p95_ms":8.0}],"since":"2026-07-28T00:00:03.000Z"}"#);
     insta::assert_snapshot!(json("statistics?since=soon"), @r#"{"code":"malformed","detail":"since: expected a date such as 2026-07-28, a moment such as 2026-07-28T12:00:00Z, or a time ago such as 24h","errors":[{"field":"since","message":"expected a date such as 2026-07-28, a moment such as 2026-07-28T12:00:00Z, or a time ago such as 24h"}],"status":400,"title":"Bad Request","type":"about:blank"}"#);
     assert_eq!(asked(None, "statistics", &[]).0, 404, "there is no trail");
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{HeaderName, Method, Response, header};
+use http::{HeaderName, Method, Response, StatusCode, header};
 use serde_json::Value;
 
 use super::{ask, modern_server};
@@ -410,4 +410,83 @@ fn without_a_fleet_there_is_nothing_there() {
     // A governed gateway governs nobody.
     plane.gateway.governed_by("https://above.test");
     assert_eq!(plane.serve(&request).status(), 404);
+}
+
+/// Lines of a trail of that many entries.
+fn lines(many: usize) -> Vec<String> {
+    let mut chain = crate::audit::Chain::default();
+    let entry = |id, prev: &str| {
+        let entry = crate::audit::Entry { gateway: "one".into(), method: "ping", ..Default::default() };
+        entry.line(id, prev, &crate::audit::Writing::default())
+    };
+    (0..many).map(|_| chain.add(entry)).collect()
+}
+
+#[test]
+fn a_trail_is_forwarded_once_and_stands_under_whose_it_is() {
+    let plane = Plane::new();
+    plane.push(ONE);
+    plane.host.read_trail(lines(1));
+    let (one, two) = (plane.member(1, r#"{"name":"one"}"#), plane.member(2, r#"{"name":"two"}"#));
+    one.host.read_trail(lines(5));
+    // Whatever its lines say, they are its own.
+    two.host.read_trail(lines(3));
+    let shown = |query: &str| {
+        plane.host.run(plane.host.sleep(std::time::Duration::from_secs(2)));
+        let (status, said) = plane.admin(Method::GET, &format!("audit{query}"), "");
+        assert_eq!(status, 200, "{said}");
+        said["entries"].as_array().map_or(0, Vec::len)
+    };
+    let send = |member: &Member, mut sent| member.host.run(member.gateway.send_trail(&mut sent));
+    lock(&plane.way).on_answer = Some(Box::new(|answer| {
+        // It was taken, and nobody is told.
+        *answer.status_mut() = StatusCode::BAD_GATEWAY;
+    }));
+    assert!(send(&one, Some(None)).is_err());
+    lock(&plane.way).on_answer = None;
+    assert_eq!(shown("?gateway=one"), 5);
+    assert_eq!(send(&one, None), Ok(false));
+    assert_eq!(send(&one, Some(None)), Ok(false), "it was taken before");
+    assert_eq!(shown("?gateway=one"), 5);
+    assert_eq!(send(&two, None), Ok(false));
+    let counts = ["", "?gateway=", "?gateway=one", "?gateway=two", "?gateway=three"].map(shown);
+    assert_eq!(counts, [9, 1, 5, 3, 0]);
+    let (_, said) = plane.admin(Method::GET, "audit/verify", "");
+    let all: Vec<_> = said["writers"].as_array().into_iter().flatten().collect();
+    assert_eq!(all.len(), 3, "{said}");
+    assert!(all.iter().all(|one| one["whole"] == true), "{said}");
+    let (mut newest, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let (_, said) = plane.admin(Method::GET, &format!("audit?limit=2{cursor}"), "");
+        newest.push(said["gateways"].clone());
+        let Some(next) = said["cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(newest.iter().flat_map(|page| page.as_array().into_iter().flatten()).count(), 9, "{newest:?}");
+}
+
+#[test]
+fn what_was_refused_is_tried_once_more_by_a_gateway_that_begins_anew() {
+    use crate::control::Strangers;
+    let plane = Plane::new();
+    plane.push(ONE);
+    let member = plane.member(1, r#"{"name":"one"}"#);
+    let begins = |strangers| {
+        let gateway = gateway(&member.host, &["own"]);
+        gateway.governed_by(URL);
+        if let crate::control::Managed::ByStore(known) = &mut *lock(&gateway.0.managed) {
+            known.strangers = strangers;
+        }
+        gateway
+    };
+    let pull = |gateway: &Gateway<Memory>| member.host.run(gateway.pull(0)).map_err(|(why, _)| why.0);
+    for _ in 0..2 {
+        let gateway = begins(Strangers::KeptOut);
+        assert!(matches!(pull(&gateway), Ok(Governed::Refused(1, _))));
+        assert_eq!(pull(&gateway), Ok(Governed::Same), "nothing has changed since");
+    }
+    let gateway = begins(Strangers::Admitted);
+    assert_eq!(pull(&gateway), Ok(Governed::InForce(1)));
+    assert_eq!(pull(&gateway), Ok(Governed::Same));
+    assert_eq!(member.host.run(gateway.membership()).unwrap().unwrap().refused, None);
 }

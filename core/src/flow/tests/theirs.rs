@@ -159,7 +159,7 @@ fn neither_lines_nor_cursors_tell_how_much_others_do() {
 #[test]
 fn what_is_counted_is_what_is_theirs() {
     let stage = staged(12);
-    insta::assert_snapshot!(stage.json(ANN, "statistics?since=2026-07-28"), @r#"{"agents":[{"calls":2,"denied":2,"errors":0,"name":"coder","p50_ms":0.0,"p95_ms":0.0}],"servers":[{"calls":2,"denied":2,"errors":0,"name":"odd","p50_ms":0.0,"p95_ms":0.0}],"since":"2026-07-28T00:00:00.000Z"}"#);
+    insta::assert_snapshot!(stage.json(ANN, "statistics?since=2026-07-28"), @r#"{"agents":[{"calls":2,"denied":2,"errors":0,"name":"coder","p50_ms":0.0,"p95_ms":0.0}],"gateways":[],"servers":[{"calls":2,"denied":2,"errors":0,"name":"odd","p50_ms":0.0,"p95_ms":0.0}],"since":"2026-07-28T00:00:00.000Z"}"#);
     let identities = |who: &str| {
         let told = stage.json(who, "identities?since=2026-07-28");
         let items = told["items"].as_array().expect("a list").iter();
