@@ -378,8 +378,11 @@ pub(super) fn folders_of_program(command: &Command) -> Vec<String> {
     for file in own.map(Path::new).filter(|path| path.is_absolute() && path.exists()) {
         let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
         for file in [file, &real] {
-            let modules = file.ancestors().filter(|folder| folder.ends_with("node_modules")).last();
-            let own = if file.is_dir() { Some(file) } else { modules.or_else(|| file.parent()) };
+            let own = if file.is_dir() {
+                Some(file)
+            } else {
+                programs::packages_of(file).or_else(|| file.parent())
+            };
             let own = own.filter(|folder| folder.components().count() > 2 && !home.starts_with(folder));
             see(own.unwrap_or(file));
         }

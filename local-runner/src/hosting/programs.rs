@@ -1,7 +1,7 @@
 //! Where a program is, and which folders it needs to be seen to run.
 //!
 //! A program lies in the system's folders, which every sandbox has, or in a folder of its own kind (`…/bin/node` of a version
-//! manager, a virtual environment), which is then seen whole. **A user's home is never seen because of a program in it**, and
+//! manager, a virtual environment), which is then seen whole, as are the packages that a script of Node lies among. **A user's home is never seen because of a program in it**, and
 //! neither is `~/.local`: of those the program alone.
 
 use std::ffi::OsStr;
@@ -47,7 +47,7 @@ pub(crate) fn find(program: &str, folder: &Path, path: &OsStr, home: Option<&Pat
     for _ in 0..HOPS {
         let Some(file) = next else { break };
         let seen = view_of(&file, home);
-        if let Some(seen) = seen.filter(|seen| !needs.contains(seen)) {
+        if let Some(seen) = seen.filter(|seen| !needs.iter().any(|need| seen.starts_with(need))) {
             needs.push(seen);
         }
         next = match fs::read_link(&file) {
@@ -73,6 +73,9 @@ fn view_of(file: &Path, home: Option<&Path>) -> Option<PathBuf> {
     if SYSTEM.iter().any(|folder| file.starts_with(folder)) {
         return None;
     }
+    if let Some(packages) = packages_of(file) {
+        return Some(packages.to_owned());
+    }
     let own = file.parent().filter(|parent| parent.ends_with("bin") || parent.ends_with("shims"));
     let own = own.and_then(Path::parent).filter(|folder| {
         // Whoever's home it is, and whether the environment says so or not.
@@ -83,6 +86,11 @@ fn view_of(file: &Path, home: Option<&Path>) -> Option<PathBuf> {
         folder.components().count() > 2 && !of_a_user
     });
     Some(own.unwrap_or(file).to_owned())
+}
+
+/// Returns the outermost folder of Node's packages in which a file lies.
+pub(crate) fn packages_of(file: &Path) -> Option<&Path> {
+    file.ancestors().filter(|folder| folder.ends_with("node_modules")).last()
 }
 
 /// Returns the program that runs a script, from its first line.
@@ -132,6 +140,10 @@ mod tests {
         program(&root, "home/.local/bin/tool", "#!/bin/sh\n");
         program(&root, "home/.local/share/tools/fetch/bin/fetch", "");
         program(&root, "home/bin/own", "");
+        program(&root, "home/work/node_modules/server/node_modules/a/run.js", "#!/usr/bin/env node\n");
+        fs::create_dir_all(home.join("work/node_modules/.bin")).expect("a folder");
+        let link = home.join("work/node_modules/.bin/server");
+        symlink("../server/node_modules/a/run.js", &link).expect("a link");
         symlink("../share/tools/fetch/bin/fetch", home.join(".local/bin/fetch")).expect("a link");
         let path =
             std::env::join_paths([home.join(".nvm/v20/bin"), home.join(".local/bin")]).expect("a path");
@@ -153,6 +165,10 @@ mod tests {
             Some(vec!["home/.local/bin/fetch".to_owned(), "home/.local/share/tools/fetch".to_owned()])
         );
         assert_eq!(needs("bin/../bin/own"), Some(vec!["home/bin/own".to_owned()]));
+        assert_eq!(
+            needs("work/node_modules/.bin/server"),
+            Some(vec!["home/work/node_modules".to_owned(), "home/.nvm/v20".to_owned()])
+        );
         assert_eq!(needs("absent"), None);
         for (file, seen) in [
             ("/home/ana/bin/x", "/home/ana/bin/x"),
