@@ -185,8 +185,9 @@ impl<H: Host> Gateway<H> {
         let looked = self.pull(0).await;
         let rejected = looked.as_ref().err().filter(|(_, is_theirs)| *is_theirs).map(|(why, _)| &*why.0);
         self.report(rejected).await?;
-        self.send_trail(&mut None).await?;
-        looked.map_err(|(why, _)| why)
+        let sent = self.send_trail(&mut None).await;
+        let governed = looked.map_err(|(why, _)| why)?;
+        sent.map(|_| governed)
     }
 
     /// Follows the control plane for as long as the gateway runs, and forwards the audit trail to it.
