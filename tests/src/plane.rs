@@ -52,11 +52,19 @@ impl Plane {
 
     /// Pushes a configuration in which the server goes by these names.
     pub fn push(&self, names: &[&str]) {
+        self.push_with(names, None);
+    }
+
+    /// Pushes a configuration in which the server goes by these names, and these are the agents.
+    pub fn push_with(&self, names: &[&str], agents: Option<Value>) {
         let server = json!({ "url": self.server.url() });
         let servers: Map<_, _> = names.iter().map(|name| ((*name).to_owned(), server.clone())).collect();
-        let config = json!({ "version": 1, "servers": servers }).to_string();
+        let mut config = json!({ "version": 1, "servers": servers });
+        if let Some(agents) = agents {
+            config["agents"] = agents;
+        }
         let headers = [("Content-Type", "application/yaml"), ("If-Match", "*")];
-        self.ask("PUT", "config", &headers, &config);
+        self.ask("PUT", "config", &headers, &config.to_string());
     }
 
     /// Runs `portcullis fleet` on it.

@@ -21,16 +21,23 @@ fn started(builder: Builder) -> Gateway {
 }
 
 #[test]
-fn what_is_pushed_reaches_a_worker_in_stages_and_back_and_no_call_is_lost() {
+fn what_is_pushed_reaches_a_worker_a_function_and_a_machine_in_stages_and_back_and_no_call_is_lost() {
     let plane = Plane::start();
     let worker = started(worker(&plane, &plane.url(), "worker"));
-    let other = plane.member("other");
-    let traffic = [&worker, &other].map(Traffic::through);
+    let function = started(plane.member_on(Host::Lambda, &plane.url(), "function"));
+    let machine = plane.member("machine");
+    let traffic = [&worker, &function, &machine].map(Traffic::through);
     plane.push(&["b", "up"]);
-    sees(&worker, &["b", "up"]);
-    plane.does(&["rollout", "--to", "worker", "--to", "zone=test"], "version 3 is for stage 1 of 2");
+    for gateway in [&worker, &function, &machine] {
+        sees(gateway, &["b", "up"]);
+    }
+    let stages = ["rollout", "--to", "worker", "--to", "function", "--to", "zone=test"];
+    plane.does(&stages, "version 3 is for stage 1 of 3");
     plane.push(&["c", "up"]);
     sees(&worker, &["c", "up"]);
+    assert_eq!(served(&function), ["b", "up"]);
+    plane.does(&["promote"], "version 3 is for stage 2 of 3");
+    sees(&function, &["c", "up"]);
     let is_told = |version: u64| {
         wait::expect("the Worker to tell of it", || {
             let known = plane.known("worker");
@@ -38,7 +45,7 @@ fn what_is_pushed_reaches_a_worker_in_stages_and_back_and_no_call_is_lost() {
         });
     };
     is_told(3);
-    sees(&other, &["b", "up"]);
+    sees(&machine, &["b", "up"]);
     let known = plane.known("worker");
     assert_eq!((&known["host"], &known["labels"]["zone"]), (&json!("worker"), &json!("test")), "{known}");
     assert!(known["counts"].is_object() && known["rejected"].is_null(), "{known}");
@@ -46,6 +53,7 @@ fn what_is_pushed_reaches_a_worker_in_stages_and_back_and_no_call_is_lost() {
     assert!(servers.iter().any(|server| server["name"] == "up" && server["status"] == "up"), "{known}");
     plane.does(&["abort"], "version 2 is for all gateways again");
     sees(&worker, &["b", "up"]);
+    sees(&function, &["b", "up"]);
     is_told(2);
     traffic.into_iter().for_each(Traffic::ends_without_loss);
 }

@@ -44,6 +44,43 @@ fn what_is_pushed_goes_out_in_stages_and_back_and_no_call_is_lost() {
     traffic.into_iter().for_each(Traffic::ends_without_loss);
 }
 
+/// What an agent sees of the server under its names.
+fn seen_by(gateway: &Gateway, client: &str) -> Vec<String> {
+    let tools = Agent::modern(gateway.url()).named(client).tools();
+    tools.iter().filter_map(|tool| tool.strip_suffix("__echo")).map(str::to_owned).collect()
+}
+
+#[test]
+fn some_agents_have_a_version_before_all_others() {
+    let plane = Plane::start();
+    let (canary, other) = (plane.member("canary"), plane.member("other"));
+    let push = |names: &[&str], reader: &[&str]| {
+        let reader = json!({ "match": [{ "client": "Reader" }], "allow": reader });
+        plane.push_with(names, Some(json!({ "reader": reader, "default": { "allow": ["*"] } })));
+    };
+    let waits = |gateway: &Gateway, reader: &[&str], others: &[&str]| {
+        wait::expect(&format!("{reader:?} for the reader, {others:?} for others"), || {
+            seen_by(gateway, "Reader") == reader && served(gateway) == others
+        });
+    };
+    push(&["b", "up"], &["b"]);
+    waits(&canary, &["b"], &["b", "up"]);
+    waits(&other, &["b"], &["b", "up"]);
+    let traffic = [&canary, &other].map(Traffic::through);
+    plane.does(&["rollout", "--to", "agent:reader", "--to", "canary"], "is for stage 1 of 2");
+    push(&["c", "up"], &["c", "up"]);
+    // A server that is new is theirs alone; what is gone is gone for them.
+    waits(&canary, &["c", "up"], &["b", "up"]);
+    waits(&other, &["c", "up"], &["b", "up"]);
+    plane.does(&["promote"], "is for stage 2 of 2");
+    waits(&canary, &["c", "up"], &["c", "up"]);
+    waits(&other, &["c", "up"], &["b", "up"]);
+    plane.does(&["abort"], "is for all gateways again");
+    waits(&canary, &["b"], &["b", "up"]);
+    waits(&other, &["b"], &["b", "up"]);
+    traffic.into_iter().for_each(Traffic::ends_without_loss);
+}
+
 #[test]
 fn whoever_is_killed_the_others_go_on() {
     let mut plane = Plane::start();

@@ -4,10 +4,11 @@ import { query, read } from "../api.ts";
 import { useData, useTask } from "../data.ts";
 import { useMe } from "../me.tsx";
 import { useQuery } from "../router.tsx";
-import { Button, Code, Dialog, Empty, Head, Load, Note, Search, Select, Status, Trouble, type Tone } from "../ui/kit.tsx";
+import { Button, Code, Dialog, Empty, Head, Load, Note, Search, Select, Status, Tag, Trouble, type Tone } from "../ui/kit.tsx";
 
 type Entry = { time: string; id?: number; agent?: string; method?: string; server?: string; name?: string; decision: string; rule?: string; error?: string; duration_ms?: number; is_error?: boolean };
-type Page = { entries: Entry[]; cursor?: string };
+/** A page, and which gateway each entry is of where others than this one have forwarded some. */
+type Page = { entries: Entry[]; cursor?: string; gateways?: string[] };
 type Verdict = { writer: string; whole: boolean; entries: number; hash?: string; breach?: unknown };
 const TONES: Record<string, Tone> = { allowed: "ok", denied: "warn", failed: "bad" };
 const SINCE = [["1h", "Last hour"], ["24h", "Last day"], ["7d", "Last week"], ["30d", "Last 30 days"]].map(([id = "", name = ""]) => ({ id, name }));
@@ -42,16 +43,16 @@ export default function Audit() {
         <Search label="Tool" value={tool} onChange={setTool} />
       </div>
       <br />
-      <Load of={page} what="audit trail">{({ entries }) => entries.length === 0 ?
+      <Load of={page} what="audit trail">{({ entries, gateways = [] }) => entries.length === 0 ?
         <Empty icon="audit" title="Nothing was recorded">No entry fits. Look further back or ask for less, or let an agent call something.</Empty> :
         <div className="table-wrap" role="region" aria-label="Entries" tabIndex={0}><table>
           <thead><tr><th>Time</th><th>Decision</th><th>Agent</th><th>What</th><th className="right">ms</th><th>Why</th><th><span className="sr">Details</span></th></tr></thead>
           <tbody>{entries.map((entry, at) => (
-            <tr key={`${entry.time} ${entry.id ?? at}`}>
+            <tr key={`${entry.time} ${entry.id ?? at} ${gateways[at] ?? ""}`}>
               <td className="nowrap num">{new Date(entry.time).toLocaleString()}</td>
               <td><Status tone={TONES[entry.decision] ?? "idle"}>{entry.decision}</Status></td>
               <td>{entry.agent}</td>
-              <td className="wrap"><code>{entry.name ?? entry.method}</code></td>
+              <td className="wrap"><code>{entry.name ?? entry.method}</code> {gateways[at] && <Tag>{gateways[at]}</Tag>}</td>
               <td className="right num">{entry.duration_ms === undefined ? "" : Math.round(entry.duration_ms)}</td>
               <td className="wrap muted">{entry.error ?? entry.rule}</td>
               <td className="actions"><Button small look="plain" aria-label={`Details of ${entry.id === undefined ? `${entry.name ?? entry.method} at ${entry.time}` : `entry ${entry.id}`}`} onPress={() => setOpen(entry)}>Details</Button></td>

@@ -12,7 +12,7 @@ type Governed = {
   refused: string | null; rejected: string | null; servers: { status?: string }[];
 };
 type Enrolment = { id: string; name: string; labels: Labels; created: string; expires: string; created_by: string };
-type Stage = { gateways?: string[]; labels?: Labels };
+type Stage = { gateways?: string[]; labels?: Labels; agents?: string[] };
 type Rollout = { id: string; version: number; base: number; stages: Stage[]; reached: number; state: string; began: string; by: string; note: string };
 const STATES: Record<string, [Tone, string]> = { current: ["ok", "Current"], behind: ["warn", "Behind"], refused: ["bad", "Refused"], silent: ["bad", "Silent"] };
 const words = (labels: Labels) => Object.entries(labels).map(([name, value]) => `${name}=${value}`);
@@ -20,11 +20,15 @@ const refresh = () => changed("gateways", "enrolments", "rollouts");
 
 /** Reads `name=value`, with spaces or commas between. */
 const labelsOf = (text: string): Labels => Object.fromEntries(text.split(/[\s,]+/).filter((word) => word.includes("=")).map((word) => [word.slice(0, word.indexOf("=")), word.slice(word.indexOf("=") + 1)]));
-/** Reads a stage: names of gateways and labels. */
+const OF_AGENT = "agent:";
+/** Reads a stage: names of gateways, labels, and agents. */
 function stageOf(line: string): Stage {
-  const gateways = line.split(/[\s,]+/).filter((word) => word !== "" && !word.includes("="));
-  const labels = labelsOf(line);
-  return { ...(gateways.length > 0 ? { gateways } : {}), ...(Object.keys(labels).length > 0 ? { labels } : {}) };
+  const parts = line.split(/[\s,]+/).filter((word) => word !== "");
+  const agents = parts.filter((word) => word.startsWith(OF_AGENT)).map((word) => word.slice(OF_AGENT.length));
+  const others = parts.filter((word) => !word.startsWith(OF_AGENT));
+  const gateways = others.filter((word) => !word.includes("="));
+  const labels = labelsOf(others.join(" "));
+  return { ...(gateways.length > 0 ? { gateways } : {}), ...(Object.keys(labels).length > 0 ? { labels } : {}), ...(agents.length > 0 ? { agents } : {}) };
 }
 
 export default function Fleet() {
@@ -70,7 +74,7 @@ export default function Fleet() {
   );
 }
 
-const said = (stage: Stage) => [...(stage.gateways ?? []), ...words(stage.labels ?? {})].join(", ");
+const said = (stage: Stage) => [...(stage.gateways ?? []), ...words(stage.labels ?? {}), ...(stage.agents ?? []).map((name) => OF_AGENT + name)].join(", ");
 
 /** The rollout that goes on: how far it is, on, or back. */
 function Open({ rollout }: { rollout: Rollout }) {
@@ -136,7 +140,7 @@ function Begin({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="Begin a rollout" open onClose={onClose}>
       <form className="stack" onSubmit={(event) => { event.preventDefault(); void begin.run(); }}>
-        <Field label="Stages" value={stages} onChange={setStages} lines={4} mono required autoFocus placeholder={"eu-1\nring=early"} hint="One a line: names of gateways and labels. The first has the version at once, the others when you go on." />
+        <Field label="Stages" value={stages} onChange={setStages} lines={4} mono required autoFocus placeholder={"eu-1\nring=early"} hint="One a line: names of gateways, labels, and agents as agent:NAME. The first has the version at once, the others when you go on." />
         <Field label="Version" value={version} onChange={setVersion} placeholder="the one that is put in force next" error={/^\d*$/.test(version) ? undefined : "Expected a number."} />
         <Field label="Note" value={note} onChange={setNote} />
         {begin.error && <Trouble error={begin.error} />}

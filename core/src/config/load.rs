@@ -281,7 +281,7 @@ pub(super) fn refuse_commands(loaded: &mut [Loaded<'_>]) {
     }
 }
 
-fn folded(name: &str) -> String {
+pub(super) fn folded(name: &str) -> String {
     let fold = |c: char| match c.to_ascii_lowercase() {
         c if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') => c,
         _ => '_',

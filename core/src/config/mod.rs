@@ -10,6 +10,8 @@
 
 mod access;
 mod agents;
+#[cfg(feature = "control")]
+mod ahead;
 mod approving;
 mod cases;
 mod command;
@@ -65,6 +67,8 @@ mod value;
 mod variants;
 mod yaml;
 
+#[cfg(feature = "control")]
+pub(crate) use ahead::go_ahead;
 pub use approving::{Approving, Changed};
 pub use cases::{Case, read_cases};
 #[cfg(feature = "control")]

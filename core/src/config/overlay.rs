@@ -157,21 +157,27 @@ fn apply(
         }
     };
     for server in servers {
-        deny_to_others(policy, &own, &server.value, &report.origin(&server.place));
+        deny_to(policy, |agent| **agent.key() != *own, &server.value, &report.origin(&server.place));
     }
 }
 
-fn find<'p>(policy: &'p mut Policy, name: &str) -> Option<&'p mut Arc<Agent>> {
+/// Returns an agent, or the one that holds for whoever is none, by its name.
+pub(super) fn find<'p>(policy: &'p mut Policy, name: &str) -> Option<&'p mut Arc<Agent>> {
     let is_it = |agent: &&mut Arc<Agent>| without_case(&agent.name) == without_case(name);
     policy.agents.iter_mut().chain([&mut policy.default]).find(is_it)
 }
 
-/// Denies a server to everybody who is not of that key.
-fn deny_to_others(policy: &mut Policy, own: &str, server: &str, origin: &Origin) {
+/// Denies a server to some agents.
+pub(super) fn deny_to(
+    policy: &mut Policy,
+    is_denied: impl Fn(&Agent) -> bool,
+    server: &str,
+    origin: &Origin,
+) {
     let what = What::Select(Selector { server: Glob::new(server), kind: None, item: Glob::everything() });
     let rule = Rule { what, when: None, text: format!("{server}/*"), origin: origin.clone() };
     let all = policy.agents.iter_mut().chain([&mut policy.default]).chain(policy.personal.values_mut());
-    for agent in all.filter(|agent| **agent.key() != *own) {
+    for agent in all.filter(|agent| is_denied(agent)) {
         Arc::make_mut(agent).deny.push(rule.clone());
     }
 }

@@ -89,6 +89,22 @@ impl InStore {
 
 /// Understands a document as this host would serve it.
 pub fn understand(document: &Document, means: &Means<'_>) -> Parsed {
+    let mut parsed = understand_one(document, means);
+    #[cfg(feature = "control")]
+    if let Some(ahead) = &document.ahead {
+        let next = understand_one(&ahead.document, means);
+        for (key, text) in &ahead.document.listed {
+            if let Ok(approved) = Approved::read(text) {
+                parsed.config.listed.set(key.clone(), approved);
+            }
+        }
+        config::go_ahead(&mut parsed, (ahead.version, next), &ahead.agents);
+    }
+    parsed.report_unlisted();
+    parsed
+}
+
+fn understand_one(document: &Document, means: &Means<'_>) -> Parsed {
     let overlays: Vec<_> =
         document.overlays.iter().map(|(name, text)| overlay_source((name, text))).collect();
     let mut parsed = understand_all(&document.sources(), &overlays, means);
@@ -113,7 +129,6 @@ pub fn understand(document: &Document, means: &Means<'_>) -> Parsed {
             }
         }
     }
-    parsed.report_unlisted();
     parsed
 }
 

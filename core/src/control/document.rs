@@ -28,6 +28,22 @@ pub struct Document {
     /// What the registry has approved, by `NAME/VERSION`: likewise.
     #[serde(skip_serializing_if = "SortedMap::is_empty")]
     pub listed: SortedMap<String, String>,
+    /// Another version, which some agents have already: never part of what is pushed, and of what is pulled.
+    #[cfg(feature = "control")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Ahead>,
+}
+
+/// A version that some agents have before all others.
+#[cfg(feature = "control")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ahead {
+    /// Which version.
+    pub version: u64,
+    /// The agents.
+    pub agents: Vec<String>,
+    /// What it says.
+    pub document: Box<Document>,
 }
 
 /// Why something is no document: the field, and what is wrong with it.
@@ -62,7 +78,10 @@ impl Document {
         let approvals =
             object.get("approvals").map_or(Ok(SortedMap::new()), |json| texts(json, "approvals"))?;
         let listed = object.get("listed").map_or(Ok(SortedMap::new()), |json| texts(json, "listed"))?;
-        Ok(Self { approvals, listed, ..Self::of(&object)? })
+        let document = Self { approvals, listed, ..Self::of(&object)? };
+        #[cfg(feature = "control")]
+        let document = Self { ahead: object.get("ahead").map(Ahead::of).transpose()?, ..document };
+        Ok(document)
     }
 
     /// Reads what a store keeps; what is no document is one native file, whatever it says.
@@ -104,6 +123,25 @@ impl Document {
     pub fn sources(&self) -> Vec<Source> {
         let source = |(path, text): (&String, &String)| Source { path: path.clone(), text: text.clone() };
         self.files.iter().map(source).collect()
+    }
+}
+
+#[cfg(feature = "control")]
+impl Ahead {
+    fn of(json: Json<'_>) -> Result<Self, Malformed> {
+        let wanted = |message: &str| Malformed::new("ahead", message);
+        let object = members(json, "ahead")?;
+        let version = object.get("version").and_then(Json::as_u64);
+        let agents = object.get("agents").filter(|agents| agents.is_array());
+        let name = |name: Json<'_>| name.as_str().map(std::borrow::Cow::into_owned);
+        let agents = agents.and_then(|agents| agents.elements().map(name).collect::<Option<Vec<_>>>());
+        let document = object.get("document").ok_or_else(|| wanted("has no document"))?;
+        let document = Document { ahead: None, ..Document::read(document.text())? };
+        Ok(Self {
+            version: version.ok_or_else(|| wanted("expected the number of a version"))?,
+            agents: agents.ok_or_else(|| wanted("expected a list of agents"))?,
+            document: Box::new(document),
+        })
     }
 }
 
@@ -200,8 +238,14 @@ mod tests {
             approvals in prop::collection::btree_map("\\PC{0,20}", "\\PC{0,40}", 0..4),
         ) {
             let approvals: SortedMap<_, _> = approvals.into_iter().collect();
-            let document = Document { files: files.into_iter().collect(), overlays: overlays.into_iter().collect(), approvals: approvals.clone(), listed: approvals };
-            prop_assert_eq!(Document::read(&document.to_text()), Ok(document));
+            let document = Document { files: files.into_iter().collect(), overlays: overlays.into_iter().collect(), approvals: approvals.clone(), listed: approvals, ..Document::default() };
+            prop_assert_eq!(Document::read(&document.to_text()), Ok(document.clone()));
+            #[cfg(feature = "control")]
+            {
+                let ahead = Ahead { version: 7, agents: vec!["coder".into()], document: Box::new(document.clone()) };
+                let both = Document { ahead: Some(ahead), ..document };
+                prop_assert_eq!(Document::read(&both.to_text()), Ok(both));
+            }
         }
     }
 }

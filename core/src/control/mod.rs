@@ -49,6 +49,8 @@ pub use answer::{described, key as described_key};
 #[cfg(feature = "control")]
 pub use console::Asset;
 pub use decide::{InStore, Managed, Means, Strangers, begin, understand, understand_files, understand_text};
+#[cfg(feature = "control")]
+pub use document::Ahead;
 pub use document::{Document, Malformed, with_approvals};
 #[cfg(feature = "control")]
 pub use evaluation::REPORTS;

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_read() {
-        insta::assert_snapshot!(check(r#"{"files":{"a":"b"}}"#), @r#"Trial { tried: Draft(Document { files: {"a": "b"}, overlays: {}, approvals: {}, listed: {} }), since: 0, cursor: None }"#);
+        insta::assert_snapshot!(check(r#"{"files":{"a":"b"}}"#), @r#"Trial { tried: Draft(Document { files: {"a": "b"}, overlays: {}, approvals: {}, listed: {}, ahead: None }), since: 0, cursor: None }"#);
         insta::assert_snapshot!(check(r#"{"approve":{"server":"git","tool":null},"since":"1d","cursor":"9"}"#), @r#"Trial { tried: Definition { server: "git", tool: None }, since: 518400000, cursor: Some("9") }"#);
         insta::assert_snapshot!(check("{}"), @"400 files: is missing");
         insta::assert_snapshot!(check(r#"{"files":{"a":"b"},"approve":{"server":"git"}}"#), @"400 approve: is there beside files: try one after the other");

@@ -12,7 +12,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::body::{self, Body, Reply};
-use crate::control::Managed;
 use crate::control::answer::{Fault, kept_from_caches};
 use crate::control::fleet::asked::{Enrols, Step, no_enrolment, poll, unknown};
 use crate::control::fleet::member::{Content, Member, Own, Pending, Report};
@@ -20,6 +19,7 @@ use crate::control::fleet::rollout::Course;
 use crate::control::fleet::{
     ENROLMENT, Enrolment, Proof, SIGNATURE, SNAPSHOT, bytes_of, signature_of, text_of,
 };
+use crate::control::{Ahead, Document, Managed};
 use crate::endpoint;
 use crate::gateway::Gateway;
 use crate::oauth::PublicKey;
@@ -170,7 +170,14 @@ impl<H: Host> Gateway<H> {
         let keys = self.key_store()?.all().await?.into_iter().map(|kept| kept.record).collect();
         let keys = self.whose_owners_are_there(keys).await?;
         let next_key = own.next.as_ref().map(|(key, _)| key.clone());
-        let content = Content { version, document: revision.text, keys, next_key };
+        let mut document = revision.text;
+        if let Some((version, agents)) = course.ahead_at(&member.name, &member.labels, newest)
+            && let Some(ahead) = store.revision(version).await?
+        {
+            let ahead = Ahead { version, agents, document: Box::new(Document::kept(&ahead.text)) };
+            document = Document { ahead: Some(ahead), ..Document::kept(&document) }.to_text();
+        }
+        let content = Content { version, document, keys, next_key };
         let mut member = member.clone();
         for _ in 0..ATTEMPTS {
             let Some((snapshot, noted)) = member.issue(content.clone(), known, self.host().now()) else {

@@ -48,7 +48,7 @@ pub(crate) enum Fleet {
     Remove(RemoveGateway),
     /// Have a version go to some gateways first; without --version it is the one that is pushed next
     #[command(
-        after_help = "Example, a canary first, then all that are labelled, then everybody:\n  portcullis fleet rollout --to canary --to ring=early --note 'tickets for interns' --url https://control.example.com\n  portcullis push --to https://control.example.com\n  portcullis fleet list --url https://control.example.com\n  portcullis fleet promote --url https://control.example.com\n  portcullis fleet promote --all --url https://control.example.com\n\nEach --to is a stage: names of gateways and labels, with commas between them. Until the rollout ends, what is pushed\nbesides reaches nobody."
+        after_help = "Example, a canary first, then all that are labelled, then everybody:\n  portcullis fleet rollout --to canary --to ring=early --note 'tickets for interns' --url https://control.example.com\n  portcullis push --to https://control.example.com\n  portcullis fleet list --url https://control.example.com\n  portcullis fleet promote --url https://control.example.com\n  portcullis fleet promote --all --url https://control.example.com\n\nEach --to is a stage: names of gateways and labels, with commas between them. `--to agent:coder` is one, too: that agent alone\nhas what the version says of it, and the servers that are new in it, at every gateway. Until the rollout ends, what is pushed\nbesides reaches nobody."
     )]
     Rollout(BeginRollout),
     /// Have the rollout go on to its next stage, after the last one to all
@@ -104,8 +104,8 @@ pub(crate) struct RemoveGateway {
 
 #[derive(Debug, Args)]
 pub(crate) struct BeginRollout {
-    /// A stage: names of gateways and labels, with commas between them; may be said several times
-    #[arg(long = "to", value_name = "NAME|LABEL=VALUE", required = true)]
+    /// A stage: names of gateways, labels, and agents at all other gateways, with commas between them; may be said several times
+    #[arg(long = "to", value_name = "NAME|LABEL=VALUE|agent:NAME", required = true)]
     pub(crate) stages: Vec<String>,
     /// The version, as `portcullis versions` shows it [default: the one that is pushed next]
     #[arg(long, value_name = "VERSION")]

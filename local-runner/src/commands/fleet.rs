@@ -13,6 +13,9 @@ use super::admin::Admin;
 use super::{counted, say, table};
 use crate::cli::{BeginRollout, Enrol, Fleet, ListGateways, OfFleet, Promote, RemoveGateway};
 
+/// What an agent's name is said after in a stage.
+const OF_AGENT: &str = "agent:";
+
 pub(super) async fn run(command: Fleet) -> anyhow::Result<ExitCode> {
     match command {
         Fleet::Enrol(args) => enrol(args).await,
@@ -141,16 +144,17 @@ async fn begin(args: BeginRollout) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads a stage: names of gateways, and labels.
+/// Reads a stage: names of gateways, labels, and agents.
 fn stage(text: &str) -> Value {
-    let (mut gateways, mut labels) = (Vec::new(), Map::new());
+    let (mut gateways, mut labels, mut agents) = (Vec::new(), Map::new(), Vec::new());
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        match part.split_once('=') {
-            Some((name, value)) => drop(labels.insert(name.to_owned(), value.into())),
-            None => gateways.push(part),
+        match (part.strip_prefix(OF_AGENT), part.split_once('=')) {
+            (Some(agent), _) => agents.push(agent),
+            (None, Some((name, value))) => drop(labels.insert(name.to_owned(), value.into())),
+            (None, None) => gateways.push(part),
         }
     }
-    json!({ "gateways": gateways, "labels": labels })
+    json!({ "gateways": gateways, "labels": labels, "agents": agents })
 }
 
 async fn promote(args: Promote) -> anyhow::Result<ExitCode> {

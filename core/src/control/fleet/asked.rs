@@ -1,5 +1,7 @@
 //! What is asked of a fleet: enrolments, rollouts, what a gateway enrols with, and the query of one that wants a snapshot.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, StatusCode};
 
 use super::ROOT;
@@ -103,18 +105,29 @@ impl Plan {
 }
 
 fn stage(json: Json<'_>) -> Result<Stage, Fault> {
-    let wanted =
-        || Fault::field("stages", "expected for each stage `gateways`, a list of names, or `labels`");
-    let object = object(json.text().as_bytes(), &["gateways", "labels"]).map_err(|_| wanted())?;
-    let names = object.get("gateways").filter(|names| names.is_array());
-    let name = |name: Json<'_>| name.as_str().map(std::borrow::Cow::into_owned).filter(|name| is_name(name));
-    let gateways: Vec<_> =
-        names.iter().flat_map(|list| list.elements()).map(name).collect::<Option<_>>().ok_or_else(wanted)?;
-    let labels = labels(&object)?;
-    if gateways.is_empty() && labels.is_empty() {
-        return Err(wanted());
-    }
-    Ok(Stage { gateways, labels })
+    let wanted = || {
+        Fault::field(
+            "stages",
+            "expected for each stage `gateways`, a list of names, `labels`, or `agents`, a list of names",
+        )
+    };
+    let object = object(json.text().as_bytes(), &["gateways", "labels", "agents"]).map_err(|_| wanted())?;
+    let names = |key: &str, is_one: fn(&str) -> bool| -> Result<Vec<String>, Fault> {
+        let names = object.get(key).filter(|names| names.is_array());
+        let name = |name: Json<'_>| name.as_str().map(Cow::into_owned).filter(|name| is_one(name));
+        names.iter().flat_map(|list| list.elements()).map(name).collect::<Option<_>>().ok_or_else(wanted)
+    };
+    let stage = Stage {
+        gateways: names("gateways", is_name)?,
+        labels: labels(&object)?,
+        agents: names("agents", is_agent)?,
+    };
+    if stage == Stage::default() { Err(wanted()) } else { Ok(stage) }
+}
+
+/// Tells whether an agent can be called so.
+fn is_agent(name: &str) -> bool {
+    !name.is_empty() && name.chars().count() <= LONGEST && !name.chars().any(char::is_control)
 }
 
 fn labels(object: &Object<'_>) -> Result<SortedMap<String, String>, Fault> {
@@ -130,7 +143,7 @@ fn labels(object: &Object<'_>) -> Result<SortedMap<String, String>, Fault> {
         )
     };
     let object = json.is_object().then(|| json.object().ok()).flatten().ok_or_else(wanted)?;
-    let read = |(label, value): (&std::borrow::Cow<'_, str>, &Json<'_>)| {
+    let read = |(label, value): (&Cow<'_, str>, &Json<'_>)| {
         let value = value.as_str()?.into_owned();
         let sound =
             is_name(label) && value.chars().count() <= LONGEST && !value.chars().any(char::is_control);
@@ -239,10 +252,10 @@ mod tests {
     #[test]
     fn rollouts_are_read() {
         let check = |body: &str| said(Plan::read(&headers(), body.as_bytes()));
-        insta::assert_snapshot!(check(r#"{"version":3,"stages":[{"gateways":["a"]},{"labels":{"ring":"early"}}],"note":"why"}"#), @r#"Plan { version: Some(3), stages: [Stage { gateways: ["a"], labels: {} }, Stage { gateways: [], labels: {"ring": "early"} }], note: "why" }"#);
+        insta::assert_snapshot!(check(r#"{"version":3,"stages":[{"gateways":["a"]},{"labels":{"ring":"early"}}],"note":"why"}"#), @r#"Plan { version: Some(3), stages: [Stage { gateways: ["a"], labels: {}, agents: [] }, Stage { gateways: [], labels: {"ring": "early"}, agents: [] }], note: "why" }"#);
         insta::assert_snapshot!(check(r#"{"stages":[]}"#), @"400 stages: expected a list of 1 to 32 stages");
-        insta::assert_snapshot!(check(r#"{"stages":[{}]}"#), @"400 stages: expected for each stage `gateways`, a list of names, or `labels`");
-        insta::assert_snapshot!(check(r#"{"stages":[{"for":"10m"}]}"#), @"400 stages: expected for each stage `gateways`, a list of names, or `labels`");
+        insta::assert_snapshot!(check(r#"{"stages":[{}]}"#), @"400 stages: expected for each stage `gateways`, a list of names, `labels`, or `agents`, a list of names");
+        insta::assert_snapshot!(check(r#"{"stages":[{"for":"10m"}]}"#), @"400 stages: expected for each stage `gateways`, a list of names, `labels`, or `agents`, a list of names");
         insta::assert_snapshot!(check(r#"{"version":"3","stages":[{"gateways":["a"]}]}"#), @"400 version: expected the number of a version");
         assert_eq!(to_all(&HeaderMap::new(), b"").ok(), Some(false));
         assert_eq!(to_all(&headers(), br#"{"all":true}"#).ok(), Some(true));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sorted::SortedMap;
 
-/// Some gateways. Whoever is named, or has every one of the labels, is among them.
+/// Some gateways, and some agents at all others. Whoever is named, or has every one of the labels, is among them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Stage {
     /// Names of gateways.
@@ -16,6 +16,9 @@ pub(crate) struct Stage {
     /// Labels and what they say.
     #[serde(default, skip_serializing_if = "SortedMap::is_empty")]
     pub(crate) labels: SortedMap<String, String>,
+    /// Names of agents, which have the version at whatever gateway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) agents: Vec<String>,
 }
 
 /// How it is with a rollout.
@@ -118,7 +121,21 @@ impl Course {
         if reached && open.version <= newest { open.version } else { open.base }
     }
 
-    /// Begins a rollout to the gateways of its first stage.
+    /// Returns the version that only some agents have at one gateway, and which agents.
+    pub(crate) fn ahead_at(
+        &self,
+        name: &str,
+        labels: &SortedMap<String, String>,
+        newest: u64,
+    ) -> Option<(u64, Vec<String>)> {
+        let open = self.open.as_ref().filter(|open| open.version <= newest)?;
+        let reached = open.stages.get(..open.reached)?;
+        let agents: Vec<_> = reached.iter().flat_map(|stage| &stage.agents).cloned().collect();
+        let has_whole = reached.iter().any(|stage| stage.has(name, labels));
+        (!has_whole && !agents.is_empty()).then_some((open.version, agents))
+    }
+
+    /// Begins a rollout to those of its first stage.
     pub(crate) fn begin(
         &self,
         Plan { version, stages, note }: Plan,
@@ -184,7 +201,8 @@ mod tests {
     }
 
     fn stage(gateways: &[&str], labelled: &str) -> Stage {
-        Stage { gateways: gateways.iter().map(|&name| name.to_owned()).collect(), labels: labels(labelled) }
+        let gateways = gateways.iter().map(|&name| name.to_owned()).collect();
+        Stage { gateways, labels: labels(labelled), agents: Vec::new() }
     }
 
     fn begun(course: &Course, version: Option<u64>, newest: u64) -> Result<Course, NotBegun> {
@@ -240,6 +258,29 @@ mod tests {
         assert_eq!(begun(&Course::default(), Some(0), 4), Err(NotBegun::NoVersion));
         assert_eq!(begun(&Course::default(), Some(4), 4), Err(NotBegun::Already));
         assert!(!Stage::default().has("a", &labels("a=b")), "a stage of nobody is not one of everybody");
+    }
+
+    #[test]
+    fn some_agents_have_it_where_the_gateway_has_not() {
+        let stages = vec![
+            Stage { agents: vec!["coder".into()], ..Stage::default() },
+            Stage { agents: vec!["ci".into()], ..stage(&["canary"], "") },
+        ];
+        let plan = Plan { version: None, stages, note: String::new() };
+        let course = Course::default().begin(plan, 4, ("r".into(), "ana".into(), 1)).unwrap();
+        let at = |course: &Course, name: &str, newest| {
+            let version = course.version_for(name, &labels(""), newest);
+            (version, course.ahead_at(name, &labels(""), newest))
+        };
+        assert_eq!(at(&course, "canary", 4), (4, None), "it is not pushed yet");
+        assert_eq!(at(&course, "canary", 5), (4, Some((5, vec!["coder".to_owned()]))));
+        let (course, _) = course.promote("r", false, 5, ("ana", 2)).unwrap();
+        assert_eq!(at(&course, "canary", 5), (5, None), "it has the whole");
+        assert_eq!(at(&course, "other", 6), (4, Some((5, vec!["coder".to_owned(), "ci".to_owned()]))));
+        let (aborted, _) = course.abort("r", 6, ("ana", 3)).unwrap();
+        assert_eq!(at(&aborted, "other", 6), (4, None));
+        let (course, _) = course.promote("r", true, 6, ("ana", 3)).unwrap();
+        assert_eq!(at(&course, "other", 6), (5, None));
     }
 
     #[derive(Debug, Clone, Copy)]

@@ -125,7 +125,7 @@ pub(super) const SCHEMAS: &[(&str, &str)] = &[
         "{id: string, name: string, labels: {*: string}, created: time, expires: time, created_by: string, token: string, \
          fleet: string}",
     ),
-    ("Stage", "{gateways?: string[], labels?: {*: string}}"),
+    ("Stage", "{gateways?: string[], labels?: {*: string}, agents?: string[]}"),
     (
         "Rollout",
         "{id: string, version: integer, base: integer, stages: Stage[], reached: integer, \
