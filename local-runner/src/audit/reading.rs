@@ -92,7 +92,9 @@ impl Reading {
         let mut found = Found { page: Gathering::new(query), last: cursor, next: None };
         index::search(&as_it_is, query, cursor, |first, text| found.read(query, cursor, (first, text)))?;
         let Found { page, last, next } = found;
-        let follow = if query.order == Order::Newest { newest } else { last };
+        // All up to the newest was looked at, unless more waits.
+        let follow =
+            if query.order == Order::Newest { newest } else { last.max(newest.filter(|_| next.is_none())) };
         let cursor = |id: Option<u64>| id.map(|id| id.to_string());
         Ok(Page { lines: page.into_lines(), next: cursor(next), follow: cursor(follow) })
     }
