@@ -11,6 +11,7 @@ use futures::future::{self, BoxFuture};
 
 use super::super::control::Asked;
 use super::super::forwarded::Of;
+use super::super::labelled::Labelled;
 use crate::audit::{Order, Page, Query, Unreadable, Verdicts};
 use crate::control::answer::Fault;
 use crate::control::operations::Reach;
@@ -26,9 +27,9 @@ impl<H: Host> Gateway<H> {
         asked: &Asked<'_>,
         of: Of,
     ) -> Result<Arc<dyn AuditQuery>, Fault> {
-        let trail: Arc<dyn AuditQuery> = Arc::new(self.trails(of)?);
+        let trails = self.trails(of)?;
         if asked.reach == Reach::All {
-            return Ok(trail);
+            return Ok(Arc::new(trails));
         }
         let keys = match self.host().keys() {
             Some(store) => store.all().await?,
@@ -36,6 +37,7 @@ impl<H: Host> Gateway<H> {
         };
         let own = asked.operator.principal.clone();
         let principals = principals(&own, &keys);
+        let trail = Arc::new(Labelled(trails));
         Ok(Arc::new(Theirs { trail, gateway: self.clone(), own, principals }))
     }
 }
