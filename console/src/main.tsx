@@ -125,7 +125,9 @@ function Fetched({ part }: { part: Part }) {
   const fetched = useTask(part.load);
   const { show: Show } = part;
   const run = useRef(fetched.run);
-  useEffect(() => { if (part.show === undefined) void run.current(); }, [part]);
+  // It may have come since this was drawn: then this has to be drawn once more all the same.
+  const isThere = Show !== undefined;
+  useEffect(() => { if (!isThere) void run.current(); }, [part, isThere]);
   if (Show) return <Show />;
   return fetched.error ? <Trouble error={fetched.error} retry={() => void fetched.run()} /> : <div className="bones"><span /><span /></div>;
 }

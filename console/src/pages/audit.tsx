@@ -27,7 +27,9 @@ export default function Audit() {
   const [server, setServer] = useQuery("server");
   const [tool, setTool] = useQuery("tool");
   const asked = { since: before(since), decision: decision === "any" ? "" : decision, agent, server, tool };
-  const page = useData<Page>(query("audit", { ...asked, limit: 200 }), { every: 10_000 });
+  const wanted = query("audit", { ...asked, limit: 200 });
+  const [further, setFurther] = useState<{ of: string; cursor: string }>();
+  const page = useData<Page>(further?.of === wanted ? `${wanted}&cursor=${encodeURIComponent(further.cursor)}` : wanted, { every: 10_000 });
   const [open, setOpen] = useState<Entry>();
   const { reads } = useMe();
   return (
@@ -43,7 +45,8 @@ export default function Audit() {
         <Search label="Tool" value={tool} onChange={setTool} />
       </div>
       <br />
-      <Load of={page} what="audit trail">{({ entries, gateways = [] }) => entries.length === 0 ?
+      <Load of={page} what="audit trail">{({ entries, cursor, gateways = [] }) => entries.length === 0 ? cursor !== undefined ?
+        <Empty icon="audit" title="Nothing found yet" actions={<Button onPress={() => setFurther({ of: wanted, cursor })}>Look further</Button>}>Only a part of the trail was looked through.</Empty> :
         <Empty icon="audit" title="Nothing was recorded">No entry fits. Look further back or ask for less, or let an agent call something.</Empty> :
         <div className="table-wrap" role="region" aria-label="Entries" tabIndex={0}><table>
           <thead><tr><th>Time</th><th>Decision</th><th>Agent</th><th>What</th><th className="right">ms</th><th>Why</th><th><span className="sr">Details</span></th></tr></thead>

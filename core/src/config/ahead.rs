@@ -2,36 +2,40 @@
 //! Pure.
 //!
 //! **Nobody else sees anything of it**: a server that only it has is denied to everybody but those agents. **They reach no more
-//! than both say**: a server that it has not, or that is one identity's in either, is denied to them; one that both have is as it
-//! is for all. What it has besides of servers, tools and settings comes with the whole version. What is wrong with it refuses
-//! the whole.
+//! than that version says**: a server that it has not, or that is one identity's in either, is denied to them. A server that both
+//! have has to be the same in both, and so has how an agent is recognised. The registry's approvals, and settings, are those that
+//! all others have. What is wrong with it refuses the whole.
 
 use std::sync::Arc;
 
 use super::overlay::{deny_to, find};
-use super::policy::{Agent, Group, Origin, Policy, Rule, What};
+use super::policy::{Agent, Group, Origin, Policy, Rule, Selector, ToolLimits, Variant, What};
 use super::{Config, Parsed, Problem, Server, Severity};
+use crate::acl::Glob;
 use crate::names::{ServerName, without_case};
 use crate::sorted::SortedMap;
 
 /// Writes into a configuration what another version of it says of these agents.
 pub(crate) fn go_ahead(parsed: &mut Parsed, (version, ahead): (u64, Parsed), agents: &[String]) {
     let Parsed { config: mut next, problems, secrets, places } = ahead;
-    let of_version = |file: &str| format!("version {version}: {file}");
-    let added: Vec<_> = next.servers.keys().filter(|name| !is_taken(&parsed.config, name)).cloned().collect();
+    let added = added(&parsed.config, &next);
     let is_added = |name: &str| added.iter().any(|added| added.as_str() == name);
+    let of_version = |file: &str| format!("version {version}: {file}");
     let counts = problems.into_iter().filter(|problem| match &problem.server {
         Some(server) => is_added(server),
         None => problem.severity == Severity::Error,
     });
-    let counts: Vec<_> =
-        counts.map(|problem| Problem { file: of_version(&problem.file), ..problem }).collect();
-    parsed.problems.extend(counts);
+    parsed.problems.extend(counts.map(|problem| Problem { file: of_version(&problem.file), ..problem }));
+    // Who is not in that version stays as they are.
+    let agents: Vec<_> =
+        agents.iter().filter(|name| find(&mut next.policy, name).is_some()).map(String::as_str).collect();
+    let differing = differing(&parsed.config, &next, &agents);
+    parsed.problems.extend(differing.into_iter().map(|field| cannot_differ(version, field)));
     if parsed.is_refused() {
         parsed.config.policy = Policy::refusing_everything();
         return;
     }
-    let whose = Whose { agents, version };
+    let whose = Whose { agents: &agents, version };
     let config = &mut parsed.config;
     let kept_out: Vec<_> =
         config.servers.keys().filter(|name| !is_alike(config, &next, name)).cloned().collect();
@@ -42,22 +46,16 @@ pub(crate) fn go_ahead(parsed: &mut Parsed, (version, ahead): (u64, Parsed), age
         deny_to(&mut config.policy, |agent| whose.are(agent), server.as_str(), &origin);
     }
     for server in &added {
-        deny_to(
-            &mut config.policy,
-            |agent| !whose.are(agent),
-            server.as_str(),
-            &origin("alone has this server"),
-        );
+        let origin = origin("alone has this server");
+        deny_to(&mut config.policy, |agent| !whose.are(agent), server.as_str(), &origin);
     }
-    config.tool_limits.retain(|limits| !limits.agent.as_ref().is_some_and(|agent| whose.names(agent)));
-    let limits = next.tool_limits.into_iter();
-    config
-        .tool_limits
-        .extend(limits.filter(|limits| limits.agent.as_ref().is_some_and(|agent| whose.names(agent))));
+    whose.take_limits(&mut config.tool_limits, next.tool_limits, &added);
+    config.variants.extend(next.variants.into_iter().filter(|variant| added.contains(&variant.server)));
+    config.variants.sort_by(|one, other| (&one.server, &one.name).cmp(&(&other.server, &other.name)));
     let needed: Vec<_> =
         added.iter().filter_map(|name| next.servers.get(name)).flat_map(Server::secrets).collect();
     parsed.secrets.extend(secrets.into_iter().filter(|secret| needed.contains(&&secret.name)));
-    parsed.places.extend(places.into_iter().filter(|(name, _)| is_added(name.as_str())));
+    parsed.places.extend(places.into_iter().filter(|(name, _)| added.contains(name)));
     for name in added {
         config.approvals.set(name.clone(), next.approvals.of(&name));
         config.personal.insert(name.clone());
@@ -65,6 +63,59 @@ pub(crate) fn go_ahead(parsed: &mut Parsed, (version, ahead): (u64, Parsed), age
             config.servers.insert(name, server);
         }
     }
+}
+
+/// Returns the servers that only the other version has, and that the registry keeps out by neither.
+fn added(config: &Config, next: &Config) -> Vec<ServerName> {
+    let unlisted = next.unlisted();
+    let new = next.servers.iter().filter(|(name, server)| {
+        !is_taken(config, name) && !unlisted.contains(*name) && !config.keeps_out(server)
+    });
+    new.map(|(name, _)| name.clone()).collect()
+}
+
+/// Returns what would have to differ by agent, and cannot: a server that both have, and how an agent is recognised.
+fn differing(config: &Config, next: &Config, agents: &[&str]) -> Vec<String> {
+    let is_shared = |name: &ServerName| !config.personal.contains(name) && !next.personal.contains(name);
+    let variants = |config: &Config, name: &ServerName| {
+        let own = config.variants.iter().filter(|variant| variant.server == *name);
+        own.map(|variant| Variant { origin: Origin::default(), ..variant.clone() }).collect::<Vec<_>>()
+    };
+    let servers =
+        config.servers.iter().filter_map(|(name, here)| Some((name, here, next.servers.get(name)?)));
+    let servers = servers.filter(|(name, here, there)| {
+        is_shared(name) && (here != there || variants(config, name) != variants(next, name))
+    });
+    let mut fields: Vec<_> = servers.map(|(name, ..)| format!("servers.{name}")).collect();
+    for agent in next.policy.agents.iter().filter(|agent| is_among(agents, &agent.name)) {
+        let known = config.policy.agents.iter().find(|known| is_among(&[&*agent.name], &known.name));
+        let taken = || config.policy.agents.iter().flat_map(|known| &known.matches);
+        let differs = match known {
+            Some(known) => known.matches != agent.matches,
+            None => taken().any(|taken| agent.matches.contains(taken)),
+        };
+        if differs {
+            fields.push(format!("agents.{}.match", agent.name));
+        }
+    }
+    fields
+}
+
+fn cannot_differ(version: u64, field: String) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        file: format!("version {version}"),
+        line: 1,
+        column: 1,
+        field,
+        message: "differs from what all others have, and cannot for some agents alone".into(),
+        hint: Some("have whole gateways try this version: name them, or labels, in the rollout".into()),
+        server: None,
+    }
+}
+
+fn is_among(agents: &[&str], agent: &str) -> bool {
+    agents.iter().any(|name| without_case(name) == without_case(agent))
 }
 
 /// Tells whether a name cannot be told from one that the configuration has.
@@ -83,35 +134,43 @@ fn is_alike(config: &Config, next: &Config, name: &ServerName) -> bool {
 
 /// Those who have the other version.
 struct Whose<'a> {
-    agents: &'a [String],
+    agents: &'a [&'a str],
     version: u64,
 }
 
 impl Whose<'_> {
     fn names(&self, agent: &str) -> bool {
-        self.agents.iter().any(|name| without_case(name) == without_case(agent))
+        is_among(self.agents, agent)
     }
 
     fn are(&self, agent: &Agent) -> bool {
         self.names(&agent.name)
     }
 
+    /// Puts the other version's limits of them in the place of those that there are, and adds those of servers that are new.
+    fn take_limits(&self, limits: &mut Vec<ToolLimits>, next: Vec<ToolLimits>, added: &[ServerName]) {
+        let is_theirs = |limits: &ToolLimits| limits.agent.as_ref().is_some_and(|agent| self.names(agent));
+        limits.retain(|limits| !is_theirs(limits));
+        for one in next {
+            if is_theirs(&one) {
+                limits.push(one);
+            } else if one.agent.is_none() {
+                let of = added.iter().filter(|name| one.selector.server.matches_without_case(name.as_str()));
+                limits.extend(of.map(|name| {
+                    let selector = Selector { server: Glob::new(name.as_str()), ..one.selector.clone() };
+                    ToolLimits { selector, ..one.clone() }
+                }));
+            }
+        }
+    }
+
     /// Puts what the other version says of them in the place of what is said of them.
     fn take_agents(&self, policy: &mut Policy, next: &mut Policy) {
         let groups = std::mem::take(&mut next.groups);
         for name in self.agents {
-            let known = find(policy, name);
-            let agent = match (find(next, name), known.as_deref()) {
-                (Some(agent), _) => Agent::clone(agent),
-                // There it is nobody in particular.
-                (None, Some(known)) => {
-                    let (name, matches) = (known.name.clone(), known.matches.clone());
-                    Agent { name, matches, ..Agent::clone(&next.default) }
-                }
-                (None, None) => continue,
-            };
-            let agent = Arc::new(self.spelled_out(agent, &groups));
-            match known {
+            let Some(agent) = find(next, name) else { continue };
+            let agent = Arc::new(self.spelled_out(Agent::clone(agent), &groups));
+            match find(policy, name) {
                 Some(known) => *known = agent,
                 None => policy.agents.push(agent),
             }
@@ -165,7 +224,7 @@ agents:
   default: { deny: ['*'] }
 ";
     const NEXT: &str = "version: 1
-servers: { a: { url: https://elsewhere.example }, b: { url: https://b.example }, new: { url: https://n.example } }
+servers: { a: { url: https://a.example }, b: { url: https://b.example }, new: { url: https://n.example } }
 groups: { g: { b: 'x' } }
 agents:
   coder: { allow: [g, new] }
@@ -210,7 +269,6 @@ agents:
         let config = &parsed.config;
         let names: Vec<_> = config.servers.keys().map(ServerName::as_str).collect();
         assert_eq!(names, ["a", "b", "gone", "new"]);
-        assert_eq!(config.servers.values().next(), read(BASE, &[]).config.servers.values().next());
         assert_eq!(config.personal.iter().map(ServerName::as_str).collect::<Vec<_>>(), ["new"]);
         assert!(config.tool_limits.is_empty(), "that version limits nothing");
         let rule = &config.policy.agents.iter().find(|agent| &*agent.name == "coder").unwrap().allow[0];
@@ -218,13 +276,51 @@ agents:
     }
 
     #[test]
-    fn who_is_not_in_the_other_version_is_nobody_there() {
+    fn who_is_not_in_the_other_version_stays_as_they_are() {
         let next =
-            "version: 1\nservers: { a: { url: https://a.example } }\nagents: { default: { allow: [a/x] } }\n";
-        let parsed = ahead(read(BASE, &[]), read(next, &[]), &["other", "nobody"]);
-        assert!(may(&parsed, "other", "a", "x") && !may(&parsed, "other", "a", "y"));
-        assert!(!may(&parsed, "other", "b", "x"), "that version has no such server");
-        assert_eq!(parsed.config.policy.agents.len(), 2);
+            "version: 1\nservers: { a: { url: https://a.example } }\nagents: { default: { allow: ['*'] } }\n";
+        let parsed = ahead(read(BASE, &[]), read(next, &[]), &["coder", "nobody"]);
+        assert_eq!(parsed.config, read(BASE, &[]).config);
+    }
+
+    #[test]
+    fn what_cannot_differ_by_agent_refuses_the_whole() {
+        let refused = |from: &str, to: &str| {
+            let next = NEXT.replace(from, to);
+            assert_ne!(next, NEXT);
+            let parsed = ahead(read(BASE, &[]), read(&next, &[]), &["coder"]);
+            assert!(parsed.is_refused() && !may(&parsed, "other", "a", "x"), "{to}");
+            parsed.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        insta::assert_snapshot!(refused("https://a.example", "https://elsewhere.example"), @r"
+        version 7:1:1: error: servers.a: differs from what all others have, and cannot for some agents alone
+          hint: have whole gateways try this version: name them, or labels, in the rollout
+        ");
+        refused("{ url: https://a.example }", "{ url: https://a.example, enabled: false }");
+        refused("groups:", "variants: { b: { y: { from: x, replace: true } } }\ngroups:");
+        refused("coder: {", "coder: { match: [{ client: Other }],");
+        let base = BASE.replace("other: {", "other: { match: [{ client: Late }],");
+        let next = NEXT.replace("late: {", "late: { match: [{ client: Late }],");
+        let parsed = ahead(read(&base, &[]), read(&next, &[]), &["late"]);
+        assert!(parsed.is_refused(), "somebody else is recognised so");
+    }
+
+    #[test]
+    fn a_new_server_comes_with_what_its_version_says_of_it_unless_the_registry_keeps_it_out() {
+        let more =
+            "limits: { '*/pay': { daily: 1 } }\nvariants: { new: { y: { from: x, replace: true } } }\n";
+        let next = format!("{NEXT}{more}");
+        let parsed = ahead(read(BASE, &[]), read(&next, &[]), &["coder"]);
+        assert_eq!(parsed.problems, []);
+        let limits = parsed.config.tool_limits.iter();
+        let limits: Vec<_> = limits.map(|limits| limits.selector.to_string()).collect();
+        assert_eq!(limits, ["new/pay"]);
+        assert_eq!(parsed.config.variants, read(&next, &[]).config.variants);
+        for (base, next) in [("", "registry: { strict: true }\n"), ("registry: { strict: true }\n", "")] {
+            let (base, next) = (format!("{BASE}{base}"), format!("{NEXT}{next}"));
+            let parsed = ahead(read(&base, &[]), read(&next, &[]), &["coder"]);
+            assert_eq!(parsed.config.servers.len(), 3);
+        }
     }
 
     #[test]

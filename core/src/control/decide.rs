@@ -93,11 +93,6 @@ pub fn understand(document: &Document, means: &Means<'_>) -> Parsed {
     #[cfg(feature = "control")]
     if let Some(ahead) = &document.ahead {
         let next = understand_one(&ahead.document, means);
-        for (key, text) in &ahead.document.listed {
-            if let Ok(approved) = Approved::read(text) {
-                parsed.config.listed.set(key.clone(), approved);
-            }
-        }
         config::go_ahead(&mut parsed, (ahead.version, next), &ahead.agents);
     }
     parsed.report_unlisted();

@@ -73,6 +73,14 @@ impl<H: Host> Gateway<H> {
                 part.place = format!("{}/{:012}/{}", part.writer, part.first, new_id(self.host()));
                 part.pieces = keep(records, part, text).await?;
             }
+            // That may have taken its time, and whoever follows has gone past the moment when it began.
+            let kept = std::mem::take(&mut taken.known.latest);
+            if let Some(later) = known.take(&member.id, &batch, (self.host().now(), days)) {
+                taken.known = later.known;
+            }
+            for (part, Part { place, pieces, .. }) in taken.known.latest.iter_mut().zip(kept) {
+                (part.place, part.pieces) = (place, pieces);
+            }
             if write(records, (TRAILS, &member.id), text, &taken.known).await? {
                 list(records, &taken.known.latest).await?;
                 if let Some(wrong) = taken.wrong {
@@ -278,7 +286,7 @@ impl<H: Host> Trails<H> {
     }
 
     /// Returns a page, and whose lines it has.
-    async fn read(&self, query: Query) -> Result<Told, Unreadable> {
+    pub(super) async fn read(&self, query: Query) -> Result<Told, Unreadable> {
         let known = self.known().await?;
         let only = matches!(self.of, Of::Gateway(_));
         if known.is_empty() && !only {

@@ -35,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LARGEST: usize = 64 << 20;
 /// How long the pauses are after failures: the first, and the longest, in milliseconds.
 const PAUSES: (u64, u64) = (500, 30_000);
+/// How long the pause is where the control plane has not let wait.
+const AT_LEAST: Duration = Duration::from_secs(5);
 /// Where the membership lies.
 const MEMBERSHIP: (&str, &str) = ("membership", "own");
 
@@ -199,7 +201,10 @@ impl<H: Host> Gateway<H> {
         let (mut pause, mut trouble, mut rejected) = (PAUSES.0, String::new(), None);
         // What is there is told first, so that the control plane knows of it.
         loop {
+            let began = self.host().now();
             let looked = self.pull(WAIT).await;
+            let came_back_at_once =
+                matches!(looked, Ok(Governed::Same)) && self.host().now() < began + PAUSES.0;
             rejected = looked
                 .as_ref()
                 .err()
@@ -211,6 +216,10 @@ impl<H: Host> Gateway<H> {
             match failed {
                 None => {
                     (pause, trouble) = (PAUSES.0, String::new());
+                    // A control plane that runs only while it answers has nobody wait.
+                    if came_back_at_once {
+                        self.host().sleep(AT_LEAST).await;
+                    }
                 }
                 Some(NotGoverned(why)) => {
                     if why != trouble {
@@ -240,7 +249,10 @@ impl<H: Host> Gateway<H> {
         let patience = PATIENCE + Duration::from_secs(wait);
         let (status, signature, body) = self.asked_of_plane(request, patience).await.map_err(ours)?;
         match status {
-            StatusCode::NOT_MODIFIED => return Ok(Governed::Same),
+            StatusCode::NOT_MODIFIED => {
+                self.note_asked();
+                return Ok(Governed::Same);
+            }
             StatusCode::OK => {}
             _ => return Err((NotGoverned(said(&known.url, status, &body)), false)),
         }

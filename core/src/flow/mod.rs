@@ -37,6 +37,8 @@ mod hand_over;
 mod idle;
 mod invite;
 mod keepsakes;
+#[cfg(feature = "control")]
+mod labelled;
 mod learn;
 mod linking;
 mod listen;

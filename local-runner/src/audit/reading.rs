@@ -82,19 +82,26 @@ impl Reading {
     pub(crate) fn page(&self, query: &Query) -> Result<Page, Unreadable> {
         let cursor: Option<u64> =
             query.cursor.as_ref().map(|text| text.parse().map_err(|_| Unreadable::Cursor)).transpose()?;
-        self.read(query, cursor).map_err(|error| Unreadable::Failed(format!("{error:#}")))
+        let page = self.read(query, cursor).map_err(|error| Unreadable::Failed(format!("{error:#}")))?;
+        page.ok_or(Unreadable::Cursor)
     }
 
-    fn read(&self, query: &Query, cursor: Option<u64>) -> anyhow::Result<Page> {
+    /// Reads a page; nothing where the cursor is of another trail than this one, which does not reach that far.
+    fn read(&self, query: &Query, cursor: Option<u64>) -> anyhow::Result<Option<Page>> {
         // What is written meanwhile is in neither: the page and the number of the last entry fit each other.
         let as_it_is = self.connection.unchecked_transaction()?;
         let newest: Option<u64> = as_it_is.query_row(index::LAST, [], |row| row.get(0))?;
+        if query.order == Order::Oldest && cursor > newest.or(Some(0)) {
+            return Ok(None);
+        }
         let mut found = Found { page: Gathering::new(query), last: cursor, next: None };
         index::search(&as_it_is, query, cursor, |first, text| found.read(query, cursor, (first, text)))?;
         let Found { page, last, next } = found;
-        let follow = if query.order == Order::Newest { newest } else { last };
+        // All up to the newest was looked at, unless more waits.
+        let follow =
+            if query.order == Order::Newest { newest } else { last.max(newest.filter(|_| next.is_none())) };
         let cursor = |id: Option<u64>| id.map(|id| id.to_string());
-        Ok(Page { lines: page.into_lines(), next: cursor(next), follow: cursor(follow) })
+        Ok(Some(Page { lines: page.into_lines(), next: cursor(next), follow: cursor(follow) }))
     }
 
     /// Says what the chain is.

@@ -7,8 +7,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{Beside, Chain, Head, Link, Query, Reach, Segment, digest};
+use crate::audit::{Beside, Chain, FIRST, Head, Link, Query, Reach, Row, Segment, digest};
 
+/// How many lines come at once, and how long the place is that a gateway says they reach to, in bytes: what nobody sends who forwards
+/// their trail. Without bounds one gateway could keep its control plane busy, or fill what it reads of all.
+const MOST: (usize, usize) = (1000, 1 << 10);
+/// The longest decision that an entry has, in bytes, with room to spare.
+const LONGEST_DECISION: usize = 32;
 /// How many chains of one gateway are told apart: those that were written to last.
 const CHAINS: usize = 200;
 /// What moments are taken from where the latest is to come first.
@@ -49,7 +54,9 @@ impl Batch {
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut lines = std::str::from_utf8(bytes).ok()?.split('\n');
         let Before { after, next } = serde_json::from_str(lines.next()?).ok()?;
-        Some(Self { after, next, lines: lines.map(str::to_owned).collect() })
+        let lines: Vec<_> = lines.take(MOST.0 + 1).collect();
+        let is_sound = lines.len() <= MOST.0 && next.as_ref().is_none_or(|next| next.len() <= MOST.1);
+        is_sound.then(|| Self { after, next, lines: lines.into_iter().map(str::to_owned).collect() })
     }
 }
 
@@ -89,6 +96,12 @@ impl Part {
     pub(crate) fn position(&self, id: u64) -> Position {
         Position { at: self.beside.at, writer: self.writer.clone(), id }
     }
+}
+
+/// Tells whether a line says no more of what is kept of each than one that a gateway writes.
+fn is_sound(link: &Link, text: &str) -> bool {
+    let decision = Row::read(text).map(|row| row.searched().decision.len());
+    link.prev.len() == FIRST.len() && decision.is_some_and(|length| length <= LONGEST_DECISION)
 }
 
 /// Returns the id of the gateway whose chain a writer is.
@@ -182,7 +195,7 @@ impl Forwarded {
         known.days = Some(known.days.map_or(days, |known| known.min(days)));
         let (mut gathered, mut wrong): (Vec<(String, u64, String)>, _) = (Vec::new(), None);
         for line in &batch.lines {
-            let Some(link) = Link::read(line.as_bytes()) else {
+            let Some(link) = Link::read(line.as_bytes()).filter(|link| is_sound(link, line)) else {
                 wrong.get_or_insert_with(|| "what came is no line of a trail".to_owned());
                 continue;
             };
@@ -266,6 +279,25 @@ mod tests {
         assert_eq!(Batch::read(&sent.to_bytes()), Some(sent));
         assert_eq!(Batch::read(b"{}"), Some(Batch::default()));
         assert_eq!(Batch::read(b"3"), None);
+        let many = |many: usize| {
+            Batch::read(&[&b"{}"[..], &vec![b'\n'; many]].concat()).map(|batch| batch.lines.len())
+        };
+        assert_eq!((many(1000), many(1001)), (Some(1000), None));
+        assert_eq!(Batch::read(&batch(None, &"9".repeat(2000), &[]).to_bytes()), None);
+    }
+
+    #[test]
+    fn what_no_gateway_writes_is_not_kept() {
+        let long = "x".repeat(2000);
+        for line in [
+            r#"{"id":1,"prev":""}"#.to_owned(),
+            format!(r#"{{"id":1,"prev":"{long}"}}"#),
+            format!(r#"{{"id":1,"prev":"{FIRST}","decision":"{long}"}}"#),
+            String::new(),
+        ] {
+            let taken = Forwarded::default().take(ID, &batch(None, "1", &[line]), (5, 30)).unwrap();
+            assert!(taken.wrong.is_some() && taken.known.chains.is_empty() && taken.known.latest.is_empty());
+        }
     }
 
     #[test]

@@ -21,7 +21,8 @@ operations in `core/src/control/operations/`, as is what the gateway itself says
   not, 404 not there, 405 another method, 409 not as things are, 412 the condition does not hold, 413 too large, 415 another
   kind of body, 422 a configuration with errors, 428 a condition is missing, 503 a store or server does not answer.
 - **Conditions.** What can change has an `ETag`; a write of it carries `If-Match` with the one that it builds on, or `*`. Whatever is
-  read has one: with `If-None-Match` it is not said again while it is the same (304), streams apart.
+  read below `/admin/v1/` has one: with `If-None-Match` an answer that is the same, byte for byte, is not said again (304), streams
+  apart.
 - **The notation.** `{a: T, b?: T}` is an object of which `b` may be missing, and with `*: T` may have other members; `T[]` is a
   list, `T|U` either, `'word'` that word, `time` a time in RFC 3339; what begins with a capital stands in the second table.
 

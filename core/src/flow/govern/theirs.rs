@@ -1,7 +1,8 @@
 //! The audit trail as a member reads it: what is theirs, and nothing that tells of the rest.
 //!
 //! **There is one way for a member to the trail, this one**: whatever is asked of it, in whatever words, is narrowed here. A cursor
-//! is sealed and theirs alone, since a place in the trail tells how much others do.
+//! is sealed and theirs alone, since a place in the trail tells how much others do. **What is looked for is theirs, and nothing
+//! more narrow**: were it looked for by an agent, whether there is more to look at would tell of that agent's other callers.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use futures::future::{self, BoxFuture};
 
 use super::super::control::Asked;
 use super::super::forwarded::Of;
-use crate::audit::{Page, Query, Unreadable, Verdicts};
+use super::super::labelled::Labelled;
+use crate::audit::{Order, Page, Query, Unreadable, Verdicts};
 use crate::control::answer::Fault;
 use crate::control::operations::Reach;
 use crate::control::theirs::{padded, principals, shown, unpadded};
@@ -25,9 +27,9 @@ impl<H: Host> Gateway<H> {
         asked: &Asked<'_>,
         of: Of,
     ) -> Result<Arc<dyn AuditQuery>, Fault> {
-        let trail: Arc<dyn AuditQuery> = Arc::new(self.trails(of)?);
+        let trails = self.trails(of)?;
         if asked.reach == Reach::All {
-            return Ok(trail);
+            return Ok(Arc::new(trails));
         }
         let keys = match self.host().keys() {
             Some(store) => store.all().await?,
@@ -35,6 +37,7 @@ impl<H: Host> Gateway<H> {
         };
         let own = asked.operator.principal.clone();
         let principals = principals(&own, &keys);
+        let trail = Arc::new(Labelled(trails));
         Ok(Arc::new(Theirs { trail, gateway: self.clone(), own, principals }))
     }
 }
@@ -51,15 +54,22 @@ struct Theirs<H: Host> {
 
 impl<H: Host> Theirs<H> {
     async fn find(&self, query: Query) -> Result<Page, Unreadable> {
-        let cursor = query.cursor.map(|sealed| self.opened(&sealed).ok_or(Unreadable::Cursor)).transpose()?;
-        let query = Query { cursor, principals: Some(self.principals.clone()), ..query };
-        let page = self.trail.page(query.clone()).await.map_err(withheld)?;
+        let opened = |sealed: &String| self.opened(sealed).ok_or(Unreadable::Cursor);
+        let cursor = query.cursor.as_ref().map(opened).transpose()?.filter(|cursor| !cursor.is_empty());
+        let (since, until, order, limit) = (query.since, query.until, query.order, query.limit);
+        let principals = Some(self.principals.clone());
+        let own =
+            Query { principals, since, until, order, limit, cursor: cursor.clone(), ..Query::default() };
+        let page = self.trail.page(own.clone()).await.map_err(withheld)?;
         // A host that finds too much gives nothing away.
-        let lines = page.lines.iter().filter(|line| query.matches(line));
+        let lines = page.lines.iter().filter(|line| own.matches(line) && query.matches(line));
+        // Whether there is a place to go on from tells whether anybody did something.
+        let goes_on = cursor.filter(|_| order == Order::Oldest);
+        let follow = page.follow.or(goes_on).unwrap_or_default();
         Ok(Page {
             lines: lines.filter_map(|line| shown(line)).collect(),
             next: page.next.map(|cursor| self.sealed(&cursor)),
-            follow: page.follow.map(|cursor| self.sealed(&cursor)),
+            follow: Some(self.sealed(&follow)),
         })
     }
 

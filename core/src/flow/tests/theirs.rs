@@ -156,6 +156,23 @@ fn neither_lines_nor_cursors_tell_how_much_others_do() {
     assert_eq!(followed["entries"], Value::Array(Vec::new()));
 }
 
+/// Whether others use an agent or a server, and when, is told by nothing: neither by what is there of an answer, nor by its length.
+#[test]
+fn what_others_do_is_told_by_no_part_of_an_answer() {
+    let (stage, none) = (staged(1200), Stage::of(Some(Vec::new())));
+    let window = "since=2026-07-28T00:00:02Z&until=2026-07-28T00:00:03Z";
+    for order in ["newest", "oldest"] {
+        let shape = |stage: &Stage, filter: &str| {
+            let (status, text) =
+                stage.told("user:corp:eve", &format!("audit?order={order}&{window}{filter}"));
+            (status, text.len())
+        };
+        let shapes = ["", "&agent=coder", "&agent=nobody", "&server=even", "&decision=denied"]
+            .map(|filter| shape(&stage, filter));
+        assert!(shapes.iter().all(|one| *one == shape(&none, "")), "{order}: {shapes:?}");
+    }
+}
+
 #[test]
 fn what_is_counted_is_what_is_theirs() {
     let stage = staged(12);
