@@ -172,15 +172,46 @@ impl Traffic {
 }
 
 /// Whether a request asks for a snapshot.
-pub fn asks(request: &[u8]) -> bool {
+fn asks(request: &[u8]) -> bool {
     request.starts_with(b"GET /fleet/v1/snapshot")
 }
 
 /// The request that was given a snapshot last, as somebody in between saw it, and that snapshot.
-pub fn given(between: &Between) -> Seen {
+fn given(between: &Between) -> Seen {
     let is_given = |answer: &[u8]| answer.starts_with(b"HTTP/1.1 200");
     let seen = between.seen().into_iter().rev();
     seen.into_iter()
         .find(|(request, answer)| asks(request) && is_given(answer))
         .expect("a snapshot was given")
+}
+
+/// Gives a gateway of that name an old snapshot, and an altered one, in place of what is sent: it serves neither, says why, and
+/// takes the next true one. Returns a request by which it had proved itself.
+#[track_caller]
+pub fn takes_nothing_forged(plane: &Plane, between: &Between, member: &Gateway, name: &str) -> Vec<u8> {
+    let (proven, first) = given(between);
+    plane.push(&["b", "up"]);
+    sees(member, &["b", "up"]);
+    let rejects = |why: &str| {
+        wait::expect(why, || plane.known(name)["rejected"].as_str().is_some_and(|said| said.contains(why)));
+        assert_eq!(served(member), ["b", "up"]);
+    };
+    between.changing(move |request, answer| {
+        if asks(request) {
+            answer.clone_from(&first);
+        }
+    });
+    plane.push(&["c", "up"]);
+    rejects("is older than what is in force");
+    between.changing(|request, answer| {
+        let text = String::from_utf8_lossy(answer).replace("127.0.0.1", "127.0.0.9");
+        if asks(request) {
+            *answer = text.into_bytes();
+        }
+    });
+    rejects("is not signed by the control plane's key");
+    between.passing();
+    sees(member, &["c", "up"]);
+    wait::expect("nothing to be rejected", || plane.known(name)["rejected"].is_null());
+    proven
 }

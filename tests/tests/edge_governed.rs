@@ -4,7 +4,7 @@
 use portcullis_tests::between::Between;
 use portcullis_tests::gateway::{Builder, Gateway, Host, Readiness};
 use portcullis_tests::http::{Request, send_bytes};
-use portcullis_tests::plane::{Plane, Traffic, asks, given, sees, served};
+use portcullis_tests::plane::{Plane, Traffic, sees, served, takes_nothing_forged};
 use portcullis_tests::wait;
 use serde_json::json;
 
@@ -98,32 +98,7 @@ fn nothing_that_is_forged_or_replayed_is_served_by_a_worker() {
     let between = Between::before(plane.gateway.port());
     let worker = started(worker(&plane, &between.url(), "worker"));
     let calls = Traffic::through(&worker);
-    let (proven, first) = given(&between);
-    plane.push(&["b", "up"]);
-    sees(&worker, &["b", "up"]);
-    let rejects = |why: &str| {
-        wait::expect(why, || {
-            plane.known("worker")["rejected"].as_str().is_some_and(|said| said.contains(why))
-        });
-        assert_eq!(served(&worker), ["b", "up"]);
-    };
-    between.changing(move |request, answer| {
-        if asks(request) {
-            answer.clone_from(&first);
-        }
-    });
-    plane.push(&["c", "up"]);
-    rejects("is older than what is in force");
-    between.changing(|request, answer| {
-        let text = String::from_utf8_lossy(answer).replace("127.0.0.1", "127.0.0.9");
-        if asks(request) {
-            *answer = text.into_bytes();
-        }
-    });
-    rejects("is not signed by the control plane's key");
-    between.passing();
-    sees(&worker, &["c", "up"]);
-    wait::expect("nothing to be rejected", || plane.known("worker")["rejected"].is_null());
+    let proven = takes_nothing_forged(&plane, &between, &worker, "worker");
     calls.ends_without_loss();
     // What it proved itself by counts no more, and its token was never sent.
     assert_eq!(send_bytes(&format!("127.0.0.1:{}", plane.gateway.port()), &proven).status, 401);

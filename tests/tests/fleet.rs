@@ -7,7 +7,7 @@ use portcullis_tests::agent::Agent;
 use portcullis_tests::between::Between;
 use portcullis_tests::gateway::Gateway;
 use portcullis_tests::http::send_bytes;
-use portcullis_tests::plane::{Plane, Traffic, asks, given, sees, served};
+use portcullis_tests::plane::{Plane, Traffic, sees, served, takes_nothing_forged};
 use portcullis_tests::wait;
 use serde_json::{Value, json};
 
@@ -114,30 +114,7 @@ fn nothing_that_is_forged_or_replayed_is_served() {
     let between = Between::before(plane.gateway.port());
     let member = plane.member_at(&between.url(), "one");
     let calls = Traffic::through(&member);
-    let (proven, first) = given(&between);
-    plane.push(&["b", "up"]);
-    sees(&member, &["b", "up"]);
-    let rejects = |why: &str| {
-        wait::expect(why, || plane.known("one")["rejected"].as_str().is_some_and(|said| said.contains(why)));
-        assert_eq!(served(&member), ["b", "up"]);
-    };
-    between.changing(move |request, answer| {
-        if asks(request) {
-            answer.clone_from(&first);
-        }
-    });
-    plane.push(&["c", "up"]);
-    rejects("is older than what is in force");
-    between.changing(|request, answer| {
-        let text = String::from_utf8_lossy(answer).replace("127.0.0.1", "127.0.0.9");
-        if asks(request) {
-            *answer = text.into_bytes();
-        }
-    });
-    rejects("is not signed by the control plane's key");
-    between.passing();
-    sees(&member, &["c", "up"]);
-    wait::expect("nothing to be rejected", || plane.known("one")["rejected"].is_null());
+    let proven = takes_nothing_forged(&plane, &between, &member, "one");
     calls.ends_without_loss();
     // What it proved itself by counts no more, and neither does its token.
     let again = send_bytes(&format!("127.0.0.1:{}", plane.gateway.port()), &proven);
